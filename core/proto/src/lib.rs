@@ -1,0 +1,1 @@
+//! The rules of session-resume as pure state machines.

@@ -1,0 +1,1 @@
+//! Write your WebSocket handler as if the connection never dropped.
