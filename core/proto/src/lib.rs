@@ -1,1 +1,22 @@
 //! The rules of session-resume as pure state machines.
+//!
+//! Everything that decides lives here, and nothing that does: no I/O, no clock, no randomness, no
+//! lock, no task. Time is a [`Moment`] that the caller passes in, random bytes are arguments, effects
+//! are return values. So a simulator with a virtual clock drives the very code that runs in
+//! production. Users want the crate `session-resume`; this one is for adapters in other languages and
+//! runtimes, and for tests.
+//!
+//! Suggested reading order: the words ([`ids`](ClientId), [`Cursor`], [`Gap`]), then [`wire`].
+
+mod ids;
+mod message;
+mod position;
+mod time;
+pub mod wire;
+
+pub use self::{
+    ids::{AttachmentNumber, ClientId, Token},
+    message::Message,
+    position::{Cursor, Gap, GapReason, MAX_INTEGER, Position},
+    time::Moment,
+};

@@ -1,0 +1,20 @@
+//! The wire protocol `session-resume.v1`, shared by both ends; `PROTOCOL.md` tells it in prose.
+//!
+//! [`Offer`] is what a client says in its subprotocols, [`ServerControl`] and [`ClientControl`] are the
+//! control frames, [`Close`] names the close codes.
+
+mod close;
+mod control;
+mod offer;
+
+pub use self::{
+    close::Close,
+    control::{
+        ClientControl, Done, Hello, Inbound, OutcomeStatus, ProtocolError, ServerControl,
+        StateOffer, Status, Window, decode_client_text, decode_server_text, escape,
+    },
+    offer::{MalformedOffer, Offer},
+};
+
+/// The subprotocol's name; the server selects it when a well-formed [`Offer`] comes with it.
+pub const SUBPROTOCOL: &str = "session-resume.v1";

@@ -1,0 +1,249 @@
+use std::fmt;
+
+use super::SUBPROTOCOL;
+use crate::{AttachmentNumber, ClientId, Cursor, MAX_INTEGER, Position, Token};
+
+/// What a client asks for in `Sec-WebSocket-Protocol`.
+///
+/// In the subprotocols, because browsers cannot set headers, a URL would leak into logs, and the first
+/// frame would cost a round trip.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Offer {
+    /// No subprotocol of ours: frames pass unmodified.
+    Plain,
+    /// `at.<client>`: resumable, from a client that holds nothing.
+    Fresh {
+        /// Who asks.
+        client: ClientId,
+    },
+    /// `at.<client>.<session>.<epoch>.<received>[.<n>]`: resumable, with a cursor.
+    Resume {
+        /// Who asks.
+        client: ClientId,
+        /// What it has.
+        cursor: Cursor,
+        /// The `attachment` of the last hello it saw; an offer without one is not checked for staleness.
+        attachment: Option<AttachmentNumber>,
+    },
+}
+
+/// A subprotocol list that begins like ours but is not an offer: the answer is 400.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum MalformedOffer {
+    /// `session-resume.` with a version that is not spoken here.
+    UnknownVersion,
+    /// `session-resume.v1` without `at.…`, `at.…` without it, or one of them twice.
+    Incomplete,
+    /// `at.…` that does not follow the grammar.
+    BadCursor,
+}
+
+impl Offer {
+    /// Reads the offered subprotocols, in any order; names that are not ours do not matter.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`MalformedOffer`] if a name begins with `session-resume.` or `at.` and the whole is not
+    /// exactly one version and exactly one well-formed `at.…`.
+    pub fn parse<'a>(protocols: impl IntoIterator<Item = &'a str>) -> Result<Self, MalformedOffer> {
+        let mut versions = 0;
+        let mut offer = None;
+        for name in protocols {
+            if name.starts_with("session-resume.") {
+                if name != SUBPROTOCOL {
+                    return Err(MalformedOffer::UnknownVersion);
+                }
+                versions += 1;
+            } else if let Some(rest) = name.strip_prefix("at.") {
+                let parsed = Self::parse_at(rest).ok_or(MalformedOffer::BadCursor)?;
+                if offer.replace(parsed).is_some() {
+                    return Err(MalformedOffer::Incomplete);
+                }
+            }
+        }
+        match (versions, offer) {
+            (0, None) => Ok(Self::Plain),
+            (1, Some(offer)) => Ok(offer),
+            (_, _) => Err(MalformedOffer::Incomplete),
+        }
+    }
+
+    fn parse_at(rest: &str) -> Option<Self> {
+        let mut parts = rest.split('.');
+        let client = ClientId::parse(parts.next()?)?;
+        let Some(session) = parts.next() else {
+            return Some(Self::Fresh { client });
+        };
+        let session = Token::parse(session)?;
+        let epoch = Token::parse(parts.next()?)?;
+        let received = Position::new(parse_integer(parts.next()?)?);
+        let attachment = match parts.next() {
+            Some(n) => Some(AttachmentNumber::new(parse_integer(n)?)),
+            None => None,
+        };
+        if parts.next().is_some() {
+            return None;
+        }
+        Some(Self::Resume {
+            client,
+            cursor: Cursor {
+                session,
+                epoch,
+                received,
+            },
+            attachment,
+        })
+    }
+
+    /// Returns the client that asks, if it names itself.
+    pub fn client(&self) -> Option<&ClientId> {
+        match self {
+            Self::Plain => None,
+            Self::Fresh { client } | Self::Resume { client, .. } => Some(client),
+        }
+    }
+
+    /// Returns whether the client speaks `session-resume.v1`.
+    pub fn is_resumable(&self) -> bool {
+        !matches!(self, Self::Plain)
+    }
+}
+
+/// Reads `0|[1-9][0-9]{0,15}`; above [`MAX_INTEGER`] counts as above everything.
+fn parse_integer(text: &str) -> Option<u64> {
+    let canonical = text == "0" || !text.starts_with('0');
+    if !canonical || text.len() > 16 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let n = text.parse::<u64>().ok()?;
+    Some(if n > MAX_INTEGER { u64::MAX } else { n })
+}
+
+/// Writes the `at.…` subprotocol; empty for a plain offer.
+impl fmt::Display for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain => Ok(()),
+            Self::Fresh { client } => write!(f, "at.{client}"),
+            Self::Resume {
+                client,
+                cursor,
+                attachment,
+            } => {
+                write!(
+                    f,
+                    "at.{client}.{}.{}.{}",
+                    cursor.session, cursor.epoch, cursor.received
+                )?;
+                match attachment {
+                    Some(n) => write!(f, ".{n}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for MalformedOffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownVersion => "unknown session-resume version, this server speaks session-resume.v1",
+            Self::Incomplete => "offer exactly one session-resume.v1 and exactly one at.<client>… subprotocol",
+            Self::BadCursor => {
+                "malformed offer, expected at.<client> or at.<client>.<session>.<epoch>.<received>[.<n>]"
+            }
+        })
+    }
+}
+
+impl std::error::Error for MalformedOffer {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: &str = "abcdefghijklmnop";
+
+    fn parse(names: &[&str]) -> Result<Offer, MalformedOffer> {
+        Offer::parse(names.iter().copied())
+    }
+
+    #[test]
+    fn names_of_others_do_not_matter() {
+        assert_eq!(parse(&[]), Ok(Offer::Plain));
+        assert_eq!(parse(&["graphql-ws", "atlas", "session"]), Ok(Offer::Plain));
+        let client = ClientId::parse(CLIENT).unwrap();
+        let at = format!("at.{CLIENT}");
+        assert_eq!(
+            parse(&["chat", &at, SUBPROTOCOL]),
+            Ok(Offer::Fresh { client })
+        );
+    }
+
+    #[test]
+    fn a_cursor_is_read_and_written() {
+        for text in [
+            format!("at.{CLIENT}.s.e.0"),
+            format!("at.{CLIENT}.s-1_.e.9007199254740991.12"),
+            format!(
+                "at.{}.{}.{}.7.0",
+                "x".repeat(32),
+                "s".repeat(64),
+                "e".repeat(64)
+            ),
+        ] {
+            let offer = parse(&[SUBPROTOCOL, &text]).unwrap();
+            assert_eq!(offer.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_number_above_the_wire_is_above_every_head() {
+        let text = format!("at.{CLIENT}.s.e.9999999999999999");
+        let Ok(Offer::Resume { cursor, .. }) = parse(&[SUBPROTOCOL, &text]) else {
+            panic!()
+        };
+        assert_eq!(cursor.received, Position::new(u64::MAX));
+    }
+
+    #[test]
+    fn malformed_offers_are_refused() {
+        use MalformedOffer::{BadCursor, Incomplete, UnknownVersion};
+        let at = format!("at.{CLIENT}");
+        for (names, expected) in [
+            (vec![SUBPROTOCOL], Incomplete),
+            (vec![at.as_str()], Incomplete),
+            (vec![SUBPROTOCOL, SUBPROTOCOL, &at], Incomplete),
+            (vec![SUBPROTOCOL, &at, &at], Incomplete),
+            (vec!["session-resume.v2", &at], UnknownVersion),
+            (vec!["session-resume.", &at], UnknownVersion),
+            (vec![SUBPROTOCOL, "at."], BadCursor),
+            (vec![SUBPROTOCOL, "at.tooshort"], BadCursor),
+            (
+                vec![SUBPROTOCOL, "at.abcdefghijklmnopabcdefghijklmnopq"],
+                BadCursor,
+            ),
+            (vec![SUBPROTOCOL, "at.abcdefghijklmno!"], BadCursor),
+        ] {
+            assert_eq!(parse(&names), Err(expected), "{names:?}");
+        }
+        for tail in [
+            "s",
+            "s.e",
+            "s.e.",
+            "s.e.01",
+            "s.e.+1",
+            "s.e.1.",
+            "s.e.1.2.3",
+            ".e.1",
+            "s..1",
+            "s.e.-0",
+        ] {
+            let at = format!("at.{CLIENT}.{tail}");
+            assert_eq!(parse(&[SUBPROTOCOL, &at]), Err(BadCursor), "{tail}");
+        }
+        let long = format!("at.{CLIENT}.s.e.12345678901234567");
+        assert_eq!(parse(&[SUBPROTOCOL, &long]), Err(BadCursor));
+    }
+}
