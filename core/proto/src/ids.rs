@@ -19,10 +19,7 @@ impl<const MIN: usize, const MAX: usize> Inline<MIN, MAX> {
         }
         let mut bytes = [0; MAX];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
-        Some(Self {
-            length: u8::try_from(text.len()).ok()?,
-            bytes,
-        })
+        Some(Self { length: u8::try_from(text.len()).ok()?, bytes })
     }
 
     /// Returns the text.

@@ -11,6 +11,7 @@
 mod ids;
 mod message;
 mod position;
+pub mod session;
 mod time;
 pub mod wire;
 

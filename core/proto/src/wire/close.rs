@@ -39,20 +39,14 @@ impl Close {
     pub const CODE_PROTOCOL_ERROR: u16 = 4103;
 
     const fn fixed(code: u16, reason: &'static str) -> Self {
-        Self {
-            code,
-            reason: Cow::Borrowed(reason),
-        }
+        Self { code, reason: Cow::Borrowed(reason) }
     }
 
     /// Creates a close frame; a reason over 123 bytes (RFC 6455 §5.5) is cut at a character.
     pub fn new(code: u16, reason: impl Into<Cow<'static, str>>) -> Self {
         let mut reason = reason.into();
         if reason.len() > 123 {
-            let cut = (0..=123)
-                .rev()
-                .find(|&at| reason.is_char_boundary(at))
-                .unwrap_or(0);
+            let cut = (0..=123).rev().find(|&at| reason.is_char_boundary(at)).unwrap_or(0);
             reason.to_mut().truncate(cut);
         }
         Self { code, reason }

@@ -91,46 +91,22 @@ pub struct Done {
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ServerControl {
     /// The first frame.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub hello: Option<Hello>,
     /// How many of this client's messages the handler has taken.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub ack: Option<u64>,
     /// The same number, as a sign of life.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub hb: Option<u64>,
     /// Messages that will not come; the client's position becomes `to`.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub gap: Option<Gap>,
     /// When to come back, in milliseconds.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub retry: Option<u64>,
     /// The end of the session.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub done: Option<Done>,
 }
 
@@ -138,18 +114,10 @@ pub struct ServerControl {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ClientControl {
     /// The client's position: `hello.from`, plus messages its application has taken, plus gaps skipped.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub ack: Option<Position>,
     /// The client's own copy of the state, at most once, as its first frame after the first ack.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub state: Option<StateOffer>,
 }
 
@@ -338,15 +306,9 @@ mod tests {
 
     #[test]
     fn data_passes_unchanged_and_only_the_mark_is_escaped() {
-        for (data, wire) in [
-            ("", ""),
-            ("{\"ack\":1}", "{\"ack\":1}"),
-            ("\u{1}", "\u{1}\u{1}"),
-        ] {
+        for (data, wire) in [("", ""), ("{\"ack\":1}", "{\"ack\":1}"), ("\u{1}", "\u{1}\u{1}")] {
             assert_eq!(escape(Message::text(data)), Message::text(wire));
-            let Ok(Inbound::Data(back)) = decode(wire) else {
-                panic!("{wire:?}")
-            };
+            let Ok(Inbound::Data(back)) = decode(wire) else { panic!("{wire:?}") };
             assert_eq!(back, data);
         }
         let bytes = Message::binary(vec![1, 2]);
@@ -359,9 +321,7 @@ mod tests {
             panic!()
         };
         assert_eq!(control.ack, Some(Position::new(7)));
-        let Ok(Inbound::Control(control)) = decode("\u{1}{}") else {
-            panic!()
-        };
+        let Ok(Inbound::Control(control)) = decode("\u{1}{}") else { panic!() };
         assert!(control.ack.is_none() && control.state.is_none());
     }
 
@@ -398,31 +358,19 @@ mod tests {
             status: Status::Resumed,
             from: Position::new(5),
             received: None,
-            gap: Some(Gap {
-                from: Position::new(2),
-                to: None,
-                reason: crate::GapReason::Expired,
-            }),
+            gap: Some(Gap { from: Position::new(2), to: None, reason: crate::GapReason::Expired }),
             heartbeat_ms: 30_000,
             lifetime_ms: 120_000,
-            window: Window {
-                messages: 256,
-                bytes: 1_048_576,
-            },
+            window: Window { messages: 256, bytes: 1_048_576 },
         };
-        let frame = ServerControl {
-            hello: Some(hello.clone()),
-            ..ServerControl::default()
-        };
+        let frame = ServerControl { hello: Some(hello.clone()), ..ServerControl::default() };
         assert_eq!(
             &*frame.encode(),
             "\u{1}{\"hello\":{\"v\":1,\"session\":\"s\",\"epoch\":\"e\",\"attachment\":3,\"status\":\"resumed\",\
              \"from\":5,\"received\":null,\"gap\":{\"from\":2,\"to\":null,\"reason\":\"expired\"},\
              \"heartbeat_ms\":30000,\"lifetime_ms\":120000,\"window\":{\"messages\":256,\"bytes\":1048576}}}"
         );
-        let Ok(Inbound::Control(back)) = decode_server_text(frame.encode()) else {
-            panic!()
-        };
+        let Ok(Inbound::Control(back)) = decode_server_text(frame.encode()) else { panic!() };
         assert_eq!(back.hello, Some(hello));
     }
 }

@@ -85,15 +85,7 @@ impl Offer {
         if parts.next().is_some() {
             return None;
         }
-        Some(Self::Resume {
-            client,
-            cursor: Cursor {
-                session,
-                epoch,
-                received,
-            },
-            attachment,
-        })
+        Some(Self::Resume { client, cursor: Cursor { session, epoch, received }, attachment })
     }
 
     /// Returns the client that asks, if it names itself.
@@ -126,16 +118,8 @@ impl fmt::Display for Offer {
         match self {
             Self::Plain => Ok(()),
             Self::Fresh { client } => write!(f, "at.{client}"),
-            Self::Resume {
-                client,
-                cursor,
-                attachment,
-            } => {
-                write!(
-                    f,
-                    "at.{client}.{}.{}.{}",
-                    cursor.session, cursor.epoch, cursor.received
-                )?;
+            Self::Resume { client, cursor, attachment } => {
+                write!(f, "at.{client}.{}.{}.{}", cursor.session, cursor.epoch, cursor.received)?;
                 match attachment {
                     Some(n) => write!(f, ".{n}"),
                     None => Ok(()),
@@ -175,10 +159,7 @@ mod tests {
         assert_eq!(parse(&["graphql-ws", "atlas", "session"]), Ok(Offer::Plain));
         let client = ClientId::parse(CLIENT).unwrap();
         let at = format!("at.{CLIENT}");
-        assert_eq!(
-            parse(&["chat", &at, SUBPROTOCOL]),
-            Ok(Offer::Fresh { client })
-        );
+        assert_eq!(parse(&["chat", &at, SUBPROTOCOL]), Ok(Offer::Fresh { client }));
     }
 
     #[test]
@@ -186,12 +167,7 @@ mod tests {
         for text in [
             format!("at.{CLIENT}.s.e.0"),
             format!("at.{CLIENT}.s-1_.e.9007199254740991.12"),
-            format!(
-                "at.{}.{}.{}.7.0",
-                "x".repeat(32),
-                "s".repeat(64),
-                "e".repeat(64)
-            ),
+            format!("at.{}.{}.{}.7.0", "x".repeat(32), "s".repeat(64), "e".repeat(64)),
         ] {
             let offer = parse(&[SUBPROTOCOL, &text]).unwrap();
             assert_eq!(offer.to_string(), text);
@@ -201,9 +177,7 @@ mod tests {
     #[test]
     fn a_number_above_the_wire_is_above_every_head() {
         let text = format!("at.{CLIENT}.s.e.9999999999999999");
-        let Ok(Offer::Resume { cursor, .. }) = parse(&[SUBPROTOCOL, &text]) else {
-            panic!()
-        };
+        let Ok(Offer::Resume { cursor, .. }) = parse(&[SUBPROTOCOL, &text]) else { panic!() };
         assert_eq!(cursor.received, Position::new(u64::MAX));
     }
 
@@ -220,10 +194,7 @@ mod tests {
             (vec!["session-resume.", &at], UnknownVersion),
             (vec![SUBPROTOCOL, "at."], BadCursor),
             (vec![SUBPROTOCOL, "at.tooshort"], BadCursor),
-            (
-                vec![SUBPROTOCOL, "at.abcdefghijklmnopabcdefghijklmnopq"],
-                BadCursor,
-            ),
+            (vec![SUBPROTOCOL, "at.abcdefghijklmnopabcdefghijklmnopq"], BadCursor),
             (vec![SUBPROTOCOL, "at.abcdefghijklmno!"], BadCursor),
         ] {
             assert_eq!(parse(&names), Err(expected), "{names:?}");

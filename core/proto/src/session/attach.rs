@@ -1,0 +1,429 @@
+//! Who gets the session, from where on, and what it is told.
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::{
+    Attach, ClientName, Epoch, PlainAck, Session,
+    client::{ClientUid, Standing},
+    transport::{PROBE_DEADLINE, Transport},
+};
+use crate::{
+    AttachmentNumber, Gap, GapReason, Moment, Position, Token,
+    wire::{Close, Hello, ProtocolError, Status, Window},
+};
+
+/// How the request that brings a transport found the session.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Origin {
+    /// It made it.
+    New,
+    /// It was there.
+    Reused,
+    /// It rebuilt it from a snapshot.
+    Restored,
+}
+
+/// What a transport that arrives claims to have.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Claim {
+    /// A plain WebSocket: nothing that it could name.
+    Plain,
+    /// A client that holds nothing.
+    Fresh,
+    /// A cursor of a session that is not there.
+    Lost {
+        /// The position it expects next.
+        received: Position,
+    },
+    /// A cursor of this session.
+    Cursor {
+        /// The epoch it knows.
+        epoch: Token,
+        /// The position it expects next.
+        received: Position,
+        /// The attachment of the last hello it saw.
+        attachment: Option<AttachmentNumber>,
+    },
+}
+
+/// A transport that wants its turn.
+#[derive(Clone, Debug)]
+pub struct Arrival<I> {
+    /// Whose it is.
+    pub client: ClientName,
+    /// What the application is told of it.
+    pub info: I,
+    /// How its request found the session.
+    pub origin: Origin,
+    /// What it has.
+    pub claim: Claim,
+    /// Random bytes for its ping payloads.
+    pub nonce: [u8; 8],
+}
+
+/// A transport that gets no turn: accept it, write this, linger.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// How to close.
+    pub close: Close,
+    /// When to come back; sent as `{"retry":ms}` before the close.
+    pub retry: Option<Duration>,
+}
+
+/// Where a client starts.
+struct Start {
+    from: Position,
+    status: Status,
+    received: Option<u64>,
+    gap: Option<Gap>,
+}
+
+/// Holds back plain transports that supersede each other in a circle.
+#[derive(Clone, Debug)]
+pub(super) struct Damping {
+    recent: VecDeque<Moment>,
+    level: u32,
+}
+
+impl Damping {
+    /// More supersedes than this in [`Self::WINDOW`] are a circle.
+    const LIMIT: usize = 5;
+    const WINDOW: Duration = Duration::from_secs(10);
+    const LONGEST: Duration = Duration::from_secs(30);
+
+    const fn new() -> Self {
+        Self { recent: VecDeque::new(), level: 0 }
+    }
+
+    /// A plain transport has superseded another; returns whether that begins a circle.
+    fn note(&mut self, now: Moment) -> bool {
+        if self.level > 0 && self.is_calm(now) {
+            self.level = 0;
+        }
+        self.recent.push_back(now);
+        while self.recent.front().is_some_and(|&at| at + Self::WINDOW < now) {
+            self.recent.pop_front();
+        }
+        while self.recent.len() > Self::LIMIT + 1 {
+            self.recent.pop_front();
+        }
+        if self.level > 0 {
+            self.level += 1;
+            return false;
+        }
+        let circle = self.recent.len() > Self::LIMIT;
+        if circle {
+            self.level = 1;
+        }
+        circle
+    }
+
+    /// Nobody has been superseded for longer than the delay explains.
+    fn is_calm(&self, now: Moment) -> bool {
+        self.recent.back().is_none_or(|&last| last + self.delay_at_level() + Self::WINDOW < now)
+    }
+
+    fn delay_at_level(&self) -> Duration {
+        match self.level.checked_sub(1) {
+            Some(doublings) => Duration::from_secs(1 << doublings.min(5)).min(Self::LONGEST),
+            None => Duration::ZERO,
+        }
+    }
+
+    fn delay(&self, now: Moment) -> Duration {
+        if self.is_calm(now) { Duration::ZERO } else { self.delay_at_level() }
+    }
+}
+
+impl<I: Clone> Session<I> {
+    /// Decides whether the transport may have a turn, without giving it one.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Refusal`] with which to close it.
+    pub fn admit(&self, client: ClientName, claim: &Claim, now: Moment) -> Result<(), Refusal> {
+        let known = self.clients.named(client).filter(|_| !self.is_lone_plain(client));
+        if let Claim::Cursor { epoch, received, attachment } = claim {
+            if let (Some(known), Some(n)) = (known, attachment)
+                && *n < known.heard
+            {
+                return Err(Refusal { close: Close::STALE, retry: None });
+            }
+            if known.is_some_and(|known| known.taken_over) {
+                return Err(Refusal { close: Close::SUPERSEDED, retry: None });
+            }
+            let in_epoch = self.epoch.knows(epoch) == Some(true);
+            if received.get() > crate::MAX_INTEGER || (in_epoch && *received > self.outbox.head()) {
+                let reason = format!("protocol error: {}", ProtocolError::CursorAboveHead);
+                return Err(Refusal {
+                    close: Close::new(Close::CODE_PROTOCOL_ERROR, reason),
+                    retry: None,
+                });
+            }
+        }
+        let mut others =
+            self.attached().filter(|t| known.is_none_or(|known| known.uid != t.client)).peekable();
+        if self.rules.attach == Attach::Refuse && others.peek().is_some() {
+            let silent = others.all(|t| t.last_heard + self.rules.heartbeat <= now);
+            return Err(if silent {
+                Refusal { close: Close::TRY_AGAIN, retry: Some(PROBE_DEADLINE) }
+            } else {
+                Refusal { close: Close::REFUSED, retry: None }
+            });
+        }
+        if known.is_none() {
+            let limit = self.rules.bounds.clients;
+            let permanent =
+                self.clients.iter().filter(|c| c.is_attached() || c.has_unhandled()).count();
+            let replaces = self.is_lone_plain(client) && self.gone_plain().next().is_some();
+            if permanent >= limit && !replaces {
+                return Err(Refusal { close: Close::TRY_AGAIN, retry: Some(self.rules.heartbeat) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the transport its turn, the newest one.
+    ///
+    /// From now on [`Self::poll_transmit`] hands out what to write, first the hello.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::admit`]; a silent holder that keeps others out is pinged at once.
+    pub fn attach(
+        &mut self,
+        arrival: Arrival<I>,
+        session: &Token,
+        now: Moment,
+    ) -> Result<AttachmentNumber, Refusal> {
+        let Arrival { client: name, info, origin, claim, nonce } = arrival;
+        if let Err(refusal) = self.admit(name, &claim, now) {
+            if self.rules.attach == Attach::Refuse && refusal.close == Close::TRY_AGAIN {
+                self.transports.iter_mut().filter(|t| t.is_attached()).for_each(|t| t.probe(now));
+                self.wake.transports = true;
+            }
+            return Err(refusal);
+        }
+        self.note_plain_supersede(name, now);
+        let number = self.last_attachment.next();
+        self.last_attachment = number;
+        self.supersede_for(name, now);
+        let (uid, start) = self.place(name, &claim, origin, info.clone());
+        if let Some(client) = self.clients.get_mut(uid) {
+            client.info = info.clone();
+        }
+        self.clients.set_attached(uid, number);
+        let hello = matches!(name, ClientName::Named(_)).then(|| {
+            Box::new(Hello {
+                v: 1,
+                session: *session,
+                epoch: self.epoch.token(),
+                attachment: number,
+                status: start.status,
+                from: start.from,
+                received: start.received,
+                gap: start.gap,
+                heartbeat_ms: millis(self.rules.heartbeat),
+                lifetime_ms: millis(self.rules.unused_lifetime),
+                window: Window {
+                    messages: self.rules.bounds.inbox_messages as u64,
+                    bytes: self.rules.bounds.inbox_bytes as u64,
+                },
+            })
+        });
+        self.transports.reserve_exact(1);
+        self.transports.push(Transport::new(number, uid, nonce, hello, start.from, now));
+        if self.life.ended.is_none() {
+            let resumed = start.status == Status::Resumed
+                || (name == ClientName::Plain && origin == Origin::Reused);
+            let checkpoint = self.outbox.checkpoint() == Some(start.from);
+            self.inbox.push_attached(uid, info, resumed, checkpoint);
+            self.wake.handler = true;
+        }
+        self.trim();
+        self.wake.transports = true;
+        Ok(number)
+    }
+
+    /// Returns how long a plain transport should wait for its 101, because such ones have been
+    /// superseding each other in a circle (two tabs with reconnect scripts).
+    pub fn plain_delay(&self, now: Moment) -> Duration {
+        self.damping.as_ref().map_or(Duration::ZERO, |damping| damping.delay(now))
+    }
+
+    fn note_plain_supersede(&mut self, name: ClientName, now: Moment) {
+        let supersedes = name == ClientName::Plain
+            && self.plain_is_one_client()
+            && self.attached().any(Transport::is_plain);
+        if supersedes {
+            let damping = self.damping.get_or_insert_with(|| Box::new(Damping::new()));
+            self.wake.circle |= damping.note(now);
+        }
+    }
+
+    /// Ends the turns that this client's arrival ends.
+    fn supersede_for(&mut self, name: ClientName, now: Moment) {
+        let own =
+            self.clients.named(name).filter(|_| !self.is_lone_plain(name)).map(|client| client.uid);
+        for at in 0..self.transports.len() {
+            if Some(self.transports[at].client) == own {
+                self.end_transport(at, Close::REPLACED, None, now);
+            } else if self.rules.attach == Attach::Takeover {
+                self.end_transport(at, Close::SUPERSEDED, None, now);
+            }
+        }
+        if self.rules.attach == Attach::Takeover {
+            for client in self.clients.iter_mut().filter(|client| Some(client.uid) != own) {
+                client.taken_over = true;
+                if client.matters() {
+                    client.standing = Standing::Stopped(GapReason::Evicted);
+                }
+            }
+        }
+    }
+
+    /// Finds or makes the client's record and decides where it starts.
+    fn place(
+        &mut self,
+        name: ClientName,
+        claim: &Claim,
+        origin: Origin,
+        info: I,
+    ) -> (ClientUid, Start) {
+        let uid =
+            if self.is_lone_plain(name) { None } else { self.clients.named(name).map(|c| c.uid) };
+        let start = match claim {
+            Claim::Plain => self.place_plain(uid),
+            Claim::Fresh => self.place_fresh(uid, origin, None),
+            Claim::Lost { received } => self.place_fresh(
+                uid,
+                origin,
+                Some(Gap { from: *received, to: None, reason: GapReason::Expired }),
+            ),
+            Claim::Cursor { epoch, received, .. } => match self.epoch.knows(epoch) {
+                Some(true) => self.place_cursor(uid, *received),
+                known => {
+                    let gap = Gap { from: *received, to: None, reason: GapReason::Restarted };
+                    let mut start = self.place_fresh(uid, origin, Some(gap));
+                    start.status = if known.is_some() { Status::Restored } else { Status::Reused };
+                    if uid.is_none() && self.clients.pushed_out {
+                        start.received = None;
+                    }
+                    start
+                }
+            },
+        };
+        // A plain client may be sent more than it needs; what it has confirmed stays confirmed.
+        let confirmed = uid.and_then(|uid| self.clients.get(uid)).map(|client| client.acked);
+        let acked =
+            if *claim == Claim::Plain { confirmed.unwrap_or(start.from) } else { start.from };
+        let uid = uid.unwrap_or_else(|| {
+            self.clients.make_room(self.rules.bounds.clients);
+            self.clients.insert(name, info, acked)
+        });
+        if let Some(client) = self.clients.get_mut(uid) {
+            client.acked = acked;
+            client.counts_unknown = start.received.is_none();
+        }
+        self.outbox.acknowledge(match claim {
+            // The cursor of an offer is an acknowledgement.
+            Claim::Cursor { received, .. } if start.status == Status::Resumed => *received,
+            _ => Position::ZERO,
+        });
+        (uid, start)
+    }
+
+    fn place_plain(&mut self, uid: Option<ClientUid>) -> Start {
+        let own = match uid {
+            Some(uid) => self.clients.get(uid).map(|client| client.acked),
+            None => self.take_gone_plain_place(),
+        };
+        let from = match own {
+            Some(acked) => acked.min(self.outbox.checkpoint().unwrap_or(acked)),
+            None if self.rules.plain_ack == PlainAck::Off => self.outbox.base(),
+            None => self.outbox.fresh_start(),
+        };
+        Start {
+            from: from.max(self.outbox.base()),
+            status: Status::Reused,
+            received: None,
+            gap: None,
+        }
+    }
+
+    /// Under `Share` nobody knows which gone plain client this is: it starts where the one with the least
+    /// would, and takes the place of the one with the most, so that no other finds less than it needs.
+    fn take_gone_plain_place(&mut self) -> Option<Position> {
+        let least = self.gone_plain().map(|(acked, _)| acked).min()?;
+        let (_, most) = self.gone_plain().max()?;
+        self.clients.remove(most);
+        Some(least)
+    }
+
+    fn gone_plain(&self) -> impl Iterator<Item = (Position, ClientUid)> {
+        let share = !self.plain_is_one_client();
+        self.clients
+            .iter()
+            .filter(move |client| {
+                share && client.name == ClientName::Plain && !client.is_attached()
+            })
+            .map(|client| (client.acked, client.uid))
+    }
+
+    fn place_fresh(&self, uid: Option<ClientUid>, origin: Origin, gap: Option<Gap>) -> Start {
+        Start {
+            from: self.outbox.fresh_start(),
+            status: match origin {
+                Origin::New => Status::New,
+                Origin::Reused => Status::Reused,
+                Origin::Restored => Status::Restored,
+            },
+            received: self.counted(uid),
+            gap,
+        }
+    }
+
+    fn place_cursor(&self, uid: Option<ClientUid>, received: Position) -> Start {
+        let from = received.max(self.outbox.base());
+        let forgotten = uid.is_none() && self.clients.pushed_out;
+        let reason = match uid.and_then(|uid| self.clients.get(uid)).map(|client| client.standing) {
+            _ if forgotten => GapReason::Evicted,
+            _ if self.outbox.last_loss_was_overflow() => GapReason::Overflow,
+            Some(Standing::Stopped(reason)) => reason,
+            Some(Standing::Matters) | None => GapReason::Evicted,
+        };
+        Start {
+            from,
+            status: if forgotten { Status::Reused } else { Status::Resumed },
+            received: if forgotten { None } else { self.counted(uid) },
+            gap: (from > received).then_some(Gap { from: received, to: Some(from), reason }),
+        }
+    }
+
+    /// Returns how many of the client's messages were accepted, if the session knows.
+    fn counted(&self, uid: Option<ClientUid>) -> Option<u64> {
+        match uid.and_then(|uid| self.clients.get(uid)) {
+            Some(client) => (!client.counts_unknown).then_some(client.received),
+            None => Some(0),
+        }
+    }
+
+    /// Whether every transport of this name is a client of its own.
+    fn is_lone_plain(&self, name: ClientName) -> bool {
+        name == ClientName::Plain && !self.plain_is_one_client()
+    }
+}
+
+impl Epoch {
+    /// Tells whether `token` is this epoch (`true`), an earlier one of the same session (`false`), or
+    /// one that the session never had.
+    fn knows(&self, token: &Token) -> Option<bool> {
+        let other = Self::parse(token.as_str())?;
+        (other.base == self.base && other.ordinal <= self.ordinal)
+            .then_some(other.ordinal == self.ordinal)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(crate::MAX_INTEGER)
+}

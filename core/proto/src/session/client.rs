@@ -1,0 +1,221 @@
+use crate::{AttachmentNumber, ClientId, GapReason, Position};
+
+/// Names a client's record for as long as the session lives; never given twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct ClientUid(pub(super) u32);
+
+/// Who a client is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ClientName {
+    /// All plain transports of a session together; under [`Attach::Share`](super::Attach::Share) one
+    /// plain transport.
+    Plain,
+    /// A page or program that names itself.
+    Named(ClientId),
+}
+
+/// Whether a client has a transport.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Presence {
+    Attached(AttachmentNumber),
+    /// Since this turn of the session's order counter: smaller is longer gone.
+    Gone(u64),
+}
+
+/// Whether the outbox is kept for a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Standing {
+    Matters,
+    /// It stopped mattering; what it misses when it comes back has this cause.
+    Stopped(GapReason),
+}
+
+/// What a session knows of one client, for as long as the session lives or until others push it out.
+#[derive(Clone, Debug)]
+pub(super) struct Client<I> {
+    pub(super) uid: ClientUid,
+    pub(super) name: ClientName,
+    pub(super) info: I,
+    pub(super) presence: Presence,
+    pub(super) standing: Standing,
+    /// It was taken over and has not answered its 4100 yet: its cursor does not supersede anybody.
+    pub(super) taken_over: bool,
+    /// It was told `received: null` and has sent no frame since: every offer of it gets `null` again.
+    pub(super) counts_unknown: bool,
+    /// Everything before this is acknowledged.
+    pub(super) acked: Position,
+    /// Everything before this was written to some transport of it.
+    pub(super) written: Position,
+    /// The newest attachment on which a frame of it has arrived.
+    pub(super) heard: AttachmentNumber,
+    /// Its data messages: accepted ≥ taken by the handler ≥ handled ≥ committed.
+    pub(super) received: u64,
+    pub(super) taken: u64,
+    pub(super) handled: u64,
+    pub(super) committed: u64,
+    /// Bytes of its messages that wait in the inbox.
+    pub(super) inbox_bytes: usize,
+}
+
+impl<I> Client<I> {
+    pub(super) fn matters(&self) -> bool {
+        self.standing == Standing::Matters
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        matches!(self.presence, Presence::Attached(_))
+    }
+
+    /// Messages of it that wait in the inbox.
+    pub(super) fn waiting(&self) -> u64 {
+        self.received - self.taken
+    }
+
+    /// Messages of it that would be lost with its record: in the inbox or in hand.
+    pub(super) fn has_unhandled(&self) -> bool {
+        self.received > self.handled
+    }
+
+    fn gone_order(&self) -> Option<u64> {
+        match self.presence {
+            Presence::Gone(order) => Some(order),
+            Presence::Attached(_) => None,
+        }
+    }
+}
+
+/// The records of a session's clients.
+#[derive(Clone, Debug)]
+pub(super) struct Clients<I> {
+    records: Vec<Client<I>>,
+    next_uid: u32,
+    /// Counts attaches and detaches, to tell who is gone longest.
+    order: u64,
+    /// The client that was attached last.
+    last_attached: Option<ClientUid>,
+    /// Whether any client was ever pushed out; if not, an unknown client has sent nothing.
+    pub(super) pushed_out: bool,
+}
+
+impl<I> Clients<I> {
+    pub(super) const fn new() -> Self {
+        Self { records: Vec::new(), next_uid: 0, order: 0, last_attached: None, pushed_out: false }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Client<I>> {
+        self.records.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Client<I>> {
+        self.records.iter_mut()
+    }
+
+    pub(super) fn get(&self, uid: ClientUid) -> Option<&Client<I>> {
+        self.records.iter().find(|client| client.uid == uid)
+    }
+
+    pub(super) fn get_mut(&mut self, uid: ClientUid) -> Option<&mut Client<I>> {
+        self.records.iter_mut().find(|client| client.uid == uid)
+    }
+
+    pub(super) fn named(&self, name: ClientName) -> Option<&Client<I>> {
+        self.records.iter().find(|client| client.name == name)
+    }
+
+    /// Adds the record of a client that is about to attach.
+    pub(super) fn insert(&mut self, name: ClientName, info: I, start: Position) -> ClientUid {
+        let uid = ClientUid(self.next_uid);
+        self.next_uid += 1;
+        self.records.reserve_exact(1);
+        self.records.push(Client {
+            uid,
+            name,
+            info,
+            presence: Presence::Gone(self.order),
+            standing: Standing::Matters,
+            taken_over: false,
+            counts_unknown: false,
+            acked: start,
+            written: start,
+            heard: AttachmentNumber::default(),
+            received: 0,
+            taken: 0,
+            handled: 0,
+            committed: 0,
+            inbox_bytes: 0,
+        });
+        uid
+    }
+
+    pub(super) fn remove(&mut self, uid: ClientUid) {
+        self.records.retain(|client| client.uid != uid);
+    }
+
+    pub(super) fn set_attached(&mut self, uid: ClientUid, number: AttachmentNumber) {
+        self.last_attached = Some(uid);
+        if let Some(client) = self.get_mut(uid) {
+            client.presence = Presence::Attached(number);
+            client.standing = Standing::Matters;
+            client.taken_over = false;
+        }
+    }
+
+    pub(super) fn set_gone(&mut self, uid: ClientUid) {
+        self.order += 1;
+        let order = self.order;
+        if let Some(client) = self.get_mut(uid) {
+            client.presence = Presence::Gone(order);
+        }
+    }
+
+    pub(super) fn any_attached(&self) -> bool {
+        self.records.iter().any(Client::is_attached)
+    }
+
+    /// Returns up to where the outbox may forget; `None` while no client matters.
+    pub(super) fn smallest_needed(&self) -> Option<Position> {
+        self.records.iter().filter(|client| client.matters()).map(|client| client.acked).min()
+    }
+
+    /// Makes the longest gone client that still matters stop; returns whether there was one.
+    ///
+    /// While nobody is attached, the one attached last goes on mattering: else one closed tab would
+    /// stall everybody, or a lone client that comes back in time would find nothing.
+    pub(super) fn stop_longest_gone(&mut self) -> bool {
+        let keep = if self.any_attached() { None } else { self.last_attached };
+        let longest = self
+            .records
+            .iter_mut()
+            .filter(|client| client.matters() && Some(client.uid) != keep)
+            .filter_map(|client| Some((client.gone_order()?, client)))
+            .min_by_key(|(order, _)| *order);
+        match longest {
+            Some((_, client)) => {
+                client.standing = Standing::Stopped(GapReason::Overflow);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Makes room for one more record; returns whether there is any.
+    ///
+    /// Pushes out the longest gone, but never one with messages in the inbox or in hand.
+    pub(super) fn make_room(&mut self, limit: usize) -> bool {
+        while self.records.len() >= limit {
+            let longest = self
+                .records
+                .iter()
+                .filter(|client| !client.has_unhandled())
+                .filter_map(|client| Some((client.gone_order()?, client.uid, client.name)))
+                .min_by_key(|(order, ..)| *order);
+            let Some((_, uid, name)) = longest else {
+                return false;
+            };
+            self.remove(uid);
+            // Nobody asks a plain client what it has sent.
+            self.pushed_out |= name != ClientName::Plain;
+        }
+        true
+    }
+}

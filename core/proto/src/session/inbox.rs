@@ -1,0 +1,88 @@
+use std::collections::VecDeque;
+
+use super::client::ClientUid;
+use crate::Message;
+
+/// What the handler is told.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event<I> {
+    /// A data message.
+    Message {
+        /// The message.
+        message: Message,
+        /// Who sent it.
+        from: I,
+    },
+    /// A client has attached.
+    Attached {
+        /// Who.
+        who: I,
+        /// Whether its cursor was honoured; if not, it holds nothing of this epoch's messages.
+        resumed: bool,
+        /// Whether it starts with a checkpoint message.
+        checkpoint: bool,
+    },
+    /// A client has detached; follows its `Attached` exactly once.
+    Detached {
+        /// Who.
+        who: I,
+    },
+}
+
+/// What waits for the handler, in order.
+#[derive(Clone, Debug)]
+pub(super) struct Inbox<I> {
+    queue: VecDeque<(ClientUid, Event<I>)>,
+}
+
+impl<I> Inbox<I> {
+    pub(super) const fn new() -> Self {
+        Self { queue: VecDeque::new() }
+    }
+
+    pub(super) fn push_message(&mut self, uid: ClientUid, message: Message, from: I) {
+        self.queue.push_back((uid, Event::Message { message, from }));
+    }
+
+    pub(super) fn push_attached(
+        &mut self,
+        uid: ClientUid,
+        who: I,
+        resumed: bool,
+        checkpoint: bool,
+    ) {
+        self.queue.push_back((uid, Event::Attached { who, resumed, checkpoint }));
+    }
+
+    /// Tells a detach, or takes the attach back if the handler has not seen that yet.
+    ///
+    /// So a client that flaps while the handler is busy leaves at most one pair per message of its.
+    pub(super) fn push_detached(&mut self, uid: ClientUid, who: I) {
+        let last = self.queue.iter().rposition(|(of, _)| *of == uid);
+        if let Some(at) = last
+            && matches!(self.queue[at].1, Event::Attached { .. })
+        {
+            self.queue.remove(at);
+        } else {
+            self.queue.push_back((uid, Event::Detached { who }));
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<(ClientUid, Event<I>)> {
+        let item = self.queue.pop_front();
+        if self.queue.is_empty() && self.queue.capacity() > 32 {
+            // A burst's memory does not stay with a session that may sleep for days.
+            self.queue = VecDeque::new();
+        }
+        item
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.queue = VecDeque::new();
+    }
+
+    pub(super) fn messages(&self) -> usize {
+        self.queue.iter().filter(|(_, event)| matches!(event, Event::Message { .. })).count()
+    }
+}

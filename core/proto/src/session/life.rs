@@ -1,0 +1,232 @@
+use std::{borrow::Cow, time::Duration};
+
+use super::Rules;
+use crate::{Moment, wire::OutcomeStatus};
+
+/// Where the handler is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Handler {
+    /// Nothing has started it yet.
+    Absent,
+    /// It runs but has not come to `recv` yet, or a message is in its hand.
+    Working,
+    /// It waits in `recv`, or beside it.
+    Waiting,
+}
+
+/// A guard's place in the list of what holds off expiry.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct GuardId(u32);
+
+/// What holds off expiry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Guard {
+    id: GuardId,
+    why: Cow<'static, str>,
+    deadline: Option<Moment>,
+}
+
+/// Why a session's time is up.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Expiry {
+    /// Not in use for `unused_lifetime`.
+    Unused,
+    /// Without transport, guard or extraction for `max_unattended`.
+    Unattended,
+    /// Alive for `max_lifetime`.
+    Lifetime,
+}
+
+/// When a session may go: the one expiry rule.
+#[derive(Clone, Debug)]
+pub(super) struct Life {
+    created: Moment,
+    /// When the session was last in use, extraction included.
+    idle_since: Moment,
+    /// When a transport, guard or extraction was last there.
+    unattended_since: Moment,
+    /// Upgrades that are under way count as a transport.
+    holds: u32,
+    guards: Vec<Guard>,
+    next_guard: u32,
+    /// Tasks that the session owns.
+    tasks: u32,
+    handler: Handler,
+    /// Sends that wait for outbox room.
+    waiting_for_room: u32,
+    pub(super) ended: Option<OutcomeStatus>,
+}
+
+impl Life {
+    pub(super) fn new(now: Moment) -> Self {
+        Self {
+            created: now,
+            idle_since: now,
+            unattended_since: now,
+            holds: 0,
+            guards: Vec::new(),
+            next_guard: 0,
+            tasks: 0,
+            handler: Handler::Absent,
+            waiting_for_room: 0,
+            ended: None,
+        }
+    }
+
+    pub(super) fn age(&self, now: Moment) -> Duration {
+        now.since(self.created)
+    }
+
+    pub(super) fn handler(&self) -> Handler {
+        self.handler
+    }
+
+    pub(super) fn set_handler(&mut self, handler: Handler, now: Moment) {
+        if self.handler == Handler::Working && handler != Handler::Working {
+            self.idle_since = now;
+        }
+        self.handler = handler;
+    }
+
+    /// An extraction: counts as activity.
+    pub(super) fn touch(&mut self, now: Moment) {
+        self.idle_since = now;
+        self.unattended_since = now;
+    }
+
+    pub(super) fn hold(&mut self) {
+        self.holds += 1;
+    }
+
+    pub(super) fn release_hold(&mut self, now: Moment) {
+        self.holds = self.holds.saturating_sub(1);
+        self.touch(now);
+    }
+
+    pub(super) fn transport_left(&mut self, now: Moment) {
+        self.touch(now);
+    }
+
+    pub(super) fn task_started(&mut self) {
+        self.tasks += 1;
+    }
+
+    pub(super) fn task_ended(&mut self, now: Moment) {
+        self.tasks = self.tasks.saturating_sub(1);
+        self.idle_since = now;
+    }
+
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.waiting_for_room > 0
+    }
+
+    pub(super) fn send_waits(&mut self, now: Moment) {
+        self.waiting_for_room += 1;
+        self.idle_since = now;
+    }
+
+    pub(super) fn send_goes_on(&mut self) {
+        self.waiting_for_room = self.waiting_for_room.saturating_sub(1);
+    }
+
+    /// Adds a guard; `None` when `limit` of them are held already.
+    pub(super) fn guard(
+        &mut self,
+        why: Cow<'static, str>,
+        deadline: Option<Moment>,
+        limit: usize,
+        now: Moment,
+    ) -> Option<GuardId> {
+        self.drop_overdue_guards(now);
+        if self.guards.len() >= limit {
+            return None;
+        }
+        let id = GuardId(self.next_guard);
+        self.next_guard = self.next_guard.wrapping_add(1);
+        self.guards.push(Guard { id, why, deadline });
+        Some(id)
+    }
+
+    pub(super) fn set_guard_deadline(&mut self, id: GuardId, deadline: Moment) {
+        if let Some(guard) = self.guards.iter_mut().find(|guard| guard.id == id) {
+            guard.deadline = Some(deadline);
+        }
+    }
+
+    pub(super) fn release_guard(&mut self, id: GuardId, now: Moment) {
+        self.drop_overdue_guards(now);
+        let before = self.guards.len();
+        self.guards.retain(|guard| guard.id != id);
+        if self.guards.len() < before {
+            self.touch(now);
+        }
+    }
+
+    pub(super) fn guard_reasons(&self, now: Moment) -> impl Iterator<Item = &str> {
+        self.guards.iter().filter(move |guard| guard.holds(now)).map(|guard| &*guard.why)
+    }
+
+    /// A guard whose deadline has passed ended then, not when somebody looked.
+    fn drop_overdue_guards(&mut self, now: Moment) {
+        let Some(last_end) = self
+            .guards
+            .iter()
+            .filter(|guard| !guard.holds(now))
+            .filter_map(|guard| guard.deadline)
+            .max()
+        else {
+            return;
+        };
+        self.guards.retain(|guard| guard.holds(now));
+        self.idle_since = self.idle_since.max(last_end);
+        self.unattended_since = self.unattended_since.max(last_end);
+    }
+
+    /// Waiting for outbox room with no transport attached is not work.
+    fn is_working(&self, attached: bool) -> bool {
+        let units = self.tasks + u32::from(self.handler == Handler::Working);
+        let stalled = if attached { 0 } else { self.waiting_for_room };
+        units > stalled
+    }
+
+    /// Decides whether the session's time is up, and if not, when to ask again at the latest.
+    ///
+    /// The answer stays true for so long only if nothing ends: whoever keeps the deadline must ask again
+    /// then, and may find it moved. It never moves forward: every end of use restarts the clock.
+    pub(super) fn check(
+        &mut self,
+        rules: &Rules,
+        attached: bool,
+        now: Moment,
+    ) -> Result<Moment, Expiry> {
+        self.drop_overdue_guards(now);
+        let overall = match rules.max_lifetime {
+            Some(_) if self.ended.is_some() => None,
+            Some(lifetime) => Some(self.created + lifetime),
+            None => None,
+        };
+        if overall.is_some_and(|overall| overall <= now) {
+            return Err(Expiry::Lifetime);
+        }
+        let attended = attached || self.holds > 0 || !self.guards.is_empty();
+        let unattended = self.unattended_since + rules.max_unattended;
+        if !attended && self.ended.is_none() && unattended <= now {
+            return Err(Expiry::Unattended);
+        }
+        let in_use = attended || (self.ended.is_none() && self.is_working(attached));
+        let unused = self.idle_since + rules.unused_lifetime;
+        if !in_use && unused <= now {
+            return Err(Expiry::Unused);
+        }
+        // While in use there is nothing to wait for but the use's end, and that restarts the clock.
+        let next = if in_use { now + rules.unused_lifetime } else { unused };
+        let unattended = if attended { now + rules.max_unattended } else { unattended.max(now) };
+        Ok(next.min(unattended).min(overall.unwrap_or(next)))
+    }
+}
+
+impl Guard {
+    fn holds(&self, now: Moment) -> bool {
+        self.deadline.is_none_or(|deadline| deadline > now)
+    }
+}

@@ -1,0 +1,591 @@
+//! The session machine: outbox, inbox, clients, attachments and expiry of one session.
+//!
+//! [`Session`] is driven by its methods, of four kinds: getters; `handle_*` (what happened); verbs (what
+//! the application wants: [`send`](Session::send), [`attach`](Session::attach), …); `poll_*` (what the
+//! caller must do). After any of the middle two the caller asks [`take_wake`](Session::take_wake) whom
+//! to wake. Suggested reading order: [`Rules`], `outbox`, `client`, `attach`, `transport`, `life`.
+
+mod attach;
+mod client;
+mod inbox;
+mod life;
+mod outbox;
+mod receive;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod transmit;
+mod transport;
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use self::{
+    attach::Damping,
+    client::{Client, ClientUid, Clients},
+    inbox::Inbox,
+    life::{Handler, Life},
+    outbox::Outbox,
+    transport::Transport,
+};
+pub use self::{
+    attach::{Arrival, Claim, Origin, Refusal},
+    client::ClientName,
+    inbox::Event,
+    life::{Expiry, GuardId},
+    outbox::MESSAGE_OVERHEAD,
+    receive::{Incoming, Reception},
+    rules::{Attach, Bounds, Overflow, PlainAck, Rules},
+    transmit::Budget,
+    transport::Frame,
+};
+use crate::{
+    AttachmentNumber, Message, Moment, Position, Token,
+    wire::{Close, OutcomeStatus},
+};
+
+/// Names one unbroken history of an outbox: a session's random base and how often it was broken.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Epoch {
+    base: u64,
+    ordinal: u64,
+}
+
+impl Epoch {
+    /// Creates the first epoch of a session from random bytes.
+    pub const fn first(random: u64) -> Self {
+        Self { base: random, ordinal: 0 }
+    }
+
+    /// Returns the epoch after a break of the history.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self { base: self.base, ordinal: self.ordinal + 1 }
+    }
+
+    /// Returns the epoch as it is told on the wire.
+    pub fn token(&self) -> Token {
+        Token::parse(&self.to_string()).expect("hexadecimal digits and one dash")
+    }
+
+    /// Reads an epoch as told on the wire.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (base, ordinal) = text.split_once('-')?;
+        if base.len() != 16 {
+            return None;
+        }
+        let epoch = Self {
+            base: u64::from_str_radix(base, 16).ok()?,
+            ordinal: u64::from_str_radix(ordinal, 16).ok()?,
+        };
+        // Only the canonical spelling: an epoch is compared as text by others.
+        (epoch.to_string() == text).then_some(epoch)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:x}", self.base, self.ordinal)
+    }
+}
+
+/// Whom to wake after a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[must_use = "somebody may wait for this"]
+pub struct Wake {
+    /// The handler: something waits in the inbox, or the session has ended.
+    pub handler: bool,
+    /// Sends that wait for room in the outbox.
+    pub room: bool,
+    /// The transports: there is something to write, or the inbox has room again.
+    pub transports: bool,
+    /// An operator: plain transports have begun to supersede each other in a circle.
+    pub circle: bool,
+}
+
+/// Why a message was not taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotSent {
+    /// There is no room now.
+    Full(Message),
+    /// The session has ended.
+    Ended,
+    /// The message is over the limit of one message, in bytes.
+    TooLarge(usize),
+    /// Output that is not committed fills the outbox alone: waiting would not help.
+    Uncommitted,
+}
+
+/// What became of the need for room in the outbox.
+enum Room {
+    Made,
+    Wait,
+    Ended,
+    /// Output that is not committed fills the outbox alone.
+    Uncommitted,
+}
+
+/// Where a session is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Phase {
+    /// A transport is attached.
+    Running,
+    /// No transport is attached.
+    Suspended,
+    /// It has an outcome.
+    Completed,
+}
+
+/// One session. `I` is what the application is told about a client; it is cloned per message.
+#[derive(Clone, Debug)]
+pub struct Session<I> {
+    rules: Arc<Rules>,
+    epoch: Epoch,
+    life: Life,
+    outbox: Outbox,
+    inbox: Inbox<I>,
+    clients: Clients<I>,
+    /// Attached ones and ones whose turn is over but whose socket is still there.
+    transports: Vec<Transport>,
+    last_attachment: AttachmentNumber,
+    in_hand: Option<ClientUid>,
+    /// Since when a send finds the outbox full, under `Overflow::Close`.
+    overflow_since: Option<Moment>,
+    damping: Option<Box<Damping>>,
+    frozen: bool,
+    wake: Wake,
+}
+
+impl<I: Clone> Session<I> {
+    /// Creates a session that nobody is attached to.
+    pub fn new(rules: Arc<Rules>, epoch: Epoch, now: Moment) -> Self {
+        Self {
+            rules,
+            epoch,
+            life: Life::new(now),
+            outbox: Outbox::default(),
+            inbox: Inbox::new(),
+            clients: Clients::new(),
+            transports: Vec::new(),
+            last_attachment: AttachmentNumber::default(),
+            in_hand: None,
+            overflow_since: None,
+            damping: None,
+            frozen: false,
+            wake: Wake::default(),
+        }
+    }
+
+    /// Returns whom the last steps concern, once.
+    pub fn take_wake(&mut self) -> Wake {
+        std::mem::take(&mut self.wake)
+    }
+
+    // The application's verbs.
+
+    /// Appends a message to the outbox.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NotSent`], with the message if it may be tried again.
+    pub fn send(&mut self, message: Message, now: Moment) -> Result<Position, NotSent> {
+        if self.life.ended.is_some() {
+            return Err(NotSent::Ended);
+        }
+        let limit = self.rules.bounds.message;
+        if message.len() > limit {
+            return Err(NotSent::TooLarge(limit));
+        }
+        if self.frozen {
+            return Err(NotSent::Full(message));
+        }
+        match self.make_room(outbox::cost(&message), now) {
+            Room::Made => {}
+            Room::Wait => return Err(NotSent::Full(message)),
+            Room::Ended => return Err(NotSent::Ended),
+            Room::Uncommitted => return Err(NotSent::Uncommitted),
+        }
+        self.overflow_since = None;
+        let position = self.outbox.push(message);
+        if !self.rules.durable_outbox {
+            self.outbox.commit(self.outbox.head());
+            self.wake.transports = true;
+        }
+        Ok(position)
+    }
+
+    /// Appends a message that makes everything before it obsolete for a client that starts fresh.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`].
+    pub fn send_checkpoint(&mut self, message: Message, now: Moment) -> Result<Position, NotSent> {
+        let position = self.send(message, now)?;
+        self.outbox.mark_checkpoint(position);
+        self.trim();
+        Ok(position)
+    }
+
+    /// A send waits for room; every call is followed by one of [`Self::send_goes_on`].
+    pub fn send_waits(&mut self, now: Moment) {
+        self.life.send_waits(now);
+        self.resolve_standoff(now);
+    }
+
+    /// A send no longer waits: it got room, or gave up.
+    pub fn send_goes_on(&mut self) {
+        self.life.send_goes_on();
+    }
+
+    /// The handler starts; returns whether it may: not twice, and not after the end.
+    pub fn start_handler(&mut self, now: Moment) -> bool {
+        let may = self.life.handler() == Handler::Absent && self.life.ended.is_none();
+        if may {
+            self.life.set_handler(Handler::Working, now);
+        }
+        may
+    }
+
+    /// Hands the handler what comes next, or notes that it waits.
+    ///
+    /// Asking hands the message in hand back: it is handled.
+    pub fn poll_receive(&mut self, now: Moment) -> Option<Event<I>> {
+        self.hand_back();
+        if self.life.ended.is_some() || self.frozen {
+            return None;
+        }
+        let Some((uid, event)) = self.inbox.pop() else {
+            self.life.set_handler(Handler::Waiting, now);
+            return None;
+        };
+        self.life.set_handler(Handler::Working, now);
+        if let Event::Message { message, .. } = &event {
+            self.in_hand = Some(uid);
+            let cost = outbox::cost(message);
+            if let Some(client) = self.clients.get_mut(uid) {
+                client.taken += 1;
+                client.inbox_bytes -= cost;
+            }
+            if !self.rules.durable_inbox {
+                self.note_acknowledgeable(uid, cost, now);
+            }
+            // Somebody may wait with a frame that found the inbox full.
+            let paused = self.attached().any(Transport::is_paused);
+            self.wake.transports |= paused;
+        }
+        Some(event)
+    }
+
+    /// The message in hand is handled; without one this changes nothing.
+    pub fn hand_back(&mut self) {
+        if let Some(uid) = self.in_hand.take()
+            && let Some(client) = self.clients.get_mut(uid)
+        {
+            client.handled = client.taken;
+        }
+    }
+
+    /// Everything so far is in a durable snapshot: what is handled may be acknowledged, what is in the
+    /// outbox may leave.
+    pub fn handle_committed(&mut self, head: Position, now: Moment) {
+        self.outbox.commit(head);
+        let handled: Vec<_> = self
+            .clients
+            .iter_mut()
+            .filter(|client| client.committed < client.handled)
+            .map(|client| {
+                client.committed = client.handled;
+                client.uid
+            })
+            .collect();
+        for uid in handled {
+            self.note_acknowledgeable(uid, 0, now);
+        }
+        self.wake.transports = true;
+    }
+
+    /// Ends the session. Attached clients get the last messages, `done`, and close 1000.
+    ///
+    /// The first end counts; returns whether this was it.
+    pub fn end(&mut self, status: OutcomeStatus, now: Moment) -> bool {
+        if self.life.ended.is_some() {
+            return false;
+        }
+        self.hand_back();
+        self.life.ended = Some(status);
+        self.life.touch(now);
+        self.overflow_since = None;
+        self.inbox.clear();
+        if !self.rules.durable_outbox {
+            self.outbox.commit(self.outbox.head());
+        }
+        self.wake = Wake { handler: true, room: true, transports: true, circle: self.wake.circle };
+        true
+    }
+
+    /// Stops everything: no message is taken, read, acknowledged or sent from now on.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
+    /// Closes all transports; resumable ones are told when to come back.
+    pub fn close_transports(
+        &mut self,
+        close: &Close,
+        mut retry: impl FnMut() -> Option<Duration>,
+        now: Moment,
+    ) {
+        for at in 0..self.transports.len() {
+            self.end_transport(at, close.clone(), retry(), now);
+        }
+    }
+
+    /// Holds off expiry until [`Self::release_guard`], at the longest until `deadline`.
+    ///
+    /// Returns `None` when as many guards are held as the bounds allow.
+    pub fn guard(
+        &mut self,
+        why: impl Into<Cow<'static, str>>,
+        deadline: Option<Moment>,
+        now: Moment,
+    ) -> Option<GuardId> {
+        self.life.guard(why.into(), deadline, self.rules.bounds.guards, now)
+    }
+
+    /// Sets or moves a guard's deadline.
+    pub fn set_guard_deadline(&mut self, id: GuardId, deadline: Moment) {
+        self.life.set_guard_deadline(id, deadline);
+    }
+
+    /// Ends a guard; a second call changes nothing.
+    pub fn release_guard(&mut self, id: GuardId, now: Moment) {
+        self.life.release_guard(id, now);
+    }
+
+    /// A task that the session owns has started: it is work.
+    pub fn task_started(&mut self) {
+        self.life.task_started();
+    }
+
+    /// Such a task has ended.
+    pub fn task_ended(&mut self, now: Moment) {
+        self.life.task_ended(now);
+    }
+
+    /// An upgrade is under way: until [`Self::release_hold`] it counts as a transport.
+    pub fn hold(&mut self) {
+        self.life.hold();
+    }
+
+    /// The upgrade has become a transport or failed.
+    pub fn release_hold(&mut self, now: Moment) {
+        self.life.release_hold(now);
+    }
+
+    /// A request has extracted the session: counts as activity.
+    pub fn touch(&mut self, now: Moment) {
+        self.life.touch(now);
+    }
+
+    /// Decides whether the session's time is up, and if not, when to ask again at the latest.
+    ///
+    /// # Errors
+    ///
+    /// Returns why its time is up.
+    pub fn check_expiry(&mut self, now: Moment) -> Result<Moment, Expiry> {
+        let attached = self.clients.any_attached();
+        self.end_if_overflowed(now);
+        self.life.check(&self.rules, attached, now)
+    }
+
+    // Getters.
+
+    /// Returns the rules.
+    pub fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// Returns the epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Returns where the session is in its life.
+    pub fn phase(&self) -> Phase {
+        if self.life.ended.is_some() {
+            Phase::Completed
+        } else if self.clients.any_attached() {
+            Phase::Running
+        } else {
+            Phase::Suspended
+        }
+    }
+
+    /// Returns how the session has ended, if it has.
+    pub fn ended(&self) -> Option<OutcomeStatus> {
+        self.life.ended
+    }
+
+    /// Returns how long ago the session was created.
+    pub fn age(&self, now: Moment) -> Duration {
+        self.life.age(now)
+    }
+
+    /// Returns how many transports are attached.
+    pub fn transports(&self) -> usize {
+        self.attached().count()
+    }
+
+    /// Returns whether any socket is still there, also one whose turn is over.
+    pub fn has_sockets(&self) -> bool {
+        !self.transports.is_empty()
+    }
+
+    /// Returns whether the handler has been started.
+    pub fn has_handler(&self) -> bool {
+        self.life.handler() != Handler::Absent
+    }
+
+    /// Returns whether a message is in the handler's hand.
+    pub fn is_message_in_hand(&self) -> bool {
+        self.in_hand.is_some()
+    }
+
+    /// Returns whether the session is frozen.
+    pub fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    /// Returns the reasons of the guards that are held.
+    pub fn guard_reasons(&self, now: Moment) -> impl Iterator<Item = &str> {
+        self.life.guard_reasons(now)
+    }
+
+    /// Returns the position of the next message.
+    pub fn head(&self) -> Position {
+        self.outbox.head()
+    }
+
+    /// Returns how many messages the outbox keeps.
+    pub fn outbox_messages(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Returns how many bytes the outbox keeps, overhead included.
+    pub fn outbox_bytes(&self) -> usize {
+        self.outbox.bytes()
+    }
+
+    /// Returns how many messages wait for the handler.
+    pub fn inbox_messages(&self) -> usize {
+        self.inbox.messages()
+    }
+
+    // Private.
+
+    /// Makes the outbox have room for a message of this cost, as far as the rules allow.
+    fn make_room(&mut self, cost: usize, now: Moment) -> Room {
+        if self.fits(cost) {
+            return Room::Made;
+        }
+        // What only a checkpoint keeps goes first.
+        if self.outbox.checkpoint().is_some() {
+            self.outbox.void_checkpoint();
+            self.trim();
+        }
+        while !self.fits(cost) && self.clients.stop_longest_gone() {
+            self.trim();
+        }
+        if !self.fits(cost) && self.rules.plain_ack == PlainAck::Off {
+            self.forget_written_plain(cost);
+        }
+        if self.fits(cost) {
+            return Room::Made;
+        }
+        if self.rules.durable_outbox && self.outbox.committed() == self.outbox.base() {
+            return Room::Uncommitted;
+        }
+        match self.rules.overflow {
+            Overflow::DropOldest => {
+                while !self.fits(cost) && self.outbox.drop_oldest() {}
+                Room::Made
+            }
+            Overflow::Close if !self.clients.any_attached() => {
+                self.end(OutcomeStatus::Overflow, now);
+                Room::Ended
+            }
+            Overflow::Close => {
+                self.overflow_since.get_or_insert(now);
+                // The transports' timers now include the overflow's.
+                self.wake.transports = true;
+                Room::Wait
+            }
+            Overflow::Backpressure => Room::Wait,
+        }
+    }
+
+    /// Any message is let in when it fits or the box is empty.
+    fn fits(&self, cost: usize) -> bool {
+        let bounds = &self.rules.bounds;
+        self.outbox.len() == 0
+            || (self.outbox.len() < bounds.outbox_messages
+                && self.outbox.bytes() + cost <= bounds.outbox_bytes)
+    }
+
+    /// Without soft acknowledgements the outbox is a ring for plain clients: what was written to them
+    /// leaves, oldest first, as far as it must.
+    fn forget_written_plain(&mut self, cost: usize) {
+        while !self.fits(cost) {
+            let base = self.outbox.base();
+            let mut moved = false;
+            for client in self.clients.iter_mut() {
+                if client.name == ClientName::Plain && client.acked <= base && client.written > base
+                {
+                    client.acked = base.advanced_by(1);
+                    moved = true;
+                }
+            }
+            if !moved || !self.trim() {
+                return;
+            }
+        }
+    }
+
+    /// Forgets what every client that matters has acknowledged and no checkpoint keeps.
+    fn trim(&mut self) -> bool {
+        let Some(needed) = self.clients.smallest_needed() else {
+            return false;
+        };
+        let needed = self.outbox.checkpoint().map_or(needed, |checkpoint| checkpoint.min(needed));
+        let forgot = self.outbox.forget(needed);
+        self.wake.room |= forgot && self.life.waits_for_room();
+        forgot
+    }
+
+    /// Under `Overflow::Close`: when the session ends because nobody makes room.
+    fn overflow_deadline(&self) -> Option<Moment> {
+        let since = self.overflow_since?;
+        let progress = self.attached().map(|t| t.last_progress).max()?;
+        Some(since.max(progress) + self.rules.heartbeat)
+    }
+
+    fn end_if_overflowed(&mut self, now: Moment) {
+        if self.overflow_deadline().is_some_and(|deadline| deadline <= now) {
+            self.end(OutcomeStatus::Overflow, now);
+        }
+    }
+
+    /// How many of the client's messages it may forget.
+    fn inbound_ack(&self, client: &Client<I>) -> u64 {
+        if self.rules.durable_inbox { client.committed } else { client.taken }
+    }
+
+    fn note_acknowledgeable(&mut self, uid: ClientUid, bytes: usize, now: Moment) {
+        let Some(total) = self.clients.get(uid).map(|client| self.inbound_ack(client)) else {
+            return;
+        };
+        let window = (self.rules.bounds.inbox_messages as u64, self.rules.bounds.inbox_bytes);
+        for t in self.transports.iter_mut().filter(|t| t.client == uid && t.is_attached()) {
+            self.wake.transports |= t.note_taken(total, bytes, window, now);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+use std::time::Duration;
+
+/// What happens when a client attaches while another one is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Attach {
+    /// The newest wins: older clients get 4100 `superseded` and stop mattering.
+    #[default]
+    Takeover,
+    /// All are attached, each with its own cursor, and all receive everything.
+    Share,
+    /// The holder stays: another client is refused while it is attached.
+    Refuse,
+}
+
+/// What happens when the outbox is full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// `send` waits until there is room.
+    #[default]
+    Backpressure,
+    /// The oldest message leaves; whoever misses it is told the gap.
+    DropOldest,
+    /// The session ends with the outcome `overflow`, once no transport is attached or the attached ones
+    /// have acknowledged nothing for a heartbeat; until then `send` waits.
+    Close,
+}
+
+/// How much a pong of a plain client is trusted as an acknowledgement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum PlainAck {
+    /// Frames are ordered, so a pong proves that the peer's WebSocket stack has all before the ping.
+    #[default]
+    Trust,
+    /// As `Trust`, but the last so many messages before the ping are kept and sent again.
+    Margin(u64),
+    /// Behind a gateway that answers or swallows pings itself: no ping is sent to plain clients. Written
+    /// messages leave oldest first when the outbox is full; a new plain transport gets all that is left.
+    Off,
+}
+
+/// Bounds on what one session may hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Bounds {
+    /// Unacknowledged messages in the outbox.
+    pub outbox_messages: usize,
+    /// Bytes of unacknowledged messages in the outbox, [`MESSAGE_OVERHEAD`](super::MESSAGE_OVERHEAD)
+    /// for each included.
+    pub outbox_bytes: usize,
+    /// Messages of one client that the handler has not taken.
+    pub inbox_messages: usize,
+    /// Bytes of these.
+    pub inbox_bytes: usize,
+    /// Bytes of one message, either way.
+    pub message: usize,
+    /// Remembered clients, attached ones included.
+    pub clients: usize,
+    /// Guards held at one time.
+    pub guards: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            outbox_messages: 1024,
+            outbox_bytes: 1 << 20,
+            inbox_messages: 256,
+            inbox_bytes: 1 << 20,
+            message: 1 << 20,
+            clients: 16,
+            guards: 1024,
+        }
+    }
+}
+
+/// The configuration of the rules, shared by all sessions of a layer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Rules {
+    /// Who wins when two clients meet.
+    pub attach: Attach,
+    /// What a full outbox does.
+    pub overflow: Overflow,
+    /// What a pong of a plain client is worth.
+    pub plain_ack: PlainAck,
+    /// How long a session that is not in use is kept. 2 min: Panel's 15 s is shorter than its own
+    /// backoff; Socket.IO, Ably and Streamlit chose 2 min.
+    pub unused_lifetime: Duration,
+    /// The longest time without transport, guard or extraction, whatever the handler does.
+    pub max_unattended: Duration,
+    /// The longest life of a session.
+    pub max_lifetime: Option<Duration>,
+    /// The longest silence of a healthy end: a ping, and an `hb`, every so often.
+    pub heartbeat: Duration,
+    /// How long a ping may go unanswered.
+    pub pong_timeout: Duration,
+    /// What one session may hold.
+    pub bounds: Bounds,
+    /// Whether inbound messages are acknowledged only when a snapshot holds their effect.
+    pub durable_inbox: bool,
+    /// Whether a message leaves only after the commit that covers it.
+    pub durable_outbox: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            attach: Attach::default(),
+            overflow: Overflow::default(),
+            plain_ack: PlainAck::default(),
+            unused_lifetime: Duration::from_secs(120),
+            max_unattended: Duration::from_secs(3600),
+            max_lifetime: None,
+            heartbeat: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(20),
+            bounds: Bounds::default(),
+            durable_inbox: false,
+            durable_outbox: false,
+        }
+    }
+}

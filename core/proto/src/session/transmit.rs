@@ -1,0 +1,152 @@
+//! What goes out on a transport, in order.
+
+use super::{
+    Session,
+    transport::{ACK_AFTER, Frame, Mode, State},
+};
+use crate::{
+    AttachmentNumber, Gap, GapReason, Moment,
+    wire::{self, Close, Done, ServerControl},
+};
+
+/// How much one call of [`Session::poll_transmit`] may hand out.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Data messages.
+    pub messages: usize,
+    /// Bytes of them; one message may exceed it.
+    pub bytes: usize,
+}
+
+impl<I: Clone> Session<I> {
+    /// Hands out what the transport shall write next, in order.
+    ///
+    /// Call it again after writing until nothing comes: the budget bounds one call, not the need. After a
+    /// [`Frame::Close`] nothing follows; wait for the peer's close, then call [`Self::detach`].
+    pub fn poll_transmit(
+        &mut self,
+        number: AttachmentNumber,
+        now: Moment,
+        budget: Budget,
+        out: &mut Vec<Frame>,
+    ) {
+        let Some(at) = self.transport_index(number) else {
+            return;
+        };
+        if self.frozen && self.transports[at].is_attached() {
+            return;
+        }
+        let t = &mut self.transports[at];
+        if let State::Over { close, retry, said } = &mut t.state {
+            if *said {
+                return;
+            }
+            *said = true;
+            let close = close.clone();
+            if let Some(retry) = retry.take() {
+                let retry = Some(
+                    u64::try_from(retry.as_millis()).unwrap_or(u64::MAX).min(crate::MAX_INTEGER),
+                );
+                t.push_control(&ServerControl { retry, ..ServerControl::default() }, out);
+            }
+            out.push(Frame::Close(close));
+            return;
+        }
+        if let Mode::Resumable(_, hello) = &mut t.mode
+            && let Some(hello) = hello.take()
+        {
+            t.push_control(&ServerControl { hello: Some(*hello), ..ServerControl::default() }, out);
+        }
+        self.push_acks(at, now, out);
+        let complete = self.push_data(at, now, budget, out);
+        if self.transports[at].is_paused() && self.life.waits_for_room() {
+            // The handler waits for room and this plain peer for the handler: see `resolve_standoff`.
+            self.confirm_written(at, now);
+        }
+        if complete && let Some(status) = self.life.ended {
+            let t = &self.transports[at];
+            let received = self.clients.get(t.client).map_or(0, |client| client.taken);
+            let done =
+                ServerControl { done: Some(Done { status, received }), ..ServerControl::default() };
+            t.push_control(&done, out);
+            out.push(Frame::Close(Close::DONE));
+            self.end_transport(at, Close::DONE, None, now);
+            if let State::Over { said, .. } = &mut self.transports[at].state {
+                *said = true;
+            }
+        }
+    }
+
+    fn push_acks(&mut self, at: usize, now: Moment, out: &mut Vec<Frame>) {
+        let t = &self.transports[at];
+        if t.is_plain() {
+            return;
+        }
+        let Some(n) = self.clients.get(t.client).map(|client| self.inbound_ack(client)) else {
+            return;
+        };
+        let heartbeat = self.rules.heartbeat;
+        let t = &mut self.transports[at];
+        let heartbeat_due = t.last_heartbeat + heartbeat <= now;
+        let ack_due = t.ack_now || t.untold_since.is_some_and(|since| since + ACK_AFTER <= now);
+        if !heartbeat_due && !ack_due {
+            return;
+        }
+        let control = if heartbeat_due {
+            t.last_heartbeat = now;
+            ServerControl { hb: Some(n), ..ServerControl::default() }
+        } else {
+            ServerControl { ack: Some(n), ..ServerControl::default() }
+        };
+        t.told = n;
+        t.untold_bytes = 0;
+        t.untold_since = None;
+        t.ack_now = false;
+        t.push_control(&control, out);
+    }
+
+    /// Pushes data and pings; returns whether all there is has left.
+    fn push_data(&mut self, at: usize, now: Moment, budget: Budget, out: &mut Vec<Frame>) -> bool {
+        let (plain_ack, heartbeat, pong_timeout) =
+            (self.rules.plain_ack, self.rules.heartbeat, self.rules.pong_timeout);
+        let t = &mut self.transports[at];
+        if t.sent < self.outbox.base() {
+            // Only overflow takes away what an attached client has not been sent.
+            let gap =
+                Gap { from: t.sent, to: Some(self.outbox.base()), reason: GapReason::Overflow };
+            t.sent = self.outbox.base();
+            t.push_control(&ServerControl { gap: Some(gap), ..ServerControl::default() }, out);
+        }
+        let (mut messages, mut bytes) = (0, 0);
+        while messages < budget.messages && bytes < budget.bytes {
+            let Some(message) = self.outbox.sendable(t.sent) else {
+                break;
+            };
+            messages += 1;
+            bytes += message.len();
+            t.unpinged_messages += 1;
+            t.unpinged_bytes += message.len();
+            t.unpinged_since.get_or_insert(now);
+            t.owed_since.get_or_insert(now);
+            t.sent = t.sent.advanced_by(1);
+            let message = message.clone();
+            out.push(Frame::Data(if t.is_plain() { message } else { wire::escape(message) }));
+            // In mid-stream, too: one ping at the end of a long replay would confirm it all or nothing.
+            if t.ping.is_none() && t.pings(plain_ack) && t.is_plain() && t.confirmation_due(now) {
+                t.push_ping(pong_timeout, now, out);
+            }
+        }
+        let ping_due = t.ping_now || t.last_ping + heartbeat <= now || t.confirmation_due(now);
+        if t.ping.is_none() && t.pings(plain_ack) && ping_due {
+            t.push_ping(pong_timeout, now, out);
+        }
+        let complete = t.sent >= self.outbox.head();
+        let (uid, sent) = (t.client, t.sent);
+        if messages > 0
+            && let Some(client) = self.clients.get_mut(uid)
+        {
+            client.written = client.written.max(sent);
+        }
+        complete
+    }
+}

@@ -1,0 +1,370 @@
+//! One attachment: what is known of its transport, its timers, and its end.
+
+use std::time::Duration;
+
+use bytestring::ByteString;
+
+use super::{Attach, PlainAck, Session, client::ClientUid};
+use crate::{
+    AttachmentNumber, Message, Moment, Position,
+    wire::{Close, Hello, OutcomeStatus, ServerControl},
+};
+
+/// A plain transport is pinged, and a client told an ack, when so many messages are unconfirmed.
+const CONFIRM_MESSAGES: u64 = 64;
+/// Or so many bytes.
+const CONFIRM_BYTES: usize = 64 << 10;
+/// A plain transport is pinged at the latest so long after an unconfirmed message.
+const PLAIN_CONFIRM_AFTER: Duration = Duration::from_secs(1);
+/// A client is told an ack at the latest so long after its message was taken.
+pub(super) const ACK_AFTER: Duration = Duration::from_millis(250);
+/// A holder that keeps others out and has been silent must answer a ping within this time.
+pub(super) const PROBE_DEADLINE: Duration = Duration::from_secs(2);
+/// The first byte of our ping payloads.
+pub(super) const PING_MARK: u8 = b'S';
+
+/// A frame that goes out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Frame {
+    /// A data frame, already escaped where the mode asks for it.
+    Data(Message),
+    /// A control frame of ours: a text frame.
+    Control(ByteString),
+    /// A WebSocket ping.
+    Ping([u8; 17]),
+    /// A WebSocket close; nothing follows.
+    Close(Close),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Transport {
+    pub(super) number: AttachmentNumber,
+    pub(super) client: ClientUid,
+    pub(super) mode: Mode,
+    pub(super) state: State,
+    /// The position of the next data message.
+    pub(super) sent: Position,
+    /// Counted since the last ping (plain).
+    pub(super) unpinged_messages: u64,
+    pub(super) unpinged_bytes: usize,
+    pub(super) unpinged_since: Option<Moment>,
+    pub(super) ping: Option<OutstandingPing>,
+    pub(super) ping_now: bool,
+    pub(super) last_ping: Moment,
+    pub(super) last_heard: Moment,
+    /// The last text or binary frame: what a frozen page does not send.
+    pub(super) last_frame: Moment,
+    pub(super) last_heartbeat: Moment,
+    /// Since when the client owes an ack.
+    pub(super) owed_since: Option<Moment>,
+    /// When the client last acknowledged anything, or attached.
+    pub(super) last_progress: Moment,
+    /// The last ack told to the client, and what has come to be told since.
+    pub(super) told: u64,
+    pub(super) untold_bytes: usize,
+    pub(super) untold_since: Option<Moment>,
+    pub(super) ack_now: bool,
+    /// Reading has stopped because the inbox is full.
+    pub(super) paused: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Mode {
+    /// With the random part of its ping payloads.
+    Plain([u8; 8]),
+    /// With the hello while it has not been sent.
+    Resumable([u8; 8], Option<Box<Hello>>),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    Attached,
+    /// Superseded, refused, broken or done: nothing that it does touches the session any more.
+    Over {
+        close: Close,
+        retry: Option<Duration>,
+        said: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutstandingPing {
+    pub(super) position: Position,
+    pub(super) deadline: Moment,
+}
+
+impl Transport {
+    pub(super) fn new(
+        number: AttachmentNumber,
+        client: ClientUid,
+        nonce: [u8; 8],
+        hello: Option<Box<Hello>>,
+        start: Position,
+        now: Moment,
+    ) -> Self {
+        let told = hello.as_ref().and_then(|hello| hello.received).unwrap_or(0);
+        Self {
+            number,
+            client,
+            mode: match hello {
+                Some(hello) => Mode::Resumable(nonce, Some(hello)),
+                None => Mode::Plain(nonce),
+            },
+            state: State::Attached,
+            sent: start,
+            unpinged_messages: 0,
+            unpinged_bytes: 0,
+            unpinged_since: None,
+            ping: None,
+            ping_now: false,
+            last_ping: now,
+            last_heard: now,
+            last_frame: now,
+            last_heartbeat: now,
+            owed_since: None,
+            last_progress: now,
+            told,
+            untold_bytes: 0,
+            untold_since: None,
+            ack_now: false,
+            paused: false,
+        }
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        matches!(self.state, State::Attached)
+    }
+
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.mode, Mode::Plain(_))
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Ends the turn; returns whether it was not over yet.
+    pub(super) fn end(&mut self, close: Close, retry: Option<Duration>) -> bool {
+        if !self.is_attached() {
+            return false;
+        }
+        self.state = State::Over { close, retry, said: false };
+        true
+    }
+
+    /// Pings a silent holder at once, with a short deadline.
+    pub(super) fn probe(&mut self, now: Moment) {
+        match &mut self.ping {
+            Some(ping) => ping.deadline = ping.deadline.min(now + PROBE_DEADLINE),
+            None => {
+                self.ping_now = true;
+            }
+        }
+    }
+
+    /// Tells the client, soon, that more of its messages were taken.
+    pub(super) fn note_taken(
+        &mut self,
+        total: u64,
+        bytes: usize,
+        window: (u64, usize),
+        now: Moment,
+    ) -> bool {
+        if self.is_plain() {
+            return false;
+        }
+        self.untold_bytes += bytes;
+        let untold = total.saturating_sub(self.told);
+        if untold == 0 {
+            return false;
+        }
+        let due = untold >= CONFIRM_MESSAGES.min((window.0 / 2).max(1))
+            || self.untold_bytes >= CONFIRM_BYTES.min((window.1 / 2).max(1));
+        let first = self.untold_since.is_none();
+        self.untold_since.get_or_insert(now);
+        let wake = first || (due && !self.ack_now);
+        self.ack_now |= due;
+        wake
+    }
+
+    pub(super) fn nonce(&self) -> [u8; 8] {
+        match self.mode {
+            Mode::Plain(nonce) | Mode::Resumable(nonce, _) => nonce,
+        }
+    }
+
+    pub(super) fn ping_payload(&self) -> [u8; 17] {
+        let mut payload = [PING_MARK; 17];
+        payload[1..9].copy_from_slice(&self.nonce());
+        payload[9..].copy_from_slice(&self.sent.get().to_be_bytes());
+        payload
+    }
+
+    /// Whether pings may be sent at all.
+    pub(super) fn pings(&self, plain_ack: PlainAck) -> bool {
+        !self.is_plain() || plain_ack != PlainAck::Off
+    }
+
+    pub(super) fn confirmation_due(&self, now: Moment) -> bool {
+        self.is_plain()
+            && (self.unpinged_messages >= CONFIRM_MESSAGES
+                || self.unpinged_bytes >= CONFIRM_BYTES
+                || self.unpinged_since.is_some_and(|since| since + PLAIN_CONFIRM_AFTER <= now))
+    }
+
+    pub(super) fn push_ping(&mut self, timeout: Duration, now: Moment, out: &mut Vec<Frame>) {
+        out.push(Frame::Ping(self.ping_payload()));
+        let timeout = if self.ping_now { timeout.min(PROBE_DEADLINE) } else { timeout };
+        self.ping = Some(OutstandingPing { position: self.sent, deadline: now + timeout });
+        self.ping_now = false;
+        self.last_ping = now;
+        self.unpinged_messages = 0;
+        self.unpinged_bytes = 0;
+        self.unpinged_since = None;
+    }
+
+    pub(super) fn push_control(&self, control: &ServerControl, out: &mut Vec<Frame>) {
+        if !self.is_plain() {
+            out.push(Frame::Control(control.encode()));
+        }
+    }
+}
+
+impl<I: Clone> Session<I> {
+    /// Returns when [`Self::handle_transport_timeout`] is next due; `None` if the turn is over.
+    pub fn poll_transport_timeout(&self, number: AttachmentNumber) -> Option<Moment> {
+        let t = self.transports.get(self.transport_index(number)?).filter(|t| t.is_attached())?;
+        let rules = &self.rules;
+        let ping = match t.ping {
+            Some(ping) => (!t.paused).then_some(ping.deadline),
+            None if t.pings(rules.plain_ack) => {
+                let confirm =
+                    t.unpinged_since.filter(|_| t.is_plain()).map(|at| at + PLAIN_CONFIRM_AFTER);
+                [Some(t.last_ping + rules.heartbeat), confirm].into_iter().flatten().min()
+            }
+            None => None,
+        };
+        let (ack, heartbeat) = if t.is_plain() {
+            (None, None)
+        } else {
+            (
+                t.untold_since.map(|since| since + ACK_AFTER),
+                Some(t.last_heartbeat + rules.heartbeat),
+            )
+        };
+        [ping, ack, heartbeat, self.silence_deadline(t), self.overflow_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// A resumable client that owes an ack and sends no frame is a frozen page: it answers pings and
+    /// acknowledges nothing.
+    fn silence_deadline(&self, t: &Transport) -> Option<Moment> {
+        if t.is_plain() || t.paused {
+            return None;
+        }
+        let owed = t.owed_since?;
+        Some(owed.max(t.last_frame) + self.rules.heartbeat * 5 / 2)
+    }
+
+    /// Deals with whatever deadline of the transport has passed; a call too many does nothing.
+    pub fn handle_transport_timeout(&mut self, number: AttachmentNumber, now: Moment) {
+        if self.overflow_deadline().is_some_and(|deadline| deadline <= now) {
+            self.end(OutcomeStatus::Overflow, now);
+        }
+        let Some(at) = self.transport_index(number) else {
+            return;
+        };
+        let t = &self.transports[at];
+        if !t.is_attached() {
+            return;
+        }
+        let unanswered = !t.paused && t.ping.is_some_and(|ping| ping.deadline <= now);
+        let silent = self.silence_deadline(t).is_some_and(|deadline| deadline <= now);
+        if unanswered || silent {
+            self.end_transport(at, Close::TRY_AGAIN, None, now);
+        }
+    }
+
+    /// Ends one transport's turn and, with it, its client's presence.
+    pub(super) fn end_transport(
+        &mut self,
+        at: usize,
+        close: Close,
+        retry: Option<Duration>,
+        now: Moment,
+    ) {
+        let t = &mut self.transports[at];
+        if !t.end(close, retry) {
+            return;
+        }
+        let uid = t.client;
+        self.wake.transports = true;
+        self.leave(uid, now);
+    }
+
+    /// The peer has answered our close: it knows.
+    ///
+    /// Only now may a client that was taken over take the session back.
+    pub fn handle_close_answered(&mut self, number: AttachmentNumber) {
+        let Some(at) = self.transport_index(number) else {
+            return;
+        };
+        let t = &self.transports[at];
+        if let State::Over { close, said: true, .. } = &t.state
+            && *close == Close::SUPERSEDED
+            && let Some(client) = self.clients.get_mut(t.client)
+        {
+            client.taken_over = false;
+        }
+    }
+
+    /// The transport is gone, for whatever reason; a call too many does nothing.
+    pub fn detach(&mut self, number: AttachmentNumber, now: Moment) {
+        let Some(at) = self.transport_index(number) else {
+            return;
+        };
+        let t = self.transports.remove(at);
+        if t.is_attached() {
+            self.leave(t.client, now);
+        }
+        if self.transports.is_empty() {
+            self.transports = Vec::new();
+        }
+    }
+
+    /// A client has no transport any more.
+    fn leave(&mut self, uid: ClientUid, now: Moment) {
+        self.clients.set_gone(uid);
+        if !self.clients.any_attached() {
+            self.life.transport_left(now);
+        }
+        if self.life.ended.is_none()
+            && let Some(client) = self.clients.get(uid)
+        {
+            self.inbox.push_detached(uid, client.info.clone());
+            self.wake.handler = true;
+        }
+        if self.overflow_since.is_some() && !self.clients.any_attached() {
+            self.end(OutcomeStatus::Overflow, now);
+        }
+        // Its quota may have kept somebody waiting, and its absence may let gone clients make room.
+        self.wake.room |= self.life.waits_for_room();
+        self.outbox.shrink();
+    }
+
+    /// Returns the transports whose turn is not over.
+    pub(super) fn attached(&self) -> impl Iterator<Item = &Transport> {
+        self.transports.iter().filter(|t| t.is_attached())
+    }
+
+    pub(super) fn transport_index(&self, number: AttachmentNumber) -> Option<usize> {
+        self.transports.iter().position(|t| t.number == number)
+    }
+
+    /// Whether a plain transport counts as the one plain client of the session.
+    pub(super) fn plain_is_one_client(&self) -> bool {
+        self.rules.attach != Attach::Share
+    }
+}
