@@ -189,3 +189,186 @@ fn unquoted(value: &[u8]) -> &[u8] {
 fn is_https_name(scheme: &[u8]) -> bool {
     scheme.eq_ignore_ascii_case(b"https")
 }
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn request(headers: &[(&str, &str)]) -> Request<()> {
+        let mut req = Request::get("/live");
+        for (name, value) in headers {
+            req = req.header(*name, *value);
+        }
+        req.body(()).unwrap()
+    }
+
+    #[test]
+    fn what_it_returns_outlives_the_view() {
+        let mut req = request(&[("x-user", "ann")]);
+        *req.uri_mut() = Uri::from_static("http://a.example/l%69ve?x=1");
+        req.extensions_mut().insert(7_u8);
+        let user = {
+            let view = RequestView::of(&req);
+            assert_eq!(view.method(), Method::GET);
+            assert_eq!(view.path(), "/l%69ve");
+            assert_eq!(view.uri().query(), Some("x=1"));
+            assert_eq!(view.version(), Version::HTTP_11);
+            assert_eq!(view.extensions().get::<u8>(), Some(&7));
+            view.header("X-User")
+        };
+        assert_eq!(user, Some("ann"));
+        let (parts, ()) = req.into_parts();
+        let view = RequestView::from_parts(&parts);
+        assert_eq!(view.header(HeaderName::from_static("x-user")), Some("ann"));
+        assert_eq!(view.headers().len(), 1);
+    }
+
+    #[test]
+    fn a_header_that_came_twice_has_no_value() {
+        let req = request(&[("x-user", "mallory"), ("x-user", "ann"), ("x-team", "")]);
+        let view = RequestView::of(&req);
+        assert_eq!(view.header("x-user"), None);
+        assert_eq!(view.header("x-team"), Some(""));
+        assert_eq!(view.header("x-none"), None);
+        assert_eq!(view.header("not a name"), None);
+    }
+
+    #[test]
+    fn upgrades_are_known_by_version() {
+        let rows: &[(Version, Method, &[&str], bool)] = &[
+            (Version::HTTP_11, Method::GET, &["websocket"], true),
+            (Version::HTTP_11, Method::GET, &["WebSocket"], true),
+            (Version::HTTP_11, Method::GET, &["h2c, websocket"], true),
+            (Version::HTTP_11, Method::GET, &["h2c", "websocket"], true),
+            (Version::HTTP_11, Method::GET, &["websocket2"], false),
+            (Version::HTTP_11, Method::GET, &["h2c"], false),
+            (Version::HTTP_11, Method::GET, &[], false),
+            (Version::HTTP_11, Method::CONNECT, &[], false),
+            (Version::HTTP_2, Method::CONNECT, &[], true),
+            (Version::HTTP_3, Method::CONNECT, &[], true),
+            (Version::HTTP_2, Method::GET, &["websocket"], false),
+        ];
+        for (version, method, upgrade, expected) in rows {
+            let headers: Vec<_> = upgrade.iter().map(|value| ("upgrade", *value)).collect();
+            let mut req = request(&headers);
+            *req.version_mut() = *version;
+            *req.method_mut() = method.clone();
+            let view = RequestView::of(&req);
+            assert_eq!(
+                view.is_upgrade(),
+                *expected,
+                "{version:?} {method} {upgrade:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn client_ids_come_from_well_formed_offers_alone() {
+        const ID16: &str = "0123456789abcd_-";
+        const ID32: &str = "0123456789abcdefghijABCDEFGHIJ_-";
+        let rows: &[(&[&str], Option<&str>)] = &[
+            (&[], None),
+            (&["session-resume.v1"], None),
+            (&["at.{16}"], None),
+            (&["session-resume.v1, at.{16}"], Some(ID16)),
+            (&["at.{16},session-resume.v1"], Some(ID16)),
+            (&["session-resume.v1", "at.{16}"], Some(ID16)),
+            (&["chat, session-resume.v1, at.{16}, json"], Some(ID16)),
+            (&["session-resume.v1, at.{32}"], Some(ID32)),
+            (&["session-resume.v1, at.{16}.s-1.e_1.42"], Some(ID16)),
+            (&["session-resume.v1, at.{16}.s-1.e_1.42.3"], Some(ID16)),
+            (&["session-resume.v1, at.{16}, at.{32}"], None),
+            (&["session-resume.v1, at.{16}", "at.{16}"], None),
+            (&["session-resume.v2, at.{16}"], None),
+            (&["Session-Resume.v1, at.{16}"], None),
+            (&["session-resume.v1, AT.{16}"], None),
+            (&["session-resume.v1, at."], None),
+            (&["session-resume.v1, at.0123456789abcde"], None),
+            (&["session-resume.v1, at.{32}0"], None),
+            (&["session-resume.v1, at.0123456789abcde+"], None),
+            (&["session-resume.v1, at.{16} x"], None),
+        ];
+        for (lines, expected) in rows {
+            let lines: Vec<String> = lines
+                .iter()
+                .map(|line| line.replace("{16}", ID16).replace("{32}", ID32))
+                .collect();
+            let headers: Vec<_> = lines
+                .iter()
+                .map(|line| ("sec-websocket-protocol", &**line))
+                .collect();
+            let req = request(&headers);
+            assert_eq!(RequestView::of(&req).client_id(), *expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn https_is_known_from_the_first_hop() {
+        let rows: &[(&[(&str, &str)], bool)] = &[
+            (&[], false),
+            (&[("x-forwarded-proto", "https")], true),
+            (&[("x-forwarded-proto", "HTTPS")], true),
+            (&[("x-forwarded-proto", "https, http")], true),
+            (&[("x-forwarded-proto", "http, https")], false),
+            (
+                &[
+                    ("x-forwarded-proto", "http"),
+                    ("x-forwarded-proto", "https"),
+                ],
+                false,
+            ),
+            (&[("x-forwarded-proto", "httpss")], false),
+            (&[("forwarded", "proto=https")], true),
+            (
+                &[("forwarded", "for=192.0.2.1; Proto=\"HTTPS\" ;by=_p")],
+                true,
+            ),
+            (
+                &[("forwarded", "for=192.0.2.1;proto=https, proto=http")],
+                true,
+            ),
+            (&[("forwarded", "proto=http, proto=https")], false),
+            (&[("forwarded", "for=proto=https")], false),
+            (&[("forwarded", "xproto=https")], false),
+            (&[("forwarded", "proto")], false),
+            (
+                &[("forwarded", "proto=http"), ("x-forwarded-proto", "https")],
+                true,
+            ),
+        ];
+        for (headers, expected) in rows {
+            let req = request(headers);
+            assert_eq!(RequestView::of(&req).is_https(), *expected, "{headers:?}");
+        }
+        for (uri, expected) in [("https://a.example/", true), ("http://a.example/", false)] {
+            let mut req = request(&[]);
+            *req.uri_mut() = Uri::from_static(uri);
+            assert_eq!(RequestView::of(&req).is_https(), expected, "{uri}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_bytes_panic(
+            lines in proptest::collection::vec((0_usize..4, any::<Vec<u8>>()), 0..6),
+        ) {
+            let names = ["upgrade", "sec-websocket-protocol", "forwarded", "x-forwarded-proto"];
+            let mut req = request(&[]);
+            for (name, bytes) in lines {
+                if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                    req.headers_mut().append(names[name], value);
+                }
+            }
+            let view = RequestView::of(&req);
+            let _ = view.is_https();
+            for name in names {
+                let _ = view.header(name);
+            }
+            prop_assert!(!view.is_upgrade());
+            prop_assert_eq!(view.client_id(), None);
+        }
+    }
+}
