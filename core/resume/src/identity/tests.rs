@@ -205,6 +205,7 @@ fn the_first_cookie_with_a_fitting_mac_wins() {
         ("empty value", &["sr_id="], None),
         ("no value", &["sr_id"], None),
         ("name alone, then value", &["sr_id; sr_id={1}"], Some(1)),
+        ("another separator", &["sr_id:{1}"], None),
         ("another case", &["SR_ID={1}"], None),
         ("longer name", &["my_sr_id={1}; sr_id2={1}"], None),
         ("value of another", &["x=sr_id={1}"], None),

@@ -139,6 +139,7 @@ fn the_list_adds_exact_origins() {
         ("https://app.example:443", true),
         ("HTTPS://APP.EXAMPLE", true),
         ("http://app.example", false),
+        ("http://app.example:443", false),
         ("https://app.example:8443", false),
         ("https://sub.app.example", false),
         ("http://localhost:5173", true),
