@@ -1,0 +1,79 @@
+//! Who the browser is: a UUID v4 in a signed cookie.
+//!
+//! `mod.rs` holds the type, `token` the bytes that prove it, `cookie` the way there and back. An
+//! identity is only ever made here: minted from random bytes, or read from a token whose MAC fits.
+//! What a client sends without a fitting MAC is never adopted, so nobody can choose an identity
+//! for somebody else.
+
+mod config_error;
+mod cookie;
+#[cfg(test)]
+mod tests;
+mod token;
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use uuid::Uuid;
+
+pub(crate) use self::token::TokenKey;
+pub use self::{
+    config_error::ConfigError,
+    cookie::{IdentityCookie, SameSite},
+};
+
+/// Who a browser is: a random (version 4) UUID that it keeps in a signed cookie.
+///
+/// The identity is no secret by itself (the MAC beside it in the cookie is what cannot be made
+/// up), but it is personal data: it names the same browser for as long as the cookie lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Identity(Uuid);
+
+impl Identity {
+    /// Makes an identity of 16 random bytes, of which the version and variant bits are overwritten.
+    ///
+    /// The bytes must come from a cryptographic random source: two browsers with the same bytes
+    /// share their sessions.
+    pub const fn mint(random: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_random_bytes(random).into_uuid())
+    }
+
+    /// Returns the identity that `uuid` stands for, or `None` if it is not a version 4 UUID.
+    pub(crate) fn from_uuid(uuid: Uuid) -> Option<Self> {
+        let is_v4 = uuid.get_version() == Some(uuid::Version::Random)
+            && uuid.get_variant() == uuid::Variant::RFC4122;
+        is_v4.then_some(Self(uuid))
+    }
+
+    /// Returns the UUID.
+    pub const fn as_uuid(&self) -> &Uuid {
+        &self.0
+    }
+}
+
+impl From<Identity> for Uuid {
+    fn from(identity: Identity) -> Self {
+        identity.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Identity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let uuid = Uuid::deserialize(deserializer)?;
+        Self::from_uuid(uuid)
+            .ok_or_else(|| D::Error::custom(format_args!("{uuid} is not a version 4 UUID")))
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.0.as_hyphenated(), f)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,318 @@
+//! What happens to the session that is already there when a request asks for one.
+//!
+//! A [`ReusePolicy`] is given to the layer. It is asked about *fresh* arrivals: requests and
+//! clients that hold no valid cursor of the session under their key. Who holds one continues, and
+//! is not put to it. Completed sessions are never reused.
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::Duration;
+//! use session_resume::reuse::{self, ReuseDecision};
+//!
+//! // Default: whoever has the key is in the session.
+//! let _ = reuse::always();
+//!
+//! // A page that is loaded again after a day starts anew, unless another one is still open.
+//! let _ = reuse::from_fn(|candidate, _req| {
+//!     if candidate.transports() > 0 || candidate.age() < Duration::from_secs(24 * 60 * 60) {
+//!         ReuseDecision::Reuse
+//!     } else {
+//!         ReuseDecision::Fresh
+//!     }
+//! });
+//! ```
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::StatusCode;
+
+use crate::request::RequestView;
+
+/// Returns the policy that reuses whatever session is there: the default.
+pub const fn always() -> ReusePolicy {
+    ReusePolicy(Rule::Always)
+}
+
+/// Returns the policy that starts a fresh session every time, ending the one that is there.
+pub const fn never() -> ReusePolicy {
+    ReusePolicy(Rule::Never)
+}
+
+/// Returns the policy that reuses a session to which no transport is attached, and starts a fresh
+/// one, ending the other, if one is.
+pub const fn if_idle() -> ReusePolicy {
+    ReusePolicy(Rule::IfIdle)
+}
+
+/// Returns the policy that reuses a session that was created less than `age` ago, and else starts
+/// a fresh one, ending the other.
+pub const fn younger_than(age: Duration) -> ReusePolicy {
+    ReusePolicy(Rule::YoungerThan(age))
+}
+
+/// Returns the policy that reuses a session for the identity that started it, and refuses all
+/// others with 409.
+///
+/// It refuses, because starting afresh would let any other identity end the owner's session. It
+/// matters under [shared](crate::key::KeyFn::shared) keys only.
+pub const fn same_identity() -> ReusePolicy {
+    ReusePolicy(Rule::SameIdentity)
+}
+
+/// Returns the policy that asks `f`.
+///
+/// `f` should be quick, as it is called while a request waits; a panic in it is a panic of the
+/// request.
+pub fn from_fn<F>(f: F) -> ReusePolicy
+where
+    F: Fn(Candidate, RequestView<'_>) -> ReuseDecision + Send + Sync + 'static,
+{
+    ReusePolicy(Rule::Custom(Arc::new(f)))
+}
+
+/// Decides whether a fresh arrival gets the session that is there. See the [module docs](self).
+#[derive(Debug, Clone)]
+pub struct ReusePolicy(Rule);
+
+impl ReusePolicy {
+    /// Decides about `candidate`, for which `req` asks.
+    pub(crate) fn decide(&self, candidate: Candidate, req: RequestView<'_>) -> ReuseDecision {
+        match &self.0 {
+            Rule::Always => ReuseDecision::Reuse,
+            Rule::Never => ReuseDecision::Fresh,
+            Rule::IfIdle => reuse_if(candidate.transports == 0),
+            Rule::YoungerThan(age) => reuse_if(candidate.age < *age),
+            Rule::SameIdentity => {
+                if candidate.same_identity {
+                    ReuseDecision::Reuse
+                } else {
+                    ReuseDecision::Refuse(StatusCode::CONFLICT)
+                }
+            }
+            Rule::Custom(f) => match f(candidate, req) {
+                ReuseDecision::Refuse(status)
+                    if status.is_informational() || status.is_success() =>
+                {
+                    ReuseDecision::Refuse(StatusCode::CONFLICT)
+                }
+                decision => decision,
+            },
+        }
+    }
+}
+
+impl Default for ReusePolicy {
+    fn default() -> Self {
+        always()
+    }
+}
+
+/// The answer of a [`ReusePolicy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReuseDecision {
+    /// The request gets the session.
+    Reuse,
+    /// The session is ended and a new one started under its key.
+    Fresh,
+    /// The request is answered with this status, or, if it offers to resume, accepted and closed
+    /// with 4101. A status that does not refuse (1xx, 2xx) counts as 409.
+    Refuse(StatusCode),
+}
+
+/// A session that could be reused, as a [`ReusePolicy`] sees it.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Candidate {
+    pub(crate) residence: Residence,
+    pub(crate) phase: Phase,
+    pub(crate) age: Duration,
+    pub(crate) transports: usize,
+    pub(crate) same_identity: bool,
+    pub(crate) same_handler: Option<bool>,
+}
+
+/// Where a candidate is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Residence {
+    Live,
+    Stored,
+}
+
+impl Candidate {
+    /// Returns whether the session is in memory.
+    pub const fn is_live(&self) -> bool {
+        matches!(self.residence, Residence::Live)
+    }
+
+    /// Returns whether the session is in the store alone, so that reusing it restores it.
+    pub const fn is_stored(&self) -> bool {
+        matches!(self.residence, Residence::Stored)
+    }
+
+    /// Returns the session's phase; a stored one has the phase it was stored in.
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Returns how long ago the session was created, time in the store included.
+    pub const fn age(&self) -> Duration {
+        self.age
+    }
+
+    /// Returns how many transports are attached.
+    pub const fn transports(&self) -> usize {
+        self.transports
+    }
+
+    /// Returns whether the session was started by the identity that asks. Always so unless the key
+    /// is [shared](crate::key::KeyFn::shared).
+    pub const fn same_identity(&self) -> bool {
+        self.same_identity
+    }
+
+    /// Returns whether the handler that asks is the one that runs, or `None` if none runs or none
+    /// asks, as on plain HTTP.
+    pub const fn same_handler(&self) -> Option<bool> {
+        self.same_handler
+    }
+}
+
+/// Where a session is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// A transport is attached.
+    Running,
+    /// No transport is attached.
+    Suspended,
+    /// Its handler has ended.
+    Completed,
+}
+
+#[derive(Clone)]
+enum Rule {
+    Always,
+    Never,
+    IfIdle,
+    YoungerThan(Duration),
+    SameIdentity,
+    Custom(Arc<dyn Fn(Candidate, RequestView<'_>) -> ReuseDecision + Send + Sync>),
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Always => f.write_str("always"),
+            Self::Never => f.write_str("never"),
+            Self::IfIdle => f.write_str("if_idle"),
+            Self::YoungerThan(age) => write!(f, "younger_than({age:?})"),
+            Self::SameIdentity => f.write_str("same_identity"),
+            Self::Custom(_) => f.write_str("from_fn"),
+        }
+    }
+}
+
+fn reuse_if(reusable: bool) -> ReuseDecision {
+    if reusable {
+        ReuseDecision::Reuse
+    } else {
+        ReuseDecision::Fresh
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    const IDLE: Candidate = Candidate {
+        residence: Residence::Live,
+        phase: Phase::Suspended,
+        age: Duration::from_secs(60),
+        transports: 0,
+        same_identity: true,
+        same_handler: None,
+    };
+    const ATTACHED: Candidate = Candidate {
+        phase: Phase::Running,
+        transports: 1,
+        same_handler: Some(true),
+        ..IDLE
+    };
+    const STORED: Candidate = Candidate {
+        residence: Residence::Stored,
+        ..IDLE
+    };
+    const ANOTHERS: Candidate = Candidate {
+        same_identity: false,
+        ..ATTACHED
+    };
+
+    fn decide(policy: &ReusePolicy, candidate: Candidate) -> ReuseDecision {
+        let req = Request::get("/live").body(()).unwrap();
+        policy.decide(candidate, RequestView::of(&req))
+    }
+
+    #[test]
+    fn each_policy_decides_as_its_name_says() {
+        use ReuseDecision::{Fresh, Refuse, Reuse};
+        let second = Duration::from_secs(1);
+        let conflict = Refuse(StatusCode::CONFLICT);
+        let rows = [
+            (ReusePolicy::default(), [Reuse, Reuse, Reuse, Reuse]),
+            (always(), [Reuse, Reuse, Reuse, Reuse]),
+            (never(), [Fresh, Fresh, Fresh, Fresh]),
+            (if_idle(), [Reuse, Fresh, Reuse, Fresh]),
+            (
+                younger_than(IDLE.age + second),
+                [Reuse, Reuse, Reuse, Reuse],
+            ),
+            (younger_than(IDLE.age), [Fresh, Fresh, Fresh, Fresh]),
+            (same_identity(), [Reuse, Reuse, Reuse, conflict]),
+        ];
+        for (policy, expected) in rows {
+            let decided = [IDLE, ATTACHED, STORED, ANOTHERS].map(|c| decide(&policy, c));
+            assert_eq!(decided, expected, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn a_policy_of_ones_own_sees_candidate_and_request() {
+        let policy = from_fn(|candidate, req| {
+            if req.path() == "/live" && candidate.is_stored() {
+                ReuseDecision::Refuse(StatusCode::GONE)
+            } else if candidate.same_handler() == Some(true) && candidate.phase() == Phase::Running
+            {
+                ReuseDecision::Reuse
+            } else {
+                ReuseDecision::Fresh
+            }
+        });
+        assert_eq!(
+            decide(&policy, STORED),
+            ReuseDecision::Refuse(StatusCode::GONE)
+        );
+        assert_eq!(decide(&policy, ATTACHED), ReuseDecision::Reuse);
+        assert_eq!(decide(&policy, IDLE), ReuseDecision::Fresh);
+        assert_eq!(format!("{policy:?}"), "ReusePolicy(from_fn)");
+    }
+
+    #[test]
+    fn a_refusal_never_looks_like_an_acceptance() {
+        for (given, answered) in [
+            (StatusCode::SWITCHING_PROTOCOLS, StatusCode::CONFLICT),
+            (StatusCode::OK, StatusCode::CONFLICT),
+            (StatusCode::SEE_OTHER, StatusCode::SEE_OTHER),
+            (StatusCode::FORBIDDEN, StatusCode::FORBIDDEN),
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                StatusCode::SERVICE_UNAVAILABLE,
+            ),
+        ] {
+            let policy = from_fn(move |_, _| ReuseDecision::Refuse(given));
+            assert_eq!(decide(&policy, IDLE), ReuseDecision::Refuse(answered));
+        }
+    }
+}
