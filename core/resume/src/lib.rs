@@ -1,15 +1,54 @@
 //! Write your WebSocket handler as if the connection never dropped.
+//!
+//! `session-resume` is a tower layer. Around a router it gives every browser an identity, maps requests to
+//! sessions, and runs a WebSocket handler **once per session, not once per connection**: the socket may drop,
+//! the page may reload, and the handler goes on. Use it with an adapter, `session-resume-axum` or
+//! `session-resume-warp`.
+//!
+//! Suggested reading order: [`SessionResume`] (the layer), [`Session`] and [`LiveSession`] (what a handler
+//! has), [`key`] and [`reuse`] (which session a request belongs to), [`adapter`] and [`transport`] (for other
+//! frameworks).
 
-#[allow(dead_code, reason = "the layer, which asks, comes next")]
+pub mod adapter;
+mod clock;
+mod config;
+mod drain;
+mod handler;
 mod identity;
-#[allow(dead_code, reason = "the layer, which asks, comes next")]
 pub mod key;
-#[allow(dead_code, reason = "the layer, which asks, comes next")]
+mod layer;
+mod limits;
 mod origin;
+mod outcome;
+mod outcomes;
+mod poll;
+mod pump;
+mod random;
+mod refusal;
+mod registry;
 mod request;
-#[allow(dead_code, reason = "the layer, which asks, comes next")]
 pub mod reuse;
+mod session;
+mod sweep;
+pub mod transport;
+mod upgrade;
+mod wheel;
 
-pub use identity::{ConfigError, Identity, IdentityCookie, SameSite};
-pub use origin::AllowedOrigins;
-pub use request::RequestView;
+pub use session_resume_proto::{
+    Message,
+    session::{Attach, Overflow, PlainAck},
+};
+
+pub use self::{
+    drain::DrainReport,
+    identity::{ConfigError, Identity, IdentityCookie, SameSite},
+    layer::{ResponseFuture, SessionResume, SessionResumeService},
+    limits::{Heartbeat, Limits},
+    origin::AllowedOrigins,
+    outcome::{HandlerError, IntoOutcome, Outcome, OutcomeStatus, Result},
+    request::RequestView,
+    session::{
+        AttachRequest, BlockingSession, Client, Closed, ClosedKind, Event, ExpirationGuard,
+        IdentityChange, LiveSession, Session, SessionId, SessionInfo, SessionOrigin, TrySendError,
+    },
+};

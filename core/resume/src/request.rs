@@ -131,11 +131,7 @@ impl<'a> RequestView<'a> {
             && client
                 .iter()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-        if resumable && is_id {
-            str::from_utf8(client).ok()
-        } else {
-            None
-        }
+        if resumable && is_id { str::from_utf8(client).ok() } else { None }
     }
 
     /// Returns whether the browser is known to have used https.
@@ -156,9 +152,7 @@ impl<'a> RequestView<'a> {
         first_hop.split(|&byte| byte == b';').find_map(|parameter| {
             let equals = parameter.iter().position(|&byte| byte == b'=')?;
             let (name, value) = (&parameter[..equals], &parameter[equals + 1..]);
-            name.trim_ascii()
-                .eq_ignore_ascii_case(b"proto")
-                .then(|| unquoted(value.trim_ascii()))
+            name.trim_ascii().eq_ignore_ascii_case(b"proto").then(|| unquoted(value.trim_ascii()))
         })
     }
 
@@ -180,10 +174,7 @@ fn list_items<'a>(
 }
 
 fn unquoted(value: &[u8]) -> &[u8] {
-    value
-        .strip_prefix(b"\"")
-        .and_then(|rest| rest.strip_suffix(b"\""))
-        .unwrap_or(value)
+    value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value)
 }
 
 fn is_https_name(scheme: &[u8]) -> bool {
@@ -257,11 +248,7 @@ mod tests {
             *req.version_mut() = *version;
             *req.method_mut() = method.clone();
             let view = RequestView::of(&req);
-            assert_eq!(
-                view.is_upgrade(),
-                *expected,
-                "{version:?} {method} {upgrade:?}"
-            );
+            assert_eq!(view.is_upgrade(), *expected, "{version:?} {method} {upgrade:?}");
         }
     }
 
@@ -292,14 +279,10 @@ mod tests {
             (&["session-resume.v1, at.{16} x"], None),
         ];
         for (lines, expected) in rows {
-            let lines: Vec<String> = lines
-                .iter()
-                .map(|line| line.replace("{16}", ID16).replace("{32}", ID32))
-                .collect();
-            let headers: Vec<_> = lines
-                .iter()
-                .map(|line| ("sec-websocket-protocol", &**line))
-                .collect();
+            let lines: Vec<String> =
+                lines.iter().map(|line| line.replace("{16}", ID16).replace("{32}", ID32)).collect();
+            let headers: Vec<_> =
+                lines.iter().map(|line| ("sec-websocket-protocol", &**line)).collect();
             let req = request(&headers);
             assert_eq!(RequestView::of(&req).client_id(), *expected, "{lines:?}");
         }
@@ -313,31 +296,16 @@ mod tests {
             (&[("x-forwarded-proto", "HTTPS")], true),
             (&[("x-forwarded-proto", "https, http")], true),
             (&[("x-forwarded-proto", "http, https")], false),
-            (
-                &[
-                    ("x-forwarded-proto", "http"),
-                    ("x-forwarded-proto", "https"),
-                ],
-                false,
-            ),
+            (&[("x-forwarded-proto", "http"), ("x-forwarded-proto", "https")], false),
             (&[("x-forwarded-proto", "httpss")], false),
             (&[("forwarded", "proto=https")], true),
-            (
-                &[("forwarded", "for=192.0.2.1; Proto=\"HTTPS\" ;by=_p")],
-                true,
-            ),
-            (
-                &[("forwarded", "for=192.0.2.1;proto=https, proto=http")],
-                true,
-            ),
+            (&[("forwarded", "for=192.0.2.1; Proto=\"HTTPS\" ;by=_p")], true),
+            (&[("forwarded", "for=192.0.2.1;proto=https, proto=http")], true),
             (&[("forwarded", "proto=http, proto=https")], false),
             (&[("forwarded", "for=proto=https")], false),
             (&[("forwarded", "xproto=https")], false),
             (&[("forwarded", "proto")], false),
-            (
-                &[("forwarded", "proto=http"), ("x-forwarded-proto", "https")],
-                true,
-            ),
+            (&[("forwarded", "proto=http"), ("x-forwarded-proto", "https")], true),
         ];
         for (headers, expected) in rows {
             let req = request(headers);

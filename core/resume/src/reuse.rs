@@ -214,11 +214,7 @@ impl fmt::Debug for Rule {
 }
 
 fn reuse_if(reusable: bool) -> ReuseDecision {
-    if reusable {
-        ReuseDecision::Reuse
-    } else {
-        ReuseDecision::Fresh
-    }
+    if reusable { ReuseDecision::Reuse } else { ReuseDecision::Fresh }
 }
 
 #[cfg(test)]
@@ -235,20 +231,10 @@ mod tests {
         same_identity: true,
         same_handler: None,
     };
-    const ATTACHED: Candidate = Candidate {
-        phase: Phase::Running,
-        transports: 1,
-        same_handler: Some(true),
-        ..IDLE
-    };
-    const STORED: Candidate = Candidate {
-        residence: Residence::Stored,
-        ..IDLE
-    };
-    const ANOTHERS: Candidate = Candidate {
-        same_identity: false,
-        ..ATTACHED
-    };
+    const ATTACHED: Candidate =
+        Candidate { phase: Phase::Running, transports: 1, same_handler: Some(true), ..IDLE };
+    const STORED: Candidate = Candidate { residence: Residence::Stored, ..IDLE };
+    const ANOTHERS: Candidate = Candidate { same_identity: false, ..ATTACHED };
 
     fn decide(policy: &ReusePolicy, candidate: Candidate) -> ReuseDecision {
         let req = Request::get("/live").body(()).unwrap();
@@ -265,10 +251,7 @@ mod tests {
             (always(), [Reuse, Reuse, Reuse, Reuse]),
             (never(), [Fresh, Fresh, Fresh, Fresh]),
             (if_idle(), [Reuse, Fresh, Reuse, Fresh]),
-            (
-                younger_than(IDLE.age + second),
-                [Reuse, Reuse, Reuse, Reuse],
-            ),
+            (younger_than(IDLE.age + second), [Reuse, Reuse, Reuse, Reuse]),
             (younger_than(IDLE.age), [Fresh, Fresh, Fresh, Fresh]),
             (same_identity(), [Reuse, Reuse, Reuse, conflict]),
         ];
@@ -290,10 +273,7 @@ mod tests {
                 ReuseDecision::Fresh
             }
         });
-        assert_eq!(
-            decide(&policy, STORED),
-            ReuseDecision::Refuse(StatusCode::GONE)
-        );
+        assert_eq!(decide(&policy, STORED), ReuseDecision::Refuse(StatusCode::GONE));
         assert_eq!(decide(&policy, ATTACHED), ReuseDecision::Reuse);
         assert_eq!(decide(&policy, IDLE), ReuseDecision::Fresh);
         assert_eq!(format!("{policy:?}"), "ReusePolicy(from_fn)");
@@ -306,10 +286,7 @@ mod tests {
             (StatusCode::OK, StatusCode::CONFLICT),
             (StatusCode::SEE_OTHER, StatusCode::SEE_OTHER),
             (StatusCode::FORBIDDEN, StatusCode::FORBIDDEN),
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                StatusCode::SERVICE_UNAVAILABLE,
-            ),
+            (StatusCode::SERVICE_UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE),
         ] {
             let policy = from_fn(move |_, _| ReuseDecision::Refuse(given));
             assert_eq!(decide(&policy, IDLE), ReuseDecision::Refuse(answered));

@@ -424,6 +424,6 @@ impl Epoch {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).min(crate::MAX_INTEGER)
 }

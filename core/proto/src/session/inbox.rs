@@ -5,7 +5,6 @@ use crate::Message;
 
 /// What the handler is told.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum Event<I> {
     /// A data message.
     Message {

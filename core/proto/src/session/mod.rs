@@ -11,6 +11,7 @@ mod inbox;
 mod life;
 mod outbox;
 mod receive;
+mod record;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use self::{
     life::{Expiry, GuardId},
     outbox::MESSAGE_OVERHEAD,
     receive::{Incoming, Reception},
+    record::Record,
     rules::{Attach, Bounds, Overflow, PlainAck, Rules},
     transmit::Budget,
     transport::Frame,
@@ -151,6 +153,8 @@ pub struct Session<I> {
     /// Since when a send finds the outbox full, under `Overflow::Close`.
     overflow_since: Option<Moment>,
     damping: Option<Box<Damping>>,
+    /// Freezes at the next boundary.
+    freezes: bool,
     frozen: bool,
     wake: Wake,
 }
@@ -170,6 +174,7 @@ impl<I: Clone> Session<I> {
             in_hand: None,
             overflow_since: None,
             damping: None,
+            freezes: false,
             frozen: false,
             wake: Wake::default(),
         }
@@ -204,13 +209,7 @@ impl<I: Clone> Session<I> {
             Room::Ended => return Err(NotSent::Ended),
             Room::Uncommitted => return Err(NotSent::Uncommitted),
         }
-        self.overflow_since = None;
-        let position = self.outbox.push(message);
-        if !self.rules.durable_outbox {
-            self.outbox.commit(self.outbox.head());
-            self.wake.transports = true;
-        }
-        Ok(position)
+        Ok(self.append(message))
     }
 
     /// Appends a message that makes everything before it obsolete for a client that starts fresh.
@@ -223,6 +222,45 @@ impl<I: Clone> Session<I> {
         self.outbox.mark_checkpoint(position);
         self.trim();
         Ok(position)
+    }
+
+    /// Makes room for a message whose size is not known yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`]; the message in [`NotSent::Full`] is empty.
+    pub fn reserve(&mut self, now: Moment) -> Result<(), NotSent> {
+        if self.life.ended.is_some() {
+            return Err(NotSent::Ended);
+        }
+        let room = if self.frozen { Room::Wait } else { self.make_room(MESSAGE_OVERHEAD, now) };
+        match room {
+            Room::Made => Ok(()),
+            Room::Wait => Err(NotSent::Full(Message::Binary(bytes::Bytes::new()))),
+            Room::Ended => Err(NotSent::Ended),
+            Room::Uncommitted => Err(NotSent::Uncommitted),
+        }
+    }
+
+    /// Appends a message for which [`Self::reserve`] has just made room: it may go over the limit of the
+    /// outbox's bytes, by itself alone.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NotSent`] if the session has ended or the message is over its own limit.
+    pub fn send_reserved(&mut self, message: Message, now: Moment) -> Result<Position, NotSent> {
+        if self.life.ended.is_some() {
+            return Err(NotSent::Ended);
+        }
+        let limit = self.rules.bounds.message;
+        if message.len() > limit {
+            return Err(NotSent::TooLarge(limit));
+        }
+        self.make_room(outbox::cost(&message), now);
+        if self.life.ended.is_some() {
+            return Err(NotSent::Ended);
+        }
+        Ok(self.append(message))
     }
 
     /// A send waits for room; every call is followed by one of [`Self::send_goes_on`].
@@ -282,6 +320,7 @@ impl<I: Clone> Session<I> {
         {
             client.handled = client.taken;
         }
+        self.frozen |= self.freezes;
     }
 
     /// Everything so far is in a durable snapshot: what is handled may be acknowledged, what is in the
@@ -320,6 +359,14 @@ impl<I: Clone> Session<I> {
         }
         self.wake = Wake { handler: true, room: true, transports: true, circle: self.wake.circle };
         true
+    }
+
+    /// Stops everything as soon as no message is in hand.
+    pub fn freeze_at_boundary(&mut self) {
+        self.freezes = true;
+        if self.in_hand.is_none() {
+            self.frozen = true;
+        }
     }
 
     /// Stops everything: no message is taken, read, acknowledged or sent from now on.
@@ -435,6 +482,11 @@ impl<I: Clone> Session<I> {
         self.attached().count()
     }
 
+    /// Returns what the application is told about each client that is remembered.
+    pub fn infos(&self) -> impl Iterator<Item = &I> {
+        self.clients.iter().map(|client| &client.info)
+    }
+
     /// Returns whether any socket is still there, also one whose turn is over.
     pub fn has_sockets(&self) -> bool {
         !self.transports.is_empty()
@@ -481,6 +533,16 @@ impl<I: Clone> Session<I> {
     }
 
     // Private.
+
+    fn append(&mut self, message: Message) -> Position {
+        self.overflow_since = None;
+        let position = self.outbox.push(message);
+        if !self.rules.durable_outbox {
+            self.outbox.commit(self.outbox.head());
+            self.wake.transports = true;
+        }
+        position
+    }
 
     /// Makes the outbox have room for a message of this cost, as far as the rules allow.
     fn make_room(&mut self, cost: usize, now: Moment) -> Room {

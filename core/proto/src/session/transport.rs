@@ -304,6 +304,13 @@ impl<I: Clone> Session<I> {
         self.leave(uid, now);
     }
 
+    /// Closes one transport from outside the rules: its library has found something wrong with it.
+    pub fn close_transport(&mut self, number: AttachmentNumber, close: Close, now: Moment) {
+        if let Some(at) = self.transport_index(number) {
+            self.end_transport(at, close, None, now);
+        }
+    }
+
     /// The peer has answered our close: it knows.
     ///
     /// Only now may a client that was taken over take the session back.

@@ -249,8 +249,7 @@ impl IdentityCookie {
 
     /// Returns whether the cookie in the answer to `req` gets `Secure`.
     pub(crate) fn request_is_secure(&self, req: RequestView<'_>) -> bool {
-        self.secure
-            .unwrap_or_else(|| self.demands_secure() || req.is_https())
+        self.secure.unwrap_or_else(|| self.demands_secure() || req.is_https())
     }
 
     fn demands_secure(&self) -> bool {
@@ -300,8 +299,7 @@ fn value_of<'a>(pair: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 
 /// Without regard to case, as browsers compare these prefixes.
 fn has_prefix(name: &str, prefix: &str) -> bool {
-    name.get(..prefix.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 /// The `token` of RFC 9110, which RFC 6265 asks of cookie names.
@@ -314,15 +312,10 @@ fn is_domain(domain: &str) -> bool {
     let host = domain.strip_prefix('.').unwrap_or(domain);
     host.split('.').all(|label| {
         !label.is_empty()
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     })
 }
 
 fn is_path(path: &str) -> bool {
-    path.starts_with('/')
-        && path
-            .bytes()
-            .all(|byte| matches!(byte, b' '..=b'~') && byte != b';')
+    path.starts_with('/') && path.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b';')
 }

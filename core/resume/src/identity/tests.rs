@@ -29,10 +29,7 @@ struct Invalid {
 
 impl Vectors {
     fn read() -> Self {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../tests/vectors/identity-token.json"
-        );
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/identity-token.json");
         let vectors = std::fs::read(path).expect("the vectors lie in tests/vectors");
         serde_json::from_slice(&vectors).expect("the vectors are JSON of this shape")
     }
@@ -80,10 +77,7 @@ fn minted_identities_are_v4_and_keep_the_other_bits() {
 fn serde_reads_back_what_it_wrote_and_nothing_but_v4() {
     let json = serde_json::to_string(&identity(3)).unwrap();
     assert_eq!(json, "\"03030303-0303-4303-8303-030303030303\"");
-    assert_eq!(
-        serde_json::from_str::<Identity>(&json).unwrap(),
-        identity(3)
-    );
+    assert_eq!(serde_json::from_str::<Identity>(&json).unwrap(), identity(3));
 
     let v1 = "\"03030303-0303-1303-8303-030303030303\"";
     let err = serde_json::from_str::<Identity>(v1).unwrap_err();
@@ -193,11 +187,7 @@ fn the_first_cookie_with_a_fitting_mac_wins() {
         ("two headers differ", &["sr_id={1}", "sr_id={2}"], Some(1)),
         ("foreign key", &["sr_id={foreign}"], None),
         ("foreign first", &["sr_id={foreign}; sr_id={1}"], Some(1)),
-        (
-            "forged header first",
-            &["sr_id={foreign}", "sr_id={1}"],
-            Some(1),
-        ),
+        ("forged header first", &["sr_id={foreign}", "sr_id={1}"], Some(1)),
         ("cut first", &["sr_id={cut}; sr_id={2}"], Some(2)),
         ("cut", &["sr_id={cut}"], None),
         ("long", &["sr_id={1}A"], None),
@@ -232,17 +222,10 @@ fn the_first_cookie_with_a_fitting_mac_wins() {
 #[test]
 fn neighbours_that_are_not_text_do_no_harm() {
     let key = key();
-    let line = [
-        b"\xff\xfe=\x80; sr_id=".as_slice(),
-        key.sign(identity(1)).as_bytes(),
-    ]
-    .concat();
+    let line = [b"\xff\xfe=\x80; sr_id=".as_slice(), key.sign(identity(1)).as_bytes()].concat();
     let mut headers = HeaderMap::new();
     headers.append(header::COOKIE, HeaderValue::from_bytes(&line).unwrap());
-    assert_eq!(
-        IdentityCookie::default().find(&headers, &key),
-        Some(identity(1))
-    );
+    assert_eq!(IdentityCookie::default().find(&headers, &key), Some(identity(1)));
 }
 
 #[test]
@@ -307,10 +290,7 @@ fn set_cookie_says_what_was_configured() {
     check_set_cookie(
         &IdentityCookie::default().with_max_age(Duration::MAX),
         false,
-        &format!(
-            "sr_id={{}}; HttpOnly; SameSite=Lax; Path=/; Max-Age={}",
-            i64::MAX
-        ),
+        &format!("sr_id={{}}; HttpOnly; SameSite=Lax; Path=/; Max-Age={}", i64::MAX),
     );
 }
 
@@ -329,11 +309,7 @@ fn secure_follows_the_setting_then_the_name_then_the_request() {
         (new("a").with_same_site(SameSite::None), true, true),
     ] {
         let secure = |req| cookie.request_is_secure(RequestView::of(req));
-        assert_eq!(
-            (secure(&plain), secure(&https)),
-            (on_plain, on_https),
-            "{cookie:?}"
-        );
+        assert_eq!((secure(&plain), secure(&https)), (on_plain, on_https), "{cookie:?}");
     }
 }
 
@@ -341,14 +317,9 @@ fn secure_follows_the_setting_then_the_name_then_the_request() {
 fn cookies_that_browsers_would_drop_are_config_errors() {
     let new = IdentityCookie::new;
     let name = |name: &str| ConfigError::CookieName { name: name.into() };
-    let domain = |domain: &str| ConfigError::CookieDomain {
-        domain: domain.into(),
-    };
+    let domain = |domain: &str| ConfigError::CookieDomain { domain: domain.into() };
     let path = |path: &str| ConfigError::CookiePath { path: path.into() };
-    let prefix = |name: &str, needs| ConfigError::CookiePrefix {
-        name: name.into(),
-        needs,
-    };
+    let prefix = |name: &str, needs| ConfigError::CookiePrefix { name: name.into(), needs };
     let rows = [
         (new(""), Some(name(""))),
         (new("a b"), Some(name("a b"))),
@@ -357,10 +328,7 @@ fn cookies_that_browsers_would_drop_are_config_errors() {
         (new("ä"), Some(name("ä"))),
         (new("a\n"), Some(name("a\n"))),
         (new("a").with_domain(""), Some(domain(""))),
-        (
-            new("a").with_domain("a.b;Secure"),
-            Some(domain("a.b;Secure")),
-        ),
+        (new("a").with_domain("a.b;Secure"), Some(domain("a.b;Secure"))),
         (new("a").with_domain("a..b"), Some(domain("a..b"))),
         (new("a").with_domain("a.b:80"), Some(domain("a.b:80"))),
         (new("a").with_domain(".app.example"), None),
@@ -373,9 +341,7 @@ fn cookies_that_browsers_would_drop_are_config_errors() {
         (new("a").with_path("/a b/%C3%A4"), None),
         (
             new("a").with_max_age(Duration::from_millis(999)),
-            Some(ConfigError::CookieMaxAge {
-                max_age: Duration::from_millis(999),
-            }),
+            Some(ConfigError::CookieMaxAge { max_age: Duration::from_millis(999) }),
         ),
         (new("a").with_max_age(Duration::from_secs(1)), None),
         (new("a").with_max_age(None), None),
@@ -385,31 +351,12 @@ fn cookies_that_browsers_would_drop_are_config_errors() {
         ),
         (new("a").with_same_site(SameSite::None), None),
         (new("a").with_secure(false), None),
-        (
-            new("a")
-                .with_secure(false)
-                .with_path("/x")
-                .with_domain("b")
-                .with_host_prefix(),
-            None,
-        ),
+        (new("a").with_secure(false).with_path("/x").with_domain("b").with_host_prefix(), None),
         (new("__Host-a").with_host_prefix(), None),
-        (
-            new("__Host-a").with_domain("b"),
-            Some(prefix("__Host-a", "no Domain")),
-        ),
-        (
-            new("__hOST-a").with_path("/x"),
-            Some(prefix("__hOST-a", "Path=/")),
-        ),
-        (
-            new("a").with_host_prefix().with_secure(false),
-            Some(prefix("__Host-a", "Secure")),
-        ),
-        (
-            new("__Secure-a").with_secure(false),
-            Some(prefix("__Secure-a", "Secure")),
-        ),
+        (new("__Host-a").with_domain("b"), Some(prefix("__Host-a", "no Domain"))),
+        (new("__hOST-a").with_path("/x"), Some(prefix("__hOST-a", "Path=/"))),
+        (new("a").with_host_prefix().with_secure(false), Some(prefix("__Host-a", "Secure"))),
+        (new("__Secure-a").with_secure(false), Some(prefix("__Secure-a", "Secure"))),
         (new("__Secure-a").with_path("/x").with_domain("b"), None),
     ];
     for (cookie, error) in rows {

@@ -42,9 +42,7 @@ pub(crate) struct TokenKey {
 impl TokenKey {
     /// Takes the 64 bytes that DESIGN calls the key: exactly one block of SHA-256.
     pub(crate) fn new(key: &[u8; 64]) -> Self {
-        Self {
-            keyed: Hmac::new_from_slice(key).expect("HMAC takes keys of any length"),
-        }
+        Self { keyed: Hmac::new_from_slice(key).expect("HMAC takes keys of any length") }
     }
 
     /// Returns the token of `identity`.
@@ -70,9 +68,7 @@ impl TokenKey {
         }
         let uuid = Uuid::from_slice(&raw[1..MAC_START]).ok()?;
         let identity = Identity::from_uuid(uuid)?;
-        self.mac(&raw)
-            .verify_truncated_left(&raw[MAC_START..])
-            .ok()?;
+        self.mac(&raw).verify_truncated_left(&raw[MAC_START..]).ok()?;
         Some(identity)
     }
 

@@ -104,9 +104,7 @@ where
     F: Fn(RequestView<'_>, Identity) -> K + Send + Sync + 'static,
     K: IntoSessionKey,
 {
-    KeyFn::new(Source::Custom(Arc::new(move |req, identity| {
-        f(req, identity).into_key_name()
-    })))
+    KeyFn::new(Source::Custom(Arc::new(move |req, identity| f(req, identity).into_key_name())))
 }
 
 /// Decides which session a request belongs to. See the [module docs](self).
@@ -118,10 +116,7 @@ pub struct KeyFn {
 
 impl KeyFn {
     const fn new(source: Source) -> Self {
-        Self {
-            source,
-            shared: false,
-        }
+        Self { source, shared: false }
     }
 
     /// Lets different identities meet in one session if their keys are equal.
@@ -142,6 +137,10 @@ impl KeyFn {
     }
 
     /// Returns the key of the session that `req` belongs to.
+    pub(crate) const fn is_shared(&self) -> bool {
+        self.shared
+    }
+
     pub(crate) fn key(&self, req: RequestView<'_>, identity: Identity) -> SessionKey {
         let name = match &self.source {
             Source::Identity => KeyName::own(),

@@ -116,10 +116,7 @@ impl IntoSessionKey for Cow<'static, str> {
 
 impl IntoSessionKey for Uuid {
     fn into_key_name(self) -> KeyName {
-        KeyName::text(
-            self.as_hyphenated()
-                .encode_lower(&mut Uuid::encode_buffer()),
-        )
+        KeyName::text(self.as_hyphenated().encode_lower(&mut Uuid::encode_buffer()))
     }
 }
 

@@ -48,6 +48,20 @@ impl SessionKey {
         })
     }
 
+    /// Whether this is the one key that every identity has, not one of its choosing.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self.0, Kind::Own(_))
+    }
+
+    /// Returns the same key in the scope of another identity; a shared key has no scope.
+    pub(crate) fn rescoped(&self, identity: Identity) -> Self {
+        Self(match &self.0 {
+            Kind::Own(_) => Kind::Own(identity),
+            Kind::Scoped(_, name) => Kind::Scoped(identity, name.clone()),
+            Kind::Shared(name) => Kind::Shared(name.clone()),
+        })
+    }
+
     /// Returns whether different identities can have this key.
     pub fn is_shared(&self) -> bool {
         match self.0 {
@@ -125,9 +139,7 @@ impl SessionKey {
 impl fmt::Display for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digest = Sha256::digest(self.to_bytes());
-        digest[..6]
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        digest[..6].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

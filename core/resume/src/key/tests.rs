@@ -73,11 +73,7 @@ fn ready_made_functions_name_what_they_say() {
         let key = key_of(&function, req, 1);
         assert!(key == expected, "{function:?} {req:?}");
         // Another identity meets it exactly if the key is shared.
-        assert_eq!(
-            key == key_of(&function, req, 2),
-            key.is_shared(),
-            "{function:?} {req:?}"
-        );
+        assert_eq!(key == key_of(&function, req, 2), key.is_shared(), "{function:?} {req:?}");
     }
 }
 
@@ -87,27 +83,15 @@ fn closures_need_no_annotations() {
     let check = |function: KeyFn, expected: SessionKey| {
         assert!(key_of(&function, &req, 1) == expected);
     };
-    check(
-        from_fn(|req, _| req.header("x-user").map(str::to_owned)),
-        scoped("ann", 1),
-    );
-    check(
-        from_fn(|req, _| req.header("x-team").map(str::to_owned)),
-        own(1),
-    );
-    check(
-        from_fn(|req, _| req.path().to_owned()),
-        scoped("/rooms/7", 1),
-    );
+    check(from_fn(|req, _| req.header("x-user").map(str::to_owned)), scoped("ann", 1));
+    check(from_fn(|req, _| req.header("x-team").map(str::to_owned)), own(1));
+    check(from_fn(|req, _| req.path().to_owned()), scoped("/rooms/7", 1));
     check(from_fn(|_, _| "lobby").shared(), shared("lobby"));
     check(from_fn(|_, _| "").shared(), own(1));
     check(from_fn(|_, _| None::<u8>).shared(), own(1));
     check(from_fn(|_, _| Some(None::<u8>)).shared(), own(1));
     check(from_fn(|_, _| Cow::Borrowed("lobby")), scoped("lobby", 1));
-    check(
-        from_fn(|_, identity| *identity.as_uuid()),
-        scoped(identity(1).to_string(), 1),
-    );
+    check(from_fn(|_, identity| *identity.as_uuid()), scoped(identity(1).to_string(), 1));
     check(
         from_fn(|req, _| {
             let room: u32 = req.path().strip_prefix("/rooms/")?.parse().ok()?;
@@ -126,10 +110,7 @@ fn closures_need_no_annotations() {
         scoped("/rooms/7!", 1),
     );
     let prefix = String::from("team-");
-    check(
-        from_fn(move |_, _| format!("{prefix}a")),
-        scoped("team-a", 1),
-    );
+    check(from_fn(move |_, _| format!("{prefix}a")), scoped("team-a", 1));
 }
 
 #[test]
@@ -254,9 +235,7 @@ fn bytes_that_were_never_written_are_no_key() {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+    bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 fn any_name() -> impl Strategy<Value = KeyName> {

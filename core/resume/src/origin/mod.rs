@@ -60,10 +60,7 @@ enum Missing {
 impl AllowedOrigins {
     /// Allows pages of the same origin: the default.
     pub fn same_origin() -> Self {
-        Self {
-            pages: Pages::Same(Arc::new([])),
-            missing: Missing::Allowed,
-        }
+        Self { pages: Pages::Same(Arc::new([])), missing: Missing::Allowed }
     }
 
     /// Allows every page of the web.
@@ -73,10 +70,7 @@ impl AllowedOrigins {
     /// Every site that a user visits can then open their session, unless the identity cookie is
     /// `SameSite=Lax` or `Strict` and the browser heeds that for WebSockets.
     pub fn any() -> Self {
-        Self {
-            pages: Pages::Any,
-            missing: Missing::Allowed,
-        }
+        Self { pages: Pages::Any, missing: Missing::Allowed }
     }
 
     /// Allows pages of `origin` as well: scheme, host and, unless it is the scheme's default, port,
@@ -161,11 +155,7 @@ impl<'a> Origin<'a> {
             return None;
         }
         let (host, port) = split_port(authority)?;
-        Some(Self {
-            scheme,
-            host,
-            port: port.or_else(|| default_port(scheme)),
-        })
+        Some(Self { scheme, host, port: port.or_else(|| default_port(scheme)) })
     }
 
     fn to_listed(self) -> Listed {
@@ -254,19 +244,12 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
 
 fn read_port(port: &str) -> Option<u16> {
     // Not `parse` alone: that also takes `+80`.
-    if port.bytes().all(|byte| byte.is_ascii_digit()) {
-        port.parse().ok()
-    } else {
-        None
-    }
+    if port.bytes().all(|byte| byte.is_ascii_digit()) { port.parse().ok() } else { None }
 }
 
 /// A name, an IPv4 address, or an IPv6 address in brackets. Browsers send names in ASCII.
 fn is_host(host: &str) -> bool {
-    match host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => {
             !host.is_empty()

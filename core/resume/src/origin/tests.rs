@@ -13,9 +13,7 @@ fn is_allowed(origins: &AllowedOrigins, uri: &str, headers: Headers<'_>) -> bool
     for (name, value) in headers {
         req = req.header(*name, *value);
     }
-    origins
-        .check(RequestView::of(&req.body(()).unwrap()))
-        .is_ok()
+    origins.check(RequestView::of(&req.body(()).unwrap())).is_ok()
 }
 
 #[test]
@@ -48,11 +46,7 @@ fn the_same_origin_is_the_host_and_port_of_the_request() {
         ("app.example", "https://app.example@evil.example", false),
         ("app.example", "https://evil.example@app.example", false),
         ("app.example", "https://app.example/", false),
-        (
-            "app.example",
-            "https://app.example https://evil.example",
-            false,
-        ),
+        ("app.example", "https://app.example https://evil.example", false),
         ("app.example", "https://app.example:", false),
         ("app.example", "https://app.example:+443", false),
         ("app.example", "https://app.example:70000", false),
@@ -69,11 +63,7 @@ fn the_same_origin_is_the_host_and_port_of_the_request() {
     ];
     for (host, origin, allowed) in rows {
         let headers = [("host", host), ("origin", origin)];
-        assert_eq!(
-            is_allowed(&SAME(), "/live", &headers),
-            allowed,
-            "{host} {origin}"
-        );
+        assert_eq!(is_allowed(&SAME(), "/live", &headers), allowed, "{host} {origin}");
     }
 }
 
@@ -100,11 +90,7 @@ fn an_http_page_is_foreign_to_a_request_known_to_be_https() {
         ("/live", &[host, fwd, https], true),
     ];
     for (uri, headers, allowed) in rows {
-        assert_eq!(
-            is_allowed(&SAME(), uri, headers),
-            *allowed,
-            "{uri} {headers:?}"
-        );
+        assert_eq!(is_allowed(&SAME(), uri, headers), *allowed, "{uri} {headers:?}");
     }
 }
 
@@ -174,23 +160,11 @@ fn a_missing_origin_is_allowed_unless_required() {
         (SAME().require_origin(), false, false),
         (AllowedOrigins::any(), true, true),
         (AllowedOrigins::any().require_origin(), false, true),
-        (
-            AllowedOrigins::any().allow("http://other.example"),
-            true,
-            true,
-        ),
+        (AllowedOrigins::any().allow("http://other.example"), true, true),
     ] {
         assert_eq!(is_allowed(&origins, "/", &[host]), missing, "{origins:?}");
-        assert_eq!(
-            is_allowed(&origins, "/", &[host, evil]),
-            foreign,
-            "{origins:?}"
-        );
-        assert_eq!(
-            is_allowed(&origins, "/", &[host, null]),
-            foreign,
-            "{origins:?}"
-        );
+        assert_eq!(is_allowed(&origins, "/", &[host, evil]), foreign, "{origins:?}");
+        assert_eq!(is_allowed(&origins, "/", &[host, null]), foreign, "{origins:?}");
         assert!(is_allowed(&origins, "/", &[host, same]), "{origins:?}");
     }
 }

@@ -1,0 +1,103 @@
+//! What is left of a session that has ended and is gone.
+
+use super::{Claim, ClientName, Epoch, Frame, Refusal, Rules, Session};
+use crate::{
+    AttachmentNumber, ClientId, Gap, GapReason, Position, Token,
+    wire::{Close, Done, Hello, OutcomeStatus, ProtocolError, ServerControl, Status, Window},
+};
+
+/// The counts of an ended session, so that a client that comes back after its outbox is gone is told the
+/// truth.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    epoch: Epoch,
+    head: Position,
+    attachment: AttachmentNumber,
+    clients: Vec<Counts>,
+    pushed_out: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Counts {
+    client: ClientId,
+    received: u64,
+    taken: u64,
+}
+
+impl<I: Clone> Session<I> {
+    /// Returns what shall be left of the session.
+    pub fn record(&self) -> Record {
+        let counts = self.clients.iter().filter_map(|client| match client.name {
+            ClientName::Named(id) => {
+                Some(Counts { client: id, received: client.received, taken: client.taken })
+            }
+            ClientName::Plain => None,
+        });
+        Record {
+            epoch: self.epoch,
+            head: self.outbox.head(),
+            attachment: self.last_attachment,
+            clients: counts.collect(),
+            pushed_out: self.clients.pushed_out,
+        }
+    }
+}
+
+impl Record {
+    /// Returns all that a client is told that comes back with a cursor of this session.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`Refusal`] if the cursor is above the head of its own epoch.
+    pub fn farewell(
+        &self,
+        client: &ClientId,
+        session: &Token,
+        claim: &Claim,
+        status: OutcomeStatus,
+        rules: &Rules,
+    ) -> Result<Vec<Frame>, Refusal> {
+        let Claim::Cursor { epoch, received, .. } = claim else {
+            return Err(Refusal { close: Close::DONE, retry: None });
+        };
+        let in_epoch = *epoch == self.epoch.token();
+        if received.get() > crate::MAX_INTEGER || (in_epoch && *received > self.head) {
+            let reason = format!("protocol error: {}", ProtocolError::CursorAboveHead);
+            return Err(Refusal {
+                close: Close::new(Close::CODE_PROTOCOL_ERROR, reason),
+                retry: None,
+            });
+        }
+        let counts = self.clients.iter().find(|counts| counts.client == *client);
+        let missing = !in_epoch || *received < self.head;
+        let unknown = if self.pushed_out { None } else { Some(0) };
+        let hello = Hello {
+            v: 1,
+            session: *session,
+            epoch: self.epoch.token(),
+            attachment: self.attachment.next(),
+            status: Status::Resumed,
+            from: self.head,
+            received: counts.map_or(unknown, |counts| Some(counts.received)),
+            gap: missing.then_some(Gap {
+                from: *received,
+                to: Some(self.head),
+                reason: GapReason::Expired,
+            }),
+            heartbeat_ms: super::attach::millis(rules.heartbeat),
+            lifetime_ms: super::attach::millis(rules.unused_lifetime),
+            window: Window {
+                messages: rules.bounds.inbox_messages as u64,
+                bytes: rules.bounds.inbox_bytes as u64,
+            },
+        };
+        let done = Done { status, received: counts.map_or(0, |counts| counts.taken) };
+        Ok(vec![
+            Frame::Control(
+                ServerControl { hello: Some(hello), ..ServerControl::default() }.encode(),
+            ),
+            Frame::Control(ServerControl { done: Some(done), ..ServerControl::default() }.encode()),
+            Frame::Close(Close::DONE),
+        ])
+    }
+}

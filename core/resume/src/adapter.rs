@@ -1,0 +1,68 @@
+//! For adapters to web frameworks: everything between a request's parts and a session.
+//!
+//! An adapter converts types and decides nothing. For an extractor it calls [`open`] or [`look`] and turns a
+//! [`Refusal`] into its framework's response; for a WebSocket it makes an [`Upgrade`], lets the application
+//! call [`Upgrade::on_session`], answers the upgrade, and runs the [`Attach`] with the socket wrapped as a
+//! [`Transport`](crate::transport::Transport).
+
+use http::request::Parts;
+
+use crate::{Identity, RequestView, Session, layer::RequestContext, registry::Purpose};
+pub use crate::{
+    poll::{Poll, poll},
+    refusal::Refusal,
+    upgrade::{Attach, Refused, Upgrade},
+};
+
+/// Finds or starts the session of a request.
+///
+/// # Errors
+///
+/// Returns the [`Refusal`] to answer with.
+///
+/// # Cancel safety
+///
+/// Cancel safe: a session may have been started, and is then found by the next request.
+#[expect(clippy::unused_async, reason = "with a store it waits for the session to be restored")]
+pub async fn open<T: Send + 'static>(parts: &Parts) -> Result<Session<T>, Refusal> {
+    let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
+    check_origin(&registry, parts)?;
+    let req = RequestView::from_parts(parts);
+    let (session, origin) = registry.open(context, req, &Purpose::Extract)?;
+    Ok(Session::new(session, origin))
+}
+
+/// Looks for the session of a request without starting one, and without counting as activity.
+///
+/// # Errors
+///
+/// Returns the [`Refusal`] to answer with.
+///
+/// # Cancel safety
+///
+/// Cancel safe.
+#[expect(clippy::unused_async, reason = "with a store it waits for the session to be restored")]
+pub async fn look<T: Send + 'static>(parts: &Parts) -> Result<Option<Session<T>>, Refusal> {
+    let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
+    check_origin(&registry, parts)?;
+    Ok(registry.look(context).map(Session::reused))
+}
+
+/// Returns the identity of a request.
+///
+/// # Errors
+///
+/// Returns the [`Refusal`] to answer with if there is no layer around the route.
+pub fn identity(parts: &Parts) -> Result<Identity, Refusal> {
+    let context = parts.extensions.get::<RequestContext>().ok_or_else(Refusal::missing_layer)?;
+    Ok(context.identity())
+}
+
+/// An upgrade rides on the cookie, whichever handler it is for: a foreign page gets no session.
+fn check_origin<T>(registry: &crate::registry::Registry<T>, parts: &Parts) -> Result<(), Refusal> {
+    let req = RequestView::from_parts(parts);
+    if req.is_upgrade() {
+        registry.config().origins.check(req).map_err(Refusal::foreign_origin)?;
+    }
+    Ok(())
+}

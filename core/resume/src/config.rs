@@ -1,0 +1,130 @@
+//! What the setters of the layer set.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use session_resume_proto::session::{Attach, Bounds, Rules};
+
+use crate::{
+    AllowedOrigins, Heartbeat, IdentityCookie, Limits, RequestView,
+    identity::TokenKey,
+    key::{self, KeyFn},
+    random,
+    reuse::{self, ReusePolicy},
+};
+
+pub(crate) struct Config<T> {
+    pub(crate) cookie: IdentityCookie,
+    pub(crate) token_key: TokenKey,
+    pub(crate) key: KeyFn,
+    pub(crate) reuse: ReusePolicy,
+    pub(crate) origins: AllowedOrigins,
+    pub(crate) limits: Limits,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) check_interval: Duration,
+    pub(crate) outcome_lifetime: Duration,
+    /// `None`: what fits the key.
+    pub(crate) attach: Option<Attach>,
+    pub(crate) rules: Rules,
+    pub(crate) state: StateSource<T>,
+}
+
+/// Where a new session's state comes from.
+pub(crate) struct StateSource<T> {
+    pub(crate) make: Arc<dyn Fn(RequestView<'_>) -> T + Send + Sync>,
+}
+
+impl Config<()> {
+    pub(crate) fn new() -> Self {
+        Self {
+            cookie: IdentityCookie::default(),
+            // One per process: whoever wants cookies to outlive it gives a key, or a store that keeps one.
+            token_key: TokenKey::new(&random::bytes()),
+            key: key::by_identity(),
+            reuse: reuse::always(),
+            origins: AllowedOrigins::same_origin(),
+            limits: Limits::default(),
+            heartbeat: Heartbeat::default(),
+            check_interval: Duration::from_secs(5),
+            outcome_lifetime: Duration::from_secs(24 * 3600),
+            attach: None,
+            rules: Rules::default(),
+            state: StateSource { make: Arc::new(|_| ()) },
+        }
+    }
+}
+
+impl<T> Config<T> {
+    pub(crate) fn with_state<U>(self, state: StateSource<U>) -> Config<U> {
+        Config {
+            cookie: self.cookie,
+            token_key: self.token_key,
+            key: self.key,
+            reuse: self.reuse,
+            origins: self.origins,
+            limits: self.limits,
+            heartbeat: self.heartbeat,
+            check_interval: self.check_interval,
+            outcome_lifetime: self.outcome_lifetime,
+            attach: self.attach,
+            rules: self.rules,
+            state,
+        }
+    }
+
+    /// Returns the rules with all that other setters say of them.
+    pub(crate) fn effective_rules(&self) -> Rules {
+        let mut rules = self.rules.clone();
+        let limits = &self.limits;
+        let mut bounds = Bounds::default();
+        bounds.outbox_messages = limits.outbox_messages;
+        bounds.outbox_bytes = limits.outbox_bytes;
+        bounds.inbox_messages = limits.inbox_messages.max(1);
+        bounds.inbox_bytes = limits.inbox_bytes.max(1);
+        bounds.message = limits.message;
+        bounds.clients = limits.max_clients.max(1);
+        bounds.guards = limits.guards;
+        rules.bounds = bounds;
+        // Whoever a shared key brings together wants to be there together.
+        let default = if self.key.is_shared() { Attach::Share } else { Attach::Takeover };
+        rules.attach = self.attach.unwrap_or(default);
+        rules.max_unattended = limits.max_unattended;
+        rules.max_lifetime = limits.max_lifetime;
+        rules.heartbeat = self.heartbeat.interval;
+        rules.pong_timeout = self.heartbeat.pong_timeout;
+        rules
+    }
+}
+
+impl<T> Clone for Config<T> {
+    fn clone(&self) -> Self {
+        Self {
+            cookie: self.cookie.clone(),
+            token_key: self.token_key.clone(),
+            key: self.key.clone(),
+            reuse: self.reuse.clone(),
+            origins: self.origins.clone(),
+            limits: self.limits,
+            heartbeat: self.heartbeat,
+            check_interval: self.check_interval,
+            outcome_lifetime: self.outcome_lifetime,
+            attach: self.attach,
+            rules: self.rules.clone(),
+            state: StateSource { make: Arc::clone(&self.state.make) },
+        }
+    }
+}
+
+impl<T> fmt::Debug for Config<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("cookie", &self.cookie)
+            .field("key", &self.key)
+            .field("reuse", &self.reuse)
+            .field("origins", &self.origins)
+            .field("limits", &self.limits)
+            .field("heartbeat", &self.heartbeat)
+            .field("check_interval", &self.check_interval)
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+use std::{sync::Arc, time::Duration};
+
+use session_resume_proto::session::{Attach, Overflow, PlainAck};
+
+use super::SessionResume;
+use crate::{
+    AllowedOrigins, Heartbeat, IdentityCookie, Limits, RequestView,
+    config::{Config, StateSource},
+    key::KeyFn,
+    reuse::ReusePolicy,
+};
+
+impl<T> SessionResume<T> {
+    fn configured(&self, set: impl FnOnce(&mut Config<T>)) -> Self {
+        let mut config = self.registry.config().clone();
+        set(&mut config);
+        Self::from_config(config)
+    }
+
+    /// Sets the identity cookie: name, attributes, key.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the cookie is one that no browser would take; [`IdentityCookie::validate`] tells without
+    /// panicking.
+    #[must_use]
+    pub fn with_identity(self, cookie: IdentityCookie) -> Self {
+        if let Err(error) = cookie.validate() {
+            panic!("identity cookie: {error}");
+        }
+        self.configured(|config| {
+            if let Some(key) = cookie.key() {
+                config.token_key = key.clone();
+            }
+            config.cookie = cookie;
+        })
+    }
+
+    /// Sets which session a request belongs to. Default: [`key::by_identity`](crate::key::by_identity).
+    #[must_use]
+    pub fn with_key(self, key: KeyFn) -> Self {
+        self.configured(|config| config.key = key)
+    }
+
+    /// Sets who may reuse a session. Default: [`reuse::always`](crate::reuse::always).
+    #[must_use]
+    pub fn with_reuse(self, policy: ReusePolicy) -> Self {
+        self.configured(|config| config.reuse = policy)
+    }
+
+    /// Sets which pages may open a WebSocket. Default: those of the same origin.
+    #[must_use]
+    pub fn with_allowed_origins(self, origins: AllowedOrigins) -> Self {
+        self.configured(|config| config.origins = origins)
+    }
+
+    /// Sets what happens when a client attaches while another one is there. Default:
+    /// [`Attach::Takeover`], so a second tab takes over from the first; under a
+    /// [shared](KeyFn::shared) key [`Attach::Share`].
+    #[must_use]
+    pub fn with_attach(self, attach: Attach) -> Self {
+        self.configured(|config| config.attach = Some(attach))
+    }
+
+    /// Sets what happens when a session's outbox is full. Default: [`Overflow::Backpressure`].
+    #[must_use]
+    pub fn with_overflow(self, overflow: Overflow) -> Self {
+        self.configured(|config| config.rules.overflow = overflow)
+    }
+
+    /// Sets how much a pong of a plain client is trusted. Default: [`PlainAck::Trust`].
+    #[must_use]
+    pub fn with_plain_ack(self, plain_ack: PlainAck) -> Self {
+        self.configured(|config| config.rules.plain_ack = plain_ack)
+    }
+
+    /// Sets how long a session that is not in use is kept: no transport, no guard, no work. Default 2 min.
+    ///
+    /// It is removed at most a [check interval](Self::with_check_interval) later.
+    #[must_use]
+    pub fn with_unused_lifetime(self, lifetime: Duration) -> Self {
+        self.configured(|config| config.rules.unused_lifetime = lifetime)
+    }
+
+    /// Sets how often sessions are checked for expiry, at least 1 ms. Default 5 s.
+    ///
+    /// A process that stood still for longer than this had its deadlines moved by as much.
+    #[must_use]
+    pub fn with_check_interval(self, interval: Duration) -> Self {
+        self.configured(|config| config.check_interval = interval.max(Duration::from_millis(1)))
+    }
+
+    /// Sets how often each end shows that it lives. Default: ping every 30 s, pong within 20 s.
+    #[must_use]
+    pub fn with_heartbeat(self, heartbeat: Heartbeat) -> Self {
+        self.configured(|config| config.heartbeat = heartbeat)
+    }
+
+    /// Sets the bounds on everything that could grow.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        self.configured(|config| config.limits = limits)
+    }
+
+    /// Sets how long an outcome can be polled, from its completion. Default 24 h.
+    #[must_use]
+    pub fn with_outcome_lifetime(self, lifetime: Duration) -> Self {
+        self.configured(|config| config.outcome_lifetime = lifetime)
+    }
+
+    /// Gives every session typed state, `T::default()` at first.
+    #[must_use]
+    pub fn with_state<U>(self) -> SessionResume<U>
+    where
+        U: Default + serde::Serialize + serde::de::DeserializeOwned + Send + 'static,
+    {
+        self.with_state_from(|_| U::default())
+    }
+
+    /// Gives every session typed state, built from the request that starts the session.
+    #[must_use]
+    pub fn with_state_from<U, F>(self, make: F) -> SessionResume<U>
+    where
+        U: serde::Serialize + serde::de::DeserializeOwned + Send + 'static,
+        F: Fn(RequestView<'_>) -> U + Send + Sync + 'static,
+    {
+        self.with_memory_state(make)
+    }
+
+    /// Gives every session typed state that cannot be stored.
+    #[must_use]
+    pub fn with_memory_state<U, F>(self, make: F) -> SessionResume<U>
+    where
+        U: Send + 'static,
+        F: Fn(RequestView<'_>) -> U + Send + Sync + 'static,
+    {
+        let config = self.registry.config().clone();
+        SessionResume::from_config(config.with_state(StateSource { make: Arc::new(make) }))
+    }
+}

@@ -1,0 +1,133 @@
+use std::time::Duration;
+
+/// Bounds on everything that a stranger could make grow, each with an answer when it is reached.
+///
+/// Fields are public to read; set them with the `with_` methods.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Live sessions in this layer value. Beyond: 503 with `Retry-After`. Default 100,000.
+    pub max_sessions: usize,
+    /// Live sessions that one identity has started under keys of its own choosing (a path, a header, a
+    /// tab), the identity's own session not counted. Beyond: 503. Default 64.
+    pub max_sessions_per_identity: usize,
+    /// Unacknowledged messages in a session's outbox; the overflow policy answers. Default 1,024.
+    pub outbox_messages: usize,
+    /// Bytes of these, 48 for each message included. Default 1 MiB.
+    pub outbox_bytes: usize,
+    /// Messages of one client that the handler has not taken: the server stops reading. Default 256.
+    pub inbox_messages: usize,
+    /// Bytes of these, 48 for each message included. Default 1 MiB.
+    pub inbox_bytes: usize,
+    /// Bytes of one message. Sending more is an error, receiving more closes with 1009. Default 1 MiB.
+    pub message: usize,
+    /// Clients that one session remembers. Beyond: the longest gone is forgotten, or, with as many
+    /// attached, another is told to come back later. Default 16.
+    pub max_clients: usize,
+    /// Guards that one session can hold at one time. Beyond: a new guard holds nothing. Default 1,024.
+    pub guards: usize,
+    /// Outcomes kept in memory for polling. Beyond: the oldest is forgotten. Default 10,000.
+    pub outcomes: usize,
+    /// The longest time without transport, guard or extraction, whatever the handler does. Default 1 h.
+    pub max_unattended: Duration,
+    /// The longest life of a session, in use or not. Default: none.
+    pub max_lifetime: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_sessions: 100_000,
+            max_sessions_per_identity: 64,
+            outbox_messages: 1024,
+            outbox_bytes: 1 << 20,
+            inbox_messages: 256,
+            inbox_bytes: 1 << 20,
+            message: 1 << 20,
+            max_clients: 16,
+            guards: 1024,
+            outcomes: 10_000,
+            max_unattended: Duration::from_secs(3600),
+            max_lifetime: None,
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $setter:ident, $field:ident: $type:ty;)*) => {
+        impl Limits {
+            $(
+                $(#[$doc])*
+                #[must_use]
+                pub fn $setter(mut self, $field: $type) -> Self {
+                    self.$field = $field;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+setters! {
+    /// Sets [`Self::max_sessions`].
+    with_max_sessions, max_sessions: usize;
+    /// Sets [`Self::max_sessions_per_identity`].
+    with_max_sessions_per_identity, max_sessions_per_identity: usize;
+    /// Sets [`Self::outbox_messages`].
+    with_outbox_messages, outbox_messages: usize;
+    /// Sets [`Self::outbox_bytes`].
+    with_outbox_bytes, outbox_bytes: usize;
+    /// Sets [`Self::inbox_messages`].
+    with_inbox_messages, inbox_messages: usize;
+    /// Sets [`Self::inbox_bytes`].
+    with_inbox_bytes, inbox_bytes: usize;
+    /// Sets [`Self::message`].
+    with_message, message: usize;
+    /// Sets [`Self::max_clients`].
+    with_max_clients, max_clients: usize;
+    /// Sets [`Self::guards`].
+    with_guards, guards: usize;
+    /// Sets [`Self::outcomes`].
+    with_outcomes, outcomes: usize;
+    /// Sets [`Self::max_unattended`].
+    with_max_unattended, max_unattended: Duration;
+}
+
+impl Limits {
+    /// Sets [`Self::max_lifetime`]; `None` lifts it.
+    #[must_use]
+    pub fn with_max_lifetime(mut self, max_lifetime: impl Into<Option<Duration>>) -> Self {
+        self.max_lifetime = max_lifetime.into();
+        self
+    }
+}
+
+/// How often each end shows that it lives, and how long the other waits for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Heartbeat {
+    /// A ping, and an `{"hb":N}` to clients that speak `session-resume.v1`, every so often. Default 30 s.
+    pub interval: Duration,
+    /// A transport whose ping goes unanswered for so long is gone. Default 20 s.
+    pub pong_timeout: Duration,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(30), pong_timeout: Duration::from_secs(20) }
+    }
+}
+
+impl Heartbeat {
+    /// Creates a heartbeat with this interval and the default pong timeout.
+    pub fn every(interval: Duration) -> Self {
+        Self { interval, ..Self::default() }
+    }
+
+    /// Sets [`Self::pong_timeout`].
+    #[must_use]
+    pub fn with_pong_timeout(mut self, pong_timeout: Duration) -> Self {
+        self.pong_timeout = pong_timeout;
+        self
+    }
+}

@@ -1,0 +1,382 @@
+//! Moves frames between one transport and its session. The only module that touches transports.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+    vec,
+};
+
+use bytes::Bytes;
+use session_resume_proto::{
+    AttachmentNumber, Message, Moment,
+    session::{self, Budget, Incoming, Reception},
+    wire::{Close, ServerControl},
+};
+use tokio::time::Sleep;
+
+use crate::{
+    session::shared::{Core, Shared},
+    transport::{Frame, Transport, TransportError, TransportErrorKind},
+};
+
+/// One lock, one flush: feeding many messages and flushing once costs 3 to 7 times less than each alone.
+/// Bounded, so that one busy session does not hold its lock or grow its socket's buffer without end.
+const BATCH: Budget = Budget { messages: 128, bytes: 32 << 10 };
+/// So many frames are read before the session is locked.
+const READ_BATCH: usize = 64;
+/// After our close frame we wait so long for the peer's: a reset at once would hide the code.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Runs a transport's turn until the transport is gone.
+///
+/// Dropping the future detaches the transport.
+pub(crate) async fn run<T, S>(turn: Turn<T>, socket: S)
+where
+    T: Send + 'static,
+    S: Transport,
+{
+    let number = turn.number;
+    let mut pump = Pump {
+        turn,
+        socket,
+        incoming: VecDeque::new(),
+        outgoing: Vec::new().into_iter(),
+        readable: true,
+        unflushed: false,
+        timer: None,
+    };
+    let end = poll_fn(|cx| pump.poll(cx)).await;
+    let Pump { turn, mut socket, .. } = pump;
+    match end {
+        // Whoever was superseded says by its answer that it knows.
+        End::Closing => {
+            if linger(&mut socket).await {
+                turn.session.with_core(|core, _| core.machine.handle_close_answered(number));
+            }
+        }
+        End::Gone => {
+            // Detached before anything else is waited for.
+            drop(turn);
+            // The library has queued its answer to the peer's close.
+            let closed = poll_fn(|cx| Pin::new(&mut socket).poll_close(cx));
+            let _ = tokio::time::timeout(LINGER, closed).await;
+        }
+    }
+}
+
+/// Tells a transport that gets no turn why, and lingers.
+pub(crate) async fn refuse<S: Transport>(
+    mut socket: S,
+    refusal: session::Refusal,
+    resumable: bool,
+) {
+    let mut frames = Vec::new();
+    if let (true, Some(retry)) = (resumable, refusal.retry) {
+        let retry = Some(u64::try_from(retry.as_millis()).unwrap_or(u64::MAX));
+        frames.push(Frame::Text(ServerControl { retry, ..ServerControl::default() }.encode()));
+    }
+    frames.push(close_frame(refusal.close));
+    say_and_linger(&mut socket, frames).await;
+}
+
+/// Tells a transport that gets no turn all there is to tell, and lingers.
+pub(crate) async fn say<S: Transport>(mut socket: S, frames: Vec<session::Frame>) {
+    say_and_linger(&mut socket, frames.into_iter().map(wire_frame).collect()).await;
+}
+
+/// Says these frames, the last of which is a close, and waits for the answer.
+async fn say_and_linger<S: Transport>(socket: &mut S, frames: Vec<Frame>) {
+    let mut frames = frames.into_iter();
+    let mut next = frames.next();
+    let said = tokio::time::timeout(
+        LINGER,
+        poll_fn(|cx| {
+            while next.is_some() {
+                ready!(Pin::new(&mut *socket).poll_ready(cx))?;
+                if let Some(frame) = next.take() {
+                    Pin::new(&mut *socket).start_send(frame)?;
+                }
+                next = frames.next();
+            }
+            Pin::new(&mut *socket).poll_flush(cx)
+        }),
+    )
+    .await;
+    if let Ok(Ok(())) = said {
+        linger(socket).await;
+    }
+}
+
+/// Reads and forgets until the peer answers our close; returns whether it did.
+async fn linger<S: Transport>(socket: &mut S) -> bool {
+    let answer = poll_fn(|cx| {
+        loop {
+            match ready!(Pin::new(&mut *socket).poll_next(cx)) {
+                Some(Ok(Frame::Close(_))) => return Poll::Ready(true),
+                Some(Ok(_)) => {}
+                // Nothing more can be read, but the peer may still be reading: a drop now could reset the
+                // connection under our close frame. The timeout bounds the wait.
+                Some(Err(error)) if error.kind() == TransportErrorKind::TooBig => {
+                    return Poll::Pending;
+                }
+                Some(Err(_)) | None => return Poll::Ready(false),
+            }
+        }
+    });
+    tokio::time::timeout(LINGER, answer).await.unwrap_or(false)
+}
+
+/// A transport's turn; dropping it detaches.
+pub(crate) struct Turn<T: Send + 'static> {
+    session: Arc<Shared<T>>,
+    number: AttachmentNumber,
+}
+
+impl<T: Send + 'static> Turn<T> {
+    pub(crate) fn new(session: Arc<Shared<T>>, number: AttachmentNumber) -> Self {
+        Self { session, number }
+    }
+}
+
+impl<T: Send + 'static> Drop for Turn<T> {
+    fn drop(&mut self) {
+        self.session.with_core(|core, now| {
+            core.pump_left(self.number);
+            core.machine.detach(self.number, now);
+        });
+    }
+}
+
+/// How the pump ended.
+enum End {
+    /// Our close frame is out.
+    Closing,
+    /// The peer has closed or is gone.
+    Gone,
+}
+
+struct Pump<T: Send + 'static, S> {
+    turn: Turn<T>,
+    socket: S,
+    /// Read, but not yet taken by the session.
+    incoming: VecDeque<Incoming>,
+    /// Taken from the session, but not yet written.
+    outgoing: vec::IntoIter<session::Frame>,
+    /// Reading has not failed.
+    readable: bool,
+    unflushed: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// How far one round of reading got.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// All that is there.
+    All,
+    /// As much as one round may.
+    Batch,
+    /// The peer has closed or is gone.
+    Gone,
+}
+
+/// How far one round of writing got.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    All,
+    /// The socket is full: what waits in the session waits there.
+    Some,
+    /// Our close frame is out.
+    Close,
+    /// The peer is gone.
+    Gone,
+}
+
+impl<T: Send + 'static, S: Transport> Pump<T, S> {
+    /// Does all that can be done now. All progress is in `self`, so that it may stop at any point.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        // So many rounds without giving others a turn.
+        for _ in 0..8 {
+            let read = self.poll_read(cx);
+            if read == Read::Gone {
+                self.hand_over();
+                return Poll::Ready(End::Gone);
+            }
+            let took = self.step(cx);
+            let idle = took == 0 && self.poll_timer(cx);
+            match self.poll_write(cx) {
+                Written::Close => return Poll::Ready(End::Closing),
+                Written::Gone => return Poll::Ready(End::Gone),
+                // While the session has no room, there is no use in reading on; it wakes us.
+                written => {
+                    let reading_waits = read == Read::All || !self.incoming.is_empty();
+                    if reading_waits && (written == Written::Some || idle) {
+                        self.release_memory();
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Read {
+        if !self.readable {
+            return Read::All;
+        }
+        while self.incoming.len() < READ_BATCH {
+            let frame = match Pin::new(&mut self.socket).poll_next(cx) {
+                Poll::Pending => return Read::All,
+                Poll::Ready(Some(Ok(frame))) => frame,
+                Poll::Ready(Some(Err(error))) => return self.read_failed(&error),
+                Poll::Ready(None) => return Read::Gone,
+            };
+            self.incoming.push_back(match frame {
+                Frame::Text(text) => Incoming::Text(text),
+                // Copied out: a slice would hold on to the whole read buffer for as long as it waits.
+                Frame::Binary(bytes) => Incoming::Binary(Bytes::copy_from_slice(&bytes)),
+                Frame::Pong(payload) => Incoming::Pong(payload),
+                Frame::Ping(_) => Incoming::Ping,
+                Frame::Close(_) => return Read::Gone,
+            });
+        }
+        Read::Batch
+    }
+
+    fn read_failed(&mut self, error: &TransportError) -> Read {
+        let close = match error.kind() {
+            TransportErrorKind::TooBig => Close::TOO_BIG,
+            TransportErrorKind::Protocol => Close::new(1002, "protocol error"),
+            TransportErrorKind::Broken => return Read::Gone,
+        };
+        self.readable = false;
+        self.hand_over();
+        let number = self.turn.number;
+        self.turn.session.with_core(|core, now| core.machine.close_transport(number, close, now));
+        Read::All
+    }
+
+    /// Gives the session what was read.
+    fn hand_over(&mut self) {
+        let Self { turn, incoming, .. } = self;
+        turn.session.with_core(|core, now| receive(core, turn.number, incoming, now));
+    }
+
+    /// Gives the session what was read and takes what shall be written; returns how much that was.
+    fn step(&mut self, cx: &Context<'_>) -> usize {
+        let Self { turn, incoming, outgoing, .. } = self;
+        let number = turn.number;
+        let (batch, deadline) = turn.session.with_core(|core, now| {
+            core.machine.handle_transport_timeout(number, now);
+            receive(core, number, incoming, now);
+            let mut batch = Vec::new();
+            if outgoing.len() == 0 {
+                core.machine.poll_transmit(number, now, BATCH, &mut batch);
+            }
+            core.pump_waits(number, cx.waker());
+            (batch, core.machine.poll_transport_timeout(number))
+        });
+        let took = batch.len();
+        if took > 0 {
+            *outgoing = batch.into_iter();
+        }
+        self.set_timer(deadline);
+        took
+    }
+
+    fn set_timer(&mut self, deadline: Option<Moment>) {
+        let Some(deadline) = deadline else {
+            self.timer = None;
+            return;
+        };
+        let at = self.turn.session.clock().instant(deadline);
+        match &mut self.timer {
+            // Deadlines mostly move away: an early wake-up costs less than moving the timer every time.
+            Some(timer) if timer.deadline() <= at && !timer.is_elapsed() => {}
+            Some(timer) => timer.as_mut().reset(at),
+            None => self.timer = Some(Box::pin(tokio::time::sleep_until(at))),
+        }
+    }
+
+    /// Returns whether the next deadline lies ahead.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        self.timer.as_mut().is_none_or(|timer| timer.as_mut().poll(cx).is_pending())
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Written {
+        match self.try_write(cx) {
+            Poll::Pending => Written::Some,
+            Poll::Ready(Ok(written)) => written,
+            Poll::Ready(Err(_)) => Written::Gone,
+        }
+    }
+
+    fn try_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<Written, TransportError>> {
+        let mut socket = Pin::new(&mut self.socket);
+        let mut written = Written::All;
+        while self.outgoing.len() > 0 {
+            ready!(socket.as_mut().poll_ready(cx))?;
+            let Some(frame) = self.outgoing.next() else {
+                break;
+            };
+            if let session::Frame::Close(_) = frame {
+                written = Written::Close;
+            }
+            socket.as_mut().start_send(wire_frame(frame))?;
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            ready!(socket.poll_flush(cx))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    /// A live connection is mostly an idle one: its batches' memory does not stay with it.
+    fn release_memory(&mut self) {
+        if self.incoming.is_empty() {
+            self.incoming = VecDeque::new();
+        }
+        if self.outgoing.len() == 0 {
+            self.outgoing = Vec::new().into_iter();
+        }
+    }
+}
+
+/// Gives the session what was read, as far as it has room.
+fn receive(
+    core: &mut Core,
+    number: AttachmentNumber,
+    incoming: &mut VecDeque<Incoming>,
+    now: Moment,
+) {
+    while let Some(frame) = incoming.pop_front() {
+        match core.machine.handle_frame(number, frame, now) {
+            // There is nothing to merge a client's state into: the server's wins.
+            Reception::Done | Reception::State(_) => {}
+            Reception::Full(frame) => {
+                incoming.push_front(frame);
+                return;
+            }
+        }
+    }
+}
+
+fn wire_frame(frame: session::Frame) -> Frame {
+    match frame {
+        session::Frame::Data(Message::Text(text)) | session::Frame::Control(text) => {
+            Frame::Text(text)
+        }
+        session::Frame::Data(Message::Binary(bytes)) => Frame::Binary(bytes),
+        session::Frame::Ping(payload) => Frame::Ping(Bytes::copy_from_slice(&payload)),
+        session::Frame::Close(close) => close_frame(close),
+    }
+}
+
+fn close_frame(close: Close) -> Frame {
+    Frame::Close(Some((close.code, close.reason)))
+}

@@ -1,0 +1,106 @@
+use std::{borrow::Cow, fmt, time::Duration};
+
+use http::StatusCode;
+use session_resume_proto::wire::Close;
+
+/// Why a request gets no session, as an answer to give: adapters turn it into a response.
+///
+/// `Display` is a text for the developer or operator that names the remedy; it holds no secret and
+/// nothing that the client sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    text: Cow<'static, str>,
+    retry_after: Option<Duration>,
+    /// How a client that offers to resume is told: accepted first, then closed, because browsers hide the
+    /// status of a refused upgrade. `None`: with the status after all.
+    close: Option<Close>,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, text: text.into(), retry_after: None, close: None }
+    }
+
+    /// Come back later: 503 with `Retry-After`; 1013 to a client that offers to resume.
+    pub(crate) fn busy(text: &'static str, retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            close: Some(Close::TRY_AGAIN),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+    }
+
+    /// The server restarts: 503 with `Retry-After`; 1012 to a client that offers to resume.
+    pub(crate) fn draining(retry_after: Duration) -> Self {
+        let text = "the server is restarting, come back in a moment";
+        Self { close: Some(Close::RESTARTING), ..Self::busy(text, retry_after) }
+    }
+
+    pub(crate) fn foreign_origin(foreign: crate::origin::ForeignOrigin) -> Self {
+        tracing::debug!(%foreign, "upgrade refused");
+        Self::new(StatusCode::FORBIDDEN, foreign.to_string())
+    }
+
+    pub(crate) fn by_policy(status: StatusCode) -> Self {
+        let text = "the session may not be reused by this request (reuse policy)";
+        Self { close: Some(Close::REFUSED), ..Self::new(status, text) }
+    }
+
+    pub(crate) fn another_handler() -> Self {
+        let text = "this session runs another handler: two routes that mean two things need two session keys, \
+                    for example with_key(key::by_path())";
+        Self { close: Some(Close::ANOTHER_HANDLER), ..Self::new(StatusCode::CONFLICT, text) }
+    }
+
+    pub(crate) fn missing_layer() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "no session-resume layer around this route: add .layer(SessionResume::new()) to the router",
+        )
+    }
+
+    pub(crate) fn another_state(expected: &'static str) -> Self {
+        let text = format!(
+            "no session-resume layer around this route has state of type {expected}: \
+             add .layer(SessionResume::new().with_state::<{expected}>()), or extract the layer's own type"
+        );
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+    }
+
+    /// The attach rules said no before a plain transport was accepted.
+    pub(crate) fn by_attach(refusal: session_resume_proto::session::Refusal) -> Self {
+        let (status, text) = if refusal.close == Close::TRY_AGAIN {
+            (StatusCode::SERVICE_UNAVAILABLE, "the session is held by another client, try again")
+        } else {
+            (StatusCode::CONFLICT, "the session is held by another client")
+        };
+        Self { retry_after: refusal.retry, close: Some(refusal.close), ..Self::new(status, text) }
+    }
+
+    /// Returns the status to answer with.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Returns the value of `Retry-After` to answer with: whole seconds, rounded up.
+    pub fn retry_after(&self) -> Option<u64> {
+        self.retry_after.map(|delay| delay.as_secs() + u64::from(delay.subsec_nanos() > 0))
+    }
+
+    pub(crate) fn retry(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    pub(crate) fn close(&self) -> Option<&Close> {
+        self.close.as_ref()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,107 @@
+use std::{fmt, ops::Deref};
+
+use serde::{Serialize, de::DeserializeOwned};
+use session_resume_proto::Message;
+use tokio::runtime::Handle;
+
+use super::{Event, LiveSession, Session, send::Closed};
+use crate::HandlerError;
+
+/// A [`LiveSession`] for a handler that runs on a plain thread of its own.
+///
+/// Waiting blocks that thread and nothing else. A thread cannot be cancelled: when the session ends,
+/// receiving returns `None` and sending fails, and a handler should then return.
+pub struct BlockingSession<T = ()> {
+    live: LiveSession<T>,
+    runtime: Handle,
+}
+
+impl<T: Send + 'static> BlockingSession<T> {
+    pub(crate) fn new(live: LiveSession<T>, runtime: Handle) -> Self {
+        Self { live, runtime }
+    }
+
+    /// Receives the next data message; see [`LiveSession::recv`].
+    pub fn recv(&mut self) -> Option<Message> {
+        self.runtime.block_on(self.live.recv())
+    }
+
+    /// Receives the next event; see [`LiveSession::recv_event`].
+    pub fn recv_event(&mut self) -> Option<Event> {
+        self.runtime.block_on(self.live.recv_event())
+    }
+
+    /// Receives the next data message as JSON; see [`LiveSession::recv_json`].
+    ///
+    /// # Errors
+    ///
+    /// As [`LiveSession::recv_json`].
+    pub fn recv_json<M: DeserializeOwned>(&mut self) -> Option<Result<M, HandlerError>> {
+        self.runtime.block_on(self.live.recv_json())
+    }
+
+    /// Puts what is done so far on disk; see [`LiveSession::commit`].
+    ///
+    /// # Errors
+    ///
+    /// As [`LiveSession::commit`].
+    pub fn commit(&mut self) -> Result<(), HandlerError> {
+        self.runtime.block_on(self.live.commit())
+    }
+
+    /// Sends a message; see [`Session::send`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::send`].
+    pub fn send(&self, message: impl Into<Message>) -> Result<(), Closed> {
+        self.runtime.block_on(self.live.send(message))
+    }
+
+    /// Sends a value as JSON; see [`Session::send_json`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::send_json`].
+    pub fn send_json<V: Serialize + ?Sized>(&self, value: &V) -> Result<(), HandlerError> {
+        self.runtime.block_on(self.live.send_json(value))
+    }
+
+    /// Changes the state and sends a message as one step; see [`Session::send_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::send_with`].
+    pub fn send_with<M: Into<Message>>(
+        &self,
+        make: impl FnOnce(&mut T) -> M,
+    ) -> Result<(), Closed> {
+        self.runtime.block_on(self.live.send_with(make))
+    }
+
+    /// Sends a checkpoint; see [`Session::send_checkpoint`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::send_checkpoint`].
+    pub fn send_checkpoint(&self, message: impl Into<Message>) -> Result<(), Closed> {
+        self.runtime.block_on(self.live.send_checkpoint(message))
+    }
+}
+
+/// Everything that does not wait: `read`, `update`, `try_send`, `block_expiration`, …
+///
+/// The methods that wait are shadowed by the blocking ones above.
+impl<T> Deref for BlockingSession<T> {
+    type Target = Session<T>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.live
+    }
+}
+
+impl<T> fmt::Debug for BlockingSession<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlockingSession").field("live", &self.live).finish_non_exhaustive()
+    }
+}

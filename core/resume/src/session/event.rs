@@ -1,0 +1,134 @@
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+};
+
+use http::{HeaderMap, Uri, request::Parts};
+use session_resume_proto::{ClientId, Message, wire::Offer};
+
+use crate::Identity;
+
+/// One page or program instance, as the handler sees it. Outlives its transports.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Client(Kind);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Named(ClientId),
+    /// A plain WebSocket cannot name itself: each transport is told apart, none is known again.
+    Plain(u64),
+}
+
+impl Client {
+    pub(crate) fn of(offer: &Offer, serial: u64) -> Self {
+        Self(offer.client().map_or(Kind::Plain(serial), |id| Kind::Named(*id)))
+    }
+
+    /// Returns the id that the client has given itself; `None` for a plain WebSocket.
+    pub fn id(&self) -> Option<&str> {
+        match &self.0 {
+            Kind::Named(id) => Some(id.as_str()),
+            Kind::Plain(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Named(id) => id.fmt(f),
+            Kind::Plain(serial) => write!(f, "plain-{serial}"),
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The upgrade request with which a client has attached.
+#[derive(Clone)]
+pub struct AttachRequest {
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl AttachRequest {
+    pub(crate) fn of(parts: &Parts) -> Box<Self> {
+        Box::new(Self { uri: parts.uri.clone(), headers: parts.headers.clone() })
+    }
+
+    /// Returns the URI.
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Returns the headers, cookies and credentials included.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+}
+
+/// Shows the path alone: query and headers may hold secrets.
+impl fmt::Debug for AttachRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AttachRequest").field("path", &self.uri.path()).finish_non_exhaustive()
+    }
+}
+
+/// What the handler is told besides, or with, its messages.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A data message.
+    #[non_exhaustive]
+    Message {
+        /// The message.
+        message: Message,
+        /// Who sent it.
+        client: Client,
+        /// As whom.
+        identity: Identity,
+    },
+    /// A client has attached.
+    #[non_exhaustive]
+    Attached {
+        /// Who.
+        client: Client,
+        /// As whom.
+        identity: Identity,
+        /// Whether it goes on where it was. If not, it has none of the messages sent so far.
+        resumed: bool,
+        /// Whether it starts with a checkpoint message.
+        checkpoint: bool,
+        /// The request with which it came.
+        request: Option<Box<AttachRequest>>,
+    },
+    /// A client has detached; follows its `Attached` exactly once.
+    #[non_exhaustive]
+    Detached {
+        /// Who.
+        client: Client,
+    },
+}
+
+/// What the machine keeps of a client for the application.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) client: Client,
+    pub(crate) identity: Identity,
+    /// Until its `Attached` is told: the headers may hold on to a connection's whole read buffer.
+    request: Mutex<Option<Box<AttachRequest>>>,
+}
+
+impl Peer {
+    pub(crate) fn new(client: Client, identity: Identity, request: Box<AttachRequest>) -> Self {
+        Self { client, identity, request: Mutex::new(Some(request)) }
+    }
+
+    pub(crate) fn take_request(&self) -> Option<Box<AttachRequest>> {
+        self.request.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

@@ -1,0 +1,363 @@
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use http::HeaderValue;
+use serde::Serialize;
+use session_resume_proto::{
+    Message,
+    session::{Origin, Phase as MachinePhase},
+};
+
+use super::{
+    ExpirationGuard, SessionId,
+    send::{self, Closed, Kind, TrySendError},
+    shared::{CancelHandler, Shared},
+    tasks,
+};
+use crate::{
+    HandlerError, Identity,
+    key::SessionKey,
+    outcome::{Outcome, OutcomeStatus},
+    reuse::Phase,
+};
+
+/// How the request or handler that holds a handle came to its session.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionOrigin {
+    /// It started it.
+    New,
+    /// It was there.
+    Reused,
+    /// It was rebuilt from its snapshot.
+    Restored,
+}
+
+impl From<SessionOrigin> for Origin {
+    fn from(origin: SessionOrigin) -> Self {
+        match origin {
+            SessionOrigin::New => Self::New,
+            SessionOrigin::Reused => Self::Reused,
+            SessionOrigin::Restored => Self::Restored,
+        }
+    }
+}
+
+impl fmt::Display for SessionOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::New => "new",
+            Self::Reused => "reused",
+            Self::Restored => "restored",
+        })
+    }
+}
+
+/// A handle to a session: everything but receiving.
+///
+/// Extractors give it, tasks keep it; a clone is cheap and means the same session. Holding one does not
+/// keep the session from expiring: [`block_expiration`](Self::block_expiration) does.
+pub struct Session<T = ()> {
+    pub(crate) shared: Arc<Shared<T>>,
+    origin: SessionOrigin,
+}
+
+/// The cookie of a new identity, to be set by the response.
+#[must_use = "the browser loses its session unless the response sets the cookie"]
+#[derive(Clone)]
+pub struct IdentityChange {
+    cookie: Option<HeaderValue>,
+}
+
+impl IdentityChange {
+    /// Returns the value for one more `Set-Cookie` header; append it.
+    pub fn set_cookie(&self) -> Option<&HeaderValue> {
+        self.cookie.as_ref()
+    }
+}
+
+impl fmt::Debug for IdentityChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdentityChange").finish_non_exhaustive()
+    }
+}
+
+/// What [`SessionResume::sessions`](crate::SessionResume::sessions) tells of a session.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SessionInfo {
+    /// Its public id.
+    pub id: SessionId,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// How long ago it was started.
+    pub age: Duration,
+    /// How many transports are attached.
+    pub transports: usize,
+    /// Why the guards that are held hold off its expiry.
+    pub guards: Vec<String>,
+    /// How many messages its outbox keeps.
+    pub outbox_messages: usize,
+    /// How many bytes these take, 48 for each message included.
+    pub outbox_bytes: usize,
+    /// How many messages wait for its handler.
+    pub inbox_messages: usize,
+}
+
+impl<T> Session<T> {
+    pub(crate) fn new(shared: Arc<Shared<T>>, origin: SessionOrigin) -> Self {
+        Self { shared, origin }
+    }
+
+    pub(crate) fn reused(shared: Arc<Shared<T>>) -> Self {
+        Self::new(shared, SessionOrigin::Reused)
+    }
+
+    /// Returns the session's public id.
+    pub fn id(&self) -> SessionId {
+        self.shared.id()
+    }
+
+    /// Returns the identity that started the session. Under a shared key others may be in it, too.
+    pub fn identity(&self) -> Identity {
+        self.shared.lock().identity
+    }
+
+    /// Returns the key under which requests find the session.
+    pub fn key(&self) -> SessionKey {
+        self.shared.lock().key.clone()
+    }
+
+    /// Returns how this handle's request, or the handler's start, found the session.
+    pub fn origin(&self) -> SessionOrigin {
+        self.origin
+    }
+
+    /// Returns the outcome once the session has ended.
+    pub fn outcome(&self) -> Option<Arc<Outcome>> {
+        self.shared.outcome()
+    }
+
+    /// Returns how many boundaries (moments with no message in hand) have seen changes of the state, a
+    /// change since the last one included.
+    pub fn iteration(&self) -> u64 {
+        self.shared.state.iteration()
+    }
+}
+
+impl<T: Send + 'static> Session<T> {
+    /// Sends a message to every client of the session. It is kept until they have it.
+    ///
+    /// Waits only while the outbox is full, under [`Overflow::Backpressure`](crate::Overflow::Backpressure).
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Closed`] if the session has ended, or at once if the message is over
+    /// [`Limits::message`](crate::Limits::message).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a dropped send has sent nothing.
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), Closed> {
+        send::send(&self.shared, message.into(), Kind::Ordinary).await
+    }
+
+    /// Sends a message if there is room in the outbox now.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`TrySendError::Full`] with the message if there is none.
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
+        let message = message.into();
+        self.shared.with_core(|core, now| send::push(core, message, Kind::Ordinary, now))
+    }
+
+    /// Sends a value as a JSON text message.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the value cannot be JSON, or as [`Self::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`Self::send`].
+    pub async fn send_json<V: Serialize + ?Sized>(&self, value: &V) -> Result<(), HandlerError> {
+        let text = serde_json::to_string(value)?;
+        Ok(self.send(text).await?)
+    }
+
+    /// Changes the state and sends the message that the closure returns, as one step: whoever sees one
+    /// sees both, in memory and in a snapshot.
+    ///
+    /// Waits for room before the closure runs; so the message may go over the limit of the outbox's bytes,
+    /// by itself alone. The closure runs once or, if the session ends first, never.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`]. If the message is over its limit, the change has been made all the same.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::update`]; also if the closure itself reads, updates or sends with this session's state.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a dropped call has done both or nothing.
+    pub async fn send_with<M: Into<Message>>(
+        &self,
+        make: impl FnOnce(&mut T) -> M,
+    ) -> Result<(), Closed> {
+        send::send_with(&self.shared, make).await
+    }
+
+    /// Sends a message that makes everything before it obsolete for a client that starts fresh.
+    ///
+    /// Such a client gets the last checkpoint and what follows it. When the outbox is full, the checkpoint
+    /// is the first to go.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`Self::send`].
+    pub async fn send_checkpoint(&self, message: impl Into<Message>) -> Result<(), Closed> {
+        send::send(&self.shared, message.into(), Kind::Checkpoint).await
+    }
+
+    /// Looks at the state.
+    ///
+    /// # Panics
+    ///
+    /// Panics, instead of waiting for ever, inside another `read` or `update` of the same session.
+    pub fn read<R>(&self, f: impl FnOnce(&T) -> R) -> R {
+        self.shared.state.read(f)
+    }
+
+    /// Changes the state, and marks it as changed.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::read`]. A panic in the closure reaches the caller and ends the session, outcome
+    /// `panicked`: its state may be half changed.
+    pub fn update<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        self.shared.update_state(f)
+    }
+
+    /// Holds off the session's expiry while the guard lives, for the reason `why`.
+    pub fn block_expiration(&self, why: impl Into<Cow<'static, str>>) -> ExpirationGuard {
+        let why = why.into();
+        let id = self.shared.with_core(|core, now| core.machine.guard(why, None, now));
+        if id.is_none() {
+            tracing::warn!(
+                session = %self.id().short(),
+                "limits.guards reached: a new expiration guard holds nothing"
+            );
+        }
+        ExpirationGuard::new(Arc::clone(&self.shared), id)
+    }
+
+    /// Runs a task that the session owns, for the reason `why`; returns whether it runs.
+    ///
+    /// While it runs the session is in use (except while it only waits for outbox room with no transport
+    /// attached). When the session ends, it is cancelled at its next `.await`. If it panics, the session
+    /// ends, outcome `panicked`. On a session that has ended already nothing runs.
+    pub fn spawn<F>(&self, why: impl Into<Cow<'static, str>>, future: F) -> bool
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        tasks::spawn(&self.shared, why.into(), future)
+    }
+
+    /// Ends the session, outcome `closed`: its clients get the last messages and are told, its handler is
+    /// cancelled at its next `.await`.
+    pub fn close(&self, reason: impl fmt::Display) {
+        self.shared.finish(Outcome::with_error(OutcomeStatus::Closed, reason), CancelHandler::Yes);
+    }
+
+    /// Makes the browser a new identity and takes the session along: what knew the old cookie no longer
+    /// gets in. Call it after a login, in an HTTP handler, and return the cookie in the response.
+    ///
+    /// Transports that are attached stay attached. Under a shared key the session stays where it is; only
+    /// the browser's identity changes. Without its layer (all handles dropped) nothing changes.
+    ///
+    /// # Security
+    ///
+    /// Against session fixation: an identity that somebody planted before the login is worth nothing after.
+    pub fn cycle_identity(&self) -> IdentityChange {
+        IdentityChange {
+            cookie: self.shared.registry().map(|registry| registry.cycle_identity(&self.shared)),
+        }
+    }
+
+    /// Returns a description of the session.
+    pub fn info(&self) -> SessionInfo {
+        self.shared.with_core(|core, now| {
+            let machine = &core.machine;
+            SessionInfo {
+                id: self.shared.id(),
+                phase: phase(machine.phase()),
+                age: machine.age(now),
+                transports: machine.transports(),
+                guards: machine.guard_reasons(now).map(str::to_owned).collect(),
+                outbox_messages: machine.outbox_messages(),
+                outbox_bytes: machine.outbox_bytes(),
+                inbox_messages: machine.inbox_messages(),
+            }
+        })
+    }
+}
+
+pub(crate) fn phase(phase: MachinePhase) -> Phase {
+    match phase {
+        MachinePhase::Running => Phase::Running,
+        MachinePhase::Suspended => Phase::Suspended,
+        MachinePhase::Completed => Phase::Completed,
+    }
+}
+
+impl<T: Send + 'static> Shared<T> {
+    /// Changes the state; a panic in the closure ends the session.
+    pub(super) fn update_state<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        let on_panic = EndOnPanic(self);
+        let result = self.state.update(f);
+        std::mem::forget(on_panic);
+        result
+    }
+
+    /// As [`Self::update_state`], for a closure that says whether it has changed anything.
+    pub(super) fn update_state_if<R>(&self, f: impl FnOnce(&mut T) -> (R, bool)) -> R {
+        let on_panic = EndOnPanic(self);
+        let result = self.state.update_if(f);
+        std::mem::forget(on_panic);
+        result
+    }
+}
+
+/// Ends the session if dropped in a panic.
+struct EndOnPanic<'a, T: Send + 'static>(&'a Shared<T>);
+
+impl<T: Send + 'static> Drop for EndOnPanic<'_, T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let outcome =
+                Outcome::with_error(OutcomeStatus::Panicked, "panic in an update of the state");
+            self.0.finish(outcome, CancelHandler::Yes);
+        }
+    }
+}
+
+impl<T> Clone for Session<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), origin: self.origin }
+    }
+}
+
+impl<T> fmt::Debug for Session<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id())
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,134 @@
+use std::{
+    fmt,
+    future::poll_fn,
+    ops::Deref,
+    sync::Arc,
+    task::{Poll, ready},
+};
+
+use serde::de::DeserializeOwned;
+use session_resume_proto::{Message, session};
+use tokio::task::coop;
+
+use super::{Event, Peer, Session, shared::Shared};
+use crate::{HandlerError, SessionOrigin};
+
+/// The handler's own handle: a [`Session`] that also receives. There is one per session.
+pub struct LiveSession<T = ()> {
+    session: Session<T>,
+}
+
+impl<T: Send + 'static> LiveSession<T> {
+    pub(crate) fn new(shared: Arc<Shared<T>>, origin: SessionOrigin) -> Self {
+        Self { session: Session::new(shared, origin) }
+    }
+
+    /// Receives the next data message; waits across reconnects. `None` when the session is over.
+    ///
+    /// Asking for the next message says that the one before is handled. Who has attached and detached in
+    /// between is passed over: [`recv_event`](Self::recv_event) tells.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a message is taken in the very poll that returns it.
+    pub async fn recv(&mut self) -> Option<Message> {
+        loop {
+            if let Event::Message { message, .. } = self.recv_event().await? {
+                return Some(message);
+            }
+        }
+    }
+
+    /// Receives the next event: a message, or who has attached or detached. `None` when the session is
+    /// over.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`Self::recv`].
+    pub async fn recv_event(&mut self) -> Option<Event> {
+        let shared = &self.session.shared;
+        poll_fn(|cx| {
+            let coop = ready!(coop::poll_proceed(cx));
+            shared.state.step();
+            let received = shared.with_core(|core, now| match core.machine.poll_receive(now) {
+                Some(event) => Poll::Ready(Some(event)),
+                None if core.machine.ended().is_some() => Poll::Ready(None),
+                None => {
+                    core.wait_to_receive(cx.waker());
+                    Poll::Pending
+                }
+            });
+            let received = ready!(received);
+            coop.made_progress();
+            Poll::Ready(received.map(told))
+        })
+        .await
+    }
+
+    /// Receives the next data message and reads it as JSON. `None` when the session is over.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the message is not JSON of this type; it counts as handled all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`Self::recv`].
+    pub async fn recv_json<M: DeserializeOwned>(&mut self) -> Option<Result<M, HandlerError>> {
+        let message = self.recv().await?;
+        Some(serde_json::from_slice(message.as_bytes()).map_err(HandlerError::from))
+    }
+
+    /// Puts what is done so far, the message in hand included, on disk.
+    ///
+    /// Without a store there is no disk: it says that the message in hand is handled, and returns at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the commit may happen or not; call again to be sure.
+    #[expect(clippy::unused_async, reason = "with a store it waits for the disk")]
+    pub async fn commit(&mut self) -> Result<(), HandlerError> {
+        self.session.shared.state.step();
+        self.session.shared.with_core(|core, _| core.machine.hand_back());
+        Ok(())
+    }
+
+    /// Returns a handle that can be cloned and kept.
+    pub fn handle(&self) -> Session<T> {
+        self.session.clone()
+    }
+}
+
+fn told(event: session::Event<Arc<Peer>>) -> Event {
+    match event {
+        session::Event::Attached { who, resumed, checkpoint } => Event::Attached {
+            client: who.client,
+            identity: who.identity,
+            resumed,
+            checkpoint,
+            request: who.take_request(),
+        },
+        session::Event::Detached { who } => Event::Detached { client: who.client },
+        session::Event::Message { message, from } => {
+            Event::Message { message, client: from.client, identity: from.identity }
+        }
+    }
+}
+
+impl<T> Deref for LiveSession<T> {
+    type Target = Session<T>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.session
+    }
+}
+
+impl<T> fmt::Debug for LiveSession<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveSession").field("session", &self.session).finish()
+    }
+}

@@ -1,0 +1,24 @@
+//! One session: its handles, its state, its tasks. Suggested reading order: `shared` (the live object),
+//! `handle`, `live`, `send`.
+
+mod blocking;
+mod event;
+mod guard;
+mod handle;
+mod id;
+mod live;
+mod send;
+pub(crate) mod shared;
+mod state;
+mod tasks;
+
+pub use self::{
+    blocking::BlockingSession,
+    event::{AttachRequest, Client, Event},
+    guard::ExpirationGuard,
+    handle::{IdentityChange, Session, SessionInfo, SessionOrigin},
+    id::SessionId,
+    live::LiveSession,
+    send::{Closed, ClosedKind, TrySendError},
+};
+pub(crate) use self::{event::Peer, handle::phase, tasks::Tasks};

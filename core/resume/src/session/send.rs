@@ -1,0 +1,240 @@
+use std::{
+    fmt,
+    future::poll_fn,
+    task::{Poll, Waker, ready},
+};
+
+use session_resume_proto::{Message, Moment, session::NotSent};
+use tokio::task::coop;
+
+use super::shared::{Core, Shared};
+
+/// Why nothing more can be sent this way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum ClosedKind {
+    /// The session has ended.
+    Ended,
+    /// The message is over [`Limits::message`](crate::Limits::message); the session goes on.
+    TooLarge,
+    /// Output that is not committed fills the outbox alone; `commit()` makes room.
+    Uncommitted,
+}
+
+/// The message was not taken, and waiting would not help.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Closed {
+    kind: ClosedKind,
+    /// The limit that was hit, in bytes or messages.
+    limit: usize,
+}
+
+impl Closed {
+    /// Returns what is the matter.
+    pub fn kind(&self) -> ClosedKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            ClosedKind::Ended => f.write_str("the session has ended"),
+            ClosedKind::TooLarge => write!(f, "message over the limit of {} bytes", self.limit),
+            ClosedKind::Uncommitted => write!(
+                f,
+                "uncommitted output fills the outbox (limits.outbox_messages is {}): call commit() in between",
+                self.limit
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Closed {}
+
+/// Why a message was not taken at once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum TrySendError {
+    /// There is no room in the outbox now; here is the message.
+    Full(Message),
+    /// Waiting would not help.
+    Closed(Closed),
+}
+
+impl fmt::Display for TrySendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(_) => f.write_str("the outbox is full"),
+            Self::Closed(closed) => closed.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TrySendError {}
+
+/// The place of one send among those that wait for room.
+///
+/// Dropping it gives the place up: a cancelled send sends nothing and holds nobody up.
+struct Place<'a, T: Send + 'static> {
+    session: &'a Shared<T>,
+    ticket: Option<u64>,
+}
+
+impl<T: Send + 'static> Drop for Place<'_, T> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.session.with_core(|core, _| {
+                core.room.retain(|(of, _)| *of != ticket);
+                core.machine.send_goes_on();
+            });
+        }
+    }
+}
+
+/// Takes a place for a send that found no room, under the lock under which it found none.
+pub(super) struct Waiter<'a> {
+    ticket: &'a mut Option<u64>,
+    waker: &'a Waker,
+}
+
+impl Waiter<'_> {
+    fn wait(&mut self, core: &mut Core, now: Moment) {
+        let ticket = *self.ticket.get_or_insert_with(|| {
+            core.next_ticket += 1;
+            core.machine.send_waits(now);
+            core.next_ticket
+        });
+        match core.room.iter_mut().find(|(of, _)| *of == ticket) {
+            Some((_, waker)) => waker.clone_from(self.waker),
+            None => core.room.push((ticket, self.waker.clone())),
+        }
+    }
+}
+
+/// Tries until there is room.
+async fn when_room<T: Send + 'static>(
+    session: &Shared<T>,
+    mut attempt: impl FnMut(&mut Waiter<'_>) -> Poll<Result<(), Closed>>,
+) -> Result<(), Closed> {
+    let mut place = Place { session, ticket: None };
+    poll_fn(|cx| {
+        let coop = ready!(coop::poll_proceed(cx));
+        let mut waiter = Waiter { ticket: &mut place.ticket, waker: cx.waker() };
+        let result = ready!(attempt(&mut waiter));
+        coop.made_progress();
+        Poll::Ready(result)
+    })
+    .await
+}
+
+/// Sends a message that is there already.
+pub(super) async fn send<T: Send + 'static>(
+    session: &Shared<T>,
+    message: Message,
+    kind: Kind,
+) -> Result<(), Closed> {
+    let mut message = Some(message);
+    when_room(session, |waiter| {
+        session.with_core(|core, now| {
+            let Some(unsent) = message.take() else {
+                return Poll::Ready(Err(ended()));
+            };
+            match push(core, unsent, kind, now) {
+                Ok(()) => Poll::Ready(Ok(())),
+                Err(TrySendError::Closed(closed)) => Poll::Ready(Err(closed)),
+                Err(TrySendError::Full(unsent)) => {
+                    message = Some(unsent);
+                    waiter.wait(core, now);
+                    Poll::Pending
+                }
+            }
+        })
+    })
+    .await
+}
+
+/// Makes a message from the state and sends it, in one step with the change.
+pub(super) async fn send_with<T, M>(
+    session: &Shared<T>,
+    make: impl FnOnce(&mut T) -> M,
+) -> Result<(), Closed>
+where
+    T: Send + 'static,
+    M: Into<Message>,
+{
+    let mut make = Some(make);
+    when_room(session, |waiter| {
+        // Under the state's lock, so that nothing gets between a change and its message.
+        session.update_state_if(|state| {
+            let room = session.with_core(|core, now| match core.machine.reserve(now) {
+                Ok(()) => Poll::Ready(Ok(())),
+                Err(NotSent::Full(_)) => {
+                    waiter.wait(core, now);
+                    Poll::Pending
+                }
+                Err(other) => Poll::Ready(Err(Closed::of(&other, core))),
+            });
+            let result = match (room, make.take()) {
+                (Poll::Ready(Ok(())), Some(make)) => {
+                    let message = make(state).into();
+                    Poll::Ready(session.with_core(|core, now| {
+                        core.machine
+                            .send_reserved(message, now)
+                            .map(|_| ())
+                            .map_err(|error| Closed::of(&error, core))
+                    }))
+                }
+                (room, unused) => {
+                    make = unused;
+                    room
+                }
+            };
+            let changed = make.is_none();
+            (result, changed)
+        })
+    })
+    .await
+}
+
+/// What a message is to clients that start fresh.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Ordinary,
+    Checkpoint,
+}
+
+/// Sends a message if there is room now.
+pub(super) fn push(
+    core: &mut Core,
+    message: Message,
+    kind: Kind,
+    now: Moment,
+) -> Result<(), TrySendError> {
+    let sent = match kind {
+        Kind::Ordinary => core.machine.send(message, now),
+        Kind::Checkpoint => core.machine.send_checkpoint(message, now),
+    };
+    match sent {
+        Ok(_) => Ok(()),
+        Err(NotSent::Full(message)) => Err(TrySendError::Full(message)),
+        Err(other) => Err(TrySendError::Closed(Closed::of(&other, core))),
+    }
+}
+
+impl Closed {
+    fn of(not_sent: &NotSent, core: &Core) -> Self {
+        match not_sent {
+            NotSent::TooLarge(limit) => Self { kind: ClosedKind::TooLarge, limit: *limit },
+            NotSent::Uncommitted => Self {
+                kind: ClosedKind::Uncommitted,
+                limit: core.machine.rules().bounds.outbox_messages,
+            },
+            NotSent::Ended | NotSent::Full(_) => ended(),
+        }
+    }
+}
+
+fn ended() -> Closed {
+    Closed { kind: ClosedKind::Ended, limit: 0 }
+}

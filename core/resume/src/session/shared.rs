@@ -1,0 +1,317 @@
+//! The live object behind all handles of a session.
+
+use std::{
+    any::TypeId,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::Waker,
+};
+
+use session_resume_proto::{
+    AttachmentNumber, Moment,
+    session::{self, Epoch, Record, Rules},
+};
+use tokio::{sync::Notify, task::AbortHandle};
+
+use super::{Peer, SessionId, Tasks, state::StateCell};
+use crate::{
+    Identity,
+    clock::Clock,
+    key::SessionKey,
+    outcome::{Outcome, OutcomeStatus},
+    random,
+    registry::Registry,
+};
+
+pub(crate) type Machine = session::Session<Arc<Peer>>;
+
+/// The session itself. Handles are `Arc`s of this; so are its pumps and its handler.
+pub(crate) struct Shared<T> {
+    id: SessionId,
+    clock: Arc<Clock>,
+    registry: Weak<Registry<T>>,
+    /// Whether the request that started it came over https.
+    secure: bool,
+    core: Mutex<Core>,
+    pub(super) state: StateCell<T>,
+}
+
+/// Whose a new session is, and where it is found.
+pub(crate) struct Owner {
+    pub(crate) identity: Identity,
+    pub(crate) key: SessionKey,
+    /// Whether cookies for it shall be `Secure`.
+    pub(crate) secure: bool,
+}
+
+/// What is behind the one lock: the machine and who waits for it.
+pub(crate) struct Core {
+    pub(crate) machine: Machine,
+    /// Whose it is and where it is found; changes when the identity is cycled.
+    pub(crate) identity: Identity,
+    pub(crate) key: SessionKey,
+    /// The handler that runs, or that an upgrade under way will start.
+    pub(crate) handler_type: Option<TypeId>,
+    handler: Option<AbortHandle>,
+    pub(super) tasks: Tasks,
+    receiver: Option<Waker>,
+    /// Sends that wait for room, by ticket.
+    pub(super) room: Vec<(u64, Waker)>,
+    pub(super) next_ticket: u64,
+    pumps: Vec<(AttachmentNumber, Waker)>,
+    /// Always there once the machine has ended and the lock is free.
+    outcome: Option<Arc<Outcome>>,
+    /// Told when the session ends; there while somebody has asked.
+    watchers: Option<Arc<Notify>>,
+    /// The session has left the registry; nothing new may attach.
+    pub(crate) removed: bool,
+}
+
+impl<T: Send + 'static> Shared<T> {
+    pub(crate) fn new(
+        registry: &Arc<Registry<T>>,
+        rules: &Arc<Rules>,
+        clock: &Arc<Clock>,
+        owner: Owner,
+        state: T,
+    ) -> Self {
+        let epoch = Epoch::first(u64::from_be_bytes(random::bytes()));
+        Self {
+            id: SessionId::random(),
+            clock: Arc::clone(clock),
+            registry: Arc::downgrade(registry),
+            secure: owner.secure,
+            core: Mutex::new(Core {
+                machine: Machine::new(Arc::clone(rules), epoch, clock.now()),
+                identity: owner.identity,
+                key: owner.key,
+                handler_type: None,
+                handler: None,
+                tasks: Tasks::default(),
+                receiver: None,
+                room: Vec::new(),
+                next_ticket: 0,
+                pumps: Vec::new(),
+                outcome: None,
+                watchers: None,
+                removed: false,
+            }),
+            state: StateCell::new(state),
+        }
+    }
+
+    pub(crate) fn registry(&self) -> Option<Arc<Registry<T>>> {
+        self.registry.upgrade()
+    }
+
+    /// Steps the machine under the lock, then wakes whom the step concerns.
+    ///
+    /// The closure must not call the application.
+    pub(crate) fn with_core<R>(&self, step: impl FnOnce(&mut Core, Moment) -> R) -> R {
+        let now = self.clock.now();
+        let mut core = self.lock();
+        let result = step(&mut core, now);
+        let wakers = core.wakers_due();
+        let circle = wakers.circle;
+        let ended = core.machine.ended().filter(|_| core.outcome.is_none());
+        drop(core);
+        wakers.wake();
+        if circle {
+            tracing::warn!(
+                session = %self.id.short(),
+                "plain WebSockets keep superseding each other, probably two tabs with reconnect scripts: they \
+                 are slowed down; consider with_attach(Attach::Share), key::per_client(), or the \
+                 session-resume client"
+            );
+        }
+        if let Some(status) = ended {
+            self.finish(Outcome::by_rule(status), CancelHandler::Yes);
+        }
+        result
+    }
+
+    /// Ends the session with this outcome, unless it has one already; returns whether it was this.
+    pub(crate) fn finish(&self, outcome: Outcome, cancel: CancelHandler) -> bool {
+        let now = self.clock.now();
+        let status = outcome.status();
+        let outcome = Arc::new(outcome);
+        let mut core = self.lock();
+        if core.outcome.is_some() {
+            return false;
+        }
+        core.machine.end(status, now);
+        core.outcome = Some(Arc::clone(&outcome));
+        let wakers = core.wakers_due();
+        let handler = core.handler.take();
+        let tasks = std::mem::take(&mut core.tasks);
+        let watchers = core.watchers.take();
+        drop(core);
+        tracing::debug!(session = %self.id.short(), ?status, error = outcome.error(), "session ended");
+        // The registry first: whoever is woken and asks again finds the key free.
+        if let Some(registry) = self.registry() {
+            registry.completed(self, outcome);
+        }
+        wakers.wake();
+        if let Some(watchers) = watchers {
+            watchers.notify_waiters();
+        }
+        if let (Some(handler), CancelHandler::Yes) = (handler, cancel) {
+            handler.abort();
+        }
+        tasks.abort_all();
+        true
+    }
+
+    /// Notes the handler's task, so that the end of the session ends it.
+    pub(crate) fn own_handler(&self, handler: AbortHandle) {
+        let mut core = self.lock();
+        if core.outcome.is_none() {
+            core.handler = Some(handler);
+        } else if core
+            .outcome
+            .as_ref()
+            .is_some_and(|outcome| outcome.status() != OutcomeStatus::Done)
+        {
+            drop(core);
+            handler.abort();
+        }
+    }
+}
+
+impl<T> Shared<T> {
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub(crate) fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// No step panics half-way in a way that a later one could not bear, and a panic in one session's lock
+    /// must not become one in another task.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn outcome(&self) -> Option<Arc<Outcome>> {
+        self.lock().outcome.clone()
+    }
+
+    /// Ends everything that runs for the session, when its layer is gone.
+    pub(crate) fn abandon(&self) {
+        let now = self.clock.now();
+        let mut core = self.lock();
+        core.machine.end(OutcomeStatus::Closed, now);
+        core.outcome.get_or_insert_with(|| Arc::new(Outcome::by_rule(OutcomeStatus::Closed)));
+        let wakers = core.wakers_due();
+        let handler = core.handler.take();
+        let tasks = std::mem::take(&mut core.tasks);
+        drop(core);
+        wakers.wake();
+        if let Some(handler) = handler {
+            handler.abort();
+        }
+        tasks.abort_all();
+    }
+
+    /// Returns what tells when the session ends; `None` if it has.
+    pub(crate) fn watch_end(&self) -> Option<Arc<Notify>> {
+        let mut core = self.lock();
+        match core.outcome {
+            Some(_) => None,
+            None => Some(Arc::clone(core.watchers.get_or_insert_default())),
+        }
+    }
+}
+
+/// Whether the end of a session cancels its handler's task, or comes from it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CancelHandler {
+    Yes,
+    No,
+}
+
+impl Core {
+    /// The handler waits; it is woken when something comes.
+    pub(super) fn wait_to_receive(&mut self, waker: &Waker) {
+        match &mut self.receiver {
+            Some(receiver) => receiver.clone_from(waker),
+            receiver => *receiver = Some(waker.clone()),
+        }
+    }
+
+    /// A pump has nothing to do; it is woken when there is something.
+    pub(crate) fn pump_waits(&mut self, number: AttachmentNumber, waker: &Waker) {
+        if let Some((_, pump)) = self.pumps.iter_mut().find(|(of, _)| *of == number) {
+            pump.clone_from(waker);
+        } else {
+            self.pumps.reserve_exact(1);
+            self.pumps.push((number, waker.clone()));
+        }
+    }
+
+    pub(crate) fn pump_left(&mut self, number: AttachmentNumber) {
+        self.pumps.retain(|(of, _)| *of != number);
+    }
+
+    /// Returns who may know of the session: who started it and, under a shared key, who is in it.
+    pub(crate) fn identities(&self) -> Vec<Identity> {
+        let mut identities = vec![self.identity];
+        if self.key.is_shared() {
+            identities.extend(self.machine.infos().map(|peer| peer.identity));
+            identities.sort_unstable();
+            identities.dedup();
+        }
+        identities
+    }
+
+    /// Returns what shall be left of the session.
+    pub(crate) fn record(&self) -> Record {
+        self.machine.record()
+    }
+
+    fn wakers_due(&mut self) -> WakersDue {
+        let wake = self.machine.take_wake();
+        let mut due = WakersDue { circle: wake.circle, ..WakersDue::default() };
+        if wake.handler {
+            due.receiver = self.receiver.take();
+        }
+        if wake.room {
+            due.room = std::mem::take(&mut self.room);
+        }
+        if wake.transports {
+            // Mostly there is one; more need a list.
+            due.pump = self.pumps.pop().map(|(_, waker)| waker);
+            due.pumps = std::mem::take(&mut self.pumps);
+        }
+        due
+    }
+}
+
+/// Whom to wake once the lock is free.
+#[derive(Default)]
+struct WakersDue {
+    receiver: Option<Waker>,
+    room: Vec<(u64, Waker)>,
+    pump: Option<Waker>,
+    pumps: Vec<(AttachmentNumber, Waker)>,
+    circle: bool,
+}
+
+impl WakersDue {
+    fn wake(self) {
+        let rooms = self.room.into_iter().map(|(_, waker)| waker);
+        let pumps = self.pumps.into_iter().map(|(_, waker)| waker);
+        self.receiver.into_iter().chain(self.pump).chain(rooms).chain(pumps).for_each(Waker::wake);
+    }
+}
+
+impl<T> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("id", &self.id).finish_non_exhaustive()
+    }
+}

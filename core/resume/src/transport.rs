@@ -1,0 +1,90 @@
+//! What an adapter gives: a stream and sink of WebSocket frames.
+
+use std::{borrow::Cow, error::Error, fmt};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use futures_core::Stream;
+use futures_sink::Sink;
+
+/// A WebSocket frame, whole messages only.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Frame {
+    /// A text message; incoming ones are copied out of the library's read buffer, which they would keep
+    /// alive otherwise.
+    Text(ByteString),
+    /// A binary message.
+    Binary(Bytes),
+    /// A ping. The adapter's WebSocket library answers it; the pump only sees that the peer lives.
+    Ping(Bytes),
+    /// A pong.
+    Pong(Bytes),
+    /// A close, with code and reason.
+    Close(Option<(u16, Cow<'static, str>)>),
+}
+
+/// What is wrong with a transport.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum TransportErrorKind {
+    /// A message over the limit has come: close 1009.
+    TooBig,
+    /// Something has come that is not WebSocket: close 1002.
+    Protocol,
+    /// The connection is gone.
+    Broken,
+}
+
+/// Why a transport cannot go on.
+#[derive(Debug)]
+pub struct TransportError {
+    kind: TransportErrorKind,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl TransportError {
+    /// Creates an error with its cause.
+    pub fn new(kind: TransportErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind, source: source.into() }
+    }
+
+    /// Returns what is wrong.
+    pub fn kind(&self) -> TransportErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            TransportErrorKind::TooBig => "message over the limit",
+            TransportErrorKind::Protocol => "not a WebSocket frame",
+            TransportErrorKind::Broken => "connection broken",
+        })
+    }
+}
+
+impl Error for TransportError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+/// A WebSocket, as any library gives one.
+///
+/// Implemented for every stream and sink of [`Frame`]s; an adapter maps its library's message type. The
+/// library must answer pings and closes by itself while it is polled (tungstenite does), and its limit of a
+/// message should lie above [`Limits::message`](crate::Limits::message), so that a message a little too
+/// big is closed with 1009 by us instead of cut off.
+pub trait Transport:
+    Stream<Item = Result<Frame, TransportError>> + Sink<Frame, Error = TransportError> + Send + Unpin
+{
+}
+
+impl<S> Transport for S where
+    S: Stream<Item = Result<Frame, TransportError>>
+        + Sink<Frame, Error = TransportError>
+        + Send
+        + Unpin
+{
+}

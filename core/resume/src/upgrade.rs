@@ -1,0 +1,383 @@
+//! An upgrade request on its way to an attachment, for adapters.
+
+use std::{any::TypeId, borrow::Cow, fmt, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use http::{StatusCode, header, request::Parts};
+use session_resume_proto::{
+    AttachmentNumber,
+    session::{Arrival, Claim, ClientName, Frame, Refusal as AttachRefusal},
+    wire::{Close, Offer, SUBPROTOCOL},
+};
+
+use crate::handler::OnThread;
+use crate::{
+    BlockingSession, LiveSession, RequestView, SessionId, SessionOrigin, handler,
+    layer::RequestContext,
+    outcome::IntoOutcome,
+    pump, random,
+    refusal::Refusal,
+    registry::{Purpose, Registry},
+    session::{AttachRequest, Client, Peer, shared::Shared},
+    transport::Transport,
+};
+
+/// A request to open a WebSocket on a session of a layer with state `T`.
+///
+/// For adapters: [`prepare`](Self::prepare) it from the request, let the application call
+/// [`on_session`](Self::on_session), answer the upgrade with [`subprotocol`](Self::subprotocol) selected, and
+/// [`run`](Attach::run) what came of it with the socket.
+pub struct Upgrade<T> {
+    registry: Arc<Registry<T>>,
+    context: RequestContext,
+    offer: Offer,
+    parts: Box<Parts>,
+}
+
+impl<T: Send + 'static> Upgrade<T> {
+    /// Checks a request for an upgrade and makes its session ready.
+    ///
+    /// Waits while plain WebSockets that supersede each other in a circle are slowed down.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Refusal`] to answer with: the layer is missing (500), the page's origin is foreign
+    /// (403), or the offer is malformed (400).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing has been done for this request yet.
+    pub async fn prepare(parts: &Parts) -> Result<Self, Refusal> {
+        let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
+        let req = RequestView::from_parts(parts);
+        registry.config().origins.check(req).map_err(Refusal::foreign_origin)?;
+        let offer = offer(parts)?;
+        let context = context.clone();
+        if offer == Offer::Plain
+            && let Some(session) = registry.by_key(context.key())
+        {
+            let delay = session.lock().machine.plain_delay(registry.clock().now());
+            drop(session);
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+        }
+        let mut kept = http::Request::new(()).into_parts().0;
+        kept.method = parts.method.clone();
+        kept.uri = parts.uri.clone();
+        kept.version = parts.version;
+        kept.headers = parts.headers.clone();
+        kept.extensions = parts.extensions.clone();
+        kept.extensions.remove::<RequestContext>();
+        Ok(Self { registry, context, offer, parts: Box::new(kept) })
+    }
+
+    /// Returns the subprotocol that the server must select; `None` leaves the choice to the application.
+    pub fn subprotocol(&self) -> Option<&'static str> {
+        self.offer.is_resumable().then_some(SUBPROTOCOL)
+    }
+
+    /// Returns the largest message that the session takes, in bytes.
+    pub fn max_message(&self) -> usize {
+        self.registry.rules().bounds.message
+    }
+
+    /// Returns the identity of the browser that asks.
+    pub fn identity(&self) -> crate::Identity {
+        self.context.identity()
+    }
+
+    /// Finds or starts the session for this handler.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Refusal`] to answer with. A client that offers to resume is accepted instead, because
+    /// browsers hide the status of a refused upgrade, and told when [run](Attach::run).
+    pub fn on_session<F, Fut>(self, handler: F) -> Result<Attach<T, F>, Refusal>
+    where
+        F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+        Fut: Future<Output: IntoOutcome> + Send + 'static,
+    {
+        let resumable = self.offer.is_resumable();
+        let plan = match self.resolve(TypeId::of::<F>()) {
+            Ok(plan) => plan,
+            Err(refusal) => match refusal.close() {
+                Some(close) if resumable => {
+                    Plan::Refuse(AttachRefusal { close: close.clone(), retry: refusal.retry() })
+                }
+                _ => return Err(refusal),
+            },
+        };
+        let client = Client::of(&self.offer, u64::from_be_bytes(random::bytes()));
+        let peer = Peer::new(client, self.context.identity(), AttachRequest::of(&self.parts));
+        Ok(Attach { plan, peer: Arc::new(peer), offer: self.offer, handler })
+    }
+
+    /// As [`on_session`](Self::on_session), with a handler that runs on a plain thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`on_session`](Self::on_session).
+    pub fn on_session_blocking<F, R>(
+        self,
+        handler: F,
+    ) -> Result<
+        Attach<T, impl FnOnce(LiveSession<T>) -> BoxFuture<'static, OnThread<R>> + Send + 'static>,
+        Refusal,
+    >
+    where
+        F: FnOnce(BlockingSession<T>) -> R + Send + 'static,
+        R: IntoOutcome + Send + 'static,
+    {
+        self.on_session(handler::on_thread(handler))
+    }
+
+    /// Refuses the client: the handler of the framework runs on every connect and may check authority anew.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Refusal`] to answer a plain client with: 403. A client that offers to resume is accepted
+    /// and told 4101 with the reason.
+    pub fn refuse(
+        self,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Result<Attach<T, Refused>, Refusal> {
+        let reason = reason.into();
+        if !self.offer.is_resumable() {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, reason));
+        }
+        let client = Client::of(&self.offer, 0);
+        let peer = Peer::new(client, self.context.identity(), AttachRequest::of(&self.parts));
+        let close = Close::new(Close::CODE_REFUSED, reason);
+        let plan = Plan::Refuse(AttachRefusal { close, retry: None });
+        Ok(Attach { plan, peer: Arc::new(peer), offer: self.offer, handler: Refused })
+    }
+
+    /// Finds out which session the request belongs to and whether it may go on.
+    fn resolve(&self, handler: TypeId) -> Result<Plan<T>, Refusal> {
+        let purpose = Purpose::Upgrade(handler);
+        let found = self.continued()?;
+        let (session, origin, claim) = match found {
+            Some(Continued::Here(session, claim)) => (session, SessionOrigin::Reused, claim),
+            Some(Continued::Gone(farewell)) => return Ok(Plan::Farewell(farewell)),
+            None => {
+                let req = RequestView::from_parts(&self.parts);
+                let (session, origin) = self.registry.open(&self.context, req, &purpose)?;
+                let claim = match &self.offer {
+                    Offer::Plain => Claim::Plain,
+                    Offer::Fresh { .. } => Claim::Fresh,
+                    Offer::Resume { cursor, .. } => Claim::Lost { received: cursor.received },
+                };
+                (session, origin, claim)
+            }
+        };
+        let hold = Hold { session };
+        let client = self.client_name();
+        hold.session.with_core(|core, now| {
+            match core.handler_type {
+                Some(runs) if runs != handler => return Err(Refusal::another_handler()),
+                _ => core.handler_type = Some(handler),
+            }
+            // A plain client is told before the 101; one that offers to resume when it attaches.
+            if claim == Claim::Plain {
+                core.machine.admit(client, &claim, now).map_err(Refusal::by_attach)?;
+            }
+            Ok(())
+        })?;
+        Ok(Plan::Attach { hold, origin, client, claim })
+    }
+
+    /// Finds the session of the cursor, if it is the one under the request's own key.
+    ///
+    /// A continuation is not put to the reuse policy.
+    fn continued(&self) -> Result<Option<Continued<T>>, Refusal> {
+        let Offer::Resume { client, cursor, attachment } = &self.offer else {
+            return Ok(None);
+        };
+        let Ok(id) = cursor.session.as_str().parse::<SessionId>() else {
+            return Ok(None);
+        };
+        let claim = Claim::Cursor {
+            epoch: cursor.epoch,
+            received: cursor.received,
+            attachment: *attachment,
+        };
+        if let Some(session) = self.registry.by_id(id) {
+            let taken = session.with_core(|core, _| {
+                let ours = core.key == *self.context.key() && !core.removed;
+                if ours {
+                    core.machine.hold();
+                }
+                ours
+            });
+            if taken {
+                if self.registry.drain.is_draining() {
+                    drop(Hold { session });
+                    return Err(Refusal::draining(self.registry.drain.retry()));
+                }
+                return Ok(Some(Continued::Here(session, claim)));
+            }
+        }
+        let now = self.registry.clock().now();
+        let ended = self.registry.outcomes().get(id, now).cloned();
+        let Some(ended) = ended.filter(|ended| {
+            ended.key == *self.context.key()
+                && ended.outcome.status() != crate::OutcomeStatus::Expired
+        }) else {
+            return Ok(None);
+        };
+        let farewell = ended.record.farewell(
+            client,
+            &id.token(),
+            &claim,
+            ended.outcome.status(),
+            self.registry.rules(),
+        );
+        Ok(Some(Continued::Gone(farewell)))
+    }
+
+    fn client_name(&self) -> ClientName {
+        self.offer.client().map_or(ClientName::Plain, |id| ClientName::Named(*id))
+    }
+}
+
+/// Where a cursor leads.
+enum Continued<T: Send + 'static> {
+    /// To a session that is here, held already.
+    Here(Arc<Shared<T>>, Claim),
+    /// To one of which only its outcome is left.
+    Gone(Result<Vec<Frame>, AttachRefusal>),
+}
+
+/// What shall become of the transport.
+enum Plan<T: Send + 'static> {
+    Attach { hold: Hold<T>, origin: SessionOrigin, client: ClientName, claim: Claim },
+    Refuse(AttachRefusal),
+    Farewell(Result<Vec<Frame>, AttachRefusal>),
+}
+
+/// An upgrade under way: the session is not removed while this lives.
+struct Hold<T: Send + 'static> {
+    session: Arc<Shared<T>>,
+}
+
+impl<T: Send + 'static> Drop for Hold<T> {
+    fn drop(&mut self) {
+        self.session.with_core(|core, now| {
+            core.machine.release_hold(now);
+            if !core.machine.has_handler() {
+                core.handler_type = None;
+            }
+        });
+    }
+}
+
+/// Stands for a handler where there is none to run.
+#[derive(Debug)]
+pub struct Refused;
+
+/// An upgrade that may become an attachment once its socket is there.
+#[must_use = "run it with the socket, or the client waits for nothing"]
+pub struct Attach<T: Send + 'static, F> {
+    plan: Plan<T>,
+    peer: Arc<Peer>,
+    offer: Offer,
+    handler: F,
+}
+
+impl<T, F, Fut> Attach<T, F>
+where
+    T: Send + 'static,
+    F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+    Fut: Future<Output: IntoOutcome> + Send + 'static,
+{
+    /// Attaches the socket and moves its frames until it is gone. The first attach of a session starts the
+    /// handler; on later ones the closure is dropped uncalled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future detaches the transport; the session and its handler go on.
+    pub async fn run<S: Transport>(self, socket: S) {
+        let Self { plan, peer, offer, handler } = self;
+        let (hold, origin, client, claim) = match plan {
+            Plan::Attach { hold, origin, client, claim } => (hold, origin, client, claim),
+            Plan::Refuse(refusal) => {
+                return pump::refuse(socket, refusal, offer.is_resumable()).await;
+            }
+            Plan::Farewell(Ok(frames)) => return pump::say(socket, frames).await,
+            Plan::Farewell(Err(refusal)) => return pump::refuse(socket, refusal, true).await,
+        };
+        let session = Arc::clone(&hold.session);
+        let token = session.id().token();
+        let arrival =
+            Arrival { client, info: peer, origin: origin.into(), claim, nonce: random::bytes() };
+        let attached = session.with_core(|core, now| {
+            let number = core.machine.attach(arrival, &token, now)?;
+            let starts = core.machine.start_handler(now);
+            if starts {
+                core.handler_type = Some(TypeId::of::<F>());
+            }
+            Ok::<_, AttachRefusal>((number, starts))
+        });
+        match attached {
+            Err(refusal) => {
+                tracing::debug!(session = %session.id().short(), code = refusal.close.code, "attach refused");
+                drop(hold);
+                drop(session);
+                pump::refuse(socket, refusal, offer.is_resumable()).await;
+            }
+            Ok((number, starts)) => {
+                log_attach(&session, number, &offer);
+                let turn = pump::Turn::new(Arc::clone(&session), number);
+                // Only now: the transport holds the session from here on.
+                drop(hold);
+                if starts {
+                    handler::start(&session, origin, handler);
+                } else {
+                    drop(handler);
+                }
+                drop(session);
+                pump::run(turn, socket).await;
+            }
+        }
+    }
+}
+
+impl<T: Send + 'static> Attach<T, Refused> {
+    /// Accepts the socket and tells the client that it is refused.
+    pub async fn run_refused<S: Transport>(self, socket: S) {
+        if let Plan::Refuse(refusal) = self.plan {
+            pump::refuse(socket, refusal, self.offer.is_resumable()).await;
+        }
+    }
+}
+
+fn log_attach<T>(session: &Shared<T>, number: AttachmentNumber, offer: &Offer) {
+    tracing::debug!(
+        session = %session.id().short(),
+        attachment = number.get(),
+        resumable = offer.is_resumable(),
+        "attached"
+    );
+}
+
+fn offer(parts: &Parts) -> Result<Offer, Refusal> {
+    let values = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    // A value that is no text cannot be an offer of ours; the WebSocket library deals with it.
+    let names =
+        values.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    Offer::parse(names.map(str::trim))
+        .map_err(|malformed| Refusal::new(StatusCode::BAD_REQUEST, malformed.to_string()))
+}
+
+impl<T> fmt::Debug for Upgrade<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upgrade").field("context", &self.context).finish_non_exhaustive()
+    }
+}
+
+impl<T: Send + 'static, F> fmt::Debug for Attach<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attach").field("client", &self.peer.client).finish_non_exhaustive()
+    }
+}
