@@ -67,6 +67,9 @@ mod stats;
 mod store;
 mod worker;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::{
     error::{OpenError, OpenErrorKind},
     stats::Stats,

@@ -25,8 +25,9 @@ use crate::{
 const FORMAT: u32 = 1;
 
 /// Pages that redb keeps in memory. Its own default is 1 GiB; the records of live sessions are not
-/// read again, so a small cache that holds the upper levels of the trees does.
-const CACHE_BYTES: usize = 32 << 20;
+/// read again, so a small cache that holds the upper levels of the trees does. Smaller in our
+/// tests, so that reads get to the disk.
+const CACHE_BYTES: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
 
 /// An open store file.
 pub(crate) struct Opened {

@@ -94,10 +94,11 @@ impl Staged {
     /// Writes the first page last, so that the file is ours only when it is complete.
     fn write_new(&self, overlay: &Overlay) -> io::Result<()> {
         let file = &*self.0.file;
+        // At no time is there a file that is neither empty nor marked.
         file.set_len(0)?;
-        file.set_len(overlay.len)?;
         file.write(0, BEING_MADE)?;
         self.sync()?;
+        file.set_len(overlay.len)?;
         let mut page = [0; PAGE];
         let pages = overlay.len.div_ceil(PAGE as u64);
         for number in (1..pages).chain([0]) {
