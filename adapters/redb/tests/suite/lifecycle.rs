@@ -3,7 +3,7 @@ use std::sync::Arc;
 use session_resume::store::{ErrorKind, Generation, SnapshotStore, contract};
 use session_resume_redb::{OpenErrorKind, RedbStore};
 
-use crate::support::{ONE, body, directory, expect_filled, filled, key, later};
+use crate::support::{ONE, directory, filled, key, later};
 
 #[tokio::test]
 async fn the_contract_holds() {
@@ -65,27 +65,6 @@ async fn dropping_the_last_handle_writes_what_is_queued() {
     drop(store);
     let store = RedbStore::open(&path).unwrap();
     assert_eq!(store.load(&key).await.unwrap().unwrap().bytes, "queued");
-}
-
-#[tokio::test]
-async fn many_calls_share_a_commit() {
-    let (_directory, path) = directory();
-    let store = RedbStore::open(&path).unwrap();
-    assert_eq!(store.stats().commits, 0);
-    let mut puts = tokio::task::JoinSet::new();
-    // All are queued before the first answer is taken: one runtime thread, and no await in between.
-    for n in 0..900 {
-        let store = store.clone();
-        puts.spawn(async move { store.put(&key(n), ONE, body(n).into(), later()).await });
-    }
-    while let Some(put) = puts.join_next().await {
-        put.unwrap().unwrap();
-    }
-    let stats = store.stats();
-    assert_eq!((stats.writes, stats.failures), (900, 0));
-    assert!(stats.commits < 90, "{stats:?}");
-    drop(store);
-    expect_filled(&path, 900).await;
 }
 
 #[tokio::test]
