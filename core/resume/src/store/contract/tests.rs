@@ -3,10 +3,13 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
 };
 
-use super::*;
-use crate::store::MemoryStore;
+use bytes::Bytes;
+
+use super::{suite::HOUR, *};
+use crate::store::{MAX_KEY_LEN, MemoryStore, RecordKind, StoreError, StoreKey, Versioned};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
