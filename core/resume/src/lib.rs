@@ -29,6 +29,7 @@ mod registry;
 mod request;
 pub mod reuse;
 mod session;
+pub mod store;
 mod sweep;
 pub mod transport;
 mod upgrade;

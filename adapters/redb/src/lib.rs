@@ -1,0 +1,77 @@
+//! The embedded store of session-resume: sessions survive a restart, in one file.
+//!
+//! ```
+//! use session_resume::store::{Generation, RecordKind, SnapshotStore, StoreKey};
+//! use session_resume_redb::{OpenErrorKind, RedbStore};
+//! # use std::time::{Duration, SystemTime};
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("sessions.redb");
+//! let store = RedbStore::open(&path)?; // the file is made if there is none
+//!
+//! // One process at a time:
+//! let refused = RedbStore::open(&path).unwrap_err();
+//! assert_eq!(refused.kind(), OpenErrorKind::Locked);
+//!
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! let key = StoreKey::new(RecordKind::Session, "live", b"aad5")?;
+//! let now = SystemTime::now();
+//! store.put(&key, Generation::first(now), "state".into(), now + Duration::from_secs(60)).await?;
+//! drop(store); // what is queued is written, the lock is released
+//!
+//! let store = RedbStore::open(&path)?;
+//! assert_eq!(store.load(&key).await?.unwrap().bytes, "state");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How it writes
+//!
+//! One thread writes. It takes what is queued (up to 1,024 calls or 8 MiB), applies it in one
+//! transaction, syncs once, and only then answers: under load many calls share one sync, and a call
+//! that comes alone waits for nothing. The queue holds 1,024 calls; when it is full, callers wait. A
+//! second thread reads, so that a burst of restores waits for no sync. Both belong to the store, not to a
+//! runtime: no call blocks the thread that polls it, any executor will do, and when the last handle is
+//! dropped both have ended.
+//!
+//! # What can go wrong
+//!
+//! When the store is opened, [`OpenError`] names the file and the reason; **the file is then as it
+//! was, byte for byte**. What recovery would change is held in memory until the file has proved to be
+//! a store of ours and whole. (So opening reads the file once, and several times after a crash.)
+//!
+//! | [`OpenErrorKind`] | what it means | what to do |
+//! | --- | --- | --- |
+//! | `Locked` | another process, or another handle here, has it open | stop that one |
+//! | `NotAStore` | the file is something else, or its first bytes are gone | check the path |
+//! | `Damaged` | ours, but truncated or overwritten | restore a copy, or move the file away |
+//! | `TooNew` | written by a newer version | upgrade, or use another file |
+//! | `Io` | not there to be made, no permission, a failing disk | see the cause |
+//!
+//! While it is open, a call fails with one of these
+//! [`ErrorKind`](session_resume::store::ErrorKind)s:
+//!
+//! | kind | what it means | what to do |
+//! | --- | --- | --- |
+//! | `Stale`, `NotFound`, `TooLarge` | refused, by the rules of [`SnapshotStore`](session_resume::store::SnapshotStore) | as documented there |
+//! | `Io` | reading or writing failed (a full disk, for example); none of the calls that shared the commit got an `Ok` | try again: the store recovers from the file by itself |
+//! | `Corrupt` | what is in the file makes no sense | stop, look at the disk |
+//! | `Unavailable` | recovery has not succeeded yet; or a *sync* has failed: then nobody knows what the disk has, and this store writes no more | try again; after a failed sync restart the process |
+
+mod error;
+mod open;
+mod records;
+mod staged;
+mod stats;
+mod store;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    error::{OpenError, OpenErrorKind},
+    stats::Stats,
+    store::RedbStore,
+};

@@ -1,0 +1,224 @@
+//! The two threads: one writes in batches, one reads.
+
+use std::{
+    error::Error,
+    fmt,
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use redb::{Durability, StorageBackend};
+use session_resume::store::{ErrorKind, StoreError, StoreKey, Versioned};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    error::Reason,
+    open::{self, Expect, Opened},
+    records::{self, Answer, Op},
+    stats::Counters,
+};
+
+/// Calls that wait for the writer or the reader. When a queue is full, callers wait.
+pub(crate) const QUEUE: usize = 1024;
+
+/// A batch ends after this many calls, or when it holds this many bytes: a commit of 8 MiB takes
+/// about as long as the sync it shares.
+const BATCH_CALLS: usize = QUEUE;
+const BATCH_BYTES: usize = 8 << 20;
+
+pub(crate) struct Write {
+    pub(crate) op: Op,
+    pub(crate) reply: oneshot::Sender<Result<usize, StoreError>>,
+}
+
+pub(crate) struct Read {
+    pub(crate) key: StoreKey,
+    pub(crate) reply: oneshot::Sender<Result<Option<Versioned>, StoreError>>,
+}
+
+/// Opens the file (again).
+pub(crate) type Source =
+    Box<dyn Fn(&Expect<'_>) -> Result<Box<dyn StorageBackend>, Reason> + Send + Sync>;
+
+/// What both threads and all handles share.
+pub(crate) struct Shared {
+    source: Source,
+    /// None while recovery has not succeeded.
+    opened: RwLock<Option<Opened>>,
+    pub(crate) identity_key: [u8; 64],
+    sync_failed: Arc<AtomicBool>,
+    pub(crate) counters: Counters,
+}
+
+impl Shared {
+    pub(crate) fn open(source: Source) -> Result<Self, Reason> {
+        let sync_failed = Arc::default();
+        let file = source(&Expect::Any)?;
+        let opened = open::open(file, &Expect::Any, &sync_failed)?;
+        Ok(Self {
+            source,
+            identity_key: opened.identity_key,
+            opened: RwLock::new(Some(opened)),
+            sync_failed,
+            counters: Counters::default(),
+        })
+    }
+
+    fn opened(&self) -> RwLockReadGuard<'_, Option<Opened>> {
+        self.opened.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Answers reads until all senders are gone.
+pub(crate) fn read(shared: &Shared, mut queue: mpsc::Receiver<Read>) {
+    while let Some(Read { key, reply }) = queue.blocking_recv() {
+        if reply.is_closed() {
+            continue;
+        }
+        let loaded = match &*shared.opened() {
+            Some(opened) => records::load(&opened.db, &key),
+            None => Err(ErrorKind::Unavailable.into()),
+        };
+        // Nobody waits any more: fine, a read changes nothing.
+        let _ = reply.send(loaded);
+    }
+}
+
+/// Applies writes in batches until all senders are gone and the queue is empty.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    /// Whether the last commit failed: redb then refuses everything until the file is opened again.
+    failed: bool,
+    retry_after: Duration,
+    last_attempt: Option<Instant>,
+}
+
+impl Writer {
+    /// Recovery is not tried more often than every `retry_after`: it reads the whole file.
+    pub(crate) fn new(shared: Arc<Shared>, retry_after: Duration) -> Self {
+        Self {
+            shared,
+            failed: false,
+            retry_after,
+            last_attempt: None,
+        }
+    }
+
+    pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Write>) {
+        let mut batch = Vec::new();
+        while let Some(first) = queue.blocking_recv() {
+            let mut bytes = first.op.size();
+            batch.push(first);
+            while batch.len() < BATCH_CALLS
+                && bytes < BATCH_BYTES
+                && let Ok(next) = queue.try_recv()
+            {
+                bytes += next.op.size();
+                batch.push(next);
+            }
+            // A caller that has gone does not get its answer; its call counts nevertheless.
+            match self.write(&batch) {
+                Ok(answers) => {
+                    for (write, answer) in batch.drain(..).zip(answers) {
+                        let _ = write.reply.send(answer.map_err(StoreError::from));
+                    }
+                }
+                Err(failure) => {
+                    for write in batch.drain(..) {
+                        let _ = write.reply.send(Err(failure.to_error()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, batch: &[Write]) -> Result<Vec<Answer>, Failure> {
+        if self.failed {
+            self.recover()?;
+            self.failed = false;
+        }
+        let committed = match &*self.shared.opened() {
+            Some(opened) => self.commit(opened, batch),
+            None => unreachable!("without a failure the file is open"),
+        };
+        committed.map_err(|err| {
+            self.failed = true;
+            self.shared.counters.failed();
+            Failure::new(records::kind_of(&err), err)
+        })
+    }
+
+    fn commit(&self, opened: &Opened, batch: &[Write]) -> Result<Vec<Answer>, redb::Error> {
+        let mut transaction = opened.db.begin_write()?;
+        transaction.set_durability(Durability::Immediate)?;
+        let answers = records::apply(&transaction, batch.iter().map(|write| &write.op))?;
+        let writes = answers
+            .iter()
+            .filter(|answer| matches!(answer, Ok(1..)))
+            .count();
+        if writes == 0 {
+            transaction.abort()?;
+        } else {
+            transaction.commit()?;
+            self.shared.counters.committed(writes);
+        }
+        Ok(answers)
+    }
+
+    /// Opens the file anew, as after a crash: what was acknowledged is there.
+    fn recover(&mut self) -> Result<(), Failure> {
+        let unavailable =
+            |cause: Box<dyn Error + Send + Sync>| Failure::new(ErrorKind::Unavailable, cause);
+        if self.shared.sync_failed.load(Ordering::Relaxed) {
+            return Err(unavailable("a sync has failed: restart the process".into()));
+        }
+        if self
+            .last_attempt
+            .is_some_and(|at| at.elapsed() < self.retry_after)
+        {
+            return Err(unavailable("the last attempt to recover has failed".into()));
+        }
+        let shared = &*self.shared;
+        let mut slot = shared
+            .opened
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        // First let go of the lock on the file, or we would find it locked.
+        *slot = None;
+        let same = Expect::Same(&shared.identity_key);
+        let opened =
+            (shared.source)(&same).and_then(|file| open::open(file, &same, &shared.sync_failed));
+        // A success forgets the attempt: the next failure is another one.
+        self.last_attempt = opened.is_err().then(Instant::now);
+        *slot = Some(opened.map_err(|reason| unavailable(reason.into()))?);
+        Ok(())
+    }
+}
+
+/// Why a whole batch failed, for each of its callers.
+struct Failure {
+    kind: ErrorKind,
+    cause: Arc<dyn Error + Send + Sync>,
+}
+
+impl Failure {
+    fn new(kind: ErrorKind, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            kind,
+            cause: cause.into().into(),
+        }
+    }
+
+    fn to_error(&self) -> StoreError {
+        StoreError::new(self.kind, Arc::clone(&self.cause))
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,127 @@
+use std::sync::Arc;
+
+use session_resume::store::{ErrorKind, Generation, SnapshotStore, contract};
+use session_resume_redb::{OpenErrorKind, RedbStore};
+
+use crate::support::{ONE, directory, filled, key, later};
+
+#[tokio::test]
+async fn the_contract_holds() {
+    let (_directory, path) = directory();
+    contract::check(&RedbStore::open(&path).unwrap()).await;
+    contract::check_reopen(async || RedbStore::open(&path).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_contract_holds_on_many_threads() {
+    let (_directory, path) = directory();
+    contract::check(&Arc::new(RedbStore::open(&path).unwrap())).await;
+}
+
+#[tokio::test]
+async fn an_identity_key_is_made_once_for_each_file() {
+    let ((_one, one), (_other, other)) = (directory(), directory());
+    let key = RedbStore::open(&one).unwrap().identity_key();
+    assert!(key.is_some());
+    assert_eq!(RedbStore::open(&one).unwrap().identity_key(), key);
+    assert_ne!(RedbStore::open(&other).unwrap().identity_key(), key);
+    assert!(RedbStore::open(&one).unwrap().is_exclusive());
+}
+
+#[tokio::test]
+async fn the_lock_goes_with_the_last_handle() {
+    let (_directory, path) = directory();
+    let store = RedbStore::open(&path).unwrap();
+    let other = store.clone();
+    for round in 0..20 {
+        drop(RedbStore::open(&path).unwrap_err());
+        let (one, two) = (key(format!("one {round}")), key(format!("two {round}")));
+        let (put, _) = tokio::join!(other.put(&one, ONE, "a".into(), later()), store.load(&two));
+        put.unwrap();
+    }
+    drop(store);
+    let err = RedbStore::open(&path).unwrap_err();
+    assert_eq!(err.kind(), OpenErrorKind::Locked);
+    drop(other);
+    for _ in 0..20 {
+        drop(RedbStore::open(&path).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_writes_what_is_queued() {
+    let (_directory, path) = directory();
+    let store = RedbStore::open(&path).unwrap();
+    let key = key("queued");
+    {
+        let put = store.put(&key, ONE, "queued".into(), later());
+        let mut put = std::pin::pin!(put);
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        // Queued now; whether it is answered already does not matter.
+        let _ = put.as_mut().poll(&mut cx);
+    }
+    drop(store);
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.load(&key).await.unwrap().unwrap().bytes, "queued");
+}
+
+#[tokio::test]
+async fn more_callers_than_the_queue_holds_wait_for_room() {
+    let (_directory, path) = directory();
+    let store = RedbStore::open(&path).unwrap();
+    let mut puts = tokio::task::JoinSet::new();
+    for n in 0..5000 {
+        let store = store.clone();
+        puts.spawn(async move { store.put(&key(n), ONE, "x".into(), later()).await });
+    }
+    let results = puts.join_all().await;
+    assert!(results.iter().all(Result::is_ok));
+    assert_eq!(store.stats().writes, 5000);
+}
+
+#[tokio::test]
+async fn what_changes_nothing_is_not_committed() {
+    let (_directory, path) = directory();
+    let store = RedbStore::open(&path).unwrap();
+    store
+        .put(&key("a"), Generation::new(5), "a".into(), later())
+        .await
+        .unwrap();
+    let before = store.stats();
+    assert_eq!(
+        store
+            .delete_expired(std::time::SystemTime::UNIX_EPOCH, 9)
+            .await
+            .unwrap(),
+        0
+    );
+    store.remove(&key("absent"), ONE).await.unwrap();
+    let err = store
+        .put(&key("a"), ONE, "b".into(), later())
+        .await
+        .unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Stale);
+    assert_eq!(store.stats(), before);
+}
+
+#[tokio::test]
+async fn handles_say_where_they_write_and_not_what() {
+    let (_directory, path) = directory();
+    filled(&path, 1).await;
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.path(), path);
+    let text = format!("{store:?}");
+    assert!(
+        text.contains("sessions.redb") && text.contains("commits"),
+        "{text}"
+    );
+    assert!(!text.contains("identity_key"), "{text}");
+}
+
+#[test]
+fn handles_may_go_anywhere() {
+    fn assert_bounds<T: Clone + Send + Sync + std::fmt::Debug + 'static>() {}
+    fn assert_error<T: std::error::Error + Send + Sync + 'static>() {}
+    assert_bounds::<RedbStore>();
+    assert_error::<session_resume_redb::OpenError>();
+}

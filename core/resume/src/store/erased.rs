@@ -1,0 +1,152 @@
+use std::{fmt, time::SystemTime};
+
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+
+use super::{Generation, SnapshotStore, StoreError, StoreKey, Versioned};
+
+/// [`SnapshotStore`] as an object: boxes one future per call, so that the layer has no type
+/// parameter for its store. Every store is one; made by `Arc::new(store) as Arc<dyn ErasedStore>`.
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the layer that holds stores comes later")
+)]
+pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
+    fn load<'a>(
+        &'a self,
+        key: &'a StoreKey,
+    ) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>>;
+
+    fn put<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        generation: Generation,
+        bytes: Bytes,
+        expires: SystemTime,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    fn touch<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        generation: Generation,
+        expires: SystemTime,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    fn remove<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        generation: Generation,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    fn delete_expired(
+        &self,
+        now: SystemTime,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<usize, StoreError>>;
+
+    fn identity_key(&self) -> Option<[u8; 64]>;
+
+    fn is_exclusive(&self) -> bool;
+}
+
+impl<S: SnapshotStore> ErasedStore for S {
+    fn load<'a>(
+        &'a self,
+        key: &'a StoreKey,
+    ) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>> {
+        Box::pin(SnapshotStore::load(self, key))
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        generation: Generation,
+        bytes: Bytes,
+        expires: SystemTime,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(SnapshotStore::put(self, key, generation, bytes, expires))
+    }
+
+    fn touch<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        generation: Generation,
+        expires: SystemTime,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(SnapshotStore::touch(self, key, generation, expires))
+    }
+
+    fn remove<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        generation: Generation,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(SnapshotStore::remove(self, key, generation))
+    }
+
+    fn delete_expired(
+        &self,
+        now: SystemTime,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<usize, StoreError>> {
+        Box::pin(SnapshotStore::delete_expired(self, now, limit))
+    }
+
+    fn identity_key(&self) -> Option<[u8; 64]> {
+        SnapshotStore::identity_key(self)
+    }
+
+    fn is_exclusive(&self) -> bool {
+        SnapshotStore::is_exclusive(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::{MemoryStore, contract};
+
+    /// Back from the object to the trait, so that the contract can check the way through it.
+    #[derive(Debug)]
+    struct Wrapped(Arc<dyn ErasedStore>);
+
+    impl SnapshotStore for Wrapped {
+        async fn load(&self, key: &StoreKey) -> Result<Option<Versioned>, StoreError> {
+            self.0.load(key).await
+        }
+        async fn put(
+            &self,
+            key: &StoreKey,
+            generation: Generation,
+            bytes: Bytes,
+            expires: SystemTime,
+        ) -> Result<(), StoreError> {
+            self.0.put(key, generation, bytes, expires).await
+        }
+        async fn touch(
+            &self,
+            key: &StoreKey,
+            generation: Generation,
+            expires: SystemTime,
+        ) -> Result<(), StoreError> {
+            self.0.touch(key, generation, expires).await
+        }
+        async fn remove(&self, key: &StoreKey, generation: Generation) -> Result<(), StoreError> {
+            self.0.remove(key, generation).await
+        }
+        async fn delete_expired(&self, now: SystemTime, limit: usize) -> Result<usize, StoreError> {
+            self.0.delete_expired(now, limit).await
+        }
+    }
+
+    #[tokio::test]
+    async fn an_erased_store_keeps_the_contract() {
+        let store = MemoryStore::new();
+        let erased: Arc<dyn ErasedStore> = Arc::new(store.clone());
+        assert_eq!(erased.identity_key(), SnapshotStore::identity_key(&store));
+        assert!(!erased.is_exclusive());
+        contract::check(&Wrapped(erased)).await;
+    }
+}
