@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Attach, ClientName, Epoch, PlainAck, Session,
-    client::{ClientUid, Standing},
+    client::{ClientUid, Standing, Takeover},
     damping::Damping,
     transport::{PROBE_DEADLINE, Transport},
 };
@@ -87,23 +87,31 @@ impl<I: Clone> Session<I> {
     /// Returns the [`Refusal`] with which to close it.
     pub fn admit(&self, client: ClientName, claim: &Claim, now: Moment) -> Result<(), Refusal> {
         let known = self.clients.named(client).filter(|_| !self.is_lone_plain(client));
-        if let Claim::Cursor { epoch, received, attachment } = claim {
-            if let (Some(known), Some(n)) = (known, attachment)
-                && *n < known.heard
-            {
-                return Err(Refusal { close: Close::STALE, retry: None });
+        let received = match claim {
+            Claim::Plain | Claim::Fresh => None,
+            Claim::Lost { received } | Claim::Cursor { received, .. } => Some(*received),
+        };
+        if let Claim::Cursor { attachment, .. } = claim
+            && let (Some(known), Some(n)) = (known, attachment)
+            && *n < known.heard
+        {
+            return Err(Refusal { close: Close::STALE, retry: None });
+        }
+        if received.is_some() && known.is_some_and(|known| known.takeover == Takeover::Untold) {
+            return Err(Refusal { close: Close::SUPERSEDED, retry: None });
+        }
+        let above_head = received.is_some_and(|received| match claim {
+            Claim::Cursor { epoch, .. } if self.epoch.knows(epoch) == Some(true) => {
+                received > self.outbox.head()
             }
-            if known.is_some_and(|known| known.taken_over) {
-                return Err(Refusal { close: Close::SUPERSEDED, retry: None });
+            Claim::Cursor { .. } | Claim::Lost { .. } | Claim::Fresh | Claim::Plain => {
+                received.get() > crate::MAX_INTEGER
             }
-            let in_epoch = self.epoch.knows(epoch) == Some(true);
-            if received.get() > crate::MAX_INTEGER || (in_epoch && *received > self.outbox.head()) {
-                let reason = format!("protocol error: {}", ProtocolError::CursorAboveHead);
-                return Err(Refusal {
-                    close: Close::new(Close::CODE_PROTOCOL_ERROR, reason),
-                    retry: None,
-                });
-            }
+        });
+        if above_head {
+            let reason = format!("protocol error: {}", ProtocolError::CursorAboveHead);
+            let close = Close::new(Close::CODE_PROTOCOL_ERROR, reason);
+            return Err(Refusal { close, retry: None });
         }
         let mut others =
             self.attached().filter(|t| known.is_none_or(|known| known.uid != t.client)).peekable();
@@ -218,7 +226,9 @@ impl<I: Clone> Session<I> {
         }
         if self.rules.attach == Attach::Takeover {
             for client in self.clients.iter_mut().filter(|client| Some(client.uid) != own) {
-                client.taken_over = true;
+                if client.takeover == Takeover::None {
+                    client.takeover = Takeover::Untold;
+                }
                 if client.matters() {
                     client.standing = Standing::Stopped(GapReason::Evicted);
                 }

@@ -424,6 +424,11 @@ impl<I: Clone> Session<I> {
         self.life.age(now)
     }
 
+    /// Returns the number of the newest attachment; 0 before the first.
+    pub fn newest_attachment(&self) -> AttachmentNumber {
+        self.last_attachment
+    }
+
     /// Returns how many transports are attached.
     pub fn transports(&self) -> usize {
         self.attached().count()

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
-use super::{Attach, PlainAck, Session, client::ClientUid};
+use super::{
+    Attach, ClientName, PlainAck, Session,
+    client::{ClientUid, Takeover},
+};
 use crate::{
     AttachmentNumber, Message, Moment, Position,
     wire::{Close, Hello, OutcomeStatus, ServerControl},
@@ -315,8 +318,24 @@ impl<I: Clone> Session<I> {
         if let State::Over { close, said: true, .. } = &t.state
             && *close == Close::SUPERSEDED
             && let Some(client) = self.clients.get_mut(t.client)
+            && client.newest == number
+            && client.takeover == Takeover::Untold
         {
-            client.taken_over = false;
+            client.takeover = Takeover::Told;
+        }
+    }
+
+    /// The peer has answered the close of a [`Refusal`](super::Refusal) with [`Close::SUPERSEDED`]: it
+    /// knows.
+    ///
+    /// `seen` is what [`Self::newest_attachment`] was when the refusal was given.
+    pub fn handle_refusal_answered(&mut self, client: ClientName, seen: AttachmentNumber) {
+        let known = self.clients.iter_mut().find(|known| known.name == client);
+        if let Some(known) = known
+            && known.newest < seen
+            && known.takeover == Takeover::Untold
+        {
+            known.takeover = Takeover::Told;
         }
     }
 
