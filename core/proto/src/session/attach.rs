@@ -24,6 +24,17 @@ pub enum Origin {
     Restored,
 }
 
+impl Origin {
+    /// What a client is told that starts fresh.
+    const fn status(self) -> Status {
+        match self {
+            Self::New => Status::New,
+            Self::Reused => Status::Reused,
+            Self::Restored => Status::Restored,
+        }
+    }
+}
+
 /// What a transport that arrives claims to have.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Claim {
@@ -74,6 +85,8 @@ pub struct Refusal {
 /// Where a client starts.
 struct Start {
     from: Position,
+    /// What counts as acknowledged: a plain client may be sent more than it needs.
+    acked: Position,
     status: Status,
     received: Option<u64>,
     gap: Option<Gap>,
@@ -186,8 +199,7 @@ impl<I: Clone> Session<I> {
         self.transports.reserve_exact(1);
         self.transports.push(Transport::new(number, uid, nonce, hello, start.from, now));
         if self.life.ended.is_none() {
-            let resumed = start.status == Status::Resumed
-                || (name == ClientName::Plain && origin == Origin::Reused);
+            let resumed = start.status == Status::Resumed;
             let checkpoint = self.outbox.checkpoint() == Some(start.from);
             self.inbox.push_attached(uid, info, resumed, checkpoint);
             self.wake.handler = true;
@@ -244,10 +256,13 @@ impl<I: Clone> Session<I> {
         origin: Origin,
         info: I,
     ) -> (ClientUid, Start) {
-        let uid =
+        let mut uid =
             if self.is_lone_plain(name) { None } else { self.clients.named(name).map(|c| c.uid) };
         let start = match claim {
-            Claim::Plain => self.place_plain(uid),
+            Claim::Plain => {
+                uid = uid.or(self.gone_plain_place());
+                self.place_plain(uid, origin)
+            }
             Claim::Fresh => self.place_fresh(uid, origin, None),
             Claim::Lost { received } => self.place_fresh(
                 uid,
@@ -267,16 +282,12 @@ impl<I: Clone> Session<I> {
                 }
             },
         };
-        // A plain client may be sent more than it needs; what it has confirmed stays confirmed.
-        let confirmed = uid.and_then(|uid| self.clients.get(uid)).map(|client| client.acked);
-        let acked =
-            if *claim == Claim::Plain { confirmed.unwrap_or(start.from) } else { start.from };
         let uid = uid.unwrap_or_else(|| {
             self.clients.make_room(self.rules.bounds.clients);
-            self.clients.insert(name, info, acked)
+            self.clients.insert(name, info, start.acked)
         });
         if let Some(client) = self.clients.get_mut(uid) {
-            client.acked = acked;
+            client.acked = start.acked;
             client.counts_unknown = start.received.is_none();
         }
         self.outbox.acknowledge(match claim {
@@ -287,31 +298,30 @@ impl<I: Clone> Session<I> {
         (uid, start)
     }
 
-    fn place_plain(&mut self, uid: Option<ClientUid>) -> Start {
-        let own = match uid {
-            Some(uid) => self.clients.get(uid).map(|client| client.acked),
-            None => self.take_gone_plain_place(),
-        };
+    fn place_plain(&self, uid: Option<ClientUid>, origin: Origin) -> Start {
+        // Under `Share` nobody knows which gone plain client this is: it starts where the one with the
+        // least would.
+        let least = self.gone_plain().map(|(acked, _)| acked).min();
+        let own = least.or_else(|| uid.and_then(|uid| self.clients.get(uid)).map(|c| c.acked));
         let from = match own {
             Some(acked) => acked.min(self.outbox.checkpoint().unwrap_or(acked)),
             None if self.rules.plain_ack == PlainAck::Off => self.outbox.base(),
             None => self.outbox.fresh_start(),
         };
+        let from = from.max(self.outbox.base());
         Start {
-            from: from.max(self.outbox.base()),
-            status: Status::Reused,
+            from,
+            acked: own.unwrap_or(from),
+            status: if own.is_some() { Status::Resumed } else { origin.status() },
             received: None,
             gap: None,
         }
     }
 
-    /// Under `Share` nobody knows which gone plain client this is: it starts where the one with the least
-    /// would, and takes the place of the one with the most, so that no other finds less than it needs.
-    fn take_gone_plain_place(&mut self) -> Option<Position> {
-        let least = self.gone_plain().map(|(acked, _)| acked).min()?;
-        let (_, most) = self.gone_plain().max()?;
-        self.clients.remove(most);
-        Some(least)
+    /// Under `Share` a new plain transport takes the place of the gone one with the most, so that no
+    /// other finds less than it needs.
+    fn gone_plain_place(&self) -> Option<ClientUid> {
+        self.gone_plain().max().map(|(_, uid)| uid)
     }
 
     fn gone_plain(&self) -> impl Iterator<Item = (Position, ClientUid)> {
@@ -325,16 +335,8 @@ impl<I: Clone> Session<I> {
     }
 
     fn place_fresh(&self, uid: Option<ClientUid>, origin: Origin, gap: Option<Gap>) -> Start {
-        Start {
-            from: self.outbox.fresh_start(),
-            status: match origin {
-                Origin::New => Status::New,
-                Origin::Reused => Status::Reused,
-                Origin::Restored => Status::Restored,
-            },
-            received: self.counted(uid),
-            gap,
-        }
+        let from = self.outbox.fresh_start();
+        Start { from, acked: from, status: origin.status(), received: self.counted(uid), gap }
     }
 
     fn place_cursor(&self, uid: Option<ClientUid>, received: Position) -> Start {
@@ -348,6 +350,7 @@ impl<I: Clone> Session<I> {
         };
         Start {
             from,
+            acked: from,
             status: if forgotten { Status::Reused } else { Status::Resumed },
             received: if forgotten { None } else { self.counted(uid) },
             gap: (from > received).then_some(Gap { from: received, to: Some(from), reason }),
