@@ -172,7 +172,10 @@ impl<I: Clone> Session<I> {
         self.note_plain_supersede(name, now);
         let number = self.last_attachment.next();
         self.last_attachment = number;
+        // A transport that is replaced is none that goes: the overflow's clock starts again for the new.
+        let overflow_since = self.overflow_since.take();
         self.supersede_for(name, now);
+        self.overflow_since = overflow_since;
         let (uid, start) = self.place(name, &claim, origin, info.clone());
         if let Some(client) = self.clients.get_mut(uid) {
             client.info = info.clone();

@@ -88,6 +88,10 @@ impl<I: Clone> Session<I> {
         };
         let needed = self.outbox.checkpoint().map_or(needed, |checkpoint| checkpoint.min(needed));
         let forgot = self.outbox.forget(needed);
+        if forgot {
+            // Whoever still finds no room says so again.
+            self.overflow_since = None;
+        }
         self.wake.room |= forgot && self.life.waits_for_room();
         forgot
     }
@@ -100,7 +104,8 @@ impl<I: Clone> Session<I> {
     }
 
     pub(super) fn end_if_overflowed(&mut self, now: Moment) {
-        if self.overflow_deadline().is_some_and(|deadline| deadline <= now) {
+        // A session that is frozen has been told so before: its overflow no longer matters.
+        if !self.frozen && self.overflow_deadline().is_some_and(|deadline| deadline <= now) {
             self.end(OutcomeStatus::Overflow, now);
         }
     }

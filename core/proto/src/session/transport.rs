@@ -273,9 +273,7 @@ impl<I: Clone> Session<I> {
 
     /// Deals with whatever deadline of the transport has passed; a call too many does nothing.
     pub fn handle_transport_timeout(&mut self, number: AttachmentNumber, now: Moment) {
-        if self.overflow_deadline().is_some_and(|deadline| deadline <= now) {
-            self.end(OutcomeStatus::Overflow, now);
-        }
+        self.end_if_overflowed(now);
         let Some(at) = self.transport_index(number) else {
             return;
         };
@@ -365,7 +363,7 @@ impl<I: Clone> Session<I> {
             self.inbox.push_detached(uid, client.info.clone());
             self.wake.handler = true;
         }
-        if self.overflow_since.is_some() && !self.clients.any_attached() {
+        if self.overflow_since.is_some() && !self.clients.any_attached() && !self.frozen {
             self.end(OutcomeStatus::Overflow, now);
         }
         // Its quota may have kept somebody waiting, and its absence may let gone clients make room.
