@@ -208,6 +208,8 @@ impl<I: Clone> Session<I> {
             self.wake.handler = true;
         }
         self.trim();
+        // Now that somebody is attached, the one attached last may stop mattering, too.
+        self.wake.room |= self.life.waits_for_room();
         self.wake.transports = true;
         Ok(number)
     }
@@ -291,6 +293,7 @@ impl<I: Clone> Session<I> {
         });
         if let Some(client) = self.clients.get_mut(uid) {
             client.acked = start.acked;
+            client.written = start.from;
             client.counts_unknown = start.received.is_none();
         }
         self.outbox.acknowledge(match claim {

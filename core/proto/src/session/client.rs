@@ -56,7 +56,7 @@ pub(super) struct Client<I> {
     pub(super) counts_unknown: bool,
     /// Everything before this is acknowledged.
     pub(super) acked: Position,
-    /// Everything before this was written to some transport of it.
+    /// Everything before this was written to its newest transport.
     pub(super) written: Position,
     /// The newest attachment on which a frame of it has arrived.
     pub(super) heard: AttachmentNumber,

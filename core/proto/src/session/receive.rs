@@ -167,6 +167,8 @@ impl<I: Clone> Session<I> {
             return;
         }
         t.ping = None;
+        // What was written meanwhile may need a ping of its own.
+        self.wake.transports |= t.confirmation_due(now);
         if t.is_plain() {
             let position = match self.rules.plain_ack {
                 PlainAck::Trust => ping.position,
