@@ -199,8 +199,17 @@ impl<I: Clone> Session<I> {
                 },
             })
         });
+        let acknowledged = self.clients.get(uid).map_or(0, |client| self.inbound_ack(client));
         self.transports.reserve_exact(1);
-        self.transports.push(Transport::new(number, uid, nonce, hello, start.from, now));
+        self.transports.push(Transport::new(
+            number,
+            uid,
+            nonce,
+            hello,
+            start.from,
+            acknowledged,
+            now,
+        ));
         if self.life.ended.is_none() {
             let resumed = start.status == Status::Resumed;
             let checkpoint = self.outbox.checkpoint() == Some(start.from);

@@ -65,7 +65,7 @@ pub(super) struct Client<I> {
     pub(super) taken: u64,
     pub(super) handled: u64,
     pub(super) committed: u64,
-    /// Bytes of its messages that wait in the inbox.
+    /// Payload bytes of its messages that wait in the inbox.
     pub(super) inbox_bytes: usize,
 }
 

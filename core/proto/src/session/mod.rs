@@ -254,14 +254,12 @@ impl<I: Clone> Session<I> {
         self.life.set_handler(Handler::Working, now);
         if let Event::Message { message, .. } = &event {
             self.in_hand = Some(uid);
-            let cost = outbox::cost(message);
+            let bytes = message.len();
             if let Some(client) = self.clients.get_mut(uid) {
                 client.taken += 1;
-                client.inbox_bytes -= cost;
+                client.inbox_bytes -= bytes;
             }
-            if !self.rules.durable_inbox {
-                self.note_acknowledgeable(uid, cost, now);
-            }
+            self.note_acknowledgeable(uid, bytes, now);
             // Somebody may wait with a frame that found the inbox full.
             let paused = self.attached().any(Transport::is_paused);
             self.wake.transports |= paused;

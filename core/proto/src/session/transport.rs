@@ -62,7 +62,8 @@ pub(super) struct Transport {
     pub(super) owed_since: Option<Moment>,
     /// When the client last acknowledged anything, or attached.
     pub(super) last_progress: Moment,
-    /// The last ack told to the client, and what has come to be told since.
+    /// The last ack told on this transport, and what has come to be told since. What was told on an
+    /// earlier one may have been lost with it, and the client lets go of a message only on an ack.
     pub(super) told: u64,
     pub(super) untold_bytes: usize,
     pub(super) untold_since: Option<Moment>,
@@ -103,9 +104,9 @@ impl Transport {
         nonce: [u8; 8],
         hello: Option<Box<Hello>>,
         start: Position,
+        acknowledged: u64,
         now: Moment,
     ) -> Self {
-        let told = hello.as_ref().and_then(|hello| hello.received).unwrap_or(0);
         Self {
             number,
             client,
@@ -126,10 +127,10 @@ impl Transport {
             last_heartbeat: now,
             owed_since: None,
             last_progress: now,
-            told,
+            told: 0,
             untold_bytes: 0,
             untold_since: None,
-            ack_now: false,
+            ack_now: acknowledged > 0,
             paused: false,
         }
     }
