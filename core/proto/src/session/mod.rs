@@ -251,19 +251,22 @@ impl<I: Clone> Session<I> {
             self.life.set_handler(Handler::Waiting, now);
             return None;
         };
+        let Event::Message { message, .. } = &event else {
+            // Only a message in hand is work.
+            self.life.set_handler(Handler::Waiting, now);
+            return Some(event);
+        };
         self.life.set_handler(Handler::Working, now);
-        if let Event::Message { message, .. } = &event {
-            self.in_hand = Some(uid);
-            let bytes = message.len();
-            if let Some(client) = self.clients.get_mut(uid) {
-                client.taken += 1;
-                client.inbox_bytes -= bytes;
-            }
-            self.note_acknowledgeable(uid, bytes, now);
-            // Somebody may wait with a frame that found the inbox full.
-            let paused = self.attached().any(Transport::is_paused);
-            self.wake.transports |= paused;
+        self.in_hand = Some(uid);
+        let bytes = message.len();
+        if let Some(client) = self.clients.get_mut(uid) {
+            client.taken += 1;
+            client.inbox_bytes -= bytes;
         }
+        self.note_acknowledgeable(uid, bytes, now);
+        // Somebody may wait with a frame that found the inbox full.
+        let paused = self.attached().any(Transport::is_paused);
+        self.wake.transports |= paused;
         Some(event)
     }
 
@@ -307,6 +310,10 @@ impl<I: Clone> Session<I> {
         self.life.touch(now);
         self.overflow_since = None;
         self.inbox.clear();
+        // Nobody waits for the inbox any more, so the deadlines of those who did go on.
+        for t in self.transports.iter_mut().filter(|t| t.is_paused()) {
+            t.go_on(self.rules.pong_timeout, now);
+        }
         if !self.rules.durable_outbox {
             self.outbox.commit(self.outbox.head());
         }

@@ -114,10 +114,7 @@ impl<I: Clone> Session<I> {
             });
         }
         if t.paused {
-            t.paused = false;
-            if let Some(ping) = &mut t.ping {
-                ping.deadline = now + self.rules.pong_timeout;
-            }
+            t.go_on(self.rules.pong_timeout, now);
         }
         client.received += 1;
         client.inbox_bytes += bytes;

@@ -147,6 +147,14 @@ impl Transport {
         self.paused
     }
 
+    /// Reading goes on: the pong that is due was behind what had to wait.
+    pub(super) fn go_on(&mut self, pong_timeout: Duration, now: Moment) {
+        self.paused = false;
+        if let Some(ping) = &mut self.ping {
+            ping.deadline = now + pong_timeout;
+        }
+    }
+
     /// Ends the turn; returns whether it was not over yet.
     pub(super) fn end(&mut self, close: Close, retry: Option<Duration>) -> bool {
         if !self.is_attached() {
