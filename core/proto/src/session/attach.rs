@@ -181,6 +181,7 @@ impl<I: Clone> Session<I> {
             client.info = info.clone();
         }
         self.clients.set_attached(uid, number);
+        let has_gap = start.gap.is_some();
         let hello = matches!(name, ClientName::Named(_)).then(|| {
             Box::new(Hello {
                 v: 1,
@@ -211,8 +212,11 @@ impl<I: Clone> Session<I> {
             now,
         ));
         if self.life.ended.is_none() {
-            let resumed = start.status == Status::Resumed;
-            let checkpoint = self.outbox.checkpoint() == Some(start.from);
+            let untold = self.clients.get_mut(uid).and_then(|client| client.untold_start.take());
+            let resumed = start.status == Status::Resumed && untold.is_none();
+            // With a gap it may have missed the checkpoint that it started with.
+            let checkpoint = self.outbox.checkpoint() == Some(start.from)
+                || untold.is_some_and(|start| start.checkpoint) && !has_gap;
             self.inbox.push_attached(uid, info, resumed, checkpoint);
             self.wake.handler = true;
         }
@@ -307,8 +311,12 @@ impl<I: Clone> Session<I> {
         }
         self.outbox.acknowledge(match claim {
             // The cursor of an offer is an acknowledgement.
-            Claim::Cursor { received, .. } if start.status == Status::Resumed => *received,
-            _ => Position::ZERO,
+            Claim::Cursor { epoch, received, .. } if self.epoch.knows(epoch) == Some(true) => {
+                *received
+            }
+            Claim::Cursor { .. } | Claim::Lost { .. } | Claim::Fresh | Claim::Plain => {
+                Position::ZERO
+            }
         });
         (uid, start)
     }
@@ -356,9 +364,13 @@ impl<I: Clone> Session<I> {
 
     fn place_cursor(&self, uid: Option<ClientUid>, received: Position) -> Start {
         let from = received.max(self.outbox.base());
-        let forgotten = uid.is_none() && self.clients.pushed_out;
+        let received_count = match uid {
+            None if self.clients.pushed_out => None,
+            _ => self.counted(uid),
+        };
+        let forgotten = received_count.is_none();
         let reason = match uid.and_then(|uid| self.clients.get(uid)).map(|client| client.standing) {
-            _ if forgotten => GapReason::Evicted,
+            None if forgotten => GapReason::Evicted,
             _ if self.outbox.last_loss_was_overflow() => GapReason::Overflow,
             Some(Standing::Stopped(reason)) => reason,
             Some(Standing::Matters) | None => GapReason::Evicted,
@@ -367,7 +379,7 @@ impl<I: Clone> Session<I> {
             from,
             acked: from,
             status: if forgotten { Status::Reused } else { Status::Resumed },
-            received: if forgotten { None } else { self.counted(uid) },
+            received: received_count,
             gap: (from > received).then_some(Gap { from: received, to: Some(from), reason }),
         }
     }

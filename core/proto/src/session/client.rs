@@ -1,3 +1,4 @@
+use super::inbox::FreshStart;
 use crate::{AttachmentNumber, ClientId, GapReason, Position};
 
 /// Names a client's record for as long as the session lives; never given twice.
@@ -50,6 +51,8 @@ pub(super) struct Client<I> {
     pub(super) presence: Presence,
     pub(super) standing: Standing,
     pub(super) takeover: Takeover,
+    /// Told with its next attach: else the handler would think that it has sent its view already.
+    pub(super) untold_start: Option<FreshStart>,
     /// Its newest attachment.
     pub(super) newest: AttachmentNumber,
     /// It was told `received: null` and has sent no frame since: every offer of it gets `null` again.
@@ -146,6 +149,7 @@ impl<I> Clients<I> {
             presence: Presence::Gone(self.order),
             standing: Standing::Matters,
             takeover: Takeover::None,
+            untold_start: None,
             newest: AttachmentNumber::default(),
             counts_unknown: false,
             acked: start,

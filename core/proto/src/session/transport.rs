@@ -367,9 +367,9 @@ impl<I: Clone> Session<I> {
             self.life.transport_left(now);
         }
         if self.life.ended.is_none()
-            && let Some(client) = self.clients.get(uid)
+            && let Some(client) = self.clients.get_mut(uid)
         {
-            self.inbox.push_detached(uid, client.info.clone());
+            client.untold_start = self.inbox.push_detached(uid, client.info.clone());
             self.wake.handler = true;
         }
         if self.overflow_since.is_some() && !self.clients.any_attached() && !self.frozen {
