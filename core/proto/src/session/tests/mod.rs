@@ -1,6 +1,8 @@
 //! Tables over the session machine, by concept. [`Sim`] drives one session on a virtual clock and writes
 //! what comes out as one line per frame.
 
+#![expect(clippy::unchecked_time_subtraction, reason = "constants; a test would panic")]
+
 mod attach;
 mod events;
 mod flow;

@@ -216,6 +216,7 @@ fn without_a_push_out_an_unknown_client_has_sent_nothing() {
 /// Several causes: the latest.
 #[test]
 fn the_cause_of_a_gap() {
+    type Step<'a> = &'a dyn Fn(&mut Sim);
     let full = |sim: &mut Sim| {
         for _ in 0..3 {
             let _ = sim.send("more");
@@ -228,7 +229,6 @@ fn the_cause_of_a_gap() {
         sim.detach(number);
         sim.session.handle_refusal_answered(name("a"), sim.session.newest_attachment());
     };
-    type Step<'a> = &'a dyn Fn(&mut Sim);
     for (steps, overflow, expected) in [
         (vec![&full as Step<'_>], Overflow::DropOldest, Some("gap 0..3 overflow")),
         (vec![&takeover], Overflow::Backpressure, Some("gap 0..4 evicted")),
