@@ -221,7 +221,7 @@ impl<I: Clone> Session<I> {
 
     /// A send waits for room; every call is followed by one of [`Self::send_goes_on`].
     pub fn send_waits(&mut self, now: Moment) {
-        self.life.send_waits(now);
+        self.life.send_waits(self.clients.any_attached(), now);
         self.resolve_standoff(now);
     }
 

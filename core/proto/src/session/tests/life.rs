@@ -156,6 +156,22 @@ fn waiting_for_room_is_work_only_while_somebody_is_attached() {
 }
 
 #[test]
+fn sends_that_time_out_do_not_keep_a_session() {
+    let mut sim = Sim::with(|rules| rules.bounds.outbox_messages = 1);
+    sim.session.start_handler(sim.now);
+    assert_eq!(sim.event(), None);
+    sim.send_range(0..1);
+    for _ in 0..120 {
+        assert_eq!(sim.expiry(), None);
+        assert!(sim.is_full());
+        sim.session.send_waits(sim.now);
+        pass(&mut sim, SECOND);
+        sim.session.send_goes_on();
+    }
+    assert_eq!(sim.expiry(), Some(Expiry::Unused));
+}
+
+#[test]
 fn an_extraction_restarts_both_clocks() {
     let mut sim = Sim::new();
     sim.session.task_started();
