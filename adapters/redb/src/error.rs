@@ -38,10 +38,7 @@ pub(crate) struct Reason {
 
 impl OpenError {
     pub(crate) fn new(path: &Path, reason: Reason) -> Self {
-        Self {
-            path: path.to_owned(),
-            reason,
-        }
+        Self { path: path.to_owned(), reason }
     }
 
     /// Returns what kind of failure this is.
@@ -72,10 +69,7 @@ impl Reason {
         kind: OpenErrorKind,
         source: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self {
-            kind,
-            source: Some(source.into()),
-        }
+        Self { kind, source: Some(source.into()) }
     }
 }
 

@@ -151,10 +151,7 @@ fn read_meta(db: &Database) -> Result<[u8; 64], Reason> {
         .map_err(redb::Error::from)?
         .map(|table| table.name().to_owned())
         .collect();
-    if !records::TABLES
-        .iter()
-        .all(|name| tables.iter().any(|table| table == name))
-    {
+    if !records::TABLES.iter().all(|name| tables.iter().any(|table| table == name)) {
         return Err(OpenErrorKind::Damaged.into());
     }
     <[u8; 64]>::try_from(read("identity_key")?).map_err(|_| OpenErrorKind::Damaged.into())

@@ -26,25 +26,10 @@ const MAX_MILLIS: u64 = 253_402_300_799_999;
 /// A writing call.
 #[derive(Debug)]
 pub(crate) enum Op {
-    Put {
-        key: StoreKey,
-        generation: Generation,
-        bytes: Bytes,
-        expires: SystemTime,
-    },
-    Touch {
-        key: StoreKey,
-        generation: Generation,
-        expires: SystemTime,
-    },
-    Remove {
-        key: StoreKey,
-        generation: Generation,
-    },
-    DeleteExpired {
-        now: SystemTime,
-        limit: usize,
-    },
+    Put { key: StoreKey, generation: Generation, bytes: Bytes, expires: SystemTime },
+    Touch { key: StoreKey, generation: Generation, expires: SystemTime },
+    Remove { key: StoreKey, generation: Generation },
+    DeleteExpired { now: SystemTime, limit: usize },
 }
 
 impl Op {
@@ -123,17 +108,12 @@ struct Tables<'t> {
 impl Tables<'_> {
     fn apply(&mut self, op: &Op) -> Result<Answer, redb::Error> {
         match op {
-            Op::Put {
-                key,
-                generation,
-                bytes,
-                expires,
-            } => self.put(key.as_bytes(), *generation, bytes, millis_up(*expires)),
-            Op::Touch {
-                key,
-                generation,
-                expires,
-            } => self.touch(key.as_bytes(), *generation, millis_up(*expires)),
+            Op::Put { key, generation, bytes, expires } => {
+                self.put(key.as_bytes(), *generation, bytes, millis_up(*expires))
+            }
+            Op::Touch { key, generation, expires } => {
+                self.touch(key.as_bytes(), *generation, millis_up(*expires))
+            }
             Op::Remove { key, generation } => self.remove(key.as_bytes(), *generation),
             Op::DeleteExpired { now, limit } => self.delete_expired(millis_down(*now), *limit),
         }
@@ -153,15 +133,7 @@ impl Tables<'_> {
         if old.is_some_and(|old| old.generation > generation) {
             return Ok(Err(ErrorKind::Stale));
         }
-        self.write(
-            key,
-            old,
-            Head {
-                generation,
-                expires,
-            },
-            bytes,
-        )?;
+        self.write(key, old, Head { generation, expires }, bytes)?;
         Ok(Ok(1))
     }
 
@@ -177,11 +149,8 @@ impl Tables<'_> {
         if old.generation > generation {
             return Ok(Err(ErrorKind::Stale));
         }
-        let bytes = self
-            .records
-            .get(key)?
-            .map(|value| value.value()[HEAD..].to_vec())
-            .unwrap_or_default();
+        let bytes =
+            self.records.get(key)?.map(|value| value.value()[HEAD..].to_vec()).unwrap_or_default();
         self.write(key, Some(old), Head { expires, ..old }, &bytes)?;
         Ok(Ok(1))
     }
@@ -201,10 +170,7 @@ impl Tables<'_> {
     fn delete_expired(&mut self, now: u64, limit: usize) -> Result<Answer, redb::Error> {
         let mut deleted = 0;
         while deleted < limit {
-            let Some((entry, ())) = self
-                .expiry
-                .first()?
-                .map(|(key, value)| (key, value.value()))
+            let Some((entry, ())) = self.expiry.first()?.map(|(key, value)| (key, value.value()))
             else {
                 break;
             };
@@ -274,16 +240,12 @@ impl Head {
 
 /// Rounds up, so that nothing expires early.
 fn millis_up(time: SystemTime) -> u64 {
-    let since = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let millis = since.as_nanos().div_ceil(1_000_000);
     u64::try_from(millis).map_or(MAX_MILLIS, |millis| millis.min(MAX_MILLIS))
 }
 
 fn millis_down(time: SystemTime) -> u64 {
-    let since = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

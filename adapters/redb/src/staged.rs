@@ -77,11 +77,8 @@ impl Staged {
     pub(crate) fn publish(&self) -> io::Result<()> {
         let mut guard = self.lock();
         if let Some(overlay) = guard.take() {
-            let result = if overlay.is_new {
-                self.write_new(&overlay)
-            } else {
-                self.replay(&overlay)
-            };
+            let result =
+                if overlay.is_new { self.write_new(&overlay) } else { self.replay(&overlay) };
             if result.is_err() {
                 *guard = Some(overlay);
                 return result;
@@ -128,10 +125,7 @@ impl Staged {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0
-            .file
-            .sync_data()
-            .inspect_err(|_| self.0.sync_failed.store(true, Ordering::Relaxed))
+        self.0.file.sync_data().inspect_err(|_| self.0.sync_failed.store(true, Ordering::Relaxed))
     }
 
     fn is_published(&self) -> bool {
@@ -152,10 +146,7 @@ impl Staged {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Overlay>> {
-        self.0
-            .overlay
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.overlay.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -167,12 +158,7 @@ impl Overlay {
             || (len >= BEING_MADE.len() as u64
                 && file.read(0, &mut start).map(|()| start == BEING_MADE)?);
         let file_len = if is_new { 0 } else { len };
-        Ok(Self {
-            is_new,
-            file_len,
-            len: file_len,
-            log: Vec::new(),
-        })
+        Ok(Self { is_new, file_len, len: file_len, log: Vec::new() })
     }
 
     /// The log is short (opening and repairing make some dozens of changes), so reading walks it.

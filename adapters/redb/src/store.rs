@@ -80,9 +80,7 @@ impl RedbStore {
         let batches = Writer::new(Arc::clone(&shared), retry_after);
         inner.spawn("session-writer", move || batches.run(to_write))?;
         inner.spawn("session-reader", move || worker::read(&shared, to_read))?;
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Returns the file this store is in, as given to [`open`](Self::open).
@@ -118,12 +116,7 @@ impl SnapshotStore for RedbStore {
         expires: SystemTime,
     ) -> Result<(), StoreError> {
         let key = key.clone();
-        let op = Op::Put {
-            key,
-            generation,
-            bytes,
-            expires,
-        };
+        let op = Op::Put { key, generation, bytes, expires };
         self.write(op).await.map(drop)
     }
 
@@ -134,11 +127,7 @@ impl SnapshotStore for RedbStore {
         expires: SystemTime,
     ) -> Result<(), StoreError> {
         let key = key.clone();
-        let op = Op::Touch {
-            key,
-            generation,
-            expires,
-        };
+        let op = Op::Touch { key, generation, expires };
         self.write(op).await.map(drop)
     }
 

@@ -99,12 +99,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Recovery is not tried more often than every `retry_after`: it reads the whole file.
     pub(crate) fn new(shared: Arc<Shared>, retry_after: Duration) -> Self {
-        Self {
-            shared,
-            failed: false,
-            retry_after,
-            last_attempt: None,
-        }
+        Self { shared, failed: false, retry_after, last_attempt: None }
     }
 
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Write>) {
@@ -155,10 +150,7 @@ impl Writer {
         let mut transaction = opened.db.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         let answers = records::apply(&transaction, batch.iter().map(|write| &write.op))?;
-        let writes = answers
-            .iter()
-            .filter(|answer| matches!(answer, Ok(1..)))
-            .count();
+        let writes = answers.iter().filter(|answer| matches!(answer, Ok(1..))).count();
         if writes == 0 {
             transaction.abort()?;
         } else {
@@ -175,17 +167,11 @@ impl Writer {
         if self.shared.sync_failed.load(Ordering::Relaxed) {
             return Err(unavailable("a sync has failed: restart the process".into()));
         }
-        if self
-            .last_attempt
-            .is_some_and(|at| at.elapsed() < self.retry_after)
-        {
+        if self.last_attempt.is_some_and(|at| at.elapsed() < self.retry_after) {
             return Err(unavailable("the last attempt to recover has failed".into()));
         }
         let shared = &*self.shared;
-        let mut slot = shared
-            .opened
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut slot = shared.opened.write().unwrap_or_else(PoisonError::into_inner);
         // First let go of the lock on the file, or we would find it locked.
         *slot = None;
         let same = Expect::Same(&shared.identity_key);
@@ -206,10 +192,7 @@ struct Failure {
 
 impl Failure {
     fn new(kind: ErrorKind, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            kind,
-            cause: cause.into().into(),
-        }
+        Self { kind, cause: cause.into().into() }
     }
 
     fn to_error(&self) -> StoreError {

@@ -87,10 +87,7 @@ async fn a_failed_read_is_told_and_recovered_from() {
     // More than the cache of pages holds.
     let large = vec![7; 1 << 16];
     for n in 0..40 {
-        store
-            .put(&key(n), ONE, large.clone().into(), later())
-            .await
-            .unwrap();
+        store.put(&key(n), ONE, large.clone().into(), later()).await.unwrap();
     }
     disk.state().reads_fail = true;
     let mut failed = 0;
@@ -98,10 +95,7 @@ async fn a_failed_read_is_told_and_recovered_from() {
         match store.load(&key(n)).await {
             Ok(record) => assert!(record.is_some_and(|record| record.bytes == large)),
             Err(err) => {
-                assert!(
-                    [ErrorKind::Io, ErrorKind::Unavailable].contains(&err.kind()),
-                    "{err:?}"
-                );
+                assert!([ErrorKind::Io, ErrorKind::Unavailable].contains(&err.kind()), "{err:?}");
                 failed += 1;
             }
         }
@@ -111,13 +105,7 @@ async fn a_failed_read_is_told_and_recovered_from() {
     // A write is what finds out and recovers; the store's owner writes all the time.
     while put(&store, 99).await.is_err() {}
     for n in 0..40 {
-        assert!(
-            store
-                .load(&key(n))
-                .await
-                .unwrap()
-                .is_some_and(|record| record.bytes == large)
-        );
+        assert!(store.load(&key(n)).await.unwrap().is_some_and(|record| record.bytes == large));
     }
 }
 
@@ -131,11 +119,7 @@ async fn recovery_is_not_tried_all_the_time() {
     put(&store, 1).await.unwrap_err();
     disk.state().writes_left = None;
     let err = put(&store, 1).await.unwrap_err();
-    assert_eq!(
-        err.kind(),
-        ErrorKind::Unavailable,
-        "not before `retry_after`"
-    );
+    assert_eq!(err.kind(), ErrorKind::Unavailable, "not before `retry_after`");
 }
 
 #[tokio::test]
@@ -162,13 +146,7 @@ fn a_disk_that_cannot_be_read_is_not_called_damaged() {
     let disk = Disk::default();
     drop(disk.open().unwrap());
     disk.state().reads_fail = true;
-    let reason = open::open(
-        Box::new(disk.clone()),
-        &Expect::Any,
-        &Arc::new(AtomicBool::new(false)),
-    );
-    assert_eq!(
-        reason.err().map(|reason| reason.kind),
-        Some(OpenErrorKind::Io)
-    );
+    let reason =
+        open::open(Box::new(disk.clone()), &Expect::Any, &Arc::new(AtomicBool::new(false)));
+    assert_eq!(reason.err().map(|reason| reason.kind), Some(OpenErrorKind::Io));
 }

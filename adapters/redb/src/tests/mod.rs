@@ -84,9 +84,7 @@ impl StorageBackend for Disk {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.state()
-            .current
-            .resize(usize::try_from(len).unwrap(), 0);
+        self.state().current.resize(usize::try_from(len).unwrap(), 0);
         Ok(())
     }
 
@@ -103,9 +101,8 @@ impl StorageBackend for Disk {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         if let Some(left) = &mut state.writes_left {
-            *left = left
-                .checked_sub(1)
-                .ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
+            *left =
+                left.checked_sub(1).ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
         }
         let start = usize::try_from(offset).unwrap();
         let end = start + data.len();
@@ -151,9 +148,6 @@ async fn expect(disk: &Disk, acknowledged: &[usize]) {
     let store = disk.open().unwrap();
     for n in acknowledged {
         let record = store.load(&key(*n)).await.unwrap();
-        assert!(
-            record.is_some_and(|record| record.bytes.len() == 3000),
-            "record {n}"
-        );
+        assert!(record.is_some_and(|record| record.bytes.len() == 3000), "record {n}");
     }
 }

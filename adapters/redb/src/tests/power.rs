@@ -23,9 +23,7 @@ async fn a_store_half_made_is_no_obstacle() {
         complete += usize::from(made);
         // With all that was written, and with what was synced only.
         for left in [disk.after_power_failure(), disk.after_kill()] {
-            let store = left
-                .open()
-                .unwrap_or_else(|reason| panic!("after {writes}: {reason:?}"));
+            let store = left.open().unwrap_or_else(|reason| panic!("after {writes}: {reason:?}"));
             put(&store, 0).await.unwrap();
         }
     }
@@ -50,8 +48,5 @@ async fn a_repair_cut_short_is_no_obstacle() {
             expect(&left, &[0, 7, 29]).await;
         }
     }
-    assert!(
-        (1..39).contains(&complete),
-        "{complete} of 40 were repaired"
-    );
+    assert!((1..39).contains(&complete), "{complete} of 40 were repaired");
 }

@@ -46,16 +46,10 @@ fn child() {
                     // Of many sizes, so that pages are split, merged and reused.
                     let bytes = format!("{n}:").repeat(n * 37 % 2000 + 1);
                     let generation = Generation::new(n as u64);
-                    store
-                        .put(&key(writer), generation, bytes.into(), later())
-                        .await
-                        .unwrap();
+                    store.put(&key(writer), generation, bytes.into(), later()).await.unwrap();
                     let spare = key(format!("{writer}-{}", n % 50));
                     if n % 3 == 0 {
-                        store
-                            .remove(&spare, Generation::new(u64::MAX))
-                            .await
-                            .unwrap();
+                        store.remove(&spare, Generation::new(u64::MAX)).await.unwrap();
                     } else {
                         store
                             .put(&spare, generation, vec![7; n * 91 % 5000].into(), later())
@@ -89,9 +83,7 @@ async fn a_kill_loses_nothing_that_was_acknowledged() {
                 continue;
             };
             let Ok(n) = n.parse::<usize>() else { continue };
-            let newest = acknowledged
-                .entry(writer.parse::<usize>().unwrap())
-                .or_insert(0);
+            let newest = acknowledged.entry(writer.parse::<usize>().unwrap()).or_insert(0);
             *newest = n.max(*newest);
             acks += 1;
             if acks == 40 + round * 17 {
@@ -105,19 +97,13 @@ async fn a_kill_loses_nothing_that_was_acknowledged() {
         for (writer, newest) in &acknowledged {
             let record = store.load(&key(writer)).await.unwrap().unwrap();
             let n = usize::try_from(record.generation.get()).unwrap();
-            assert!(
-                n >= *newest,
-                "writer {writer}: {newest} was acknowledged, {n} is there"
-            );
+            assert!(n >= *newest, "writer {writer}: {newest} was acknowledged, {n} is there");
             let whole = format!("{n}:").repeat(n * 37 % 2000 + 1);
             assert!(record.bytes == whole, "writer {writer}: half a record");
         }
         // The next child starts over, as a lower generation of the same keys.
         for writer in 0..WRITERS {
-            store
-                .remove(&key(writer), Generation::new(u64::MAX))
-                .await
-                .unwrap();
+            store.remove(&key(writer), Generation::new(u64::MAX)).await.unwrap();
             for n in 0..50 {
                 store
                     .remove(&key(format!("{writer}-{n}")), Generation::new(u64::MAX))
@@ -139,10 +125,7 @@ async fn another_process_is_locked_out_until_this_one_dies() {
     let err = RedbStore::open(&path).unwrap_err();
     assert_eq!(err.kind(), OpenErrorKind::Locked);
     let text = err.to_string();
-    assert!(
-        text.contains("sessions.redb") && text.contains("in use by another process"),
-        "{text}"
-    );
+    assert!(text.contains("sessions.redb") && text.contains("in use by another process"), "{text}");
     assert_eq!(text.lines().count(), 1);
 
     child.kill().unwrap();

@@ -17,19 +17,14 @@ fn refused(path: &Path, kind: OpenErrorKind) -> OpenError {
     let text = err.to_string();
     assert!(text.contains(path.to_str().unwrap()), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(
-        fs::read(path).unwrap() == before,
-        "the file was changed: {err:?}"
-    );
+    assert!(fs::read(path).unwrap() == before, "the file was changed: {err:?}");
     err
 }
 
 /// Bytes without a pattern, the same in every run.
 fn noise(len: usize, mut seed: u64) -> Vec<u8> {
     std::iter::repeat_with(|| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         seed.to_be_bytes()[0]
     })
     .take(len)
@@ -60,11 +55,7 @@ fn a_redb_file_of_another_program_is_not_touched() {
     let (_directory, path) = directory();
     let db = Database::create(&path).unwrap();
     let transaction = db.begin_write().unwrap();
-    transaction
-        .open_table(TABLE)
-        .unwrap()
-        .insert("me", 7)
-        .unwrap();
+    transaction.open_table(TABLE).unwrap().insert("me", 7).unwrap();
     transaction.commit().unwrap();
     // Crashed, as it were: the file as it is while open. Opening it would repair it.
     let crashed = path.with_extension("crashed");
@@ -75,11 +66,7 @@ fn a_redb_file_of_another_program_is_not_touched() {
 
     let db = Database::open(&path).unwrap();
     let transaction = db.begin_write().unwrap();
-    transaction
-        .open_table(OTHER_TYPES)
-        .unwrap()
-        .insert(1, 1)
-        .unwrap();
+    transaction.open_table(OTHER_TYPES).unwrap().insert(1, 1).unwrap();
     transaction.commit().unwrap();
     drop(db);
     refused(&path, OpenErrorKind::NotAStore);
@@ -146,25 +133,16 @@ async fn an_overwritten_page_never_goes_unnoticed() {
                     expect_filled(&path, 60).await;
                 }
                 Err(err) => {
-                    let seems = [
-                        OpenErrorKind::Damaged,
-                        OpenErrorKind::TooNew,
-                        OpenErrorKind::NotAStore,
-                    ];
+                    let seems =
+                        [OpenErrorKind::Damaged, OpenErrorKind::TooNew, OpenErrorKind::NotAStore];
                     assert!(seems.contains(&err.kind()), "page {page}: {err:?}");
-                    assert!(
-                        fs::read(&path).unwrap() == image,
-                        "page {page} was changed: {err:?}"
-                    );
+                    assert!(fs::read(&path).unwrap() == image, "page {page} was changed: {err:?}");
                     damaged += 1;
                 }
             }
         }
     }
-    assert!(
-        damaged > 10,
-        "only {damaged} of the overwritten pages mattered"
-    );
+    assert!(damaged > 10, "only {damaged} of the overwritten pages mattered");
 }
 
 #[tokio::test]
@@ -176,11 +154,7 @@ async fn a_newer_format_is_not_touched() {
         let db = Database::open(&path).unwrap();
         let transaction = db.begin_write().unwrap();
         let bytes = format.to_be_bytes();
-        transaction
-            .open_table(META)
-            .unwrap()
-            .insert("format", bytes.as_slice())
-            .unwrap();
+        transaction.open_table(META).unwrap().insert("format", bytes.as_slice()).unwrap();
         transaction.commit().unwrap();
     };
     set_format(2);
@@ -223,10 +197,7 @@ async fn a_crashed_store_opens_with_all_it_had() {
 #[test]
 fn a_path_that_cannot_be_used_is_named() {
     let (directory, path) = directory();
-    let inside_nothing = directory
-        .path()
-        .join("no such directory")
-        .join("sessions.redb");
+    let inside_nothing = directory.path().join("no such directory").join("sessions.redb");
     for path in [directory.path(), inside_nothing.as_path()] {
         let err = RedbStore::open(path).unwrap_err();
         assert_eq!(err.kind(), OpenErrorKind::Io, "{err:?}");
@@ -240,9 +211,6 @@ fn a_path_that_cannot_be_used_is_named() {
 async fn crashed_image(path: &Path, records: usize) -> Vec<u8> {
     filled(path, records).await;
     let store = RedbStore::open(path).unwrap();
-    store
-        .put(&key("last"), ONE, "last".into(), later())
-        .await
-        .unwrap();
+    store.put(&key("last"), ONE, "last".into(), later()).await.unwrap();
     fs::read(path).unwrap()
 }

@@ -83,23 +83,11 @@ async fn more_callers_than_the_queue_holds_wait_for_room() {
 async fn what_changes_nothing_is_not_committed() {
     let (_directory, path) = directory();
     let store = RedbStore::open(&path).unwrap();
-    store
-        .put(&key("a"), Generation::new(5), "a".into(), later())
-        .await
-        .unwrap();
+    store.put(&key("a"), Generation::new(5), "a".into(), later()).await.unwrap();
     let before = store.stats();
-    assert_eq!(
-        store
-            .delete_expired(std::time::SystemTime::UNIX_EPOCH, 9)
-            .await
-            .unwrap(),
-        0
-    );
+    assert_eq!(store.delete_expired(std::time::SystemTime::UNIX_EPOCH, 9).await.unwrap(), 0);
     store.remove(&key("absent"), ONE).await.unwrap();
-    let err = store
-        .put(&key("a"), ONE, "b".into(), later())
-        .await
-        .unwrap_err();
+    let err = store.put(&key("a"), ONE, "b".into(), later()).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Stale);
     assert_eq!(store.stats(), before);
 }
@@ -111,10 +99,7 @@ async fn handles_say_where_they_write_and_not_what() {
     let store = RedbStore::open(&path).unwrap();
     assert_eq!(store.path(), path);
     let text = format!("{store:?}");
-    assert!(
-        text.contains("sessions.redb") && text.contains("commits"),
-        "{text}"
-    );
+    assert!(text.contains("sessions.redb") && text.contains("commits"), "{text}");
     assert!(!text.contains("identity_key"), "{text}");
 }
 

@@ -20,10 +20,7 @@ pub(crate) fn directory() -> (TempDir, PathBuf) {
     (directory, path)
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "reads better where it is called"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 pub(crate) fn key(id: impl ToString) -> StoreKey {
     StoreKey::new(RecordKind::Session, "test", id.to_string().as_bytes()).unwrap()
 }
@@ -32,10 +29,7 @@ pub(crate) fn key(id: impl ToString) -> StoreKey {
 pub(crate) async fn filled(path: &Path, records: usize) {
     let store = RedbStore::open(path).unwrap();
     for n in 0..records {
-        store
-            .put(&key(n), ONE, body(n).into(), later())
-            .await
-            .unwrap();
+        store.put(&key(n), ONE, body(n).into(), later()).await.unwrap();
     }
 }
 
@@ -48,9 +42,6 @@ pub(crate) async fn expect_filled(path: &Path, records: usize) {
     let store = RedbStore::open(path).unwrap();
     for n in 0..records {
         let record = store.load(&key(n)).await.unwrap();
-        assert!(
-            record.is_some_and(|record| record.bytes == body(n)),
-            "record {n}"
-        );
+        assert!(record.is_some_and(|record| record.bytes == body(n)), "record {n}");
     }
 }

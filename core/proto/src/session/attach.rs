@@ -1,10 +1,11 @@
 //! Who gets the session, from where on, and what it is told.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use super::{
     Attach, ClientName, Epoch, PlainAck, Session,
-    client::{ClientUid, Standing},
+    client::{ClientUid, Standing, Takeover},
+    damping::Damping,
     transport::{PROBE_DEADLINE, Transport},
 };
 use crate::{
@@ -21,6 +22,17 @@ pub enum Origin {
     Reused,
     /// It rebuilt it from a snapshot.
     Restored,
+}
+
+impl Origin {
+    /// What a client is told that starts fresh.
+    const fn status(self) -> Status {
+        match self {
+            Self::New => Status::New,
+            Self::Reused => Status::Reused,
+            Self::Restored => Status::Restored,
+        }
+    }
 }
 
 /// What a transport that arrives claims to have.
@@ -73,66 +85,11 @@ pub struct Refusal {
 /// Where a client starts.
 struct Start {
     from: Position,
+    /// What counts as acknowledged: a plain client may be sent more than it needs.
+    acked: Position,
     status: Status,
     received: Option<u64>,
     gap: Option<Gap>,
-}
-
-/// Holds back plain transports that supersede each other in a circle.
-#[derive(Clone, Debug)]
-pub(super) struct Damping {
-    recent: VecDeque<Moment>,
-    level: u32,
-}
-
-impl Damping {
-    /// More supersedes than this in [`Self::WINDOW`] are a circle.
-    const LIMIT: usize = 5;
-    const WINDOW: Duration = Duration::from_secs(10);
-    const LONGEST: Duration = Duration::from_secs(30);
-
-    const fn new() -> Self {
-        Self { recent: VecDeque::new(), level: 0 }
-    }
-
-    /// A plain transport has superseded another; returns whether that begins a circle.
-    fn note(&mut self, now: Moment) -> bool {
-        if self.level > 0 && self.is_calm(now) {
-            self.level = 0;
-        }
-        self.recent.push_back(now);
-        while self.recent.front().is_some_and(|&at| at + Self::WINDOW < now) {
-            self.recent.pop_front();
-        }
-        while self.recent.len() > Self::LIMIT + 1 {
-            self.recent.pop_front();
-        }
-        if self.level > 0 {
-            self.level += 1;
-            return false;
-        }
-        let circle = self.recent.len() > Self::LIMIT;
-        if circle {
-            self.level = 1;
-        }
-        circle
-    }
-
-    /// Nobody has been superseded for longer than the delay explains.
-    fn is_calm(&self, now: Moment) -> bool {
-        self.recent.back().is_none_or(|&last| last + self.delay_at_level() + Self::WINDOW < now)
-    }
-
-    fn delay_at_level(&self) -> Duration {
-        match self.level.checked_sub(1) {
-            Some(doublings) => Duration::from_secs(1 << doublings.min(5)).min(Self::LONGEST),
-            None => Duration::ZERO,
-        }
-    }
-
-    fn delay(&self, now: Moment) -> Duration {
-        if self.is_calm(now) { Duration::ZERO } else { self.delay_at_level() }
-    }
 }
 
 impl<I: Clone> Session<I> {
@@ -143,23 +100,31 @@ impl<I: Clone> Session<I> {
     /// Returns the [`Refusal`] with which to close it.
     pub fn admit(&self, client: ClientName, claim: &Claim, now: Moment) -> Result<(), Refusal> {
         let known = self.clients.named(client).filter(|_| !self.is_lone_plain(client));
-        if let Claim::Cursor { epoch, received, attachment } = claim {
-            if let (Some(known), Some(n)) = (known, attachment)
-                && *n < known.heard
-            {
-                return Err(Refusal { close: Close::STALE, retry: None });
+        let received = match claim {
+            Claim::Plain | Claim::Fresh => None,
+            Claim::Lost { received } | Claim::Cursor { received, .. } => Some(*received),
+        };
+        if let Claim::Cursor { attachment, .. } = claim
+            && let (Some(known), Some(n)) = (known, attachment)
+            && *n < known.heard
+        {
+            return Err(Refusal { close: Close::STALE, retry: None });
+        }
+        if received.is_some() && known.is_some_and(|known| known.takeover == Takeover::Untold) {
+            return Err(Refusal { close: Close::SUPERSEDED, retry: None });
+        }
+        let above_head = received.is_some_and(|received| match claim {
+            Claim::Cursor { epoch, .. } if self.epoch.knows(epoch) == Some(true) => {
+                received > self.outbox.head()
             }
-            if known.is_some_and(|known| known.taken_over) {
-                return Err(Refusal { close: Close::SUPERSEDED, retry: None });
+            Claim::Cursor { .. } | Claim::Lost { .. } | Claim::Fresh | Claim::Plain => {
+                received.get() > crate::MAX_INTEGER
             }
-            let in_epoch = self.epoch.knows(epoch) == Some(true);
-            if received.get() > crate::MAX_INTEGER || (in_epoch && *received > self.outbox.head()) {
-                let reason = format!("protocol error: {}", ProtocolError::CursorAboveHead);
-                return Err(Refusal {
-                    close: Close::new(Close::CODE_PROTOCOL_ERROR, reason),
-                    retry: None,
-                });
-            }
+        });
+        if above_head {
+            let reason = format!("protocol error: {}", ProtocolError::CursorAboveHead);
+            let close = Close::new(Close::CODE_PROTOCOL_ERROR, reason);
+            return Err(Refusal { close, retry: None });
         }
         let mut others =
             self.attached().filter(|t| known.is_none_or(|known| known.uid != t.client)).peekable();
@@ -207,12 +172,16 @@ impl<I: Clone> Session<I> {
         self.note_plain_supersede(name, now);
         let number = self.last_attachment.next();
         self.last_attachment = number;
+        // A transport that is replaced is none that goes: the overflow's clock starts again for the new.
+        let overflow_since = self.overflow_since.take();
         self.supersede_for(name, now);
+        self.overflow_since = overflow_since;
         let (uid, start) = self.place(name, &claim, origin, info.clone());
         if let Some(client) = self.clients.get_mut(uid) {
             client.info = info.clone();
         }
         self.clients.set_attached(uid, number);
+        let has_gap = start.gap.is_some();
         let hello = matches!(name, ClientName::Named(_)).then(|| {
             Box::new(Hello {
                 v: 1,
@@ -231,16 +200,29 @@ impl<I: Clone> Session<I> {
                 },
             })
         });
+        let acknowledged = self.clients.get(uid).map_or(0, |client| self.inbound_ack(client));
         self.transports.reserve_exact(1);
-        self.transports.push(Transport::new(number, uid, nonce, hello, start.from, now));
+        self.transports.push(Transport::new(
+            number,
+            uid,
+            nonce,
+            hello,
+            start.from,
+            acknowledged,
+            now,
+        ));
         if self.life.ended.is_none() {
-            let resumed = start.status == Status::Resumed
-                || (name == ClientName::Plain && origin == Origin::Reused);
-            let checkpoint = self.outbox.checkpoint() == Some(start.from);
+            let untold = self.clients.get_mut(uid).and_then(|client| client.untold_start.take());
+            let resumed = start.status == Status::Resumed && untold.is_none();
+            // With a gap it may have missed the checkpoint that it started with.
+            let checkpoint = self.outbox.checkpoint() == Some(start.from)
+                || untold.is_some_and(|start| start.checkpoint) && !has_gap;
             self.inbox.push_attached(uid, info, resumed, checkpoint);
             self.wake.handler = true;
         }
         self.trim();
+        // Now that somebody is attached, the one attached last may stop mattering, too.
+        self.wake.room |= self.life.waits_for_room();
         self.wake.transports = true;
         Ok(number)
     }
@@ -274,7 +256,9 @@ impl<I: Clone> Session<I> {
         }
         if self.rules.attach == Attach::Takeover {
             for client in self.clients.iter_mut().filter(|client| Some(client.uid) != own) {
-                client.taken_over = true;
+                if client.takeover == Takeover::None {
+                    client.takeover = Takeover::Untold;
+                }
                 if client.matters() {
                     client.standing = Standing::Stopped(GapReason::Evicted);
                 }
@@ -290,10 +274,13 @@ impl<I: Clone> Session<I> {
         origin: Origin,
         info: I,
     ) -> (ClientUid, Start) {
-        let uid =
+        let mut uid =
             if self.is_lone_plain(name) { None } else { self.clients.named(name).map(|c| c.uid) };
         let start = match claim {
-            Claim::Plain => self.place_plain(uid),
+            Claim::Plain => {
+                uid = uid.or(self.gone_plain_place());
+                self.place_plain(uid, origin)
+            }
             Claim::Fresh => self.place_fresh(uid, origin, None),
             Claim::Lost { received } => self.place_fresh(
                 uid,
@@ -313,51 +300,51 @@ impl<I: Clone> Session<I> {
                 }
             },
         };
-        // A plain client may be sent more than it needs; what it has confirmed stays confirmed.
-        let confirmed = uid.and_then(|uid| self.clients.get(uid)).map(|client| client.acked);
-        let acked =
-            if *claim == Claim::Plain { confirmed.unwrap_or(start.from) } else { start.from };
         let uid = uid.unwrap_or_else(|| {
             self.clients.make_room(self.rules.bounds.clients);
-            self.clients.insert(name, info, acked)
+            self.clients.insert(name, info, start.acked)
         });
         if let Some(client) = self.clients.get_mut(uid) {
-            client.acked = acked;
+            client.acked = start.acked;
+            client.written = start.from;
             client.counts_unknown = start.received.is_none();
         }
         self.outbox.acknowledge(match claim {
             // The cursor of an offer is an acknowledgement.
-            Claim::Cursor { received, .. } if start.status == Status::Resumed => *received,
-            _ => Position::ZERO,
+            Claim::Cursor { epoch, received, .. } if self.epoch.knows(epoch) == Some(true) => {
+                *received
+            }
+            Claim::Cursor { .. } | Claim::Lost { .. } | Claim::Fresh | Claim::Plain => {
+                Position::ZERO
+            }
         });
         (uid, start)
     }
 
-    fn place_plain(&mut self, uid: Option<ClientUid>) -> Start {
-        let own = match uid {
-            Some(uid) => self.clients.get(uid).map(|client| client.acked),
-            None => self.take_gone_plain_place(),
-        };
+    fn place_plain(&self, uid: Option<ClientUid>, origin: Origin) -> Start {
+        // Under `Share` nobody knows which gone plain client this is: it starts where the one with the
+        // least would.
+        let least = self.gone_plain().map(|(acked, _)| acked).min();
+        let own = least.or_else(|| uid.and_then(|uid| self.clients.get(uid)).map(|c| c.acked));
         let from = match own {
             Some(acked) => acked.min(self.outbox.checkpoint().unwrap_or(acked)),
             None if self.rules.plain_ack == PlainAck::Off => self.outbox.base(),
             None => self.outbox.fresh_start(),
         };
+        let from = from.max(self.outbox.base());
         Start {
-            from: from.max(self.outbox.base()),
-            status: Status::Reused,
+            from,
+            acked: own.unwrap_or(from),
+            status: if own.is_some() { Status::Resumed } else { origin.status() },
             received: None,
             gap: None,
         }
     }
 
-    /// Under `Share` nobody knows which gone plain client this is: it starts where the one with the least
-    /// would, and takes the place of the one with the most, so that no other finds less than it needs.
-    fn take_gone_plain_place(&mut self) -> Option<Position> {
-        let least = self.gone_plain().map(|(acked, _)| acked).min()?;
-        let (_, most) = self.gone_plain().max()?;
-        self.clients.remove(most);
-        Some(least)
+    /// Under `Share` a new plain transport takes the place of the gone one with the most, so that no
+    /// other finds less than it needs.
+    fn gone_plain_place(&self) -> Option<ClientUid> {
+        self.gone_plain().max().map(|(_, uid)| uid)
     }
 
     fn gone_plain(&self) -> impl Iterator<Item = (Position, ClientUid)> {
@@ -371,31 +358,28 @@ impl<I: Clone> Session<I> {
     }
 
     fn place_fresh(&self, uid: Option<ClientUid>, origin: Origin, gap: Option<Gap>) -> Start {
-        Start {
-            from: self.outbox.fresh_start(),
-            status: match origin {
-                Origin::New => Status::New,
-                Origin::Reused => Status::Reused,
-                Origin::Restored => Status::Restored,
-            },
-            received: self.counted(uid),
-            gap,
-        }
+        let from = self.outbox.fresh_start();
+        Start { from, acked: from, status: origin.status(), received: self.counted(uid), gap }
     }
 
     fn place_cursor(&self, uid: Option<ClientUid>, received: Position) -> Start {
         let from = received.max(self.outbox.base());
-        let forgotten = uid.is_none() && self.clients.pushed_out;
+        let received_count = match uid {
+            None if self.clients.pushed_out => None,
+            _ => self.counted(uid),
+        };
+        let forgotten = received_count.is_none();
         let reason = match uid.and_then(|uid| self.clients.get(uid)).map(|client| client.standing) {
-            _ if forgotten => GapReason::Evicted,
+            None if forgotten => GapReason::Evicted,
             _ if self.outbox.last_loss_was_overflow() => GapReason::Overflow,
             Some(Standing::Stopped(reason)) => reason,
             Some(Standing::Matters) | None => GapReason::Evicted,
         };
         Start {
             from,
+            acked: from,
             status: if forgotten { Status::Reused } else { Status::Resumed },
-            received: if forgotten { None } else { self.counted(uid) },
+            received: received_count,
             gap: (from > received).then_some(Gap { from: received, to: Some(from), reason }),
         }
     }

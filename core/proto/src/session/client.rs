@@ -1,3 +1,4 @@
+use super::inbox::FreshStart;
 use crate::{AttachmentNumber, ClientId, GapReason, Position};
 
 /// Names a client's record for as long as the session lives; never given twice.
@@ -17,7 +18,7 @@ pub enum ClientName {
 /// Whether a client has a transport.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Presence {
-    Attached(AttachmentNumber),
+    Attached,
     /// Since this turn of the session's order counter: smaller is longer gone.
     Gone(u64),
 }
@@ -30,6 +31,17 @@ pub(super) enum Standing {
     Stopped(GapReason),
 }
 
+/// Whether a client knows that another one has taken the session over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Takeover {
+    /// None since its newest attachment.
+    None,
+    /// It has not answered a 4100 yet: its cursor supersedes nobody.
+    Untold,
+    /// It has; whatever it offers now is a deed of its user.
+    Told,
+}
+
 /// What a session knows of one client, for as long as the session lives or until others push it out.
 #[derive(Clone, Debug)]
 pub(super) struct Client<I> {
@@ -38,13 +50,16 @@ pub(super) struct Client<I> {
     pub(super) info: I,
     pub(super) presence: Presence,
     pub(super) standing: Standing,
-    /// It was taken over and has not answered its 4100 yet: its cursor does not supersede anybody.
-    pub(super) taken_over: bool,
+    pub(super) takeover: Takeover,
+    /// Told with its next attach: else the handler would think that it has sent its view already.
+    pub(super) untold_start: Option<FreshStart>,
+    /// Its newest attachment.
+    pub(super) newest: AttachmentNumber,
     /// It was told `received: null` and has sent no frame since: every offer of it gets `null` again.
     pub(super) counts_unknown: bool,
     /// Everything before this is acknowledged.
     pub(super) acked: Position,
-    /// Everything before this was written to some transport of it.
+    /// Everything before this was written to its newest transport.
     pub(super) written: Position,
     /// The newest attachment on which a frame of it has arrived.
     pub(super) heard: AttachmentNumber,
@@ -53,7 +68,7 @@ pub(super) struct Client<I> {
     pub(super) taken: u64,
     pub(super) handled: u64,
     pub(super) committed: u64,
-    /// Bytes of its messages that wait in the inbox.
+    /// Payload bytes of its messages that wait in the inbox.
     pub(super) inbox_bytes: usize,
 }
 
@@ -63,7 +78,7 @@ impl<I> Client<I> {
     }
 
     pub(super) fn is_attached(&self) -> bool {
-        matches!(self.presence, Presence::Attached(_))
+        matches!(self.presence, Presence::Attached)
     }
 
     /// Messages of it that wait in the inbox.
@@ -79,7 +94,7 @@ impl<I> Client<I> {
     fn gone_order(&self) -> Option<u64> {
         match self.presence {
             Presence::Gone(order) => Some(order),
-            Presence::Attached(_) => None,
+            Presence::Attached => None,
         }
     }
 }
@@ -133,7 +148,9 @@ impl<I> Clients<I> {
             info,
             presence: Presence::Gone(self.order),
             standing: Standing::Matters,
-            taken_over: false,
+            takeover: Takeover::None,
+            untold_start: None,
+            newest: AttachmentNumber::default(),
             counts_unknown: false,
             acked: start,
             written: start,
@@ -154,9 +171,10 @@ impl<I> Clients<I> {
     pub(super) fn set_attached(&mut self, uid: ClientUid, number: AttachmentNumber) {
         self.last_attached = Some(uid);
         if let Some(client) = self.get_mut(uid) {
-            client.presence = Presence::Attached(number);
+            client.presence = Presence::Attached;
             client.standing = Standing::Matters;
-            client.taken_over = false;
+            client.takeover = Takeover::None;
+            client.newest = number;
         }
     }
 

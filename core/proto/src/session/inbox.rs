@@ -29,6 +29,13 @@ pub enum Event<I> {
     },
 }
 
+/// A client started fresh, and the handler has not been told yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct FreshStart {
+    /// Whether it started with a checkpoint message.
+    pub(super) checkpoint: bool,
+}
+
 /// What waits for the handler, in order.
 #[derive(Clone, Debug)]
 pub(super) struct Inbox<I> {
@@ -54,17 +61,20 @@ impl<I> Inbox<I> {
         self.queue.push_back((uid, Event::Attached { who, resumed, checkpoint }));
     }
 
-    /// Tells a detach, or takes the attach back if the handler has not seen that yet.
+    /// Tells a detach, or takes the attach back if the handler has not seen that yet; returns what that
+    /// attach would have told, if it was a fresh start.
     ///
     /// So a client that flaps while the handler is busy leaves at most one pair per message of its.
-    pub(super) fn push_detached(&mut self, uid: ClientUid, who: I) {
+    pub(super) fn push_detached(&mut self, uid: ClientUid, who: I) -> Option<FreshStart> {
         let last = self.queue.iter().rposition(|(of, _)| *of == uid);
         if let Some(at) = last
-            && matches!(self.queue[at].1, Event::Attached { .. })
+            && let Event::Attached { resumed, checkpoint, .. } = self.queue[at].1
         {
             self.queue.remove(at);
+            (!resumed).then_some(FreshStart { checkpoint })
         } else {
             self.queue.push_back((uid, Event::Detached { who }));
+            None
         }
     }
 

@@ -120,9 +120,13 @@ impl Life {
         self.waiting_for_room > 0
     }
 
-    pub(super) fn send_waits(&mut self, now: Moment) {
+    pub(super) fn send_waits(&mut self, attached: bool, now: Moment) {
+        let worked = self.is_working(attached);
         self.waiting_for_room += 1;
-        self.idle_since = now;
+        // Only an end of work: a ticker whose sends time out does not keep a session for ever.
+        if worked && !self.is_working(attached) {
+            self.idle_since = now;
+        }
     }
 
     pub(super) fn send_goes_on(&mut self) {

@@ -7,11 +7,13 @@
 
 mod attach;
 mod client;
+mod damping;
 mod inbox;
 mod life;
 mod outbox;
 mod receive;
 mod record;
+mod room;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -20,14 +22,6 @@ mod transport;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use self::{
-    attach::Damping,
-    client::{Client, ClientUid, Clients},
-    inbox::Inbox,
-    life::{Handler, Life},
-    outbox::Outbox,
-    transport::Transport,
-};
 pub use self::{
     attach::{Arrival, Claim, Origin, Refusal},
     client::ClientName,
@@ -39,6 +33,15 @@ pub use self::{
     rules::{Attach, Bounds, Overflow, PlainAck, Rules},
     transmit::Budget,
     transport::Frame,
+};
+use self::{
+    client::{Client, ClientUid, Clients},
+    damping::Damping,
+    inbox::Inbox,
+    life::{Handler, Life},
+    outbox::Outbox,
+    room::Room,
+    transport::Transport,
 };
 use crate::{
     AttachmentNumber, Message, Moment, Position, Token,
@@ -114,15 +117,6 @@ pub enum NotSent {
     /// The message is over the limit of one message, in bytes.
     TooLarge(usize),
     /// Output that is not committed fills the outbox alone: waiting would not help.
-    Uncommitted,
-}
-
-/// What became of the need for room in the outbox.
-enum Room {
-    Made,
-    Wait,
-    Ended,
-    /// Output that is not committed fills the outbox alone.
     Uncommitted,
 }
 
@@ -265,7 +259,7 @@ impl<I: Clone> Session<I> {
 
     /// A send waits for room; every call is followed by one of [`Self::send_goes_on`].
     pub fn send_waits(&mut self, now: Moment) {
-        self.life.send_waits(now);
+        self.life.send_waits(self.clients.any_attached(), now);
         self.resolve_standoff(now);
     }
 
@@ -295,21 +289,22 @@ impl<I: Clone> Session<I> {
             self.life.set_handler(Handler::Waiting, now);
             return None;
         };
+        let Event::Message { message, .. } = &event else {
+            // Only a message in hand is work.
+            self.life.set_handler(Handler::Waiting, now);
+            return Some(event);
+        };
         self.life.set_handler(Handler::Working, now);
-        if let Event::Message { message, .. } = &event {
-            self.in_hand = Some(uid);
-            let cost = outbox::cost(message);
-            if let Some(client) = self.clients.get_mut(uid) {
-                client.taken += 1;
-                client.inbox_bytes -= cost;
-            }
-            if !self.rules.durable_inbox {
-                self.note_acknowledgeable(uid, cost, now);
-            }
-            // Somebody may wait with a frame that found the inbox full.
-            let paused = self.attached().any(Transport::is_paused);
-            self.wake.transports |= paused;
+        self.in_hand = Some(uid);
+        let bytes = message.len();
+        if let Some(client) = self.clients.get_mut(uid) {
+            client.taken += 1;
+            client.inbox_bytes -= bytes;
         }
+        self.note_acknowledgeable(uid, bytes, now);
+        // Somebody may wait with a frame that found the inbox full.
+        let paused = self.attached().any(Transport::is_paused);
+        self.wake.transports |= paused;
         Some(event)
     }
 
@@ -354,6 +349,10 @@ impl<I: Clone> Session<I> {
         self.life.touch(now);
         self.overflow_since = None;
         self.inbox.clear();
+        // Nobody waits for the inbox any more, so the deadlines of those who did go on.
+        for t in self.transports.iter_mut().filter(|t| t.is_paused()) {
+            t.go_on(self.rules.pong_timeout, now);
+        }
         if !self.rules.durable_outbox {
             self.outbox.commit(self.outbox.head());
         }
@@ -477,6 +476,11 @@ impl<I: Clone> Session<I> {
         self.life.age(now)
     }
 
+    /// Returns the number of the newest attachment; 0 before the first.
+    pub fn newest_attachment(&self) -> AttachmentNumber {
+        self.last_attachment
+    }
+
     /// Returns how many transports are attached.
     pub fn transports(&self) -> usize {
         self.attached().count()
@@ -542,98 +546,6 @@ impl<I: Clone> Session<I> {
             self.wake.transports = true;
         }
         position
-    }
-
-    /// Makes the outbox have room for a message of this cost, as far as the rules allow.
-    fn make_room(&mut self, cost: usize, now: Moment) -> Room {
-        if self.fits(cost) {
-            return Room::Made;
-        }
-        // What only a checkpoint keeps goes first.
-        if self.outbox.checkpoint().is_some() {
-            self.outbox.void_checkpoint();
-            self.trim();
-        }
-        while !self.fits(cost) && self.clients.stop_longest_gone() {
-            self.trim();
-        }
-        if !self.fits(cost) && self.rules.plain_ack == PlainAck::Off {
-            self.forget_written_plain(cost);
-        }
-        if self.fits(cost) {
-            return Room::Made;
-        }
-        if self.rules.durable_outbox && self.outbox.committed() == self.outbox.base() {
-            return Room::Uncommitted;
-        }
-        match self.rules.overflow {
-            Overflow::DropOldest => {
-                while !self.fits(cost) && self.outbox.drop_oldest() {}
-                Room::Made
-            }
-            Overflow::Close if !self.clients.any_attached() => {
-                self.end(OutcomeStatus::Overflow, now);
-                Room::Ended
-            }
-            Overflow::Close => {
-                self.overflow_since.get_or_insert(now);
-                // The transports' timers now include the overflow's.
-                self.wake.transports = true;
-                Room::Wait
-            }
-            Overflow::Backpressure => Room::Wait,
-        }
-    }
-
-    /// Any message is let in when it fits or the box is empty.
-    fn fits(&self, cost: usize) -> bool {
-        let bounds = &self.rules.bounds;
-        self.outbox.len() == 0
-            || (self.outbox.len() < bounds.outbox_messages
-                && self.outbox.bytes() + cost <= bounds.outbox_bytes)
-    }
-
-    /// Without soft acknowledgements the outbox is a ring for plain clients: what was written to them
-    /// leaves, oldest first, as far as it must.
-    fn forget_written_plain(&mut self, cost: usize) {
-        while !self.fits(cost) {
-            let base = self.outbox.base();
-            let mut moved = false;
-            for client in self.clients.iter_mut() {
-                if client.name == ClientName::Plain && client.acked <= base && client.written > base
-                {
-                    client.acked = base.advanced_by(1);
-                    moved = true;
-                }
-            }
-            if !moved || !self.trim() {
-                return;
-            }
-        }
-    }
-
-    /// Forgets what every client that matters has acknowledged and no checkpoint keeps.
-    fn trim(&mut self) -> bool {
-        let Some(needed) = self.clients.smallest_needed() else {
-            return false;
-        };
-        let needed = self.outbox.checkpoint().map_or(needed, |checkpoint| checkpoint.min(needed));
-        let forgot = self.outbox.forget(needed);
-        self.wake.room |= forgot && self.life.waits_for_room();
-        forgot
-    }
-
-    /// Under `Overflow::Close`: when the session ends because nobody makes room.
-    fn overflow_deadline(&self) -> Option<Moment> {
-        let since = self.overflow_since?;
-        let progress = self.attached().map(|t| t.last_progress).max()?;
-        Some(since.max(progress) + self.rules.heartbeat)
-    }
-
-    fn end_if_overflowed(&mut self, now: Moment) {
-        if self.overflow_deadline().is_some_and(|deadline| deadline <= now) {
-            self.end(OutcomeStatus::Overflow, now);
-        }
     }
 
     /// How many of the client's messages it may forget.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::{
-    PlainAck, Session, outbox,
+    PlainAck, Session,
     transport::{PING_MARK, PROBE_DEADLINE},
 };
 use crate::{
@@ -91,10 +91,11 @@ impl<I: Clone> Session<I> {
         let Some(client) = self.clients.get_mut(t.client) else {
             return Reception::Done;
         };
-        let cost = outbox::cost(&message);
+        // Payload only, as the window that the client was told: what keeps to it always fits.
+        let bytes = message.len();
         let fits = client.waiting() == 0
             || (client.waiting() < bounds.inbox_messages as u64
-                && client.inbox_bytes + cost <= bounds.inbox_bytes.max(cost));
+                && client.inbox_bytes + bytes <= bounds.inbox_bytes.max(bytes));
         if !fits {
             t.paused = true;
             let plain = t.is_plain();
@@ -113,13 +114,10 @@ impl<I: Clone> Session<I> {
             });
         }
         if t.paused {
-            t.paused = false;
-            if let Some(ping) = &mut t.ping {
-                ping.deadline = now + self.rules.pong_timeout;
-            }
+            t.go_on(self.rules.pong_timeout, now);
         }
         client.received += 1;
-        client.inbox_bytes += cost;
+        client.inbox_bytes += bytes;
         let (uid, info) = (client.uid, client.info.clone());
         self.heard_frame(at, now);
         self.inbox.push_message(uid, message, info);
@@ -167,6 +165,8 @@ impl<I: Clone> Session<I> {
             return;
         }
         t.ping = None;
+        // What was written meanwhile may need a ping of its own.
+        self.wake.transports |= t.confirmation_due(now);
         if t.is_plain() {
             let position = match self.rules.plain_ack {
                 PlainAck::Trust => ping.position,

@@ -52,7 +52,7 @@ pub struct Bounds {
     pub outbox_bytes: usize,
     /// Messages of one client that the handler has not taken.
     pub inbox_messages: usize,
-    /// Bytes of these.
+    /// Payload bytes of these.
     pub inbox_bytes: usize,
     /// Bytes of one message, either way.
     pub message: usize,

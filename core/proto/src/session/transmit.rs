@@ -1,7 +1,7 @@
 //! What goes out on a transport, in order.
 
 use super::{
-    Session,
+    ClientName, PlainAck, Session,
     transport::{ACK_AFTER, Frame, Mode, State},
 };
 use crate::{
@@ -145,7 +145,10 @@ impl<I: Clone> Session<I> {
         if messages > 0
             && let Some(client) = self.clients.get_mut(uid)
         {
-            client.written = client.written.max(sent);
+            client.written = sent;
+            // What was written is what the ring may let go.
+            let ring = client.name == ClientName::Plain && plain_ack == PlainAck::Off;
+            self.wake.room |= ring && self.life.waits_for_room();
         }
         complete
     }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 
-use super::{Attach, PlainAck, Session, client::ClientUid};
+use super::{
+    Attach, ClientName, PlainAck, Session,
+    client::{ClientUid, Takeover},
+};
 use crate::{
     AttachmentNumber, Message, Moment, Position,
     wire::{Close, Hello, OutcomeStatus, ServerControl},
@@ -59,7 +62,8 @@ pub(super) struct Transport {
     pub(super) owed_since: Option<Moment>,
     /// When the client last acknowledged anything, or attached.
     pub(super) last_progress: Moment,
-    /// The last ack told to the client, and what has come to be told since.
+    /// The last ack told on this transport, and what has come to be told since. What was told on an
+    /// earlier one may have been lost with it, and the client lets go of a message only on an ack.
     pub(super) told: u64,
     pub(super) untold_bytes: usize,
     pub(super) untold_since: Option<Moment>,
@@ -100,9 +104,9 @@ impl Transport {
         nonce: [u8; 8],
         hello: Option<Box<Hello>>,
         start: Position,
+        acknowledged: u64,
         now: Moment,
     ) -> Self {
-        let told = hello.as_ref().and_then(|hello| hello.received).unwrap_or(0);
         Self {
             number,
             client,
@@ -123,10 +127,10 @@ impl Transport {
             last_heartbeat: now,
             owed_since: None,
             last_progress: now,
-            told,
+            told: 0,
             untold_bytes: 0,
             untold_since: None,
-            ack_now: false,
+            ack_now: acknowledged > 0,
             paused: false,
         }
     }
@@ -141,6 +145,14 @@ impl Transport {
 
     pub(super) fn is_paused(&self) -> bool {
         self.paused
+    }
+
+    /// Reading goes on: the pong that is due was behind what had to wait.
+    pub(super) fn go_on(&mut self, pong_timeout: Duration, now: Moment) {
+        self.paused = false;
+        if let Some(ping) = &mut self.ping {
+            ping.deadline = now + pong_timeout;
+        }
     }
 
     /// Ends the turn; returns whether it was not over yet.
@@ -270,9 +282,7 @@ impl<I: Clone> Session<I> {
 
     /// Deals with whatever deadline of the transport has passed; a call too many does nothing.
     pub fn handle_transport_timeout(&mut self, number: AttachmentNumber, now: Moment) {
-        if self.overflow_deadline().is_some_and(|deadline| deadline <= now) {
-            self.end(OutcomeStatus::Overflow, now);
-        }
+        self.end_if_overflowed(now);
         let Some(at) = self.transport_index(number) else {
             return;
         };
@@ -322,8 +332,24 @@ impl<I: Clone> Session<I> {
         if let State::Over { close, said: true, .. } = &t.state
             && *close == Close::SUPERSEDED
             && let Some(client) = self.clients.get_mut(t.client)
+            && client.newest == number
+            && client.takeover == Takeover::Untold
         {
-            client.taken_over = false;
+            client.takeover = Takeover::Told;
+        }
+    }
+
+    /// The peer has answered the close of a [`Refusal`](super::Refusal) with [`Close::SUPERSEDED`]: it
+    /// knows.
+    ///
+    /// `seen` is what [`Self::newest_attachment`] was when the refusal was given.
+    pub fn handle_refusal_answered(&mut self, client: ClientName, seen: AttachmentNumber) {
+        let known = self.clients.iter_mut().find(|known| known.name == client);
+        if let Some(known) = known
+            && known.newest < seen
+            && known.takeover == Takeover::Untold
+        {
+            known.takeover = Takeover::Told;
         }
     }
 
@@ -348,12 +374,12 @@ impl<I: Clone> Session<I> {
             self.life.transport_left(now);
         }
         if self.life.ended.is_none()
-            && let Some(client) = self.clients.get(uid)
+            && let Some(client) = self.clients.get_mut(uid)
         {
-            self.inbox.push_detached(uid, client.info.clone());
+            client.untold_start = self.inbox.push_detached(uid, client.info.clone());
             self.wake.handler = true;
         }
-        if self.overflow_since.is_some() && !self.clients.any_attached() {
+        if self.overflow_since.is_some() && !self.clients.any_attached() && !self.frozen {
             self.end(OutcomeStatus::Overflow, now);
         }
         // Its quota may have kept somebody waiting, and its absence may let gone clients make room.

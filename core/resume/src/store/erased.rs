@@ -7,10 +7,7 @@ use super::{Generation, SnapshotStore, StoreError, StoreKey, Versioned};
 
 /// [`SnapshotStore`] as an object: boxes one future per call, so that the layer has no type
 /// parameter for its store. Every store is one; made by `Arc::new(store) as Arc<dyn ErasedStore>`.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the layer that holds stores comes later")
-)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the layer that holds stores comes later"))]
 pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
     fn load<'a>(
         &'a self,

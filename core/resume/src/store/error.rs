@@ -45,10 +45,7 @@ impl ErrorKind {
 impl StoreError {
     /// Creates an error with a cause.
     pub fn new(kind: ErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self {
-            kind,
-            source: Some(source.into()),
-        }
+        Self { kind, source: Some(source.into()) }
     }
 
     /// Returns what kind of failure this is.
@@ -93,9 +90,7 @@ mod tests {
     #[test]
     fn the_cause_is_kept() {
         let err = StoreError::new(ErrorKind::Io, io::Error::from(io::ErrorKind::StorageFull));
-        let cause = err
-            .source()
-            .and_then(|source| source.downcast_ref::<io::Error>());
+        let cause = err.source().and_then(|source| source.downcast_ref::<io::Error>());
         assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::StorageFull));
         assert_eq!(err.to_string(), "the store failed to read or write");
         assert!(StoreError::from(ErrorKind::Full).source().is_none());

@@ -65,11 +65,7 @@ impl StoreKey {
 impl fmt::Debug for StoreKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hash = Sha256::digest(&self.0);
-        write!(
-            f,
-            "StoreKey({:02x}{:02x}{:02x}{:02x}…)",
-            hash[0], hash[1], hash[2], hash[3]
-        )
+        write!(f, "StoreKey({:02x}{:02x}{:02x}{:02x}…)", hash[0], hash[1], hash[2], hash[3])
     }
 }
 
@@ -102,10 +98,7 @@ mod tests {
     #[test]
     fn the_longest_key_fits_and_no_longer_one() {
         let id = vec![7; MAX_KEY_LEN - 3 - 4];
-        assert_eq!(
-            key(RecordKind::Session, "live", &id).as_bytes().len(),
-            MAX_KEY_LEN
-        );
+        assert_eq!(key(RecordKind::Session, "live", &id).as_bytes().len(), MAX_KEY_LEN);
         for (layer, id) in [("live5", &id[..]), (&"x".repeat(70_000), b"")] {
             let err = StoreKey::new(RecordKind::Session, layer, id).unwrap_err();
             assert_eq!(err.kind(), ErrorKind::TooLarge);

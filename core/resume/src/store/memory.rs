@@ -58,21 +58,12 @@ impl MemoryStore {
     pub fn with_max_bytes(max_bytes: usize) -> Self {
         let mut identity_key = [0; 64];
         getrandom::fill(&mut identity_key).expect("the operating system has random bytes");
-        Self {
-            shared: Arc::new(Shared {
-                identity_key,
-                max_bytes,
-                records: Mutex::default(),
-            }),
-        }
+        Self { shared: Arc::new(Shared { identity_key, max_bytes, records: Mutex::default() }) }
     }
 
     // No call can panic half way through a change, so a poisoned lock guards whole records.
     fn lock(&self) -> MutexGuard<'_, Records> {
-        self.shared
-            .records
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -95,14 +86,8 @@ impl SnapshotStore for MemoryStore {
         expires: SystemTime,
     ) -> Result<(), StoreError> {
         let mut records = self.lock();
-        let freed = records
-            .owned_by(key, generation)?
-            .map_or(0, |old| cost(key, old));
-        let record = Versioned {
-            generation,
-            bytes,
-            expires,
-        };
+        let freed = records.owned_by(key, generation)?.map_or(0, |old| cost(key, old));
+        let record = Versioned { generation, bytes, expires };
         let used = (records.bytes - freed).saturating_add(cost(key, &record));
         if used > self.shared.max_bytes {
             return Err(ErrorKind::Full.into());
@@ -239,18 +224,9 @@ mod tests {
     async fn debug_prints_counts_alone() {
         let store = MemoryStore::new();
         let (g, t) = (Generation::new(1), SystemTime::UNIX_EPOCH);
-        store
-            .put(&key("hunter2"), g, "hunter2".into(), t)
-            .await
-            .unwrap();
+        store.put(&key("hunter2"), g, "hunter2".into(), t).await.unwrap();
         let text = format!("{store:?}");
-        assert!(
-            text.starts_with("MemoryStore { records: 1, bytes: "),
-            "{text}"
-        );
-        assert!(
-            !text.contains("hunter2") && !text.contains("identity"),
-            "{text}"
-        );
+        assert!(text.starts_with("MemoryStore { records: 1, bytes: "), "{text}");
+        assert!(!text.contains("hunter2") && !text.contains("identity"), "{text}");
     }
 }

@@ -265,9 +265,7 @@ impl Generation {
     /// It counts the milliseconds since 1970. An owner adds one per takeover, so this is larger than
     /// any generation the key had before its last record was removed, unless the clock went back.
     pub fn first(now: SystemTime) -> Self {
-        let since_epoch = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
     }
 
@@ -278,11 +276,7 @@ impl Generation {
     /// After 2^64 - 1, which no key reaches.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(
-            self.0
-                .checked_add(1)
-                .expect("a key is never taken over 2^64 times"),
-        )
+        Self(self.0.checked_add(1).expect("a key is never taken over 2^64 times"))
     }
 
     /// Returns the number to store.
@@ -313,10 +307,7 @@ mod tests {
         let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let old = (0..900).fold(Generation::first(then), |g, _| g.next());
         assert!(Generation::first(then + Duration::from_secs(1)) > old);
-        assert_eq!(
-            Generation::first(SystemTime::UNIX_EPOCH - Duration::from_secs(1)).get(),
-            0
-        );
+        assert_eq!(Generation::first(SystemTime::UNIX_EPOCH - Duration::from_secs(1)).get(), 0);
     }
 
     #[test]
@@ -327,9 +318,6 @@ mod tests {
             expires: SystemTime::UNIX_EPOCH,
         };
         let text = format!("{record:?}");
-        assert!(
-            !text.contains("hunter2") && text.contains("len: 7"),
-            "{text}"
-        );
+        assert!(!text.contains("hunter2") && text.contains("len: 7"), "{text}");
     }
 }

@@ -64,11 +64,7 @@ pub async fn check_reopen<S: SnapshotStore>(open: impl AsyncFn() -> S) {
     let suite = Suite::new(&first);
     let layer = suite.layer.clone();
     let base = suite.base;
-    let (kept, touched, removed) = (
-        suite.key("kept"),
-        suite.key("touched"),
-        suite.key("removed"),
-    );
+    let (kept, touched, removed) = (suite.key("kept"), suite.key("touched"), suite.key("removed"));
     for key in [&kept, &touched, &removed] {
         suite.put(key, 3, key_text(key), base).await;
     }
@@ -78,48 +74,23 @@ pub async fn check_reopen<S: SnapshotStore>(open: impl AsyncFn() -> S) {
     drop(first);
 
     let second = open().await;
-    let suite = Suite {
-        store: &second,
-        layer: layer.clone(),
-        base,
-    };
+    let suite = Suite { store: &second, layer: layer.clone(), base };
     assert!(
         second.identity_key() == identity_key,
         "identity_key: another one after opening the store again"
     );
-    suite
-        .expect("rule 2 (durable)", &kept, 3, key_text(&kept), base)
-        .await;
+    suite.expect("rule 2 (durable)", &kept, 3, key_text(&kept), base).await;
     let text = key_text(&touched);
-    suite
-        .expect("rule 2 (durable), touch", &touched, 3, text, base + HOUR)
-        .await;
-    suite
-        .expect_none("rule 2 (durable), remove", &removed)
-        .await;
-    let refused = second
-        .put(&kept, Generation::new(2), Bytes::new(), base)
-        .await;
-    refusal(
-        "rule 3 (fenced), after opening again",
-        refused,
-        ErrorKind::Stale,
-    );
+    suite.expect("rule 2 (durable), touch", &touched, 3, text, base + HOUR).await;
+    suite.expect_none("rule 2 (durable), remove", &removed).await;
+    let refused = second.put(&kept, Generation::new(2), Bytes::new(), base).await;
+    refusal("rule 3 (fenced), after opening again", refused, ErrorKind::Stale);
     let deleted = ok(second.delete_expired(base, 9).await);
-    assert_eq!(
-        deleted, 1,
-        "rule 5 (expiry), after opening again: one record is due"
-    );
+    assert_eq!(deleted, 1, "rule 5 (expiry), after opening again: one record is due");
     drop(second);
 
     let third = open().await;
-    let suite = Suite {
-        store: &third,
-        layer,
-        base,
-    };
-    suite
-        .expect_none("rule 2 (durable), delete_expired", &kept)
-        .await;
+    let suite = Suite { store: &third, layer, base };
+    suite.expect_none("rule 2 (durable), delete_expired", &kept).await;
     suite.clean_up().await;
 }

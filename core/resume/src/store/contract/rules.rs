@@ -17,15 +17,12 @@ impl<S: SnapshotStore> Suite<'_, S> {
         let key = self.key("whole");
         self.expect_none("load: nothing was put", &key).await;
         let large = Bytes::from(vec![0xA5; 1 << 20]);
-        for (generation, bytes) in [
-            (1, Bytes::from_static(b"state")),
-            (2, large),
-            (3, Bytes::new()),
-        ] {
+        for (generation, bytes) in
+            [(1, Bytes::from_static(b"state")), (2, large), (3, Bytes::new())]
+        {
             let expires = self.base + MINUTE * u32::try_from(generation).unwrap_or(0);
             self.put(&key, generation, bytes.clone(), expires).await;
-            self.expect("rule 1 (atomic)", &key, generation, bytes, expires)
-                .await;
+            self.expect("rule 1 (atomic)", &key, generation, bytes, expires).await;
         }
         for generation in [0, u64::MAX] {
             let key = self.key(&format!("generation {generation}"));
@@ -67,14 +64,7 @@ impl<S: SnapshotStore> Suite<'_, S> {
             self.put(key, 1, key_text(key), self.base).await;
         }
         for key in &keys {
-            self.expect(
-                "keys: each names its own record",
-                key,
-                1,
-                key_text(key),
-                self.base,
-            )
-            .await;
+            self.expect("keys: each names its own record", key, 1, key_text(key), self.base).await;
         }
     }
 
@@ -83,35 +73,18 @@ impl<S: SnapshotStore> Suite<'_, S> {
         let key = self.key("fenced");
         let old = Generation::new(4);
         let bytes = Bytes::from_static(b"equal");
-        self.put(&key, 4, Bytes::from_static(b"first"), self.base)
-            .await;
+        self.put(&key, 4, Bytes::from_static(b"first"), self.base).await;
         self.put(&key, 4, bytes.clone(), self.base).await;
-        self.expect(
-            "rule 3: an equal generation overwrites",
-            &key,
-            4,
-            bytes,
-            self.base,
-        )
-        .await;
+        self.expect("rule 3: an equal generation overwrites", &key, 4, bytes, self.base).await;
         let newer = Bytes::from_static(b"newer");
         self.put(&key, 6, newer.clone(), self.base).await;
 
-        let put = self
-            .store
-            .put(&key, old, Bytes::from_static(b"old"), self.base + HOUR);
+        let put = self.store.put(&key, old, Bytes::from_static(b"old"), self.base + HOUR);
         refusal(RULE, put.await, ErrorKind::Stale);
         let touch = self.store.touch(&key, old, self.base + HOUR);
         refusal(RULE, touch.await, ErrorKind::Stale);
         refusal(RULE, self.store.remove(&key, old).await, ErrorKind::Stale);
-        self.expect(
-            "rule 3: a refused call changes nothing",
-            &key,
-            6,
-            newer,
-            self.base,
-        )
-        .await;
+        self.expect("rule 3: a refused call changes nothing", &key, 6, newer, self.base).await;
     }
 
     pub(super) async fn a_touch_moves_the_expiry_alone(&self) {
@@ -122,23 +95,11 @@ impl<S: SnapshotStore> Suite<'_, S> {
 
         let bytes = Bytes::from_static(b"state");
         self.put(&key, 2, bytes.clone(), self.base).await;
-        for (generation, expires) in [
-            (2, self.base + HOUR),
-            (2, self.base - MINUTE),
-            (9, self.base),
-        ] {
-            ok(self
-                .store
-                .touch(&key, Generation::new(generation), expires)
-                .await);
-            self.expect(
-                "touch: moves the expiry alone",
-                &key,
-                2,
-                bytes.clone(),
-                expires,
-            )
-            .await;
+        for (generation, expires) in
+            [(2, self.base + HOUR), (2, self.base - MINUTE), (9, self.base)]
+        {
+            ok(self.store.touch(&key, Generation::new(generation), expires).await);
+            self.expect("touch: moves the expiry alone", &key, 2, bytes.clone(), expires).await;
         }
     }
 
@@ -146,8 +107,7 @@ impl<S: SnapshotStore> Suite<'_, S> {
         const RULE: &str = "rule 4 (removal forgets)";
         let key = self.key("removed");
         ok(self.store.remove(&key, Generation::new(1)).await);
-        self.put(&key, 8, Bytes::from_static(b"eight"), self.base)
-            .await;
+        self.put(&key, 8, Bytes::from_static(b"eight"), self.base).await;
         ok(self.store.remove(&key, Generation::new(8)).await);
         self.expect_none(RULE, &key).await;
         ok(self.store.remove(&key, Generation::new(8)).await);
@@ -155,20 +115,14 @@ impl<S: SnapshotStore> Suite<'_, S> {
         self.put(&key, 2, bytes.clone(), self.base).await;
         self.expect(RULE, &key, 2, bytes, self.base).await;
         ok(self.store.remove(&key, Generation::new(3)).await);
-        self.expect_none("remove: a newer generation may", &key)
-            .await;
+        self.expect_none("remove: a newer generation may", &key).await;
     }
 
     pub(super) async fn concurrent_puts_are_all_kept(&self) {
         let keys: Vec<_> = (0..300).map(|n| self.key(&format!("many {n}"))).collect();
-        join_all(
-            keys.iter()
-                .map(|key| self.put(key, 1, key_text(key), self.base)),
-        )
-        .await;
+        join_all(keys.iter().map(|key| self.put(key, 1, key_text(key), self.base))).await;
         for key in &keys {
-            self.expect("rule 1: concurrent calls", key, 1, key_text(key), self.base)
-                .await;
+            self.expect("rule 1: concurrent calls", key, 1, key_text(key), self.base).await;
         }
     }
 
@@ -180,31 +134,18 @@ impl<S: SnapshotStore> Suite<'_, S> {
             let generation = n * 7 % 64;
             let bytes = Bytes::from(generation.to_string());
             let owner = Generation::new(generation);
-            (
-                generation,
-                self.store.put(contended, owner, bytes, self.base).await,
-            )
+            (generation, self.store.put(contended, owner, bytes, self.base).await)
         }))
         .await;
         for (generation, result) in results {
             if generation == 63 {
                 ok(result);
             } else if result.is_err() {
-                refusal(
-                    "rule 3 (fenced), concurrent owners",
-                    result,
-                    ErrorKind::Stale,
-                );
+                refusal("rule 3 (fenced), concurrent owners", result, ErrorKind::Stale);
             }
         }
-        self.expect(
-            "rule 3 (fenced), concurrent owners",
-            &key,
-            63,
-            Bytes::from("63"),
-            self.base,
-        )
-        .await;
+        self.expect("rule 3 (fenced), concurrent owners", &key, 63, Bytes::from("63"), self.base)
+            .await;
     }
 
     pub(super) async fn a_dropped_call_is_whole_and_not_late(&self) {
@@ -219,10 +160,7 @@ impl<S: SnapshotStore> Suite<'_, S> {
             (record.bytes == old && record.expires == self.base)
                 || (record.bytes == new && record.expires == self.base + HOUR)
         });
-        assert!(
-            whole,
-            "{RULE}: neither the old record nor the new one: {record:?}"
-        );
+        assert!(whole, "{RULE}: neither the old record nor the new one: {record:?}");
 
         for round in 0..20 {
             poll_once(self.store.put(&key, three, new.clone(), self.base + HOUR));
@@ -237,17 +175,10 @@ impl<S: SnapshotStore> Suite<'_, S> {
 
     pub(super) fn identity_key_and_exclusiveness_are_constant(&self) {
         let key = self.store.identity_key();
-        assert!(
-            key == self.store.identity_key(),
-            "identity_key: always the same"
-        );
+        assert!(key == self.store.identity_key(), "identity_key: always the same");
         assert!(key != Some([0; 64]), "identity_key: it is random");
         let exclusive = self.store.is_exclusive();
-        assert_eq!(
-            exclusive,
-            self.store.is_exclusive(),
-            "is_exclusive: always the same"
-        );
+        assert_eq!(exclusive, self.store.is_exclusive(), "is_exclusive: always the same");
     }
 }
 

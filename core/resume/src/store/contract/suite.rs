@@ -22,9 +22,7 @@ pub(super) struct Suite<'a, S> {
 impl<'a, S: SnapshotStore> Suite<'a, S> {
     pub(super) fn new(store: &'a S) -> Self {
         let run = getrandom::u64().expect("the operating system has random bytes");
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
             store,
             layer: format!("contract-{run:016x}"),
@@ -72,11 +70,7 @@ impl<'a, S: SnapshotStore> Suite<'a, S> {
         bytes: Bytes,
         expires: SystemTime,
     ) {
-        let expected = Versioned {
-            generation: Generation::new(generation),
-            bytes,
-            expires,
-        };
+        let expected = Versioned { generation: Generation::new(generation), bytes, expires };
         let loaded = self.load(key).await;
         assert!(
             loaded.as_ref() == Some(&expected),
@@ -86,10 +80,7 @@ impl<'a, S: SnapshotStore> Suite<'a, S> {
 
     pub(super) async fn expect_none(&self, rule: &str, key: &StoreKey) {
         let loaded = self.load(key).await;
-        assert!(
-            loaded.is_none(),
-            "{rule}: expected no record, loaded {loaded:?}"
-        );
+        assert!(loaded.is_none(), "{rule}: expected no record, loaded {loaded:?}");
     }
 }
 

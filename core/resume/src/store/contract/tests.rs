@@ -40,10 +40,7 @@ const ALL: [(Fault, &str); 20] = [
     (Fault::IgnoresGenerations, "rule 3 (fenced)"),
     (Fault::RefusesEqualGenerations, "should have succeeded"),
     (Fault::LosesTouches, "touch: moves the expiry alone"),
-    (
-        Fault::TouchRaisesTheGeneration,
-        "touch: moves the expiry alone",
-    ),
+    (Fault::TouchRaisesTheGeneration, "touch: moves the expiry alone"),
     (Fault::TouchMakesRecords, "touch: there is no record"),
     (Fault::TouchIgnoresGenerations, "rule 3 (fenced)"),
     (Fault::RemovesWhateverTheGeneration, "rule 3 (fenced)"),
@@ -119,19 +116,12 @@ impl SnapshotStore for Broken {
         match self.fault {
             Fault::IgnoresGenerations => self.inner.remove(key, Generation::new(u64::MAX)).await?,
             Fault::RefusesEqualGenerations
-                if stored
-                    .as_ref()
-                    .is_some_and(|old| old.generation == generation) =>
+                if stored.as_ref().is_some_and(|old| old.generation == generation) =>
             {
                 return Err(ErrorKind::Stale.into());
             }
             Fault::KeepsTombstones
-                if self
-                    .removed
-                    .lock()
-                    .unwrap()
-                    .get(key)
-                    .is_some_and(|at| *at > generation) =>
+                if self.removed.lock().unwrap().get(key).is_some_and(|at| *at > generation) =>
             {
                 return Err(ErrorKind::Stale.into());
             }
@@ -268,7 +258,5 @@ async fn panic_text(suite: impl Future<Output = ()> + Send + 'static) -> String 
     };
     let panic = failed.into_panic();
     let constant = panic.downcast_ref::<&str>().map(ToString::to_string);
-    constant
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .expect("a panic with a text")
+    constant.or_else(|| panic.downcast_ref::<String>().cloned()).expect("a panic with a text")
 }

@@ -1,0 +1,112 @@
+//! How the outbox gets room: what it forgets, who stops mattering, what a full one does.
+
+use super::{ClientName, Overflow, PlainAck, Session};
+use crate::{Moment, wire::OutcomeStatus};
+
+/// What became of the need for room in the outbox.
+pub(super) enum Room {
+    Made,
+    Wait,
+    Ended,
+    /// Output that is not committed fills the outbox alone.
+    Uncommitted,
+}
+
+impl<I: Clone> Session<I> {
+    /// Makes the outbox have room for a message of this cost, as far as the rules allow.
+    pub(super) fn make_room(&mut self, cost: usize, now: Moment) -> Room {
+        if self.fits(cost) {
+            return Room::Made;
+        }
+        // What only a checkpoint keeps goes first.
+        if self.outbox.checkpoint().is_some() {
+            self.outbox.void_checkpoint();
+            self.trim();
+        }
+        while !self.fits(cost) && self.clients.stop_longest_gone() {
+            self.trim();
+        }
+        if !self.fits(cost) && self.rules.plain_ack == PlainAck::Off {
+            self.forget_written_plain(cost);
+        }
+        if self.fits(cost) {
+            return Room::Made;
+        }
+        if self.rules.durable_outbox && self.outbox.committed() == self.outbox.base() {
+            return Room::Uncommitted;
+        }
+        match self.rules.overflow {
+            Overflow::DropOldest => {
+                while !self.fits(cost) && self.outbox.drop_oldest() {}
+                Room::Made
+            }
+            Overflow::Close if !self.clients.any_attached() => {
+                self.end(OutcomeStatus::Overflow, now);
+                Room::Ended
+            }
+            Overflow::Close => {
+                self.overflow_since.get_or_insert(now);
+                // The transports' timers now include the overflow's.
+                self.wake.transports = true;
+                Room::Wait
+            }
+            Overflow::Backpressure => Room::Wait,
+        }
+    }
+
+    /// Any message is let in when it fits or the box is empty.
+    fn fits(&self, cost: usize) -> bool {
+        let bounds = &self.rules.bounds;
+        self.outbox.len() == 0
+            || (self.outbox.len() < bounds.outbox_messages
+                && self.outbox.bytes() + cost <= bounds.outbox_bytes)
+    }
+
+    /// Without soft acknowledgements the outbox is a ring for plain clients: what was written to them
+    /// leaves, oldest first, as far as it must.
+    fn forget_written_plain(&mut self, cost: usize) {
+        while !self.fits(cost) {
+            let base = self.outbox.base();
+            let mut moved = false;
+            for client in self.clients.iter_mut() {
+                if client.name == ClientName::Plain && client.acked <= base && client.written > base
+                {
+                    client.acked = base.advanced_by(1);
+                    moved = true;
+                }
+            }
+            if !moved || !self.trim() {
+                return;
+            }
+        }
+    }
+
+    /// Forgets what every client that matters has acknowledged and no checkpoint keeps.
+    pub(super) fn trim(&mut self) -> bool {
+        let Some(needed) = self.clients.smallest_needed() else {
+            return false;
+        };
+        let needed = self.outbox.checkpoint().map_or(needed, |checkpoint| checkpoint.min(needed));
+        let forgot = self.outbox.forget(needed);
+        if forgot {
+            // Whoever still finds no room says so again.
+            self.overflow_since = None;
+        }
+        self.wake.room |= forgot && self.life.waits_for_room();
+        forgot
+    }
+
+    /// Under `Overflow::Close`: when the session ends because nobody makes room.
+    pub(super) fn overflow_deadline(&self) -> Option<Moment> {
+        let since = self.overflow_since?;
+        let progress = self.attached().map(|t| t.last_progress).max()?;
+        Some(since.max(progress) + self.rules.heartbeat)
+    }
+
+    pub(super) fn end_if_overflowed(&mut self, now: Moment) {
+        // A session that is frozen has been told so before: its overflow no longer matters.
+        if !self.frozen && self.overflow_deadline().is_some_and(|deadline| deadline <= now) {
+            self.end(OutcomeStatus::Overflow, now);
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! What is kept, what is let go, what a full outbox does.
+
+use super::*;
+
+fn sim(overflow: Overflow, messages: usize, attach: Attach) -> Sim {
+    Sim::with(|rules| {
+        rules.overflow = overflow;
+        rules.attach = attach;
+        rules.bounds.outbox_messages = messages;
+    })
+}
+
+#[test]
+fn nothing_is_forgotten_before_the_first_client() {
+    let mut sim = Sim::new();
+    sim.send_range(0..3);
+    sim.fresh("a");
+    assert_eq!(sim.data(1), ["m0", "m1", "m2"]);
+}
+
+#[test]
+fn the_outbox_forgets_what_every_client_that_matters_has() {
+    let mut sim = sim(Overflow::Backpressure, 10, Attach::Share);
+    sim.fresh("a");
+    sim.fresh("b");
+    sim.send_range(0..4);
+    sim.out(1);
+    sim.out(2);
+    sim.ack(1, 4);
+    assert_eq!(sim.session.outbox_messages(), 4);
+    sim.ack(2, 2);
+    assert_eq!(sim.session.outbox_messages(), 2);
+    sim.detach(2);
+    sim.ack(1, 3);
+    assert_eq!(sim.session.outbox_messages(), 2, "a client matters while it is gone, too");
+    sim.ack(1, 4);
+    sim.resume("b", 4);
+    assert_eq!(sim.session.outbox_messages(), 0);
+    assert_eq!(sim.session.outbox_bytes(), 0);
+}
+
+#[test]
+fn writing_is_not_acknowledging() {
+    let mut sim = sim(Overflow::Backpressure, 3, Attach::Takeover);
+    sim.fresh("a");
+    sim.send_range(0..3);
+    sim.out(1);
+    assert!(sim.is_full());
+    sim.session.send_waits(sim.now);
+    let _ = sim.session.take_wake();
+    sim.ack(1, 1);
+    assert!(sim.session.take_wake().room);
+    assert!(!sim.is_full());
+}
+
+#[test]
+fn when_full_the_longest_gone_stops_mattering_first() {
+    let mut sim = sim(Overflow::Backpressure, 4, Attach::Share);
+    for who in ["a", "b", "c"] {
+        let number = sim.fresh(who);
+        sim.out(number);
+    }
+    sim.send_range(0..4);
+    for (number, acked) in [(1, 1), (2, 2), (3, 4)] {
+        sim.out(number);
+        sim.ack(number, acked);
+    }
+    sim.detach(2);
+    sim.detach(1);
+    // Only three messages are left; two more fill the outbox.
+    sim.send_range(4..6);
+    assert_eq!(sim.session.outbox_messages(), 2, "b stops first, which makes no room; then a");
+    sim.out(3);
+    sim.ack(3, 6);
+    sim.resume("b", 2);
+    assert_eq!(sim.out(4)[0], "hello resumed from 6 received 0 gap 2..6 overflow");
+}
+
+/// While nobody is attached, the one attached last goes on mattering.
+#[test]
+fn a_lone_client_that_is_gone_finds_everything() {
+    let mut sim = sim(Overflow::Backpressure, 4, Attach::Share);
+    sim.fresh("a");
+    sim.fresh("b");
+    sim.send_range(0..2);
+    sim.out(2);
+    sim.ack(2, 2);
+    sim.detach(2);
+    sim.detach(1);
+    sim.send_range(2..6);
+    assert!(sim.is_full(), "a, gone last, does not stop b, which attached last");
+    sim.resume("b", 2);
+    assert_eq!(sim.data(3), ["m2", "m3", "m4", "m5"]);
+}
+
+/// A send that waits must learn that it may go on because of who is attached now.
+#[test]
+fn an_attach_wakes_a_send_that_waits() {
+    let mut sim = sim(Overflow::Backpressure, 2, Attach::Share);
+    sim.fresh("a");
+    sim.send_range(0..2);
+    sim.out(1);
+    sim.fresh("b");
+    sim.detach(2);
+    sim.detach(1);
+    assert!(sim.is_full());
+    sim.session.send_waits(sim.now);
+    sim.fresh("c");
+    let _ = sim.out(3);
+    sim.ack(3, 2);
+    assert!(sim.session.take_wake().room);
+    assert!(!sim.is_full());
+}
+
+#[test]
+fn drop_oldest_names_exactly_the_missing() {
+    let mut sim = sim(Overflow::DropOldest, 3, Attach::Takeover);
+    sim.fresh("a");
+    sim.send_range(0..2);
+    let one = Budget { messages: 1, bytes: usize::MAX };
+    assert_eq!(sim.out_within(1, one)[1..], ["m0"]);
+    sim.send_range(2..4);
+    assert_eq!(sim.out_within(1, one), ["m1"], "m0 was dropped and had been written: no gap");
+    sim.send_range(4..7);
+    assert_eq!(sim.out(1), ["gap 2..4 overflow", "m4", "m5", "m6"]);
+    sim.send_range(7..9);
+    assert_eq!(sim.out(1), ["m7", "m8"]);
+    sim.resume("a", 4);
+    assert_eq!(sim.out(2), ["hello resumed from 6 received 0 gap 4..6 overflow", "m6", "m7", "m8"]);
+}
+
+#[test]
+fn drop_oldest_makes_room_for_bytes() {
+    let mut sim = Sim::with(|rules| {
+        rules.overflow = Overflow::DropOldest;
+        rules.bounds.outbox_bytes = 200;
+    });
+    sim.fresh("a");
+    for _ in 0..4 {
+        sim.send("").unwrap();
+    }
+    sim.send(&"x".repeat(100)).unwrap();
+    assert_eq!(sim.session.outbox_messages(), 2);
+    sim.send(&"x".repeat(1000)).unwrap();
+    assert_eq!(sim.session.outbox_messages(), 1, "any message is let in when the box is empty");
+}
+
+#[test]
+fn bytes_count_with_their_overhead() {
+    let mut sim = Sim::with(|rules| rules.bounds.outbox_bytes = 2 * MESSAGE_OVERHEAD + 10);
+    sim.fresh("a");
+    sim.send("12345").unwrap();
+    assert_eq!(sim.session.outbox_bytes(), MESSAGE_OVERHEAD + 5);
+    let not_sent = Err(NotSent::Full("123456".into()));
+    assert_eq!(sim.send("123456"), not_sent);
+    assert_eq!(sim.send("12345"), Ok(1));
+    assert!(sim.is_full());
+}
+
+#[test]
+fn a_message_over_the_limit_is_an_error_at_once() {
+    let mut sim = Sim::with(|rules| {
+        rules.bounds.message = 10;
+        rules.bounds.outbox_messages = 1;
+    });
+    sim.send("1234567890").unwrap();
+    assert_eq!(sim.send("12345678901"), Err(NotSent::TooLarge(10)));
+    sim.plain();
+    assert!(sim.say(1, "12345678901"));
+    assert_eq!(
+        sim.data(1),
+        ["1234567890", "close 1009 message too big"].into_iter().skip(1).collect::<Vec<_>>()
+    );
+}
+
+// Overflow::Close.
+
+#[test]
+fn overflow_ends_a_session_that_nobody_is_attached_to() {
+    let mut sim = sim(Overflow::Close, 2, Attach::Takeover);
+    sim.fresh("a");
+    sim.detach(1);
+    sim.send_range(0..2);
+    assert_eq!(sim.send("x"), Err(NotSent::Ended));
+    assert_eq!(sim.session.ended(), Some(OutcomeStatus::Overflow));
+}
+
+#[test]
+fn overflow_ends_a_session_whose_client_acknowledges_nothing_for_a_heartbeat() {
+    for acked in [false, true] {
+        let mut sim = sim(Overflow::Close, 2, Attach::Takeover);
+        sim.plain();
+        sim.send_range(0..2);
+        sim.out(1);
+        assert!(matches!(sim.send("x"), Err(NotSent::Full(_))));
+        sim.session.send_waits(sim.now);
+        sim.advance(SECOND);
+        if acked {
+            sim.pong(1);
+            let _ = sim.send("x");
+        }
+        sim.advance(HEARTBEAT);
+        let expected = if acked { None } else { Some(OutcomeStatus::Overflow) };
+        assert_eq!(sim.session.ended(), expected);
+    }
+}
+
+#[test]
+fn overflow_ends_the_session_when_the_last_transport_goes() {
+    let mut sim = sim(Overflow::Close, 2, Attach::Takeover);
+    sim.fresh("a");
+    sim.send_range(0..2);
+    sim.out(1);
+    assert!(matches!(sim.send("x"), Err(NotSent::Full(_))));
+    sim.session.send_waits(sim.now);
+    let _ = sim.session.take_wake();
+    sim.detach(1);
+    assert_eq!(sim.session.ended(), Some(OutcomeStatus::Overflow));
+    assert!(sim.session.take_wake().room, "the send learns it");
+}
+
+#[test]
+fn a_transport_that_is_replaced_is_no_transport_that_goes() {
+    for (attach, who) in [(Attach::Takeover, "a"), (Attach::Takeover, "b"), (Attach::Share, "a")] {
+        let mut sim = sim(Overflow::Close, 2, attach);
+        sim.fresh("a");
+        sim.send_range(0..2);
+        sim.out(1);
+        assert!(matches!(sim.send("x"), Err(NotSent::Full(_))));
+        let number = if who == "a" { sim.resume("a", 0) } else { sim.fresh(who) };
+        assert_eq!(sim.session.ended(), None, "{attach:?} {who}");
+        sim.advance(HEARTBEAT - MILLISECOND);
+        assert_eq!(sim.session.ended(), None);
+        sim.advance(MILLISECOND);
+        assert_eq!(sim.session.ended(), Some(OutcomeStatus::Overflow));
+        sim.out(number);
+    }
+}
+
+#[test]
+fn an_overflow_is_over_when_there_is_room_again() {
+    let mut sim = sim(Overflow::Close, 2, Attach::Takeover);
+    sim.fresh("a");
+    sim.send_range(0..2);
+    sim.out(1);
+    assert!(matches!(sim.send("x"), Err(NotSent::Full(_))));
+    sim.ack(1, 2);
+    sim.advance(HEARTBEAT);
+    sim.detach(1);
+    sim.expiry();
+    assert_eq!(sim.session.ended(), None);
+}
+
+#[test]
+fn a_drain_is_no_overflow() {
+    let mut sim = sim(Overflow::Close, 2, Attach::Takeover);
+    sim.fresh("a");
+    sim.send_range(0..2);
+    assert!(matches!(sim.send("x"), Err(NotSent::Full(_))));
+    sim.session.freeze();
+    sim.session.close_transports(&Close::RESTARTING, || Some(SECOND), sim.now);
+    assert_eq!(sim.session.ended(), None);
+    assert_eq!(sim.out(1), ["retry 1000", "close 1012 restarting"]);
+}
+
+// Checkpoints.
+
+#[test]
+fn a_checkpoint_goes_first_when_the_outbox_is_full() {
+    let mut sim = sim(Overflow::Backpressure, 3, Attach::Share);
+    sim.fresh("a");
+    sim.session.send_checkpoint("cp".into(), sim.now).unwrap();
+    sim.send_range(1..3);
+    sim.out(1);
+    sim.ack(1, 3);
+    assert_eq!(sim.session.outbox_messages(), 3);
+    sim.send_range(3..4);
+    assert_eq!(sim.session.outbox_messages(), 1);
+    sim.fresh("b");
+    assert_eq!(sim.data(2), ["m3"], "the checkpoint is void");
+}
+
+#[test]
+fn a_newer_checkpoint_lets_the_older_one_go() {
+    let mut sim = Sim::new();
+    sim.fresh("a");
+    sim.session.send_checkpoint("one".into(), sim.now).unwrap();
+    sim.send_range(1..2);
+    sim.out(1);
+    sim.ack(1, 2);
+    sim.session.send_checkpoint("two".into(), sim.now).unwrap();
+    assert_eq!(sim.session.outbox_messages(), 1);
+    sim.fresh("b");
+    assert_eq!(sim.data(2), ["two"]);
+}
+
+// Durable outbox.
+
+#[test]
+fn a_message_leaves_only_after_its_commit() {
+    let mut sim = Sim::with(|rules| rules.durable_outbox = true);
+    sim.fresh("a");
+    sim.send_range(0..2);
+    assert_eq!(sim.data(1), Vec::<String>::new());
+    let _ = sim.session.take_wake();
+    sim.session.handle_committed(Position::new(1), sim.now);
+    assert!(sim.session.take_wake().transports);
+    assert_eq!(sim.data(1), ["m0"]);
+    sim.session.end(OutcomeStatus::Done, sim.now);
+    assert_eq!(sim.data(1), Vec::<String>::new(), "done waits for the commit, too");
+    sim.session.handle_committed(Position::new(2), sim.now);
+    assert_eq!(sim.data(1), ["m1", "done done 0", "close 1000 done"]);
+}
+
+#[test]
+fn uncommitted_output_that_fills_the_outbox_alone_is_an_error() {
+    let mut sim = Sim::with(|rules| {
+        rules.durable_outbox = true;
+        rules.bounds.outbox_messages = 2;
+    });
+    sim.fresh("a");
+    sim.send_range(0..1);
+    sim.session.handle_committed(Position::new(1), sim.now);
+    sim.send_range(1..2);
+    assert!(sim.is_full(), "the committed one may leave");
+    sim.out(1);
+    sim.ack(1, 1);
+    sim.send_range(2..3);
+    assert_eq!(sim.send("x"), Err(NotSent::Uncommitted));
+}
