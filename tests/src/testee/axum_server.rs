@@ -1,0 +1,69 @@
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{AppendHeaders, IntoResponse, Response},
+    routing::{any, get, post},
+};
+use serde_json::{Value, json};
+use session_resume::SessionResume;
+use session_resume_axum::{ResumeUpgrade, Session};
+use tokio::net::TcpListener;
+
+use crate::{
+    live,
+    tally::{Count, Overview, Tally},
+};
+
+pub(crate) fn router(resume: SessionResume<Tally>) -> Router {
+    Router::new()
+        .route("/", get(overview))
+        .route("/peek", get(peek))
+        .route("/add/{k}", post(add))
+        .route("/plain", get(|| async { "ok" }))
+        .route("/cookies", get(cookies))
+        .route("/count", get(count))
+        .route("/live", any(live))
+        .route("/live/{*anything}", any(live))
+        .route("/other", any(other))
+        .merge(session_resume_axum::outcomes::<Tally, _>())
+        .with_state(resume.clone())
+        .layer(resume)
+}
+
+pub(crate) async fn serve(listener: TcpListener, resume: SessionResume<Tally>) {
+    axum::serve(listener, router(resume)).await.expect("axum serves until it is dropped");
+}
+
+async fn overview(Session(session): Session<Tally>) -> Json<Overview> {
+    Json(Overview::of(&session))
+}
+
+async fn peek(session: Option<Session<Tally>>) -> Response {
+    match session {
+        Some(session) => Json(Overview::of(&session)).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn add(Session(session): Session<Tally>, Path(k): Path<i64>) -> Json<Value> {
+    let total = session.update(|tally| tally.add(k));
+    Json(json!({ "total": total }))
+}
+
+async fn cookies(Session(session): Session<Tally>) -> impl IntoResponse {
+    let own = AppendHeaders([("set-cookie", "a=1"), ("set-cookie", "b=2")]);
+    (own, Json(Overview::of(&session)))
+}
+
+async fn count(State(resume): State<SessionResume<Tally>>) -> Json<Count> {
+    Json(Count::of(&resume.sessions()))
+}
+
+async fn live(upgrade: ResumeUpgrade<Tally>) -> Response {
+    upgrade.on_session(live::live)
+}
+
+async fn other(upgrade: ResumeUpgrade<Tally>) -> Response {
+    upgrade.on_session(live::other)
+}

@@ -1,0 +1,216 @@
+//! The command line.
+
+use std::{fmt::Display, str::FromStr, time::Duration};
+
+use lexopt::{Arg, ValueExt as _};
+use session_resume::{
+    AllowedOrigins, Attach, Heartbeat, IdentityCookie, Limits, Overflow, PlainAck, SessionResume,
+    key::{self, KeyFn},
+    reuse::{self, ReusePolicy},
+};
+
+use crate::tally::Tally;
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Framework {
+    Axum,
+}
+
+/// What the command line says; what it does not say is the library's default.
+#[derive(Debug)]
+pub(crate) struct Flags {
+    pub(crate) framework: Framework,
+    pub(crate) listen: String,
+    attach: Option<Attach>,
+    overflow: Option<Overflow>,
+    key: Option<KeyFn>,
+    shared_key: bool,
+    reuse: Option<ReusePolicy>,
+    plain_ack: Option<PlainAck>,
+    unused_lifetime: Option<Duration>,
+    check_interval: Option<Duration>,
+    outcome_lifetime: Option<Duration>,
+    heartbeat: Heartbeat,
+    limits: Limits,
+    origins: Vec<String>,
+    secret: Option<[u8; 64]>,
+}
+
+impl Flags {
+    pub(crate) fn parse(mut args: lexopt::Parser) -> Result<Self, lexopt::Error> {
+        let mut flags = Self {
+            framework: Framework::Axum,
+            listen: "127.0.0.1:0".to_owned(),
+            attach: None,
+            overflow: None,
+            key: None,
+            shared_key: false,
+            reuse: None,
+            plain_ack: None,
+            unused_lifetime: None,
+            check_interval: None,
+            outcome_lifetime: None,
+            heartbeat: Heartbeat::default(),
+            limits: Limits::default(),
+            origins: Vec::new(),
+            secret: None,
+        };
+        while let Some(arg) = args.next()? {
+            let Arg::Long(name) = arg else {
+                return Err(arg.unexpected());
+            };
+            let name = name.to_owned();
+            if name == "shared-key" {
+                flags.shared_key = true;
+                continue;
+            }
+            if !flags.set(&name, &mut args)? {
+                return Err(format!("flag --{name} is not supported").into());
+            }
+        }
+        Ok(flags)
+    }
+
+    /// Sets a flag that has a value; returns whether there is such a flag.
+    fn set(&mut self, name: &str, args: &mut lexopt::Parser) -> Result<bool, lexopt::Error> {
+        match name {
+            "framework" => self.framework = word(name, args, &[("axum", Framework::Axum)])?,
+            "listen" => self.listen = args.value()?.string()?,
+            "attach" => {
+                let words = [
+                    ("takeover", Attach::Takeover),
+                    ("share", Attach::Share),
+                    ("refuse", Attach::Refuse),
+                ];
+                self.attach = Some(word(name, args, &words)?);
+            }
+            "overflow" => {
+                let words = [
+                    ("backpressure", Overflow::Backpressure),
+                    ("drop-oldest", Overflow::DropOldest),
+                    ("close", Overflow::Close),
+                ];
+                self.overflow = Some(word(name, args, &words)?);
+            }
+            "key" => self.key = Some(key(&args.value()?.string()?)?),
+            "reuse" => {
+                let words = [
+                    ("always", reuse::always()),
+                    ("never", reuse::never()),
+                    ("if-idle", reuse::if_idle()),
+                ];
+                self.reuse = Some(word(name, args, &words)?);
+            }
+            "plain-ack" => {
+                let words = [("trust", PlainAck::Trust), ("off", PlainAck::Off)];
+                self.plain_ack = Some(word(name, args, &words)?);
+            }
+            "unused-lifetime" => self.unused_lifetime = Some(millis(name, args)?),
+            "check-interval" => self.check_interval = Some(millis(name, args)?),
+            "outcome-lifetime" => self.outcome_lifetime = Some(millis(name, args)?),
+            "ping" => self.heartbeat.interval = millis(name, args)?,
+            "pong-timeout" => self.heartbeat.pong_timeout = millis(name, args)?,
+            "max-lifetime" => self.limits.max_lifetime = Some(millis(name, args)?),
+            "max-unattended" => self.limits.max_unattended = millis(name, args)?,
+            "outbox-messages" => self.limits.outbox_messages = number(name, args)?,
+            "outbox-bytes" => self.limits.outbox_bytes = number(name, args)?,
+            "inbox-messages" => self.limits.inbox_messages = number(name, args)?,
+            "max-message" => self.limits.message = number(name, args)?,
+            "max-sessions" => self.limits.max_sessions = number(name, args)?,
+            "max-clients" => self.limits.max_clients = number(name, args)?,
+            "origin" => self.origins.push(args.value()?.string()?),
+            "secret" => self.secret = Some(secret(&args.value()?.string()?)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    pub(crate) fn layer(&self) -> Result<SessionResume<Tally>, Box<dyn std::error::Error>> {
+        let mut origins = AllowedOrigins::same_origin();
+        for origin in &self.origins {
+            origins = origins.allow(origin);
+        }
+        let mut key = self.key.clone().unwrap_or_else(key::by_identity);
+        if self.shared_key {
+            key = key.shared();
+        }
+        let mut resume = SessionResume::new()
+            .with_state::<Tally>()
+            .with_heartbeat(self.heartbeat)
+            .with_limits(self.limits)
+            .with_key(key)
+            .with_allowed_origins(origins);
+        if let Some(attach) = self.attach {
+            resume = resume.with_attach(attach);
+        }
+        if let Some(overflow) = self.overflow {
+            resume = resume.with_overflow(overflow);
+        }
+        if let Some(reuse) = &self.reuse {
+            resume = resume.with_reuse(reuse.clone());
+        }
+        if let Some(plain_ack) = self.plain_ack {
+            resume = resume.with_plain_ack(plain_ack);
+        }
+        if let Some(lifetime) = self.unused_lifetime {
+            resume = resume.with_unused_lifetime(lifetime);
+        }
+        if let Some(interval) = self.check_interval {
+            resume = resume.with_check_interval(interval);
+        }
+        if let Some(lifetime) = self.outcome_lifetime {
+            resume = resume.with_outcome_lifetime(lifetime);
+        }
+        if let Some(secret) = self.secret {
+            resume = resume.with_identity(IdentityCookie::default().with_key(secret));
+        }
+        Ok(resume)
+    }
+}
+
+fn word<V: Clone>(
+    name: &str,
+    args: &mut lexopt::Parser,
+    words: &[(&str, V)],
+) -> Result<V, lexopt::Error> {
+    let value = args.value()?.string()?;
+    match words.iter().find(|(word, _)| *word == value) {
+        Some((_, meaning)) => Ok(meaning.clone()),
+        None => Err(format!("--{name} {value} is not supported").into()),
+    }
+}
+
+fn number<N: FromStr<Err: Display>>(
+    name: &str,
+    args: &mut lexopt::Parser,
+) -> Result<N, lexopt::Error> {
+    let value = args.value()?.string()?;
+    value.parse().map_err(|error| format!("--{name} {value}: {error}").into())
+}
+
+fn millis(name: &str, args: &mut lexopt::Parser) -> Result<Duration, lexopt::Error> {
+    number(name, args).map(Duration::from_millis)
+}
+
+fn key(text: &str) -> Result<KeyFn, lexopt::Error> {
+    match text {
+        "identity" => Ok(key::by_identity()),
+        "path" => Ok(key::by_path()),
+        "client" => Ok(key::per_client()),
+        _ => match text.strip_prefix("header:") {
+            Some(name) if axum::http::HeaderName::from_str(name).is_ok() => {
+                Ok(key::by_header(name))
+            }
+            _ => Err(format!("--key {text} is not supported").into()),
+        },
+    }
+}
+
+/// 64 bytes in hexadecimal.
+fn secret(text: &str) -> Result<[u8; 64], lexopt::Error> {
+    let bytes = (text.len() == 128 && text.is_ascii())
+        .then(|| (0..64).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16)).collect())
+        .and_then(Result::<Vec<u8>, _>::ok)
+        .and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| "--secret takes 64 bytes in hexadecimal".into())
+}

@@ -1,0 +1,148 @@
+//! The handler of `/live`: obeys text messages, one command each.
+
+use std::time::Duration;
+
+use session_resume::{ClosedKind, LiveSession, Message, Result, Session};
+
+use crate::tally::Tally;
+
+/// Guards are named after what they do.
+const BLOCK: &str = "block";
+
+/// What a command leads to.
+enum Next {
+    Go,
+    Finish(String),
+}
+
+pub(crate) async fn live(mut session: LiveSession<Tally>) -> Result<Option<String>> {
+    while let Some(message) = session.recv().await {
+        let Some(text) = message.as_text() else {
+            session.send(message).await?;
+            continue;
+        };
+        if let Next::Finish(result) = obey(&mut session, text).await? {
+            return Ok(Some(result));
+        }
+    }
+    Ok(None)
+}
+
+/// Another handler: attaching it to a session of `/live` is the 409 case.
+pub(crate) async fn other(mut session: LiveSession<Tally>) -> Result {
+    while let Some(message) = session.recv().await {
+        session.send(message).await?;
+    }
+    Ok(())
+}
+
+async fn obey(session: &mut LiveSession<Tally>, text: &str) -> Result<Next> {
+    let (command, rest) = text.split_once(' ').unwrap_or((text, ""));
+    match (command, rest) {
+        ("whoami", "") => {
+            let origin = session.origin();
+            let text =
+                format!("session:{} origin:{origin} identity:{}", session.id(), session.identity());
+            session.send(text).await?;
+        }
+        ("echo", text) => session.send(format!("echo:{text}")).await?,
+        ("say", text) => session.send(text).await?,
+        ("add", k) if k.parse::<i64>().is_ok() => {
+            let k = k.parse()?;
+            let total = session.update(|tally| tally.add(k));
+            session.send(format!("total:{total}")).await?;
+        }
+        ("get", "") => {
+            let (total, n) = session.read(|tally| (tally.total, tally.log.len()));
+            session.send(format!("total:{total} n:{n}")).await?;
+        }
+        ("emit", numbers) if pair(numbers).is_some() => {
+            let (n, size) = pair(numbers).unwrap_or_default();
+            emit(session, n, size).await?;
+        }
+        ("every", numbers) if pair(numbers).is_some() => {
+            let (ms, n) = pair(numbers).unwrap_or_default();
+            session.spawn("every", every(session.handle(), ms, n));
+        }
+        ("block", ms) if ms.parse::<u64>().is_ok() => {
+            let guard = session.block_expiration(BLOCK);
+            let ms = Duration::from_millis(ms.parse()?);
+            session.send("blocked").await?;
+            tokio::spawn(async move {
+                tokio::time::sleep(ms).await;
+                drop(guard);
+            });
+        }
+        ("busy", ms) if ms.parse::<u64>().is_ok() => {
+            tokio::time::sleep(Duration::from_millis(ms.parse()?)).await;
+            session.send("done-busy").await?;
+        }
+        ("ask", id) => ask(session, id).await?,
+        ("checkpoint", text) => session.send_checkpoint(format!("cp:{text}")).await?,
+        ("commit", "") => {
+            session.commit().await?;
+            session.send("committed").await?;
+        }
+        ("close", "") => session.close("closed by its handler"),
+        ("finish", text) => return Ok(Next::Finish(text.to_owned())),
+        ("fail", text) => return Err(text.into()),
+        ("panic", "") => panic!("told to panic"),
+        _ => session.send(format!("unknown:{text}")).await?,
+    }
+    Ok(Next::Go)
+}
+
+/// As fast as `send` takes them.
+async fn emit(session: &mut LiveSession<Tally>, n: u64, size: u64) -> Result {
+    for _ in 0..n {
+        let i = session.update(Tally::number);
+        let message = Message::from(numbered(i, size));
+        loop {
+            match session.send(message.clone()).await {
+                Err(closed) if closed.kind() == ClosedKind::Uncommitted => session.commit().await?,
+                sent => break sent?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// From a spawned task, so each number and its message are one step.
+async fn every(session: Session<Tally>, ms: u64, n: u64) {
+    for _ in 0..n {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+        if session.send_with(|tally| numbered(tally.number(), 0)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// At least `size` bytes.
+fn numbered(i: u64, size: u64) -> String {
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let mut text = format!("e:{i}:");
+    text.extend(std::iter::repeat_n('.', size.saturating_sub(text.len())));
+    text
+}
+
+async fn ask(session: &mut LiveSession<Tally>, id: &str) -> Result {
+    session.send(format!("ask:{id}")).await?;
+    while let Some(message) = session.recv().await {
+        let answer =
+            message.as_text().and_then(|text| text.strip_prefix("answer ")).and_then(|rest| {
+                let (of, text) = rest.split_once(' ').unwrap_or((rest, ""));
+                (of == id).then_some(text)
+            });
+        match answer {
+            Some(text) => return Ok(session.send(format!("answered:{id}:{text}")).await?),
+            None => session.send(format!("waiting:{id}")).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Reads two numbers.
+fn pair(text: &str) -> Option<(u64, u64)> {
+    let (a, b) = text.split_once(' ')?;
+    Some((a.parse().ok()?, b.parse().ok()?))
+}

@@ -1,0 +1,66 @@
+//! A small server that any black-box client can drive, in any language.
+//!
+//! Its command line and its replies are fixed: checks from outside the repository drive it, too.
+
+mod axum_server;
+mod flags;
+mod live;
+mod tally;
+
+use std::{process::ExitCode, time::Duration};
+
+use session_resume::SessionResume;
+use tokio::{net::TcpListener, signal::unix};
+
+use crate::{
+    flags::{Flags, Framework},
+    tally::Tally,
+};
+
+/// How long a drain may take.
+const DRAIN: Duration = Duration::from_secs(5);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .init();
+    let flags = match Flags::parse(lexopt::Parser::from_env()) {
+        Ok(flags) => flags,
+        Err(error) => {
+            eprintln!("testee: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(flags).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("testee: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(flags: Flags) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let mut terminate = unix::signal(unix::SignalKind::terminate())?;
+    let resume = flags.layer()?;
+    let listener = TcpListener::bind(&flags.listen).await?;
+    println!("listening on {}", listener.local_addr()?);
+    let server = match flags.framework {
+        Framework::Axum => tokio::spawn(axum_server::serve(listener, resume.clone())),
+    };
+    terminate.recv().await;
+    let code = drain(&resume).await;
+    server.abort();
+    Ok(code)
+}
+
+/// Requests are still served meanwhile; a supervisor may want to look.
+async fn drain(resume: &SessionResume<Tally>) -> ExitCode {
+    let report = resume.drain(DRAIN).await;
+    for session in &report.cut {
+        eprintln!("testee: session {session} was cut");
+    }
+    if report.cut.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,77 @@
+use serde::{Deserialize, Serialize};
+use session_resume::{Identity, Session, SessionId, SessionInfo, SessionOrigin, reuse::Phase};
+
+/// The log is kept to its last so many numbers.
+const LOG: usize = 10_000;
+
+/// The testee's state.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Tally {
+    pub(crate) total: i64,
+    pub(crate) log: Vec<i64>,
+    pub(crate) next: u64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, k: i64) -> i64 {
+        self.total = self.total.wrapping_add(k);
+        self.log.push(k);
+        if self.log.len() > LOG {
+            self.log.remove(0);
+        }
+        self.total
+    }
+
+    /// Takes the next number; numbers never repeat in a session's life.
+    pub(crate) fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+}
+
+/// What `GET /` answers.
+#[derive(Debug, Serialize)]
+pub(crate) struct Overview {
+    session: SessionId,
+    identity: Identity,
+    origin: SessionOrigin,
+    total: i64,
+    iteration: u64,
+}
+
+impl Overview {
+    pub(crate) fn of(session: &Session<Tally>) -> Self {
+        Self {
+            session: session.id(),
+            identity: session.identity(),
+            origin: session.origin(),
+            total: session.read(|tally| tally.total),
+            iteration: session.iteration(),
+        }
+    }
+}
+
+/// What `GET /count` answers.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Count {
+    live: usize,
+    suspended: usize,
+    running: usize,
+    completed: usize,
+}
+
+impl Count {
+    pub(crate) fn of(sessions: &[SessionInfo]) -> Self {
+        let mut count = Self::default();
+        for session in sessions {
+            match session.phase {
+                Phase::Running => count.running += 1,
+                Phase::Suspended => count.suspended += 1,
+                _ => count.completed += 1,
+            }
+        }
+        count.live = count.running + count.suspended;
+        count
+    }
+}
