@@ -1,5 +1,7 @@
 //! What is left of a session that has ended and is gone.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Claim, ClientName, Epoch, Frame, Refusal, Rules, Session};
 use crate::{
     AttachmentNumber, ClientId, Gap, GapReason, Position, Token,
@@ -8,7 +10,7 @@ use crate::{
 
 /// The counts of an ended session, so that a client that comes back after its outbox is gone is told the
 /// truth.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Record {
     epoch: Epoch,
     head: Position,
@@ -17,7 +19,7 @@ pub struct Record {
     pushed_out: bool,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Counts {
     client: ClientId,
     received: u64,
