@@ -361,6 +361,13 @@ impl<I: Clone> Session<I> {
         self.frozen = true;
     }
 
+    /// Goes on after all.
+    pub fn thaw(&mut self) {
+        self.freezes = false;
+        self.frozen = false;
+        self.wake = Wake { handler: true, room: true, transports: true, circle: self.wake.circle };
+    }
+
     /// Closes all transports; resumable ones are told when to come back.
     pub fn close_transports(
         &mut self,
@@ -457,6 +464,11 @@ impl<I: Clone> Session<I> {
     /// Returns how the session has ended, if it has.
     pub fn ended(&self) -> Option<OutcomeStatus> {
         self.life.ended
+    }
+
+    /// Returns whether the session has ended and its outcome is as durable as it must be.
+    pub fn is_end_committed(&self) -> bool {
+        self.life.ended.is_some() && (self.end_committed || !self.rules.durable_inbox)
     }
 
     /// Returns how long ago the session was created.

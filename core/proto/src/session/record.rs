@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Claim, ClientName, Epoch, Frame, Refusal, Rules, Session};
+use super::{
+    Claim, ClientName, Epoch, Frame, Refusal, Rules, Session, Snapshot, snapshot::StoredOutbox,
+};
 use crate::{
     AttachmentNumber, ClientId, Gap, GapReason, Position, Token,
     wire::{Close, Done, Hello, OutcomeStatus, ProtocolError, ServerControl, Status, Window},
@@ -41,6 +43,29 @@ impl<I: Clone> Session<I> {
             attachment: self.last_attachment,
             clients: counts.collect(),
             pushed_out: self.clients.pushed_out,
+        }
+    }
+}
+
+impl Snapshot {
+    /// Returns what shall be left of a session that is only a snapshot.
+    pub fn record(&self) -> Record {
+        Record {
+            epoch: self.epoch,
+            head: self.outbox.as_ref().map_or(Position::ZERO, StoredOutbox::head),
+            attachment: self.attachment,
+            clients: self
+                .clients
+                .iter()
+                .filter_map(|client| {
+                    Some(Counts {
+                        client: client.id?,
+                        received: client.handled,
+                        taken: client.handled,
+                    })
+                })
+                .collect(),
+            pushed_out: self.pushed_out,
         }
     }
 }

@@ -20,20 +20,20 @@ const UNSEEN_ATTACHMENTS: u64 = 1 << 20;
 /// What a snapshot keeps of a session, taken at a boundary: no message is in hand.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Snapshot {
-    epoch: Epoch,
-    attachment: AttachmentNumber,
-    pushed_out: bool,
+    pub(super) epoch: Epoch,
+    pub(super) attachment: AttachmentNumber,
+    pub(super) pushed_out: bool,
     /// Longest gone first, attached ones last.
-    clients: Vec<StoredClient>,
-    outbox: Option<StoredOutbox>,
+    pub(super) clients: Vec<StoredClient>,
+    pub(super) outbox: Option<StoredOutbox>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct StoredClient {
+pub(super) struct StoredClient {
     /// `None`: a plain one.
-    id: Option<ClientId>,
+    pub(super) id: Option<ClientId>,
     /// How many of its messages are handled.
-    handled: u64,
+    pub(super) handled: u64,
     counts_unknown: bool,
     acked: Position,
     heard: AttachmentNumber,
@@ -198,6 +198,10 @@ impl StoredOutbox {
             Message::Binary(bytes) => StoredMessage::Binary(bytes),
         });
         Self { base, acknowledged, checkpoint, overflowed, messages: messages.collect() }
+    }
+
+    pub(super) fn head(&self) -> Position {
+        self.base.advanced_by(self.messages.len() as u64)
     }
 
     pub(super) fn into_messages(self) -> impl Iterator<Item = Message> {

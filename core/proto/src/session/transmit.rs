@@ -64,7 +64,7 @@ impl<I: Clone> Session<I> {
             self.confirm_written(at, now);
         }
         if complete
-            && (self.end_committed || !self.rules.durable_inbox)
+            && self.is_end_committed()
             && let Some(status) = self.life.ended
         {
             let t = &self.transports[at];
