@@ -106,6 +106,8 @@ pub(crate) enum Caution {
     Recording { trials: u32, version: u64 },
     /// It has been handed over.
     Trying { trials: u32 },
+    /// It is handled, and that is being recorded: a crash before would count against it.
+    Clearing { version: u64 },
 }
 
 /// A session whose messages have killed the process so often is given up: the crash itself and two trials.
@@ -135,7 +137,7 @@ impl Durable {
 
     fn trials(&self) -> u32 {
         match self.caution {
-            Caution::None => 0,
+            Caution::None | Caution::Clearing { .. } => 0,
             Caution::Restored { trials }
             | Caution::Recording { trials, .. }
             | Caution::Trying { trials } => trials,
@@ -187,10 +189,11 @@ impl Core {
             return false;
         };
         if handled {
-            if let Caution::Trying { .. } = durable.caution {
-                durable.caution = Caution::None;
+            let tried = matches!(durable.caution, Caution::Trying { .. });
+            if tried {
+                durable.caution = Caution::Clearing { version: durable.version + 1 };
             }
-            self.changed(Urgency::Soon);
+            self.changed(if tried { Urgency::Now } else { Urgency::Soon });
         }
         self.durable.as_mut().is_some_and(|durable| std::mem::take(&mut durable.due))
     }
@@ -210,6 +213,13 @@ impl Core {
                 durable.caution = Caution::Recording { trials: trials + 1, version };
                 self.changed(Urgency::Now);
                 false
+            }
+            Caution::Clearing { version } => {
+                let cleared = durable.saved >= version;
+                if cleared {
+                    durable.caution = Caution::None;
+                }
+                cleared
             }
             Caution::Recording { trials, version } => {
                 let recorded = durable.saved >= version;
