@@ -16,6 +16,8 @@ mod config;
 mod detach;
 mod event;
 mod inbound;
+#[cfg(test)]
+mod model;
 mod outbound;
 #[cfg(test)]
 mod tests;
