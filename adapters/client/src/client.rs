@@ -146,8 +146,9 @@ impl Client {
 
     /// Ends the client once the server's handler has taken every message; the session itself goes on.
     ///
-    /// Until then it reconnects as its mode says, however long that takes. What was received and not
-    /// taken goes to whoever comes next.
+    /// Until then it reconnects as its mode says, however long that takes: give it a timeout. What was
+    /// received and not taken is not acknowledged and goes to whoever comes next, so a handler that
+    /// waits for room in its outbox must be served with [`recv`](Self::recv) before.
     ///
     /// # Errors
     ///
@@ -157,9 +158,14 @@ impl Client {
     ///
     /// The client ends at once when the future is dropped.
     pub async fn close(mut self) -> Result<(), Undelivered> {
-        self.sender.shared.close();
+        let shared = &self.sender.shared;
+        shared.close();
+        // Nothing is taken before the end: what nobody looks at must not be acknowledged.
+        while !shared.is_over() {
+            shared.events.notified().await;
+        }
         let mut undelivered = Undelivered::default();
-        while let Some(event) = self.recv_event().await {
+        while let Taken::Event(event) = shared.take() {
             match event {
                 Event::InDoubt(messages) => undelivered.in_doubt.extend(messages),
                 Event::Unsent(messages)

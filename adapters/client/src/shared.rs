@@ -125,6 +125,12 @@ impl Shared {
         self.events.notify_one();
     }
 
+    /// Returns whether nothing will ever happen again.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.abandoned || state.machine.is_ended()
+    }
+
     fn is_offline(&self) -> bool {
         self.lock().machine.is_offline()
     }

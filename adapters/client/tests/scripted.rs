@@ -345,6 +345,28 @@ async fn closing_waits_for_the_handler_and_says_goodbye() {
 }
 
 #[tokio::test]
+async fn closing_acknowledges_nothing_that_nobody_took() {
+    let (_server, mut client, mut peer) = open().await;
+    peer.send("0").await;
+    peer.send("1").await;
+    assert_eq!(client.recv().await, Some("0".into()));
+    client.send("a").await.unwrap();
+    let reply = async {
+        let frames = [peer.next().await, peer.next().await];
+        peer.ack(1).await;
+        (frames, peer.closed().await)
+    };
+    let (closed, (frames, code)) = join!(client.close(), reply);
+    assert_eq!((closed, code), (Ok(()), Some(1000)));
+    for text in ["a", "\u{1}{\"ack\":1}"] {
+        assert!(
+            frames.contains(&tungstenite::Message::text(text)),
+            "{frames:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn closing_returns_what_was_not_delivered() {
     let server = Server::bind().await;
     let prompt = server.client().with_mode(Modes::Prompt);
@@ -511,6 +533,25 @@ async fn a_server_that_cannot_be_reached_or_does_not_speak_is_an_error() {
         url: "http://localhost/".into(),
     };
     assert_eq!(config, ConnectError::Config(expected));
+}
+
+/// No server, so no socket that the paused clock could overtake.
+#[tokio::test(start_paused = true)]
+async fn attempts_go_on_and_waits_grow_while_there_is_no_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    drop(listener);
+    let mut client = Client::builder(url).start().unwrap();
+    let mut waits = Vec::new();
+    while waits.len() < 10 {
+        if let Some(Event::Waiting { attempt, delay, .. }) = client.recv_event().await {
+            waits.push((attempt, delay));
+        }
+    }
+    for (expected, (attempt, delay)) in (1..).zip(waits) {
+        assert_eq!(attempt, expected);
+        assert!(delay <= Duration::from_millis(20_000.min(500 << (attempt - 1))));
+    }
 }
 
 #[tokio::test]
