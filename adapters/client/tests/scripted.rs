@@ -567,3 +567,13 @@ async fn a_server_that_breaks_the_protocol_is_told_so() {
     // The future, and with it the client, may be gone before the close frame is.
     assert!(matches!(code, Some(4103) | None), "{code:?}");
 }
+
+#[cfg(feature = "rustls-tls-webpki-roots")]
+#[tokio::test]
+async fn a_server_without_tls_is_not_reached_by_wss() {
+    let server = Server::bind().await;
+    let url = format!("wss://{}/live", server.address());
+    let connecting = failed(Client::connect(url));
+    let (cause, ()) = join!(connecting, server.answer_nonsense());
+    assert!(matches!(cause, Cause::Unreachable(_)), "{cause:?}");
+}

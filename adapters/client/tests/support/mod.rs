@@ -102,6 +102,14 @@ impl Server {
         let response = format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n");
         stream.write_all(response.as_bytes()).await.unwrap();
     }
+
+    /// Answers the next connection with what is no protocol at all.
+    #[cfg(feature = "rustls-tls-webpki-roots")]
+    pub(crate) async fn answer_nonsense(&self) {
+        let (mut stream, _) = self.listener.accept().await.unwrap();
+        stream.read_u8().await.unwrap();
+        stream.write_all(b"nonsense").await.unwrap();
+    }
 }
 
 impl Peer {

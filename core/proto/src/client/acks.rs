@@ -15,7 +15,9 @@ pub(super) struct Acks {
     messages: u64,
     bytes: u64,
     heartbeat: Duration,
-    /// What the last ack said.
+    /// The answer to the hello is still to come.
+    greeting: bool,
+    /// What the last ack said; `hello.from` before the first.
     told: Position,
     /// Payload bytes since.
     owed_bytes: u64,
@@ -30,6 +32,7 @@ impl Acks {
             messages: (window.messages / 2).clamp(1, MESSAGES),
             bytes: (window.bytes / 2).clamp(1, BYTES),
             heartbeat,
+            greeting: true,
             told: from,
             owed_bytes: 0,
             due: None,
@@ -38,16 +41,10 @@ impl Acks {
 
     /// Notes that the position has come to `position`, by a message of `bytes` payload.
     pub(super) fn note(&mut self, now: Moment, position: Position, bytes: usize) {
-        let owed = position.since(self.told);
-        if owed == 0 {
-            return;
+        if position > self.told {
+            self.owed_bytes += bytes as u64;
+            self.shorten(now, position);
         }
-        self.owed_bytes += bytes as u64;
-        let at_once = owed >= self.messages || self.owed_bytes >= self.bytes;
-        self.due = self
-            .due
-            .filter(|_| !at_once)
-            .map(|due| due.min(now + DELAY));
     }
 
     /// Asks for an ack of everything now, if any is owed.
@@ -61,16 +58,22 @@ impl Acks {
         self.due = self.due.filter(|&due| now < due);
     }
 
-    /// Returns whether an ack is due, and counts it as sent.
-    pub(super) fn poll(&mut self, now: Moment, position: Position) -> bool {
+    /// Returns the position to tell, if an ack is due, and counts it as told.
+    pub(super) fn poll(&mut self, now: Moment, position: Position) -> Option<Position> {
         self.handle_timeout(now);
-        let due = self.due.is_none();
-        if due {
+        if self.due.is_some() {
+            return None;
+        }
+        self.due = Some(now + self.heartbeat);
+        if self.greeting {
+            // Exactly `hello.from`, even if what was taken before has arrived again meanwhile.
+            self.greeting = false;
+            self.shorten(now, position);
+        } else {
             self.told = position;
             self.owed_bytes = 0;
-            self.due = Some(now + self.heartbeat);
         }
-        due
+        Some(self.told)
     }
 
     pub(super) fn due(&self) -> Option<Moment> {
@@ -80,6 +83,15 @@ impl Acks {
     /// Returns whether the server has been told everything up to `position`.
     pub(super) fn has_told(&self, position: Position) -> bool {
         self.told >= position
+    }
+
+    fn shorten(&mut self, now: Moment, position: Position) {
+        let owed = position.since(self.told);
+        if owed >= self.messages || self.owed_bytes >= self.bytes {
+            self.due = None;
+        } else if owed > 0 {
+            self.due = self.due.map(|due| due.min(now + DELAY));
+        }
     }
 }
 
@@ -92,10 +104,8 @@ mod tests {
     /// When the ack is due after messages of these lengths, taken at millisecond 0, 1, 2, …
     fn due_after(window: Window, lengths: &[usize]) -> Option<Moment> {
         let mut acks = Acks::new(Position::ZERO, window, HEARTBEAT);
-        assert!(
-            acks.poll(Moment::ZERO, Position::ZERO),
-            "the hello's own ack"
-        );
+        let greeting = acks.poll(Moment::ZERO, Position::ZERO);
+        assert_eq!(greeting, Some(Position::ZERO));
         for (n, &length) in (0..).zip(lengths) {
             acks.note(Moment::from_millis(n), Position::new(n + 1), length);
         }
@@ -138,6 +148,24 @@ mod tests {
                 expected.map(Moment::from_millis),
                 "{window:?} {lengths:?}"
             );
+        }
+    }
+
+    #[test]
+    fn the_hello_is_answered_with_its_own_position() {
+        let window = Window {
+            messages: 256,
+            bytes: 1 << 20,
+        };
+        for (ahead, expected) in [(0, None), (1, Some(250)), (64, Some(0))] {
+            let from = Position::new(5);
+            let position = from.advanced_by(ahead);
+            let mut acks = Acks::new(from, window, HEARTBEAT);
+            acks.note(Moment::ZERO, position, 0);
+            assert_eq!(acks.poll(Moment::ZERO, position), Some(from));
+            let next = expected.map_or(Moment::ZERO + HEARTBEAT, Moment::from_millis);
+            assert_eq!(acks.due().unwrap_or(Moment::ZERO), next, "{ahead}");
+            assert_eq!(acks.poll(next, position), Some(position));
         }
     }
 }

@@ -15,6 +15,8 @@ mod attach;
 mod config;
 mod detach;
 mod event;
+#[cfg(test)]
+mod hostile;
 mod inbound;
 #[cfg(test)]
 mod model;
@@ -283,10 +285,10 @@ impl Client {
         let Phase::Open(open) = &mut self.phase else {
             return None;
         };
-        let position = self.inbound.position();
-        if open.acks.poll(now, position) {
+        let told = open.acks.poll(now, self.inbound.position());
+        if told.is_some() {
             let ack = ClientControl {
-                ack: Some(position),
+                ack: told,
                 ..ClientControl::default()
             };
             self.close_if_acknowledged();

@@ -427,8 +427,6 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
-
     #[test]
     fn everything_arrives_once_and_in_order(ops in prop::collection::vec(op(), 0..150)) {
         let mut world = World::new();
