@@ -388,6 +388,27 @@ async fn closing_returns_what_was_not_delivered() {
 }
 
 #[tokio::test]
+async fn what_the_application_took_is_acknowledged() {
+    let server = Server::bind().await;
+    // Every message is half the window, and no heartbeat helps out.
+    let quiet = Hello {
+        window: Window {
+            messages: 2,
+            bytes: 100,
+        },
+        heartbeat_ms: 3_600_000,
+        ..hello(Status::New)
+    };
+    let (mut client, mut peer) = open_at(&server, server.client(), quiet).await;
+    for count in 1..4 {
+        peer.send("a").await;
+        assert_eq!(client.recv().await, Some("a".into()));
+        let ack = format!("\u{1}{{\"ack\":{count}}}");
+        assert_eq!(peer.next().await, tungstenite::Message::text(ack));
+    }
+}
+
+#[tokio::test]
 async fn dropping_the_client_ends_its_transport_and_its_senders() {
     let (_server, client, peer) = open().await;
     let sender = client.sender();

@@ -11,6 +11,7 @@
 //! [`poll_timeout`](Client::poll_timeout).
 
 mod acks;
+mod action;
 mod attach;
 mod config;
 mod detach;
@@ -21,10 +22,12 @@ mod inbound;
 #[cfg(test)]
 mod model;
 mod outbound;
+mod reconnect;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
+    action::{Action, Random, TransportNumber},
     config::{Backoff, Config, Limits, Modes},
     event::{Cause, Event, SendError},
 };
@@ -33,45 +36,14 @@ use std::{collections::VecDeque, time::Duration};
 
 use self::{
     acks::Acks,
-    detach::{Facts, Pace, Verdict},
+    detach::{Facts, Pace},
     inbound::Inbound,
     outbound::Outbound,
 };
 use crate::{
     AttachmentNumber, ClientId, Cursor, Message, Moment, Token,
-    wire::{ClientControl, Close, Offer},
+    wire::{ClientControl, Close},
 };
-
-/// Counts a client's transports, from 1.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct TransportNumber(u64);
-
-/// Random bytes for one wait and one client id.
-pub type Random = [u8; 32];
-
-/// What the caller must do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Action {
-    /// Call [`Client::handle_random`] with fresh bytes of the operating system.
-    ///
-    /// Fresh, not from a seed: a copied program must not choose the same id as its original.
-    Randomize,
-    /// Open a transport with this offer and with [`SUBPROTOCOL`](crate::wire::SUBPROTOCOL).
-    Connect {
-        /// Its number.
-        transport: TransportNumber,
-        /// What to offer.
-        offer: Offer,
-    },
-    /// End this transport and report nothing more of it.
-    Close {
-        /// Its number.
-        transport: TransportNumber,
-        /// What to say; `None`: it is dead, or not there yet, just drop it.
-        close: Option<Close>,
-    },
-}
 
 /// The client machine.
 #[derive(Debug)]
@@ -339,145 +311,6 @@ impl Client {
     fn is_newest(&self, transport: TransportNumber) -> bool {
         let attached = matches!(self.phase, Phase::Connecting { .. } | Phase::Open(_));
         attached && transport == self.transport
-    }
-
-    fn connect(&mut self, now: Moment) {
-        self.transport.0 += 1;
-        self.retry = None;
-        let cursor = self.known.as_ref().map(|known| Cursor {
-            session: known.session,
-            epoch: known.epoch,
-            received: self.inbound.taken(),
-        });
-        let offer = match (&self.known, cursor.clone()) {
-            (Some(known), Some(cursor)) => Offer::Resume {
-                client: self.id,
-                cursor,
-                attachment: Some(known.attachment),
-            },
-            _ => Offer::Fresh { client: self.id },
-        };
-        self.phase = Phase::Connecting {
-            deadline: now + self.config.attach_timeout,
-            offered: cursor,
-        };
-        self.inbound.push(Event::Connecting);
-        self.actions.push_back(Action::Connect {
-            transport: self.transport,
-            offer,
-        });
-    }
-
-    /// Decides how to go on without the newest transport, which is gone.
-    fn detach(&mut self, cause: Cause) {
-        let offered_nothing = match &self.phase {
-            Phase::Connecting { offered, .. } => offered.is_none(),
-            _ => false,
-        };
-        let settled = matches!(&self.phase, Phase::Open(open) if open.settled);
-        let facts = Facts {
-            fresh: self.facts.fresh || offered_nothing,
-            ..self.facts
-        };
-        let verdict = detach::decide(&cause, facts);
-        self.facts.stale = verdict == Verdict::Return(Pace::AtOnce);
-        match verdict {
-            Verdict::Superseded => self.stop(Event::Superseded),
-            Verdict::Refused => self.stop(Event::Refused { cause }),
-            Verdict::Failed => self.stop(Event::Failed { cause }),
-            Verdict::Return(pace) => {
-                if settled && pace == Pace::Backoff {
-                    self.attempt = 0;
-                }
-                self.come_back(pace, cause);
-            }
-            Verdict::StartFresh => {
-                self.facts.fresh = true;
-                self.drop_cursor();
-                self.come_back(Pace::Backoff, cause);
-            }
-            Verdict::Rename => {
-                self.renaming = true;
-                self.drop_cursor();
-                self.come_back(Pace::AtOnce, cause);
-            }
-        }
-    }
-
-    fn come_back(&mut self, pace: Pace, cause: Cause) {
-        if pace != Pace::AtOnce {
-            self.attempt = self.attempt.saturating_add(1);
-        }
-        if self.closing && self.outbound.is_empty() {
-            return self.end(Event::Closed);
-        }
-        match self.config.mode {
-            Modes::Auto => self.draw(pace, cause),
-            Modes::Prompt => self.stop(Event::Offline { cause }),
-            Modes::Off => self.end(Event::Failed { cause }),
-        }
-    }
-
-    fn draw(&mut self, pace: Pace, cause: Cause) {
-        self.phase = Phase::Drawing { pace, cause };
-        self.actions.push_back(Action::Randomize);
-    }
-
-    /// Gives up the session: the next offer is fresh.
-    fn drop_cursor(&mut self) {
-        self.known = None;
-        self.tell_doubt();
-    }
-
-    fn tell_doubt(&mut self) {
-        let doubt = self.outbound.forget();
-        if !doubt.is_empty() {
-            self.inbound.push(Event::InDoubt(doubt));
-        }
-    }
-
-    fn stop(&mut self, event: Event) {
-        if self.closing || self.config.mode == Modes::Off {
-            return self.end(event);
-        }
-        self.attempt = 0;
-        self.phase = Phase::Offline;
-        self.inbound.push(event);
-    }
-
-    fn end(&mut self, event: Event) {
-        self.tell_doubt();
-        let unsent = self.outbound.clear();
-        if !unsent.is_empty() {
-            self.inbound.push(Event::Unsent(unsent));
-        }
-        self.phase = Phase::Ended;
-        self.inbound.push(event);
-    }
-
-    /// Ends if the application wants to and nothing is left to say.
-    fn close_if_acknowledged(&mut self) {
-        if !self.closing || !self.outbound.is_empty() {
-            return;
-        }
-        let goodbye = match &self.phase {
-            Phase::Open(open) if !open.acks.has_told(self.inbound.position()) => return,
-            Phase::Open(_) => Some(Close::new(1000, "")),
-            Phase::Connecting { .. } => None,
-            Phase::Drawing { .. } | Phase::Waiting { .. } | Phase::Offline => {
-                return self.end(Event::Closed);
-            }
-            Phase::Ended => return,
-        };
-        self.drop_transport(goodbye);
-        self.end(Event::Closed);
-    }
-
-    fn drop_transport(&mut self, close: Option<Close>) {
-        self.actions.push_back(Action::Close {
-            transport: self.transport,
-            close,
-        });
     }
 }
 

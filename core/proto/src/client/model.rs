@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Gap, GapReason, Position,
-    wire::{Hello, Inbound as Frame, ServerControl, Status, Window, decode_client_text},
+    wire::{Hello, Inbound as Frame, Offer, ServerControl, Status, Window, decode_client_text},
 };
 
 const WINDOW: Window = Window {

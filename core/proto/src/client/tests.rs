@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     Gap, GapReason, Position,
     wire::{
-        Done, Hello, Inbound as Frame, OutcomeStatus, ServerControl, Status, Window,
+        Done, Hello, Inbound as Frame, Offer, OutcomeStatus, ServerControl, Status, Window,
         decode_client_text,
     },
 };
