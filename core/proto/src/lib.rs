@@ -6,13 +6,15 @@
 //! production. Users want the crate `session-resume`; this one is for adapters in other languages and
 //! runtimes, and for tests.
 //!
-//! Suggested reading order: the words ([`ids`](ClientId), [`Cursor`], [`Gap`]), then [`wire`].
+//! Suggested reading order: the words ([`ids`](ClientId), [`Cursor`], [`Gap`]), then [`wire`], then [`client`].
 
 mod ids;
 mod message;
 mod position;
 pub mod session;
 mod time;
+
+pub mod client;
 pub mod wire;
 
 pub use self::{

@@ -1,0 +1,188 @@
+use std::{sync::Mutex, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use session_resume_proto::client::Config;
+
+use crate::{
+    Backoff, Client, ConfigError, ConnectError, Limits, Modes, connector::Connector,
+    cookies::Cookies,
+};
+
+/// Headers of the handshake itself, which belong to this client.
+const OWN: [HeaderName; 7] = [
+    header::HOST,
+    header::CONNECTION,
+    header::UPGRADE,
+    header::COOKIE,
+    header::SEC_WEBSOCKET_KEY,
+    header::SEC_WEBSOCKET_VERSION,
+    header::SEC_WEBSOCKET_PROTOCOL,
+];
+
+/// The settings of a [`Client`]; see the [crate docs](crate).
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it connects"]
+pub struct Builder {
+    url: String,
+    config: Config,
+    headers: HeaderMap,
+    cookies: Cookies,
+    /// The first setting that cannot work.
+    broken: Option<ConfigError>,
+}
+
+impl Builder {
+    pub(crate) fn new(url: String) -> Self {
+        Self {
+            url,
+            config: Config::default(),
+            headers: HeaderMap::new(),
+            cookies: Cookies::default(),
+            broken: None,
+        }
+    }
+
+    /// Sets what to do when the connection is gone. Default: [`Modes::Auto`].
+    pub fn with_mode(mut self, mode: Modes) -> Self {
+        self.config.mode = mode;
+        self
+    }
+
+    /// Sets how long to wait between attempts. Default: full jitter from 0.5 s to 20 s.
+    pub fn with_backoff(mut self, backoff: Backoff) -> Self {
+        self.config.backoff = backoff;
+        self
+    }
+
+    /// Sets what may be queued for the server. Default: 1,024 messages, 1 MiB, 1 MiB per message.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// Sets how long an attempt may take, from the name lookup to the server's hello. Default: 20 s.
+    pub fn with_attach_timeout(mut self, timeout: Duration) -> Self {
+        self.config.attach_timeout = timeout;
+        self
+    }
+
+    /// Adds a header to every upgrade request.
+    ///
+    /// Cookies go to [`with_cookies`](Self::with_cookies); the headers of the handshake cannot be set.
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        let parsed = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_str(value),
+        );
+        match parsed {
+            (Ok(name), Ok(value)) if !OWN.contains(&name) => {
+                self.headers.append(name, value);
+            }
+            _ => {
+                let name = name.to_owned();
+                self.broken.get_or_insert(ConfigError::Header { name });
+            }
+        }
+        self
+    }
+
+    /// Adds cookies, written `name=value; name=value` as [`Client::cookies`] returns them.
+    ///
+    /// What the server sets later replaces them.
+    pub fn with_cookies(mut self, cookies: &str) -> Self {
+        if let Err(err) = self.cookies.seed(cookies) {
+            self.broken.get_or_insert(err);
+        }
+        self
+    }
+
+    /// Starts a client and returns at once; what becomes of it is told by
+    /// [`Client::recv_event`].
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError`] if a setting cannot work.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a tokio runtime with I/O and time enabled.
+    pub fn start(self) -> Result<Client, ConfigError> {
+        if let Some(err) = self.broken {
+            return Err(err);
+        }
+        let url = parse(&self.url)?;
+        let connector = Connector {
+            url,
+            headers: self.headers,
+            cookies: Mutex::new(self.cookies),
+        };
+        Ok(Client::spawn(self.config, connector))
+    }
+
+    /// Starts a client and waits for its session.
+    ///
+    /// Later attempts are as the mode says; the first one is the caller's to repeat.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConnectError`] if a setting cannot work or the first attempt fails.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    ///
+    /// # Cancel safety
+    ///
+    /// The client ends when the future is dropped.
+    pub async fn connect(self) -> Result<Client, ConnectError> {
+        let mut client = self.start()?;
+        client.opened().await?;
+        Ok(client)
+    }
+}
+
+fn parse(text: &str) -> Result<Uri, ConfigError> {
+    let url = || text.to_owned();
+    let parsed: Uri = text.parse().map_err(|_| ConfigError::Url { url: url() })?;
+    let has_host = parsed.host().is_some_and(|host| !host.is_empty());
+    match parsed.scheme_str() {
+        Some("ws") if has_host => Ok(parsed),
+        Some("wss") if has_host && cfg!(feature = "rustls-tls-webpki-roots") => Ok(parsed),
+        Some("wss") if has_host => Err(ConfigError::NoTls { url: url() }),
+        _ => Err(ConfigError::Url { url: url() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broken(builder: Builder) -> Option<ConfigError> {
+        builder.start().err()
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_found_before_anything_happens() {
+        for url in ["", "live", "http://localhost/live", "ws://", "ws:///live"] {
+            let expected = ConfigError::Url { url: url.into() };
+            assert_eq!(broken(Client::builder(url)), Some(expected), "{url}");
+        }
+        let builder = || Client::builder("ws://localhost/live");
+        for (name, value) in [
+            ("a b", "c"),
+            ("a", "b\r\nc: d"),
+            ("Cookie", "a=b"),
+            ("host", "h"),
+        ] {
+            let expected = ConfigError::Header { name: name.into() };
+            assert_eq!(broken(builder().with_header(name, value)), Some(expected));
+        }
+        let cookie = builder().with_cookies("nonsense");
+        assert_eq!(broken(cookie), Some(ConfigError::Cookie));
+        let url = "wss://localhost/live";
+        if !cfg!(feature = "rustls-tls-webpki-roots") {
+            let expected = ConfigError::NoTls { url: url.into() };
+            assert_eq!(broken(Client::builder(url)), Some(expected));
+        }
+    }
+}

@@ -1,0 +1,259 @@
+use std::{fmt, sync::Arc};
+
+use session_resume_proto::client::Config;
+use tokio::task::JoinHandle;
+
+use crate::{
+    Builder, Cause, Close, ConnectError, Event, Message, SendError, Undelivered,
+    connector::Connector,
+    driver::drive,
+    shared::{Shared, Taken},
+};
+
+/// One end of a session that outlives its connections; see the [crate docs](crate).
+///
+/// Dropping it ends everything at once: what was queued is not delivered. [`close`](Self::close) waits.
+pub struct Client {
+    sender: Sender,
+    driver: JoinHandle<()>,
+    /// Met while waiting for the session; comes first.
+    early: Option<Event>,
+}
+
+/// Sends for a [`Client`] from elsewhere; cheap to clone.
+///
+/// It does not keep the client alive.
+#[derive(Clone)]
+pub struct Sender {
+    shared: Arc<Shared>,
+}
+
+impl Client {
+    /// Connects with the default settings and waits for the session.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConnectError`] if the URL cannot work or the first attempt fails.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a tokio runtime with I/O and time enabled.
+    ///
+    /// # Cancel safety
+    ///
+    /// The client ends when the future is dropped.
+    pub async fn connect(url: impl Into<String>) -> Result<Self, ConnectError> {
+        Self::builder(url).connect().await
+    }
+
+    /// Returns the settings of a client for `url`, `ws://…` or `wss://…`.
+    pub fn builder(url: impl Into<String>) -> Builder {
+        Builder::new(url.into())
+    }
+
+    pub(crate) fn spawn(config: Config, connector: Connector) -> Self {
+        let shared = Arc::new(Shared::new(config, connector));
+        Self {
+            driver: tokio::spawn(drive(Arc::clone(&shared))),
+            sender: Sender { shared },
+            early: None,
+        }
+    }
+
+    /// Queues a message for the server; waits only while the queue is full.
+    ///
+    /// It is kept until the server's handler has taken it.
+    ///
+    /// # Errors
+    ///
+    /// Returns the message if it is over the limit, if the client has ended, or if the queue is full and
+    /// only [`reconnect`](Self::reconnect) could change that.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a message is queued or it is not, and it is not if the future was dropped.
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.sender.send(message).await
+    }
+
+    /// Queues a message for the server.
+    ///
+    /// # Errors
+    ///
+    /// Returns the message if it was not taken.
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.sender.try_send(message)
+    }
+
+    /// Returns the next data message; other events are passed over.
+    ///
+    /// `None`: nothing comes by itself any more. Either the client has ended, or only
+    /// [`reconnect`](Self::reconnect) starts it again; [`recv_event`](Self::recv_event) tells which.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a message is not taken before it is returned.
+    pub async fn recv(&mut self) -> Option<Message> {
+        loop {
+            if let Event::Message(message) = self.recv_event().await? {
+                return Some(message);
+            }
+        }
+    }
+
+    /// Returns the next event; `None` as [`recv`](Self::recv).
+    ///
+    /// Messages, gaps and what is in doubt come in the order in which they happened. Of a row of
+    /// connection states with nothing between them, only the newest is told.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: an event is not taken before it is returned.
+    pub async fn recv_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.early.take() {
+            return Some(event);
+        }
+        loop {
+            match self.sender.shared.take() {
+                Taken::Event(event) => return Some(event),
+                Taken::Nothing => return None,
+                Taken::Later => self.sender.shared.events.notified().await,
+            }
+        }
+    }
+
+    /// Connects now, if there is no connection and no attempt.
+    ///
+    /// For [`Modes::Prompt`](crate::Modes::Prompt), after [`Event::Superseded`] and the like, and to cut a
+    /// wait short when the network is back.
+    pub fn reconnect(&self) {
+        self.sender.reconnect();
+    }
+
+    /// Returns a handle that sends.
+    pub fn sender(&self) -> Sender {
+        self.sender.clone()
+    }
+
+    /// Returns the cookies, for [`Builder::with_cookies`] at the next start of this program.
+    ///
+    /// # Security
+    ///
+    /// They are the identity: whoever has them gets into its sessions.
+    pub fn cookies(&self) -> String {
+        self.sender.shared.connector.cookie_header()
+    }
+
+    /// Ends the client once the server's handler has taken every message; the session itself goes on.
+    ///
+    /// Until then it reconnects as its mode says, however long that takes: give it a timeout. What was
+    /// received and not taken is not acknowledged and goes to whoever comes next, so a handler that
+    /// waits for room in its outbox must be served with [`recv`](Self::recv) before.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Undelivered`] with what was not taken when the client ended before.
+    ///
+    /// # Cancel safety
+    ///
+    /// The client ends at once when the future is dropped.
+    pub async fn close(mut self) -> Result<(), Undelivered> {
+        let shared = &self.sender.shared;
+        shared.close();
+        // Nothing is taken before the end: what nobody looks at must not be acknowledged.
+        while !shared.is_over() {
+            shared.events.notified().await;
+        }
+        let mut undelivered = Undelivered::default();
+        while let Taken::Event(event) = shared.take() {
+            match event {
+                Event::InDoubt(messages) => undelivered.in_doubt.extend(messages),
+                Event::Unsent(messages)
+                | Event::Done {
+                    untaken: messages, ..
+                } => undelivered.unsent.extend(messages),
+                _ => {}
+            }
+        }
+        // The close frame is on its way; a driver that panicked has nothing more to say.
+        let _ = (&mut self.driver).await;
+        if undelivered == Undelivered::default() {
+            Ok(())
+        } else {
+            Err(undelivered)
+        }
+    }
+
+    /// Waits for the first hello.
+    pub(crate) async fn opened(&mut self) -> Result<(), ConnectError> {
+        loop {
+            let cause = match self.recv_event().await {
+                Some(Event::Connecting) => continue,
+                Some(open @ Event::Open { .. }) => {
+                    self.early = Some(open);
+                    return Ok(());
+                }
+                Some(
+                    Event::Waiting { cause, .. }
+                    | Event::Offline { cause }
+                    | Event::Refused { cause }
+                    | Event::Failed { cause },
+                ) => cause,
+                Some(Event::Superseded) => Cause::Closed(Close::SUPERSEDED),
+                _ => Cause::Lost,
+            };
+            return Err(ConnectError::Failed { cause });
+        }
+    }
+}
+
+impl Sender {
+    /// As [`Client::send`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancel safety
+    ///
+    /// As there.
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.shared.send(message.into()).await
+    }
+
+    /// As [`Client::try_send`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.shared.try_send(message.into())
+    }
+
+    /// As [`Client::reconnect`].
+    pub fn reconnect(&self) {
+        self.shared.reconnect();
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.driver.abort();
+        // Not left to the task's own end: a runtime that is shutting down may never get there.
+        self.sender.shared.abandon();
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("connector", &self.sender.shared.connector)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,157 @@
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderValue, Uri, header};
+use session_resume_proto::wire::{Offer, SUBPROTOCOL};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream,
+    tungstenite::{
+        self,
+        client::IntoClientRequest,
+        error::ProtocolError,
+        handshake::client::{Request, Response},
+        protocol::WebSocketConfig,
+    },
+};
+
+use crate::{Cause, cookies::Cookies};
+
+/// tungstenite zeroes its whole read buffer before every read, so a small one costs less time, too.
+const READ_BUFFER: usize = 4096;
+
+/// A WebSocket that has been upgraded.
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Makes transports.
+pub(crate) struct Connector {
+    pub(crate) url: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) cookies: Mutex<Cookies>,
+}
+
+impl Connector {
+    /// Opens a transport; the time it may take is the machine's business.
+    pub(crate) async fn connect(&self, offer: &Offer) -> Result<Socket, Cause> {
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+        let request = self.request(offer).map_err(|err| cause_of(&err))?;
+        match open(request, config).await {
+            Ok((socket, response)) => {
+                self.keep_cookies(response.headers());
+                if speaks_ours(&response) {
+                    Ok(socket)
+                } else {
+                    Err(Cause::NotSpoken)
+                }
+            }
+            Err(err) => {
+                if let tungstenite::Error::Http(response) = &err {
+                    self.keep_cookies(response.headers());
+                }
+                Err(cause_of(&err))
+            }
+        }
+    }
+
+    /// Returns the cookies as a `Cookie` header would have them.
+    pub(crate) fn cookie_header(&self) -> String {
+        let cookies = self.cookies.lock();
+        cookies.unwrap_or_else(PoisonError::into_inner).header()
+    }
+
+    fn request(&self, offer: &Offer) -> Result<Request, tungstenite::Error> {
+        let mut request = self.url.clone().into_client_request()?;
+        let headers = request.headers_mut();
+        headers.extend(self.headers.clone());
+        let protocols = HeaderValue::try_from(format!("{SUBPROTOCOL}, {offer}"));
+        headers.insert(
+            header::SEC_WEBSOCKET_PROTOCOL,
+            protocols.expect("an offer is ASCII"),
+        );
+        let cookies = self.cookie_header();
+        if !cookies.is_empty() {
+            let mut value = HeaderValue::try_from(cookies).map_err(http::Error::from)?;
+            value.set_sensitive(true);
+            headers.insert(header::COOKIE, value);
+        }
+        Ok(request)
+    }
+
+    fn keep_cookies(&self, headers: &HeaderMap) {
+        let cookies = self.cookies.lock();
+        cookies
+            .unwrap_or_else(PoisonError::into_inner)
+            .store(headers);
+    }
+}
+
+/// Without Nagle's algorithm: the machine knows best what belongs into one packet.
+const NO_DELAY: bool = true;
+
+/// With our own crypto provider: a process that has two, or none installed, would panic.
+#[cfg(feature = "rustls-tls-webpki-roots")]
+async fn open(
+    request: Request,
+    config: WebSocketConfig,
+) -> Result<(Socket, Response), tungstenite::Error> {
+    use std::sync::{Arc, LazyLock};
+
+    use rustls::{ClientConfig, RootCertStore, crypto::ring};
+    use tokio_tungstenite::Connector;
+
+    static TLS: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
+        let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring speaks TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(config)
+    });
+    let tls = (request.uri().scheme_str() == Some("wss")).then(|| Connector::Rustls(TLS.clone()));
+    tokio_tungstenite::connect_async_tls_with_config(request, Some(config), NO_DELAY, tls).await
+}
+
+#[cfg(not(feature = "rustls-tls-webpki-roots"))]
+async fn open(
+    request: Request,
+    config: WebSocketConfig,
+) -> Result<(Socket, Response), tungstenite::Error> {
+    tokio_tungstenite::connect_async_with_config(request, Some(config), NO_DELAY).await
+}
+
+fn speaks_ours(response: &Response) -> bool {
+    let selected = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+    selected.is_some_and(|name| name == SUBPROTOCOL)
+}
+
+fn cause_of(err: &tungstenite::Error) -> Cause {
+    match err {
+        tungstenite::Error::Http(response) => Cause::Http {
+            status: response.status().as_u16(),
+            retry_after: retry_after(response.headers()),
+        },
+        tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
+            Cause::NotSpoken
+        }
+        other => Cause::Unreachable(other.to_string().into()),
+    }
+}
+
+/// Reads `Retry-After` in seconds; a date would need the server's clock.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// Without header values: they may be secrets.
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("host", &self.url.host())
+            .finish_non_exhaustive()
+    }
+}

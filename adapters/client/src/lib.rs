@@ -1,0 +1,76 @@
+//! The native client of session-resume: a WebSocket that loses and doubles nothing.
+//!
+//! A [`Client`] outlives its connections. It connects, and when the connection drops, connects again,
+//! presents what it has, sends again what the server has not accepted, and skips what it already got.
+//! The application sends and receives as if nothing had happened, and is told the truth when something
+//! is really gone: a [`Gap`](Event::Gap), or messages [in doubt](Event::InDoubt).
+//!
+//! ```no_run
+//! use session_resume_client::Client;
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut client = Client::connect("ws://127.0.0.1:3000/live").await?;
+//! client.send("click").await?;
+//! while let Some(message) = client.recv().await {
+//!     println!("{:?}", message.as_text());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With settings, and with an eye on what happens underneath:
+//!
+//! ```no_run
+//! use session_resume_client::{Client, Event, Modes};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut client = Client::builder("ws://127.0.0.1:3000/live")
+//!     .with_mode(Modes::Prompt)
+//!     .with_header("authorization", "Bearer …")
+//!     .connect()
+//!     .await?;
+//! while let Some(event) = client.recv_event().await {
+//!     match event {
+//!         Event::Message(message) => println!("{:?}", message.as_text()),
+//!         Event::Offline { cause } => {
+//!             println!("{cause}: connecting again");
+//!             client.reconnect();
+//!         }
+//!         Event::InDoubt(messages) => println!("{} messages may be lost", messages.len()),
+//!         other => println!("{other:?}"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Acknowledgement
+//!
+//! A message is acknowledged to the server when [`recv`](Client::recv) hands it over, not when it
+//! arrives: what this program never took is sent again to whoever comes next. A message that was sent
+//! is kept until the server's handler has taken it.
+//!
+//! # TLS
+//!
+//! `wss://` needs the feature `rustls-tls-webpki-roots`.
+
+mod builder;
+mod client;
+mod clock;
+mod connector;
+mod cookies;
+mod driver;
+mod error;
+mod shared;
+mod transport;
+
+pub use self::{
+    builder::Builder,
+    client::{Client, Sender},
+    error::{ConfigError, ConnectError, SendError, Undelivered},
+};
+pub use session_resume_proto::{
+    Gap, GapReason, Message, Position, Token,
+    client::{Backoff, Cause, Event, Limits, Modes, SendError as SendErrorKind},
+    wire::{Close, OutcomeStatus, ProtocolError, Status},
+};

@@ -1,0 +1,164 @@
+use std::time::Duration;
+
+use super::{Client, Known, Open, Phase, TransportNumber, acks::Acks, inbound, outbound::Mismatch};
+use crate::{
+    Message, Moment,
+    client::{Cause, Event},
+    wire::{
+        Close, Done, Hello, Inbound as Frame, ProtocolError, ServerControl, Status,
+        decode_server_text,
+    },
+};
+
+/// The version of the protocol that this client speaks.
+const VERSION: u64 = 1;
+
+impl Client {
+    /// Takes in a frame that `transport` brought.
+    pub fn handle_frame(&mut self, now: Moment, transport: TransportNumber, frame: Message) {
+        if !self.is_newest(transport) {
+            return;
+        }
+        self.handle_alive(now, transport);
+        let outcome = match frame {
+            Message::Binary(_) => self.receive(now, frame),
+            Message::Text(text) => match decode_server_text(text) {
+                Ok(Frame::Data(text)) => self.receive(now, Message::Text(text)),
+                Ok(Frame::Control(control)) => self.obey(now, &control),
+                Err(err) => Err(Cause::Protocol(err)),
+            },
+        };
+        if let Err(cause) = outcome {
+            self.drop_transport(Some(if cause == Cause::Copied {
+                Close::new(1000, "")
+            } else {
+                Close::PROTOCOL_ERROR
+            }));
+            self.detach(cause);
+        }
+    }
+
+    /// Takes in that `transport` brought something that is no data frame: a ping, a pong.
+    pub fn handle_alive(&mut self, now: Moment, transport: TransportNumber) {
+        if !self.is_newest(transport) {
+            return;
+        }
+        if let Phase::Open(open) = &mut self.phase {
+            open.heard = now;
+        }
+    }
+
+    fn receive(&mut self, now: Moment, message: Message) -> Result<(), Cause> {
+        let Phase::Open(open) = &mut self.phase else {
+            return Err(unexpected());
+        };
+        open.settled = true;
+        let bytes = message.len();
+        self.inbound.deliver(message);
+        // Taken on an earlier transport already: the server may hear of it only now.
+        open.acks.note(now, self.inbound.position(), bytes);
+        Ok(())
+    }
+
+    /// Obeys the members of a control frame, which are independent, in the order that suits a client.
+    fn obey(&mut self, now: Moment, control: &ServerControl) -> Result<(), Cause> {
+        if let Some(hello) = &control.hello {
+            self.attach(now, hello)?;
+        }
+        for count in [control.ack, control.hb].into_iter().flatten() {
+            self.open()?.settled = true;
+            self.outbound.acknowledge(count).map_err(Cause::Protocol)?;
+        }
+        if let Some(gap) = control.gap {
+            self.open()?;
+            self.inbound.skip(gap).map_err(Cause::Protocol)?;
+        }
+        if let Some(millis) = control.retry {
+            self.retry = Some(Duration::from_millis(millis));
+        }
+        match &control.done {
+            Some(done) => self.finish(done)?,
+            None => self.close_if_acknowledged(),
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, now: Moment, hello: &Hello) -> Result<(), Cause> {
+        let Phase::Connecting { offered, .. } = &self.phase else {
+            return Err(unexpected());
+        };
+        if hello.v != VERSION {
+            return Err(Cause::Version(hello.v));
+        }
+        let same_stream = inbound::continues(hello, offered.as_ref()).map_err(Cause::Protocol)?;
+        let same_session = offered
+            .as_ref()
+            .is_some_and(|cursor| cursor.session == hello.session);
+        let received = hello.received.filter(|_| same_session);
+        if let Some(received) = received {
+            self.outbound
+                .resume(received, hello.window)
+                .map_err(|mismatch| match mismatch {
+                    Mismatch::Copy => Cause::Copied,
+                    Mismatch::Broken(err) => Cause::Protocol(err),
+                })?;
+        }
+        // From here on nothing fails: the application is told in the order in which things happened.
+        self.inbound.push(Event::Open {
+            session: hello.session,
+            status: hello.status,
+        });
+        if received.is_none() {
+            self.tell_doubt();
+            self.outbound
+                .restart(hello.received.unwrap_or(0), hello.window);
+        }
+        if same_stream {
+            self.inbound.resume(hello);
+        } else {
+            self.inbound.restart(hello);
+        }
+        self.facts.stale = false;
+        if hello.status == Status::Resumed {
+            self.facts.fresh = false;
+        }
+        self.known = Some(Known {
+            session: hello.session,
+            epoch: hello.epoch,
+            attachment: hello.attachment,
+        });
+        let heartbeat = match hello.heartbeat_ms {
+            0 => Duration::MAX,
+            millis => Duration::from_millis(millis),
+        };
+        self.phase = Phase::Open(Open {
+            heard: now,
+            patience: heartbeat.saturating_mul(5) / 2,
+            acks: Acks::new(self.inbound.position(), hello.window, heartbeat),
+            settled: false,
+        });
+        Ok(())
+    }
+
+    fn finish(&mut self, done: &Done) -> Result<(), Cause> {
+        self.open()?;
+        let untaken = self.outbound.finish(done.received);
+        self.drop_transport(Some(Close::DONE));
+        self.end(Event::Done {
+            status: done.status,
+            untaken,
+        });
+        Ok(())
+    }
+
+    fn open(&mut self) -> Result<&mut Open, Cause> {
+        match &mut self.phase {
+            Phase::Open(open) => Ok(open),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+fn unexpected() -> Cause {
+    Cause::Protocol(ProtocolError::Unexpected)
+}

@@ -1,0 +1,192 @@
+use std::time::Duration;
+
+use crate::{client::Cause, wire::Close};
+
+/// What a client does about a transport that is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// Another client has the session: stop.
+    Superseded,
+    /// The server does not want this client: stop.
+    Refused,
+    /// Trying again is pointless: stop.
+    Failed,
+    /// Come back with the cursor.
+    Return(Pace),
+    /// The cursor is not accepted: come back without it, once.
+    StartFresh,
+    /// Somebody else uses this id: come back at once as somebody new.
+    Rename,
+}
+
+/// When to come back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pace {
+    AtOnce,
+    /// With backoff, from the first step if this transport had settled.
+    Backoff,
+    /// With backoff that grows even if this transport had settled: coming back may be the trouble.
+    Slower,
+}
+
+/// What else the verdict depends on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Facts {
+    /// The last offer but for this one was answered `stale`, too.
+    pub(super) stale: bool,
+    /// There is no cursor to drop, or it was dropped already and none has been accepted since.
+    pub(super) fresh: bool,
+}
+
+/// Decides what becomes of a client whose newest transport ended by `cause`.
+pub(super) fn decide(cause: &Cause, facts: Facts) -> Verdict {
+    match cause {
+        Cause::Closed(close) => decide_close(close, facts),
+        Cause::Protocol(_) => drop_cursor(facts),
+        Cause::Copied => Verdict::Rename,
+        Cause::Version(_) | Cause::NotSpoken => Verdict::Failed,
+        Cause::Http { status, .. } => match status {
+            // Said of the moment, not of the request: timeout, too early, too many.
+            408 | 425 | 429 => Verdict::Return(Pace::Backoff),
+            400..=499 => Verdict::Refused,
+            _ => Verdict::Return(Pace::Backoff),
+        },
+        Cause::Lost | Cause::Silent | Cause::TimedOut | Cause::Unreachable(_) => {
+            Verdict::Return(Pace::Backoff)
+        }
+    }
+}
+
+/// Returns how long the cause itself says to wait.
+pub(super) fn hint(cause: &Cause) -> Option<Duration> {
+    match cause {
+        Cause::Http { retry_after, .. } => *retry_after,
+        Cause::Closed(_)
+        | Cause::Lost
+        | Cause::Silent
+        | Cause::TimedOut
+        | Cause::Unreachable(_)
+        | Cause::Protocol(_)
+        | Cause::Version(_)
+        | Cause::NotSpoken
+        | Cause::Copied => None,
+    }
+}
+
+fn decide_close(close: &Close, facts: Facts) -> Verdict {
+    match close.code {
+        Close::CODE_SUPERSEDED if close.reason == Close::REPLACED.reason => {
+            Verdict::Return(Pace::Slower)
+        }
+        Close::CODE_SUPERSEDED => Verdict::Superseded,
+        Close::CODE_REFUSED => Verdict::Refused,
+        Close::CODE_PROTOCOL_ERROR => drop_cursor(facts),
+        code if code == Close::STALE.code && close.reason == Close::STALE.reason => {
+            if facts.stale {
+                Verdict::Rename
+            } else {
+                Verdict::Return(Pace::AtOnce)
+            }
+        }
+        // The message that was too big is sent again and will be too big again.
+        code if code == Close::TOO_BIG.code => Verdict::Return(Pace::Slower),
+        _ => Verdict::Return(Pace::Backoff),
+    }
+}
+
+fn drop_cursor(facts: Facts) -> Verdict {
+    if facts.fresh {
+        Verdict::Failed
+    } else {
+        Verdict::StartFresh
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ProtocolError;
+
+    #[test]
+    fn every_close_code_has_its_answer() {
+        let first = Facts::default();
+        let again = Facts {
+            stale: true,
+            fresh: true,
+        };
+        let come_back = Verdict::Return(Pace::Backoff);
+        for (code, reason, at_first, after) in [
+            (1000, "", come_back, come_back),
+            (1000, "done", come_back, come_back),
+            (1001, "", come_back, come_back),
+            (1006, "", come_back, come_back),
+            (
+                1009,
+                "message too big",
+                Verdict::Return(Pace::Slower),
+                Verdict::Return(Pace::Slower),
+            ),
+            (1011, "", come_back, come_back),
+            (1012, "restarting", come_back, come_back),
+            (1013, "try again later", come_back, come_back),
+            (
+                1013,
+                "stale",
+                Verdict::Return(Pace::AtOnce),
+                Verdict::Rename,
+            ),
+            (4000, "an application's own", come_back, come_back),
+            (4100, "superseded", Verdict::Superseded, Verdict::Superseded),
+            (
+                4100,
+                "replaced",
+                Verdict::Return(Pace::Slower),
+                Verdict::Return(Pace::Slower),
+            ),
+            (4100, "", Verdict::Superseded, Verdict::Superseded),
+            (4101, "refused", Verdict::Refused, Verdict::Refused),
+            (4101, "another handler", Verdict::Refused, Verdict::Refused),
+            (4103, "protocol error", Verdict::StartFresh, Verdict::Failed),
+        ] {
+            let cause = Cause::Closed(Close::new(code, reason));
+            assert_eq!(decide(&cause, first), at_first, "{code} {reason}");
+            assert_eq!(decide(&cause, again), after, "{code} {reason}, again");
+        }
+    }
+
+    #[test]
+    fn every_other_cause_has_its_answer() {
+        let http = |status| Cause::Http {
+            status,
+            retry_after: None,
+        };
+        for (cause, expected) in [
+            (Cause::Lost, Verdict::Return(Pace::Backoff)),
+            (Cause::Silent, Verdict::Return(Pace::Backoff)),
+            (Cause::TimedOut, Verdict::Return(Pace::Backoff)),
+            (
+                Cause::Unreachable("refused".into()),
+                Verdict::Return(Pace::Backoff),
+            ),
+            (http(200), Verdict::Return(Pace::Backoff)),
+            (http(400), Verdict::Refused),
+            (http(403), Verdict::Refused),
+            (http(404), Verdict::Refused),
+            (http(408), Verdict::Return(Pace::Backoff)),
+            (http(409), Verdict::Refused),
+            (http(425), Verdict::Return(Pace::Backoff)),
+            (http(429), Verdict::Return(Pace::Backoff)),
+            (http(500), Verdict::Return(Pace::Backoff)),
+            (http(503), Verdict::Return(Pace::Backoff)),
+            (
+                Cause::Protocol(ProtocolError::BadControl),
+                Verdict::StartFresh,
+            ),
+            (Cause::Version(2), Verdict::Failed),
+            (Cause::NotSpoken, Verdict::Failed),
+            (Cause::Copied, Verdict::Rename),
+        ] {
+            assert_eq!(decide(&cause, Facts::default()), expected, "{cause}");
+        }
+    }
+}

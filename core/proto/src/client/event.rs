@@ -1,0 +1,163 @@
+use std::{borrow::Cow, fmt, time::Duration};
+
+use crate::{
+    Gap, Message, Token,
+    wire::{Close, OutcomeStatus, ProtocolError, Status},
+};
+
+/// What the application takes from a client, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The next data message.
+    Message(Message),
+    /// An attempt has begun.
+    Connecting,
+    /// The hello is there. What follows belongs to `session`.
+    Open {
+        /// The session's public id.
+        session: Token,
+        /// What happened to this client.
+        status: Status,
+    },
+    /// Positions that will not come.
+    Gap(Gap),
+    /// Messages that were sent to a session which is gone: whether it handled them cannot be known, and
+    /// they are not sent again by themselves.
+    InDoubt(Vec<Message>),
+    /// The transport is gone or an attempt failed; the next attempt follows.
+    Waiting {
+        /// Which attempt in a row comes next, from 1.
+        attempt: u32,
+        /// How long until then.
+        delay: Duration,
+        /// Why.
+        cause: Cause,
+    },
+    /// The transport is gone and the application is asked: [`Modes::Prompt`](super::Modes::Prompt).
+    Offline {
+        /// Why.
+        cause: Cause,
+    },
+    /// Another client took the session over.
+    Superseded,
+    /// The server does not want this client: close 4101, or an HTTP status that a repetition does not
+    /// change.
+    Refused {
+        /// What it said.
+        cause: Cause,
+    },
+    /// The session is over.
+    Done {
+        /// How it ended.
+        status: OutcomeStatus,
+        /// This client's messages that the handler never took.
+        untaken: Vec<Message>,
+    },
+    /// The client gave up.
+    Failed {
+        /// Why.
+        cause: Cause,
+    },
+    /// The client ended and these messages never left it.
+    Unsent(Vec<Message>),
+    /// The client was closed by its own application.
+    Closed,
+}
+
+/// Why a transport is gone or never came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The server closed it.
+    Closed(Close),
+    /// It ended without a close frame.
+    Lost,
+    /// The server was silent for 2.5 heartbeats.
+    Silent,
+    /// There was no hello within the time an attempt has.
+    TimedOut,
+    /// The server could not be reached; the text is for humans.
+    Unreachable(Cow<'static, str>),
+    /// The upgrade was answered with another status than 101.
+    Http {
+        /// The status.
+        status: u16,
+        /// `Retry-After`, if it was there.
+        retry_after: Option<Duration>,
+    },
+    /// The server broke the protocol.
+    Protocol(ProtocolError),
+    /// The server speaks another version than 1.
+    Version(u64),
+    /// The server does not speak `session-resume.v1` at all.
+    NotSpoken,
+    /// Another client uses this one's id: it was copied, and goes on under a new id.
+    Copied,
+}
+
+/// Why a message was not taken for sending.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The queue is full until the server acknowledges something.
+    Full,
+    /// The message is over [`Limits::message`](super::Limits::message).
+    TooLong,
+    /// The client has ended.
+    Closed,
+}
+
+impl Event {
+    /// Returns whether only the newest of a row of such events is worth telling.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Connecting
+            | Self::Waiting { .. }
+            | Self::Open {
+                status: Status::Resumed,
+                ..
+            } => true,
+            Self::Message(_)
+            | Self::Open { .. }
+            | Self::Gap(_)
+            | Self::InDoubt(_)
+            | Self::Offline { .. }
+            | Self::Superseded
+            | Self::Refused { .. }
+            | Self::Done { .. }
+            | Self::Failed { .. }
+            | Self::Unsent(_)
+            | Self::Closed => false,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(close) => write!(f, "server closed: {} {}", close.code, close.reason),
+            Self::Lost => f.write_str("connection lost"),
+            Self::Silent => f.write_str("server silent for 2.5 heartbeats"),
+            Self::TimedOut => f.write_str("no hello in time"),
+            Self::Unreachable(reason) => write!(f, "server not reached: {reason}"),
+            Self::Http { status, .. } => write!(f, "upgrade answered with status {status}"),
+            Self::Protocol(err) => write!(f, "server broke the protocol: {err}"),
+            Self::Version(v) => write!(f, "server speaks version {v} (know 1)"),
+            Self::NotSpoken => f.write_str("server does not speak session-resume.v1"),
+            Self::Copied => f.write_str("another client uses the same id"),
+        }
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "outbound queue is full",
+            Self::TooLong => "message is over the limit",
+            Self::Closed => "client has ended",
+        })
+    }
+}
+
+impl std::error::Error for SendError {}

@@ -1,0 +1,206 @@
+//! Random scripts against a server that keeps to nothing: the client stands, and keeps to its own rules.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    Gap, GapReason, MAX_INTEGER, Position,
+    wire::{
+        Done, Hello, Inbound as Frame, OutcomeStatus, ServerControl, Status, Window,
+        decode_client_text,
+    },
+};
+
+#[derive(Clone, Debug)]
+enum Op {
+    Control(Box<ServerControl>),
+    Frame(Message),
+    Closed(u16, &'static str),
+    Lost,
+    Http(u16),
+    Send(usize),
+    Take,
+    Advance(u64),
+    Reconnect,
+    Close,
+}
+
+/// Mostly numbers that fit somewhere, sometimes the largest.
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![9 => 0..6_u64, 1 => Just(MAX_INTEGER)]
+}
+
+fn gap() -> impl Strategy<Value = Gap> {
+    (number(), prop::option::of(number())).prop_map(|(from, to)| Gap {
+        from: Position::new(from),
+        to: to.map(Position::new),
+        reason: GapReason::Overflow,
+    })
+}
+
+fn hello() -> impl Strategy<Value = Hello> {
+    let names = (
+        prop::sample::select(vec!["s", "t"]),
+        prop::sample::select(vec!["e", "f"]),
+    );
+    let counts = (
+        number(),
+        prop::option::of(number()),
+        number(),
+        number(),
+        number(),
+    );
+    let version = prop_oneof![20 => Just(1), 1 => number()];
+    (names, counts, version, prop::option::of(gap())).prop_map(
+        |((session, epoch), (from, received, heartbeat_ms, messages, bytes), v, gap)| Hello {
+            v,
+            session: Token::parse(session).unwrap(),
+            epoch: Token::parse(epoch).unwrap(),
+            attachment: AttachmentNumber::new(from),
+            status: Status::Resumed,
+            from: Position::new(from),
+            received,
+            gap,
+            heartbeat_ms,
+            lifetime_ms: 0,
+            window: Window { messages, bytes },
+        },
+    )
+}
+
+fn control() -> impl Strategy<Value = ServerControl> {
+    let empty = ServerControl::default;
+    prop_oneof![
+        6 => hello().prop_map(move |hello| ServerControl { hello: Some(hello), ..empty() }),
+        2 => number().prop_map(move |ack| ServerControl { ack: Some(ack), ..empty() }),
+        2 => number().prop_map(move |hb| ServerControl { hb: Some(hb), ..empty() }),
+        2 => gap().prop_map(move |gap| ServerControl { gap: Some(gap), ..empty() }),
+        1 => number().prop_map(move |retry| ServerControl { retry: Some(retry), ..empty() }),
+        1 => number().prop_map(move |received| ServerControl {
+            done: Some(Done { status: OutcomeStatus::Done, received }),
+            ..empty()
+        }),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let codes = vec![1000, 1001, 1009, 1012, 1013, 4100, 4101, 4103];
+    let reasons = vec!["", "stale", "replaced"];
+    let junk = vec!["", "data", "\u{1}", "\u{1}x", "\u{1}{", "\u{1}\u{1}"];
+    prop_oneof![
+        10 => control().prop_map(|control| Op::Control(Box::new(control))),
+        3 => prop::sample::select(junk).prop_map(|text| Op::Frame(text.into())),
+        1 => Just(Op::Frame(Message::binary(vec![1, b'{']))),
+        3 => (prop::sample::select(codes), prop::sample::select(reasons))
+            .prop_map(|(code, reason)| Op::Closed(code, reason)),
+        2 => Just(Op::Lost),
+        1 => (400..504_u16).prop_map(Op::Http),
+        5 => (0..9_usize).prop_map(Op::Send),
+        4 => Just(Op::Take),
+        4 => (0..40_000_u64).prop_map(Op::Advance),
+        3 => Just(Op::Reconnect),
+        1 => Just(Op::Close),
+    ]
+}
+
+/// What the present transport has seen.
+#[derive(Debug, Default)]
+struct Seen {
+    transport: Option<TransportNumber>,
+    hello: bool,
+    acked: bool,
+}
+
+fn run(ops: Vec<Op>) {
+    let config = Config {
+        limits: Limits {
+            messages: 4,
+            bytes: 20,
+            message: 7,
+        },
+        ..Config::default()
+    };
+    let mut now = Moment::ZERO;
+    let mut client = Client::new(config, &[1; 32], now);
+    let mut seen = Seen::default();
+    for op in ops {
+        if let Some(transport) = seen.transport {
+            match &op {
+                Op::Control(control) => {
+                    seen.hello |= control.hello.is_some();
+                    client.handle_frame(now, transport, Message::Text(control.encode()));
+                }
+                Op::Frame(frame) => client.handle_frame(now, transport, frame.clone()),
+                Op::Closed(code, reason) => {
+                    client.handle_closed(transport, Some(Close::new(*code, *reason)));
+                }
+                Op::Lost => client.handle_closed(transport, None),
+                Op::Http(status) => {
+                    let cause = Cause::Http {
+                        status: *status,
+                        retry_after: None,
+                    };
+                    client.handle_connect_failed(transport, cause);
+                }
+                _ => {}
+            }
+        }
+        match op {
+            Op::Send(length) => {
+                let _ = client.send(Message::binary(vec![0; length]));
+                assert!(client.unacknowledged() <= 4);
+            }
+            Op::Take => drop(client.take(now)),
+            Op::Advance(millis) => {
+                now = now + Duration::from_millis(millis);
+                client.handle_timeout(now);
+            }
+            Op::Reconnect => client.reconnect_now(now),
+            Op::Close => client.close(),
+            _ => {}
+        }
+        step(&mut client, now, &mut seen);
+    }
+    // Whatever happened: it can be told to end, and does.
+    client.close();
+    while client.take(now).is_some() {}
+    if !client.is_ended() {
+        assert!(client.unacknowledged() > 0 || client.poll_timeout().is_some());
+    }
+}
+
+fn step(client: &mut Client, now: Moment, seen: &mut Seen) {
+    loop {
+        while let Some((transport, frame)) = client.poll_transmit(now) {
+            assert_eq!(Some(transport), seen.transport);
+            assert!(seen.hello, "sent before the hello");
+            let is_ack = match frame {
+                Message::Text(text) => {
+                    matches!(decode_client_text(text), Ok(Frame::Control(control)) if control.ack.is_some())
+                }
+                Message::Binary(_) => false,
+            };
+            assert!(seen.acked || is_ack, "sent before the first ack");
+            seen.acked = true;
+        }
+        match client.poll_action() {
+            None => break,
+            Some(Action::Randomize) => client.handle_random(now, &[9; 32]),
+            Some(Action::Connect { transport, .. }) => {
+                assert!(seen.transport < Some(transport), "numbers grow");
+                *seen = Seen {
+                    transport: Some(transport),
+                    ..Seen::default()
+                };
+            }
+            Some(Action::Close { transport, .. }) => assert_eq!(Some(transport), seen.transport),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_server_confuses_a_client(ops in prop::collection::vec(op(), 0..60)) {
+        run(ops);
+    }
+}

@@ -1,0 +1,325 @@
+//! The client's end: what to offer, what to send, what to believe, when to come back.
+//!
+//! [`Client`] is one program instance or page and outlives its transports. The caller makes these:
+//! every [`Action::Connect`] brings a [`TransportNumber`], and news about an older one is ignored.
+//!
+//! Its methods are of four kinds: getters; `handle_*` say what happened; verbs are commands of the
+//! application ([`send`](Client::send), [`take`](Client::take), [`close`](Client::close),
+//! [`reconnect_now`](Client::reconnect_now)); `poll_*` say what the caller must do. After any of the
+//! middle two the caller polls [`poll_action`](Client::poll_action) and
+//! [`poll_transmit`](Client::poll_transmit) until both are empty and sleeps until
+//! [`poll_timeout`](Client::poll_timeout).
+
+mod acks;
+mod action;
+mod attach;
+mod config;
+mod detach;
+mod event;
+#[cfg(test)]
+mod hostile;
+mod inbound;
+#[cfg(test)]
+mod model;
+mod outbound;
+mod reconnect;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    action::{Action, Random, TransportNumber},
+    config::{Backoff, Config, Limits, Modes},
+    event::{Cause, Event, SendError},
+};
+
+use std::{collections::VecDeque, time::Duration};
+
+use self::{
+    acks::Acks,
+    detach::{Facts, Pace},
+    inbound::Inbound,
+    outbound::Outbound,
+};
+use crate::{
+    AttachmentNumber, ClientId, Cursor, Message, Moment, Token,
+    wire::{ClientControl, Close},
+};
+
+/// The client machine.
+#[derive(Debug)]
+pub struct Client {
+    config: Config,
+    id: ClientId,
+    phase: Phase,
+    /// The newest transport's number.
+    transport: TransportNumber,
+    /// The session of the last hello; `None`: the next offer is fresh.
+    known: Option<Known>,
+    inbound: Inbound,
+    outbound: Outbound,
+    /// Attempts in a row that came to nothing.
+    attempt: u32,
+    /// When to come back, as the server said on the newest transport.
+    retry: Option<Duration>,
+    /// How the offers before were taken.
+    facts: Facts,
+    /// The id is to be replaced before the next attempt.
+    renaming: bool,
+    /// The application wants to end once everything is acknowledged.
+    closing: bool,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Known {
+    session: Token,
+    epoch: Token,
+    attachment: AttachmentNumber,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Waits for random bytes.
+    Drawing { pace: Pace, cause: Cause },
+    /// Waits for the next attempt.
+    Waiting { until: Moment },
+    /// An attempt is under way, without hello so far.
+    Connecting {
+        deadline: Moment,
+        offered: Option<Cursor>,
+    },
+    /// The hello is there.
+    Open(Open),
+    /// Nothing happens until the application asks.
+    Offline,
+    /// Nothing will ever happen.
+    Ended,
+}
+
+#[derive(Debug)]
+struct Open {
+    heard: Moment,
+    /// 2.5 heartbeats.
+    patience: Duration,
+    acks: Acks,
+    /// The server has said more than hello.
+    settled: bool,
+}
+
+impl Client {
+    /// Creates a client that wants to connect at once.
+    pub fn new(config: Config, random: &Random, now: Moment) -> Self {
+        let mut client = Self {
+            config,
+            id: name(random),
+            phase: Phase::Offline,
+            transport: TransportNumber(0),
+            known: None,
+            inbound: Inbound::default(),
+            outbound: Outbound::new(),
+            attempt: 0,
+            retry: None,
+            facts: Facts::default(),
+            renaming: false,
+            closing: false,
+            actions: VecDeque::new(),
+        };
+        client.connect(now);
+        client
+    }
+
+    /// Queues a message for the server.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`SendError`] if it was not taken; the message can be offered again when that is
+    /// [`SendError::Full`] and something has been acknowledged.
+    pub fn send(&mut self, message: Message) -> Result<(), SendError> {
+        if self.closing || self.is_ended() {
+            return Err(SendError::Closed);
+        }
+        self.outbound.push(message, &self.config.limits)
+    }
+
+    /// Hands the next event to the application; a message counts as taken and will be acknowledged.
+    pub fn take(&mut self, now: Moment) -> Option<Event> {
+        let event = self.inbound.take()?;
+        if let Phase::Open(open) = &mut self.phase {
+            let bytes = match &event {
+                Event::Message(message) => message.len(),
+                _ => 0,
+            };
+            open.acks.note(now, self.inbound.position(), bytes);
+        }
+        Some(event)
+    }
+
+    /// Ends once the server has acknowledged every message sent so far.
+    ///
+    /// The session itself goes on. Until then the client reconnects as its mode says.
+    pub fn close(&mut self) {
+        self.closing = true;
+        if matches!(self.phase, Phase::Offline) {
+            self.end(Event::Closed);
+        }
+        if let Phase::Open(open) = &mut self.phase {
+            open.acks.hurry(self.inbound.position());
+        }
+        self.close_if_acknowledged();
+    }
+
+    /// Connects without waiting any longer: the user asked, or the network has come back.
+    ///
+    /// Does nothing while a transport is there or under way, and after the end.
+    pub fn reconnect_now(&mut self, now: Moment) {
+        match &mut self.phase {
+            Phase::Offline if self.renaming => self.draw(Pace::AtOnce, Cause::Copied),
+            Phase::Waiting { .. } | Phase::Offline => self.connect(now),
+            Phase::Drawing { pace, .. } => *pace = Pace::AtOnce,
+            Phase::Connecting { .. } | Phase::Open(_) | Phase::Ended => {}
+        }
+    }
+
+    /// Takes in the bytes that [`Action::Randomize`] asked for.
+    pub fn handle_random(&mut self, now: Moment, random: &Random) {
+        let Phase::Drawing { pace, cause } = &self.phase else {
+            return;
+        };
+        if self.renaming {
+            self.renaming = false;
+            self.id = name(random);
+        }
+        if *pace == Pace::AtOnce {
+            return self.connect(now);
+        }
+        let draw = u64::from_le_bytes(std::array::from_fn(|n| random[n]));
+        let hint = detach::hint(cause).or(self.retry);
+        let delay = match hint {
+            // Everybody was told the same: spread by the first step.
+            Some(hint) => hint.saturating_add(self.config.backoff.delay(1, draw)),
+            None => self.config.backoff.delay(self.attempt, draw),
+        };
+        let waiting = Event::Waiting {
+            attempt: self.attempt,
+            delay,
+            cause: cause.clone(),
+        };
+        self.inbound.push(waiting);
+        self.phase = Phase::Waiting { until: now + delay };
+    }
+
+    /// Takes in that the attempt for `transport` failed before it was open.
+    pub fn handle_connect_failed(&mut self, transport: TransportNumber, cause: Cause) {
+        if self.is_newest(transport) {
+            self.detach(cause);
+        }
+    }
+
+    /// Takes in that `transport` is gone; `close` is what the server said.
+    pub fn handle_closed(&mut self, transport: TransportNumber, close: Option<Close>) {
+        if self.is_newest(transport) {
+            self.detach(close.map_or(Cause::Lost, Cause::Closed));
+        }
+    }
+
+    /// Takes in that time has passed.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        match &mut self.phase {
+            Phase::Waiting { until } if now >= *until => self.connect(now),
+            Phase::Connecting { deadline, .. } if now >= *deadline => {
+                self.drop_transport(None);
+                self.detach(Cause::TimedOut);
+            }
+            Phase::Open(open) if now >= open.heard + open.patience => {
+                // No close frame: a peer that answers nothing would never take it.
+                self.drop_transport(None);
+                self.detach(Cause::Silent);
+            }
+            Phase::Open(open) => open.acks.handle_timeout(now),
+            Phase::Drawing { .. }
+            | Phase::Waiting { .. }
+            | Phase::Connecting { .. }
+            | Phase::Offline
+            | Phase::Ended => {}
+        }
+    }
+
+    /// Returns the next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Returns the next frame for the newest transport.
+    ///
+    /// To be called when that transport can take one, so that what counts as sent was really handed on.
+    /// Flush when this returns `None`, not after every frame.
+    pub fn poll_transmit(&mut self, now: Moment) -> Option<(TransportNumber, Message)> {
+        let Phase::Open(open) = &mut self.phase else {
+            return None;
+        };
+        let told = open.acks.poll(now, self.inbound.position());
+        if told.is_some() {
+            let ack = ClientControl {
+                ack: told,
+                ..ClientControl::default()
+            };
+            self.close_if_acknowledged();
+            return Some((self.transport, Message::Text(ack.encode())));
+        }
+        let message = self.outbound.poll_transmit()?;
+        Some((self.transport, message))
+    }
+
+    /// Returns when [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub fn poll_timeout(&self) -> Option<Moment> {
+        match &self.phase {
+            Phase::Waiting { until } => Some(*until),
+            Phase::Connecting { deadline, .. } => Some(*deadline),
+            Phase::Open(open) => {
+                let silent = open.heard + open.patience;
+                Some(open.acks.due().map_or(silent, |due| due.min(silent)))
+            }
+            Phase::Drawing { .. } | Phase::Offline | Phase::Ended => None,
+        }
+    }
+
+    /// Returns the client's present id.
+    pub fn id(&self) -> ClientId {
+        self.id
+    }
+
+    /// Returns whether [`take`](Self::take) has something to hand over.
+    pub fn has_events(&self) -> bool {
+        !self.inbound.is_empty()
+    }
+
+    /// Returns how many messages the server has not acknowledged, sent or not.
+    pub fn unacknowledged(&self) -> usize {
+        self.outbound.len()
+    }
+
+    /// Returns whether nothing will happen until the application asks.
+    pub fn is_offline(&self) -> bool {
+        matches!(self.phase, Phase::Offline)
+    }
+
+    /// Returns whether nothing will ever happen again.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    fn is_newest(&self, transport: TransportNumber) -> bool {
+        let attached = matches!(self.phase, Phase::Connecting { .. } | Phase::Open(_));
+        attached && transport == self.transport
+    }
+}
+
+/// Makes a client id of 24 characters, 144 random bits.
+fn name(random: &Random) -> ClientId {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let text: String = random[8..]
+        .iter()
+        .map(|byte| char::from(ALPHABET[usize::from(byte % 64)]))
+        .collect();
+    ClientId::parse(&text).expect("24 characters of the alphabet")
+}

@@ -1,0 +1,259 @@
+use std::collections::VecDeque;
+
+use crate::{
+    Message,
+    client::{Limits, SendError},
+    wire::{ProtocolError, Window, escape},
+};
+
+/// The application's messages, kept until the server has acknowledged them.
+///
+/// Messages are numbered by the session that receives them: `base ≤ next ≤ sent ≤ base + queue.len()`.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    queue: VecDeque<Message>,
+    /// The payload bytes of `queue`.
+    bytes: usize,
+    /// The number of the first message in `queue`: all before are acknowledged.
+    base: u64,
+    /// The number of the message to transmit next; behind `sent` while messages go out again.
+    next: u64,
+    /// The first number that no transport has had.
+    sent: u64,
+    /// The payload bytes of `base..next`.
+    under_way: u64,
+    window: Window,
+}
+
+/// The server's count and this client's do not go together.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Mismatch {
+    /// More than was sent: somebody else uses this client's id.
+    Copy,
+    /// Fewer than were acknowledged.
+    Broken(ProtocolError),
+}
+
+impl Outbound {
+    pub(super) fn new() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            bytes: 0,
+            base: 0,
+            next: 0,
+            sent: 0,
+            under_way: 0,
+            window: Window {
+                messages: 0,
+                bytes: 0,
+            },
+        }
+    }
+
+    pub(super) fn push(&mut self, message: Message, limits: &Limits) -> Result<(), SendError> {
+        limits.admit(&message, self.queue.len(), self.bytes)?;
+        self.bytes += message.len();
+        self.queue.push_back(message);
+        Ok(())
+    }
+
+    /// Goes on in the session that was offered, which has accepted all before `received`.
+    pub(super) fn resume(&mut self, received: u64, window: Window) -> Result<(), Mismatch> {
+        if received > self.sent {
+            return Err(Mismatch::Copy);
+        }
+        if received < self.base {
+            return Err(Mismatch::Broken(ProtocolError::Unexpected));
+        }
+        self.next = received;
+        self.window = window;
+        // Accepted is not acknowledged: it stays under way, and here, until an ack.
+        self.under_way = self
+            .queue
+            .iter()
+            .take(self.under_way_messages())
+            .map(bytes)
+            .sum();
+        Ok(())
+    }
+
+    /// Starts in another session, which counts from `received`. To be called after [`Self::forget`].
+    pub(super) fn restart(&mut self, received: u64, window: Window) {
+        self.base = received;
+        self.next = received;
+        self.sent = received;
+        self.under_way = 0;
+        self.window = window;
+    }
+
+    /// Lets go of everything that was sent, and returns it: it is in doubt.
+    ///
+    /// What was queued behind and never sent is not in doubt; it goes to the next session.
+    pub(super) fn forget(&mut self) -> Vec<Message> {
+        let count = usize::try_from(self.sent - self.base).expect("what was sent is in memory");
+        self.base = self.sent;
+        self.next = self.sent;
+        self.under_way = 0;
+        self.release(count)
+    }
+
+    /// Lets go of what a session took that is over now, and returns all the rest.
+    pub(super) fn finish(&mut self, taken: u64) -> Vec<Message> {
+        // A count that cannot be is no reason to quarrel any more.
+        let taken = taken.clamp(self.base, self.next) - self.base;
+        self.release(usize::try_from(taken).expect("what was sent is in memory"));
+        self.clear()
+    }
+
+    /// Lets go of everything and returns it.
+    pub(super) fn clear(&mut self) -> Vec<Message> {
+        self.base = self.sent;
+        self.next = self.sent;
+        self.under_way = 0;
+        self.release(self.queue.len())
+    }
+
+    /// Lets go of all before `count`; tells whether that was news.
+    pub(super) fn acknowledge(&mut self, count: u64) -> Result<bool, ProtocolError> {
+        if count > self.next {
+            return Err(ProtocolError::OverAck);
+        }
+        let Some(fresh) = count.checked_sub(self.base).filter(|&fresh| fresh > 0) else {
+            return Ok(false);
+        };
+        let fresh = usize::try_from(fresh).expect("what was sent is in memory");
+        self.base = count;
+        let released = self.release(fresh);
+        self.under_way -= released.iter().map(bytes).sum::<u64>();
+        Ok(true)
+    }
+
+    /// Returns the next message for the wire, if the window has room for it.
+    pub(super) fn poll_transmit(&mut self) -> Option<Message> {
+        let under_way = self.under_way_messages();
+        let message = self.queue.get(under_way)?;
+        let fits = (under_way as u64) < self.window.messages
+            && self.under_way + bytes(message) <= self.window.bytes;
+        // A message longer than the whole window must go some time: alone.
+        if under_way > 0 && !fits {
+            return None;
+        }
+        let message = message.clone();
+        self.under_way += bytes(&message);
+        self.next += 1;
+        self.sent = self.sent.max(self.next);
+        Some(escape(message))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// How many messages are kept.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn under_way_messages(&self) -> usize {
+        usize::try_from(self.next - self.base).expect("what is under way is in memory")
+    }
+
+    fn release(&mut self, count: usize) -> Vec<Message> {
+        let released: Vec<_> = self.queue.drain(..count).collect();
+        self.bytes -= released.iter().map(Message::len).sum::<usize>();
+        released
+    }
+}
+
+fn bytes(message: &Message) -> u64 {
+    message.len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Window = Window {
+        messages: 3,
+        bytes: 10,
+    };
+
+    fn outbound(lengths: &[usize]) -> Outbound {
+        let mut outbound = Outbound::new();
+        for &length in lengths {
+            let message = Message::binary(vec![0; length]);
+            outbound.push(message, &Limits::default()).unwrap();
+        }
+        outbound.restart(0, WINDOW);
+        outbound
+    }
+
+    fn transmit_all(outbound: &mut Outbound) -> Vec<usize> {
+        std::iter::from_fn(|| outbound.poll_transmit())
+            .map(|message| message.len())
+            .collect()
+    }
+
+    #[test]
+    fn the_window_holds_back_by_messages_and_by_bytes() {
+        for (lengths, expected) in [
+            (vec![1, 1, 1, 1], vec![1, 1, 1]),
+            (vec![6, 4, 1], vec![6, 4]),
+            (vec![11, 0], vec![11]),
+            (vec![1, 11], vec![1]),
+        ] {
+            let mut outbound = outbound(&lengths);
+            assert_eq!(transmit_all(&mut outbound), expected, "{lengths:?}");
+        }
+    }
+
+    #[test]
+    fn an_ack_opens_the_window_and_only_an_ack_lets_go() {
+        let mut outbound = outbound(&[6, 4, 5, 5]);
+        assert_eq!(transmit_all(&mut outbound), [6, 4]);
+        assert_eq!(outbound.acknowledge(1), Ok(true));
+        assert_eq!(transmit_all(&mut outbound), [5]);
+        outbound.resume(3, WINDOW).unwrap();
+        assert_eq!(outbound.len(), 3, "accepted is not acknowledged");
+        assert!(
+            transmit_all(&mut outbound).is_empty(),
+            "and still under way"
+        );
+        outbound.resume(1, WINDOW).unwrap();
+        assert_eq!(transmit_all(&mut outbound), [4, 5]);
+    }
+
+    #[test]
+    fn counts_that_cannot_be_are_told_apart() {
+        let mut outbound = outbound(&[1, 1, 1, 1, 1]);
+        assert_eq!(transmit_all(&mut outbound).len(), 3);
+        assert_eq!(outbound.acknowledge(4), Err(ProtocolError::OverAck));
+        assert_eq!(outbound.acknowledge(2), Ok(true));
+        assert_eq!(outbound.acknowledge(2), Ok(false));
+        assert_eq!(outbound.acknowledge(1), Ok(false));
+        assert_eq!(
+            outbound.resume(1, WINDOW),
+            Err(Mismatch::Broken(ProtocolError::Unexpected))
+        );
+        assert_eq!(transmit_all(&mut outbound).len(), 2);
+        assert_eq!(outbound.resume(6, WINDOW), Err(Mismatch::Copy));
+        // Sent before, not yet again: an ack of it is an ack of what this transport never had.
+        outbound.resume(3, WINDOW).unwrap();
+        assert_eq!(outbound.acknowledge(4), Err(ProtocolError::OverAck));
+        outbound.resume(5, WINDOW).unwrap();
+    }
+
+    #[test]
+    fn only_what_was_sent_is_in_doubt() {
+        let mut outbound = outbound(&[1, 2, 3, 4]);
+        transmit_all(&mut outbound);
+        outbound.acknowledge(1).unwrap();
+        let doubt = outbound.forget();
+        assert_eq!(doubt.iter().map(Message::len).collect::<Vec<_>>(), [2, 3]);
+        assert!(outbound.forget().is_empty());
+        outbound.restart(40, WINDOW);
+        assert_eq!(transmit_all(&mut outbound), [4]);
+        assert_eq!(outbound.acknowledge(41), Ok(true));
+        assert!(outbound.is_empty());
+    }
+}

@@ -1,0 +1,951 @@
+use super::*;
+use crate::{
+    Gap, GapReason, Position,
+    wire::{
+        Done, Hello, Inbound as Frame, Offer, OutcomeStatus, ServerControl, Status, Window,
+        decode_client_text,
+    },
+};
+
+const HEARTBEAT: Duration = Duration::from_secs(30);
+const ORIGINAL: Random = [7; 32];
+/// Half of every cap, and another id.
+const DRAWN: Random = {
+    let mut bytes = [0; 32];
+    bytes[7] = 0x80;
+    bytes
+};
+
+/// A client on a virtual clock, and what it said to the present transport.
+struct Sim {
+    client: Client,
+    now: Moment,
+    transport: Option<TransportNumber>,
+    offer: Option<Offer>,
+    closed: Vec<Option<Close>>,
+}
+
+impl Sim {
+    fn new(mode: Modes) -> Self {
+        let config = Config {
+            mode,
+            ..Config::default()
+        };
+        let mut sim = Self {
+            client: Client::new(config, &ORIGINAL, Moment::ZERO),
+            now: Moment::ZERO,
+            transport: None,
+            offer: None,
+            closed: Vec::new(),
+        };
+        sim.act();
+        sim
+    }
+
+    /// A client in an open session, all its events taken.
+    fn open() -> Self {
+        let mut sim = Self::new(Modes::Auto);
+        sim.hello(hello(Status::New));
+        assert_eq!(sim.sent(), ["ack 0"]);
+        sim.events();
+        sim
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.client.poll_action() {
+            match action {
+                Action::Randomize => self.client.handle_random(self.now, &DRAWN),
+                Action::Connect { transport, offer } => {
+                    self.transport = Some(transport);
+                    self.offer = Some(offer);
+                }
+                Action::Close { transport, close } => {
+                    assert_eq!(self.transport.take(), Some(transport));
+                    self.closed.push(close);
+                }
+            }
+        }
+    }
+
+    fn advance(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while let Some(next) = self.client.poll_timeout().filter(|&next| next <= end) {
+            self.now = self.now.max(next);
+            self.client.handle_timeout(self.now);
+            self.act();
+            assert_ne!(self.client.poll_timeout(), Some(next), "nothing was done");
+        }
+        self.now = end;
+    }
+
+    fn hello(&mut self, hello: Hello) {
+        self.control(&ServerControl {
+            hello: Some(hello),
+            ..ServerControl::default()
+        });
+    }
+
+    fn control(&mut self, control: &ServerControl) {
+        self.frame(Message::Text(control.encode()));
+    }
+
+    fn ack(&mut self, count: u64) {
+        self.control(&ServerControl {
+            ack: Some(count),
+            ..ServerControl::default()
+        });
+    }
+
+    fn frame(&mut self, frame: impl Into<Message>) {
+        let transport = self.transport.expect("a transport is there");
+        self.client.handle_frame(self.now, transport, frame.into());
+        self.act();
+    }
+
+    fn closed(&mut self, code: u16, reason: &'static str) {
+        let transport = self.transport.take().expect("a transport is there");
+        let close = Some(Close::new(code, reason));
+        self.client.handle_closed(transport, close);
+        self.act();
+    }
+
+    fn lose(&mut self) {
+        let transport = self.transport.take().expect("a transport is there");
+        self.client.handle_closed(transport, None);
+        self.act();
+    }
+
+    fn send(&mut self, texts: &[&str]) {
+        for &text in texts {
+            self.client.send(text.into()).unwrap();
+        }
+    }
+
+    /// What goes out now: acks as `ack N`, data as it is on the wire.
+    fn sent(&mut self) -> Vec<String> {
+        let mut sent = Vec::new();
+        while let Some((transport, message)) = self.client.poll_transmit(self.now) {
+            assert_eq!(Some(transport), self.transport);
+            let Message::Text(text) = message else {
+                panic!("tests send text only")
+            };
+            sent.push(match decode_client_text(text.clone()) {
+                Ok(Frame::Control(control)) => format!("ack {}", control.ack.unwrap()),
+                _ => text.to_string(),
+            });
+        }
+        self.act();
+        sent
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.client.take(self.now)).collect()
+    }
+
+    /// The offer after the client's id.
+    fn offered(&self) -> String {
+        assert!(self.transport.is_some(), "no attempt is under way");
+        let offer = self.offer.as_ref().unwrap();
+        let client = offer.client().unwrap();
+        assert_eq!(client, &self.client.id());
+        offer.to_string()[3 + client.as_str().len()..].to_owned()
+    }
+}
+
+fn token(text: &str) -> Token {
+    Token::parse(text).unwrap()
+}
+
+fn hello(status: Status) -> Hello {
+    Hello {
+        v: 1,
+        session: token("s"),
+        epoch: token("e"),
+        attachment: AttachmentNumber::new(1),
+        status,
+        from: Position::ZERO,
+        received: Some(0),
+        gap: None,
+        heartbeat_ms: 30_000,
+        lifetime_ms: 120_000,
+        window: Window {
+            messages: 4,
+            bytes: 1000,
+        },
+    }
+}
+
+/// The hello that honours a cursor whole.
+fn resumed(from: u64, received: u64) -> Hello {
+    Hello {
+        from: Position::new(from),
+        received: Some(received),
+        attachment: AttachmentNumber::new(2),
+        ..hello(Status::Resumed)
+    }
+}
+
+fn gap(from: u64, to: impl Into<Option<u64>>, reason: GapReason) -> Gap {
+    Gap {
+        from: Position::new(from),
+        to: to.into().map(Position::new),
+        reason,
+    }
+}
+
+fn messages(texts: &[&str]) -> Vec<Message> {
+    texts.iter().map(|&text| text.into()).collect()
+}
+
+fn received(texts: &[&str]) -> Vec<Event> {
+    messages(texts).into_iter().map(Event::Message).collect()
+}
+
+#[test]
+fn nothing_is_sent_before_the_hello_and_the_ack_first_after_it() {
+    let mut sim = Sim::new(Modes::Auto);
+    sim.send(&["a", "\u{1}b"]);
+    assert_eq!(sim.offered(), "");
+    assert!(sim.sent().is_empty());
+    sim.hello(hello(Status::New));
+    assert_eq!(sim.sent(), ["ack 0", "a", "\u{1}\u{1}b"]);
+    let open = Event::Open {
+        session: token("s"),
+        status: Status::New,
+    };
+    assert_eq!(sim.events(), [Event::Connecting, open]);
+}
+
+#[test]
+fn a_client_that_received_nothing_resumes_with_position_zero() {
+    let mut sim = Sim::open();
+    sim.lose();
+    sim.advance(Duration::from_millis(250));
+    assert_eq!(sim.offered(), ".s.e.0.1");
+    sim.hello(resumed(0, 0));
+    assert_eq!(sim.sent(), ["ack 0"]);
+}
+
+#[test]
+fn unacknowledged_messages_go_out_again_from_where_the_session_counts() {
+    let mut sim = Sim::open();
+    sim.send(&["a", "b", "c", "d", "e"]);
+    assert_eq!(sim.sent(), ["a", "b", "c", "d"]);
+    sim.ack(1);
+    assert_eq!(sim.sent(), ["e"]);
+    for (count, expected) in [
+        (3, vec!["ack 0", "d", "e"]),
+        (1, vec!["ack 0", "b", "c", "d", "e"]),
+        (5, vec!["ack 0"]),
+    ] {
+        sim.lose();
+        sim.advance(Duration::from_secs(10));
+        sim.hello(resumed(0, count));
+        assert_eq!(sim.sent(), expected, "{count} accepted");
+        assert_eq!(sim.client.unacknowledged(), 4, "only an ack lets go");
+    }
+    sim.control(&ServerControl {
+        hb: Some(5),
+        ..ServerControl::default()
+    });
+    assert_eq!(
+        sim.client.unacknowledged(),
+        0,
+        "a heartbeat acknowledges, too"
+    );
+}
+
+#[test]
+fn the_offer_says_what_was_taken_and_what_is_held_is_not_delivered_twice() {
+    let mut sim = Sim::open();
+    for text in ["0", "1", "2"] {
+        sim.frame(text);
+    }
+    assert_eq!(sim.client.take(sim.now), received(&["0"]).pop());
+    sim.lose();
+    sim.advance(Duration::from_millis(250));
+    assert_eq!(sim.offered(), ".s.e.1.1");
+    // The application goes on while the offer is under way; the server may hear of it only later.
+    assert_eq!(sim.client.take(sim.now), received(&["1"]).pop());
+    sim.hello(resumed(1, 0));
+    assert_eq!(sim.sent(), ["ack 1"]);
+    sim.frame("1");
+    sim.advance(Duration::from_millis(250));
+    assert_eq!(sim.sent(), ["ack 2"]);
+    sim.frame("2");
+    sim.frame("3");
+    let events = sim.events();
+    let told: Vec<_> = events
+        .into_iter()
+        .filter(|event| matches!(event, Event::Message(_)))
+        .collect();
+    assert_eq!(told, received(&["2", "3"]));
+    sim.advance(Duration::from_millis(250));
+    assert_eq!(sim.sent(), ["ack 4"]);
+}
+
+#[test]
+fn acks_count_what_the_application_took() {
+    let mut sim = Sim::open();
+    for text in ["0", "1", "2"] {
+        sim.frame(text);
+    }
+    sim.advance(Duration::from_secs(1));
+    assert!(sim.sent().is_empty(), "received is not taken");
+    sim.client.take(sim.now);
+    assert!(sim.sent().is_empty());
+    sim.advance(Duration::from_millis(249));
+    assert!(sim.sent().is_empty());
+    sim.advance(Duration::from_millis(1));
+    assert_eq!(sim.sent(), ["ack 1"]);
+    sim.client.take(sim.now);
+    sim.client.take(sim.now);
+    assert_eq!(sim.sent(), ["ack 3"], "half the window");
+    sim.advance(HEARTBEAT);
+    assert_eq!(sim.sent(), ["ack 3"], "once per heartbeat");
+}
+
+#[test]
+fn a_silent_server_is_dead_after_two_and_a_half_heartbeats() {
+    let mut sim = Sim::open();
+    sim.advance(HEARTBEAT * 2);
+    let transport = sim.transport.unwrap();
+    sim.client.handle_alive(sim.now, transport);
+    sim.advance(Duration::from_micros(75_000_000 - 1));
+    assert_eq!(sim.transport, Some(transport));
+    sim.advance(Duration::from_micros(1));
+    assert_eq!(sim.closed, [None]);
+    let waiting = Event::Waiting {
+        attempt: 1,
+        delay: Duration::from_millis(250),
+        cause: Cause::Silent,
+    };
+    assert_eq!(sim.events(), [waiting]);
+    // Its last words come late.
+    sim.client.handle_frame(sim.now, transport, "late".into());
+    sim.client.handle_closed(transport, Some(Close::SUPERSEDED));
+    sim.client
+        .handle_connect_failed(transport, Cause::NotSpoken);
+    assert_eq!(sim.events(), []);
+    sim.advance(Duration::from_millis(250));
+    assert_eq!(sim.offered(), ".s.e.0.1");
+}
+
+#[test]
+fn a_resumed_stream_with_a_gap_tells_what_is_really_missing() {
+    for (taken, from, missing) in [
+        (1, 5, Some((3, 5))),
+        (1, 3, None),
+        (1, 2, None),
+        (3, 5, Some((3, 5))),
+    ] {
+        let mut sim = Sim::open();
+        for text in ["0", "1", "2"] {
+            sim.frame(text);
+        }
+        for _ in 0..taken {
+            sim.client.take(sim.now);
+        }
+        sim.lose();
+        sim.advance(Duration::from_millis(250));
+        sim.hello(Hello {
+            gap: Some(gap(taken, from, GapReason::Overflow)),
+            ..resumed(from, 0)
+        });
+        assert_eq!(sim.sent(), [format!("ack {from}")]);
+        let gaps: Vec<_> = sim
+            .events()
+            .into_iter()
+            .filter(|event| matches!(event, Event::Gap(_)))
+            .collect();
+        let expected: Vec<_> = missing
+            .map(|(from, to)| Event::Gap(gap(from, to, GapReason::Overflow)))
+            .into_iter()
+            .collect();
+        assert_eq!(gaps, expected, "taken {taken}, from {from}");
+        sim.advance(Duration::from_millis(250));
+        sim.frame("next");
+        sim.events();
+        sim.advance(Duration::from_millis(250));
+        let position = if from < 3 { 3 } else { from + 1 };
+        if from < 3 {
+            sim.frame("2 is one of those that were held");
+        } else {
+            assert_eq!(sim.sent(), [format!("ack {position}")]);
+        }
+    }
+}
+
+#[test]
+fn a_gap_in_the_stream_moves_the_position_when_the_application_meets_it() {
+    let mut sim = Sim::open();
+    sim.frame("0");
+    let overflow = gap(1, 4, GapReason::Overflow);
+    sim.control(&ServerControl {
+        gap: Some(overflow),
+        ..ServerControl::default()
+    });
+    sim.frame("4");
+    assert_eq!(sim.client.take(sim.now), received(&["0"]).pop());
+    assert_eq!(sim.client.take(sim.now), Some(Event::Gap(overflow)));
+    assert_eq!(sim.sent(), ["ack 4"]);
+    assert_eq!(sim.events(), received(&["4"]));
+    for broken in [
+        gap(4, 6, GapReason::Overflow),
+        gap(5, 4, GapReason::Overflow),
+        gap(5, None, GapReason::Expired),
+    ] {
+        let mut sim = Sim::open();
+        for text in ["0", "1", "2", "3", "4"] {
+            sim.frame(text);
+        }
+        sim.control(&ServerControl {
+            gap: Some(broken),
+            ..ServerControl::default()
+        });
+        assert_eq!(sim.closed, [Some(Close::PROTOCOL_ERROR)], "{broken:?}");
+    }
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "one table of all hellos")]
+fn another_session_puts_in_doubt_what_was_sent_and_takes_what_was_not() {
+    let expired = gap(1, None, GapReason::Expired);
+    let restarted = gap(1, None, GapReason::Restarted);
+    let evicted = gap(1, 7, GapReason::Evicted);
+    let other = Hello {
+        session: token("t"),
+        epoch: token("f"),
+        ..hello(Status::New)
+    };
+    let same = |status, received, gap, from| Hello {
+        received,
+        gap,
+        from: Position::new(from),
+        ..hello(status)
+    };
+    let doubt = ["b", "c", "d"];
+    for (hello, resent, doubt) in [
+        (
+            Hello {
+                gap: Some(expired),
+                ..other.clone()
+            },
+            vec!["ack 0", "e"],
+            &doubt[..],
+        ),
+        (
+            Hello {
+                gap: Some(expired),
+                status: Status::Reused,
+                received: Some(9),
+                ..other
+            },
+            vec!["ack 0", "e"],
+            &doubt,
+        ),
+        (
+            same(Status::Reused, None, None, 1),
+            vec!["ack 1", "e"],
+            &doubt,
+        ),
+        (
+            same(Status::Reused, None, Some(evicted), 7),
+            vec!["ack 7", "e"],
+            &doubt,
+        ),
+        (
+            Hello {
+                epoch: token("f"),
+                ..same(Status::Restored, Some(1), Some(restarted), 0)
+            },
+            vec!["ack 0", "b", "c", "d", "e"],
+            &[],
+        ),
+        (
+            Hello {
+                epoch: token("f"),
+                ..same(Status::Restored, None, Some(restarted), 0)
+            },
+            vec!["ack 0", "e"],
+            &doubt,
+        ),
+    ] {
+        let mut sim = Sim::open();
+        sim.frame("0");
+        sim.frame("held");
+        sim.client.take(sim.now);
+        sim.send(&["a", "b", "c", "d"]);
+        sim.sent();
+        sim.ack(1);
+        sim.lose();
+        sim.send(&["e"]);
+        sim.advance(Duration::from_millis(250));
+        sim.client.take(sim.now);
+        let (session, status, told, base) =
+            (hello.session, hello.status, hello.gap, hello.received);
+        sim.hello(hello.clone());
+        assert_eq!(sim.sent(), resent, "{hello:?}");
+        let mut expected = vec![Event::Open { session, status }];
+        if !doubt.is_empty() {
+            expected.push(Event::InDoubt(messages(doubt)));
+        }
+        // Position 1 is in the application's hands: it is not missing.
+        expected.extend(told.map(|gap| {
+            Event::Gap(Gap {
+                from: Position::new(2),
+                ..gap
+            })
+        }));
+        let events: Vec<_> = sim
+            .events()
+            .into_iter()
+            .filter(|event| !event.is_passing() || *event == expected[0])
+            .collect();
+        assert_eq!(events, expected, "{hello:?}");
+        if !doubt.is_empty() {
+            sim.ack(base.unwrap_or(0) + 1);
+            assert_eq!(
+                sim.client.unacknowledged(),
+                0,
+                "counted from the hello's number"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_stale_client_returns_at_once_and_the_second_time_as_somebody_else() {
+    let mut sim = Sim::open();
+    sim.send(&["a"]);
+    sim.sent();
+    sim.send(&["b"]);
+    let original = sim.client.id();
+    sim.lose();
+    sim.advance(Duration::from_millis(250));
+    sim.closed(1013, "stale");
+    assert_eq!(sim.offered(), ".s.e.0.1");
+    sim.events();
+    sim.closed(1013, "stale");
+    assert_eq!(sim.offered(), "");
+    assert_ne!(sim.client.id(), original);
+    assert_eq!(
+        sim.events(),
+        [Event::InDoubt(messages(&["a"])), Event::Connecting]
+    );
+    sim.hello(hello(Status::Reused));
+    assert_eq!(sim.sent(), ["ack 0", "b"]);
+}
+
+#[test]
+fn a_hello_between_two_stales_makes_them_two_firsts() {
+    let mut sim = Sim::open();
+    let original = sim.client.id();
+    for _ in 0..2 {
+        sim.lose();
+        sim.advance(Duration::from_secs(1));
+        sim.closed(1013, "stale");
+        sim.hello(resumed(0, 0));
+    }
+    assert_eq!(sim.client.id(), original);
+}
+
+#[test]
+fn a_count_above_what_was_sent_means_a_copy() {
+    let mut sim = Sim::open();
+    sim.send(&["a"]);
+    sim.sent();
+    let original = sim.client.id();
+    sim.lose();
+    sim.advance(Duration::from_millis(250));
+    sim.events();
+    sim.hello(resumed(0, 2));
+    assert_eq!(sim.closed, [Some(Close::new(1000, ""))]);
+    assert_eq!(sim.offered(), "");
+    assert_ne!(sim.client.id(), original);
+    assert_eq!(
+        sim.events(),
+        [Event::InDoubt(messages(&["a"])), Event::Connecting]
+    );
+}
+
+#[test]
+fn a_rejected_cursor_is_dropped_once() {
+    let mut sim = Sim::open();
+    sim.send(&["a"]);
+    sim.sent();
+    sim.lose();
+    sim.advance(Duration::from_millis(250));
+    sim.events();
+    sim.closed(4103, "protocol error");
+    assert!(matches!(
+        &sim.events()[..],
+        [Event::InDoubt(_), Event::Waiting { .. }]
+    ));
+    sim.advance(Duration::from_secs(20));
+    assert_eq!(sim.offered(), "");
+    sim.hello(hello(Status::Reused));
+    sim.events();
+    sim.closed(4103, "protocol error");
+    let cause = Cause::Closed(Close::PROTOCOL_ERROR);
+    assert_eq!(sim.events(), [Event::Failed { cause }]);
+    assert!(sim.client.is_offline());
+    // A cursor that was accepted since makes it a first time again.
+    sim.client.reconnect_now(sim.now);
+    sim.act();
+    sim.hello(resumed(0, 0));
+    sim.closed(4103, "protocol error");
+    sim.advance(Duration::from_secs(20));
+    assert_eq!(sim.offered(), "");
+}
+
+#[test]
+fn a_fresh_offer_that_is_a_protocol_error_is_the_end() {
+    let mut sim = Sim::new(Modes::Auto);
+    sim.closed(4103, "protocol error");
+    assert!(sim.client.is_offline());
+}
+
+#[test]
+fn frames_that_a_server_must_not_send_end_the_transport() {
+    let text = |control: ServerControl| Message::Text(control.encode());
+    let ack = text(ServerControl {
+        ack: Some(1),
+        ..ServerControl::default()
+    });
+    let second = text(ServerControl {
+        hello: Some(hello(Status::New)),
+        ..ServerControl::default()
+    });
+    for (before_hello, frame) in [
+        (true, "data".into()),
+        (true, ack.clone()),
+        (
+            true,
+            text(ServerControl {
+                done: Some(Done {
+                    status: OutcomeStatus::Done,
+                    received: 0,
+                }),
+                ..ServerControl::default()
+            }),
+        ),
+        (
+            true,
+            text(ServerControl {
+                gap: Some(gap(0, 0, GapReason::Overflow)),
+                ..ServerControl::default()
+            }),
+        ),
+        (true, "\u{1}{\"hello\":{}}".into()),
+        (
+            true,
+            text(ServerControl {
+                hello: Some(Hello {
+                    v: 2,
+                    ..hello(Status::New)
+                }),
+                ..ServerControl::default()
+            }),
+        ),
+        (false, second),
+        (false, ack),
+        (false, "\u{1}?".into()),
+        (false, "\u{1}{".into()),
+    ] {
+        let mut sim = if before_hello {
+            Sim::new(Modes::Auto)
+        } else {
+            Sim::open()
+        };
+        let frame: Message = frame;
+        sim.frame(frame.clone());
+        assert_eq!(sim.closed, [Some(Close::PROTOCOL_ERROR)], "{frame:?}");
+        assert_eq!(sim.client.is_offline(), before_hello, "{frame:?}");
+    }
+    for wrong in [
+        resumed(0, 0),
+        resumed(2, 0),
+        Hello {
+            gap: Some(gap(1, 0, GapReason::Overflow)),
+            ..resumed(0, 0)
+        },
+    ] {
+        let mut sim = Sim::open();
+        sim.frame("0");
+        sim.events();
+        sim.lose();
+        sim.advance(Duration::from_secs(1));
+        sim.events();
+        sim.hello(wrong);
+        assert_eq!(sim.closed, [Some(Close::PROTOCOL_ERROR)]);
+        assert!(
+            matches!(&sim.events()[..], [Event::Waiting { .. }]),
+            "no word of an open session"
+        );
+    }
+}
+
+#[test]
+fn the_server_says_when_to_come_back() {
+    // Every wait is spread by the first step, of which the tests draw the half.
+    let hinted = |sim: &mut Sim| match sim.events().pop() {
+        Some(Event::Waiting { delay, .. }) => delay,
+        other => panic!("{other:?}"),
+    };
+    let retry = |millis| ServerControl {
+        retry: Some(millis),
+        ..ServerControl::default()
+    };
+    let mut sim = Sim::new(Modes::Auto);
+    sim.control(&retry(5000));
+    sim.closed(1013, "try again later");
+    assert_eq!(hinted(&mut sim), Duration::from_millis(5250));
+    sim.advance(Duration::from_millis(5250));
+    sim.hello(hello(Status::New));
+    sim.control(&retry(0));
+    sim.lose();
+    assert_eq!(hinted(&mut sim), Duration::from_millis(250));
+    sim.advance(Duration::from_millis(250));
+    let transport = sim.transport.take().unwrap();
+    let cause = Cause::Http {
+        status: 503,
+        retry_after: Some(Duration::from_secs(3)),
+    };
+    sim.client.handle_connect_failed(transport, cause);
+    sim.act();
+    assert_eq!(hinted(&mut sim), Duration::from_millis(3250));
+    sim.advance(Duration::from_millis(3250));
+    sim.closed(1013, "try again later");
+    assert_ne!(
+        hinted(&mut sim),
+        Duration::from_millis(3250),
+        "a hint is good for one wait"
+    );
+}
+
+#[test]
+fn waits_grow_until_a_transport_has_settled() {
+    let mut sim = Sim::new(Modes::Auto);
+    let delays = |sim: &mut Sim, rounds: usize, settle: bool| -> Vec<u128> {
+        (0..rounds)
+            .map(|_| {
+                if settle {
+                    sim.frame("0");
+                }
+                sim.lose();
+                let Some(Event::Waiting { delay, .. }) = sim.events().pop() else {
+                    panic!("no wait")
+                };
+                sim.advance(delay);
+                let from = sim.client.inbound.taken().get();
+                sim.hello(resumed(from, 0));
+                delay.as_millis()
+            })
+            .collect()
+    };
+    assert_eq!(
+        delays(&mut sim, 8, false),
+        [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]
+    );
+    assert_eq!(delays(&mut sim, 2, true), [250, 250]);
+    sim.frame("0");
+    sim.events();
+    sim.closed(4100, "replaced");
+    sim.advance(Duration::from_secs(20));
+    sim.hello(resumed(3, 0));
+    sim.frame("1");
+    sim.events();
+    sim.closed(4100, "replaced");
+    let events = sim.events();
+    assert!(
+        matches!(events[..], [Event::Waiting { attempt: 3, .. }]),
+        "two that replace each other slow down: {events:?}"
+    );
+}
+
+#[test]
+fn an_attempt_ends_without_a_hello_in_time() {
+    let mut sim = Sim::new(Modes::Auto);
+    sim.advance(Duration::from_secs(20));
+    assert_eq!(sim.closed, [None]);
+    let events = sim.events();
+    assert!(
+        matches!(
+            events[..],
+            [Event::Waiting {
+                cause: Cause::TimedOut,
+                ..
+            }]
+        ),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn what_must_not_reconnect_stops_until_the_application_asks() {
+    let close = |code, reason| Cause::Closed(Close::new(code, reason));
+    for (code, reason, expected) in [
+        (4100, "superseded", Event::Superseded),
+        (
+            4101,
+            "refused",
+            Event::Refused {
+                cause: close(4101, "refused"),
+            },
+        ),
+    ] {
+        for mode in [Modes::Auto, Modes::Prompt, Modes::Off] {
+            let mut sim = Sim::new(mode);
+            sim.hello(hello(Status::New));
+            sim.events();
+            sim.closed(code, reason);
+            assert_eq!(sim.events(), std::slice::from_ref(&expected));
+            sim.advance(Duration::from_secs(3600));
+            assert_eq!(sim.transport, None);
+            sim.client.reconnect_now(sim.now);
+            sim.act();
+            assert_eq!(sim.transport.is_some(), mode != Modes::Off, "{mode:?}");
+        }
+    }
+}
+
+#[test]
+fn modes_decide_who_reconnects() {
+    let mut sim = Sim::new(Modes::Prompt);
+    sim.hello(hello(Status::New));
+    sim.events();
+    sim.send(&["a"]);
+    sim.sent();
+    sim.lose();
+    assert_eq!(sim.events(), [Event::Offline { cause: Cause::Lost }]);
+    sim.advance(Duration::from_secs(3600));
+    assert_eq!(sim.transport, None);
+    sim.send(&["b"]);
+    sim.client.reconnect_now(sim.now);
+    sim.act();
+    assert_eq!(sim.offered(), ".s.e.0.1");
+    sim.hello(resumed(0, 0));
+    assert_eq!(sim.sent(), ["ack 0", "a", "b"]);
+
+    let mut sim = Sim::new(Modes::Off);
+    sim.hello(hello(Status::New));
+    sim.send(&["a"]);
+    sim.sent();
+    sim.send(&["b"]);
+    sim.events();
+    sim.lose();
+    let ended = [
+        Event::InDoubt(messages(&["a"])),
+        Event::Unsent(messages(&["b"])),
+        Event::Failed { cause: Cause::Lost },
+    ];
+    assert_eq!(sim.events(), ended);
+    assert_eq!(sim.client.send("c".into()), Err(SendError::Closed));
+}
+
+#[test]
+fn the_user_need_not_wait() {
+    let mut sim = Sim::open();
+    sim.lose();
+    sim.client.reconnect_now(sim.now);
+    sim.act();
+    assert_eq!(sim.offered(), ".s.e.0.1");
+    let first = sim.transport;
+    sim.client.reconnect_now(sim.now);
+    sim.act();
+    assert_eq!(sim.transport, first, "an attempt is under way already");
+}
+
+#[test]
+fn the_end_of_the_session_names_what_the_handler_never_took() {
+    for (taken, expected) in [
+        (0, vec!["a", "b", "c"]),
+        (1, vec!["b", "c"]),
+        (2, vec!["c"]),
+        (99, vec!["c"]),
+    ] {
+        let mut sim = Sim::open();
+        sim.send(&["a", "b"]);
+        sim.sent();
+        sim.send(&["c"]);
+        sim.frame("last");
+        sim.control(&ServerControl {
+            done: Some(Done {
+                status: OutcomeStatus::Failed,
+                received: taken,
+            }),
+            ..ServerControl::default()
+        });
+        assert_eq!(sim.closed, [Some(Close::DONE)]);
+        let done = Event::Done {
+            status: OutcomeStatus::Failed,
+            untaken: messages(&expected),
+        };
+        assert_eq!(sim.events(), [received(&["last"]), vec![done]].concat());
+        assert!(sim.client.is_ended());
+        sim.client.reconnect_now(sim.now);
+        sim.act();
+        assert_eq!(sim.transport, None);
+    }
+}
+
+#[test]
+fn closing_waits_for_the_last_acks_of_both_sides() {
+    let mut sim = Sim::open();
+    sim.frame("0");
+    sim.events();
+    sim.send(&["a"]);
+    sim.client.close();
+    assert_eq!(sim.client.send("b".into()), Err(SendError::Closed));
+    assert_eq!(sim.sent(), ["ack 1", "a"]);
+    sim.lose();
+    sim.advance(Duration::from_millis(250));
+    sim.hello(resumed(1, 0));
+    assert_eq!(sim.sent(), ["ack 1", "a"], "it still reconnects");
+    sim.events();
+    sim.ack(1);
+    assert_eq!(sim.closed, [Some(Close::new(1000, ""))]);
+    assert_eq!(sim.events(), [Event::Closed]);
+    assert!(sim.client.is_ended());
+}
+
+#[test]
+fn closing_ends_at_once_when_nothing_is_owed_or_nobody_reconnects() {
+    let mut sim = Sim::new(Modes::Auto);
+    sim.client.close();
+    sim.act();
+    assert_eq!(sim.closed, [None]);
+    assert!(sim.client.is_ended());
+
+    let mut sim = Sim::open();
+    sim.lose();
+    sim.client.close();
+    assert!(sim.client.is_ended());
+
+    let mut sim = Sim::new(Modes::Prompt);
+    sim.hello(hello(Status::New));
+    sim.send(&["a"]);
+    sim.sent();
+    sim.send(&["b"]);
+    sim.lose();
+    sim.events();
+    sim.client.close();
+    let ended = [
+        Event::InDoubt(messages(&["a"])),
+        Event::Unsent(messages(&["b"])),
+        Event::Closed,
+    ];
+    assert_eq!(sim.events(), ended);
+}
+
+#[test]
+fn events_of_a_flapping_transport_do_not_pile_up() {
+    let mut sim = Sim::open();
+    for _ in 0..100 {
+        sim.lose();
+        sim.advance(Duration::from_secs(20));
+        sim.hello(resumed(0, 0));
+    }
+    assert_eq!(sim.events().len(), 1);
+}
