@@ -104,7 +104,10 @@ class Link {
     world.links.add(this);
     const offer = ModelServer.parse(protocols);
     if (!offer) world.server.fault(`malformed offer ${protocols}`);
-    if (!world.up || !offer) return world.at(world.latency, () => this.#lost());
+    if (!world.up || !offer) {
+      world.at(world.latency, () => this.#lost());
+      return;
+    }
     this.#up(() => {
       if (!world.up) return this.#lost();
       this.#down(() => {
