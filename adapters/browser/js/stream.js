@@ -179,7 +179,6 @@ export function takeInDoubt(s) {
   const written = s.outbox.slice(0, s.ever - s.base);
   s.outbox = s.outbox.slice(written.length);
   s.outboxBytes -= bytesOf(written);
-  s.base = s.sent = s.ever;
   return written.map(({ data }) => data);
 }
 

@@ -167,6 +167,35 @@ test('what is in doubt is told, never sent again; what was never written goes to
   }
 });
 
+test('what an earlier transport wrote is in doubt, too, though this one did not come to it', () => {
+  const m = open({}, { window: { messages: 2, bytes: 100 } });
+  for (const data of ['a', 'b', 'c', 'd']) m.send(data);
+  m.control({ ack: 2 }).closed(1006);
+  m.hello({ status: 'restored', epoch: 'e2', received: 2, window: { messages: 1, bytes: 100 } });
+  m.took();
+  m.closed(1006).hello({ session: 's2', gap: { from: 0, to: null, reason: 'expired' } });
+  assert.deepEqual(m.took().filter((text) => /^write|lost/.test(text)), [
+    'write ^{"ack":0}', 'status lost {"messages":["c","d"],"reason":"in doubt"}',
+  ]);
+});
+
+test('what the server has received but not acknowledged still fills the window', () => {
+  for (const window of [{ messages: 2, bytes: 100 }, { messages: 9, bytes: 10 }]) {
+    const m = open({}, { window });
+    for (const data of ['aaaa', 'bbbb', 'cccc']) m.send(data);
+    m.closed(1006).hello({ status: 'resumed', received: 2, window });
+    assert.deepEqual(m.tookOf('write c'), []);
+    assert.deepEqual(m.control({ ack: 1 }).tookOf('write'), ['write cccc']);
+  }
+});
+
+test('an older ack changes nothing', () => {
+  const m = open().send('a').send('b').send('c').control({ ack: 2 });
+  const { outbox, base } = m.state;
+  m.control({ ack: 1 });
+  assert.deepEqual([m.state.outbox, m.state.base], [outbox, base]);
+});
+
 test('a fresh hello of a known client counts on from received', () => {
   const m = open({}, { status: 'reused', received: 41 });
   m.send('a').control({ ack: 42 });
@@ -337,6 +366,7 @@ test('a message that the server finds too big is given up and told, the others g
   m.hello({ status: 'resumed', received: 1 });
   const took = m.took();
   assert.deepEqual(took.filter((text) => /^write|lost/.test(text)), ['write ^{"ack":0}', 'write c', 'status lost {"messages":["BIG"],"reason":"too big"}']);
+  assert.equal(m.state.ever, 2, 'it does not count');
   assert.equal(m.control({ ack: 2 }).state.outbox.length, 0);
 });
 
@@ -477,6 +507,15 @@ test('a stalled watchdog gives queued frames one more chance', () => {
   };
   assert.deepEqual(stalled().frame('queued').timer('watch').tookOf('close'), []);
   assert.deepEqual(stalled().timer('watch', 0).tookOf('close'), ['close 1000'], 'one, not many');
+  const twice = stalled().frame('queued');
+  twice.now += 100_000;
+  assert.deepEqual(twice.timer('watch', 0).tookOf('close'), [], 'a second stall is another matter');
+});
+
+test('a clock set back does not put the watchdog off', () => {
+  const m = open();
+  m.now -= 500;
+  assert.deepEqual(m.timer('watch').took(), ['timer watch 75000']);
 });
 
 test('a page that comes back trusts a silent transport no more', () => {

@@ -163,6 +163,18 @@ test('what a listener sends goes after what was before it', () => {
   assert.deepEqual(taken, ['1', '2', '3']);
 });
 
+test('an ack goes out when the listener is through, whatever it calls', () => {
+  const { world, socket, link } = open({}, { window: { messages: 2, bytes: 100 } });
+  const before = link.sent.length;
+  socket.onmessage = () => {
+    socket.send('answer');
+    assert.deepEqual(link.sent.slice(before), []);
+  };
+  world.server.push('question');
+  world.advance(50);
+  assert.deepEqual(link.sent.slice(before), [control({ ack: 1 }), 'answer']);
+});
+
 test('a listener that reconnects in the middle of a message doubles nothing', () => {
   const { world, socket } = open();
   const got = [];
