@@ -16,4 +16,6 @@ tar -xzf "$pack"/session-resume-*.tgz -C "$pack"
 mkdir -p "$pack/user/node_modules"
 mv "$pack/package" "$pack/user/node_modules/session-resume"
 cp test/user.ts "$pack/user/user.mts"
-node_modules/.bin/tsc --noEmit --strict --skipLibCheck false --types '' --module nodenext --target es2022 --lib es2022,dom "$pack/user/user.mts"
+tsc=$PWD/node_modules/.bin/tsc
+cd "$pack/user"
+"$tsc" --noEmit --strict --types '' --module nodenext --target es2022 --lib es2022,dom user.mts
