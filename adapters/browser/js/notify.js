@@ -4,8 +4,8 @@
 /** @import { StatusEvent } from './types.js' */
 
 /**
- * Texts, each a template in which `{attempt}`, `{seconds}`, `{count}` and `{reason}` are filled in.
- * An empty text shows nothing.
+ * Texts, each a template in which `{attempt}`, `{seconds}`, `{count}` and `{reason}` are filled in, or a
+ * function of these that returns the text (for plurals). An empty text shows nothing.
  */
 export const messages = {
   waiting: 'Connection lost. Trying again soon.',
@@ -20,7 +20,7 @@ export const messages = {
   restored: 'Connected again. Your session was restored.',
   new: 'Connected again. A new session was started.',
   expired: 'Your session has expired.',
-  gap: '{count} messages were missed.',
+  gap: 'Messages missed: {count}.',
   gapUnknown: 'Some messages were missed.',
   lost: '{count} of your last actions may not have arrived.',
   tooBig: 'A message was too large and was not sent.',
@@ -35,7 +35,8 @@ export const messages = {
   dismiss: 'Dismiss',
 };
 
-/** @typedef {typeof messages} Messages */
+/** @typedef {{ attempt?: number, seconds?: number, count?: number, reason?: string }} Values */
+/** @typedef {Record<keyof typeof messages, string | ((values: Values) => string)>} Messages */
 /** @typedef {'waiting' | 'success' | 'warning' | 'prompt'} Kind */
 /** @typedef {{ text: string, kind: Kind, button?: string, until?: number }} View */
 
@@ -156,39 +157,46 @@ export class SessionResumeStatus extends Base {
     this.#take(/** @type {any} */ (socket.current));
   }
 
+  /**
+   * @param {keyof Messages} name
+   * @param {Values} [values]
+   */
+  #say(name, values) {
+    return fill(this.messages[name], values);
+  }
+
   /** @param {StatusEvent} event */
   #take(event) {
-    const { messages } = this;
     switch (event.status) {
       case 'connecting':
         // The first connection is the page's own business.
         if (!this.#established && event.attempt === 1 && !this.#outage) return;
-        return this.#wait({ text: messages.connecting, kind: 'waiting' });
+        return this.#wait({ text: this.#say('connecting'), kind: 'waiting' });
       case 'waiting': {
         const { delay, until } = event;
-        if (until === 'user') return this.#show({ text: messages.disconnected, kind: 'prompt', button: messages.reconnect });
-        const text = fill(until === 'visible' ? messages.hidden : messages.waiting, { attempt: event.attempt });
+        if (until === 'user') return this.#show({ text: this.#say('disconnected'), kind: 'prompt', button: this.#say('reconnect') });
+        const text = this.#say(until === 'visible' ? 'hidden' : 'waiting', { attempt: event.attempt });
         const end = delay === null ? undefined : performance.now() + delay * 1000;
-        return this.#wait({ text, kind: 'waiting', button: messages.reconnect, until: end });
+        return this.#wait({ text, kind: 'waiting', button: this.#say('reconnect'), until: end });
       }
       case 'offline':
-        return this.#wait({ text: messages.offline, kind: 'waiting', button: messages.reconnect });
+        return this.#wait({ text: this.#say('offline'), kind: 'waiting', button: this.#say('reconnect') });
       case 'failed':
-        return this.#show({ text: messages.failed, kind: 'prompt', button: messages.reconnect });
+        return this.#show({ text: this.#say('failed'), kind: 'prompt', button: this.#say('reconnect') });
       case 'superseded':
-        return this.#show({ text: messages.superseded, kind: 'prompt', button: messages.takeOver });
+        return this.#show({ text: this.#say('superseded'), kind: 'prompt', button: this.#say('takeOver') });
       case 'refused':
-        return this.#show({ text: fill(messages.refused, { reason: event.reason }), kind: 'prompt', button: messages.reconnect });
+        return this.#show({ text: this.#say('refused', { reason: event.reason }), kind: 'prompt', button: this.#say('reconnect') });
       case 'done': {
-        const text = event.outcome === 'expired' ? messages.sessionExpired : event.outcome === 'done' || event.outcome === 'closed' ? messages.done : messages.sessionFailed;
-        const untaken = event.messages.length ? fill(messages.lost, { count: event.messages.length }) : '';
-        return this.#show({ text: join([text, untaken]), kind: 'prompt', button: messages.startAnew });
+        const text = event.outcome === 'expired' ? this.#say('sessionExpired') : event.outcome === 'done' || event.outcome === 'closed' ? this.#say('done') : this.#say('sessionFailed');
+        const untaken = event.messages.length ? this.#say('lost', { count: event.messages.length }) : '';
+        return this.#show({ text: join([text, untaken]), kind: 'prompt', button: this.#say('startAnew') });
       }
       case 'open':
         this.#first = !this.#established;
         this.#established = true;
         this.#news = [];
-        return this.#settle(this.#first ? '' : messages.resumed);
+        return this.#settle(this.#first ? '' : this.#say('resumed'));
       case 'resumed':
         return;
       case 'new':
@@ -196,11 +204,11 @@ export class SessionResumeStatus extends Base {
       case 'restored':
         // On a fresh page this is no news.
         if (this.#first && !event.gap) return;
-        if (event.status === 'reused' && !event.gap) return this.#settle(messages.reused);
-        this.#news.push(messages[event.status]);
+        if (event.status === 'reused' && !event.gap) return this.#settle(this.#say('reused'));
+        this.#news.push(this.#say(event.status));
         return this.#settle('');
       case 'expired':
-        this.#news.unshift(messages.expired);
+        this.#news.unshift(this.#say('expired'));
         return this.#settle('');
       case 'gap':
         this.#missed += event.gap.to === null ? NaN : event.gap.to - event.gap.from;
@@ -234,12 +242,11 @@ export class SessionResumeStatus extends Base {
    * @param {string} good
    */
   #settle(good) {
-    const { messages } = this;
     const text = join([
       ...this.#news,
-      Number.isNaN(this.#missed) ? messages.gapUnknown : this.#missed ? fill(messages.gap, { count: this.#missed }) : '',
-      this.#doubtful ? fill(messages.lost, { count: this.#doubtful }) : '',
-      this.#tooBig ? messages.tooBig : '',
+      Number.isNaN(this.#missed) ? this.#say('gapUnknown') : this.#missed ? this.#say('gap', { count: this.#missed }) : '',
+      this.#doubtful ? this.#say('lost', { count: this.#doubtful }) : '',
+      this.#tooBig ? this.#say('tooBig') : '',
     ]);
     const seen = this.#shown;
     this.#outage = false;
@@ -264,12 +271,12 @@ export class SessionResumeStatus extends Base {
     this.button.hidden = !button;
     write(this.button, button ?? '');
     this.dismiss.hidden = kind !== 'warning';
-    this.dismiss.setAttribute('aria-label', this.messages.dismiss);
+    this.dismiss.setAttribute('aria-label', this.#say('dismiss'));
     this.counter.hidden = until === undefined;
     if (until !== undefined) {
       const tick = () => {
         const seconds = Math.max(0, Math.ceil((until - performance.now()) / 1000));
-        write(this.counter, fill(this.messages.countdown, { seconds }));
+        write(this.counter, this.#say('countdown', { seconds }));
       };
       tick();
       this.#ticker = setInterval(tick, 250);
@@ -336,10 +343,13 @@ function write(element, text) {
 }
 
 /**
- * @param {string} text
- * @param {Record<string, string | number>} values
+ * @param {string | ((values: Values) => string)} text
+ * @param {Values} [values]
  */
-const fill = (text, values) => text.replace(/\{(\w+)\}/g, (all, name) => String(values[name] ?? all)).trim();
+function fill(text, values = {}) {
+  if (typeof text === 'function') return text(values);
+  return text.replace(/\{(\w+)\}/g, (all, name) => String(values[/** @type {keyof Values} */ (name)] ?? all)).trim();
+}
 
 /** @param {string[]} texts */
 const join = (texts) => texts.filter(Boolean).join(' ');

@@ -246,6 +246,30 @@ test('page events reach the machine, and stop with the socket', () => {
   assert.equal(events.length, count);
 });
 
+test('an ended socket leaves no listeners and no timers behind', () => {
+  const world = new World(1);
+  const page = world.page();
+  const signals = [];
+  for (const target of [page.window, page.document]) target.addEventListener = (_type, _run, { signal }) => signals.push(signal);
+  const socket = world.connect({}, page);
+  world.advance(100);
+  assert.ok(signals.length > 4 && signals.every(({ aborted }) => !aborted));
+  socket.close();
+  world.advance(100);
+  assert.ok(signals.every(({ aborted }) => aborted));
+  const timers = [];
+  world.at = (delay) => timers.push(delay);
+  world.advance(100_000);
+  assert.deepEqual(timers, []);
+});
+
+test('a timer that is set again does not fire twice', () => {
+  const { world, link } = open();
+  for (let i = 0; i < 64; i++) world.server.push(String(i));
+  world.advance(1000);
+  assert.deepEqual(link.sent, [control({ ack: 0 }), control({ ack: 64 })]);
+});
+
 test('a 20 s outage: back within the backoff’s cap, nothing lost', () => {
   const { world, page, socket, taken } = open({}, { heartbeat: 5000 });
   page.navigator.onLine = false;
