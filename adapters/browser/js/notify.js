@@ -152,7 +152,7 @@ export class SessionResumeStatus extends Base {
   #listen(socket) {
     this.#listening?.abort();
     this.#listening = new AbortController();
-    socket.addEventListener('status', (event) => this.#take(/** @type {any} */ (event)), { signal: this.#listening.signal });
+    socket.addEventListener('status', (event) => this.#take(event), { signal: this.#listening.signal });
     this.#established ||= socket.readyState === 1;
     this.#take(/** @type {any} */ (socket.current));
   }

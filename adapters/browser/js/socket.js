@@ -4,7 +4,7 @@ import { milliseconds, parseBackoff } from './backoff.js';
 import { initial, step } from './machine.js';
 import { byteLength } from './wire.js';
 
-/** @import { Config, Data, Effect, Env, Event_, Options, State, Status, StatusEvent, Timer, Transport } from './types.js' */
+/** @import { Config, Data, Effect, Env, Event_, EventMap, Options, State, Status, StatusEvent, Timer, Transport } from './types.js' */
 
 const MOMENTS = ['new', 'resumed', 'reused', 'restored', 'gap', 'expired', 'lost'];
 
@@ -74,6 +74,30 @@ export class ResumableSocket extends EventTarget {
     // Listens only then: a constructor that throws must leave nothing behind.
     this.#step({ type: 'start', ...this.#weather() });
     this.#listen();
+  }
+
+  /**
+   * @template {keyof EventMap} K
+   * @overload
+   * @param {K} type
+   * @param {(this: ResumableSocket, event: EventMap[K]) => any} listener
+   * @param {boolean | AddEventListenerOptions} [options]
+   * @returns {void}
+   */
+  /**
+   * @overload
+   * @param {string} type
+   * @param {EventListenerOrEventListenerObject | null} listener
+   * @param {boolean | AddEventListenerOptions} [options]
+   * @returns {void}
+   */
+  /**
+   * @param {string} type
+   * @param {any} listener
+   * @param {boolean | AddEventListenerOptions} [options]
+   */
+  addEventListener(type, listener, options) {
+    super.addEventListener(type, listener, options);
   }
 
   get readyState() {

@@ -74,6 +74,15 @@ export type Status =
 
 export type StatusEvent = Event & Status;
 
+/** What `addEventListener` knows. */
+export interface EventMap {
+  open: Event;
+  message: MessageEvent;
+  status: StatusEvent;
+  error: Event;
+  close: CloseEvent;
+}
+
 /** Where a client stands in a session: what its next offer names. */
 export interface Cursor {
   session: string;

@@ -13,6 +13,11 @@ socket.onstatus = (event) => {
   // @ts-expect-error: only a `gap` has one
   if (event.status === 'offline') console.log(event.gap);
 };
+socket.addEventListener('message', ({ data, origin }) => console.log(data, origin), { once: true });
+socket.addEventListener('status', (event) => event.status === 'done' && console.log(event.outcome));
+socket.addEventListener('close', ({ wasClean }) => console.log(wasClean));
+// @ts-expect-error: an `open` has no data
+socket.addEventListener('open', ({ data }) => console.log(data));
 const current: Status = socket.current;
 console.log(current.status);
 const element: HTMLElement = notify(socket, { messages: { waiting: 'Warten …' }, delay: 2 });
