@@ -86,13 +86,13 @@ function handle(cx, event) {
       return again(cx);
     case 'online':
       s.offline = false;
-      // What was open before the network went is most likely dead, and to replace it costs little.
-      return s.suspect && s.phase === 'open' ? again(cx) : wake(cx);
+      // What was begun before the network went is most likely dead, and to replace it costs little.
+      return s.suspect && (s.phase === 'open' || s.phase === 'connecting') ? again(cx) : wake(cx);
     case 'offline':
       s.offline = true;
-      if (s.phase === 'open') s.suspect = true;
-      else if (s.phase !== 'waiting' || s.until !== 'time') return;
-      else s.until = 'online';
+      s.suspect = s.attached;
+      if (s.phase === 'waiting' && s.until === 'time') s.until = 'online';
+      else if (s.phase !== 'open') return;
       return emit(cx, { status: 'offline' });
     case 'hidden':
       s.hidden = true;
@@ -118,6 +118,7 @@ function connect(cx) {
   s.transport++;
   s.attempt++;
   s.attached = true;
+  s.suspect = false;
   s.hint = null;
   emit(cx, { status: 'connecting', attempt: s.attempt });
   cx.effects.push(
@@ -145,10 +146,8 @@ function frame(cx, data) {
   const { s } = cx;
   s.heardAt = cx.now;
   s.graced = false;
-  if (s.suspect && s.cursor) {
-    s.suspect = false;
-    emit(cx, { status: 'open', session: s.cursor.session });
-  }
+  if (s.suspect && s.phase === 'open' && s.cursor) emit(cx, { status: 'open', session: s.cursor.session });
+  s.suspect = false;
   const read = decode(data);
   let breach = null;
   if ('error' in read) breach = read.error;

@@ -54,7 +54,7 @@ export function greet(cx, hello) {
   s.position = from;
   s.window = hello.window;
   s.heartbeat = hello.heartbeat_ms;
-  s.graced = s.suspect = s.stale = s.tooBig = false;
+  s.graced = s.stale = s.tooBig = false;
   if (status === 'resumed') s.startedOver = false;
   s.phase = 'open';
   writeAck(cx);

@@ -145,7 +145,7 @@ export interface State {
   hint: number | null;
   hidden: boolean;
   offline: boolean;
-  /** The network went away under an open transport, and nothing has arrived since. */
+  /** The network went away under this transport, and nothing has arrived since. */
   suspect: boolean;
   /** What the application closed with, while that takes its time. */
   closing: { code: number; reason: string } | null;

@@ -487,6 +487,18 @@ test('a transport that was open when the network went is replaced when it is bac
   assert.deepEqual(local.do({ type: 'online' }).took(), []);
 });
 
+test('an attempt that was under way when the network went is made anew when it is back', () => {
+  const m = open().frame('x').closed(1006);
+  m.took();
+  assert.deepEqual(m.do({ type: 'offline' }).took(), []);
+  assert.deepEqual(m.do({ type: 'online' }).tookOf('c'), ['close 1000', `connect session-resume.v1 at.${CLIENT}.s1.e1.1.1`]);
+  assert.deepEqual(m.do({ type: 'online' }).took(), [], 'once');
+  // It came through after all: one `open`, and nothing to replace.
+  m.do({ type: 'offline' }).hello({ status: 'resumed', from: 1 });
+  assert.equal(m.tookOf('status open').length, 1);
+  assert.deepEqual(m.do({ type: 'online' }).took(), []);
+});
+
 test('a server silent for 2.5 heartbeats is dead', () => {
   const m = open();
   m.now += 50_000;

@@ -17,7 +17,7 @@ const troubles = {
 };
 
 for (const [name, faults] of Object.entries(troubles)) {
-  test(`${name}: each message exactly once and in order, or told`, () => {
+  test(`${name}: each message exactly once and in order, or told`, async () => {
     const base = name.length * 1_000_003;
     for (let i = 0; i < SEEDS; i++) {
       const seed = ONLY ? Number(ONLY) : base + i;
@@ -27,6 +27,8 @@ for (const [name, faults] of Object.entries(troubles)) {
         throw new Error(`SEED=${seed} (${name}): ${error.message}`, { cause: error });
       }
       if (ONLY) break;
+      // Weak references are held until the loop turns, and with them whole worlds.
+      await new Promise(setImmediate);
     }
   });
 }
@@ -48,24 +50,17 @@ function run(seed, faults) {
   const sent = [];
   const got = [];
   const lost = [];
-  const streams = new Map();
   const gaps = [];
   const ended = [];
-  let stream = null;
+  let first = null;
   socket.addEventListener('message', ({ data }) => {
     got.push(data);
-    stream.got.push(data);
   });
   socket.addEventListener('status', (event) => {
     if (event.status === 'lost') lost.push(...event.messages);
     if (event.status === 'gap' || event.status === 'expired') gaps.push(event.gap);
     if (['superseded', 'refused', 'failed'].includes(event.status)) ended.push(`${event.status} ${event.code} ${event.reason}`);
-    if (['new', 'resumed', 'reused', 'restored'].includes(event.status)) {
-      // One stream per session and epoch; a position names one message in it.
-      const id = `${event.session}/${server.session?.id === event.session ? server.session.epoch : '?'}`;
-      if (!streams.has(id)) streams.set(id, { got: [] });
-      stream = streams.get(id);
-    }
+    if (['new', 'resumed', 'reused', 'restored'].includes(event.status)) first ??= event.status;
   });
 
   let pushed = 0;
@@ -161,10 +156,12 @@ function run(seed, faults) {
   const exact = !faults.some((fault) => ['expire', 'evict'].includes(fault));
   if (exact) assert.deepEqual(lost, []);
 
-  // Towards the client: within one stream once and in order; where no gap was told, all of it.
+  // Towards the client: once and in order; all of it but what the gaps name.
   const places = new Map(pushedAll.map((data, i) => [data, i]));
   const order2 = got.map((data) => places.get(data));
   assert.ok(order2.every((n, i) => n !== undefined && (i === 0 || n > order2[i - 1])), `delivered out of order or twice: ${order2}`);
+  // A server that restarted before the first hello arrived owes nothing from before.
+  if (first === 'restored') pushedAll.splice(0, pushedAll.indexOf(got[0]));
   if (gaps.length === 0) assert.deepEqual(got, pushedAll);
   else {
     const skipped = gaps.reduce((sum, { from, to }) => (to === null ? NaN : sum + to - from), 0);
