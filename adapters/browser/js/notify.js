@@ -188,7 +188,9 @@ export class SessionResumeStatus extends Base {
       case 'refused':
         return this.#show({ text: this.#say('refused', { reason: event.reason }), kind: 'prompt', button: this.#say('reconnect') });
       case 'done': {
-        const text = event.outcome === 'expired' ? this.#say('sessionExpired') : event.outcome === 'done' || event.outcome === 'closed' ? this.#say('done') : this.#say('sessionFailed');
+        const { outcome } = event;
+        const well = outcome === 'done' || outcome === 'closed';
+        const text = this.#say(well ? 'done' : outcome === 'expired' ? 'sessionExpired' : 'sessionFailed');
         const untaken = event.messages.length ? this.#say('lost', { count: event.messages.length }) : '';
         return this.#show({ text: join([text, untaken]), kind: 'prompt', button: this.#say('startAnew') });
       }

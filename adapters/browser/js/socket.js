@@ -43,6 +43,7 @@ export class ResumableSocket extends EventTarget {
   #maxBytes;
   /** @type {BinaryType} */
   #binaryType;
+  #origin;
   /** @type {string[]} */
   #protocols;
   /** @type {Status} */
@@ -57,6 +58,7 @@ export class ResumableSocket extends EventTarget {
     const given = typeof options === 'string' || Array.isArray(options) ? { protocols: options } : options;
     this.#env = { ...browser(), ...given.env };
     this.url = parseUrl(url, this.#env.document?.baseURI);
+    this.#origin = new URL(this.url).origin;
     this.#protocols = [given.protocols ?? []].flat();
     this.#binaryType = given.binaryType ?? 'blob';
     this.#maxMessages = given.maxBufferedMessages ?? 4096;
@@ -289,7 +291,7 @@ export class ResumableSocket extends EventTarget {
         for (const timer of this.#timers.values()) this.#env.clearTimeout(timer);
         return this.#timers.clear();
       case 'deliver':
-        this.dispatchEvent(new MessageEvent('message', { data: effect.data, origin: new URL(this.url).origin }));
+        this.dispatchEvent(new MessageEvent('message', { data: effect.data, origin: this.#origin }));
         return;
       case 'emit':
         if (!MOMENTS.includes(effect.status.status)) this.#current = effect.status;
