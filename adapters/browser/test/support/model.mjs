@@ -2,8 +2,6 @@
 // scripts, and behind real WebSockets in e2e/mock-server.mjs. It follows DESIGN.md §7 and §8 for
 // one session key, and writes down every fault of a client in `faults`.
 
-import assert from 'node:assert/strict';
-
 const MARK = '\u0001';
 const control = (object) => MARK + JSON.stringify(object);
 
@@ -294,10 +292,4 @@ class Conn {
     this.alive = false;
     if (this.client?.conn === this) this.client.conn = null;
   }
-}
-
-/** Runs `check` over a frame that must be a control frame. */
-export function readControl(frame) {
-  assert.equal(frame[0], MARK);
-  return JSON.parse(frame.slice(1));
 }
