@@ -1,0 +1,246 @@
+// A real browser, a real network stack, and everything that happens to pages.
+
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { close, exact, forget, onStage, shot, statuses, talk, until } from './stage.mjs';
+
+after(close);
+
+const FAST = { backoff: { initial: 0.1, max: 0.5 } };
+
+test('a drop in the middle of a two-way stream: exact, and nobody notices', () =>
+  onStage({}, async ({ page: open, proxy }) => {
+    const page = await open(FAST);
+    await talk(page, 10, 300);
+    for (let i = 0; i < 3; i++) {
+      await page.waitForFunction((n) => seen.got.length > n, 60 + i * 150);
+      proxy.cut();
+    }
+    await exact(page, 300);
+    assert.ok((await statuses(page)).filter((status) => status === 'resumed').length >= 3);
+    assert.equal(await page.getByRole('status').textContent(), '', 'no banner for a short drop');
+  }));
+
+test('a server gone for 5 s: exact, a countdown, and typing is not disturbed', () =>
+  onStage({}, async ({ page: open, proxy }) => {
+    const page = await open({ backoff: [3, 3, 3, 3] }, { delay: 0.2 });
+    await talk(page, 20, 200);
+    await page.waitForFunction(() => seen.got.length > 20);
+    await page.locator('#field').focus();
+    await page.keyboard.type('before ');
+    proxy.down();
+    await page.getByRole('status').getByText('Connection lost').waitFor();
+    await shot(page, 'waiting');
+    assert.match(await page.locator('[part=countdown]').textContent(), /^[123] s$/);
+    await page.keyboard.type('during ');
+    await page.waitForFunction(() => seen.statuses.filter(({ status }) => status === 'waiting').length === 2);
+    proxy.up();
+    await until(page, 'open');
+    await page.getByRole('status').getByText('Connected again.').waitFor();
+    await shot(page, 'success');
+    await page.keyboard.type('after');
+    assert.equal(await page.locator('#field').inputValue(), 'before during after');
+    await exact(page, 200);
+    await page.locator('[part~=idle]').waitFor({ state: 'attached' });
+  }));
+
+test('a server gone for good: a final prompt that the keyboard reaches', () =>
+  onStage({}, async ({ page: open, proxy }) => {
+    const page = await open({ backoff: [0.05, 0.05] });
+    proxy.down();
+    await page.getByRole('alert').getByText('cannot be reached').waitFor();
+    await shot(page, 'failed');
+    await page.locator('#away').focus();
+    await page.keyboard.press('Tab');
+    proxy.up();
+    await page.keyboard.press('Enter');
+    await until(page, 'open');
+    assert.ok((await statuses(page)).includes('resumed'));
+  }));
+
+test('prompt mode asks at once', () =>
+  onStage({}, async ({ page: open, proxy }) => {
+    const page = await open({ reconnect: 'prompt' });
+    proxy.cut();
+    const button = page.getByRole('button', { name: 'Reconnect now' });
+    await button.waitFor();
+    await shot(page, 'prompt');
+    await button.click();
+    await until(page, 'open');
+  }));
+
+test('20 s offline and back: connected within 1 s of the network’s return', () =>
+  onStage({ ping: 30_000 }, async ({ page: open, proxy, context }) => {
+    const page = await open({}, { delay: 0.1 });
+    await talk(page, 20, 1000);
+    await page.waitForFunction(() => seen.got.length > 20);
+    proxy.deaf();
+    await context.setOffline(true);
+    await page.getByRole('status').getByText('You are offline').waitFor();
+    await shot(page, 'offline');
+    // One every 20 ms, typed into the dark.
+    await page.waitForFunction(() => seen.sent === 1000, null, { timeout: 60_000 });
+    await forget(page);
+    proxy.up();
+    await page.evaluate(() => addEventListener('online', () => (globalThis.onlineAt = performance.now())));
+    await context.setOffline(false);
+    await exact(page, 1000);
+    const took = await page.evaluate(() => seen.statuses.find(({ status }) => status === 'resumed').at - onlineAt);
+    assert.ok(took < 1000, `${took} ms`);
+  }));
+
+test('a reload is a new client of the same session', () =>
+  onStage({}, async ({ context, origin }) => {
+    const page = await context.newPage();
+    await page.goto(`${origin}/page?start={}`);
+    await page.waitForFunction(() => globalThis.socket?.session);
+    const before = await page.evaluate(() => [socket.session, seen.offers[0]]);
+    await page.reload();
+    await page.waitForFunction(() => globalThis.socket?.session);
+    const after = await page.evaluate(() => [socket.session, seen.offers[0]]);
+    assert.equal(after[0], before[0]);
+    assert.notEqual(after[1], before[1]);
+    assert.ok((await statuses(page)).includes('reused'));
+  }));
+
+test('a duplicated tab takes over, the first may take back', () =>
+  onStage({}, async ({ context, origin }) => {
+    const page = await context.newPage();
+    await page.goto(`${origin}/page?start={}`);
+    await page.waitForFunction(() => globalThis.socket?.session);
+    // `window.open` copies sessionStorage, as duplicating a tab does.
+    const [copy] = await Promise.all([context.waitForEvent('page'), page.evaluate(() => void window.open(location.href))]);
+    await copy.waitForFunction(() => globalThis.socket?.session);
+    await page.getByRole('alert').getByText('in use in another window').waitFor();
+    await shot(page, 'superseded');
+    const offers = [await page.evaluate(() => seen.offers), await copy.evaluate(() => seen.offers)];
+    assert.notEqual(offers[0][0], offers[1][0]);
+    assert.deepEqual(offers.map((list) => list.length), [1, 1], 'neither fights');
+    await page.bringToFront();
+    await page.getByRole('button', { name: 'Use it here' }).click();
+    await until(page, 'open');
+    await until(copy, 'superseded');
+  }));
+
+test('in share two tabs both get everything through each other’s drops', () =>
+  onStage({ attach: 'share' }, async ({ page: open, proxy }) => {
+    const pages = [await open({ ...FAST, whileHidden: true }), await open({ ...FAST, whileHidden: true })];
+    await pages[0].evaluate(() => socket.send('every 10 200'));
+    await pages[1].waitForFunction(() => seen.got.length > 50);
+    proxy.cut();
+    for (const page of pages) {
+      await page.waitForFunction(() => seen.got.length >= 200);
+      const got = await page.evaluate(() => seen.got.map((data) => Number(data.split(':')[1])));
+      assert.deepEqual(got, Array.from({ length: 200 }, (_, i) => i));
+    }
+  }));
+
+test('a page frozen and thawed goes on', () =>
+  onStage({}, async ({ page: open, context, proxy }) => {
+    const page = await open(FAST);
+    await talk(page, 20, 200);
+    await page.waitForFunction(() => seen.got.length > 20);
+    const cdp = await context.newCDPSession(page);
+    await cdp.send('Page.setWebLifecycleState', { state: 'frozen' });
+    proxy.cut();
+    await cdp.send('Page.setWebLifecycleState', { state: 'active' });
+    await exact(page, 200);
+  }));
+
+test('a page that comes back from the back-forward cache resumes', () =>
+  onStage({}, async ({ page: open }) => {
+    const page = await open(FAST);
+    await page.evaluate(() => {
+      globalThis.alive = true;
+      addEventListener('pageshow', ({ persisted }) => (globalThis.persisted = persisted));
+    });
+    await page.locator('#away').click();
+    await page.waitForURL('**/away');
+    // A page from the cache loads nothing, so there is no load event to wait for.
+    await page.goBack({ waitUntil: 'commit' });
+    await page.waitForFunction(() => globalThis.socket || true);
+    assert.equal(await page.evaluate(() => globalThis.alive), true, 'this browser keeps no page');
+    await page.waitForFunction(() => seen.statuses.some(({ status }) => status === 'resumed'));
+    await talk(page, 10, 50);
+    await exact(page, 50);
+  }));
+
+test('a main thread blocked for 5 s during a burst loses nothing', () =>
+  onStage({}, async ({ page: open }) => {
+    const page = await open(FAST);
+    await talk(page, 10, 300);
+    await page.waitForFunction(() => seen.got.length > 20);
+    await page.evaluate(() => {
+      const end = performance.now() + 5000;
+      while (performance.now() < end);
+    });
+    await exact(page, 300);
+  }));
+
+test('staying on a page that asks before it is left keeps reconnecting', () =>
+  onStage({}, async ({ page: open, proxy }) => {
+    const page = await open(FAST);
+    await page.locator('#field').click();
+    await page.evaluate(() => addEventListener('beforeunload', (event) => event.preventDefault()));
+    page.on('dialog', (dialog) => dialog.dismiss());
+    const dialog = page.waitForEvent('dialog');
+    await page.locator('#away').click({ noWaitAfter: true });
+    await dialog;
+    proxy.cut();
+    await page.waitForFunction(() => seen.statuses.some(({ status }) => status === 'resumed'));
+  }));
+
+test('what is gone is told: a lost session, a gap, an end', { skip: process.env.TESTEE && 'needs the mock’s hand' }, () =>
+  onStage({}, async ({ page: open, server, proxy }) => {
+    const page = await open({ backoff: [0.1, 0.1, 0.1] });
+    server.model.session.outbox.push('written while it was slow');
+    server.model.dropOldest(1);
+    await page.getByRole('alert').getByText('Messages missed: 1.').waitFor();
+    await shot(page, 'gap');
+    await page.getByRole('button', { name: 'Dismiss' }).click();
+    assert.equal(await page.getByRole('alert').textContent(), '');
+
+    server.model.restart();
+    await page.getByRole('alert').getByText('Your session was restored.').waitFor();
+    await shot(page, 'restored');
+
+    server.model.expire();
+    await page.getByRole('alert').getByText('Your session has expired.').waitFor();
+    assert.match(await page.getByRole('alert').textContent(), /A new session was started/);
+    await shot(page, 'expired');
+
+    proxy.down();
+    await page.evaluate(() => socket.send('never'));
+    await page.getByRole('alert').getByText('cannot be reached').waitFor();
+    proxy.up();
+    server.model.refusal = [4101, 'maintenance'];
+    await page.getByRole('button').filter({ hasText: 'Reconnect' }).click();
+    await page.getByRole('alert').getByText('maintenance').waitFor();
+    await shot(page, 'refused');
+    server.model.refusal = null;
+    await page.getByRole('button').filter({ hasText: 'Reconnect' }).click();
+    await until(page, 'open');
+
+    server.model.finish('failed');
+    await page.getByRole('alert').getByText('ended because of an error').waitFor();
+    await shot(page, 'done');
+    await page.getByRole('button', { name: 'Start anew' }).click();
+    await until(page, 'open');
+  }));
+
+test('texts, style and calm are the page’s to choose', () =>
+  onStage({}, async ({ page: open, proxy }) => {
+    const page = await open({ reconnect: 'prompt' }, { messages: { disconnected: 'Verbindung <b>weg</b>', reconnect: 'Neu verbinden' } });
+    await page.emulateMedia({ reducedMotion: 'reduce' });
+    await page.addStyleTag({ content: 'session-resume-status::part(prompt) { background: rgb(1, 2, 3) }' });
+    proxy.cut();
+    await page.getByRole('button', { name: 'Neu verbinden' }).waitFor();
+    assert.equal(await page.getByRole('alert').textContent(), 'Verbindung <b>weg</b>');
+    const style = await page.locator('[part~=box]').evaluate((box) => [getComputedStyle(box).backgroundColor, getComputedStyle(box).animationName]);
+    assert.deepEqual(style, ['rgb(1, 2, 3)', 'none']);
+    await shot(page, 'themed');
+    await page.evaluate(() => banner.remove());
+    await forget(page);
+    await page.evaluate(() => socket.reconnect());
+    await until(page, 'open');
+  }));

@@ -1,0 +1,144 @@
+// What every scenario needs: a server, a proxy before it, Chromium, and pages that count.
+//
+// `TESTEE=path` runs the scenarios against that binary; without it a mock in this process answers.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { chromium } from 'playwright-core';
+import { startFront } from './front.mjs';
+import { startMock } from './mock-server.mjs';
+import { startProxy } from './proxy.mjs';
+
+const SHOTS = new URL('./shots/', import.meta.url);
+const dist = (name) => readFileSync(new URL(`../dist/${name}`, import.meta.url), 'utf8');
+
+const ARGS = [
+  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+  '--disable-background-networking', '--disable-component-update', '--disable-sync',
+];
+
+const PAGE = `<!doctype html><title>e2e</title><meta charset="utf-8">
+<h1>A page</h1><input id="field"><a id="away" href="/away">away</a>
+<script type="module">
+import { ResumableSocket } from '/session-resume.js';
+import { notify } from '/session-resume-notify.js';
+const seen = (globalThis.seen = { got: [], statuses: [], offers: [], sent: 0 });
+const Native = WebSocket;
+class Watched extends Native {
+  constructor(url, protocols) {
+    super(url, protocols);
+    seen.offers.push(protocols[1]);
+  }
+}
+globalThis.start = (options = {}, banner = {}) => {
+  const socket = (globalThis.socket = new ResumableSocket('/live', { ...options, env: { WebSocket: Watched } }));
+  socket.onmessage = ({ data }) => seen.got.push(data);
+  socket.onstatus = (event) => seen.statuses.push({ at: performance.now(), status: event.status, gap: event.gap, count: event.messages?.length });
+  globalThis.banner = notify(socket, banner);
+};
+globalThis.talk = (ms, n) => {
+  const timer = setInterval(() => (seen.sent < n ? socket.send('echo c' + seen.sent++) : clearInterval(timer)), ms);
+};
+// Options in the address start at once, also after a reload and in a copied tab.
+const given = new URLSearchParams(location.search).get('start');
+if (given) start(JSON.parse(given));
+</script>`;
+
+const FILES = {
+  '/page': { type: 'text/html', body: PAGE },
+  '/away': { type: 'text/html', body: '<!doctype html><title>away</title>' },
+  '/session-resume.js': { type: 'text/javascript', body: dist('session-resume.js') },
+  '/session-resume-notify.js': { type: 'text/javascript', body: dist('session-resume-notify.js') },
+};
+
+let browser;
+
+/** The browser of all scenarios of a file. */
+export async function open() {
+  browser ??= await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: ARGS,
+    // Playwright turns the back-forward cache off.
+    ignoreDefaultArgs: ['--disable-back-forward-cache'],
+  });
+  return browser;
+}
+
+export async function close() {
+  await browser?.close();
+}
+
+/** Runs one scenario on a stage of its own; server options are the testee's flags. */
+export async function onStage(options, scenario) {
+  const server = process.env.TESTEE ? await startTestee(options) : await startMock(options);
+  const front = await startFront(server.port, FILES);
+  const proxy = await startProxy(front.port);
+  const context = await (await open()).newContext();
+  const origin = `http://127.0.0.1:${proxy.port}`;
+  const stage = {
+    server, proxy, context,
+    /** Opens the page; with options its socket starts by itself. */
+    async page(options, banner) {
+      const page = await context.newPage();
+      page.on('pageerror', (error) => assert.fail(error));
+      await page.goto(`${origin}/page`);
+      await page.waitForFunction(() => globalThis.start);
+      if (options) await page.evaluate(([options, banner]) => start(options, banner), [options, banner]);
+      if (options) await until(page, 'open');
+      return page;
+    },
+    origin,
+  };
+  try {
+    await scenario(stage);
+    assert.deepEqual(server.faults, [], 'the client broke the protocol');
+  } finally {
+    await context.close();
+    proxy.close();
+    front.stop();
+    server.stop();
+  }
+}
+
+async function startTestee({ attach = 'takeover', ping = 1000 }) {
+  const child = spawn(process.env.TESTEE, ['--attach', attach, '--ping', String(ping)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [line] = await Promise.race([
+    new Promise((resolve) => createInterface(child.stdout).once('line', (line) => resolve([line]))),
+    new Promise((_, reject) => child.once('exit', (code) => reject(new Error(`the testee ended with ${code}`)))),
+  ]);
+  return { port: Number(line.split(':').at(-1)), faults: [], stop: () => child.kill('SIGKILL') };
+}
+
+/** Waits until the socket's lasting status is this. */
+export const until = (page, status) => page.waitForFunction((status) => socket.current.status === status, status);
+
+export const statuses = (page) => page.evaluate(() => seen.statuses.map(({ status }) => status));
+
+/** Forgets what was seen, so that the next wait is for something new. */
+export const forget = (page) => page.evaluate(() => void (seen.statuses.length = 0));
+
+/** Starts `n` messages each way, `ms` apart. */
+export async function talk(page, ms, n) {
+  await page.evaluate(([ms, n]) => (socket.send(`every ${ms} ${n}`), talk(ms, n)), [ms, n]);
+}
+
+/** Waits for `n` messages each way and checks that they are exactly those, in order. */
+export async function exact(page, n) {
+  await page.waitForFunction(
+    (n) => seen.got.filter((data) => data.startsWith('echo:')).length >= n && seen.got.filter((data) => data.startsWith('e:')).length >= n,
+    n,
+    { timeout: 60_000 },
+  );
+  const got = await page.evaluate(() => seen.got);
+  const all = Array.from({ length: n }, (_, i) => i);
+  assert.deepEqual(got.filter((data) => data.startsWith('echo:')), all.map((i) => `echo:c${i}`));
+  assert.deepEqual(got.filter((data) => data.startsWith('e:')).map((data) => Number(data.split(':')[1])), all);
+}
+
+/** Keeps a picture of the page, to be looked at. */
+export async function shot(page, name) {
+  mkdirSync(SHOTS, { recursive: true });
+  await page.screenshot({ path: new URL(`${name}.png`, SHOTS).pathname });
+}

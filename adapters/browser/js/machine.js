@@ -1,0 +1,439 @@
+// The client's half of session-resume.v1 as a pure function: what happened goes in, what is to be
+// done comes out. Nothing here reads a clock, a random source or a socket.
+
+import { delayBefore } from './backoff.js';
+import { acknowledged, ackIfDue, deliver, emit, flush, greet, silence, skip, takeInDoubt, writeAck } from './stream.js';
+import { decode, offer, PROTOCOL } from './wire.js';
+
+/** @import { Config, Control, Effect, MachineEvent, State, Status, Until } from './types.js' */
+/** @import { Cx } from './stream.js' */
+
+/** A server's `retry` is followed up to an hour. */
+const LONGEST_HINT = 3_600_000;
+/** A watchdog that fires this late was stalled, and frames may be waiting behind it. */
+const STALL = 1000;
+/** A transport on which anything came after the hello, or that held this long, was of use. */
+const HELD = 5000;
+
+/**
+ * @param {Config} config
+ * @param {string} client
+ * @returns {State}
+ */
+export function initial(config, client) {
+  return {
+    config, phase: 'idle', opened: false, until: 'time',
+    transport: 0, attached: false, attempt: 0, hint: null,
+    hidden: false, offline: false, suspect: false, closing: null,
+    client, cursor: null, position: 0, owedMessages: 0, owedBytes: 0, owedSince: null,
+    outbox: [], outboxBytes: 0, base: 0, sent: 0, ever: 0, underWay: 0, window: { messages: 0, bytes: 0 },
+    heartbeat: 0, heardAt: 0, graced: false,
+    stale: false, startedOver: false, tooBig: false,
+  };
+}
+
+/**
+ * Takes an event in. The given state is left as it is.
+ *
+ * @param {State} state
+ * @param {MachineEvent} event
+ * @returns {{ state: State, effects: Effect[] }}
+ */
+export function step(state, event) {
+  /** @type {Cx} */
+  const cx = { s: { ...state }, effects: [], now: event.now, random: event.random };
+  if (!('n' in event) || (event.n === state.transport && state.attached)) handle(cx, event);
+  return { state: cx.s, effects: cx.effects };
+}
+
+/**
+ * @param {Cx} cx
+ * @param {MachineEvent} event
+ */
+function handle(cx, event) {
+  const { s } = cx;
+  switch (event.type) {
+    case 'start':
+      s.hidden = event.hidden;
+      s.offline = event.offline;
+      // The very first attempt asks nobody: a tab opened in the background is wanted, and
+      // `onLine` is wrong on some machines.
+      return connect(cx);
+    case 'opened':
+      if (event.protocol !== PROTOCOL) {
+        leave(cx, 1000, '');
+        return end(cx, 1002, 'the server does not speak session-resume.v1');
+      }
+      return;
+    case 'frame':
+      return frame(cx, event.data);
+    case 'closed':
+      s.attached = false;
+      return dropped(cx, event.code, event.reason);
+    case 'timer':
+      return timer(cx, event.name, event.due);
+    case 'send':
+      s.outbox = [...s.outbox, { data: event.data, bytes: event.bytes }];
+      s.outboxBytes += event.bytes;
+      if (s.phase === 'open') flush(cx);
+      return;
+    case 'close':
+      return close(cx, event.code, event.reason);
+    case 'reconnect':
+      if (s.phase === 'connecting' || s.phase === 'closing') return;
+      s.hidden = event.hidden;
+      s.offline = event.offline;
+      return again(cx);
+    case 'online':
+      s.offline = false;
+      // What was begun before the network went is most likely dead, and to replace it costs little.
+      return s.suspect && (s.phase === 'open' || s.phase === 'connecting') ? again(cx) : wake(cx);
+    case 'offline':
+      s.offline = true;
+      s.suspect = s.attached;
+      if (s.phase === 'waiting' && s.until === 'time') s.until = 'online';
+      else if (s.phase !== 'open') return;
+      return emit(cx, { status: 'offline' });
+    case 'hidden':
+      s.hidden = true;
+      return;
+    case 'visible':
+      s.hidden = false;
+      return shown(cx);
+    case 'shown':
+      s.hidden = event.hidden;
+      return shown(cx);
+    case 'cached':
+      // Browsers keep no page that holds an open socket, or close it themselves.
+      if (s.phase !== 'open' && s.phase !== 'connecting') return;
+      leave(cx, 1000, '');
+      return pause(cx, 'visible', null);
+  }
+}
+
+/** @param {Cx} cx */
+function connect(cx) {
+  const { s } = cx;
+  s.phase = 'connecting';
+  s.transport++;
+  s.attempt++;
+  s.attached = true;
+  s.suspect = false;
+  s.hint = null;
+  emit(cx, { status: 'connecting', attempt: s.attempt });
+  cx.effects.push(
+    { type: 'connect', n: s.transport, protocols: offer(s.client, s.cursor, s.position) },
+    { type: 'setTimer', name: 'connect', delay: s.config.connectTimeout },
+  );
+}
+
+/**
+ * Connects now, as if for the first time.
+ *
+ * @param {Cx} cx
+ */
+function again(cx) {
+  leave(cx, 1000, '');
+  cx.s.attempt = 0;
+  connect(cx);
+}
+
+/**
+ * @param {Cx} cx
+ * @param {import('./types.js').Data} data
+ */
+function frame(cx, data) {
+  const { s } = cx;
+  s.heardAt = cx.now;
+  s.graced = false;
+  if (s.suspect && s.phase === 'open' && s.cursor) emit(cx, { status: 'open', session: s.cursor.session });
+  s.suspect = false;
+  const read = decode(data);
+  let breach = null;
+  if ('error' in read) breach = read.error;
+  else if ('control' in read) breach = control(cx, read.control);
+  else if (s.phase === 'connecting') breach = 'data before hello';
+  else {
+    s.attempt = 0;
+    deliver(cx, read.data);
+  }
+  if (breach) {
+    leave(cx, 4103, breach);
+    dropped(cx, 4103, breach);
+  } else if (s.attached && s.phase !== 'connecting') ackIfDue(cx);
+}
+
+/**
+ * @param {Cx} cx
+ * @param {Control} control
+ * @returns {string | null}
+ */
+function control(cx, { hello, ack, hb, gap, retry, done }) {
+  const { s } = cx;
+  if (retry !== undefined) s.hint = Math.min(retry, LONGEST_HINT);
+  if (hello && s.phase !== 'connecting') return 'a second hello';
+  if (hello) {
+    if (s.cursor?.session === hello.session && hello.received !== null && hello.received > s.ever) {
+      copied(cx);
+      return null;
+    }
+    return greet(cx, hello);
+  }
+  if (s.phase === 'connecting') {
+    return ack ?? hb ?? gap ?? done ? 'no hello' : null;
+  }
+  if (ack !== undefined || hb !== undefined) {
+    s.attempt = 0;
+    const breach = acknowledged(cx, Math.max(ack ?? 0, hb ?? 0));
+    if (breach) return breach;
+    if (s.phase === 'closing' && !s.outbox.length) closeTransport(cx);
+  }
+  if (gap) return skip(cx, gap);
+  if (done) {
+    writeAck(cx);
+    leave(cx, 1000, '');
+    const taken = Math.max(0, done.received - s.base);
+    const messages = empty(s).slice(taken);
+    end(cx, 1000, done.status, { status: 'done', outcome: done.status, messages });
+  }
+  return null;
+}
+
+/**
+ * A transport has ended: on to the next, or not.
+ *
+ * @param {Cx} cx
+ * @param {number} code
+ * @param {string} reason
+ */
+function dropped(cx, code, reason) {
+  const { s } = cx;
+  if (s.phase === 'closing') return end(cx, code, reason);
+  if (code === 4100 && reason !== 'replaced') return end(cx, code, reason, { status: 'superseded' });
+  if (code === 4101) return end(cx, code, reason, { status: 'refused', reason });
+  if (code === 4103) {
+    const fresh = s.phase === 'connecting' && !s.cursor;
+    if (s.startedOver || fresh) return end(cx, code, reason);
+    s.startedOver = true;
+    startOver(cx);
+    return connect(cx);
+  }
+  if (code === 1013 && reason === 'stale') {
+    if (s.stale) return copied(cx);
+    s.stale = true;
+    return connect(cx);
+  }
+  if (code === 1009) s.tooBig = true;
+  // Held long enough to count as good, though nothing came: the next attempt goes at once.
+  if (s.phase === 'open' && cx.now - s.heardAt >= HELD) s.attempt = 0;
+  schedule(cx, code, reason);
+}
+
+/**
+ * This page is a copy of one that holds the client id: it becomes a client of its own.
+ *
+ * @param {Cx} cx
+ */
+function copied(cx) {
+  const { s, random } = cx;
+  leave(cx, 1000, '');
+  s.stale = false;
+  // Original and copy share the id and all else but this number.
+  s.client = s.client.slice(0, 16) + Math.floor(random * 2 ** 52).toString(36);
+  startOver(cx);
+  connect(cx);
+}
+
+/**
+ * Gives the session up, and says what that leaves in doubt.
+ *
+ * @param {Cx} cx
+ */
+function startOver(cx) {
+  const messages = takeInDoubt(cx.s);
+  forget(cx.s);
+  if (messages.length) emit(cx, { status: 'lost', messages, reason: 'in doubt' });
+}
+
+/**
+ * Forgets the session with all that was to be sent, and returns that.
+ *
+ * @param {State} s
+ */
+function empty(s) {
+  const messages = s.outbox.map(({ data }) => data);
+  s.outbox = [];
+  s.outboxBytes = 0;
+  forget(s);
+  return messages;
+}
+
+/** @param {State} s */
+function forget(s) {
+  s.cursor = null;
+  s.position = s.base = s.sent = s.ever = s.underWay = 0;
+}
+
+/**
+ * @param {Cx} cx
+ * @param {number} code
+ * @param {string} reason
+ */
+function schedule(cx, code, reason) {
+  const { s } = cx;
+  const { reconnect, backoff, whileHidden } = s.config;
+  if (!reconnect) return end(cx, code, reason);
+  const attempt = s.attempt + 1;
+  if (reconnect === 'prompt') return pause(cx, 'user', waiting(attempt, null, 'user'));
+  // Where one went wrong just now, another at once is of no use.
+  const later = code === 4100 || code === 1013;
+  const delay = s.hint ?? delayBefore(backoff, later ? Math.max(attempt, 2) : attempt, cx.random);
+  if (delay === null) return pause(cx, 'user', { status: 'failed', code, reason });
+  if (s.offline) return pause(cx, 'online', { status: 'offline' });
+  if (s.hidden && !whileHidden) return pause(cx, 'visible', waiting(attempt, null, 'visible'));
+  if (delay === 0) return connect(cx);
+  cx.effects.push({ type: 'setTimer', name: 'retry', delay });
+  pause(cx, 'time', waiting(attempt, delay / 1000, 'time'));
+}
+
+/**
+ * @param {number} attempt
+ * @param {number | null} delay
+ * @param {Until} until
+ * @returns {Status}
+ */
+const waiting = (attempt, delay, until) => ({ status: 'waiting', attempt, delay, until });
+
+/**
+ * @param {Cx} cx
+ * @param {Until} until
+ * @param {Status | null} status
+ */
+function pause(cx, until, status) {
+  cx.s.phase = 'waiting';
+  cx.s.until = until;
+  if (status) emit(cx, status);
+}
+
+/**
+ * The page is looked at, or comes back from a cache or a freeze.
+ *
+ * @param {Cx} cx
+ */
+function shown(cx) {
+  const { s } = cx;
+  if (s.phase === 'open' && s.heartbeat && cx.now - s.heardAt > silence(s)) again(cx);
+  else wake(cx);
+}
+
+/**
+ * Something speaks for an attempt now. Where the application wants to prompt, only the user does.
+ *
+ * @param {Cx} cx
+ */
+function wake(cx) {
+  const { s } = cx;
+  if (s.phase !== 'waiting' || (s.until === 'user' && s.config.reconnect === 'prompt')) return;
+  if (s.hidden && !s.config.whileHidden) {
+    if (s.until !== 'visible') pause(cx, 'visible', waiting(s.attempt + 1, null, 'visible'));
+  } else if (!s.offline) again(cx);
+  else if (s.until !== 'online') pause(cx, 'online', { status: 'offline' });
+}
+
+/**
+ * @param {Cx} cx
+ * @param {import('./types.js').Timer} name
+ * @param {number} due
+ */
+function timer(cx, name, due) {
+  const { s, now } = cx;
+  const talking = s.attached && (s.phase === 'open' || s.phase === 'closing');
+  if (name === 'retry' && s.phase === 'waiting' && s.until === 'time') {
+    if (s.hidden && !s.config.whileHidden) pause(cx, 'visible', waiting(s.attempt + 1, null, 'visible'));
+    else connect(cx);
+  } else if (name === 'connect' && s.phase === 'connecting') {
+    leave(cx, 1000, '');
+    dropped(cx, 1006, 'connect timeout');
+  } else if (name === 'ack' && talking) {
+    writeAck(cx);
+  } else if (name === 'watch' && talking) {
+    // A clock set back must not put the deadline off.
+    s.heardAt = Math.min(s.heardAt, now);
+    const left = s.heardAt + silence(s) - now;
+    const stalled = now - due > STALL && !s.graced;
+    if (left > 0 || stalled) {
+      s.graced = left <= 0;
+      cx.effects.push({ type: 'setTimer', name, delay: left > 0 ? left : STALL });
+    } else {
+      leave(cx, 1000, '');
+      dropped(cx, 1006, 'silence');
+    }
+  } else if (name === 'close' && s.phase === 'closing') {
+    const { code, reason } = s.closing ?? { code: 1006, reason: '' };
+    leave(cx, code, reason);
+    end(cx, code, reason);
+  }
+}
+
+/**
+ * The application closes. What it has sent gets `closeTimeout` to be acknowledged.
+ *
+ * @param {Cx} cx
+ * @param {number} code
+ * @param {string} reason
+ */
+function close(cx, code, reason) {
+  const { s } = cx;
+  if (s.phase === 'closing' || s.phase === 'ended') return;
+  const open = s.phase === 'open';
+  s.phase = 'closing';
+  s.closing = { code, reason };
+  // Without a transport there is nothing to wait for, but `close` is never fired inside a call.
+  cx.effects.push({ type: 'setTimer', name: 'close', delay: open ? s.config.closeTimeout : 0 });
+  if (!open) leave(cx, code, reason);
+  else if (!s.outbox.length) closeTransport(cx);
+}
+
+/** @param {Cx} cx */
+function closeTransport(cx) {
+  const { s } = cx;
+  const { code, reason } = s.closing ?? { code: 1000, reason: '' };
+  if (s.owedSince !== null) writeAck(cx);
+  cx.effects.push({ type: 'closeTransport', n: s.transport, code, reason });
+}
+
+/**
+ * Closes the transport, if there is one, and hears no more of it.
+ *
+ * @param {Cx} cx
+ * @param {number} code
+ * @param {string} reason
+ */
+function leave(cx, code, reason) {
+  if (cx.s.attached) cx.effects.push({ type: 'closeTransport', n: cx.s.transport, code, reason });
+  cx.s.attached = false;
+}
+
+/**
+ * Ends until the application says `reconnect`. Without a status it is a failure, or the
+ * application's own close.
+ *
+ * @param {Cx} cx
+ * @param {number} code
+ * @param {string} reason
+ * @param {Status | null} [status]
+ */
+function end(cx, code, reason, status) {
+  const { s } = cx;
+  const own = s.phase === 'closing';
+  s.phase = 'ended';
+  s.opened = false;
+  s.closing = null;
+  s.attempt = 0;
+  cx.effects.push({ type: 'clearTimers' });
+  if (own) {
+    const messages = empty(s);
+    if (messages.length) emit(cx, { status: 'lost', messages, reason: 'closed' });
+  } else emit(cx, status ?? { status: 'failed', code, reason });
+  cx.effects.push({ type: 'ended', code, reason, clean: own || (code !== 1006 && code !== 1002) });
+}

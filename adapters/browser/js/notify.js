@@ -1,0 +1,357 @@
+// Tells the user what happens to a ResumableSocket: a small banner that never takes the focus.
+
+/** @import { ResumableSocket } from './socket.js' */
+/** @import { StatusEvent } from './types.js' */
+
+/**
+ * Texts, each a template in which `{attempt}`, `{seconds}`, `{count}` and `{reason}` are filled in, or a
+ * function of these that returns the text (for plurals). An empty text shows nothing.
+ */
+export const messages = {
+  waiting: 'Connection lost. Trying again soon.',
+  countdown: '{seconds} s',
+  hidden: 'Connection lost.',
+  connecting: 'Reconnecting now…',
+  offline: 'You are offline. What you do is kept until the network is back.',
+  disconnected: 'Connection lost.',
+  failed: 'The server cannot be reached.',
+  resumed: 'Connected again.',
+  reused: 'Connected again, to the running session.',
+  restored: 'Connected again. Your session was restored.',
+  new: 'Connected again. A new session was started.',
+  expired: 'Your session has expired.',
+  gap: 'Messages missed: {count}.',
+  gapUnknown: 'Some messages were missed.',
+  lost: '{count} of your last actions may not have arrived.',
+  tooBig: 'A message was too large and was not sent.',
+  superseded: 'This session is in use in another window.',
+  refused: 'The server refused the connection. {reason}',
+  done: 'The session has ended.',
+  sessionExpired: 'Your session has expired.',
+  sessionFailed: 'The session has ended because of an error.',
+  reconnect: 'Reconnect now',
+  takeOver: 'Use it here',
+  startAnew: 'Start anew',
+  dismiss: 'Dismiss',
+};
+
+/** @typedef {{ attempt?: number, seconds?: number, count?: number, reason?: string }} Values */
+/** @typedef {Record<keyof typeof messages, string | ((values: Values) => string)>} Messages */
+/** @typedef {'waiting' | 'success' | 'warning' | 'prompt'} Kind */
+/** @typedef {{ text: string, kind: Kind, button?: string, until?: number }} View */
+
+/**
+ * Times in seconds.
+ *
+ * @typedef {object} NotifyOptions
+ * @property {Partial<Messages>} [messages] texts to use instead
+ * @property {number} [delay] an outage shorter than this is not shown
+ * @property {number} [fade] how long a success stays
+ * @property {Element} [parent] where the element goes
+ */
+
+const STYLE = `
+:host{position:fixed;inset:auto 1rem 1rem;z-index:2147483000;display:flex;justify-content:center;pointer-events:none;font:14px/1.4 system-ui,sans-serif}
+[part~=box]{pointer-events:auto;display:flex;align-items:center;gap:.75em;max-width:40em;padding:.6em 1em;border-radius:.5em;background:#333;color:#fff;box-shadow:0 2px 12px #0006}
+[part~=success]{background:#14532d}
+[part~=warning]{background:#7c2d12}
+[part~=prompt]{background:#7f1d1d}
+[part~=idle]{padding:0;box-shadow:none;background:none;animation:none!important}
+[hidden]{display:none!important}
+p{display:inline;margin:0}
+[part=countdown]{font-variant-numeric:tabular-nums;opacity:.8}
+button{font:inherit;padding:.25em .8em;border:1px solid;border-radius:.4em;background:none;color:inherit;cursor:pointer;white-space:nowrap}
+button:hover{background:#fff2}
+button:focus-visible{outline:2px solid #fff;outline-offset:2px}
+@media (prefers-reduced-motion:no-preference){
+[part~=box]{animation:in .2s}
+[part~=leaving]{opacity:0;transition:opacity .4s}
+@keyframes in{from{opacity:0;transform:translateY(.5em)}}
+}
+@media print{:host{display:none}}`;
+
+const FADE_OUT = 400;
+const Base = globalThis.HTMLElement ?? /** @type {typeof HTMLElement} */ (class {});
+
+/** The banner. `socket` binds it; the page's style sheets reach `::part(box)`, `text`, `countdown`, `button` and `dismiss`. */
+export class SessionResumeStatus extends Base {
+  /** @type {Messages} */
+  messages = messages;
+  delay = 1;
+  fade = 3;
+  /** @type {ResumableSocket | null} */
+  #socket = null;
+  /** @type {AbortController | null} */
+  #listening = null;
+  /** A drop that the user has seen, or would have if it had lasted. */
+  #outage = false;
+  /** When it began. */
+  #since = 0;
+  #established = false;
+  /** The last hello was the page's first. */
+  #first = true;
+  #shown = false;
+  /** What the last hello brought, where that is news. @type {string[]} */
+  #news = [];
+  /** What was lost since the user last took note; NaN when nobody can count it. */
+  #missed = 0;
+  #doubtful = 0;
+  #tooBig = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #ticker;
+
+  constructor() {
+    super();
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(STYLE);
+    const root = this.attachShadow({ mode: 'open' });
+    root.adoptedStyleSheets = [sheet];
+    this.box = make('div', 'box');
+    // Two regions, always there, because one that appears or changes its role is not read out.
+    this.polite = make('p', 'text', 'status');
+    this.urgent = make('p', 'text', 'alert');
+    const texts = document.createElement('div');
+    texts.append(this.polite, this.urgent);
+    // Not in a live region: a countdown read out every second is noise.
+    this.counter = make('span', 'countdown');
+    this.counter.setAttribute('aria-hidden', 'true');
+    this.button = make('button', 'button');
+    this.button.onclick = () => this.#socket?.reconnect();
+    this.dismiss = make('button', 'dismiss');
+    this.dismiss.textContent = '×';
+    this.dismiss.onclick = () => this.#hide();
+    this.box.append(texts, this.counter, this.button, this.dismiss);
+    root.append(this.box);
+    this.#hide();
+  }
+
+  get socket() {
+    return this.#socket;
+  }
+
+  set socket(socket) {
+    this.#socket = socket;
+    this.#listening?.abort();
+    this.#hide();
+    this.#outage = this.#established = false;
+    if (socket && this.isConnected) this.#listen(socket);
+  }
+
+  connectedCallback() {
+    if (this.#socket) this.#listen(this.#socket);
+  }
+
+  disconnectedCallback() {
+    this.#listening?.abort();
+    this.#hide();
+  }
+
+  /** @param {ResumableSocket} socket */
+  #listen(socket) {
+    this.#listening?.abort();
+    this.#listening = new AbortController();
+    socket.addEventListener('status', (event) => this.#take(event), { signal: this.#listening.signal });
+    this.#established ||= socket.readyState === 1;
+    this.#take(/** @type {any} */ (socket.current));
+  }
+
+  /**
+   * @param {keyof Messages} name
+   * @param {Values} [values]
+   */
+  #say(name, values) {
+    return fill(this.messages[name], values);
+  }
+
+  /** @param {StatusEvent} event */
+  #take(event) {
+    switch (event.status) {
+      case 'connecting':
+        // The first connection is the page's own business.
+        if (!this.#established && event.attempt === 1 && !this.#outage) return;
+        return this.#wait({ text: this.#say('connecting'), kind: 'waiting' });
+      case 'waiting': {
+        const { delay, until } = event;
+        if (until === 'user') return this.#show({ text: this.#say('disconnected'), kind: 'prompt', button: this.#say('reconnect') });
+        const text = this.#say(until === 'visible' ? 'hidden' : 'waiting', { attempt: event.attempt });
+        const end = delay === null ? undefined : performance.now() + delay * 1000;
+        return this.#wait({ text, kind: 'waiting', button: this.#say('reconnect'), until: end });
+      }
+      case 'offline':
+        return this.#wait({ text: this.#say('offline'), kind: 'waiting', button: this.#say('reconnect') });
+      case 'failed':
+        return this.#show({ text: this.#say('failed'), kind: 'prompt', button: this.#say('reconnect') });
+      case 'superseded':
+        return this.#show({ text: this.#say('superseded'), kind: 'prompt', button: this.#say('takeOver') });
+      case 'refused':
+        return this.#show({ text: this.#say('refused', { reason: event.reason }), kind: 'prompt', button: this.#say('reconnect') });
+      case 'done': {
+        const { outcome } = event;
+        const well = outcome === 'done' || outcome === 'closed';
+        const text = this.#say(well ? 'done' : outcome === 'expired' ? 'sessionExpired' : 'sessionFailed');
+        const untaken = event.messages.length ? this.#say('lost', { count: event.messages.length }) : '';
+        return this.#show({ text: join([text, untaken]), kind: 'prompt', button: this.#say('startAnew') });
+      }
+      case 'open':
+        this.#first = !this.#established;
+        this.#established = true;
+        this.#news = [];
+        return this.#settle(this.#first ? '' : this.#say('resumed'));
+      case 'resumed':
+        return;
+      case 'new':
+      case 'reused':
+      case 'restored':
+        // On a fresh page this is no news.
+        if (this.#first && !event.gap) return;
+        if (event.status === 'reused' && !event.gap) return this.#settle(this.#say('reused'));
+        this.#news.push(this.#say(event.status));
+        return this.#settle('');
+      case 'expired':
+        this.#news.unshift(this.#say('expired'));
+        return this.#settle('');
+      case 'gap':
+        this.#missed += event.gap.to === null ? NaN : event.gap.to - event.gap.from;
+        return this.#settle('');
+      case 'lost':
+        if (event.reason === 'too big') this.#tooBig = true;
+        else this.#doubtful += event.messages.length;
+        return this.#settle('');
+    }
+  }
+
+  /**
+   * Shows an outage once it has lasted.
+   *
+   * @param {View} view
+   */
+  #wait(view) {
+    if (this.#shown) return this.#show(view);
+    clearTimeout(this.#timer);
+    if (!this.#outage) {
+      this.#outage = true;
+      this.#since = performance.now();
+    }
+    const left = this.#since + this.delay * 1000 - performance.now();
+    this.#timer = setTimeout(() => this.#show(view), Math.max(0, left));
+  }
+
+  /**
+   * Says what the user must know, else `good` if there was something to see, else nothing.
+   *
+   * @param {string} good
+   */
+  #settle(good) {
+    const text = join([
+      ...this.#news,
+      Number.isNaN(this.#missed) ? this.#say('gapUnknown') : this.#missed ? this.#say('gap', { count: this.#missed }) : '',
+      this.#doubtful ? this.#say('lost', { count: this.#doubtful }) : '',
+      this.#tooBig ? this.#say('tooBig') : '',
+    ]);
+    const seen = this.#shown;
+    this.#outage = false;
+    if (text) this.#show({ text, kind: 'warning' });
+    else if (!seen || !good) this.#hide();
+    else {
+      this.#show({ text: good, kind: 'success' });
+      this.#timer = setTimeout(() => this.#leave(), this.fade * 1000);
+    }
+  }
+
+  /** @param {View} view */
+  #show({ text, kind, button, until }) {
+    clearTimeout(this.#timer);
+    clearInterval(this.#ticker);
+    if (!text) return this.#hide();
+    this.#shown = true;
+    const loud = kind === 'warning' || kind === 'prompt';
+    write(this.polite, loud ? '' : text);
+    write(this.urgent, loud ? text : '');
+    this.box.part.value = `box ${kind}`;
+    this.button.hidden = !button;
+    write(this.button, button ?? '');
+    this.dismiss.hidden = kind !== 'warning';
+    this.dismiss.setAttribute('aria-label', this.#say('dismiss'));
+    this.counter.hidden = until === undefined;
+    if (until !== undefined) {
+      const tick = () => {
+        const seconds = Math.max(0, Math.ceil((until - performance.now()) / 1000));
+        write(this.counter, this.#say('countdown', { seconds }));
+      };
+      tick();
+      this.#ticker = setInterval(tick, 250);
+    }
+  }
+
+  #leave() {
+    this.box.part.add('leaving');
+    this.#timer = setTimeout(() => this.#hide(), FADE_OUT);
+  }
+
+  #hide() {
+    clearTimeout(this.#timer);
+    clearInterval(this.#ticker);
+    this.#shown = this.#tooBig = false;
+    this.#missed = this.#doubtful = 0;
+    this.box.part.value = 'box idle';
+    this.button.hidden = this.dismiss.hidden = this.counter.hidden = true;
+    write(this.polite, '');
+    write(this.urgent, '');
+  }
+}
+
+globalThis.customElements?.get('session-resume-status') ??
+  globalThis.customElements?.define('session-resume-status', SessionResumeStatus);
+
+/**
+ * Puts a banner into the page that tells what happens to `socket`. Removing the returned element ends it.
+ *
+ * @param {ResumableSocket} socket
+ * @param {NotifyOptions} [options]
+ */
+export function notify(socket, { messages: own, delay, fade, parent = document.body } = {}) {
+  const element = /** @type {SessionResumeStatus} */ (document.createElement('session-resume-status'));
+  element.messages = { ...messages, ...own };
+  element.delay = delay ?? element.delay;
+  element.fade = fade ?? element.fade;
+  element.socket = socket;
+  parent.append(element);
+  return element;
+}
+
+/**
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {string} part
+ * @param {string} [role]
+ */
+function make(tag, part, role) {
+  const element = document.createElement(tag);
+  element.part.value = part;
+  if (role) element.setAttribute('role', role);
+  return element;
+}
+
+/**
+ * Leaves an unchanged text alone, so that it is not read out again.
+ *
+ * @param {HTMLElement} element
+ * @param {string} text
+ */
+function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/**
+ * @param {string | ((values: Values) => string)} text
+ * @param {Values} [values]
+ */
+function fill(text, values = {}) {
+  if (typeof text === 'function') return text(values);
+  return text.replace(/\{(\w+)\}/g, (all, name) => String(values[/** @type {keyof Values} */ (name)] ?? all)).trim();
+}
+
+/** @param {string[]} texts */
+const join = (texts) => texts.filter(Boolean).join(' ');

@@ -1,0 +1,194 @@
+// The two numbered streams of a session: what came in and what goes out.
+//
+// Everything here works on `cx.s`, the copy of the state that a step may change, and adds to
+// `cx.effects`. A returned text is the server's breach of the protocol.
+
+import { byteLength, encodeControl, encodeData } from './wire.js';
+
+/** @import { Data, Effect, Hello, State, Status } from './types.js' */
+/** @typedef {{ s: State, effects: Effect[], now: number, random: number }} Cx */
+
+const ACK_MESSAGES = 64;
+const ACK_BYTES = 65536;
+const ACK_DELAY = 250;
+
+/**
+ * Takes a hello in: from here on messages flow.
+ *
+ * @param {Cx} cx
+ * @param {Hello} hello
+ * @returns {string | null}
+ */
+export function greet(cx, hello) {
+  const { s } = cx;
+  const { session, epoch, attachment, status, from, gap } = hello;
+  const same = s.cursor?.session === session;
+  const received = same ? hello.received : null;
+  if (received !== null && received < s.base) return 'received below what was acknowledged';
+  // Never a silent loss, never a double: a stream that goes on does so here, or its gap is told.
+  if (same && status === 'resumed' && s.cursor?.epoch === epoch && (gap ? from < s.position : from !== s.position)) {
+    return 'resumed at another position';
+  }
+
+  /** @type {Status[]} */
+  const told = [{ status: 'open', session }, { status, session, gap }];
+  if (gap) told.push({ status: gap.reason === 'expired' && status !== 'resumed' ? 'expired' : 'gap', gap });
+  if (received === null) {
+    const messages = takeInDoubt(s);
+    s.base = s.ever = s.sent = hello.received ?? 0;
+    s.underWay = 0;
+    if (messages.length) told.push({ status: 'lost', messages, reason: 'in doubt' });
+  } else {
+    if (s.tooBig && received < s.ever) {
+      const at = received - s.base;
+      told.push({ status: 'lost', messages: [s.outbox[at].data], reason: 'too big' });
+      s.outboxBytes -= s.outbox[at].bytes;
+      s.outbox = s.outbox.filter((_, i) => i !== at);
+      s.ever--;
+    }
+    s.sent = received;
+    s.underWay = bytesOf(s.outbox.slice(0, received - s.base));
+  }
+
+  s.cursor = { session, epoch, attachment };
+  s.position = from;
+  s.window = hello.window;
+  s.heartbeat = hello.heartbeat_ms;
+  s.graced = s.stale = s.tooBig = false;
+  if (status === 'resumed') s.startedOver = false;
+  s.phase = 'open';
+  writeAck(cx);
+  flush(cx);
+  if (s.heartbeat) cx.effects.push({ type: 'setTimer', name: 'watch', delay: silence(s) });
+  if (!s.opened) cx.effects.push({ type: 'opened' });
+  s.opened = true;
+  for (const status of told) emit(cx, status);
+  return null;
+}
+
+/**
+ * How long a server may say nothing, in milliseconds.
+ *
+ * @param {State} s
+ */
+export const silence = (s) => 2.5 * s.heartbeat;
+
+/**
+ * @param {Cx} cx
+ * @param {Data} data
+ */
+export function deliver(cx, data) {
+  const { s, effects, now } = cx;
+  s.position++;
+  s.owedMessages++;
+  s.owedBytes += byteLength(data);
+  if (s.owedSince === null) {
+    s.owedSince = now;
+    effects.push({ type: 'setTimer', name: 'ack', delay: ACK_DELAY });
+  }
+  // Effects run in order and messages are dispatched synchronously: an ack that follows counts
+  // what the application has taken.
+  effects.push({ type: 'deliver', data });
+}
+
+/**
+ * @param {Cx} cx
+ * @param {{ from: number, to: number, reason: string }} gap
+ * @returns {string | null}
+ */
+export function skip(cx, gap) {
+  if (gap.from !== cx.s.position) return 'gap at another position';
+  cx.s.position = gap.to;
+  emit(cx, { status: 'gap', gap });
+  writeAck(cx);
+  return null;
+}
+
+/**
+ * Acknowledges if it is time. Asked on every frame, since timers of a hidden page may be late by a minute.
+ *
+ * @param {Cx} cx
+ */
+export function ackIfDue(cx) {
+  const { owedMessages, owedBytes, owedSince, window } = cx.s;
+  if (
+    owedSince !== null &&
+    (owedMessages >= Math.min(ACK_MESSAGES, window.messages / 2) ||
+      owedBytes >= Math.min(ACK_BYTES, window.bytes / 2) ||
+      cx.now - owedSince >= ACK_DELAY)
+  ) {
+    writeAck(cx);
+  }
+}
+
+/** @param {Cx} cx */
+export function writeAck(cx) {
+  const { s } = cx;
+  s.owedMessages = s.owedBytes = 0;
+  s.owedSince = null;
+  cx.effects.push({ type: 'write', n: s.transport, data: encodeControl({ ack: s.position }) });
+  if (s.heartbeat) cx.effects.push({ type: 'setTimer', name: 'ack', delay: s.heartbeat });
+}
+
+/**
+ * Lets go of what the server's handler has taken.
+ *
+ * @param {Cx} cx
+ * @param {number} count
+ * @returns {string | null}
+ */
+export function acknowledged(cx, count) {
+  const { s } = cx;
+  if (count > s.sent) return 'ack above what was sent';
+  if (count <= s.base) return null;
+  const bytes = bytesOf(s.outbox.slice(0, count - s.base));
+  s.outbox = s.outbox.slice(count - s.base);
+  s.outboxBytes -= bytes;
+  s.underWay -= bytes;
+  s.base = count;
+  flush(cx);
+  return null;
+}
+
+/**
+ * Writes what the window has room for; a message larger than the window goes alone.
+ *
+ * @param {Cx} cx
+ */
+export function flush(cx) {
+  const { s } = cx;
+  for (;;) {
+    const next = s.outbox[s.sent - s.base];
+    if (!next) return;
+    const alone = s.sent === s.base;
+    if (!alone && (s.sent - s.base >= s.window.messages || s.underWay + next.bytes > s.window.bytes)) return;
+    cx.effects.push({ type: 'write', n: s.transport, data: encodeData(next.data) });
+    s.underWay += next.bytes;
+    s.sent++;
+    s.ever = Math.max(s.ever, s.sent);
+  }
+}
+
+/**
+ * Removes the messages that were written but never acknowledged; what was never written stays,
+ * because nobody can have it.
+ *
+ * @param {State} s
+ */
+export function takeInDoubt(s) {
+  const written = s.outbox.slice(0, s.ever - s.base);
+  s.outbox = s.outbox.slice(written.length);
+  s.outboxBytes -= bytesOf(written);
+  return written.map(({ data }) => data);
+}
+
+/**
+ * @param {Cx} cx
+ * @param {Status} status
+ */
+export function emit(cx, status) {
+  cx.effects.push({ type: 'emit', status });
+}
+
+/** @param {{ bytes: number }[]} messages */
+const bytesOf = (messages) => messages.reduce((sum, { bytes }) => sum + bytes, 0);

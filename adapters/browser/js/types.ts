@@ -1,0 +1,225 @@
+// The words that the modules share. Only types: nothing here exists at run time.
+
+/** What a message may be. Views and buffers are copied by `send`. */
+export type Data = string | ArrayBuffer | ArrayBufferView<ArrayBuffer> | Blob;
+
+/** Positions `from..to` (half open) that will never come; `to` is null where the old stream is gone for good. */
+export interface Gap {
+  from: number;
+  to: number | null;
+  reason: 'overflow' | 'expired' | 'restarted' | 'evicted' | string;
+}
+
+/** Delays between attempts, in seconds: a literal list, or full jitter below a cap that doubles. */
+export type Backoff = number[] | { initial?: number; max?: number; attempts?: number };
+
+/** All times in seconds. README.md has the table of meanings and defaults. */
+export interface Options {
+  reconnect?: boolean | 'prompt';
+  backoff?: Backoff;
+  whileHidden?: boolean;
+  connectTimeout?: number;
+  closeTimeout?: number;
+  maxBufferedMessages?: number;
+  maxBufferedBytes?: number;
+  binaryType?: BinaryType;
+  protocols?: string | string[];
+  env?: Partial<Env>;
+}
+
+/** The outside world; each part can be replaced, which is how the tests drive the socket. */
+export interface Env {
+  WebSocket: new (url: string, protocols: string[]) => Transport;
+  setTimeout(run: () => void, ms: number): unknown;
+  clearTimeout(timer: any): void;
+  /** Milliseconds; must go on while the machine sleeps. */
+  now(): number;
+  /** From 0 up to, not including, 1. */
+  random(): number;
+  /** A new client id: 16 to 32 of `[A-Za-z0-9_-]`. */
+  clientId(): string;
+  window: EventTarget | undefined;
+  document: (EventTarget & { hidden: boolean; baseURI: string }) | undefined;
+  navigator: { onLine?: boolean } | undefined;
+}
+
+/** The part of the browser's WebSocket that is used. */
+export interface Transport {
+  binaryType: BinaryType;
+  readonly protocol: string;
+  readonly readyState: number;
+  onopen: ((event: any) => void) | null;
+  onmessage: ((event: any) => void) | null;
+  onclose: ((event: any) => void) | null;
+  send(data: any): void;
+  close(code?: number, reason?: string): void;
+}
+
+/** Why nothing is under way: the backoff, a hidden page, a network that is away, or the user's turn. */
+export type Until = 'time' | 'visible' | 'online' | 'user';
+
+/** What a `status` event carries. `delay` is in seconds. */
+export type Status =
+  | { status: 'connecting'; attempt: number }
+  | { status: 'open'; session: string }
+  | { status: 'new' | 'resumed' | 'reused' | 'restored'; session: string; gap: Gap | null }
+  | { status: 'waiting'; attempt: number; delay: number | null; until: Until }
+  | { status: 'offline' }
+  | { status: 'gap' | 'expired'; gap: Gap }
+  | { status: 'lost'; messages: Data[]; reason: 'in doubt' | 'too big' | 'closed' }
+  | { status: 'done'; outcome: string; messages: Data[] }
+  | { status: 'superseded' }
+  | { status: 'refused'; reason: string }
+  | { status: 'failed'; code: number; reason: string };
+
+export type StatusEvent = Event & Status;
+
+/** What `addEventListener` knows. */
+export interface EventMap {
+  open: Event;
+  message: MessageEvent;
+  status: StatusEvent;
+  error: Event;
+  close: CloseEvent;
+}
+
+/** Where a client stands in a session: what its next offer names. */
+export interface Cursor {
+  session: string;
+  epoch: string;
+  attachment: number;
+}
+
+export interface Hello extends Cursor {
+  v: 1;
+  status: 'new' | 'resumed' | 'reused' | 'restored';
+  from: number;
+  received: number | null;
+  gap: Gap | null;
+  heartbeat_ms: number;
+  lifetime_ms: number;
+  window: { messages: number; bytes: number };
+}
+
+export interface Control {
+  hello?: Hello;
+  ack?: number;
+  hb?: number;
+  gap?: { from: number; to: number; reason: string };
+  retry?: number;
+  done?: { status: string; received: number };
+}
+
+export type Frame = { data: Data } | { control: Control } | { error: string };
+
+/** Times in milliseconds. */
+export interface Config {
+  reconnect: boolean | 'prompt';
+  backoff: number[] | { initial: number; max: number; attempts: number };
+  whileHidden: boolean;
+  connectTimeout: number;
+  closeTimeout: number;
+}
+
+export interface Outgoing {
+  data: Data;
+  bytes: number;
+}
+
+export type Phase = 'idle' | 'connecting' | 'open' | 'waiting' | 'closing' | 'ended';
+
+export interface State {
+  config: Config;
+  phase: Phase;
+  /** Whether the application has seen `open` and not yet `close`. */
+  opened: boolean;
+  /** What the phase `waiting` waits for. */
+  until: Until;
+  /** Number of the current transport; news of any other is ignored. */
+  transport: number;
+  /** Whether a transport of that number may still send and receive. */
+  attached: boolean;
+  /** Attempts since a transport was last of use. */
+  attempt: number;
+  /** The server's `retry`, for the next delay only. */
+  hint: number | null;
+  hidden: boolean;
+  offline: boolean;
+  /** The network went away under this transport, and nothing has arrived since. */
+  suspect: boolean;
+  /** What the application closed with, while that takes its time. */
+  closing: { code: number; reason: string } | null;
+
+  client: string;
+  /** Null before the first hello and after the session was given up. */
+  cursor: Cursor | null;
+  /** Position of the next data message. */
+  position: number;
+  owedMessages: number;
+  owedBytes: number;
+  /** When the oldest unacknowledged message came, or null when all is acknowledged. */
+  owedSince: number | null;
+
+  /** Messages from count `base` on: everything the server has not acknowledged. */
+  outbox: Outgoing[];
+  outboxBytes: number;
+  base: number;
+  /** Count of the next message to write on this transport: `base <= sent <= ever`. */
+  sent: number;
+  /** Count of messages ever written in this session, on any transport. */
+  ever: number;
+  /** Bytes of the messages `base..sent`. */
+  underWay: number;
+  window: { messages: number; bytes: number };
+
+  heartbeat: number;
+  heardAt: number;
+  /** A late watchdog has given queued frames their second chance. */
+  graced: boolean;
+
+  /** Told `stale` since the last hello. */
+  stale: boolean;
+  /** Offered fresh after a 4103, and not resumed since. */
+  startedOver: boolean;
+  /** The last transport was closed 1009: the first message not received is the culprit. */
+  tooBig: boolean;
+}
+
+interface At {
+  /** Milliseconds. */
+  now: number;
+  /** From 0 up to, not including, 1. */
+  random: number;
+}
+
+export type Event_ =
+  | { type: 'start'; hidden: boolean; offline: boolean }
+  | { type: 'opened'; n: number; protocol: string }
+  | { type: 'frame'; n: number; data: Data }
+  | { type: 'closed'; n: number; code: number; reason: string }
+  | { type: 'timer'; name: Timer; due: number }
+  | { type: 'send'; data: Data; bytes: number }
+  | { type: 'close'; code: number; reason: string }
+  | { type: 'reconnect'; hidden: boolean; offline: boolean }
+  | { type: 'online' }
+  | { type: 'offline' }
+  | { type: 'hidden' }
+  | { type: 'visible' }
+  | { type: 'shown'; hidden: boolean }
+  | { type: 'cached' };
+
+export type MachineEvent = Event_ & At;
+
+/** One timer of each name at most: setting it again moves it. */
+export type Timer = 'retry' | 'connect' | 'watch' | 'ack' | 'close';
+
+export type Effect =
+  | { type: 'connect'; n: number; protocols: string[] }
+  | { type: 'write'; n: number; data: Data }
+  | { type: 'closeTransport'; n: number; code: number; reason: string }
+  | { type: 'setTimer'; name: Timer; delay: number }
+  | { type: 'clearTimers' }
+  | { type: 'deliver'; data: Data }
+  | { type: 'emit'; status: Status }
+  | { type: 'opened' }
+  | { type: 'ended'; code: number; reason: string; clean: boolean };

@@ -1,0 +1,109 @@
+// The wire format of session-resume.v1: offers, control frames, and the escape of U+0001.
+
+/** @import { Control, Cursor, Data, Frame, Gap } from './types.js' */
+
+export const PROTOCOL = 'session-resume.v1';
+const MARK = '\u0001';
+const NAME = /^[\w-]{1,64}$/;
+const STATUSES = ['new', 'resumed', 'reused', 'restored'];
+
+/**
+ * Returns the subprotocols to offer: fresh without a cursor, else to continue at `position`.
+ *
+ * @param {string} client
+ * @param {Cursor | null} cursor
+ * @param {number} position
+ */
+export function offer(client, cursor, position) {
+  const words = cursor ? ['', cursor.session, cursor.epoch, position, cursor.attachment] : [];
+  return [PROTOCOL, `at.${client}${words.join('.')}`];
+}
+
+/** @param {object} control */
+export const encodeControl = (control) => MARK + JSON.stringify(control);
+
+/**
+ * @param {Data} data
+ * @returns {Data}
+ */
+export const encodeData = (data) =>
+  typeof data === 'string' && data.startsWith(MARK) ? MARK + data : data;
+
+/**
+ * Reads a frame from the server. Members that are not known are left alone; known ones of the
+ * wrong type are an error, because guessing would lose or double messages.
+ *
+ * @param {Data} frame
+ * @returns {Frame}
+ */
+export function decode(frame) {
+  if (typeof frame !== 'string' || !frame.startsWith(MARK)) return { data: frame };
+  if (frame[1] === MARK) return { data: frame.slice(1) };
+  if (frame[1] !== '{') return { error: 'bad control frame' };
+  let control;
+  try {
+    control = JSON.parse(frame.slice(1));
+  } catch {
+    return { error: 'bad JSON' };
+  }
+  for (const name in shape) {
+    if (Object.hasOwn(control, name) && !shape[name](control[name])) {
+      return { error: `bad ${name}` };
+    }
+  }
+  return { control };
+}
+
+/** @param {unknown} value */
+const isCount = (value) => Number.isSafeInteger(value) && /** @type {number} */ (value) >= 0;
+
+/** @param {unknown} value */
+const isName = (value) => typeof value === 'string' && NAME.test(value);
+
+/** @param {any} value */
+const isObject = (value) => typeof value === 'object' && value !== null;
+
+/** @param {any} gap */
+const isGap = (gap) =>
+  isObject(gap) && isCount(gap.from) && (gap.to === null || isCount(gap.to)) && typeof gap.reason === 'string';
+
+/** @type {Record<string, (value: any) => boolean>} */
+const shape = {
+  hello: (h) =>
+    isObject(h) &&
+    h.v === 1 &&
+    isName(h.session) &&
+    isName(h.epoch) &&
+    STATUSES.includes(h.status) &&
+    [h.attachment, h.from, h.heartbeat_ms, h.lifetime_ms].every(isCount) &&
+    (h.received === null || isCount(h.received)) &&
+    (h.gap === null || isGap(h.gap)) &&
+    isObject(h.window) &&
+    isCount(h.window.messages) &&
+    isCount(h.window.bytes),
+  ack: isCount,
+  hb: isCount,
+  gap: (gap) => isGap(gap) && gap.to !== null && gap.to >= gap.from,
+  retry: isCount,
+  done: (done) => isObject(done) && typeof done.status === 'string' && isCount(done.received),
+};
+
+/**
+ * Returns the length of a message in bytes, as it counts against the window.
+ *
+ * @param {Data} data
+ */
+export function byteLength(data) {
+  if (typeof data !== 'string') return data instanceof Blob ? data.size : data.byteLength;
+  let bytes = data.length;
+  for (let i = 0; i < data.length; i++) {
+    const unit = data.charCodeAt(i);
+    // A surrogate pair is two units and four bytes; a lone surrogate becomes U+FFFD, three bytes.
+    if (unit > 0x7ff) {
+      const pair = unit >= 0xd800 && unit < 0xdc00 && (data.charCodeAt(i + 1) & 0xfc00) === 0xdc00;
+      bytes += 2;
+      if (pair) i++;
+    } else if (unit > 0x7f) bytes++;
+  }
+  return bytes;
+}

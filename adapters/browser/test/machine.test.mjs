@@ -1,0 +1,593 @@
+// One question a row: what does the machine do on this event in this state?
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseBackoff } from '../js/backoff.js';
+import { initial, step } from '../js/machine.js';
+
+const CLIENT = 'abcdefghijklmnop';
+const control = (object) => '\u0001' + JSON.stringify(object);
+
+/** Drives a machine, collecting effects until they are asked for. */
+class Machine {
+  now = 1000;
+  random = 0.5;
+  effects = [];
+
+  constructor(config = {}) {
+    this.state = initial(
+      {
+        reconnect: true,
+        backoff: parseBackoff(config.backoff),
+        whileHidden: false,
+        connectTimeout: 10_000,
+        closeTimeout: 2000,
+        ...config.machine,
+      },
+      CLIENT,
+    );
+    this.do({ type: 'start', hidden: false, offline: false, ...config.start });
+  }
+
+  do(event) {
+    const before = structuredClone(this.state);
+    const given = this.state;
+    const { state, effects } = step(given, { now: this.now, random: this.random, ...event });
+    assert.deepEqual(given, before, 'a step must not change the state it is given');
+    this.state = state;
+    this.effects.push(...effects);
+    return this;
+  }
+
+  get n() {
+    return this.state.transport;
+  }
+
+  frame(data) {
+    return this.do({ type: 'frame', n: this.n, data });
+  }
+
+  control(object) {
+    return this.frame(control(object));
+  }
+
+  closed(code, reason = '') {
+    return this.do({ type: 'closed', n: this.n, code, reason });
+  }
+
+  timer(name, due = this.now) {
+    return this.do({ type: 'timer', name, due });
+  }
+
+  send(data) {
+    return this.do({ type: 'send', data, bytes: data.length });
+  }
+
+  /** Answers the offer, or the next one when the backoff runs. */
+  hello(hello = {}) {
+    if (this.state.phase === 'waiting') this.timer('retry');
+    return this.do({ type: 'opened', n: this.n, protocol: 'session-resume.v1' }).control({ hello: { ...HELLO, ...hello } });
+  }
+
+  /** The effects since the last call, in short. */
+  took() {
+    return this.effects.splice(0).map(short).filter(Boolean);
+  }
+
+  /** The same of one kind. */
+  tookOf(kind) {
+    return this.took().filter((text) => text.startsWith(kind));
+  }
+}
+
+const HELLO = {
+  v: 1, session: 's1', epoch: 'e1', attachment: 1, status: 'new', from: 0, received: 0, gap: null,
+  heartbeat_ms: 30_000, lifetime_ms: 120_000, window: { messages: 256, bytes: 1 << 20 },
+};
+
+function short(effect) {
+  switch (effect.type) {
+    case 'connect':
+      return `connect ${effect.protocols.join(' ')}`;
+    case 'write':
+      return `write ${effect.data.replaceAll('\u0001', '^')}`;
+    case 'closeTransport':
+      return `close ${effect.code}`;
+    case 'setTimer':
+      return `timer ${effect.name} ${effect.delay}`;
+    case 'deliver':
+      return `deliver ${effect.data.replaceAll('\u0001', '^')}`;
+    case 'emit': {
+      const { status, ...rest } = effect.status;
+      return `status ${status} ${JSON.stringify(rest)}`;
+    }
+    case 'ended':
+      return `ended ${effect.code} ${effect.reason}`;
+    default:
+      return effect.type;
+  }
+}
+
+/** A machine with an open session, its effects taken. */
+function open(config, hello) {
+  const machine = new Machine(config).hello(hello);
+  machine.took();
+  return machine;
+}
+
+test('the first offer is fresh, and nothing is sent before the hello', () => {
+  const m = new Machine();
+  assert.deepEqual(m.took(), ['status connecting {"attempt":1}', `connect session-resume.v1 at.${CLIENT}`, 'timer connect 10000']);
+  m.send('early').do({ type: 'opened', n: 1, protocol: 'session-resume.v1' });
+  assert.deepEqual(m.took(), []);
+  m.control({ hello: { ...HELLO, from: 7 } });
+  assert.deepEqual(m.took(), [
+    'write ^{"ack":7}', 'timer ack 30000', 'write early', 'timer watch 75000', 'opened',
+    'status open {"session":"s1"}', 'status new {"session":"s1","gap":null}',
+  ]);
+});
+
+test('an offer names session, epoch, position and attachment, also at position 0', () => {
+  const m = open({}, { session: 'S-1', epoch: 'E_2', attachment: 9 });
+  m.frame('a').closed(1006);
+  assert.deepEqual(m.tookOf('connect'), [`connect session-resume.v1 at.${CLIENT}.S-1.E_2.1.9`]);
+  const quiet = open({}, { attachment: 3 });
+  quiet.now += 60_000;
+  quiet.closed(1006);
+  assert.deepEqual(quiet.tookOf('connect'), [`connect session-resume.v1 at.${CLIENT}.s1.e1.0.3`]);
+});
+
+test('a resumed session re-sends from received and lets go only on an ack', () => {
+  const m = open();
+  for (const data of ['a', 'b', 'c']) m.send(data);
+  m.control({ ack: 1 }).closed(1006);
+  m.hello({ status: 'resumed', received: 2 });
+  assert.deepEqual(m.tookOf('write').slice(-2), ['write ^{"ack":0}', 'write c']);
+  assert.equal(m.state.outbox.length, 2, 'received is not acknowledged');
+  // A restart may take accepted messages back, never acknowledged ones.
+  m.closed(1006).hello({ status: 'restored', epoch: 'e2', received: 1 });
+  assert.deepEqual(m.tookOf('write').slice(-3), ['write ^{"ack":0}', 'write b', 'write c']);
+  m.control({ hb: 3 });
+  assert.equal(m.state.outbox.length, 0);
+});
+
+test('what is in doubt is told, never sent again; what was never written goes to the new session', () => {
+  for (const hello of [{ session: 's2', epoch: 'e9', status: 'new', received: 0 }, { status: 'reused', received: null }]) {
+    const m = open({}, { window: { messages: 2, bytes: 100 } });
+    for (const data of ['a', 'b', 'c']) m.send(data);
+    m.control({ ack: 1 });
+    m.send('d').closed(1006);
+    m.took();
+    m.hello({ ...hello, gap: { from: 0, to: null, reason: 'expired' } });
+    const took = m.took();
+    assert.deepEqual(took.filter((text) => /^write|lost/.test(text)), [
+      'write ^{"ack":0}', 'write d', 'status lost {"messages":["b","c"],"reason":"in doubt"}',
+    ]);
+    assert.deepEqual([m.state.base, m.state.sent], [0, 1]);
+  }
+});
+
+test('what an earlier transport wrote is in doubt, too, though this one did not come to it', () => {
+  const m = open({}, { window: { messages: 2, bytes: 100 } });
+  for (const data of ['a', 'b', 'c', 'd']) m.send(data);
+  m.control({ ack: 2 }).closed(1006);
+  m.hello({ status: 'restored', epoch: 'e2', received: 2, window: { messages: 1, bytes: 100 } });
+  m.took();
+  m.closed(1006).hello({ session: 's2', gap: { from: 0, to: null, reason: 'expired' } });
+  assert.deepEqual(m.took().filter((text) => /^write|lost/.test(text)), [
+    'write ^{"ack":0}', 'status lost {"messages":["c","d"],"reason":"in doubt"}',
+  ]);
+});
+
+test('what the server has received but not acknowledged still fills the window', () => {
+  for (const window of [{ messages: 2, bytes: 100 }, { messages: 9, bytes: 10 }]) {
+    const m = open({}, { window });
+    for (const data of ['aaaa', 'bbbb', 'cccc']) m.send(data);
+    m.closed(1006).hello({ status: 'resumed', received: 2, window });
+    assert.deepEqual(m.tookOf('write c'), []);
+    assert.deepEqual(m.control({ ack: 1 }).tookOf('write'), ['write cccc']);
+  }
+});
+
+test('an older ack changes nothing', () => {
+  const m = open().send('a').send('b').send('c').control({ ack: 2 });
+  const { outbox, base } = m.state;
+  m.control({ ack: 1 });
+  assert.deepEqual([m.state.outbox, m.state.base], [outbox, base]);
+});
+
+test('a fresh hello of a known client counts on from received', () => {
+  const m = open({}, { status: 'reused', received: 41 });
+  m.send('a').control({ ack: 42 });
+  assert.equal(m.state.outbox.length, 0);
+  m.control({ ack: 43 });
+  assert.deepEqual(m.tookOf('close'), ['close 4103']);
+});
+
+test('acks: after 64 messages, 64 KiB, half the window, 250 ms, and every heartbeat', () => {
+  const acks = (m) => m.tookOf('write');
+  const m = open();
+  for (let i = 0; i < 63; i++) m.frame('x');
+  assert.deepEqual(acks(m), []);
+  assert.deepEqual(acks(m.frame('x')), ['write ^{"ack":64}']);
+  assert.deepEqual(acks(m.frame('x'.repeat(65_535))), []);
+  assert.deepEqual(acks(m.frame('é')), ['write ^{"ack":66}'], 'bytes are counted, not characters');
+
+  const small = open({}, { window: { messages: 6, bytes: 100 } });
+  assert.deepEqual(acks(small.frame('x').frame('x')), []);
+  assert.deepEqual(acks(small.frame('x')), ['write ^{"ack":3}']);
+  assert.deepEqual(acks(small.frame('x'.repeat(50))), ['write ^{"ack":4}']);
+
+  const slow = open();
+  assert.deepEqual(slow.frame('x').took(), ['timer ack 250', 'deliver x']);
+  slow.now += 250;
+  assert.deepEqual(slow.timer('ack').took(), ['write ^{"ack":1}', 'timer ack 30000']);
+  assert.deepEqual(slow.timer('ack').took(), ['write ^{"ack":1}', 'timer ack 30000'], 'a heartbeat of its own');
+  // A hidden page's timer is late: any frame makes up for it.
+  slow.frame('y');
+  slow.now += 251;
+  assert.deepEqual(acks(slow.control({ hb: 0 })), ['write ^{"ack":2}']);
+});
+
+test('an ack follows the message it counts, so that the application has taken it', () => {
+  const m = open({}, { window: { messages: 2, bytes: 100 } });
+  assert.deepEqual(m.frame('x').took(), ['timer ack 250', 'deliver x', 'write ^{"ack":1}', 'timer ack 30000']);
+});
+
+test('the window bounds what is under way, in messages and in bytes', () => {
+  const m = open({}, { window: { messages: 3, bytes: 10 } });
+  for (const data of ['aaaa', 'bbbb', 'cccc', 'd', 'e']) m.send(data);
+  assert.deepEqual(m.took(), ['write aaaa', 'write bbbb']);
+  assert.deepEqual(m.control({ ack: 1 }).took(), ['write cccc', 'write d']);
+  m.control({ ack: 4 }).send('x'.repeat(50));
+  assert.deepEqual(m.tookOf('write'), ['write e'], 'too large beside another');
+  assert.deepEqual(m.control({ ack: 5 }).tookOf('write'), [`write ${'x'.repeat(50)}`], 'alone it goes');
+});
+
+test('text that begins with U+0001 is escaped and comes back', () => {
+  const m = open().send('\u0001{"ack":5}');
+  assert.deepEqual(m.took(), ['write ^^{"ack":5}']);
+  assert.deepEqual(m.frame('\u0001\u0001x').tookOf('deliver'), ['deliver ^x']);
+});
+
+test('breaches of the protocol close with 4103, and the client starts over once', () => {
+  const breaches = [
+    '\u0001x', '\u0001', '\u0001{', '\u0001{"ack":-1}', '\u0001{"ack":"1"}', '\u0001{"ack":9007199254740992}', '\u0001{"ack":1.5}',
+    '\u0001{"gap":{"from":0,"to":null,"reason":"x"}}', '\u0001{"gap":{"from":1,"to":2,"reason":"x"}}', '\u0001{"retry":null}',
+    '\u0001{"done":{}}', '\u0001{"ack":1}', control({ hello: HELLO }),
+  ];
+  for (const breach of breaches) {
+    const m = open().frame(breach);
+    assert.deepEqual(m.tookOf('c'), ['close 4103', `connect session-resume.v1 at.${CLIENT}`], breach);
+    m.hello({ status: 'reused' }).closed(4103, 'again');
+    assert.equal(m.state.phase, 'ended', breach);
+    assert.deepEqual(m.tookOf('ended'), ['ended 4103 again']);
+  }
+  assert.deepEqual(open().control({ news: 1 }).took(), [], 'unknown members are left alone');
+  assert.deepEqual(new Machine().frame('data').tookOf('close'), ['close 4103'], 'data before the hello');
+  for (const wrong of [{ v: 2 }, { session: '' }, { session: 's 1' }, { status: 'old' }, { received: -1 }, { window: null }, { gap: 1 }]) {
+    assert.deepEqual(new Machine().hello(wrong).tookOf('close'), ['close 4103'], JSON.stringify(wrong));
+  }
+});
+
+test('a 4103 starts over at most once until a session is resumed', () => {
+  const m = open().send('a').closed(4103, 'cursor above the head');
+  assert.deepEqual(m.took().slice(1), [
+    'status lost {"messages":["a"],"reason":"in doubt"}', 'status connecting {"attempt":2}',
+    `connect session-resume.v1 at.${CLIENT}`, 'timer connect 10000',
+  ]);
+  m.hello({ status: 'reused', received: 1 }).closed(1006).hello({ status: 'resumed', received: 1 });
+  m.took();
+  assert.equal(m.closed(4103).state.phase, 'connecting', 'resumed meanwhile');
+  assert.equal(new Machine().closed(4103).state.phase, 'ended', 'a fresh offer cannot be made fresher');
+});
+
+test('a stream that goes on elsewhere without a gap told is a breach', () => {
+  const at2 = () => open().frame('a').frame('b').closed(1006);
+  const rows = [
+    [{ from: 2 }, 'open'],
+    [{ from: 1 }, 'breach'],
+    [{ from: 3 }, 'breach'],
+    [{ from: 5, gap: { from: 2, to: 5, reason: 'overflow' } }, 'open'],
+    [{ from: 1, gap: { from: 2, to: 1, reason: 'overflow' } }, 'breach'],
+    [{ from: 0, epoch: 'e2', status: 'restored', gap: { from: 2, to: null, reason: 'restarted' } }, 'open'],
+  ];
+  for (const [hello, expected] of rows) {
+    const m = at2();
+    m.took();
+    m.hello({ status: 'resumed', ...hello });
+    const breach = m.took().includes('close 4103');
+    assert.equal(breach ? 'breach' : m.state.phase, expected, JSON.stringify(hello));
+  }
+});
+
+test('gaps move the position and are told, in the hello and in the stream', () => {
+  const m = open().frame('a');
+  m.took();
+  m.control({ gap: { from: 1, to: 5, reason: 'overflow' } });
+  assert.deepEqual(m.took().slice(0, 2), ['status gap {"gap":{"from":1,"to":5,"reason":"overflow"}}', 'write ^{"ack":5}']);
+  m.frame('b').closed(1006);
+  assert.deepEqual(m.tookOf('connect'), [`connect session-resume.v1 at.${CLIENT}.s1.e1.6.1`]);
+  m.hello({ session: 's2', status: 'new', gap: { from: 6, to: null, reason: 'expired' } });
+  assert.deepEqual(m.tookOf('status').slice(-2), [
+    'status new {"session":"s2","gap":{"from":6,"to":null,"reason":"expired"}}',
+    'status expired {"gap":{"from":6,"to":null,"reason":"expired"}}',
+  ]);
+});
+
+test('close codes', () => {
+  const rows = [
+    [1000, '', 'connecting'], [1001, '', 'connecting'], [1005, '', 'connecting'], [1006, '', 'connecting'], [1011, '', 'connecting'], [1012, 'restarting', 'connecting'],
+    [1013, 'try again later', 'waiting'], [1013, 'stale', 'connecting'],
+    [4100, 'superseded', 'ended'], [4100, 'replaced', 'waiting'], [4101, 'another handler', 'ended'], [4103, 'protocol error', 'connecting'],
+  ];
+  for (const [code, reason, phase] of rows) {
+    assert.equal(open().frame('x').closed(code, reason).state.phase, phase, `${code} ${reason}`);
+  }
+});
+
+test('superseded and refused wait for the user, and then offer the cursor', () => {
+  for (const [code, reason, status] of [[4100, 'superseded', 'superseded {}'], [4101, 'full', 'refused {"reason":"full"}']]) {
+    const m = open().send('kept').closed(code, reason);
+    assert.deepEqual(m.took().slice(1), ['clearTimers', `status ${status}`, `ended ${code} ${reason}`]);
+    m.do({ type: 'online' }).do({ type: 'visible' }).timer('retry');
+    assert.deepEqual(m.took(), []);
+    m.do({ type: 'reconnect', hidden: false, offline: false });
+    assert.deepEqual(m.tookOf('connect'), [`connect session-resume.v1 at.${CLIENT}.s1.e1.0.1`]);
+    m.hello({ status: 'resumed', received: 0 });
+    assert.ok(m.took().includes('write kept'));
+  }
+});
+
+test('stale once: at once with the same cursor; twice: a copy, with an id of its own', () => {
+  const m = open().send('a').closed(1013, 'stale');
+  assert.deepEqual(m.tookOf('connect'), [`connect session-resume.v1 at.${CLIENT}.s1.e1.0.1`]);
+  m.closed(1013, 'stale');
+  const took = m.took();
+  assert.ok(took.includes('status lost {"messages":["a"],"reason":"in doubt"}'));
+  const [offer] = took.filter((text) => text.startsWith('connect'));
+  assert.match(offer, /^connect session-resume\.v1 at\.[\w-]{16,32}$/);
+  assert.ok(!offer.endsWith(CLIENT));
+});
+
+test('received above what was sent: a copy', () => {
+  const m = open().send('a').closed(1006).hello({ status: 'resumed', received: 2 });
+  const took = m.took();
+  assert.ok(took.includes('status lost {"messages":["a"],"reason":"in doubt"}'));
+  assert.match(took.at(-2), /^connect session-resume\.v1 at\.[\w-]{17,32}$/);
+  assert.notEqual(m.state.client, CLIENT);
+});
+
+test('a message that the server finds too big is given up and told, the others go on', () => {
+  const m = open();
+  for (const data of ['a', 'BIG', 'c']) m.send(data);
+  m.closed(1009, 'too big');
+  m.took();
+  m.hello({ status: 'resumed', received: 1 });
+  const took = m.took();
+  assert.deepEqual(took.filter((text) => /^write|lost/.test(text)), ['write ^{"ack":0}', 'write c', 'status lost {"messages":["BIG"],"reason":"too big"}']);
+  assert.equal(m.state.ever, 2, 'it does not count');
+  assert.equal(m.control({ ack: 2 }).state.outbox.length, 0);
+});
+
+test('done ends, and names what was never taken', () => {
+  const m = open();
+  for (const data of ['a', 'b', 'c']) m.send(data);
+  m.frame('last').control({ ack: 1 });
+  m.took();
+  m.control({ done: { status: 'failed', received: 2 } });
+  assert.deepEqual(m.took(), [
+    'write ^{"ack":1}', 'timer ack 30000', 'close 1000', 'clearTimers', 'status done {"outcome":"failed","messages":["c"]}', 'ended 1000 failed',
+  ]);
+  m.closed(1000).timer('retry');
+  assert.deepEqual(m.took(), []);
+  assert.deepEqual(m.do({ type: 'reconnect', hidden: false, offline: false }).tookOf('connect'), [`connect session-resume.v1 at.${CLIENT}`]);
+});
+
+test('news of an older transport is ignored', () => {
+  const m = open().closed(1006);
+  m.took();
+  const before = m.state;
+  m.do({ type: 'frame', n: 1, data: 'late' }).do({ type: 'closed', n: 1, code: 4101, reason: 'late' }).do({ type: 'opened', n: 1, protocol: '' });
+  assert.deepEqual(m.took(), []);
+  assert.deepEqual(m.state, before);
+});
+
+test('the default backoff: at once, then full jitter below a cap that doubles from 0.5 s to 20 s', () => {
+  const m = new Machine();
+  m.random = 0.999999;
+  const delays = [];
+  for (let i = 0; i < 9; i++) {
+    m.closed(1006);
+    delays.push(m.tookOf('timer retry').map((text) => Math.round(Number(text.split(' ')[2])))[0]);
+    if (m.state.phase === 'waiting') m.timer('retry');
+  }
+  // The first connection itself is attempt 1.
+  assert.deepEqual(delays, [500, 1000, 2000, 4000, 8000, 16_000, 20_000, 20_000, 20_000]);
+});
+
+test('after a transport of use the next attempt goes at once', () => {
+  assert.equal(open().frame('x').closed(1006).state.phase, 'connecting');
+  assert.equal(open().control({ hb: 0 }).closed(1006).state.phase, 'connecting');
+  const held = open();
+  held.now += 5000;
+  assert.equal(held.closed(1006).state.phase, 'connecting');
+  assert.equal(open().closed(1006).state.phase, 'waiting', 'else a server that drops everyone is stormed');
+});
+
+test('a list of delays is taken literally and ends in the user’s hands', () => {
+  const m = open({ backoff: [1, 2] }).frame('x').closed(1006);
+  assert.deepEqual(m.tookOf('status').slice(-1), ['status waiting {"attempt":1,"delay":1,"until":"time"}']);
+  m.timer('retry').closed(1006);
+  assert.deepEqual(m.tookOf('status').slice(-1), ['status waiting {"attempt":2,"delay":2,"until":"time"}']);
+  m.timer('retry').closed(1006, 'gone');
+  assert.deepEqual(m.tookOf('status').slice(-1), ['status failed {"code":1006,"reason":"gone"}']);
+  assert.deepEqual([m.state.phase, m.state.until], ['waiting', 'user']);
+  for (const event of ['online', 'visible']) {
+    const again = Object.assign(new Machine(), { state: m.state });
+    again.took();
+    assert.deepEqual(again.do({ type: event }).tookOf('status'), ['status connecting {"attempt":1}'], event);
+  }
+});
+
+test('the server’s retry replaces the next delay only', () => {
+  const m = open().frame('x').control({ retry: 1234 }).closed(1012);
+  assert.deepEqual(m.tookOf('timer retry'), ['timer retry 1234']);
+  m.timer('retry').control({ retry: 700 }).closed(1013);
+  assert.deepEqual(m.tookOf('timer retry'), ['timer retry 700'], 'also before a hello');
+  m.timer('retry').closed(1006);
+  assert.deepEqual(m.tookOf('timer retry'), ['timer retry 500']);
+});
+
+test('prompt: only the user reconnects', () => {
+  const m = open({ machine: { reconnect: 'prompt' } }).frame('x').closed(1006);
+  assert.deepEqual(m.tookOf('status').slice(-1), ['status waiting {"attempt":1,"delay":null,"until":"user"}']);
+  m.do({ type: 'online' }).do({ type: 'visible' }).timer('retry');
+  assert.deepEqual(m.took(), []);
+  assert.deepEqual(m.do({ type: 'reconnect', hidden: false, offline: false }).tookOf('status'), ['status connecting {"attempt":1}']);
+});
+
+test('no reconnect: a drop is the end, told with its code', () => {
+  const m = open({ machine: { reconnect: false } }).closed(1011, 'oops');
+  assert.deepEqual(m.took().slice(-2), ['status failed {"code":1011,"reason":"oops"}', 'ended 1011 oops']);
+});
+
+test('no attempts while hidden; at once when looked at', () => {
+  const m = open().frame('x').do({ type: 'hidden' }).closed(1006);
+  assert.deepEqual(m.tookOf('status').slice(-1), ['status waiting {"attempt":1,"delay":null,"until":"visible"}']);
+  assert.deepEqual(m.do({ type: 'online' }).tookOf('status'), []);
+  assert.equal(m.do({ type: 'visible' }).state.phase, 'connecting');
+  // A delay that runs out in a hidden page waits, too.
+  const later = open({ backoff: [5] }).frame('x').closed(1006).do({ type: 'hidden' }).timer('retry');
+  assert.deepEqual([later.state.phase, later.state.until], ['waiting', 'visible']);
+  assert.equal(open({ machine: { whileHidden: true } }).frame('x').do({ type: 'hidden' }).closed(1006).state.phase, 'connecting');
+  assert.equal(new Machine({ start: { hidden: true, offline: true } }).state.phase, 'connecting', 'the first attempt asks nobody');
+});
+
+test('no attempts while offline; at once when online', () => {
+  const m = open({ backoff: [5] }).frame('x').closed(1006);
+  assert.equal(m.do({ type: 'offline' }).state.until, 'online');
+  m.timer('retry');
+  assert.equal(m.state.phase, 'waiting');
+  assert.equal(m.do({ type: 'online' }).state.phase, 'connecting');
+  // Hidden and offline: both must be over, and the status says what is left.
+  const both = open().frame('x').do({ type: 'hidden' }).closed(1006).do({ type: 'offline' }).do({ type: 'visible' });
+  assert.equal(both.state.until, 'online');
+  assert.equal(both.tookOf('status').at(-1), 'status offline {}');
+  assert.equal(both.do({ type: 'online' }).state.phase, 'connecting');
+});
+
+test('a transport that was open when the network went is replaced when it is back', () => {
+  const m = open().do({ type: 'offline' });
+  assert.deepEqual(m.took(), ['status offline {}']);
+  assert.deepEqual(m.do({ type: 'online' }).took().slice(0, 2), ['close 1000', 'status connecting {"attempt":1}']);
+  // Unless it was heard of meanwhile, as with a server on this machine.
+  const local = open().do({ type: 'offline' }).frame('x');
+  assert.ok(local.tookOf('status').includes('status open {"session":"s1"}'));
+  assert.deepEqual(local.do({ type: 'online' }).took(), []);
+});
+
+test('an attempt that was under way when the network went is made anew when it is back', () => {
+  const m = open().frame('x').closed(1006);
+  m.took();
+  assert.deepEqual(m.do({ type: 'offline' }).took(), []);
+  assert.deepEqual(m.do({ type: 'online' }).tookOf('c'), ['close 1000', `connect session-resume.v1 at.${CLIENT}.s1.e1.1.1`]);
+  assert.deepEqual(m.do({ type: 'online' }).took(), [], 'once');
+  // It came through after all: one `open`, and nothing to replace.
+  m.do({ type: 'offline' }).hello({ status: 'resumed', from: 1 });
+  assert.equal(m.tookOf('status open').length, 1);
+  assert.deepEqual(m.do({ type: 'online' }).took(), []);
+});
+
+test('a server silent for 2.5 heartbeats is dead', () => {
+  const m = open();
+  m.now += 50_000;
+  m.control({ hb: 0 });
+  m.now += 25_000;
+  assert.deepEqual(m.timer('watch').took(), ['timer watch 50000']);
+  m.now += 50_000;
+  assert.deepEqual(m.timer('watch').took().slice(0, 2), ['close 1000', 'status connecting {"attempt":1}']);
+});
+
+test('a stalled watchdog gives queued frames one more chance', () => {
+  const stalled = () => {
+    const m = open();
+    m.now += 100_000;
+    assert.deepEqual(m.timer('watch', m.now - 25_000).took(), ['timer watch 1000']);
+    m.now += 1000;
+    return m;
+  };
+  assert.deepEqual(stalled().frame('queued').timer('watch').tookOf('close'), []);
+  assert.deepEqual(stalled().timer('watch', 0).tookOf('close'), ['close 1000'], 'one, not many');
+  const twice = stalled().frame('queued');
+  twice.now += 100_000;
+  assert.deepEqual(twice.timer('watch', 0).tookOf('close'), [], 'a second stall is another matter');
+});
+
+test('a clock set back does not put the watchdog off', () => {
+  const m = open();
+  m.now -= 500;
+  assert.deepEqual(m.timer('watch').took(), ['timer watch 75000']);
+});
+
+test('a page that comes back trusts a silent transport no more', () => {
+  for (const event of [{ type: 'visible' }, { type: 'shown', hidden: false }]) {
+    const m = open();
+    m.now += 75_000;
+    assert.deepEqual(m.do(event).took(), []);
+    m.now += 1;
+    assert.deepEqual(m.do(event).tookOf('close'), ['close 1000']);
+    assert.equal(m.state.phase, 'connecting');
+  }
+});
+
+test('a cached page lets its transport go, and resumes when shown, in every mode', () => {
+  for (const reconnect of [true, 'prompt', false]) {
+    const m = open({ machine: { reconnect } }).frame('x').do({ type: 'cached' });
+    assert.deepEqual(m.tookOf('close'), ['close 1000']);
+    m.do({ type: 'shown', hidden: false });
+    assert.deepEqual(m.tookOf('connect'), [`connect session-resume.v1 at.${CLIENT}.s1.e1.1.1`], String(reconnect));
+  }
+});
+
+test('a connection that takes too long is given up, its late success ignored', () => {
+  const m = new Machine();
+  m.took();
+  m.timer('connect');
+  assert.deepEqual(m.took(), ['close 1000', 'timer retry 250', 'status waiting {"attempt":2,"delay":0.25,"until":"time"}']);
+  m.do({ type: 'opened', n: 1, protocol: 'session-resume.v1' }).control({ hello: HELLO });
+  assert.deepEqual(m.took(), []);
+});
+
+test('another subprotocol is a failure that says so', () => {
+  const m = new Machine().do({ type: 'opened', n: 1, protocol: 'chat' });
+  assert.deepEqual(m.tookOf('ended'), ['ended 1002 the server does not speak session-resume.v1']);
+});
+
+test('closing waits for acks, then tells what is left', () => {
+  const close = { type: 'close', code: 3001, reason: 'bye' };
+  const idle = open().do(close);
+  assert.deepEqual(idle.took(), ['timer close 2000', 'close 3001']);
+  assert.deepEqual(idle.closed(3001, 'bye').took(), ['clearTimers', 'ended 3001 bye']);
+
+  const busy = open().send('a').do(close);
+  assert.deepEqual(busy.took(), ['write a', 'timer close 2000']);
+  assert.deepEqual(busy.frame('x').tookOf('deliver'), ['deliver x'], 'still listening');
+  assert.deepEqual(busy.control({ ack: 1 }).tookOf('close'), ['close 3001']);
+
+  const deaf = open().send('a').do(close);
+  deaf.took();
+  assert.deepEqual(deaf.timer('close').took(), ['close 3001', 'clearTimers', 'status lost {"messages":["a"],"reason":"closed"}', 'ended 3001 bye']);
+
+  const away = open({ backoff: [5] }).closed(1006).do(close);
+  away.took();
+  assert.deepEqual(away.timer('close').took(), ['clearTimers', 'ended 3001 bye'], 'never inside the call');
+  assert.deepEqual(away.do(close).took(), []);
+});
+
+test('reconnect replaces an open transport and leaves a young one alone', () => {
+  const m = open().do({ type: 'reconnect', hidden: false, offline: false });
+  assert.deepEqual(m.tookOf('c'), ['close 1000', `connect session-resume.v1 at.${CLIENT}.s1.e1.0.1`]);
+  m.do({ type: 'reconnect', hidden: false, offline: false });
+  assert.deepEqual(m.took(), []);
+});

@@ -1,0 +1,334 @@
+// The WebSocket interface: what code that takes a WebSocket relies on.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ResumableSocket } from '../js/index.js';
+import { World } from './support/world.mjs';
+
+const control = (object) => '\u0001' + JSON.stringify(object);
+
+/** A world with one open socket; `taken` is what the server's handler got. */
+function open(options = {}, settings = {}) {
+  const taken = [];
+  const world = new World(1, { onMessage: (data) => taken.push(data), ...settings });
+  const page = world.page();
+  const socket = world.connect(options, page);
+  const events = [];
+  for (const type of ['open', 'message', 'close', 'error', 'status']) {
+    socket.addEventListener(type, (event) => events.push(type === 'status' ? event.status : type));
+  }
+  world.advance(100);
+  return { world, page, socket, events, taken, link: [...world.links][0] };
+}
+
+const takeAll = (world) => {
+  for (const id of world.server.session.clients.keys()) while (world.server.take(id));
+  world.server.session.eachConn((conn) => conn.ack());
+  world.advance(50);
+};
+
+test('constants, url and handlers are a WebSocket’s', () => {
+  const { socket, world } = open();
+  assert.deepEqual([ResumableSocket.CONNECTING, ResumableSocket.OPEN, socket.CLOSING, socket.CLOSED], [0, 1, 2, 3]);
+  assert.equal(socket.url, 'ws://example.test/live');
+  assert.equal(socket.protocol, 'session-resume.v1');
+  assert.equal(socket.binaryType, 'blob');
+  const got = [];
+  socket.onmessage = function ({ data }) {
+    got.push([this === socket, data]);
+  };
+  assert.equal(typeof socket.onmessage, 'function');
+  world.server.push('a');
+  world.advance(50);
+  socket.onmessage = null;
+  world.server.push('b');
+  world.advance(50);
+  assert.deepEqual(got, [[true, 'a']]);
+  assert.equal(socket.onmessage, null);
+});
+
+test('urls that are none of a WebSocket throw, others are resolved', () => {
+  const world = new World(1);
+  const { env } = { env: { ...world.page(), WebSocket: class { close() {} }, setTimeout() {}, clearTimeout() {} } };
+  assert.throws(() => new ResumableSocket('ftp://x/', { env }), { name: 'SyntaxError' });
+  assert.throws(() => new ResumableSocket('/x#part', { env }), { name: 'SyntaxError' });
+  assert.equal(new ResumableSocket('https://x.test/a?b', { env }).url, 'wss://x.test/a?b');
+  assert.equal(new ResumableSocket(new URL('ws://x.test/'), { env }).url, 'ws://x.test/');
+});
+
+test('the application’s own subprotocols follow ours, in either form', () => {
+  const world = new World(1);
+  const offers = [];
+  const env = {
+    WebSocket: class {
+      constructor(_, protocols) {
+        offers.push(protocols.slice(2));
+      }
+    },
+    setTimeout() {},
+  };
+  new ResumableSocket('ws://x/', { protocols: ['a', 'b'], env });
+  class Mine extends ResumableSocket {
+    constructor(url, protocols) {
+      super(url, { protocols, env });
+    }
+  }
+  new Mine('ws://x/', 'chat');
+  new Mine('ws://x/');
+  assert.deepEqual(offers, [['a', 'b'], ['chat'], []]);
+});
+
+test('readyState is the session’s: OPEN through a drop', () => {
+  const { world, socket, events, link } = open();
+  assert.equal(socket.readyState, 1);
+  assert.deepEqual(events, ['open', 'open', 'new'], 'the event, then the statuses');
+  world.up = false;
+  link.cut();
+  world.advance(300);
+  assert.equal(socket.readyState, 1);
+  world.up = true;
+  world.advance(60_000);
+  assert.ok(events.includes('resumed'));
+  assert.deepEqual(events.filter((type) => ['close', 'error'].includes(type)), []);
+  socket.close();
+  assert.equal(socket.readyState, 2);
+  world.advance(100);
+  assert.equal(socket.readyState, 3);
+  assert.equal(events.at(-1), 'close');
+});
+
+test('send before the first hello and during an outage arrives once, in order', () => {
+  const { world, socket, taken, link } = open();
+  socket.send('1');
+  world.up = false;
+  link.cut({ client: 5 });
+  socket.send('2');
+  world.advance(1000);
+  socket.send('3');
+  world.up = true;
+  world.advance(60_000);
+  takeAll(world);
+  assert.deepEqual(taken, ['1', '2', '3']);
+  assert.equal(socket.bufferedAmount, 0);
+});
+
+test('binary messages are copied, also views, and sent as they were', () => {
+  const { world, socket, taken } = open();
+  const bytes = new Uint8Array([1, 2, 3, 4]);
+  socket.send(bytes.subarray(1, 3));
+  socket.send(bytes.buffer);
+  socket.send(new DataView(bytes.buffer, 3));
+  bytes.fill(9);
+  world.advance(50);
+  takeAll(world);
+  assert.deepEqual(taken.map((data) => [...new Uint8Array(data)]), [[2, 3], [1, 2, 3, 4], [4]]);
+});
+
+test('a full buffer throws and keeps what it has', () => {
+  const { world, socket, taken } = open({ maxBufferedMessages: 3, maxBufferedBytes: 10 });
+  socket.send('x'.repeat(50));
+  assert.throws(() => socket.send('y'), { name: 'QuotaExceededError' });
+  assert.equal(socket.bufferedAmount, 50);
+  world.advance(50);
+  takeAll(world);
+  for (const data of ['a', 'b', 'c']) socket.send(data);
+  assert.throws(() => socket.send('d'), { name: 'QuotaExceededError' });
+  world.advance(50);
+  takeAll(world);
+  assert.deepEqual(taken.slice(1), ['a', 'b', 'c']);
+});
+
+test('after close, send throws and close does nothing', () => {
+  const { world, socket } = open();
+  assert.throws(() => socket.close(1001), { name: 'InvalidAccessError' });
+  assert.throws(() => socket.close(1000, 'x'.repeat(124)), { name: 'SyntaxError' });
+  socket.close();
+  assert.throws(() => socket.send('late'), { name: 'InvalidStateError' });
+  world.advance(100);
+  assert.throws(() => socket.send('late'), { name: 'InvalidStateError' });
+  socket.close();
+});
+
+test('what a listener sends goes after what was before it', () => {
+  const { world, socket, taken } = open({}, { window: { messages: 100, bytes: 1000 } });
+  world.up = false;
+  [...world.links][0].cut();
+  world.advance(100);
+  socket.send('1');
+  socket.send('2');
+  socket.addEventListener('status', ({ status }) => status === 'resumed' && socket.send('3'));
+  world.up = true;
+  world.advance(60_000);
+  takeAll(world);
+  assert.deepEqual(taken, ['1', '2', '3']);
+});
+
+test('an ack goes out when the listener is through, whatever it calls', () => {
+  const { world, socket, link } = open({}, { window: { messages: 2, bytes: 100 } });
+  const before = link.sent.length;
+  socket.onmessage = () => {
+    socket.send('answer');
+    assert.deepEqual(link.sent.slice(before), []);
+  };
+  world.server.push('question');
+  world.advance(50);
+  assert.deepEqual(link.sent.slice(before), [control({ ack: 1 }), 'answer']);
+});
+
+test('a listener that reconnects in the middle of a message doubles nothing', () => {
+  const { world, socket } = open();
+  const got = [];
+  socket.addEventListener('message', ({ data }) => {
+    got.push(data);
+    if (got.length === 2) socket.reconnect();
+  });
+  for (const data of ['a', 'b', 'c']) world.server.push(data);
+  world.advance(1000);
+  assert.deepEqual(got, ['a', 'b', 'c']);
+  assert.deepEqual(world.server.faults, []);
+});
+
+test('superseded: error-free close, and reconnect brings the session back', () => {
+  const { world, socket, events } = open({}, {});
+  const other = world.connect();
+  world.advance(100);
+  assert.deepEqual([socket.readyState, events.slice(-2)], [3, ['superseded', 'close']]);
+  assert.equal(socket.current.status, 'superseded');
+  socket.reconnect();
+  assert.equal(socket.readyState, 0);
+  world.advance(100);
+  assert.deepEqual([socket.readyState, other.readyState], [1, 3]);
+  assert.deepEqual(events.slice(-3), ['open', 'open', 'resumed']);
+});
+
+test('in share both pages stay and get everything', () => {
+  const { world, socket } = open({}, { attach: 'share' });
+  const other = world.connect();
+  const got = [];
+  for (const page of [socket, other]) page.addEventListener('message', ({ data }) => got.push(data));
+  world.advance(100);
+  world.server.push('x');
+  world.advance(100);
+  assert.deepEqual(got, ['x', 'x']);
+});
+
+test('page events reach the machine, and stop with the socket', () => {
+  const { world, page, socket, events } = open();
+  const fire = (target, type, more) => target.dispatchEvent(Object.assign(new Event(type), more));
+  fire(page.window, 'offline');
+  assert.equal(events.at(-1), 'offline');
+  fire(page.window, 'online');
+  assert.equal(events.at(-1), 'connecting');
+  world.advance(100);
+  page.document.hidden = true;
+  fire(page.document, 'visibilitychange');
+  [...world.links][0].cut();
+  world.advance(60_000);
+  assert.equal(socket.current.until, 'visible');
+  page.document.hidden = false;
+  fire(page.document, 'visibilitychange');
+  assert.equal(socket.current.status, 'connecting');
+  world.advance(100);
+  fire(page.window, 'pagehide', { persisted: false });
+  assert.equal(world.links.size, 1);
+  fire(page.window, 'pagehide', { persisted: true });
+  world.advance(100);
+  assert.equal(world.links.size, 0);
+  fire(page.window, 'pageshow', { persisted: true });
+  world.advance(100);
+  assert.equal(socket.current.status, 'open');
+  fire(page.document, 'resume');
+  assert.equal(socket.current.status, 'open');
+  socket.close();
+  world.advance(100);
+  const count = events.length;
+  fire(page.window, 'offline');
+  assert.equal(events.length, count);
+});
+
+test('an ended socket leaves no listeners and no timers behind', () => {
+  const world = new World(1);
+  const page = world.page();
+  const signals = [];
+  for (const target of [page.window, page.document]) target.addEventListener = (_type, _run, { signal }) => signals.push(signal);
+  const socket = world.connect({}, page);
+  world.advance(100);
+  assert.ok(signals.length > 4 && signals.every(({ aborted }) => !aborted));
+  socket.close();
+  world.advance(100);
+  assert.ok(signals.every(({ aborted }) => aborted));
+  const timers = [];
+  world.at = (delay) => timers.push(delay);
+  world.advance(100_000);
+  assert.deepEqual(timers, []);
+});
+
+test('a timer that is set again does not fire twice', () => {
+  const { world, link } = open();
+  for (let i = 0; i < 64; i++) world.server.push(String(i));
+  world.advance(1000);
+  assert.deepEqual(link.sent, [control({ ack: 0 }), control({ ack: 64 })]);
+});
+
+test('a 20 s outage: back within the backoff’s cap, nothing lost', () => {
+  const { world, page, socket, taken } = open({}, { heartbeat: 5000 });
+  page.navigator.onLine = false;
+  page.window.dispatchEvent(new Event('offline'));
+  [...world.links][0].cut({ client: null, server: null });
+  world.up = false;
+  socket.send('typed');
+  world.advance(20_000);
+  world.up = true;
+  page.navigator.onLine = true;
+  page.window.dispatchEvent(new Event('online'));
+  world.advance(1000);
+  assert.equal(socket.current.status, 'open');
+  takeAll(world);
+  assert.deepEqual(taken, ['typed']);
+});
+
+test('a constructor that throws leaves no listener behind', () => {
+  const world = new World(1);
+  const page = world.page();
+  const env = {
+    ...page,
+    WebSocket: class {
+      constructor() {
+        throw new DOMException('duplicate', 'SyntaxError');
+      }
+    },
+  };
+  let listeners = 0;
+  page.window.addEventListener = () => listeners++;
+  assert.throws(() => new ResumableSocket('/live', { env }), { name: 'SyntaxError' });
+  assert.equal(listeners, 0);
+});
+
+test('a client id is of the right form and new each time', () => {
+  const ids = new Set();
+  const env = {
+    WebSocket: class {
+      constructor(_, [, at]) {
+        ids.add(at);
+      }
+    },
+    setTimeout() {},
+  };
+  for (let i = 0; i < 3; i++) new ResumableSocket('ws://x/', { env });
+  assert.equal(ids.size, 3);
+  for (const at of ids) assert.match(at, /^at\.[\w-]{16,32}$/);
+});
+
+test('done is the end, with what was never taken', () => {
+  const { world, socket, events, link } = open();
+  const told = [];
+  socket.addEventListener('status', (event) => event.status === 'done' && told.push(event.outcome, event.messages));
+  socket.send('never taken');
+  world.advance(50);
+  world.server.finish('failed');
+  world.advance(50);
+  assert.deepEqual(told, ['failed', ['never taken']]);
+  assert.deepEqual([socket.readyState, events.at(-1)], [3, 'close']);
+  assert.deepEqual(world.server.faults, []);
+  assert.equal(link.sent[0], control({ ack: 0 }));
+});

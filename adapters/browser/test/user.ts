@@ -1,0 +1,26 @@
+// Compiled against the packed types, as a user's program would be.
+import { ResumableSocket, type Options, type Status } from 'session-resume';
+import { notify } from 'session-resume/notify';
+
+const options: Options = { reconnect: 'prompt', backoff: [1, 2, 4], maxBufferedMessages: 10 };
+const socket = new ResumableSocket('/live', options);
+const likeAWebSocket: Pick<WebSocket, 'send' | 'close' | 'readyState' | 'bufferedAmount' | 'binaryType' | 'url'> = socket;
+likeAWebSocket.send(new Uint8Array(3));
+socket.onmessage = ({ data }) => console.log(data);
+socket.onclose = ({ code }) => console.log(code.toFixed());
+socket.onstatus = (event) => {
+  if (event.status === 'waiting') console.log(event.attempt, event.delay?.toFixed(1), event.until);
+  // @ts-expect-error: only a `gap` has one
+  if (event.status === 'offline') console.log(event.gap);
+};
+socket.addEventListener('message', ({ data, origin }) => console.log(data, origin), { once: true });
+socket.addEventListener('status', (event) => event.status === 'done' && console.log(event.outcome));
+socket.addEventListener('close', ({ wasClean }) => console.log(wasClean));
+// @ts-expect-error: an `open` has no data
+socket.addEventListener('open', ({ data }) => console.log(data));
+const current: Status = socket.current;
+console.log(current.status);
+const element: HTMLElement = notify(socket, { messages: { waiting: 'Warten …' }, delay: 2 });
+element.remove();
+// @ts-expect-error: no such option
+new ResumableSocket('/live', { reconnects: true });
