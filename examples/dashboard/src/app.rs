@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::{
     Router,
+    extract::State,
     http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
     response::{Html, IntoResponse, Response},
     routing::{any, get},
@@ -23,9 +24,10 @@ pub(crate) fn router(resume: SessionResume<Dashboard>, tick: Duration) -> Router
     let style = include_str!("../page/style.css");
     Router::new()
         .route("/", get(index))
-        .route("/live", any(move |upgrade| live(upgrade, tick)))
+        .route("/live", any(live))
         .route("/dashboard.js", get(async || file("text/javascript; charset=utf-8", script)))
         .route("/style.css", get(async || file("text/css; charset=utf-8", style)))
+        .with_state(tick)
         .layer(resume)
 }
 
@@ -36,7 +38,7 @@ async fn index(Session(session): Session<Dashboard>) -> impl IntoResponse {
     (headers, Html(page::html(&session)))
 }
 
-async fn live(upgrade: ResumeUpgrade<Dashboard>, tick: Duration) -> Response {
+async fn live(State(tick): State<Duration>, upgrade: ResumeUpgrade<Dashboard>) -> Response {
     upgrade.on_session(move |session| live::run(session, tick))
 }
 

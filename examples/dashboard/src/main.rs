@@ -80,7 +80,7 @@ async fn serve(listen: &str) -> Result<(), Box<dyn Error>> {
     // Not axum's graceful shutdown, which waits for every connection that a visitor holds open: requests are
     // served until all WebSockets are closed, and that is the end.
     tokio::select! {
-        served = server => served?,
+        result = server => result?,
         report = drained => eprintln!("dashboard: {} sessions drained, {} cut", report.drained, report.cut.len()),
     }
     Ok(())
@@ -110,4 +110,27 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
             std::future::pending().await
         }
     })
+}
+
+#[cfg(test)]
+mod arguments {
+    use super::*;
+
+    fn listen(args: &[&str]) -> Result<Option<String>, String> {
+        listen_address(Parser::from_args(args)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_address_is_the_default_or_what_was_asked_for() {
+        assert_eq!(listen(&[]).unwrap().unwrap(), "127.0.0.1:5007");
+        assert_eq!(listen(&["--listen", "[::]:80"]).unwrap().unwrap(), "[::]:80");
+        assert_eq!(listen(&["--help"]).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_not_known_is_named() {
+        assert!(listen(&["--port", "1"]).unwrap_err().contains("--port"));
+        assert!(listen(&["--listen"]).unwrap_err().contains("--listen"));
+        assert!(listen(&["5007"]).unwrap_err().contains("5007"));
+    }
 }

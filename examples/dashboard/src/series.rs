@@ -23,24 +23,23 @@ const MONTHS: [(&str, usize); 12] = [
 /// How each series comes about.
 #[rustfmt::skip]
 const RECIPES: [Recipe; 12] = [
-    Recipe { id: "wind-land", name: "Wind on land",            kind: "Generation",  level: 11_800.0, season:  4_200.0, peak:  15.0, weekend:   0.0, noise: 2_600.0 },
-    Recipe { id: "wind-sea",  name: "Wind at sea",             kind: "Generation",  level:  3_300.0, season:  1_100.0, peak:   5.0, weekend:   0.0, noise:   700.0 },
-    Recipe { id: "solar",     name: "Solar",                   kind: "Generation",  level:  6_900.0, season:  5_400.0, peak: 172.0, weekend:   0.0, noise:   650.0 },
-    Recipe { id: "hydro",     name: "Rivers & dams",           kind: "Generation",  level:  2_100.0, season:    450.0, peak: 140.0, weekend:   0.0, noise:    60.0 },
-    Recipe { id: "biomass",   name: "Biomass",                 kind: "Generation",  level:  4_400.0, season:    240.0, peak:  20.0, weekend:  60.0, noise:    45.0 },
-    Recipe { id: "gas",       name: "Gas (heat & power)",      kind: "Generation",  level:  7_600.0, season:  3_100.0, peak:  12.0, weekend: 900.0, noise:   520.0 },
-    Recipe { id: "small",     name: "Plants < 10 MW, all fuels", kind: "Generation",  level:  1_500.0, season:    300.0, peak:  40.0, weekend:  80.0, noise:    70.0 },
-    Recipe { id: "homes",     name: "Homes",                   kind: "Consumption", level: 14_300.0, season:  3_300.0, peak:  10.0, weekend: -700.0, noise:   330.0 },
-    Recipe { id: "industry",  name: "Industry",                kind: "Consumption", level: 22_500.0, season:    700.0, peak: 300.0, weekend: 4_600.0, noise:   410.0 },
-    Recipe { id: "rail",      name: "Trains & trams",          kind: "Consumption", level:  1_350.0, season:     90.0, peak: 350.0, weekend: 210.0, noise:    25.0 },
-    Recipe { id: "imports",   name: "Imports",                 kind: "Exchange",    level:  5_200.0, season:  1_500.0, peak: 200.0, weekend: 500.0, noise:   780.0 },
-    Recipe { id: "exports",   name: "Exports",                 kind: "Exchange",    level:  6_000.0, season:  1_900.0, peak:  25.0, weekend: -350.0, noise:   890.0 },
+    Recipe { id: "wind-land", name: "Wind on land",            level: 11_800.0, season:  4_200.0, peak:  15.0, weekend:   0.0, noise: 2_600.0 },
+    Recipe { id: "wind-sea",  name: "Wind at sea",             level:  3_300.0, season:  1_100.0, peak:   5.0, weekend:   0.0, noise:   700.0 },
+    Recipe { id: "solar",     name: "Solar",                   level:  6_900.0, season:  5_400.0, peak: 172.0, weekend:   0.0, noise:   650.0 },
+    Recipe { id: "hydro",     name: "Rivers & dams",           level:  2_100.0, season:    450.0, peak: 140.0, weekend:   0.0, noise:    60.0 },
+    Recipe { id: "biomass",   name: "Biomass",                 level:  4_400.0, season:    240.0, peak:  20.0, weekend:  60.0, noise:    45.0 },
+    Recipe { id: "gas",       name: "Gas (heat & power)",      level:  7_600.0, season:  3_100.0, peak:  12.0, weekend: 900.0, noise:   520.0 },
+    Recipe { id: "small",     name: "Plants < 10 MW",     level:  1_500.0, season:    300.0, peak:  40.0, weekend:  80.0, noise:    70.0 },
+    Recipe { id: "homes",     name: "Homes",                   level: 14_300.0, season:  3_300.0, peak:  10.0, weekend: -700.0, noise:   330.0 },
+    Recipe { id: "industry",  name: "Industry",                level: 22_500.0, season:    700.0, peak: 300.0, weekend: 4_600.0, noise:   410.0 },
+    Recipe { id: "rail",      name: "Trains & trams",          level:  1_350.0, season:     90.0, peak: 350.0, weekend: 210.0, noise:    25.0 },
+    Recipe { id: "imports",   name: "Imports",                 level:  5_200.0, season:  1_500.0, peak: 200.0, weekend: 500.0, noise:   780.0 },
+    Recipe { id: "exports",   name: "Exports",                 level:  6_000.0, season:  1_900.0, peak:  25.0, weekend: -350.0, noise:   890.0 },
 ];
 
 struct Recipe {
     id: &'static str,
     name: &'static str,
-    kind: &'static str,
     /// Mean of the year; this and what follows in megawatts.
     level: f64,
     /// How much more it is at the peak of the year.
@@ -58,7 +57,6 @@ struct Recipe {
 pub(crate) struct Series {
     id: &'static str,
     name: &'static str,
-    kind: &'static str,
     /// In megawatts, one for each of [`DAYS`]; all above zero.
     values: Vec<f64>,
 }
@@ -80,7 +78,7 @@ impl Series {
                 value.max(recipe.level * 0.04).round()
             })
             .collect();
-        Self { id: recipe.id, name: recipe.name, kind: recipe.kind, values }
+        Self { id: recipe.id, name: recipe.name, values }
     }
 
     pub(crate) fn id(&self) -> &'static str {
@@ -89,10 +87,6 @@ impl Series {
 
     pub(crate) fn name(&self) -> &'static str {
         self.name
-    }
-
-    pub(crate) fn kind(&self) -> &'static str {
-        self.kind
     }
 
     /// Returns the values of the year's last so many days, the newest last.

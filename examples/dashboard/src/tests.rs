@@ -19,6 +19,9 @@ use crate::{app, state::Dashboard};
 /// Fast, so that a test need not wait for something to miss.
 const TICK: Duration = Duration::from_millis(2);
 
+/// Only a broken application takes so long.
+const HANGS: Duration = Duration::from_secs(60);
+
 /// The application on a port of its own.
 struct App {
     address: String,
@@ -38,13 +41,16 @@ impl App {
     /// Waits until no page is attached and `n` live values were sent that nobody has seen.
     async fn miss_ticks(&self, session: &str, n: u64) {
         let session = self.resume.get(session.parse().unwrap()).unwrap();
-        while session.info().transports > 0 {
-            tokio::task::yield_now().await;
-        }
-        let until = session.read(|dashboard| dashboard.ticks) + n;
-        while session.read(|dashboard| dashboard.ticks) < until {
-            tokio::task::yield_now().await;
-        }
+        let missed = async {
+            while session.info().transports > 0 {
+                tokio::task::yield_now().await;
+            }
+            let until = session.read(|dashboard| dashboard.ticks) + n;
+            while session.read(|dashboard| dashboard.ticks) < until {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(HANGS, missed).await.expect("the session ticks on without a page");
     }
 }
 
@@ -94,20 +100,26 @@ struct Page {
 }
 
 impl Page {
+    /// Receives one message; a live value is written down instead of returned.
+    async fn receive(&mut self) -> Option<Value> {
+        assert!(self.ticks.len() < 10_000, "live values and nothing else");
+        let text = match self.socket.next().await.unwrap().unwrap() {
+            Message::Text(text) => text,
+            Message::Ping(_) => return None,
+            other => panic!("unexpected {other:?}"),
+        };
+        let message: Value = serde_json::from_str(&text).unwrap();
+        let tick = &message["tick"];
+        let Some(number) = tick["number"].as_u64() else { return Some(message) };
+        self.ticks.push((number, tick["away"] == true));
+        None
+    }
+
     /// Receives what is no live value.
     async fn next(&mut self) -> Value {
         loop {
-            match self.socket.next().await.unwrap().unwrap() {
-                Message::Text(text) => {
-                    let message: Value = serde_json::from_str(&text).unwrap();
-                    let tick = &message["tick"];
-                    match tick["number"].as_u64() {
-                        Some(number) => self.ticks.push((number, tick["away"] == true)),
-                        None => return message,
-                    }
-                }
-                Message::Ping(_) => {}
-                other => panic!("unexpected {other:?}"),
+            if let Some(message) = self.receive().await {
+                return message;
             }
         }
     }
@@ -127,16 +139,10 @@ impl Page {
         self.next().await
     }
 
-    /// Receives until a live value with at least this number.
+    /// Receives up to a live value with at least this number.
     async fn ticks_until(&mut self, number: u64) {
         while self.ticks.last().is_none_or(|(last, _)| *last < number) {
-            let message = self.socket.next().await.unwrap().unwrap();
-            if let Message::Text(text) = message {
-                let message: Value = serde_json::from_str(&text).unwrap();
-                if let Some(number) = message["tick"]["number"].as_u64() {
-                    self.ticks.push((number, message["tick"]["away"] == true));
-                }
-            }
+            self.receive().await;
         }
     }
 }
