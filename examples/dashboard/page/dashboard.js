@@ -14,6 +14,8 @@ const boxes = [...document.querySelectorAll("#rows input")];
 let socket;
 let attempts = 0;
 let shown = $("session").textContent;
+/** The control that had the focus when the connection was lost. */
+let focused = null;
 /** Commands that the server has not answered yet. */
 let unanswered = 0;
 /** The live values, and the number that comes next; `null` until the first is known. */
@@ -65,6 +67,7 @@ $("resume").onclick = () => {
 };
 
 $("drop").onclick = () => {
+  if (socket.readyState !== WebSocket.OPEN) return;
   socket.onclose = null;
   socket.onmessage = null;
   socket.close();
@@ -74,6 +77,8 @@ $("drop").onclick = () => {
 
 function setState(state, text, note = "") {
   const connected = state === "connected";
+  // A control that is disabled loses the keyboard's focus: it gets it back.
+  if (!connected && $("controls").contains(document.activeElement)) focused = document.activeElement;
   $("state").dataset.state = state;
   $("state").textContent = text;
   $("note").textContent = note;
@@ -83,6 +88,8 @@ function setState(state, text, note = "") {
   $("drop").setAttribute("aria-disabled", String(!connected));
   $("drop").hidden = state === "stopped";
   $("resume").hidden = true;
+  if (connected && document.activeElement === document.body) focused?.focus();
+  if (connected) focused = null;
 }
 
 function receive(message) {

@@ -109,4 +109,16 @@ mod tests {
         assert_eq!(PAGE.matches("<script").count(), PAGE.matches("<script src=").count());
         assert!(!PAGE.contains("http"), "the page stands on its own");
     }
+
+    #[test]
+    fn every_line_has_a_colour() {
+        let style = include_str!("../page/style.css");
+        for n in 0..crate::state::MAX_LINES {
+            assert_eq!(
+                style.matches(&format!(".line-{n} {{ --line: var(--line-{n}); }}")).count(),
+                1
+            );
+            assert_eq!(style.matches(&format!("--line-{n}: #")).count(), 2, "light and dark");
+        }
+    }
 }

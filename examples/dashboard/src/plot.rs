@@ -9,11 +9,11 @@ use crate::{
 };
 
 const WIDTH: f64 = 800.0;
-const HEIGHT: f64 = 340.0;
+const HEIGHT: f64 = 346.0;
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 14.0;
-const TOP: f64 = 26.0;
-const BOTTOM: f64 = 30.0;
+const TOP: f64 = 30.0;
+const BOTTOM: f64 = 32.0;
 
 /// Lines across the plot there should be about so many of.
 const GRID: f64 = 5.0;
