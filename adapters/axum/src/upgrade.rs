@@ -21,7 +21,7 @@ const WRITE_BUFFER: usize = 16 << 10;
 /// it with [`any`](axum::routing::any): WebSockets over HTTP/2 come as `CONNECT`.
 #[derive(Debug)]
 #[must_use = "answer the request with what on_session or refuse returns"]
-pub struct ResumeUpgrade<T = ()> {
+pub struct ResumeUpgrade<T: Send + 'static = ()> {
     upgrade: Upgrade<T>,
     socket: WebSocketUpgrade,
 }

@@ -7,7 +7,10 @@
 
 use http::request::Parts;
 
-use crate::{Identity, RequestView, Session, layer::RequestContext, registry::Purpose};
+use crate::{
+    Identity, RequestView, Session, SessionOrigin, layer::RequestContext, registry::Purpose,
+    restore::Asks,
+};
 pub use crate::{
     poll::{Poll, poll},
     refusal::Refusal,
@@ -23,11 +26,14 @@ pub use crate::{
 /// # Cancel safety
 ///
 /// Cancel safe: a session may have been started, and is then found by the next request.
-#[expect(clippy::unused_async, reason = "with a store it waits for the session to be restored")]
 pub async fn open<T: Send + 'static>(parts: &Parts) -> Result<Session<T>, Refusal> {
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
     check_origin(&registry, parts)?;
     let req = RequestView::from_parts(parts);
+    let asks = Asks { context, req, continues: None, looks: false };
+    if let Some(session) = registry.ready(&asks, &Purpose::Extract).await? {
+        return Ok(Session::new(session, SessionOrigin::Restored));
+    }
     let (session, origin) = registry.open(context, req, &Purpose::Extract)?;
     Ok(Session::new(session, origin))
 }
@@ -41,10 +47,13 @@ pub async fn open<T: Send + 'static>(parts: &Parts) -> Result<Session<T>, Refusa
 /// # Cancel safety
 ///
 /// Cancel safe.
-#[expect(clippy::unused_async, reason = "with a store it waits for the session to be restored")]
 pub async fn look<T: Send + 'static>(parts: &Parts) -> Result<Option<Session<T>>, Refusal> {
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
     check_origin(&registry, parts)?;
+    let asks = Asks { context, req: RequestView::from_parts(parts), continues: None, looks: true };
+    if let Some(session) = registry.ready(&asks, &Purpose::Extract).await? {
+        return Ok(Some(Session::new(session, SessionOrigin::Restored)));
+    }
     Ok(registry.look(context).map(Session::reused))
 }
 

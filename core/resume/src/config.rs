@@ -2,14 +2,17 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use serde::{Serialize, de::DeserializeOwned};
 use session_resume_proto::session::{Attach, Bounds, Rules};
 
 use crate::{
-    AllowedOrigins, Heartbeat, IdentityCookie, Limits, RequestView,
+    AllowedOrigins, Durability, Heartbeat, IdentityCookie, Limits, RequestView,
     identity::TokenKey,
     key::{self, KeyFn},
+    merge::MergePolicy,
     random,
     reuse::{self, ReusePolicy},
+    snapshot::saver::Store,
 };
 
 pub(crate) struct Config<T> {
@@ -26,7 +29,39 @@ pub(crate) struct Config<T> {
     pub(crate) attach: Option<Attach>,
     pub(crate) rules: Rules,
     pub(crate) state: StateSource<T>,
+    pub(crate) codec: Option<Codec<T>>,
+    pub(crate) merge: MergePolicy<T>,
+    pub(crate) store: Option<Store>,
+    /// The layer's name in the store.
+    pub(crate) name: Arc<str>,
+    pub(crate) durability: Durability,
+    pub(crate) flush_interval: Duration,
+    pub(crate) stored_lifetime: Duration,
 }
+
+/// How the state becomes bytes and comes back.
+pub(crate) struct Codec<T> {
+    pub(crate) encode: fn(&T) -> serde_json::Result<Vec<u8>>,
+    pub(crate) decode: fn(&[u8]) -> serde_json::Result<T>,
+}
+
+impl<T: Serialize + DeserializeOwned> Codec<T> {
+    /// JSON: it can be read after a field was added, and a client's copy of the state is JSON, too.
+    pub(crate) fn json() -> Self {
+        Self {
+            encode: |state| serde_json::to_vec(state),
+            decode: |bytes| serde_json::from_slice(bytes),
+        }
+    }
+}
+
+impl<T> Clone for Codec<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Codec<T> {}
 
 /// Where a new session's state comes from.
 pub(crate) struct StateSource<T> {
@@ -49,12 +84,19 @@ impl Config<()> {
             attach: None,
             rules: Rules::default(),
             state: StateSource { make: Arc::new(|_| ()) },
+            codec: Some(Codec::json()),
+            merge: MergePolicy::default(),
+            store: None,
+            name: "default".into(),
+            durability: Durability::default(),
+            flush_interval: Duration::from_millis(50),
+            stored_lifetime: Duration::from_secs(30 * 24 * 3600),
         }
     }
 }
 
 impl<T> Config<T> {
-    pub(crate) fn with_state<U>(self, state: StateSource<U>) -> Config<U> {
+    pub(crate) fn with_state<U>(self, state: StateSource<U>, codec: Option<Codec<U>>) -> Config<U> {
         Config {
             cookie: self.cookie,
             token_key: self.token_key,
@@ -68,6 +110,13 @@ impl<T> Config<T> {
             attach: self.attach,
             rules: self.rules,
             state,
+            codec,
+            merge: MergePolicy::default(),
+            store: self.store,
+            name: self.name,
+            durability: self.durability,
+            flush_interval: self.flush_interval,
+            stored_lifetime: self.stored_lifetime,
         }
     }
 
@@ -91,6 +140,8 @@ impl<T> Config<T> {
         rules.max_lifetime = limits.max_lifetime;
         rules.heartbeat = self.heartbeat.interval;
         rules.pong_timeout = self.heartbeat.pong_timeout;
+        rules.durable_inbox = self.store.is_some();
+        rules.durable_outbox = self.store.is_some() && self.durability == Durability::Exact;
         rules
     }
 }
@@ -110,6 +161,13 @@ impl<T> Clone for Config<T> {
             attach: self.attach,
             rules: self.rules.clone(),
             state: StateSource { make: Arc::clone(&self.state.make) },
+            codec: self.codec,
+            merge: self.merge.clone(),
+            store: self.store.clone(),
+            name: Arc::clone(&self.name),
+            durability: self.durability,
+            flush_interval: self.flush_interval,
+            stored_lifetime: self.stored_lifetime,
         }
     }
 }
@@ -125,6 +183,8 @@ impl<T> fmt::Debug for Config<T> {
             .field("heartbeat", &self.heartbeat)
             .field("check_interval", &self.check_interval)
             .field("rules", &self.rules)
+            .field("store", &self.store)
+            .field("durability", &self.durability)
             .finish_non_exhaustive()
     }
 }

@@ -9,9 +9,12 @@ use std::{
 };
 
 use session_resume_proto::wire::Close;
-use tokio::{sync::OnceCell, time::Instant};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, timeout_at},
+};
 
-use crate::{SessionId, random, registry::Registry, session::shared::Shared};
+use crate::{SessionId, random, registry::Registry, session::shared::Shared, snapshot::Urgency};
 
 /// Clients are told to come back after this time at the earliest, and after twice this at the latest:
 /// spread, so that a restarted server is not met by all of them at once.
@@ -23,9 +26,10 @@ const BATCH: usize = 256;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Sessions that stopped at a boundary, no message in hand.
+    /// Sessions that stopped at a boundary, no message in hand; with a store, they are in it, whole.
     pub drained: usize,
-    /// Sessions whose handler was still busy with a message at the deadline.
+    /// Sessions whose handler was still busy with a message at the deadline, or that the store did not take:
+    /// with a store, their last boundary is in it.
     pub cut: Vec<SessionId>,
 }
 
@@ -78,9 +82,20 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
     while Instant::now() < until && open.iter().any(|session| !is_still(session)) {
         tokio::time::sleep(Duration::from_millis(5).min(until - Instant::now())).await;
     }
+    // What is still is put into the store, whole, before anybody is told to come back.
+    let saved = futures_util::future::join_all(open.iter().map(async |session| {
+        if !is_still(session) {
+            return false;
+        }
+        session.with_core(|core, _| core.changed(Urgency::Now));
+        settled(session, until).await
+            || matches!(timeout_at(until, session.wait_saved(Urgency::Now)).await, Ok(Ok(())))
+    }))
+    .await;
+    let mut open: Vec<_> = open.drain(..).zip(saved).collect();
     for batch in open.chunks_mut(BATCH) {
-        for session in batch {
-            if is_still(session) {
+        for (session, saved) in batch {
+            if *saved {
                 report.drained += 1;
             } else {
                 report.cut.push(session.id());
@@ -97,12 +112,29 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
         tokio::task::yield_now().await;
     }
     // The close frames must leave before the process does.
-    while Instant::now() < until && open.iter().any(|session| session.lock().machine.has_sockets())
+    while Instant::now() < until
+        && open.iter().any(|(session, _)| session.lock().machine.has_sockets())
     {
         tokio::time::sleep(Duration::from_millis(5).min(until - Instant::now())).await;
     }
     tracing::info!(drained = report.drained, cut = report.cut.len(), "drained");
     report
+}
+
+/// Waits until the outcome of a session that has ended is on disk; `false` for one that goes on.
+async fn settled<T>(session: &Shared<T>, until: Instant) -> bool {
+    loop {
+        {
+            let core = session.lock();
+            if core.removed || core.machine.is_end_committed() {
+                return true;
+            }
+            if core.machine.ended().is_none() || Instant::now() >= until {
+                return false;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Whether nothing happens in the session any more.

@@ -18,6 +18,7 @@ mod identity;
 pub mod key;
 mod layer;
 mod limits;
+mod merge;
 mod origin;
 mod outcome;
 mod outcomes;
@@ -27,8 +28,10 @@ mod random;
 mod refusal;
 mod registry;
 mod request;
+mod restore;
 pub mod reuse;
 mod session;
+mod snapshot;
 pub mod store;
 mod sweep;
 pub mod transport;
@@ -45,6 +48,7 @@ pub use self::{
     identity::{ConfigError, Identity, IdentityCookie, SameSite},
     layer::{ResponseFuture, SessionResume, SessionResumeService},
     limits::{Heartbeat, Limits},
+    merge::{MergePolicy, Versions},
     origin::AllowedOrigins,
     outcome::{HandlerError, IntoOutcome, Outcome, OutcomeStatus, Result},
     request::RequestView,
@@ -52,4 +56,5 @@ pub use self::{
         AttachRequest, BlockingSession, Client, Closed, ClosedKind, Event, ExpirationGuard,
         IdentityChange, LiveSession, Session, SessionId, SessionInfo, SessionOrigin, TrySendError,
     },
+    snapshot::{CommitError, Durability},
 };

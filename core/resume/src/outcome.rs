@@ -113,6 +113,16 @@ impl Outcome {
         }
     }
 
+    /// An outcome that was stored.
+    pub(crate) fn restored(
+        status: OutcomeStatus,
+        result: Option<Box<RawValue>>,
+        error: Option<String>,
+        completed: SystemTime,
+    ) -> Self {
+        Self { status, result, error, completed }
+    }
+
     /// The outcome of a session that ended by itself.
     pub(crate) fn by_rule(status: OutcomeStatus) -> Self {
         let text = match status {

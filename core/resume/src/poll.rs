@@ -4,14 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use http::{StatusCode, request::Parts};
 use serde::Serialize;
+use session_resume_proto::session;
+use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Outcome, SessionId,
-    layer::RequestContext,
-    refusal::Refusal,
-    registry::Registry,
-    reuse::Phase,
-    session::{phase, shared::Shared},
+    Outcome, SessionId, layer::RequestContext, outcomes::Ended, refusal::Refusal,
+    registry::Registry, restore::Found, session::shared::Shared,
 };
 
 /// A long poll waits at most so long: proxies give up on silent requests after about a minute.
@@ -29,6 +27,15 @@ pub struct Poll {
     pub body: String,
     /// Seconds, for `Retry-After`.
     pub retry_after: Option<u64>,
+}
+
+impl Poll {
+    /// Returns a validator of the body, for `ETag`: a strong one, quotes included.
+    pub fn etag(&self) -> String {
+        let digest = Sha256::digest(&self.body);
+        let start: [u8; 8] = digest[..8].try_into().expect("a SHA-256 digest has 32 bytes");
+        format!("\"{:016x}\"", u64::from_be_bytes(start))
+    }
 }
 
 #[derive(Serialize)]
@@ -50,8 +57,7 @@ impl Poll {
         Self { status: StatusCode::OK, body: body(id, Status::Ended(outcome)), retry_after: None }
     }
 
-    fn pending(id: SessionId, phase: Phase) -> Self {
-        let status = if phase == Phase::Running { "running" } else { "suspended" };
+    fn pending(id: SessionId, status: &'static str) -> Self {
         Self {
             status: StatusCode::ACCEPTED,
             body: body(id, Status::Pending { status }),
@@ -102,32 +108,51 @@ pub async fn poll<T: Send + 'static>(
         let ended = end.notified();
         tokio::pin!(ended);
         ended.as_mut().enable();
-        if session.outcome().is_none() {
+        if session.watch_end().is_some() {
             let _ = tokio::time::timeout(wait.min(LONGEST_WAIT), ended).await;
         }
     }
-    Ok(answer(&registry, context, id))
+    answer(&registry, context, id).await
 }
 
-fn answer<T: Send + 'static>(
+async fn answer<T: Send + 'static>(
     registry: &Arc<Registry<T>>,
     context: &RequestContext,
     id: SessionId,
-) -> Poll {
+) -> Result<Poll, Refusal> {
     let now = registry.clock().now();
     if let Some(ended) = registry.outcomes().get(id, now) {
-        return if ended.identities.contains(&context.identity()) {
-            Poll::ended(id, &ended.outcome)
-        } else {
-            Poll::not_found()
-        };
+        return Ok(answer_ended(id, ended, context));
     }
-    match registry.by_id(id).filter(|session| is_known_to(session, context)) {
-        // An outcome that has outlived its lifetime is gone, whatever else is left of the session.
-        Some(session) if session.outcome().is_none() => {
-            Poll::pending(id, phase(session.lock().machine.phase()))
+    if let Some(session) = registry.by_id(id) {
+        if !is_known_to(&session, context) {
+            return Ok(Poll::not_found());
         }
-        Some(_) | None => Poll::not_found(),
+        let core = session.lock();
+        return Ok(match core.machine.phase() {
+            session::Phase::Running => Poll::pending(id, "running"),
+            session::Phase::Suspended => Poll::pending(id, "suspended"),
+            // Its outcome is on its way to the store.
+            session::Phase::Completed if core.durable.is_some() => Poll::pending(id, "running"),
+            // An outcome that has outlived its lifetime is gone, whatever else is left of the session.
+            session::Phase::Completed => Poll::not_found(),
+        });
+    }
+    let found =
+        registry.find_stored(id, context).await.map_err(|error| Refusal::unavailable(&error))?;
+    Ok(match found {
+        Some(Found::Ended(ended)) => answer_ended(id, &ended, context),
+        Some(Found::Stored { interrupted: true }) => Poll::pending(id, "interrupted"),
+        Some(Found::Stored { interrupted: false }) => Poll::pending(id, "stored"),
+        None => Poll::not_found(),
+    })
+}
+
+fn answer_ended(id: SessionId, ended: &Ended, context: &RequestContext) -> Poll {
+    if ended.identities.contains(&context.identity()) {
+        Poll::ended(id, &ended.outcome)
+    } else {
+        Poll::not_found()
     }
 }
 

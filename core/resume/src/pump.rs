@@ -20,6 +20,7 @@ use tokio::time::Sleep;
 
 use crate::{
     session::shared::{Core, Shared},
+    snapshot::Urgency,
     transport::{Frame, Transport, TransportError, TransportErrorKind},
 };
 
@@ -147,6 +148,7 @@ impl<T: Send + 'static> Drop for Turn<T> {
         self.session.with_core(|core, now| {
             core.pump_left(self.number);
             core.machine.detach(self.number, now);
+            core.changed(Urgency::Soon);
         });
     }
 }
@@ -270,7 +272,7 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
     fn step(&mut self, cx: &Context<'_>) -> usize {
         let Self { turn, incoming, outgoing, .. } = self;
         let number = turn.number;
-        let (batch, deadline) = turn.session.with_core(|core, now| {
+        let (batch, deadline, merges) = turn.session.with_core(|core, now| {
             core.machine.handle_transport_timeout(number, now);
             receive(core, number, incoming, now);
             let mut batch = Vec::new();
@@ -278,8 +280,11 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
                 core.machine.poll_transmit(number, now, BATCH, &mut batch);
             }
             core.pump_waits(number, cx.waker());
-            (batch, core.machine.poll_transport_timeout(number))
+            (batch, core.machine.poll_transport_timeout(number), core.offered_state.is_some())
         });
+        if merges {
+            turn.session.merge_offered();
+        }
         let took = batch.len();
         if took > 0 {
             *outgoing = batch.into_iter();
@@ -356,8 +361,8 @@ fn receive(
 ) {
     while let Some(frame) = incoming.pop_front() {
         match core.machine.handle_frame(number, frame, now) {
-            // There is nothing to merge a client's state into: the server's wins.
-            Reception::Done | Reception::State(_) => {}
+            Reception::Done => {}
+            Reception::State(offer) => core.offered_state = Some(Box::new(offer)),
             Reception::Full(frame) => {
                 incoming.push_front(frame);
                 return;

@@ -3,6 +3,8 @@ use std::{borrow::Cow, fmt, time::Duration};
 use http::StatusCode;
 use session_resume_proto::wire::Close;
 
+use crate::{snapshot::saver::chain, store::StoreError};
+
 /// Why a request gets no session, as an answer to give: adapters turn it into a response.
 ///
 /// `Display` is a text for the developer or operator that names the remedy; it holds no secret and
@@ -66,6 +68,11 @@ impl Refusal {
              add .layer(SessionResume::new().with_state::<{expected}>()), or extract the layer's own type"
         );
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+    }
+
+    pub(crate) fn unavailable(error: &StoreError) -> Self {
+        tracing::error!(error = %chain(error), "the store does not answer");
+        Self::busy("the session store does not answer, try again later", Duration::from_secs(1))
     }
 
     /// The attach rules said no before a plain transport was accepted.

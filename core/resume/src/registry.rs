@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use hashbrown::HashTable;
@@ -29,9 +29,16 @@ use crate::{
     refusal::Refusal,
     reuse::{Candidate, Residence, ReuseDecision},
     session::{
-        phase,
-        shared::{CancelHandler, Core, Owner, Shared},
+        Peer, phase,
+        shared::{CancelHandler, Core, Machine, Owner, Shared},
+        state::StateCell,
     },
+    snapshot::{
+        Caution, Durable, Urgency,
+        record::{Millis, SessionRecord},
+        saver::{self, Item, Saver},
+    },
+    store::Generation,
     sweep,
     wheel::Wheel,
 };
@@ -48,6 +55,10 @@ pub(crate) struct Registry<T> {
     config: Config<T>,
     rules: Arc<Rules>,
     clock: Arc<Clock>,
+    started: std::time::Instant,
+    saver: Option<Arc<Saver<T>>>,
+    /// One request at a time brings a key's session from the store or back into it.
+    alone: Box<[tokio::sync::Mutex<()>]>,
     hasher: RandomState,
     by_key: Shards<Keyed<T>>,
     by_id: Shards<Arc<Shared<T>>>,
@@ -71,6 +82,8 @@ struct Keyed<T> {
 pub(crate) enum Purpose {
     /// A handler extracts it: that counts as activity.
     Extract,
+    /// An upgrade whose handler is not known yet: held, too.
+    Restore,
     /// An upgrade for this handler: held until it is attached or has failed.
     Upgrade(TypeId),
 }
@@ -78,19 +91,19 @@ pub(crate) enum Purpose {
 impl Purpose {
     fn handler(&self) -> Option<TypeId> {
         match self {
-            Self::Extract => None,
+            Self::Extract | Self::Restore => None,
             Self::Upgrade(handler) => Some(*handler),
         }
     }
 
     /// Takes hold of a session, unless it is on its way out.
-    fn take(&self, core: &mut Core, now: Moment) -> bool {
-        if core.removed || core.machine.ended().is_some() {
+    pub(crate) fn take(&self, core: &mut Core, now: Moment) -> bool {
+        if core.removed || core.leaving || core.machine.ended().is_some() {
             return false;
         }
         match self {
             Self::Extract => core.machine.touch(now),
-            Self::Upgrade(_) => core.machine.hold(),
+            Self::Restore | Self::Upgrade(_) => core.machine.hold(),
         }
         true
     }
@@ -101,6 +114,9 @@ impl<T> Registry<T> {
         Self {
             rules: Arc::new(config.effective_rules()),
             clock: Arc::new(Clock::new(config.check_interval)),
+            started: std::time::Instant::now(),
+            saver: config.store.as_ref().map(|_| Arc::new(Saver::new())),
+            alone: (0..SHARDS * 4).map(|_| tokio::sync::Mutex::new(())).collect(),
             hasher: RandomState::new(),
             by_key: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
             by_id: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
@@ -123,7 +139,7 @@ impl<T> Registry<T> {
         &self.rules
     }
 
-    pub(crate) fn clock(&self) -> &Clock {
+    pub(crate) fn clock(&self) -> &Arc<Clock> {
         &self.clock
     }
 
@@ -172,7 +188,11 @@ impl<T> Registry<T> {
     /// Looks at the session again at `at`, or earlier: by then its use may have ended, and an end of use
     /// never expires a session sooner than the shortest lifetime from then.
     pub(crate) fn look_again(&self, at: Moment, session: &Arc<Shared<T>>) {
-        let shortest = self.rules.unused_lifetime.min(self.rules.max_unattended);
+        let mut shortest = self.rules.unused_lifetime.min(self.rules.max_unattended);
+        if self.saver.is_some() {
+            // Its record must be moved on while it is in use.
+            shortest = shortest.min(self.config.stored_lifetime / 3);
+        }
         let at = at.min(self.clock.now() + shortest);
         lock(&self.wheel).insert(at, Arc::downgrade(session));
     }
@@ -209,6 +229,13 @@ impl<T: Send + 'static> Registry<T> {
                     session.finish(outcome, CancelHandler::Yes);
                 }
                 ReuseDecision::Refuse(status) => return Err(Refusal::by_policy(status)),
+            }
+            if session.lock().leaving {
+                // Into the store: only there will it be found whole.
+                return Err(Refusal::busy(
+                    "the session is being stored, try again",
+                    Duration::from_secs(1),
+                ));
             }
             // It is on its way out; whoever ended it may not have come to taking it out yet.
             self.vacate_key(&session);
@@ -265,7 +292,11 @@ impl<T: Send + 'static> Registry<T> {
         let (identity, key) = (context.identity(), context.key().clone());
         let owner =
             Owner { identity, key: key.clone(), secure: self.config.cookie.request_is_secure(req) };
-        let session = Arc::new(Shared::new(self, &self.rules, &self.clock, owner, state));
+        let durable = self.saver.is_some().then(|| {
+            let now = SystemTime::now();
+            Durable::new(Generation::first(now), Millis::of(now))
+        });
+        let session = Shared::new(self, owner, state, durable);
         session.with_core(|core, now| purpose.take(core, now));
         let hash = self.hasher.hash_one(&key);
         let mut table = lock(&self.by_key[shard(hash)]);
@@ -278,29 +309,148 @@ impl<T: Send + 'static> Registry<T> {
         let keyed = Keyed { key, session: Arc::clone(&session) };
         table.insert_unique(hash, keyed, |keyed| self.hasher.hash_one(&keyed.key));
         drop(table);
-        let hash = self.hasher.hash_one(session.id());
-        lock(&self.by_id[shard(hash)]).insert_unique(hash, Arc::clone(&session), |session| {
-            self.hasher.hash_one(session.id())
-        });
-        let first_look = self.clock.now() + self.rules.max_lifetime.unwrap_or(Duration::MAX);
-        self.look_again(first_look, &session);
+        self.insert_by_id(&session);
         tracing::debug!(session = %session.id().short(), "session started");
         Ok(Some(session))
     }
 
+    fn insert_by_id(&self, session: &Arc<Shared<T>>) {
+        let hash = self.hasher.hash_one(session.id());
+        lock(&self.by_id[shard(hash)])
+            .insert_unique(hash, Arc::clone(session), |session| self.hasher.hash_one(session.id()));
+        let first_look = self.clock.now() + self.rules.max_lifetime.unwrap_or(Duration::MAX);
+        self.look_again(first_look, session);
+    }
+
     /// A session has ended: it leaves its key to a new one. It can still be found by its id.
     pub(crate) fn completed(&self, session: &Shared<T>, outcome: Arc<Outcome>) {
-        let ended = {
+        let (ended, durable) = {
             let core = session.lock();
-            Ended {
+            let ended = Ended {
                 identities: core.identities(),
                 key: core.key.clone(),
                 record: core.record(),
                 outcome,
-            }
+            };
+            (ended, core.durable.is_some())
         };
-        self.outcomes().insert(session.id(), ended, self.clock.now());
+        match session.arc().filter(|_| durable) {
+            // Told, and polled, only when it is on disk.
+            Some(session) => self.save(Item::Ended(session, ended), Urgency::Now),
+            None => self.outcomes().insert(session.id(), ended, self.clock.now()),
+        }
         self.vacate_key(session);
+    }
+
+    /// An outcome is on disk: its clients may be told.
+    pub(crate) fn outcome_saved(&self, session: &Arc<Shared<T>>, ended: Ended) {
+        self.outcomes().insert(session.id(), ended, self.clock.now());
+        session.with_core(|core, now| core.machine.handle_outcome_committed(now));
+        session.tell_end();
+    }
+
+    /// Queues something for the saver.
+    pub(crate) fn save(&self, item: Item<T>, urgency: Urgency) {
+        if let Some(saver) = &self.saver {
+            saver.push(item, urgency);
+        }
+    }
+
+    /// Looks after a flush interval whether the session's handler is still at work.
+    pub(crate) fn watch(&self, session: Arc<Shared<T>>) {
+        if let Some(saver) = &self.saver {
+            saver.watch(session);
+        }
+    }
+
+    /// What is queued is wanted at once.
+    pub(crate) fn hurry(&self) {
+        if let Some(saver) = &self.saver {
+            saver.hurry();
+        }
+    }
+
+    /// Another process has taken the session over.
+    pub(crate) fn lose(&self, session: &Arc<Shared<T>>) {
+        tracing::warn!(session = %session.id().short(), "another process has taken the session over");
+        session.lose();
+        session.tell_savers();
+        self.vacate_key(session);
+        self.forget(session);
+    }
+
+    /// The session is in the store and leaves memory.
+    pub(crate) fn let_go(&self, session: &Arc<Shared<T>>) {
+        session.stop();
+        session.tell_savers();
+        self.vacate_key(session);
+        self.forget(session);
+    }
+
+    /// Rebuilds a session from its record; nobody can find it yet.
+    pub(crate) fn rebuild(
+        self: &Arc<Self>,
+        key: &SessionKey,
+        record: &SessionRecord,
+        generation: Generation,
+        clean: bool,
+    ) -> serde_json::Result<Arc<Shared<T>>> {
+        let codec = self.config.codec.expect("a layer with a store has a codec");
+        let state = (codec.decode)(&record.state)?;
+        let identity = record.identity;
+        let machine = Machine::restore(
+            Arc::clone(&self.rules),
+            record.machine.clone(),
+            clean,
+            self.clock.now(),
+            |name| Arc::new(Peer::gone(name, identity)),
+        );
+        let mut durable = Durable::new(generation, record.created);
+        durable.handler = record.handler.clone().map(Into::into);
+        durable.pointer_saved = true;
+        if !clean {
+            durable.caution = Caution::Restored { trials: record.trials };
+        }
+        let owner = Owner { identity, key: key.clone(), secure: record.secure };
+        let state = StateCell::restored(state, record.iteration, record.updated);
+        Ok(Shared::build(self, record.session, owner, machine, state, Some(durable)))
+    }
+
+    /// A session has been claimed; the caller is alone with its key.
+    pub(crate) fn insert_restored(self: &Arc<Self>, key: &SessionKey, session: &Arc<Shared<T>>) {
+        self.ensure_sweeper();
+        self.live.fetch_add(1, Ordering::Relaxed);
+        self.choose(session.lock().identity, key);
+        let hash = self.hasher.hash_one(key);
+        let mut table = lock(&self.by_key[shard(hash)]);
+        let keyed = Keyed { key: key.clone(), session: Arc::clone(session) };
+        table.insert_unique(hash, keyed, |keyed| self.hasher.hash_one(&keyed.key));
+        drop(table);
+        self.insert_by_id(session);
+    }
+
+    /// Waits to be the only one who brings this key's session from the store or back.
+    pub(crate) async fn alone(&self, key: &SessionKey) -> tokio::sync::MutexGuard<'_, ()> {
+        let hash = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0);
+        self.alone[hash % self.alone.len()].lock().await
+    }
+
+    /// Returns when the session's record may be deleted: when nobody can restore it any more, nor poll that it
+    /// has expired.
+    pub(crate) fn record_expires(&self, session: &Shared<T>) -> SystemTime {
+        let now = SystemTime::now();
+        let mut until = now + self.config.stored_lifetime;
+        if let Some(lifetime) = self.rules.max_lifetime {
+            let created =
+                session.lock().durable.as_ref().map_or(now, |durable| durable.created.time());
+            until = until.min(created + lifetime);
+        }
+        until + self.config.outcome_lifetime
+    }
+
+    /// Returns how long the layer has been there.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// A session's time is up.
@@ -405,6 +555,10 @@ impl<T: Send + 'static> Registry<T> {
         self.clock.tick();
         let sweeper = tokio::spawn(sweep::run(Arc::downgrade(self), self.config.check_interval));
         *lock(&self.sweeper) = Some(sweeper.abort_handle());
+        if let Some(saver) = &self.saver {
+            let task = tokio::spawn(saver::run(Arc::downgrade(self), Arc::downgrade(saver)));
+            saver.own(task.abort_handle());
+        }
     }
 }
 

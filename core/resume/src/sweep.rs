@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use session_resume_proto::session::Expiry;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use session_resume_proto::{Moment, session::Expiry};
 
 use crate::{
     outcome::{Outcome, OutcomeStatus},
@@ -22,6 +23,7 @@ pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, interval
         };
         registry.clock().tick();
         sweep(&registry).await;
+        registry.delete_expired().await;
     }
 }
 
@@ -32,28 +34,54 @@ pub(crate) async fn sweep<T: Send + 'static>(registry: &Arc<Registry<T>>) {
         if due.is_empty() {
             return;
         }
+        let mut leaving = FuturesUnordered::new();
         for session in due {
-            if let Some(session) = session.upgrade() {
-                look_at(registry, &session);
+            if let Some(session) = session.upgrade()
+                && look_at(registry, &session)
+            {
+                leaving.push(async move { registry.store_away(&session).await });
             }
         }
+        while leaving.next().await.is_some() {}
         tokio::task::yield_now().await;
     }
 }
 
-fn look_at<T: Send + 'static>(registry: &Arc<Registry<T>>, session: &Arc<Shared<T>>) {
+/// Returns whether the session shall leave memory for the store.
+fn look_at<T: Send + 'static>(registry: &Arc<Registry<T>>, session: &Arc<Shared<T>>) -> bool {
     let verdict = session.with_core(|core, now| {
         let verdict = core.machine.check_expiry(now);
+        let stored = core.durable.is_some() && core.machine.ended().is_none();
+        let leaves = stored && matches!(verdict, Err(Expiry::Unused | Expiry::Unattended));
+        if leaves {
+            return Verdict::Store;
+        }
         // Under the same lock: nobody finds it in between and takes it for good.
         core.removed |= verdict.is_err();
-        verdict
+        match verdict {
+            Ok(at) => Verdict::Keep(at),
+            Err(why) => Verdict::Remove(why),
+        }
     });
     let why = match verdict {
-        Ok(at) => return registry.look_again(at, session),
-        Err(Expiry::Unused) => "nobody came back in time",
-        Err(Expiry::Unattended) => "unattended for too long (limits.max_unattended)",
-        Err(Expiry::Lifetime) => "lived for as long as it may (limits.max_lifetime)",
+        Verdict::Store => return true,
+        Verdict::Keep(at) => {
+            registry.look_again(at, session);
+            session.refresh_record(registry.config().stored_lifetime / 3);
+            return false;
+        }
+        Verdict::Remove(Expiry::Unused) => "nobody came back in time",
+        Verdict::Remove(Expiry::Unattended) => "unattended for too long (limits.max_unattended)",
+        Verdict::Remove(Expiry::Lifetime) => "lived for as long as it may (limits.max_lifetime)",
     };
     session.finish(Outcome::with_error(OutcomeStatus::Expired, why), CancelHandler::Yes);
     registry.forget(session);
+    false
+}
+
+enum Verdict {
+    Keep(Moment),
+    /// With a store, leaving memory is not the end.
+    Store,
+    Remove(Expiry),
 }

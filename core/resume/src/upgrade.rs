@@ -15,10 +15,13 @@ use crate::{
     BlockingSession, LiveSession, RequestView, SessionId, SessionOrigin, handler,
     layer::RequestContext,
     outcome::IntoOutcome,
+    outcomes::Ended,
     pump, random,
     refusal::Refusal,
     registry::{Purpose, Registry},
+    restore::Asks,
     session::{AttachRequest, Client, Peer, shared::Shared},
+    snapshot::Urgency,
     transport::Transport,
 };
 
@@ -27,11 +30,15 @@ use crate::{
 /// For adapters: [`prepare`](Self::prepare) it from the request, let the application call
 /// [`on_session`](Self::on_session), answer the upgrade with [`subprotocol`](Self::subprotocol) selected, and
 /// [`run`](Attach::run) what came of it with the socket.
-pub struct Upgrade<T> {
+pub struct Upgrade<T: Send + 'static = ()> {
     registry: Arc<Registry<T>>,
     context: RequestContext,
     offer: Offer,
     parts: Box<Parts>,
+    /// The session, if it had to be restored for this request.
+    restored: Option<Hold<T>>,
+    /// What is left of the session of its cursor, as the store knows it.
+    ended: Option<Ended>,
 }
 
 impl<T: Send + 'static> Upgrade<T> {
@@ -62,6 +69,17 @@ impl<T: Send + 'static> Upgrade<T> {
                 tokio::time::sleep(delay).await;
             }
         }
+        let asks =
+            Asks { context: &context, req, continues: continued_session(&offer), looks: false };
+        // Which handler asks is not known yet; the attach checks it.
+        let restored =
+            registry.ready(&asks, &Purpose::Restore).await?.map(|session| Hold { session });
+        let ended = match continued_session(&offer).filter(|id| registry.by_id(*id).is_none()) {
+            Some(id) => {
+                registry.find_ended(id).await.map_err(|error| Refusal::unavailable(&error))?
+            }
+            None => None,
+        };
         let mut kept = http::Request::new(()).into_parts().0;
         kept.method = parts.method.clone();
         kept.uri = parts.uri.clone();
@@ -69,7 +87,7 @@ impl<T: Send + 'static> Upgrade<T> {
         kept.headers = parts.headers.clone();
         kept.extensions = parts.extensions.clone();
         kept.extensions.remove::<RequestContext>();
-        Ok(Self { registry, context, offer, parts: Box::new(kept) })
+        Ok(Self { registry, context, offer, parts: Box::new(kept), restored, ended })
     }
 
     /// Returns the subprotocol that the server must select; `None` leaves the choice to the application.
@@ -118,6 +136,7 @@ impl<T: Send + 'static> Upgrade<T> {
     /// # Errors
     ///
     /// As [`on_session`](Self::on_session).
+    #[expect(clippy::type_complexity, reason = "a handler's type cannot be named")]
     pub fn on_session_blocking<F, R>(
         self,
         handler: F,
@@ -157,12 +176,26 @@ impl<T: Send + 'static> Upgrade<T> {
     fn resolve(&self, handler: TypeId) -> Result<Plan<T>, Refusal> {
         let purpose = Purpose::Upgrade(handler);
         let found = self.continued()?;
+        let restored = self.restored.as_ref().map(|hold| Arc::clone(&hold.session));
         let (session, origin, claim) = match found {
-            Some(Continued::Here(session, claim)) => (session, SessionOrigin::Reused, claim),
+            Some(Continued::Here(session, claim)) => {
+                let origin = if restored.is_some() {
+                    SessionOrigin::Restored
+                } else {
+                    SessionOrigin::Reused
+                };
+                (session, origin, claim)
+            }
             Some(Continued::Gone(farewell)) => return Ok(Plan::Farewell(farewell)),
             None => {
                 let req = RequestView::from_parts(&self.parts);
-                let (session, origin) = self.registry.open(&self.context, req, &purpose)?;
+                // The policy has been asked before it was restored.
+                let taken = restored
+                    .filter(|session| session.with_core(|core, now| purpose.take(core, now)));
+                let (session, origin) = match taken {
+                    Some(session) => (session, SessionOrigin::Restored),
+                    None => self.registry.open(&self.context, req, &purpose)?,
+                };
                 let claim = match &self.offer {
                     Offer::Plain => Claim::Plain,
                     Offer::Fresh { .. } => Claim::Fresh,
@@ -194,7 +227,7 @@ impl<T: Send + 'static> Upgrade<T> {
         let Offer::Resume { client, cursor, attachment } = &self.offer else {
             return Ok(None);
         };
-        let Ok(id) = cursor.session.as_str().parse::<SessionId>() else {
+        let Some(id) = continued_session(&self.offer) else {
             return Ok(None);
         };
         let claim = Claim::Cursor {
@@ -204,7 +237,7 @@ impl<T: Send + 'static> Upgrade<T> {
         };
         if let Some(session) = self.registry.by_id(id) {
             let taken = session.with_core(|core, _| {
-                let ours = core.key == *self.context.key() && !core.removed;
+                let ours = core.key == *self.context.key() && !core.removed && !core.leaving;
                 if ours {
                     core.machine.hold();
                 }
@@ -219,7 +252,7 @@ impl<T: Send + 'static> Upgrade<T> {
             }
         }
         let now = self.registry.clock().now();
-        let ended = self.registry.outcomes().get(id, now).cloned();
+        let ended = self.registry.outcomes().get(id, now).cloned().or_else(|| self.ended.clone());
         let Some(ended) = ended.filter(|ended| {
             ended.key == *self.context.key()
                 && ended.outcome.status() != crate::OutcomeStatus::Expired
@@ -313,6 +346,7 @@ where
             Arrival { client, info: peer, origin: origin.into(), claim, nonce: random::bytes() };
         let attached = session.with_core(|core, now| {
             let number = core.machine.attach(arrival, &token, now)?;
+            core.changed(Urgency::Soon);
             let starts = core.machine.start_handler(now);
             if starts {
                 core.handler_type = Some(TypeId::of::<F>());
@@ -361,6 +395,14 @@ fn log_attach<T>(session: &Shared<T>, number: AttachmentNumber, offer: &Offer) {
     );
 }
 
+/// The session that a cursor names, if it can be one of ours.
+fn continued_session(offer: &Offer) -> Option<SessionId> {
+    match offer {
+        Offer::Resume { cursor, .. } => cursor.session.as_str().parse().ok(),
+        Offer::Plain | Offer::Fresh { .. } => None,
+    }
+}
+
 fn offer(parts: &Parts) -> Result<Offer, Refusal> {
     let values = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
     // A value that is no text cannot be an offer of ours; the WebSocket library deals with it.
@@ -370,7 +412,7 @@ fn offer(parts: &Parts) -> Result<Offer, Refusal> {
         .map_err(|malformed| Refusal::new(StatusCode::BAD_REQUEST, malformed.to_string()))
 }
 
-impl<T> fmt::Debug for Upgrade<T> {
+impl<T: Send + 'static> fmt::Debug for Upgrade<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upgrade").field("context", &self.context).finish_non_exhaustive()
     }

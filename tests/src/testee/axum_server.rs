@@ -5,7 +5,7 @@ use axum::{
     response::{AppendHeaders, IntoResponse, Response},
     routing::{any, get, post},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use session_resume::SessionResume;
 use session_resume_axum::{ResumeUpgrade, Session};
 use tokio::net::TcpListener;
@@ -46,9 +46,13 @@ async fn peek(session: Option<Session<Tally>>) -> Response {
     }
 }
 
-async fn add(Session(session): Session<Tally>, Path(k): Path<i64>) -> Json<Value> {
+async fn add(Session(session): Session<Tally>, Path(k): Path<i64>) -> Response {
     let total = session.update(|tally| tally.add(k));
-    Json(json!({ "total": total }))
+    // With a message in hand it is saved together with that: waiting could take as long as the handler.
+    if !session.is_message_in_hand() && session.saved().await.is_err() {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    Json(json!({ "total": total })).into_response()
 }
 
 async fn cookies(Session(session): Session<Tally>) -> impl IntoResponse {

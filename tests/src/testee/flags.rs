@@ -4,10 +4,13 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 
 use lexopt::{Arg, ValueExt as _};
 use session_resume::{
-    AllowedOrigins, Attach, Heartbeat, IdentityCookie, Limits, Overflow, PlainAck, SessionResume,
+    AllowedOrigins, Attach, Durability, Heartbeat, IdentityCookie, Limits, MergePolicy, Overflow,
+    PlainAck, SessionResume,
     key::{self, KeyFn},
     reuse::{self, ReusePolicy},
 };
+
+use session_resume_redb::RedbStore;
 
 use crate::tally::Tally;
 
@@ -32,6 +35,11 @@ pub(crate) struct Flags {
     outcome_lifetime: Option<Duration>,
     heartbeat: Heartbeat,
     limits: Limits,
+    store: Option<String>,
+    durability: Option<Durability>,
+    flush: Option<Duration>,
+    merge_newest: bool,
+    stored_lifetime: Option<Duration>,
     origins: Vec<String>,
     secret: Option<[u8; 64]>,
 }
@@ -52,6 +60,11 @@ impl Flags {
             outcome_lifetime: None,
             heartbeat: Heartbeat::default(),
             limits: Limits::default(),
+            store: None,
+            durability: None,
+            flush: None,
+            merge_newest: false,
+            stored_lifetime: None,
             origins: Vec::new(),
             secret: None,
         };
@@ -105,6 +118,16 @@ impl Flags {
                 let words = [("trust", PlainAck::Trust), ("off", PlainAck::Off)];
                 self.plain_ack = Some(word(name, args, &words)?);
             }
+            "store" => self.store = Some(args.value()?.string()?),
+            "durability" => {
+                let words = [("state", Durability::State), ("exact", Durability::Exact)];
+                self.durability = Some(word(name, args, &words)?);
+            }
+            "flush" => self.flush = Some(millis(name, args)?),
+            "merge" => {
+                self.merge_newest = word(name, args, &[("server", false), ("newest", true)])?
+            }
+            "stored-lifetime" => self.stored_lifetime = Some(millis(name, args)?),
             "unused-lifetime" => self.unused_lifetime = Some(millis(name, args)?),
             "check-interval" => self.check_interval = Some(millis(name, args)?),
             "outcome-lifetime" => self.outcome_lifetime = Some(millis(name, args)?),
@@ -160,6 +183,21 @@ impl Flags {
         }
         if let Some(lifetime) = self.outcome_lifetime {
             resume = resume.with_outcome_lifetime(lifetime);
+        }
+        if let Some(durability) = self.durability {
+            resume = resume.with_durability(durability);
+        }
+        if let Some(interval) = self.flush {
+            resume = resume.with_flush_interval(interval);
+        }
+        if let Some(lifetime) = self.stored_lifetime {
+            resume = resume.with_stored_lifetime(lifetime);
+        }
+        if self.merge_newest {
+            resume = resume.with_merge(MergePolicy::newest());
+        }
+        if let Some(path) = &self.store {
+            resume = resume.with_store(RedbStore::open(path)?);
         }
         if let Some(secret) = self.secret {
             resume = resume.with_identity(IdentityCookie::default().with_key(secret));

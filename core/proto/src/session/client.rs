@@ -1,3 +1,5 @@
+use serde::{Deserialize, Serialize};
+
 use super::inbox::FreshStart;
 use crate::{AttachmentNumber, ClientId, GapReason, Position};
 
@@ -32,7 +34,7 @@ pub(super) enum Standing {
 }
 
 /// Whether a client knows that another one has taken the session over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) enum Takeover {
     /// None since its newest attachment.
     None,

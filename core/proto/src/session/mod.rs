@@ -15,6 +15,7 @@ mod receive;
 mod record;
 mod room;
 mod rules;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod transmit;
@@ -31,6 +32,7 @@ pub use self::{
     receive::{Incoming, Reception},
     record::Record,
     rules::{Attach, Bounds, Overflow, PlainAck, Rules},
+    snapshot::{Covered, Snapshot},
     transmit::Budget,
     transport::Frame,
 };
@@ -43,13 +45,15 @@ use self::{
     room::Room,
     transport::Transport,
 };
+use serde::{Deserialize, Serialize};
+
 use crate::{
     AttachmentNumber, Message, Moment, Position, Token,
     wire::{Close, OutcomeStatus},
 };
 
 /// Names one unbroken history of an outbox: a session's random base and how often it was broken.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Epoch {
     base: u64,
     ordinal: u64,
@@ -147,6 +151,8 @@ pub struct Session<I> {
     /// Since when a send finds the outbox full, under `Overflow::Close`.
     overflow_since: Option<Moment>,
     damping: Option<Box<Damping>>,
+    /// The outcome is durable; matters only where the inbox is.
+    end_committed: bool,
     /// Freezes at the next boundary.
     freezes: bool,
     frozen: bool,
@@ -168,6 +174,7 @@ impl<I: Clone> Session<I> {
             in_hand: None,
             overflow_since: None,
             damping: None,
+            end_committed: false,
             freezes: false,
             frozen: false,
             wake: Wake::default(),
@@ -318,25 +325,6 @@ impl<I: Clone> Session<I> {
         self.frozen |= self.freezes;
     }
 
-    /// Everything so far is in a durable snapshot: what is handled may be acknowledged, what is in the
-    /// outbox may leave.
-    pub fn handle_committed(&mut self, head: Position, now: Moment) {
-        self.outbox.commit(head);
-        let handled: Vec<_> = self
-            .clients
-            .iter_mut()
-            .filter(|client| client.committed < client.handled)
-            .map(|client| {
-                client.committed = client.handled;
-                client.uid
-            })
-            .collect();
-        for uid in handled {
-            self.note_acknowledgeable(uid, 0, now);
-        }
-        self.wake.transports = true;
-    }
-
     /// Ends the session. Attached clients get the last messages, `done`, and close 1000.
     ///
     /// The first end counts; returns whether this was it.
@@ -371,6 +359,13 @@ impl<I: Clone> Session<I> {
     /// Stops everything: no message is taken, read, acknowledged or sent from now on.
     pub fn freeze(&mut self) {
         self.frozen = true;
+    }
+
+    /// Goes on after all.
+    pub fn thaw(&mut self) {
+        self.freezes = false;
+        self.frozen = false;
+        self.wake = Wake { handler: true, room: true, transports: true, circle: self.wake.circle };
     }
 
     /// Closes all transports; resumable ones are told when to come back.
@@ -469,6 +464,11 @@ impl<I: Clone> Session<I> {
     /// Returns how the session has ended, if it has.
     pub fn ended(&self) -> Option<OutcomeStatus> {
         self.life.ended
+    }
+
+    /// Returns whether the session has ended and its outcome is as durable as it must be.
+    pub fn is_end_committed(&self) -> bool {
+        self.life.ended.is_some() && (self.end_committed || !self.rules.durable_inbox)
     }
 
     /// Returns how long ago the session was created.

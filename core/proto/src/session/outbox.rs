@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 
+use super::snapshot::StoredOutbox;
 use crate::{Message, Position};
 
 /// What a message in the outbox counts beside its payload: its entry and the allocator's share.
@@ -22,6 +23,33 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
+    pub(super) fn stored(&self) -> StoredOutbox {
+        StoredOutbox::new(
+            self.base,
+            self.acknowledged,
+            self.checkpoint,
+            self.overflowed,
+            self.messages.iter().cloned(),
+        )
+    }
+
+    /// Everything that was stored is committed.
+    pub(super) fn restored(stored: StoredOutbox) -> Self {
+        let mut outbox = Self {
+            base: stored.base,
+            committed: stored.base,
+            acknowledged: stored.acknowledged,
+            checkpoint: stored.checkpoint,
+            overflowed: stored.overflowed,
+            ..Self::default()
+        };
+        for message in stored.into_messages() {
+            outbox.push(message);
+        }
+        outbox.commit(outbox.head());
+        outbox
+    }
+
     pub(super) fn base(&self) -> Position {
         self.base
     }

@@ -116,6 +116,7 @@ impl<I: Clone> Session<I> {
         if t.paused {
             t.go_on(self.rules.pong_timeout, now);
         }
+        t.may_offer_state = false;
         client.received += 1;
         client.inbox_bytes += bytes;
         let (uid, info) = (client.uid, client.info.clone());
@@ -144,10 +145,14 @@ impl<I: Clone> Session<I> {
             }
             self.acknowledge(at, position, now);
         }
-        match control.state {
-            Some(state) => Reception::State(state),
-            None => Reception::Done,
+        let Some(state) = control.state else {
+            return Reception::Done;
+        };
+        // Once, and before any data: what the client has sent since would not be in its copy.
+        if !std::mem::replace(&mut self.transports[at].may_offer_state, false) {
+            return self.protocol_error(at, ProtocolError::Unexpected, now);
         }
+        Reception::State(state)
     }
 
     fn handle_pong(&mut self, at: usize, payload: &[u8], now: Moment) {

@@ -1,6 +1,10 @@
 //! What is left of a session that has ended and is gone.
 
-use super::{Claim, ClientName, Epoch, Frame, Refusal, Rules, Session};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Claim, ClientName, Epoch, Frame, Refusal, Rules, Session, Snapshot, snapshot::StoredOutbox,
+};
 use crate::{
     AttachmentNumber, ClientId, Gap, GapReason, Position, Token,
     wire::{Close, Done, Hello, OutcomeStatus, ProtocolError, ServerControl, Status, Window},
@@ -8,7 +12,7 @@ use crate::{
 
 /// The counts of an ended session, so that a client that comes back after its outbox is gone is told the
 /// truth.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Record {
     epoch: Epoch,
     head: Position,
@@ -17,7 +21,7 @@ pub struct Record {
     pushed_out: bool,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Counts {
     client: ClientId,
     received: u64,
@@ -39,6 +43,29 @@ impl<I: Clone> Session<I> {
             attachment: self.last_attachment,
             clients: counts.collect(),
             pushed_out: self.clients.pushed_out,
+        }
+    }
+}
+
+impl Snapshot {
+    /// Returns what shall be left of a session that is only a snapshot.
+    pub fn record(&self) -> Record {
+        Record {
+            epoch: self.epoch,
+            head: self.outbox.as_ref().map_or(Position::ZERO, StoredOutbox::head),
+            attachment: self.attachment,
+            clients: self
+                .clients
+                .iter()
+                .filter_map(|client| {
+                    Some(Counts {
+                        client: client.id?,
+                        received: client.handled,
+                        taken: client.handled,
+                    })
+                })
+                .collect(),
+            pushed_out: self.pushed_out,
         }
     }
 }

@@ -63,7 +63,10 @@ impl<I: Clone> Session<I> {
             // The handler waits for room and this plain peer for the handler: see `resolve_standoff`.
             self.confirm_written(at, now);
         }
-        if complete && let Some(status) = self.life.ended {
+        if complete
+            && self.is_end_committed()
+            && let Some(status) = self.life.ended
+        {
             let t = &self.transports[at];
             let received = self.clients.get(t.client).map_or(0, |client| client.taken);
             let done =

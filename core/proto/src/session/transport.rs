@@ -68,6 +68,8 @@ pub(super) struct Transport {
     pub(super) untold_bytes: usize,
     pub(super) untold_since: Option<Moment>,
     pub(super) ack_now: bool,
+    /// It has sent neither data nor its state: it may still offer that.
+    pub(super) may_offer_state: bool,
     /// Reading has stopped because the inbox is full.
     pub(super) paused: bool,
 }
@@ -131,6 +133,7 @@ impl Transport {
             untold_bytes: 0,
             untold_since: None,
             ack_now: acknowledged > 0,
+            may_offer_state: true,
             paused: false,
         }
     }

@@ -48,6 +48,11 @@ impl SessionKey {
         })
     }
 
+    /// The identity's own key.
+    pub(crate) const fn own(identity: Identity) -> Self {
+        Self(Kind::Own(identity))
+    }
+
     /// Whether this is the one key that every identity has, not one of its choosing.
     pub(crate) fn is_own(&self) -> bool {
         matches!(self.0, Kind::Own(_))

@@ -4,10 +4,14 @@ use session_resume_proto::session::{Attach, Overflow, PlainAck};
 
 use super::SessionResume;
 use crate::{
-    AllowedOrigins, Heartbeat, IdentityCookie, Limits, RequestView,
-    config::{Config, StateSource},
+    AllowedOrigins, Durability, Heartbeat, IdentityCookie, Limits, RequestView,
+    config::{Codec, Config, StateSource},
+    identity::TokenKey,
     key::KeyFn,
+    merge::MergePolicy,
     reuse::ReusePolicy,
+    snapshot::saver::Store,
+    store::SnapshotStore,
 };
 
 impl<T> SessionResume<T> {
@@ -124,10 +128,16 @@ impl<T> SessionResume<T> {
         U: serde::Serialize + serde::de::DeserializeOwned + Send + 'static,
         F: Fn(RequestView<'_>) -> U + Send + Sync + 'static,
     {
-        self.with_memory_state(make)
+        let config = self.registry.config().clone();
+        let state = StateSource { make: Arc::new(make) };
+        SessionResume::from_config(config.with_state(state, Some(Codec::json())))
     }
 
     /// Gives every session typed state that cannot be stored.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a store has been set: it could not keep this state.
     #[must_use]
     pub fn with_memory_state<U, F>(self, make: F) -> SessionResume<U>
     where
@@ -135,6 +145,73 @@ impl<T> SessionResume<T> {
         F: Fn(RequestView<'_>) -> U + Send + Sync + 'static,
     {
         let config = self.registry.config().clone();
-        SessionResume::from_config(config.with_state(StateSource { make: Arc::new(make) }))
+        assert!(
+            config.store.is_none(),
+            "with_memory_state makes a state that cannot be stored: leave with_store out"
+        );
+        SessionResume::from_config(config.with_state(StateSource { make: Arc::new(make) }, None))
+    }
+
+    /// Sets which copy of the state wins when a client offers its own. Default:
+    /// [`MergePolicy::server_wins`].
+    #[must_use]
+    pub fn with_merge(self, merge: MergePolicy<T>) -> Self {
+        self.configured(|config| config.merge = merge)
+    }
+
+    /// Sets the layer's name, under which a store keeps its sessions: one name once per store. Default
+    /// `default`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the name is longer than 64 bytes.
+    #[must_use]
+    pub fn with_name(self, name: impl Into<String>) -> Self {
+        let name: Arc<str> = name.into().into();
+        assert!(name.len() <= 64, "the name of a layer is at most 64 bytes long");
+        self.configured(|config| {
+            if let Some(store) = &mut config.store {
+                store.name = Arc::clone(&name);
+            }
+            config.name = name;
+        })
+    }
+
+    /// Sets how much a crash may cost. Default: [`Durability::State`]. Without a store it means nothing.
+    #[must_use]
+    pub fn with_durability(self, durability: Durability) -> Self {
+        self.configured(|config| config.durability = durability)
+    }
+
+    /// Sets how long changes may wait to be saved together. Default 50 ms. With [`Durability::Exact`] output
+    /// does not wait for it.
+    #[must_use]
+    pub fn with_flush_interval(self, interval: Duration) -> Self {
+        self.configured(|config| config.flush_interval = interval)
+    }
+
+    /// Sets how long a session can be restored after it has left memory. Default 30 days.
+    #[must_use]
+    pub fn with_stored_lifetime(self, lifetime: Duration) -> Self {
+        self.configured(|config| config.stored_lifetime = lifetime)
+    }
+}
+
+impl<T: serde::Serialize + serde::de::DeserializeOwned + Send + 'static> SessionResume<T> {
+    /// Keeps sessions in a store, so that they outlive memory and the process.
+    ///
+    /// Identity cookies are signed with the key that the store keeps, if it keeps one, unless
+    /// [`with_identity`](Self::with_identity) gives one.
+    #[must_use]
+    pub fn with_store(self, store: impl SnapshotStore) -> Self {
+        self.configured(|config| {
+            if config.cookie.key().is_none()
+                && let Some(key) = SnapshotStore::identity_key(&store)
+            {
+                config.token_key = TokenKey::new(&key);
+            }
+            config.codec = Some(Codec::json());
+            config.store = Some(Store { store: Arc::new(store), name: Arc::clone(&config.name) });
+        })
     }
 }

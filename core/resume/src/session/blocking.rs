@@ -5,7 +5,7 @@ use session_resume_proto::Message;
 use tokio::runtime::Handle;
 
 use super::{Event, LiveSession, Session, send::Closed};
-use crate::HandlerError;
+use crate::{CommitError, HandlerError};
 
 /// A [`LiveSession`] for a handler that runs on a plain thread of its own.
 ///
@@ -45,7 +45,7 @@ impl<T: Send + 'static> BlockingSession<T> {
     /// # Errors
     ///
     /// As [`LiveSession::commit`].
-    pub fn commit(&mut self) -> Result<(), HandlerError> {
+    pub fn commit(&mut self) -> Result<(), CommitError> {
         self.runtime.block_on(self.live.commit())
     }
 

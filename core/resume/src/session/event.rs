@@ -4,7 +4,7 @@ use std::{
 };
 
 use http::{HeaderMap, Uri, request::Parts};
-use session_resume_proto::{ClientId, Message, wire::Offer};
+use session_resume_proto::{ClientId, Message, session::ClientName, wire::Offer};
 
 use crate::Identity;
 
@@ -126,6 +126,15 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new(client: Client, identity: Identity, request: Box<AttachRequest>) -> Self {
         Self { client, identity, request: Mutex::new(Some(request)) }
+    }
+
+    /// A client of a stored session.
+    pub(crate) fn gone(name: ClientName, identity: Identity) -> Self {
+        let kind = match name {
+            ClientName::Named(id) => Kind::Named(id),
+            ClientName::Plain => Kind::Plain(0),
+        };
+        Self { client: Client(kind), identity, request: Mutex::new(None) }
     }
 
     pub(crate) fn take_request(&self) -> Option<Box<AttachRequest>> {

@@ -14,10 +14,11 @@ use super::{
     tasks,
 };
 use crate::{
-    HandlerError, Identity,
+    CommitError, HandlerError, Identity,
     key::SessionKey,
     outcome::{Outcome, OutcomeStatus},
     reuse::Phase,
+    snapshot::Urgency,
 };
 
 /// How the request or handler that holds a handle came to its session.
@@ -244,6 +245,26 @@ impl<T: Send + 'static> Session<T> {
         self.shared.update_state(f)
     }
 
+    /// Waits until all updates so far are on disk; with a message in hand, that is at the next boundary.
+    ///
+    /// Without a store there is no disk, and it returns at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does not take the snapshot; it is tried again all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the snapshot is taken or not; call again to be sure.
+    pub async fn saved(&self) -> Result<(), CommitError> {
+        self.shared.wait_saved(Urgency::Now).await
+    }
+
+    /// Returns whether the handler has a message in hand: updates are then saved with it, at the next boundary.
+    pub fn is_message_in_hand(&self) -> bool {
+        self.shared.lock().machine.is_message_in_hand()
+    }
+
     /// Holds off the session's expiry while the guard lives, for the reason `why`.
     pub fn block_expiration(&self, why: impl Into<Cow<'static, str>>) -> ExpirationGuard {
         let why = why.into();
@@ -322,14 +343,44 @@ impl<T: Send + 'static> Shared<T> {
         let on_panic = EndOnPanic(self);
         let result = self.state.update(f);
         std::mem::forget(on_panic);
+        self.note_change();
         result
+    }
+
+    fn note_change(&self) {
+        if self.is_durable() {
+            self.with_core(|core, _| core.changed(Urgency::Soon));
+        }
+    }
+
+    /// Merges the copy of the state that a client has offered, if there is one and no message is in hand.
+    pub(crate) fn merge_offered(&self) {
+        let offered = {
+            let mut core = self.lock();
+            if core.machine.is_message_in_hand() { None } else { core.offered_state.take() }
+        };
+        let (Some(offer), Some(registry)) = (offered, self.registry()) else {
+            return;
+        };
+        let config = registry.config();
+        let Some(codec) = config.codec else {
+            return;
+        };
+        let merged = self.state.merge(&offer, &config.merge, codec.decode);
+        tracing::debug!(session = %self.id().short(), client_newer = merged, "merged");
+        if merged {
+            self.note_change();
+        }
     }
 
     /// As [`Self::update_state`], for a closure that says whether it has changed anything.
     pub(super) fn update_state_if<R>(&self, f: impl FnOnce(&mut T) -> (R, bool)) -> R {
         let on_panic = EndOnPanic(self);
-        let result = self.state.update_if(f);
+        let (result, changed) = self.state.update_if(f);
         std::mem::forget(on_panic);
+        if changed {
+            self.note_change();
+        }
         result
     }
 }

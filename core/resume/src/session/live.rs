@@ -11,7 +11,10 @@ use session_resume_proto::{Message, session};
 use tokio::task::coop;
 
 use super::{Event, Peer, Session, shared::Shared};
-use crate::{HandlerError, SessionOrigin};
+use crate::{
+    CommitError, HandlerError, SessionOrigin,
+    snapshot::{Urgency, saver::Item},
+};
 
 /// The handler's own handle: a [`Session`] that also receives. There is one per session.
 pub struct LiveSession<T = ()> {
@@ -49,16 +52,25 @@ impl<T: Send + 'static> LiveSession<T> {
         let shared = &self.session.shared;
         poll_fn(|cx| {
             let coop = ready!(coop::poll_proceed(cx));
-            shared.state.step();
-            let received = shared.with_core(|core, now| match core.machine.poll_receive(now) {
-                Some(event) => Poll::Ready(Some(event)),
-                None if core.machine.ended().is_some() => Poll::Ready(None),
-                None => {
+            shared.boundary();
+            let received = shared.with_core(|core, now| {
+                if !core.may_hand_over() {
                     core.wait_to_receive(cx.waker());
-                    Poll::Pending
+                    return Poll::Pending;
+                }
+                match core.machine.poll_receive(now) {
+                    Some(event) => Poll::Ready(Some(event)),
+                    None if core.machine.ended().is_some() => Poll::Ready(None),
+                    None => {
+                        core.wait_to_receive(cx.waker());
+                        Poll::Pending
+                    }
                 }
             });
             let received = ready!(received);
+            if shared.is_durable() {
+                shared.watch_work();
+            }
             coop.made_progress();
             Poll::Ready(received.map(told))
         })
@@ -90,16 +102,31 @@ impl<T: Send + 'static> LiveSession<T> {
     /// # Cancel safety
     ///
     /// Cancel safe: the commit may happen or not; call again to be sure.
-    #[expect(clippy::unused_async, reason = "with a store it waits for the disk")]
-    pub async fn commit(&mut self) -> Result<(), HandlerError> {
-        self.session.shared.state.step();
-        self.session.shared.with_core(|core, _| core.machine.hand_back());
-        Ok(())
+    pub async fn commit(&mut self) -> Result<(), CommitError> {
+        let shared = &self.session.shared;
+        shared.boundary();
+        shared.wait_saved(Urgency::Now).await
     }
 
     /// Returns a handle that can be cloned and kept.
     pub fn handle(&self) -> Session<T> {
         self.session.clone()
+    }
+}
+
+impl<T: Send + 'static> Shared<T> {
+    /// The handler asks for more: what it had in hand is handled. Whatever waits for a boundary happens here.
+    fn boundary(&self) {
+        self.state.step();
+        if !self.is_durable() {
+            self.with_core(|core, _| core.machine.hand_back());
+        } else if self.with_core(|core, _| core.reach_boundary())
+            && let Some(Ok(job)) = self.take_snapshot()
+            && let (Some(registry), Some(this)) = (self.registry(), self.arc())
+        {
+            registry.save(Item::Job(this, job), Urgency::Soon);
+        }
+        self.merge_offered();
     }
 }
 

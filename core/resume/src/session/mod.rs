@@ -9,7 +9,7 @@ mod id;
 mod live;
 mod send;
 pub(crate) mod shared;
-mod state;
+pub(crate) mod state;
 mod tasks;
 
 pub use self::{

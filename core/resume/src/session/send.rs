@@ -8,6 +8,7 @@ use session_resume_proto::{Message, Moment, session::NotSent};
 use tokio::task::coop;
 
 use super::shared::{Core, Shared};
+use crate::snapshot::Urgency;
 
 /// Why nothing more can be sent this way.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -181,7 +182,7 @@ where
                     Poll::Ready(session.with_core(|core, now| {
                         core.machine
                             .send_reserved(message, now)
-                            .map(|_| ())
+                            .map(|_| core.sent())
                             .map_err(|error| Closed::of(&error, core))
                     }))
                 }
@@ -216,9 +217,21 @@ pub(super) fn push(
         Kind::Checkpoint => core.machine.send_checkpoint(message, now),
     };
     match sent {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            core.sent();
+            Ok(())
+        }
         Err(NotSent::Full(message)) => Err(TrySendError::Full(message)),
         Err(other) => Err(TrySendError::Closed(Closed::of(&other, core))),
+    }
+}
+
+impl Core {
+    /// A message that may leave only when it is on disk wants to get there.
+    fn sent(&mut self) {
+        if self.machine.rules().durable_outbox {
+            self.changed(Urgency::Now);
+        }
     }
 }
 

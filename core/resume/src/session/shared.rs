@@ -9,7 +9,8 @@ use std::{
 
 use session_resume_proto::{
     AttachmentNumber, Moment,
-    session::{self, Epoch, Record, Rules},
+    session::{self, Epoch, Record},
+    wire::{Close, StateOffer},
 };
 use tokio::{sync::Notify, task::AbortHandle};
 
@@ -21,19 +22,23 @@ use crate::{
     outcome::{Outcome, OutcomeStatus},
     random,
     registry::Registry,
+    snapshot::{Durable, Urgency, saver::Item},
 };
 
 pub(crate) type Machine = session::Session<Arc<Peer>>;
 
 /// The session itself. Handles are `Arc`s of this; so are its pumps and its handler.
 pub(crate) struct Shared<T> {
+    this: Weak<Self>,
     id: SessionId,
+    /// Whether it has a place in a store; else no change need be noted.
+    is_durable: bool,
     clock: Arc<Clock>,
     registry: Weak<Registry<T>>,
     /// Whether the request that started it came over https.
     secure: bool,
     core: Mutex<Core>,
-    pub(super) state: StateCell<T>,
+    pub(crate) state: StateCell<T>,
 }
 
 /// Whose a new session is, and where it is found.
@@ -65,24 +70,43 @@ pub(crate) struct Core {
     watchers: Option<Arc<Notify>>,
     /// The session has left the registry; nothing new may attach.
     pub(crate) removed: bool,
+    /// It is on its way to the store; whoever asks for it must wait and restore it.
+    pub(crate) leaving: bool,
+    /// A client's copy of the state, to be merged at the next boundary.
+    pub(crate) offered_state: Option<Box<StateOffer>>,
+    pub(crate) durable: Option<Box<Durable>>,
 }
 
 impl<T: Send + 'static> Shared<T> {
+    /// Creates a session; with `durable`, one that has a place in a store.
     pub(crate) fn new(
         registry: &Arc<Registry<T>>,
-        rules: &Arc<Rules>,
-        clock: &Arc<Clock>,
         owner: Owner,
         state: T,
-    ) -> Self {
+        durable: Option<Durable>,
+    ) -> Arc<Self> {
         let epoch = Epoch::first(u64::from_be_bytes(random::bytes()));
-        Self {
-            id: SessionId::random(),
-            clock: Arc::clone(clock),
+        let machine = Machine::new(Arc::clone(registry.rules()), epoch, registry.clock().now());
+        Self::build(registry, SessionId::random(), owner, machine, StateCell::new(state), durable)
+    }
+
+    pub(crate) fn build(
+        registry: &Arc<Registry<T>>,
+        id: SessionId,
+        owner: Owner,
+        machine: Machine,
+        state: StateCell<T>,
+        durable: Option<Durable>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            id,
+            is_durable: durable.is_some(),
+            clock: Arc::clone(registry.clock()),
             registry: Arc::downgrade(registry),
             secure: owner.secure,
             core: Mutex::new(Core {
-                machine: Machine::new(Arc::clone(rules), epoch, clock.now()),
+                machine,
                 identity: owner.identity,
                 key: owner.key,
                 handler_type: None,
@@ -95,9 +119,12 @@ impl<T: Send + 'static> Shared<T> {
                 outcome: None,
                 watchers: None,
                 removed: false,
+                leaving: false,
+                offered_state: None,
+                durable: durable.map(Box::new),
             }),
-            state: StateCell::new(state),
-        }
+            state,
+        })
     }
 
     pub(crate) fn registry(&self) -> Option<Arc<Registry<T>>> {
@@ -114,8 +141,12 @@ impl<T: Send + 'static> Shared<T> {
         let wakers = core.wakers_due();
         let circle = wakers.circle;
         let ended = core.machine.ended().filter(|_| core.outcome.is_none());
+        let wants = core.take_wants();
         drop(core);
         wakers.wake();
+        if let Some((urgency, first)) = wants {
+            self.queue_for_saving(urgency, first);
+        }
         if circle {
             tracing::warn!(
                 session = %self.id.short(),
@@ -144,22 +175,67 @@ impl<T: Send + 'static> Shared<T> {
         let wakers = core.wakers_due();
         let handler = core.handler.take();
         let tasks = std::mem::take(&mut core.tasks);
-        let watchers = core.watchers.take();
+        let durable = core.durable.is_some();
         drop(core);
         tracing::debug!(session = %self.id.short(), ?status, error = outcome.error(), "session ended");
         // The registry first: whoever is woken and asks again finds the key free.
         if let Some(registry) = self.registry() {
             registry.completed(self, outcome);
         }
+        self.tell_savers();
         wakers.wake();
-        if let Some(watchers) = watchers {
-            watchers.notify_waiters();
+        if !durable {
+            self.tell_end();
         }
         if let (Some(handler), CancelHandler::Yes) = (handler, cancel) {
             handler.abort();
         }
         tasks.abort_all();
         true
+    }
+
+    fn queue_for_saving(&self, urgency: Urgency, first: bool) {
+        let (Some(registry), Some(this)) = (self.registry(), self.this.upgrade()) else {
+            return;
+        };
+        if first {
+            registry.save(Item::Session(this), urgency);
+        } else {
+            registry.hurry();
+        }
+    }
+
+    /// Ends everything here because another process has taken the session over: no ack, no outcome, nothing
+    /// more is written.
+    pub(crate) fn lose(&self) {
+        let now = self.clock.now();
+        let mut core = self.lock();
+        core.removed = true;
+        core.durable = None;
+        core.machine.freeze();
+        core.machine.close_transports(&Close::RESTARTING, || None, now);
+        let wakers = core.wakers_due();
+        let handler = core.handler.take();
+        let tasks = std::mem::take(&mut core.tasks);
+        drop(core);
+        wakers.wake();
+        if let Some(handler) = handler {
+            handler.abort();
+        }
+        tasks.abort_all();
+    }
+
+    /// Cancels what runs for the session; what it was is in the store.
+    pub(crate) fn stop(&self) {
+        let mut core = self.lock();
+        core.removed = true;
+        let handler = core.handler.take();
+        let tasks = std::mem::take(&mut core.tasks);
+        drop(core);
+        if let Some(handler) = handler {
+            handler.abort();
+        }
+        tasks.abort_all();
     }
 
     /// Notes the handler's task, so that the end of the session ends it.
@@ -181,6 +257,20 @@ impl<T: Send + 'static> Shared<T> {
 impl<T> Shared<T> {
     pub(crate) fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// Returns the session as an `Arc`; `None` while it is being dropped.
+    pub(crate) fn arc(&self) -> Option<Arc<Self>> {
+        self.this.upgrade()
+    }
+
+    pub(crate) fn is_durable(&self) -> bool {
+        self.is_durable
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        let core = self.lock();
+        core.removed || core.machine.ended().is_some()
     }
 
     pub(crate) fn is_secure(&self) -> bool {
@@ -218,6 +308,14 @@ impl<T> Shared<T> {
         tasks.abort_all();
     }
 
+    /// Tells whoever polls that there is an outcome.
+    pub(crate) fn tell_end(&self) {
+        let watchers = self.lock().watchers.take();
+        if let Some(watchers) = watchers {
+            watchers.notify_waiters();
+        }
+    }
+
     /// Returns what tells when the session ends; `None` if it has.
     pub(crate) fn watch_end(&self) -> Option<Arc<Notify>> {
         let mut core = self.lock();
@@ -241,6 +339,13 @@ impl Core {
         match &mut self.receiver {
             Some(receiver) => receiver.clone_from(waker),
             receiver => *receiver = Some(waker.clone()),
+        }
+    }
+
+    /// The handler looks again: something that it waits for besides its inbox has come.
+    pub(crate) fn wake_receiver(&mut self) {
+        if let Some(receiver) = self.receiver.take() {
+            receiver.wake();
         }
     }
 

@@ -5,6 +5,13 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use session_resume_proto::wire::StateOffer;
+
+use crate::{
+    merge::{MergePolicy, Versions},
+    snapshot::record::Millis,
+};
+
 /// The state of one session, counting its changes.
 #[derive(Debug)]
 pub(crate) struct StateCell<T> {
@@ -18,6 +25,17 @@ struct Inner<T> {
     dirty: bool,
     /// How many boundaries have seen changes.
     iteration: u64,
+    /// When a boundary last saw changes.
+    updated: Millis,
+}
+
+impl<T> Inner<T> {
+    fn step(&mut self) {
+        if std::mem::take(&mut self.dirty) {
+            self.iteration += 1;
+            self.updated = Millis::now();
+        }
+    }
 }
 
 thread_local! {
@@ -27,7 +45,11 @@ thread_local! {
 
 impl<T> StateCell<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { inner: Mutex::new(Inner { value, dirty: false, iteration: 0 }) }
+        Self::restored(value, 0, Millis::now())
+    }
+
+    pub(crate) fn restored(value: T, iteration: u64, updated: Millis) -> Self {
+        Self { inner: Mutex::new(Inner { value, dirty: false, iteration, updated }) }
     }
 
     pub(crate) fn read<R>(&self, f: impl FnOnce(&T) -> R) -> R {
@@ -43,24 +65,56 @@ impl<T> StateCell<T> {
     }
 
     /// As [`Self::update`], for a closure that says whether it has changed anything.
-    pub(crate) fn update_if<R>(&self, f: impl FnOnce(&mut T) -> (R, bool)) -> R {
+    pub(crate) fn update_if<R>(&self, f: impl FnOnce(&mut T) -> (R, bool)) -> (R, bool) {
         let _inside = self.enter();
         let mut inner = self.lock();
         let (result, changed) = f(&mut inner.value);
         inner.dirty |= changed;
-        result
+        (result, changed)
     }
 
     /// A boundary has come: changes so far are one step.
     pub(crate) fn step(&self) {
         // Not while an HTTP handler is in the middle of a change: that belongs to the next step. A busy
         // lock is no reason to make the handler's task wait.
-        if let Ok(mut inner) = self.inner.try_lock()
-            && inner.dirty
-        {
-            inner.dirty = false;
-            inner.iteration += 1;
+        if let Ok(mut inner) = self.inner.try_lock() {
+            inner.step();
         }
+    }
+
+    /// Looks at the state as a snapshot of this boundary; with its iteration and when it changed.
+    pub(crate) fn snapshot<R>(&self, f: impl FnOnce(&T, u64, Millis) -> R) -> R {
+        let _inside = self.enter();
+        let mut inner = self.lock();
+        inner.step();
+        f(&inner.value, inner.iteration, inner.updated)
+    }
+
+    /// Replaces the state by a client's copy, if the policy says so; returns whether it does.
+    pub(crate) fn merge(
+        &self,
+        offer: &StateOffer,
+        policy: &MergePolicy<T>,
+        read: impl FnOnce(&[u8]) -> serde_json::Result<T>,
+    ) -> bool {
+        let _inside = self.enter();
+        let mut inner = self.lock();
+        inner.step();
+        let versions = Versions::of(inner.iteration, inner.updated, offer);
+        if !policy.wants(versions) {
+            return false;
+        }
+        // Whole or not at all.
+        let Ok(client) = read(offer.value.get().as_bytes()) else {
+            return false;
+        };
+        let Some(merged) = policy.merge(versions, &inner.value, client) else {
+            return false;
+        };
+        inner.value = merged;
+        inner.iteration = inner.iteration.max(versions.client_iteration);
+        inner.dirty = true;
+        true
     }
 
     pub(crate) fn iteration(&self) -> u64 {

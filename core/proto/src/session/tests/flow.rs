@@ -33,7 +33,8 @@ fn an_ack_follows_64_messages_64_kib_half_the_window_or_250_ms() {
             sim.events();
             if durable {
                 assert_eq!(sim.out(1), Vec::<String>::new(), "taken is not committed");
-                sim.session.handle_committed(Position::ZERO, sim.now);
+                sim.session.hand_back();
+                sim.commit();
             }
             sim.write(1, Budget { messages: 0, bytes: 0 });
             sim.advance(MILLISECOND * wait);
@@ -57,10 +58,9 @@ fn what_is_in_hand_is_taken_but_not_handled() {
     sim.event();
     assert_eq!(sim.event().as_deref(), Some("a:x"));
     assert!(sim.session.is_message_in_hand());
-    sim.session.handle_committed(Position::ZERO, sim.now);
-    assert_eq!(sim.out(1), Vec::<String>::new());
     sim.session.hand_back();
-    sim.session.handle_committed(Position::ZERO, sim.now);
+    assert_eq!(sim.out(1), Vec::<String>::new(), "handled is not committed");
+    sim.commit();
     assert_eq!(sim.out(1), ["ack 1"]);
 }
 

@@ -34,6 +34,12 @@ struct Sim {
 }
 
 impl Sim {
+    /// Takes a snapshot, and it becomes durable.
+    fn commit(&mut self) {
+        let (_, covered) = self.session.snapshot(false);
+        self.session.handle_committed(&covered, self.now);
+    }
+
     fn new() -> Self {
         Self::with(|_| {})
     }

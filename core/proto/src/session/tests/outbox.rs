@@ -300,15 +300,17 @@ fn a_newer_checkpoint_lets_the_older_one_go() {
 fn a_message_leaves_only_after_its_commit() {
     let mut sim = Sim::with(|rules| rules.durable_outbox = true);
     sim.fresh("a");
-    sim.send_range(0..2);
+    sim.send_range(0..1);
+    let (_, covered) = sim.session.snapshot(false);
+    sim.send_range(1..2);
     assert_eq!(sim.data(1), Vec::<String>::new());
     let _ = sim.session.take_wake();
-    sim.session.handle_committed(Position::new(1), sim.now);
+    sim.session.handle_committed(&covered, sim.now);
     assert!(sim.session.take_wake().transports);
     assert_eq!(sim.data(1), ["m0"]);
     sim.session.end(OutcomeStatus::Done, sim.now);
     assert_eq!(sim.data(1), Vec::<String>::new(), "done waits for the commit, too");
-    sim.session.handle_committed(Position::new(2), sim.now);
+    sim.session.handle_outcome_committed(sim.now);
     assert_eq!(sim.data(1), ["m1", "done done 0", "close 1000 done"]);
 }
 
@@ -320,7 +322,7 @@ fn uncommitted_output_that_fills_the_outbox_alone_is_an_error() {
     });
     sim.fresh("a");
     sim.send_range(0..1);
-    sim.session.handle_committed(Position::new(1), sim.now);
+    sim.commit();
     sim.send_range(1..2);
     assert!(sim.is_full(), "the committed one may leave");
     sim.out(1);

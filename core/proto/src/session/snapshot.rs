@@ -1,0 +1,213 @@
+//! The machine's part of a snapshot, and a session rebuilt from one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ClientName, Epoch, Rules, Session,
+    client::{Client, ClientUid, Presence, Standing, Takeover},
+    outbox::Outbox,
+};
+use crate::{AttachmentNumber, ClientId, GapReason, Message, Moment, Position};
+
+/// After a history that may have gone on unseen, numbers go on so much further: an attachment number that
+/// was told must not be told again.
+const UNSEEN_ATTACHMENTS: u64 = 1 << 20;
+
+/// What a snapshot keeps of a session, taken at a boundary: no message is in hand.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub(super) epoch: Epoch,
+    pub(super) attachment: AttachmentNumber,
+    pub(super) pushed_out: bool,
+    /// Longest gone first, attached ones last.
+    pub(super) clients: Vec<StoredClient>,
+    pub(super) outbox: Option<StoredOutbox>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct StoredClient {
+    /// `None`: a plain one.
+    pub(super) id: Option<ClientId>,
+    /// How many of its messages are handled.
+    pub(super) handled: u64,
+    counts_unknown: bool,
+    acked: Position,
+    heard: AttachmentNumber,
+    newest: AttachmentNumber,
+    /// Why it stopped mattering, if it did.
+    stopped: Option<GapReason>,
+    takeover: Takeover,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(super) struct StoredOutbox {
+    pub(super) base: Position,
+    pub(super) acknowledged: Position,
+    pub(super) checkpoint: Option<Position>,
+    pub(super) overflowed: Position,
+    messages: Vec<StoredMessage>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+enum StoredMessage {
+    Text(String),
+    Binary(Bytes),
+}
+
+/// What a snapshot covers: to be given back once it is durable.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Covered {
+    head: Position,
+    handled: Vec<(ClientUid, u64)>,
+}
+
+impl<I: Clone> Session<I> {
+    /// Takes a snapshot; with the outbox if it is durable or `whole` asks for it.
+    ///
+    /// Messages that wait in the inbox are not in it: their clients keep them until they are acknowledged.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a message is in hand: its effect might be half in.
+    pub fn snapshot(&self, whole: bool) -> (Snapshot, Covered) {
+        assert!(self.in_hand.is_none(), "a snapshot is taken at a boundary");
+        let mut clients: Vec<_> = self.clients.iter().collect();
+        clients.sort_by_key(|client| match client.presence {
+            Presence::Gone(order) => order,
+            Presence::Attached => u64::MAX,
+        });
+        let snapshot = Snapshot {
+            epoch: self.epoch,
+            attachment: self.last_attachment,
+            pushed_out: self.clients.pushed_out,
+            clients: clients.into_iter().map(StoredClient::of).collect(),
+            outbox: (whole || self.rules.durable_outbox).then(|| self.outbox.stored()),
+        };
+        let handled = self.clients.iter().map(|client| (client.uid, client.handled)).collect();
+        (snapshot, Covered { head: self.outbox.head(), handled })
+    }
+
+    /// A snapshot is durable: what it covers may be acknowledged, and may leave.
+    pub fn handle_committed(&mut self, covered: &Covered, now: Moment) {
+        self.outbox.commit(covered.head);
+        for &(uid, handled) in &covered.handled {
+            if let Some(client) = self.clients.get_mut(uid)
+                && client.committed < handled
+            {
+                client.committed = handled;
+                self.note_acknowledgeable(uid, 0, now);
+            }
+        }
+        self.wake.transports = true;
+        self.wake.room |= self.life.waits_for_room();
+    }
+
+    /// The outcome is durable, and all that led to it: its clients may be told.
+    pub fn handle_outcome_committed(&mut self, now: Moment) {
+        self.end_committed = true;
+        let (head, handled) = (
+            self.outbox.head(),
+            self.clients.iter().map(|client| (client.uid, client.handled)).collect(),
+        );
+        self.handle_committed(&Covered { head, handled }, now);
+    }
+
+    /// Rebuilds a session. Its clients are gone; `info` says what the application is told about each.
+    ///
+    /// If the snapshot holds the outbox of a history that has not gone on since (`clean`, or the outbox is
+    /// durable), the epoch goes on. Else a new one begins, empty.
+    pub fn restore(
+        rules: Arc<Rules>,
+        snapshot: Snapshot,
+        clean: bool,
+        now: Moment,
+        mut info: impl FnMut(ClientName) -> I,
+    ) -> Self {
+        let goes_on = clean || rules.durable_outbox;
+        let mut session = Self::new(rules, snapshot.epoch.next(), now);
+        let outbox = snapshot.outbox.filter(|_| goes_on);
+        let same_epoch = outbox.is_some();
+        if let Some(outbox) = outbox {
+            session.epoch = snapshot.epoch;
+            session.outbox = Outbox::restored(outbox);
+        }
+        let unseen = if clean { 0 } else { UNSEEN_ATTACHMENTS };
+        session.last_attachment =
+            AttachmentNumber::new(snapshot.attachment.get().saturating_add(unseen));
+        session.clients.pushed_out = snapshot.pushed_out;
+        for stored in snapshot.clients {
+            let name = stored.id.map_or(ClientName::Plain, ClientName::Named);
+            let acked = if same_epoch { stored.acked } else { Position::ZERO };
+            let uid = session.clients.insert(name, info(name), acked);
+            session.clients.set_attached(uid, stored.newest);
+            session.clients.set_gone(uid);
+            if let Some(client) = session.clients.get_mut(uid) {
+                stored.fill(client);
+            }
+        }
+        session
+    }
+}
+
+impl StoredClient {
+    fn of<I>(client: &Client<I>) -> Self {
+        Self {
+            id: match client.name {
+                ClientName::Plain => None,
+                ClientName::Named(id) => Some(id),
+            },
+            handled: client.handled,
+            counts_unknown: client.counts_unknown,
+            acked: client.acked,
+            heard: client.heard,
+            newest: client.newest,
+            stopped: match client.standing {
+                Standing::Matters => None,
+                Standing::Stopped(reason) => Some(reason),
+            },
+            takeover: client.takeover,
+        }
+    }
+
+    fn fill<I>(&self, client: &mut Client<I>) {
+        client.received = self.handled;
+        client.taken = self.handled;
+        client.handled = self.handled;
+        client.committed = self.handled;
+        client.counts_unknown = self.counts_unknown;
+        client.heard = self.heard;
+        client.takeover = self.takeover;
+        client.standing = self.stopped.map_or(Standing::Matters, Standing::Stopped);
+    }
+}
+
+impl StoredOutbox {
+    pub(super) fn new(
+        base: Position,
+        acknowledged: Position,
+        checkpoint: Option<Position>,
+        overflowed: Position,
+        messages: impl Iterator<Item = Message>,
+    ) -> Self {
+        let messages = messages.map(|message| match message {
+            Message::Text(text) => StoredMessage::Text(text.to_string()),
+            Message::Binary(bytes) => StoredMessage::Binary(bytes),
+        });
+        Self { base, acknowledged, checkpoint, overflowed, messages: messages.collect() }
+    }
+
+    pub(super) fn head(&self) -> Position {
+        self.base.advanced_by(self.messages.len() as u64)
+    }
+
+    pub(super) fn into_messages(self) -> impl Iterator<Item = Message> {
+        self.messages.into_iter().map(|message| match message {
+            StoredMessage::Text(text) => Message::Text(ByteString::from(text)),
+            StoredMessage::Binary(bytes) => Message::Binary(bytes),
+        })
+    }
+}
