@@ -42,11 +42,7 @@ impl Asset {
 
     /// Returns the value for `Cache-Control`.
     pub fn cache_control(&self) -> &'static str {
-        if self.immutable {
-            "public, max-age=31536000, immutable"
-        } else {
-            "no-cache"
-        }
+        if self.immutable { "public, max-age=31536000, immutable" } else { "no-cache" }
     }
 
     /// Answers a `GET` or `HEAD`.
@@ -57,22 +53,13 @@ impl Asset {
         let mut response = Response::new(Bytes::new());
         let headers = response.headers_mut();
         headers.insert(header::ETAG, self.etag.clone());
-        headers.insert(
-            header::CACHE_CONTROL,
-            HeaderValue::from_static(self.cache_control()),
-        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(self.cache_control()));
         if known {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return response;
         }
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static(self.content_type()),
-        );
-        headers.insert(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type()));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         *response.body_mut() = Bytes::from_static(self.body.as_bytes());
         response
     }
@@ -121,20 +108,14 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
                 body,
                 immutable,
             };
-            [
-                asset(format!("/{name}.js"), false),
-                asset(format!("/{name}-{hash}.js"), true),
-            ]
+            [asset(format!("/{name}.js"), false), asset(format!("/{name}-{hash}.js"), true)]
         })
         .collect()
 });
 
 const FILES: [(&str, &str); 2] = [
     ("session-resume", include_str!("../dist/session-resume.js")),
-    (
-        "session-resume-notify",
-        include_str!("../dist/session-resume-notify.js"),
-    ),
+    ("session-resume-notify", include_str!("../dist/session-resume-notify.js")),
 ];
 
 /// FNV-1a: tells versions apart, needs no dependency, and guards against nobody.
@@ -150,9 +131,7 @@ mod tests {
 
     #[test]
     fn every_file_has_a_plain_and_a_lasting_path() {
-        let paths: Vec<_> = assets()
-            .map(|asset| (asset.path(), asset.is_immutable()))
-            .collect();
+        let paths: Vec<_> = assets().map(|asset| (asset.path(), asset.is_immutable())).collect();
         assert_eq!(paths.len(), 4);
         for (name, body) in FILES {
             let plain = asset(&format!("/{name}.js")).unwrap();
@@ -160,11 +139,7 @@ mod tests {
             assert!(!plain.is_immutable() && lasting.is_immutable());
             assert_eq!((plain.body(), lasting.body()), (body, body));
             assert!(lasting.path().starts_with(&format!("/{name}-")));
-            assert!(
-                lasting
-                    .path()
-                    .contains(plain.etag().to_str().unwrap().trim_matches('"'))
-            );
+            assert!(lasting.path().contains(plain.etag().to_str().unwrap().trim_matches('"')));
         }
     }
 
@@ -190,11 +165,7 @@ mod tests {
 
     #[test]
     fn a_known_entity_tag_is_answered_304_without_a_body() {
-        let etag = asset("/session-resume.js")
-            .unwrap()
-            .etag()
-            .to_str()
-            .unwrap();
+        let etag = asset("/session-resume.js").unwrap().etag().to_str().unwrap();
         let rows = [
             (etag.to_owned(), 304),
             (format!("\"other\", W/{etag}"), 304),
@@ -213,13 +184,7 @@ mod tests {
 
     #[test]
     fn other_paths_are_not_ours() {
-        for path in [
-            "/",
-            "",
-            "session-resume.js",
-            "/session-resume-0.js",
-            "/../Cargo.toml",
-        ] {
+        for path in ["/", "", "session-resume.js", "/session-resume-0.js", "/../Cargo.toml"] {
             assert!(respond(path, None).is_none(), "{path}");
         }
     }

@@ -20,9 +20,7 @@ where
 {
     assets().fold(Router::new(), |router, asset| {
         let serve = move |headers: HeaderMap| async move {
-            asset
-                .respond(headers.get(header::IF_NONE_MATCH))
-                .map(Body::from)
+            asset.respond(headers.get(header::IF_NONE_MATCH)).map(Body::from)
         };
         router.route(asset.path(), get(serve))
     })
@@ -41,10 +39,7 @@ mod tests {
         if let Some(etag) = etag {
             request = request.header(header::IF_NONE_MATCH, etag);
         }
-        router
-            .oneshot(request.body(Body::empty()).unwrap())
-            .await
-            .unwrap()
+        router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
     }
 
     #[tokio::test]
@@ -52,10 +47,7 @@ mod tests {
         for asset in assets() {
             let response = ask(router(), Method::GET, asset.path(), None).await;
             assert_eq!(response.status(), StatusCode::OK);
-            assert_eq!(
-                response.headers()[header::CONTENT_TYPE],
-                asset.content_type()
-            );
+            assert_eq!(response.headers()[header::CONTENT_TYPE], asset.content_type());
             assert_eq!(response.headers()[header::ETAG], asset.etag());
             let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
             assert_eq!(body, asset.body());

@@ -70,10 +70,7 @@ impl Builder {
     ///
     /// Cookies go to [`with_cookies`](Self::with_cookies); the headers of the handshake cannot be set.
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
-        let parsed = (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_str(value),
-        );
+        let parsed = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value));
         match parsed {
             (Ok(name), Ok(value)) if !OWN.contains(&name) => {
                 self.headers.append(name, value);
@@ -111,11 +108,7 @@ impl Builder {
             return Err(err);
         }
         let url = parse(&self.url)?;
-        let connector = Connector {
-            url,
-            headers: self.headers,
-            cookies: Mutex::new(self.cookies),
-        };
+        let connector = Connector { url, headers: self.headers, cookies: Mutex::new(self.cookies) };
         Ok(Client::spawn(self.config, connector))
     }
 
@@ -168,12 +161,7 @@ mod tests {
             assert_eq!(broken(Client::builder(url)), Some(expected), "{url}");
         }
         let builder = || Client::builder("ws://localhost/live");
-        for (name, value) in [
-            ("a b", "c"),
-            ("a", "b\r\nc: d"),
-            ("Cookie", "a=b"),
-            ("host", "h"),
-        ] {
+        for (name, value) in [("a b", "c"), ("a", "b\r\nc: d"), ("Cookie", "a=b"), ("host", "h")] {
             let expected = ConfigError::Header { name: name.into() };
             assert_eq!(broken(builder().with_header(name, value)), Some(expected));
         }

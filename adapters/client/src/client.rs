@@ -168,20 +168,15 @@ impl Client {
         while let Taken::Event(event) = shared.take() {
             match event {
                 Event::InDoubt(messages) => undelivered.in_doubt.extend(messages),
-                Event::Unsent(messages)
-                | Event::Done {
-                    untaken: messages, ..
-                } => undelivered.unsent.extend(messages),
+                Event::Unsent(messages) | Event::Done { untaken: messages, .. } => {
+                    undelivered.unsent.extend(messages)
+                }
                 _ => {}
             }
         }
         // The close frame is on its way; a driver that panicked has nothing more to say.
         let _ = (&mut self.driver).await;
-        if undelivered == Undelivered::default() {
-            Ok(())
-        } else {
-            Err(undelivered)
-        }
+        if undelivered == Undelivered::default() { Ok(()) } else { Err(undelivered) }
     }
 
     /// Waits for the first hello.

@@ -41,11 +41,7 @@ impl Connector {
         match open(request, config).await {
             Ok((socket, response)) => {
                 self.keep_cookies(response.headers());
-                if speaks_ours(&response) {
-                    Ok(socket)
-                } else {
-                    Err(Cause::NotSpoken)
-                }
+                if speaks_ours(&response) { Ok(socket) } else { Err(Cause::NotSpoken) }
             }
             Err(err) => {
                 if let tungstenite::Error::Http(response) = &err {
@@ -67,10 +63,7 @@ impl Connector {
         let headers = request.headers_mut();
         headers.extend(self.headers.clone());
         let protocols = HeaderValue::try_from(format!("{SUBPROTOCOL}, {offer}"));
-        headers.insert(
-            header::SEC_WEBSOCKET_PROTOCOL,
-            protocols.expect("an offer is ASCII"),
-        );
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocols.expect("an offer is ASCII"));
         let cookies = self.cookie_header();
         if !cookies.is_empty() {
             let mut value = HeaderValue::try_from(cookies).map_err(http::Error::from)?;
@@ -82,9 +75,7 @@ impl Connector {
 
     fn keep_cookies(&self, headers: &HeaderMap) {
         let cookies = self.cookies.lock();
-        cookies
-            .unwrap_or_else(PoisonError::into_inner)
-            .store(headers);
+        cookies.unwrap_or_else(PoisonError::into_inner).store(headers);
     }
 }
 
@@ -150,8 +141,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// Without header values: they may be secrets.
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector")
-            .field("host", &self.url.host())
-            .finish_non_exhaustive()
+        f.debug_struct("Connector").field("host", &self.url.host()).finish_non_exhaustive()
     }
 }

@@ -17,8 +17,7 @@ impl Cookies {
     /// Adds `name=value`, or several as in a `Cookie` header.
     pub(crate) fn seed(&mut self, cookies: &str) -> Result<(), ConfigError> {
         for cookie in Cookie::split_parse(cookies.to_owned()) {
-            self.jar
-                .add_original(cookie.map_err(|_| ConfigError::Cookie)?);
+            self.jar.add_original(cookie.map_err(|_| ConfigError::Cookie)?);
         }
         HeaderValue::from_str(cookies).map_err(|_| ConfigError::Cookie)?;
         Ok(())
@@ -27,10 +26,8 @@ impl Cookies {
     /// Takes in every `Set-Cookie` of a response.
     pub(crate) fn store(&mut self, headers: &HeaderMap) {
         for value in headers.get_all(header::SET_COOKIE) {
-            let Some(cookie) = value
-                .to_str()
-                .ok()
-                .and_then(|text| Cookie::parse(text.to_owned()).ok())
+            let Some(cookie) =
+                value.to_str().ok().and_then(|text| Cookie::parse(text.to_owned()).ok())
             else {
                 continue;
             };
@@ -44,11 +41,8 @@ impl Cookies {
 
     /// Returns the value of the `Cookie` header; empty if there are none.
     pub(crate) fn header(&self) -> String {
-        let mut pairs: Vec<_> = self
-            .jar
-            .iter()
-            .map(|cookie| cookie.stripped().to_string())
-            .collect();
+        let mut pairs: Vec<_> =
+            self.jar.iter().map(|cookie| cookie.stripped().to_string()).collect();
         pairs.sort_unstable();
         pairs.join("; ")
     }
@@ -65,9 +59,7 @@ fn is_expired(cookie: &Cookie<'_>) -> bool {
 /// Names only: a cookie's value is a secret.
 impl fmt::Debug for Cookies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set()
-            .entries(self.jar.iter().map(Cookie::name))
-            .finish()
+        f.debug_set().entries(self.jar.iter().map(Cookie::name)).finish()
     }
 }
 

@@ -13,12 +13,8 @@ use crate::{
 /// Makes happen what the machine decides, until it has ended.
 pub(crate) async fn drive(shared: Arc<Shared>) {
     let _abandon = Abandon(&shared);
-    let mut driver = Driver {
-        shared: &shared,
-        attempt: None,
-        transport: None,
-        leaving: JoinSet::new(),
-    };
+    let mut driver =
+        Driver { shared: &shared, attempt: None, transport: None, leaving: JoinSet::new() };
     loop {
         driver.act();
         shared.tell_application();

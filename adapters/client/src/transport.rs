@@ -41,12 +41,7 @@ pub(crate) enum Step {
 
 impl Transport {
     pub(crate) fn new(number: TransportNumber, socket: Socket) -> Self {
-        Self {
-            number,
-            socket,
-            dirty: false,
-            mute: false,
-        }
+        Self { number, socket, dirty: false, mute: false }
     }
 
     pub(crate) fn number(&self) -> TransportNumber {
@@ -73,11 +68,7 @@ impl Transport {
         if !self.mute && self.poll_write(cx, shared).is_err() {
             self.mute = true;
         }
-        if progress {
-            Poll::Ready(Step::Progress)
-        } else {
-            Poll::Pending
-        }
+        if progress { Poll::Ready(Step::Progress) } else { Poll::Pending }
     }
 
     /// Says `close`, if given, and waits for the peer's own close frame: a reset would hide the reason.
@@ -157,8 +148,5 @@ fn close_of(frame: Option<CloseFrame>) -> Close {
 }
 
 fn frame_of(close: Close) -> CloseFrame {
-    CloseFrame {
-        code: CloseCode::from(close.code),
-        reason: close.reason.into_owned().into(),
-    }
+    CloseFrame { code: CloseCode::from(close.code), reason: close.reason.into_owned().into() }
 }

@@ -105,10 +105,7 @@ async fn a_drop_is_invisible_to_the_application() {
         let id = peer.id.clone();
         cut(peer);
         let mut peer = server.accept().await;
-        assert_eq!(
-            (peer.id.as_str(), peer.cursor.as_str()),
-            (id.as_str(), "s.e.1.1")
-        );
+        assert_eq!((peer.id.as_str(), peer.cursor.as_str()), (id.as_str(), "s.e.1.1"));
         peer.hello(resumed(1, 2)).await;
         assert_eq!(peer.data(1).await, [tungstenite::Message::text("c")]);
         peer.send("1").await;
@@ -123,32 +120,12 @@ async fn another_session_and_a_gap_are_told() {
     peer.data(1).await;
     peer.reset();
     let mut peer = server.accept().await;
-    let gap = Gap {
-        from: Position::ZERO,
-        to: None,
-        reason: GapReason::Expired,
-    };
-    peer.hello(Hello {
-        session: token("t"),
-        gap: Some(gap),
-        ..hello(Status::New)
-    })
-    .await;
-    assert_eq!(
-        told(&mut client).await,
-        Some(Event::InDoubt(vec!["a".into()]))
-    );
+    let gap = Gap { from: Position::ZERO, to: None, reason: GapReason::Expired };
+    peer.hello(Hello { session: token("t"), gap: Some(gap), ..hello(Status::New) }).await;
+    assert_eq!(told(&mut client).await, Some(Event::InDoubt(vec!["a".into()])));
     assert_eq!(told(&mut client).await, Some(Event::Gap(gap)));
-    let overflow = Gap {
-        to: Some(Position::new(3)),
-        reason: GapReason::Overflow,
-        ..gap
-    };
-    peer.control(ServerControl {
-        gap: Some(overflow),
-        ..ServerControl::default()
-    })
-    .await;
+    let overflow = Gap { to: Some(Position::new(3)), reason: GapReason::Overflow, ..gap };
+    peer.control(ServerControl { gap: Some(overflow), ..ServerControl::default() }).await;
     peer.send("3").await;
     assert_eq!(told(&mut client).await, Some(Event::Gap(overflow)));
     assert_eq!(client.recv().await, Some("3".into()));
@@ -192,13 +169,7 @@ async fn a_refused_upgrade_is_told_with_its_status() {
         let server = Server::bind().await;
         let (cause, ()) = join!(failed(server.client().connect()), server.refuse(head));
         let retry_after = retry_after.map(Duration::from_secs);
-        assert_eq!(
-            cause,
-            Cause::Http {
-                status,
-                retry_after
-            }
-        );
+        assert_eq!(cause, Cause::Http { status, retry_after });
     }
 }
 
@@ -206,20 +177,13 @@ async fn a_refused_upgrade_is_told_with_its_status() {
 async fn a_busy_server_is_tried_again_and_a_refusal_is_not() {
     let server = Server::bind().await;
     let mut client = server.client().start().unwrap();
-    server
-        .refuse("503 Service Unavailable\r\nRetry-After: 0\r\nSet-Cookie: a=1")
-        .await;
+    server.refuse("503 Service Unavailable\r\nRetry-After: 0\r\nSet-Cookie: a=1").await;
     let mut peer = server.accept().await;
     assert_eq!(peer.cookie.as_deref(), Some("a=1"));
     peer.hello(hello(Status::New)).await;
     peer.reset();
     server.refuse("409 Conflict").await;
-    let refused = Event::Refused {
-        cause: Cause::Http {
-            status: 409,
-            retry_after: None,
-        },
-    };
+    let refused = Event::Refused { cause: Cause::Http { status: 409, retry_after: None } };
     assert_eq!(told(&mut client).await, Some(refused));
     assert_eq!(client.recv().await, None);
     client.reconnect();
@@ -230,13 +194,7 @@ async fn a_busy_server_is_tried_again_and_a_refusal_is_not() {
 async fn close_codes_that_mean_stop_stop_until_the_application_asks() {
     for (code, reason, expected) in [
         (4100, "superseded", Event::Superseded),
-        (
-            4101,
-            "another handler",
-            Event::Refused {
-                cause: Cause::Closed(Close::ANOTHER_HANDLER),
-            },
-        ),
+        (4101, "another handler", Event::Refused { cause: Cause::Closed(Close::ANOTHER_HANDLER) }),
     ] {
         let (server, mut client, peer) = open().await;
         let (event, ()) = join!(client.recv_event(), peer.close(code, reason));
@@ -259,19 +217,13 @@ async fn a_copy_goes_on_under_another_id() {
     peer.reset();
     for _ in 0..2 {
         let peer = server.accept().await;
-        assert_eq!(
-            (peer.id.as_str(), peer.cursor.as_str()),
-            (id.as_str(), "s.e.0.1")
-        );
+        assert_eq!((peer.id.as_str(), peer.cursor.as_str()), (id.as_str(), "s.e.0.1"));
         peer.close(1013, "stale").await;
     }
     let peer = server.accept().await;
     assert_ne!(peer.id, id);
     assert_eq!(peer.cursor, "");
-    assert_eq!(
-        told(&mut client).await,
-        Some(Event::InDoubt(vec!["a".into()]))
-    );
+    assert_eq!(told(&mut client).await, Some(Event::InDoubt(vec!["a".into()])));
 }
 
 #[tokio::test]
@@ -296,10 +248,7 @@ async fn a_prompt_client_asks_and_an_off_client_ends() {
     assert_eq!(client.recv_event().await, Some(failed));
     assert_eq!(client.recv().await, None);
     let err = client.send("a").await.unwrap_err();
-    assert_eq!(
-        (err.kind(), err.into_message()),
-        (SendErrorKind::Closed, "a".into())
-    );
+    assert_eq!((err.kind(), err.into_message()), (SendErrorKind::Closed, "a".into()));
 }
 
 #[tokio::test]
@@ -310,18 +259,12 @@ async fn the_end_of_a_session_is_told_and_answered() {
     peer.data(2).await;
     peer.send("last").await;
     peer.control(ServerControl {
-        done: Some(Done {
-            status: OutcomeStatus::Done,
-            received: 1,
-        }),
+        done: Some(Done { status: OutcomeStatus::Done, received: 1 }),
         ..ServerControl::default()
     })
     .await;
     assert_eq!(client.recv().await, Some("last".into()));
-    let done = Event::Done {
-        status: OutcomeStatus::Done,
-        untaken: vec!["b".into()],
-    };
+    let done = Event::Done { status: OutcomeStatus::Done, untaken: vec!["b".into()] };
     assert_eq!(client.recv_event().await, Some(done));
     assert_eq!(client.recv_event().await, None);
     assert_eq!(peer.closed().await, Some(1000));
@@ -359,10 +302,7 @@ async fn closing_acknowledges_nothing_that_nobody_took() {
     let (closed, (frames, code)) = join!(client.close(), reply);
     assert_eq!((closed, code), (Ok(()), Some(1000)));
     for text in ["a", "\u{1}{\"ack\":1}"] {
-        assert!(
-            frames.contains(&tungstenite::Message::text(text)),
-            "{frames:?}"
-        );
+        assert!(frames.contains(&tungstenite::Message::text(text)), "{frames:?}");
     }
 }
 
@@ -370,13 +310,7 @@ async fn closing_acknowledges_nothing_that_nobody_took() {
 async fn closing_returns_what_was_not_delivered() {
     let server = Server::bind().await;
     let prompt = server.client().with_mode(Modes::Prompt);
-    let narrow = Hello {
-        window: Window {
-            messages: 1,
-            bytes: 100,
-        },
-        ..hello(Status::New)
-    };
+    let narrow = Hello { window: Window { messages: 1, bytes: 100 }, ..hello(Status::New) };
     let (client, mut peer) = open_at(&server, prompt, narrow).await;
     client.send("a").await.unwrap();
     client.send("b").await.unwrap();
@@ -392,10 +326,7 @@ async fn what_the_application_took_is_acknowledged() {
     let server = Server::bind().await;
     // Every message is half the window, and no heartbeat helps out.
     let quiet = Hello {
-        window: Window {
-            messages: 2,
-            bytes: 100,
-        },
+        window: Window { messages: 2, bytes: 100 },
         heartbeat_ms: 3_600_000,
         ..hello(Status::New)
     };
@@ -421,11 +352,7 @@ async fn dropping_the_client_ends_its_transport_and_its_senders() {
 #[tokio::test]
 async fn send_waits_only_while_the_queue_is_full() {
     let server = Server::bind().await;
-    let limits = Limits {
-        messages: 2,
-        bytes: 10,
-        message: 10,
-    };
+    let limits = Limits { messages: 2, bytes: 10, message: 10 };
     let builder = server.client().with_limits(limits);
     let (client, mut peer) = open_at(&server, builder, hello(Status::New)).await;
     client.send("a").await.unwrap();
@@ -453,20 +380,14 @@ async fn send_waits_only_while_the_queue_is_full() {
 #[tokio::test]
 async fn a_client_that_is_offline_does_not_wait_for_room() {
     let server = Server::bind().await;
-    let limits = Limits {
-        messages: 1,
-        ..Limits::default()
-    };
+    let limits = Limits { messages: 1, ..Limits::default() };
     let builder = server.client().with_limits(limits).with_mode(Modes::Prompt);
     let (mut client, peer) = open_at(&server, builder, hello(Status::New)).await;
     client.send("a").await.unwrap();
     let sender = client.sender();
     let waiting = tokio::spawn(async move { sender.send("b").await });
     peer.reset();
-    assert!(matches!(
-        told(&mut client).await,
-        Some(Event::Offline { .. })
-    ));
+    assert!(matches!(told(&mut client).await, Some(Event::Offline { .. })));
     let err = waiting.await.unwrap().unwrap_err();
     assert_eq!(err.kind(), SendErrorKind::Full);
 }
@@ -476,17 +397,8 @@ async fn reading_goes_on_while_writing_is_blocked() {
     const COUNT: usize = 32;
     let big = "x".repeat(1 << 20);
     let server = Server::bind().await;
-    let limits = Limits {
-        bytes: COUNT << 20,
-        ..Limits::default()
-    };
-    let wide = Hello {
-        window: Window {
-            messages: 256,
-            bytes: 64 << 20,
-        },
-        ..hello(Status::New)
-    };
+    let limits = Limits { bytes: COUNT << 20, ..Limits::default() };
+    let wide = Hello { window: Window { messages: 256, bytes: 64 << 20 }, ..hello(Status::New) };
     let (mut client, mut peer) = open_at(&server, server.client().with_limits(limits), wide).await;
     for _ in 0..COUNT {
         client.try_send(big.as_str()).unwrap();
@@ -509,31 +421,18 @@ async fn reading_goes_on_while_writing_is_blocked() {
 #[tokio::test]
 async fn a_silent_server_and_a_silent_attach_are_noticed() {
     let server = Server::bind().await;
-    let quick = Hello {
-        heartbeat_ms: 1,
-        ..hello(Status::New)
-    };
+    let quick = Hello { heartbeat_ms: 1, ..hello(Status::New) };
     let (mut client, peer) = open_at(&server, server.client(), quick).await;
     let silent = client.recv_event().await;
     assert!(
-        matches!(
-            silent,
-            Some(
-                Event::Waiting {
-                    cause: Cause::Silent,
-                    ..
-                } | Event::Connecting
-            )
-        ),
+        matches!(silent, Some(Event::Waiting { cause: Cause::Silent, .. } | Event::Connecting)),
         "{silent:?}"
     );
     assert_eq!(server.accept().await.cursor, "s.e.0.1");
     drop(peer);
 
     let server = Server::bind().await;
-    let builder = server
-        .client()
-        .with_attach_timeout(Duration::from_millis(1));
+    let builder = server.client().with_attach_timeout(Duration::from_millis(1));
     assert_eq!(failed(builder.connect()).await, Cause::TimedOut);
 }
 
@@ -550,9 +449,7 @@ async fn a_server_that_cannot_be_reached_or_does_not_speak_is_an_error() {
     assert_eq!(cause, Cause::NotSpoken);
 
     let config = Client::connect("http://localhost/").await.unwrap_err();
-    let expected = ConfigError::Url {
-        url: "http://localhost/".into(),
-    };
+    let expected = ConfigError::Url { url: "http://localhost/".into() };
     assert_eq!(config, ConnectError::Config(expected));
 }
 

@@ -75,20 +75,12 @@ fn offers() {
 
 fn offer_json(offer: &Offer) -> Value {
     let number = |n: u64| {
-        if n == u64::MAX {
-            json!("above")
-        } else {
-            json!(n)
-        }
+        if n == u64::MAX { json!("above") } else { json!(n) }
     };
     match offer {
         Offer::Plain => json!({ "kind": "plain" }),
         Offer::Fresh { client } => json!({ "kind": "fresh", "client": client }),
-        Offer::Resume {
-            client,
-            cursor,
-            attachment,
-        } => json!({
+        Offer::Resume { client, cursor, attachment } => json!({
             "kind": "resume",
             "client": client,
             "session": cursor.session,
@@ -124,10 +116,7 @@ fn escapes() {
     each("escape", |row| {
         let (data, wire) = (text(&row["data"]), text(&row["wire"]));
         assert_eq!(escape(Message::text(data)), Message::text(wire), "{row}");
-        assert_eq!(
-            read(decode_client_text(wire.into())),
-            json!({ "data": data })
-        );
+        assert_eq!(read(decode_client_text(wire.into())), json!({ "data": data }));
     });
 }
 
@@ -178,19 +167,14 @@ impl Attached {
         };
         let hello = &vectors()["server_frames"][0]["text"];
         client.handle_frame(now, transport, text(hello).into());
-        Self {
-            client,
-            transport,
-            now,
-        }
+        Self { client, transport, now }
     }
 
     /// What the client does about this close of its newest transport.
     fn answer(&mut self, close: &Close) -> &'static str {
         let id = self.client.id();
         while self.client.take(self.now).is_some() {}
-        self.client
-            .handle_closed(self.transport, Some(close.clone()));
+        self.client.handle_closed(self.transport, Some(close.clone()));
         if self.client.is_offline() {
             return match self.client.take(self.now) {
                 Some(Event::Superseded) => "superseded",
@@ -212,10 +196,7 @@ impl Attached {
         self.transport = transport;
         match (offer, waits) {
             (Offer::Resume { cursor, .. }, waits) => {
-                assert_eq!(
-                    (cursor.session.as_str(), cursor.received),
-                    ("s", Position::ZERO)
-                );
+                assert_eq!((cursor.session.as_str(), cursor.received), ("s", Position::ZERO));
                 if waits { "return" } else { "return-at-once" }
             }
             (Offer::Fresh { client }, false) if client != id => "rename",

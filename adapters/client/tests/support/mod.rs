@@ -37,9 +37,7 @@ pub(crate) struct Peer {
 
 impl Server {
     pub(crate) async fn bind() -> Self {
-        Self {
-            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
-        }
+        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -59,15 +57,11 @@ impl Server {
     }
 
     pub(crate) async fn accept(&self) -> Peer {
-        self.accept_with(&[("sec-websocket-protocol", "session-resume.v1")])
-            .await
+        self.accept_with(&[("sec-websocket-protocol", "session-resume.v1")]).await
     }
 
     /// Accepts with these response headers.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the shape of tungstenite's callback"
-    )]
+    #[expect(clippy::result_large_err, reason = "the shape of tungstenite's callback")]
     pub(crate) async fn accept_with(&self, headers: &'static [(&str, &str)]) -> Peer {
         let (stream, _) = self.listener.accept().await.unwrap();
         let mut offered = String::new();
@@ -84,12 +78,7 @@ impl Server {
         let socket = accept_hdr_async(stream, callback).await.unwrap();
         let at = offered.strip_prefix("session-resume.v1, at.").unwrap();
         let (id, cursor) = at.split_once('.').unwrap_or((at, ""));
-        Peer {
-            socket,
-            cursor: cursor.to_owned(),
-            id: id.to_owned(),
-            cookie,
-        }
+        Peer { socket, cursor: cursor.to_owned(), id: id.to_owned(), cookie }
     }
 
     /// Answers the next request without an upgrade.
@@ -128,23 +117,12 @@ impl Peer {
     pub(crate) async fn hello(&mut self, hello: Hello) {
         let hello = Some(hello);
         let from = hello.as_ref().unwrap().from;
-        self.control(ServerControl {
-            hello,
-            ..ServerControl::default()
-        })
-        .await;
-        assert_eq!(
-            self.next().await,
-            Message::text(format!("\u{1}{{\"ack\":{from}}}"))
-        );
+        self.control(ServerControl { hello, ..ServerControl::default() }).await;
+        assert_eq!(self.next().await, Message::text(format!("\u{1}{{\"ack\":{from}}}")));
     }
 
     pub(crate) async fn ack(&mut self, count: u64) {
-        self.control(ServerControl {
-            ack: Some(count),
-            ..ServerControl::default()
-        })
-        .await;
+        self.control(ServerControl { ack: Some(count), ..ServerControl::default() }).await;
     }
 
     /// The next frame, whatever it is.
@@ -166,10 +144,7 @@ impl Peer {
     }
 
     pub(crate) async fn close(mut self, code: u16, reason: &'static str) {
-        let frame = CloseFrame {
-            code: CloseCode::from(code),
-            reason: reason.into(),
-        };
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
         self.socket.close(Some(frame)).await.unwrap();
         while let Some(Ok(_)) = self.socket.next().await {}
     }
@@ -211,10 +186,7 @@ pub(crate) fn hello(status: Status) -> Hello {
         gap: None,
         heartbeat_ms: 30_000,
         lifetime_ms: 120_000,
-        window: Window {
-            messages: 256,
-            bytes: 1 << 20,
-        },
+        window: Window { messages: 256, bytes: 1 << 20 },
     }
 }
 

@@ -114,14 +114,8 @@ mod tests {
 
     #[test]
     fn an_ack_is_due_by_messages_bytes_half_the_window_time_or_heartbeat() {
-        let wide = Window {
-            messages: 256,
-            bytes: 1 << 20,
-        };
-        let narrow = Window {
-            messages: 8,
-            bytes: 1000,
-        };
+        let wide = Window { messages: 256, bytes: 1 << 20 };
+        let narrow = Window { messages: 8, bytes: 1000 };
         for (window, lengths, expected) in [
             (wide, vec![], Some(30_000)),
             (wide, vec![0], Some(250)),
@@ -133,30 +127,16 @@ mod tests {
             (narrow, vec![0; 4], None),
             (narrow, vec![250, 249], Some(250)),
             (narrow, vec![250, 250], None),
-            (
-                Window {
-                    messages: 0,
-                    bytes: 0,
-                },
-                vec![0],
-                None,
-            ),
+            (Window { messages: 0, bytes: 0 }, vec![0], None),
         ] {
             let due = due_after(window, &lengths);
-            assert_eq!(
-                due,
-                expected.map(Moment::from_millis),
-                "{window:?} {lengths:?}"
-            );
+            assert_eq!(due, expected.map(Moment::from_millis), "{window:?} {lengths:?}");
         }
     }
 
     #[test]
     fn the_hello_is_answered_with_its_own_position() {
-        let window = Window {
-            messages: 256,
-            bytes: 1 << 20,
-        };
+        let window = Window { messages: 256, bytes: 1 << 20 };
         for (ahead, expected) in [(0, None), (1, Some(250)), (64, Some(0))] {
             let from = Position::new(5);
             let position = from.advanced_by(ahead);

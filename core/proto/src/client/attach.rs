@@ -91,27 +91,19 @@ impl Client {
             return Err(Cause::Version(hello.v));
         }
         let same_stream = inbound::continues(hello, offered.as_ref()).map_err(Cause::Protocol)?;
-        let same_session = offered
-            .as_ref()
-            .is_some_and(|cursor| cursor.session == hello.session);
+        let same_session = offered.as_ref().is_some_and(|cursor| cursor.session == hello.session);
         let received = hello.received.filter(|_| same_session);
         if let Some(received) = received {
-            self.outbound
-                .resume(received, hello.window)
-                .map_err(|mismatch| match mismatch {
-                    Mismatch::Copy => Cause::Copied,
-                    Mismatch::Broken(err) => Cause::Protocol(err),
-                })?;
+            self.outbound.resume(received, hello.window).map_err(|mismatch| match mismatch {
+                Mismatch::Copy => Cause::Copied,
+                Mismatch::Broken(err) => Cause::Protocol(err),
+            })?;
         }
         // From here on nothing fails: the application is told in the order in which things happened.
-        self.inbound.push(Event::Open {
-            session: hello.session,
-            status: hello.status,
-        });
+        self.inbound.push(Event::Open { session: hello.session, status: hello.status });
         if received.is_none() {
             self.tell_doubt();
-            self.outbound
-                .restart(hello.received.unwrap_or(0), hello.window);
+            self.outbound.restart(hello.received.unwrap_or(0), hello.window);
         }
         if same_stream {
             self.inbound.resume(hello);
@@ -144,10 +136,7 @@ impl Client {
         self.open()?;
         let untaken = self.outbound.finish(done.received);
         self.drop_transport(Some(Close::DONE));
-        self.end(Event::Done {
-            status: done.status,
-            untaken,
-        });
+        self.end(Event::Done { status: done.status, untaken });
         Ok(())
     }
 

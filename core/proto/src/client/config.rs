@@ -59,11 +59,7 @@ impl Limits {
             return Err(SendError::TooLong);
         }
         let fits = messages < self.messages && message.len() <= self.bytes.saturating_sub(bytes);
-        if messages == 0 || fits {
-            Ok(())
-        } else {
-            Err(SendError::Full)
-        }
+        if messages == 0 || fits { Ok(()) } else { Err(SendError::Full) }
     }
 }
 
@@ -85,20 +81,13 @@ impl Backoff {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            messages: 1024,
-            bytes: 1 << 20,
-            message: 1 << 20,
-        }
+        Self { messages: 1024, bytes: 1 << 20, message: 1 << 20 }
     }
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self {
-            first: Duration::from_millis(500),
-            max: Duration::from_secs(20),
-        }
+        Self { first: Duration::from_millis(500), max: Duration::from_secs(20) }
     }
 }
 
@@ -120,31 +109,19 @@ mod tests {
     #[test]
     fn the_cap_doubles_up_to_the_maximum_and_the_wait_may_be_anything_below() {
         let backoff = Backoff::default();
-        for (attempt, cap) in [
-            (1, 500),
-            (2, 1000),
-            (3, 2000),
-            (6, 16_000),
-            (7, 20_000),
-            (99, 20_000),
-        ] {
+        for (attempt, cap) in
+            [(1, 500), (2, 1000), (3, 2000), (6, 16_000), (7, 20_000), (99, 20_000)]
+        {
             let longest = backoff.delay(attempt, u64::MAX);
             assert_eq!(longest, Duration::from_micros(cap * 1000 - 1), "{attempt}");
-            assert_eq!(
-                backoff.delay(attempt, 1 << 63),
-                Duration::from_millis(cap / 2)
-            );
+            assert_eq!(backoff.delay(attempt, 1 << 63), Duration::from_millis(cap / 2));
             assert_eq!(backoff.delay(attempt, 0), Duration::ZERO);
         }
     }
 
     #[test]
     fn a_message_is_let_in_when_it_fits_or_the_queue_is_empty() {
-        let limits = Limits {
-            messages: 2,
-            bytes: 4,
-            message: 8,
-        };
+        let limits = Limits { messages: 2, bytes: 4, message: 8 };
         for (length, messages, bytes, expected) in [
             (8, 0, 0, Ok(())),
             (9, 0, 0, Err(SendError::TooLong)),

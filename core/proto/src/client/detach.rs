@@ -95,11 +95,7 @@ fn decide_close(close: &Close, facts: Facts) -> Verdict {
 }
 
 fn drop_cursor(facts: Facts) -> Verdict {
-    if facts.fresh {
-        Verdict::Failed
-    } else {
-        Verdict::StartFresh
-    }
+    if facts.fresh { Verdict::Failed } else { Verdict::StartFresh }
 }
 
 #[cfg(test)]
@@ -110,39 +106,21 @@ mod tests {
     #[test]
     fn every_close_code_has_its_answer() {
         let first = Facts::default();
-        let again = Facts {
-            stale: true,
-            fresh: true,
-        };
+        let again = Facts { stale: true, fresh: true };
         let come_back = Verdict::Return(Pace::Backoff);
         for (code, reason, at_first, after) in [
             (1000, "", come_back, come_back),
             (1000, "done", come_back, come_back),
             (1001, "", come_back, come_back),
             (1006, "", come_back, come_back),
-            (
-                1009,
-                "message too big",
-                Verdict::Return(Pace::Slower),
-                Verdict::Return(Pace::Slower),
-            ),
+            (1009, "message too big", Verdict::Return(Pace::Slower), Verdict::Return(Pace::Slower)),
             (1011, "", come_back, come_back),
             (1012, "restarting", come_back, come_back),
             (1013, "try again later", come_back, come_back),
-            (
-                1013,
-                "stale",
-                Verdict::Return(Pace::AtOnce),
-                Verdict::Rename,
-            ),
+            (1013, "stale", Verdict::Return(Pace::AtOnce), Verdict::Rename),
             (4000, "an application's own", come_back, come_back),
             (4100, "superseded", Verdict::Superseded, Verdict::Superseded),
-            (
-                4100,
-                "replaced",
-                Verdict::Return(Pace::Slower),
-                Verdict::Return(Pace::Slower),
-            ),
+            (4100, "replaced", Verdict::Return(Pace::Slower), Verdict::Return(Pace::Slower)),
             (4100, "", Verdict::Superseded, Verdict::Superseded),
             (4101, "refused", Verdict::Refused, Verdict::Refused),
             (4101, "another handler", Verdict::Refused, Verdict::Refused),
@@ -156,18 +134,12 @@ mod tests {
 
     #[test]
     fn every_other_cause_has_its_answer() {
-        let http = |status| Cause::Http {
-            status,
-            retry_after: None,
-        };
+        let http = |status| Cause::Http { status, retry_after: None };
         for (cause, expected) in [
             (Cause::Lost, Verdict::Return(Pace::Backoff)),
             (Cause::Silent, Verdict::Return(Pace::Backoff)),
             (Cause::TimedOut, Verdict::Return(Pace::Backoff)),
-            (
-                Cause::Unreachable("refused".into()),
-                Verdict::Return(Pace::Backoff),
-            ),
+            (Cause::Unreachable("refused".into()), Verdict::Return(Pace::Backoff)),
             (http(200), Verdict::Return(Pace::Backoff)),
             (http(400), Verdict::Refused),
             (http(403), Verdict::Refused),
@@ -178,10 +150,7 @@ mod tests {
             (http(429), Verdict::Return(Pace::Backoff)),
             (http(500), Verdict::Return(Pace::Backoff)),
             (http(503), Verdict::Return(Pace::Backoff)),
-            (
-                Cause::Protocol(ProtocolError::BadControl),
-                Verdict::StartFresh,
-            ),
+            (Cause::Protocol(ProtocolError::BadControl), Verdict::StartFresh),
             (Cause::Version(2), Verdict::Failed),
             (Cause::NotSpoken, Verdict::Failed),
             (Cause::Copied, Verdict::Rename),

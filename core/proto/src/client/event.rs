@@ -114,10 +114,7 @@ impl Event {
         match self {
             Self::Connecting
             | Self::Waiting { .. }
-            | Self::Open {
-                status: Status::Resumed,
-                ..
-            } => true,
+            | Self::Open { status: Status::Resumed, .. } => true,
             Self::Message(_)
             | Self::Open { .. }
             | Self::Gap(_)

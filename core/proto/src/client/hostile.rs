@@ -39,17 +39,8 @@ fn gap() -> impl Strategy<Value = Gap> {
 }
 
 fn hello() -> impl Strategy<Value = Hello> {
-    let names = (
-        prop::sample::select(vec!["s", "t"]),
-        prop::sample::select(vec!["e", "f"]),
-    );
-    let counts = (
-        number(),
-        prop::option::of(number()),
-        number(),
-        number(),
-        number(),
-    );
+    let names = (prop::sample::select(vec!["s", "t"]), prop::sample::select(vec!["e", "f"]));
+    let counts = (number(), prop::option::of(number()), number(), number(), number());
     let version = prop_oneof![20 => Just(1), 1 => number()];
     (names, counts, version, prop::option::of(gap())).prop_map(
         |((session, epoch), (from, received, heartbeat_ms, messages, bytes), v, gap)| Hello {
@@ -112,14 +103,8 @@ struct Seen {
 }
 
 fn run(ops: Vec<Op>) {
-    let config = Config {
-        limits: Limits {
-            messages: 4,
-            bytes: 20,
-            message: 7,
-        },
-        ..Config::default()
-    };
+    let config =
+        Config { limits: Limits { messages: 4, bytes: 20, message: 7 }, ..Config::default() };
     let mut now = Moment::ZERO;
     let mut client = Client::new(config, &[1; 32], now);
     let mut seen = Seen::default();
@@ -136,10 +121,7 @@ fn run(ops: Vec<Op>) {
                 }
                 Op::Lost => client.handle_closed(transport, None),
                 Op::Http(status) => {
-                    let cause = Cause::Http {
-                        status: *status,
-                        retry_after: None,
-                    };
+                    let cause = Cause::Http { status: *status, retry_after: None };
                     client.handle_connect_failed(transport, cause);
                 }
                 _ => {}
@@ -188,10 +170,7 @@ fn step(client: &mut Client, now: Moment, seen: &mut Seen) {
             Some(Action::Randomize) => client.handle_random(now, &[9; 32]),
             Some(Action::Connect { transport, .. }) => {
                 assert!(seen.transport < Some(transport), "numbers grow");
-                *seen = Seen {
-                    transport: Some(transport),
-                    ..Seen::default()
-                };
+                *seen = Seen { transport: Some(transport), ..Seen::default() };
             }
             Some(Action::Close { transport, .. }) => assert_eq!(Some(transport), seen.transport),
         }

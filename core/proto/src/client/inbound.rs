@@ -50,10 +50,7 @@ impl Inbound {
         self.next = hello.from;
         self.taken = self.taken.max(hello.from);
         if let Some(gap) = hello.gap {
-            self.tell_missing(Gap {
-                to: Some(hello.from),
-                ..gap
-            });
+            self.tell_missing(Gap { to: Some(hello.from), ..gap });
         }
     }
 
@@ -62,11 +59,7 @@ impl Inbound {
         if let Some(gap) = hello.gap {
             // What is held of the old stream is not missing.
             let from = self.expected.max(gap.from);
-            self.push(Event::Gap(Gap {
-                from,
-                to: None,
-                ..gap
-            }));
+            self.push(Event::Gap(Gap { from, to: None, ..gap }));
         }
         for held in &mut self.held {
             held.reaches = Position::ZERO;
@@ -84,10 +77,7 @@ impl Inbound {
             return;
         }
         self.expected = self.next;
-        self.held.push_back(Held {
-            event: Event::Message(message),
-            reaches: self.expected,
-        });
+        self.held.push_back(Held { event: Event::Message(message), reaches: self.expected });
     }
 
     /// Takes in a gap in the stream.
@@ -107,10 +97,7 @@ impl Inbound {
         if event.is_passing() && self.held.back().is_some_and(|held| held.event.is_passing()) {
             self.held.pop_back();
         }
-        self.held.push_back(Held {
-            event,
-            reaches: Position::ZERO,
-        });
+        self.held.push_back(Held { event, reaches: Position::ZERO });
     }
 
     /// Hands the next event to the application.
@@ -143,10 +130,7 @@ impl Inbound {
             return;
         };
         self.held.push_back(Held {
-            event: Event::Gap(Gap {
-                from: gap.from.max(self.expected),
-                ..gap
-            }),
+            event: Event::Gap(Gap { from: gap.from.max(self.expected), ..gap }),
             reaches: to,
         });
         self.expected = to;

@@ -84,10 +84,7 @@ enum Phase {
     /// Waits for the next attempt.
     Waiting { until: Moment },
     /// An attempt is under way, without hello so far.
-    Connecting {
-        deadline: Moment,
-        offered: Option<Cursor>,
-    },
+    Connecting { deadline: Moment, offered: Option<Cursor> },
     /// The hello is there.
     Open(Open),
     /// Nothing happens until the application asks.
@@ -199,11 +196,7 @@ impl Client {
             Some(hint) => hint.saturating_add(self.config.backoff.delay(1, draw)),
             None => self.config.backoff.delay(self.attempt, draw),
         };
-        let waiting = Event::Waiting {
-            attempt: self.attempt,
-            delay,
-            cause: cause.clone(),
-        };
+        let waiting = Event::Waiting { attempt: self.attempt, delay, cause: cause.clone() };
         self.inbound.push(waiting);
         self.phase = Phase::Waiting { until: now + delay };
     }
@@ -259,10 +252,7 @@ impl Client {
         };
         let told = open.acks.poll(now, self.inbound.position());
         if told.is_some() {
-            let ack = ClientControl {
-                ack: told,
-                ..ClientControl::default()
-            };
+            let ack = ClientControl { ack: told, ..ClientControl::default() };
             self.close_if_acknowledged();
             return Some((self.transport, Message::Text(ack.encode())));
         }
@@ -317,9 +307,7 @@ impl Client {
 /// Makes a client id of 24 characters, 144 random bits.
 fn name(random: &Random) -> ClientId {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let text: String = random[8..]
-        .iter()
-        .map(|byte| char::from(ALPHABET[usize::from(byte % 64)]))
-        .collect();
+    let text: String =
+        random[8..].iter().map(|byte| char::from(ALPHABET[usize::from(byte % 64)])).collect();
     ClientId::parse(&text).expect("24 characters of the alphabet")
 }

@@ -12,10 +12,7 @@ use crate::{
     wire::{Hello, Inbound as Frame, Offer, ServerControl, Status, Window, decode_client_text},
 };
 
-const WINDOW: Window = Window {
-    messages: 5,
-    bytes: 12,
-};
+const WINDOW: Window = Window { messages: 5, bytes: 12 };
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
@@ -146,10 +143,9 @@ impl World {
                 self.handled = self.accepted.min(self.handled + count as u64);
             }
             Op::Writes(count) => self.write(count),
-            Op::Acknowledges => self.tell(|handled| ServerControl {
-                hb: Some(handled),
-                ..ServerControl::default()
-            }),
+            Op::Acknowledges => {
+                self.tell(|handled| ServerControl { hb: Some(handled), ..ServerControl::default() })
+            }
             Op::ToClient(count) => self.deliver_to_client(count),
             Op::ToServer(count) => self.deliver_to_server(count),
             Op::Attaches => {
@@ -270,9 +266,7 @@ impl World {
                 continue;
             };
             self.heard = self.heard.max(attached.attachment);
-            let Message::Text(text) = frame else {
-                panic!("only text is sent here")
-            };
+            let Message::Text(text) = frame else { panic!("only text is sent here") };
             match decode_client_text(text).unwrap() {
                 Frame::Control(control) => {
                     let ack = control.ack.unwrap().get();
@@ -288,9 +282,8 @@ impl World {
                     assert!(attached.acked.is_some(), "data before the first ack");
                     assert_eq!(&*text, self.accepted.to_string());
                     self.accepted += 1;
-                    let bytes: usize = (self.handled..self.accepted)
-                        .map(|n| n.to_string().len())
-                        .sum();
+                    let bytes: usize =
+                        (self.handled..self.accepted).map(|n| n.to_string().len()).sum();
                     assert!(self.accepted - self.handled <= WINDOW.messages);
                     assert!(bytes as u64 <= WINDOW.bytes);
                 }
@@ -301,9 +294,7 @@ impl World {
     fn attach(&mut self, transport: TransportNumber, offer: &Offer) {
         let close = |close| (transport, Err(close));
         let (received, status) = match offer {
-            Offer::Resume {
-                cursor, attachment, ..
-            } => {
+            Offer::Resume { cursor, attachment, .. } => {
                 assert!(cursor.received.get() <= self.head);
                 if attachment.unwrap().get() < self.heard {
                     assert_ne!(self.transport, Some(transport), "this is no copy");
@@ -319,13 +310,11 @@ impl World {
         }
         self.attachments += 1;
         let from = received.unwrap_or(0).max(self.base);
-        let gap = received
-            .filter(|&received| received < from)
-            .map(|received| Gap {
-                from: Position::new(received),
-                to: Some(Position::new(from)),
-                reason: GapReason::Overflow,
-            });
+        let gap = received.filter(|&received| received < from).map(|received| Gap {
+            from: Position::new(received),
+            to: Some(Position::new(from)),
+            reason: GapReason::Overflow,
+        });
         self.attached = Some(Attached {
             transport,
             attachment: self.attachments,
@@ -350,10 +339,7 @@ impl World {
             lifetime_ms: 120_000,
             window: WINDOW,
         };
-        self.tell(|_| ServerControl {
-            hello: Some(hello),
-            ..ServerControl::default()
-        });
+        self.tell(|_| ServerControl { hello: Some(hello), ..ServerControl::default() });
     }
 
     fn write(&mut self, count: usize) {
@@ -368,10 +354,7 @@ impl World {
                 reason: GapReason::Overflow,
             };
             attached.next = self.base;
-            self.tell(|_| ServerControl {
-                gap: Some(gap),
-                ..ServerControl::default()
-            });
+            self.tell(|_| ServerControl { gap: Some(gap), ..ServerControl::default() });
         }
         let attached = self.attached.as_mut().expect("still there");
         for _ in 0..count {

@@ -43,10 +43,7 @@ impl Outbound {
             next: 0,
             sent: 0,
             under_way: 0,
-            window: Window {
-                messages: 0,
-                bytes: 0,
-            },
+            window: Window { messages: 0, bytes: 0 },
         }
     }
 
@@ -68,12 +65,7 @@ impl Outbound {
         self.next = received;
         self.window = window;
         // Accepted is not acknowledged: it stays under way, and here, until an ack.
-        self.under_way = self
-            .queue
-            .iter()
-            .take(self.under_way_messages())
-            .map(bytes)
-            .sum();
+        self.under_way = self.queue.iter().take(self.under_way_messages()).map(bytes).sum();
         Ok(())
     }
 
@@ -173,10 +165,7 @@ fn bytes(message: &Message) -> u64 {
 mod tests {
     use super::*;
 
-    const WINDOW: Window = Window {
-        messages: 3,
-        bytes: 10,
-    };
+    const WINDOW: Window = Window { messages: 3, bytes: 10 };
 
     fn outbound(lengths: &[usize]) -> Outbound {
         let mut outbound = Outbound::new();
@@ -189,9 +178,7 @@ mod tests {
     }
 
     fn transmit_all(outbound: &mut Outbound) -> Vec<usize> {
-        std::iter::from_fn(|| outbound.poll_transmit())
-            .map(|message| message.len())
-            .collect()
+        std::iter::from_fn(|| outbound.poll_transmit()).map(|message| message.len()).collect()
     }
 
     #[test]
@@ -215,10 +202,7 @@ mod tests {
         assert_eq!(transmit_all(&mut outbound), [5]);
         outbound.resume(3, WINDOW).unwrap();
         assert_eq!(outbound.len(), 3, "accepted is not acknowledged");
-        assert!(
-            transmit_all(&mut outbound).is_empty(),
-            "and still under way"
-        );
+        assert!(transmit_all(&mut outbound).is_empty(), "and still under way");
         outbound.resume(1, WINDOW).unwrap();
         assert_eq!(transmit_all(&mut outbound), [4, 5]);
     }
@@ -231,10 +215,7 @@ mod tests {
         assert_eq!(outbound.acknowledge(2), Ok(true));
         assert_eq!(outbound.acknowledge(2), Ok(false));
         assert_eq!(outbound.acknowledge(1), Ok(false));
-        assert_eq!(
-            outbound.resume(1, WINDOW),
-            Err(Mismatch::Broken(ProtocolError::Unexpected))
-        );
+        assert_eq!(outbound.resume(1, WINDOW), Err(Mismatch::Broken(ProtocolError::Unexpected)));
         assert_eq!(transmit_all(&mut outbound).len(), 2);
         assert_eq!(outbound.resume(6, WINDOW), Err(Mismatch::Copy));
         // Sent before, not yet again: an ack of it is an ack of what this transport never had.

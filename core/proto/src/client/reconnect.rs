@@ -19,22 +19,15 @@ impl Client {
             received: self.inbound.taken(),
         });
         let offer = match (&self.known, cursor.clone()) {
-            (Some(known), Some(cursor)) => Offer::Resume {
-                client: self.id,
-                cursor,
-                attachment: Some(known.attachment),
-            },
+            (Some(known), Some(cursor)) => {
+                Offer::Resume { client: self.id, cursor, attachment: Some(known.attachment) }
+            }
             _ => Offer::Fresh { client: self.id },
         };
-        self.phase = Phase::Connecting {
-            deadline: now + self.config.attach_timeout,
-            offered: cursor,
-        };
+        self.phase =
+            Phase::Connecting { deadline: now + self.config.attach_timeout, offered: cursor };
         self.inbound.push(Event::Connecting);
-        self.actions.push_back(Action::Connect {
-            transport: self.transport,
-            offer,
-        });
+        self.actions.push_back(Action::Connect { transport: self.transport, offer });
     }
 
     /// Decides how to go on without the newest transport, which is gone.
@@ -44,10 +37,7 @@ impl Client {
             _ => false,
         };
         let settled = matches!(&self.phase, Phase::Open(open) if open.settled);
-        let facts = Facts {
-            fresh: self.facts.fresh || offered_nothing,
-            ..self.facts
-        };
+        let facts = Facts { fresh: self.facts.fresh || offered_nothing, ..self.facts };
         let verdict = detach::decide(&cause, facts);
         self.facts.stale = verdict == Verdict::Return(Pace::AtOnce);
         match verdict {
@@ -143,9 +133,6 @@ impl Client {
     }
 
     pub(super) fn drop_transport(&mut self, close: Option<Close>) {
-        self.actions.push_back(Action::Close {
-            transport: self.transport,
-            close,
-        });
+        self.actions.push_back(Action::Close { transport: self.transport, close });
     }
 }

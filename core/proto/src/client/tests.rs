@@ -27,10 +27,7 @@ struct Sim {
 
 impl Sim {
     fn new(mode: Modes) -> Self {
-        let config = Config {
-            mode,
-            ..Config::default()
-        };
+        let config = Config { mode, ..Config::default() };
         let mut sim = Self {
             client: Client::new(config, &ORIGINAL, Moment::ZERO),
             now: Moment::ZERO,
@@ -79,10 +76,7 @@ impl Sim {
     }
 
     fn hello(&mut self, hello: Hello) {
-        self.control(&ServerControl {
-            hello: Some(hello),
-            ..ServerControl::default()
-        });
+        self.control(&ServerControl { hello: Some(hello), ..ServerControl::default() });
     }
 
     fn control(&mut self, control: &ServerControl) {
@@ -90,10 +84,7 @@ impl Sim {
     }
 
     fn ack(&mut self, count: u64) {
-        self.control(&ServerControl {
-            ack: Some(count),
-            ..ServerControl::default()
-        });
+        self.control(&ServerControl { ack: Some(count), ..ServerControl::default() });
     }
 
     fn frame(&mut self, frame: impl Into<Message>) {
@@ -126,9 +117,7 @@ impl Sim {
         let mut sent = Vec::new();
         while let Some((transport, message)) = self.client.poll_transmit(self.now) {
             assert_eq!(Some(transport), self.transport);
-            let Message::Text(text) = message else {
-                panic!("tests send text only")
-            };
+            let Message::Text(text) = message else { panic!("tests send text only") };
             sent.push(match decode_client_text(text.clone()) {
                 Ok(Frame::Control(control)) => format!("ack {}", control.ack.unwrap()),
                 _ => text.to_string(),
@@ -168,10 +157,7 @@ fn hello(status: Status) -> Hello {
         gap: None,
         heartbeat_ms: 30_000,
         lifetime_ms: 120_000,
-        window: Window {
-            messages: 4,
-            bytes: 1000,
-        },
+        window: Window { messages: 4, bytes: 1000 },
     }
 }
 
@@ -186,11 +172,7 @@ fn resumed(from: u64, received: u64) -> Hello {
 }
 
 fn gap(from: u64, to: impl Into<Option<u64>>, reason: GapReason) -> Gap {
-    Gap {
-        from: Position::new(from),
-        to: to.into().map(Position::new),
-        reason,
-    }
+    Gap { from: Position::new(from), to: to.into().map(Position::new), reason }
 }
 
 fn messages(texts: &[&str]) -> Vec<Message> {
@@ -209,10 +191,7 @@ fn nothing_is_sent_before_the_hello_and_the_ack_first_after_it() {
     assert!(sim.sent().is_empty());
     sim.hello(hello(Status::New));
     assert_eq!(sim.sent(), ["ack 0", "a", "\u{1}\u{1}b"]);
-    let open = Event::Open {
-        session: token("s"),
-        status: Status::New,
-    };
+    let open = Event::Open { session: token("s"), status: Status::New };
     assert_eq!(sim.events(), [Event::Connecting, open]);
 }
 
@@ -233,26 +212,17 @@ fn unacknowledged_messages_go_out_again_from_where_the_session_counts() {
     assert_eq!(sim.sent(), ["a", "b", "c", "d"]);
     sim.ack(1);
     assert_eq!(sim.sent(), ["e"]);
-    for (count, expected) in [
-        (3, vec!["ack 0", "d", "e"]),
-        (1, vec!["ack 0", "b", "c", "d", "e"]),
-        (5, vec!["ack 0"]),
-    ] {
+    for (count, expected) in
+        [(3, vec!["ack 0", "d", "e"]), (1, vec!["ack 0", "b", "c", "d", "e"]), (5, vec!["ack 0"])]
+    {
         sim.lose();
         sim.advance(Duration::from_secs(10));
         sim.hello(resumed(0, count));
         assert_eq!(sim.sent(), expected, "{count} accepted");
         assert_eq!(sim.client.unacknowledged(), 4, "only an ack lets go");
     }
-    sim.control(&ServerControl {
-        hb: Some(5),
-        ..ServerControl::default()
-    });
-    assert_eq!(
-        sim.client.unacknowledged(),
-        0,
-        "a heartbeat acknowledges, too"
-    );
+    sim.control(&ServerControl { hb: Some(5), ..ServerControl::default() });
+    assert_eq!(sim.client.unacknowledged(), 0, "a heartbeat acknowledges, too");
 }
 
 #[test]
@@ -275,10 +245,8 @@ fn the_offer_says_what_was_taken_and_what_is_held_is_not_delivered_twice() {
     sim.frame("2");
     sim.frame("3");
     let events = sim.events();
-    let told: Vec<_> = events
-        .into_iter()
-        .filter(|event| matches!(event, Event::Message(_)))
-        .collect();
+    let told: Vec<_> =
+        events.into_iter().filter(|event| matches!(event, Event::Message(_))).collect();
     assert_eq!(told, received(&["2", "3"]));
     sim.advance(Duration::from_millis(250));
     assert_eq!(sim.sent(), ["ack 4"]);
@@ -315,17 +283,13 @@ fn a_silent_server_is_dead_after_two_and_a_half_heartbeats() {
     assert_eq!(sim.transport, Some(transport));
     sim.advance(Duration::from_micros(1));
     assert_eq!(sim.closed, [None]);
-    let waiting = Event::Waiting {
-        attempt: 1,
-        delay: Duration::from_millis(250),
-        cause: Cause::Silent,
-    };
+    let waiting =
+        Event::Waiting { attempt: 1, delay: Duration::from_millis(250), cause: Cause::Silent };
     assert_eq!(sim.events(), [waiting]);
     // Its last words come late.
     sim.client.handle_frame(sim.now, transport, "late".into());
     sim.client.handle_closed(transport, Some(Close::SUPERSEDED));
-    sim.client
-        .handle_connect_failed(transport, Cause::NotSpoken);
+    sim.client.handle_connect_failed(transport, Cause::NotSpoken);
     assert_eq!(sim.events(), []);
     sim.advance(Duration::from_millis(250));
     assert_eq!(sim.offered(), ".s.e.0.1");
@@ -333,12 +297,9 @@ fn a_silent_server_is_dead_after_two_and_a_half_heartbeats() {
 
 #[test]
 fn a_resumed_stream_with_a_gap_tells_what_is_really_missing() {
-    for (taken, from, missing) in [
-        (1, 5, Some((3, 5))),
-        (1, 3, None),
-        (1, 2, None),
-        (3, 5, Some((3, 5))),
-    ] {
+    for (taken, from, missing) in
+        [(1, 5, Some((3, 5))), (1, 3, None), (1, 2, None), (3, 5, Some((3, 5)))]
+    {
         let mut sim = Sim::open();
         for text in ["0", "1", "2"] {
             sim.frame(text);
@@ -348,16 +309,10 @@ fn a_resumed_stream_with_a_gap_tells_what_is_really_missing() {
         }
         sim.lose();
         sim.advance(Duration::from_millis(250));
-        sim.hello(Hello {
-            gap: Some(gap(taken, from, GapReason::Overflow)),
-            ..resumed(from, 0)
-        });
+        sim.hello(Hello { gap: Some(gap(taken, from, GapReason::Overflow)), ..resumed(from, 0) });
         assert_eq!(sim.sent(), [format!("ack {from}")]);
-        let gaps: Vec<_> = sim
-            .events()
-            .into_iter()
-            .filter(|event| matches!(event, Event::Gap(_)))
-            .collect();
+        let gaps: Vec<_> =
+            sim.events().into_iter().filter(|event| matches!(event, Event::Gap(_))).collect();
         let expected: Vec<_> = missing
             .map(|(from, to)| Event::Gap(gap(from, to, GapReason::Overflow)))
             .into_iter()
@@ -381,10 +336,7 @@ fn a_gap_in_the_stream_moves_the_position_when_the_application_meets_it() {
     let mut sim = Sim::open();
     sim.frame("0");
     let overflow = gap(1, 4, GapReason::Overflow);
-    sim.control(&ServerControl {
-        gap: Some(overflow),
-        ..ServerControl::default()
-    });
+    sim.control(&ServerControl { gap: Some(overflow), ..ServerControl::default() });
     sim.frame("4");
     assert_eq!(sim.client.take(sim.now), received(&["0"]).pop());
     assert_eq!(sim.client.take(sim.now), Some(Event::Gap(overflow)));
@@ -399,10 +351,7 @@ fn a_gap_in_the_stream_moves_the_position_when_the_application_meets_it() {
         for text in ["0", "1", "2", "3", "4"] {
             sim.frame(text);
         }
-        sim.control(&ServerControl {
-            gap: Some(broken),
-            ..ServerControl::default()
-        });
+        sim.control(&ServerControl { gap: Some(broken), ..ServerControl::default() });
         assert_eq!(sim.closed, [Some(Close::PROTOCOL_ERROR)], "{broken:?}");
     }
 }
@@ -413,11 +362,7 @@ fn another_session_puts_in_doubt_what_was_sent_and_takes_what_was_not() {
     let expired = gap(1, None, GapReason::Expired);
     let restarted = gap(1, None, GapReason::Restarted);
     let evicted = gap(1, 7, GapReason::Evicted);
-    let other = Hello {
-        session: token("t"),
-        epoch: token("f"),
-        ..hello(Status::New)
-    };
+    let other = Hello { session: token("t"), epoch: token("f"), ..hello(Status::New) };
     let same = |status, received, gap, from| Hello {
         received,
         gap,
@@ -426,47 +371,21 @@ fn another_session_puts_in_doubt_what_was_sent_and_takes_what_was_not() {
     };
     let doubt = ["b", "c", "d"];
     for (hello, resent, doubt) in [
+        (Hello { gap: Some(expired), ..other.clone() }, vec!["ack 0", "e"], &doubt[..]),
         (
-            Hello {
-                gap: Some(expired),
-                ..other.clone()
-            },
-            vec!["ack 0", "e"],
-            &doubt[..],
-        ),
-        (
-            Hello {
-                gap: Some(expired),
-                status: Status::Reused,
-                received: Some(9),
-                ..other
-            },
+            Hello { gap: Some(expired), status: Status::Reused, received: Some(9), ..other },
             vec!["ack 0", "e"],
             &doubt,
         ),
+        (same(Status::Reused, None, None, 1), vec!["ack 1", "e"], &doubt),
+        (same(Status::Reused, None, Some(evicted), 7), vec!["ack 7", "e"], &doubt),
         (
-            same(Status::Reused, None, None, 1),
-            vec!["ack 1", "e"],
-            &doubt,
-        ),
-        (
-            same(Status::Reused, None, Some(evicted), 7),
-            vec!["ack 7", "e"],
-            &doubt,
-        ),
-        (
-            Hello {
-                epoch: token("f"),
-                ..same(Status::Restored, Some(1), Some(restarted), 0)
-            },
+            Hello { epoch: token("f"), ..same(Status::Restored, Some(1), Some(restarted), 0) },
             vec!["ack 0", "b", "c", "d", "e"],
             &[],
         ),
         (
-            Hello {
-                epoch: token("f"),
-                ..same(Status::Restored, None, Some(restarted), 0)
-            },
+            Hello { epoch: token("f"), ..same(Status::Restored, None, Some(restarted), 0) },
             vec!["ack 0", "e"],
             &doubt,
         ),
@@ -491,12 +410,7 @@ fn another_session_puts_in_doubt_what_was_sent_and_takes_what_was_not() {
             expected.push(Event::InDoubt(messages(doubt)));
         }
         // Position 1 is in the application's hands: it is not missing.
-        expected.extend(told.map(|gap| {
-            Event::Gap(Gap {
-                from: Position::new(2),
-                ..gap
-            })
-        }));
+        expected.extend(told.map(|gap| Event::Gap(Gap { from: Position::new(2), ..gap })));
         let events: Vec<_> = sim
             .events()
             .into_iter()
@@ -505,11 +419,7 @@ fn another_session_puts_in_doubt_what_was_sent_and_takes_what_was_not() {
         assert_eq!(events, expected, "{hello:?}");
         if !doubt.is_empty() {
             sim.ack(base.unwrap_or(0) + 1);
-            assert_eq!(
-                sim.client.unacknowledged(),
-                0,
-                "counted from the hello's number"
-            );
+            assert_eq!(sim.client.unacknowledged(), 0, "counted from the hello's number");
         }
     }
 }
@@ -529,10 +439,7 @@ fn a_stale_client_returns_at_once_and_the_second_time_as_somebody_else() {
     sim.closed(1013, "stale");
     assert_eq!(sim.offered(), "");
     assert_ne!(sim.client.id(), original);
-    assert_eq!(
-        sim.events(),
-        [Event::InDoubt(messages(&["a"])), Event::Connecting]
-    );
+    assert_eq!(sim.events(), [Event::InDoubt(messages(&["a"])), Event::Connecting]);
     sim.hello(hello(Status::Reused));
     assert_eq!(sim.sent(), ["ack 0", "b"]);
 }
@@ -563,10 +470,7 @@ fn a_count_above_what_was_sent_means_a_copy() {
     assert_eq!(sim.closed, [Some(Close::new(1000, ""))]);
     assert_eq!(sim.offered(), "");
     assert_ne!(sim.client.id(), original);
-    assert_eq!(
-        sim.events(),
-        [Event::InDoubt(messages(&["a"])), Event::Connecting]
-    );
+    assert_eq!(sim.events(), [Event::InDoubt(messages(&["a"])), Event::Connecting]);
 }
 
 #[test]
@@ -578,10 +482,7 @@ fn a_rejected_cursor_is_dropped_once() {
     sim.advance(Duration::from_millis(250));
     sim.events();
     sim.closed(4103, "protocol error");
-    assert!(matches!(
-        &sim.events()[..],
-        [Event::InDoubt(_), Event::Waiting { .. }]
-    ));
+    assert!(matches!(&sim.events()[..], [Event::InDoubt(_), Event::Waiting { .. }]));
     sim.advance(Duration::from_secs(20));
     assert_eq!(sim.offered(), "");
     sim.hello(hello(Status::Reused));
@@ -609,24 +510,16 @@ fn a_fresh_offer_that_is_a_protocol_error_is_the_end() {
 #[test]
 fn frames_that_a_server_must_not_send_end_the_transport() {
     let text = |control: ServerControl| Message::Text(control.encode());
-    let ack = text(ServerControl {
-        ack: Some(1),
-        ..ServerControl::default()
-    });
-    let second = text(ServerControl {
-        hello: Some(hello(Status::New)),
-        ..ServerControl::default()
-    });
+    let ack = text(ServerControl { ack: Some(1), ..ServerControl::default() });
+    let second =
+        text(ServerControl { hello: Some(hello(Status::New)), ..ServerControl::default() });
     for (before_hello, frame) in [
         (true, "data".into()),
         (true, ack.clone()),
         (
             true,
             text(ServerControl {
-                done: Some(Done {
-                    status: OutcomeStatus::Done,
-                    received: 0,
-                }),
+                done: Some(Done { status: OutcomeStatus::Done, received: 0 }),
                 ..ServerControl::default()
             }),
         ),
@@ -641,10 +534,7 @@ fn frames_that_a_server_must_not_send_end_the_transport() {
         (
             true,
             text(ServerControl {
-                hello: Some(Hello {
-                    v: 2,
-                    ..hello(Status::New)
-                }),
+                hello: Some(Hello { v: 2, ..hello(Status::New) }),
                 ..ServerControl::default()
             }),
         ),
@@ -653,11 +543,7 @@ fn frames_that_a_server_must_not_send_end_the_transport() {
         (false, "\u{1}?".into()),
         (false, "\u{1}{".into()),
     ] {
-        let mut sim = if before_hello {
-            Sim::new(Modes::Auto)
-        } else {
-            Sim::open()
-        };
+        let mut sim = if before_hello { Sim::new(Modes::Auto) } else { Sim::open() };
         let frame: Message = frame;
         sim.frame(frame.clone());
         assert_eq!(sim.closed, [Some(Close::PROTOCOL_ERROR)], "{frame:?}");
@@ -666,10 +552,7 @@ fn frames_that_a_server_must_not_send_end_the_transport() {
     for wrong in [
         resumed(0, 0),
         resumed(2, 0),
-        Hello {
-            gap: Some(gap(1, 0, GapReason::Overflow)),
-            ..resumed(0, 0)
-        },
+        Hello { gap: Some(gap(1, 0, GapReason::Overflow)), ..resumed(0, 0) },
     ] {
         let mut sim = Sim::open();
         sim.frame("0");
@@ -679,10 +562,7 @@ fn frames_that_a_server_must_not_send_end_the_transport() {
         sim.events();
         sim.hello(wrong);
         assert_eq!(sim.closed, [Some(Close::PROTOCOL_ERROR)]);
-        assert!(
-            matches!(&sim.events()[..], [Event::Waiting { .. }]),
-            "no word of an open session"
-        );
+        assert!(matches!(&sim.events()[..], [Event::Waiting { .. }]), "no word of an open session");
     }
 }
 
@@ -693,10 +573,7 @@ fn the_server_says_when_to_come_back() {
         Some(Event::Waiting { delay, .. }) => delay,
         other => panic!("{other:?}"),
     };
-    let retry = |millis| ServerControl {
-        retry: Some(millis),
-        ..ServerControl::default()
-    };
+    let retry = |millis| ServerControl { retry: Some(millis), ..ServerControl::default() };
     let mut sim = Sim::new(Modes::Auto);
     sim.control(&retry(5000));
     sim.closed(1013, "try again later");
@@ -708,20 +585,13 @@ fn the_server_says_when_to_come_back() {
     assert_eq!(hinted(&mut sim), Duration::from_millis(250));
     sim.advance(Duration::from_millis(250));
     let transport = sim.transport.take().unwrap();
-    let cause = Cause::Http {
-        status: 503,
-        retry_after: Some(Duration::from_secs(3)),
-    };
+    let cause = Cause::Http { status: 503, retry_after: Some(Duration::from_secs(3)) };
     sim.client.handle_connect_failed(transport, cause);
     sim.act();
     assert_eq!(hinted(&mut sim), Duration::from_millis(3250));
     sim.advance(Duration::from_millis(3250));
     sim.closed(1013, "try again later");
-    assert_ne!(
-        hinted(&mut sim),
-        Duration::from_millis(3250),
-        "a hint is good for one wait"
-    );
+    assert_ne!(hinted(&mut sim), Duration::from_millis(3250), "a hint is good for one wait");
 }
 
 #[test]
@@ -744,10 +614,7 @@ fn waits_grow_until_a_transport_has_settled() {
             })
             .collect()
     };
-    assert_eq!(
-        delays(&mut sim, 8, false),
-        [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]
-    );
+    assert_eq!(delays(&mut sim, 8, false), [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
     assert_eq!(delays(&mut sim, 2, true), [250, 250]);
     sim.frame("0");
     sim.events();
@@ -770,16 +637,7 @@ fn an_attempt_ends_without_a_hello_in_time() {
     sim.advance(Duration::from_secs(20));
     assert_eq!(sim.closed, [None]);
     let events = sim.events();
-    assert!(
-        matches!(
-            events[..],
-            [Event::Waiting {
-                cause: Cause::TimedOut,
-                ..
-            }]
-        ),
-        "{events:?}"
-    );
+    assert!(matches!(events[..], [Event::Waiting { cause: Cause::TimedOut, .. }]), "{events:?}");
 }
 
 #[test]
@@ -787,13 +645,7 @@ fn what_must_not_reconnect_stops_until_the_application_asks() {
     let close = |code, reason| Cause::Closed(Close::new(code, reason));
     for (code, reason, expected) in [
         (4100, "superseded", Event::Superseded),
-        (
-            4101,
-            "refused",
-            Event::Refused {
-                cause: close(4101, "refused"),
-            },
-        ),
+        (4101, "refused", Event::Refused { cause: close(4101, "refused") }),
     ] {
         for mode in [Modes::Auto, Modes::Prompt, Modes::Off] {
             let mut sim = Sim::new(mode);
@@ -859,29 +711,20 @@ fn the_user_need_not_wait() {
 
 #[test]
 fn the_end_of_the_session_names_what_the_handler_never_took() {
-    for (taken, expected) in [
-        (0, vec!["a", "b", "c"]),
-        (1, vec!["b", "c"]),
-        (2, vec!["c"]),
-        (99, vec!["c"]),
-    ] {
+    for (taken, expected) in
+        [(0, vec!["a", "b", "c"]), (1, vec!["b", "c"]), (2, vec!["c"]), (99, vec!["c"])]
+    {
         let mut sim = Sim::open();
         sim.send(&["a", "b"]);
         sim.sent();
         sim.send(&["c"]);
         sim.frame("last");
         sim.control(&ServerControl {
-            done: Some(Done {
-                status: OutcomeStatus::Failed,
-                received: taken,
-            }),
+            done: Some(Done { status: OutcomeStatus::Failed, received: taken }),
             ..ServerControl::default()
         });
         assert_eq!(sim.closed, [Some(Close::DONE)]);
-        let done = Event::Done {
-            status: OutcomeStatus::Failed,
-            untaken: messages(&expected),
-        };
+        let done = Event::Done { status: OutcomeStatus::Failed, untaken: messages(&expected) };
         assert_eq!(sim.events(), [received(&["last"]), vec![done]].concat());
         assert!(sim.client.is_ended());
         sim.client.reconnect_now(sim.now);
@@ -931,11 +774,7 @@ fn closing_ends_at_once_when_nothing_is_owed_or_nobody_reconnects() {
     sim.lose();
     sim.events();
     sim.client.close();
-    let ended = [
-        Event::InDoubt(messages(&["a"])),
-        Event::Unsent(messages(&["b"])),
-        Event::Closed,
-    ];
+    let ended = [Event::InDoubt(messages(&["a"])), Event::Unsent(messages(&["b"])), Event::Closed];
     assert_eq!(sim.events(), ended);
 }
 
