@@ -16,7 +16,7 @@ pub enum ClientName {
 }
 
 /// Whether a client has a transport.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Presence {
     Attached,
     /// Since this turn of the session's order counter: smaller is longer gone.
@@ -24,7 +24,7 @@ pub(super) enum Presence {
 }
 
 /// Whether the outbox is kept for a client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Standing {
     Matters,
     /// It stopped mattering; what it misses when it comes back has this cause.
@@ -32,7 +32,7 @@ pub(super) enum Standing {
 }
 
 /// Whether a client knows that another one has taken the session over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Takeover {
     /// None since its newest attachment.
     None,
@@ -43,7 +43,7 @@ pub(super) enum Takeover {
 }
 
 /// What a session knows of one client, for as long as the session lives or until others push it out.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Client<I> {
     pub(super) uid: ClientUid,
     pub(super) name: ClientName,
@@ -100,7 +100,7 @@ impl<I> Client<I> {
 }
 
 /// The records of a session's clients.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Clients<I> {
     records: Vec<Client<I>>,
     next_uid: u32,

@@ -39,7 +39,7 @@ pub enum Frame {
     Close(Close),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Transport {
     pub(super) number: AttachmentNumber,
     pub(super) client: ClientUid,
@@ -72,7 +72,7 @@ pub(super) struct Transport {
     pub(super) paused: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Mode {
     /// With the random part of its ping payloads.
     Plain([u8; 8]),
@@ -80,7 +80,7 @@ pub(super) enum Mode {
     Resumable([u8; 8], Option<Box<Hello>>),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum State {
     Attached,
     /// Superseded, refused, broken or done: nothing that it does touches the session any more.
@@ -91,7 +91,7 @@ pub(super) enum State {
     },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct OutstandingPing {
     pub(super) position: Position,
     pub(super) deadline: Moment,
