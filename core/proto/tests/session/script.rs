@@ -29,6 +29,8 @@ pub(crate) enum Op {
     Down(u8, u8),
     /// So many frames reach the server.
     Up(u8, u8),
+    /// Everything that is under way arrives.
+    Flow,
     Make(u8, u8),
     Ack(u8),
     /// A frame that is against the protocol.
@@ -100,34 +102,46 @@ fn op(number: u32) -> Op {
     let [kind, a, b, c] = number.to_le_bytes();
     let few = b % 4 + 1;
     match kind % 64 {
-        0..=4 => Op::Connect(a),
-        5 => Op::OfferLate(a),
-        6 => Op::ArriveLate(a),
-        7 => {
-            if b < 64 {
+        0..=1 => Op::Connect(a),
+        2 => {
+            if b < 128 {
+                Op::OfferLate(a)
+            } else {
+                Op::ArriveLate(a)
+            }
+        }
+        3 => {
+            if b < 24 {
                 Op::Restart(a)
+            } else {
+                Op::Flow
+            }
+        }
+        4 => {
+            if b < 128 {
+                Op::ConnectPlain
             } else {
                 Op::Connect(a)
             }
         }
-        8..=9 => Op::ConnectPlain,
-        10..=11 => Op::Lose(a),
-        12..=14 => Op::Notice(a),
-        15..=17 => Op::Transmit(a, b % 3),
-        18..=21 => Op::TransmitAll,
-        22..=27 => Op::Down(a, few),
-        28..=33 => Op::Up(a, few),
-        34..=36 => Op::Make(a, few),
-        37..=39 => Op::Ack(a),
-        40 => {
-            if c < 32 {
+        5 => Op::Lose(a),
+        6 => Op::Notice(a),
+        7..=11 => Op::Flow,
+        12..=15 => Op::Transmit(a, b % 3),
+        16..=20 => Op::TransmitAll,
+        21..=26 => Op::Down(a, few),
+        27..=32 => Op::Up(a, few),
+        33..=37 => Op::Make(a, few),
+        38..=40 => Op::Ack(a),
+        41 => {
+            if c < 64 {
                 Op::Break(a, b)
             } else {
                 Op::Ack(a)
             }
         }
-        41..=43 => Op::Send(a),
-        44..=46 => Op::SendOrWait(a),
+        42..=44 => Op::Send(a),
+        45..=46 => Op::SendOrWait(a),
         47 => Op::Retry,
         48 => {
             if a < 64 {

@@ -207,6 +207,21 @@ impl World {
                     }
                 }
             }
+            Op::Flow => {
+                self.pump();
+                for at in 0..self.sockets.len() {
+                    while !self.sockets[at].down.is_empty() {
+                        self.down(at);
+                    }
+                }
+                for number in self.sockets.iter().map(|s| s.number).collect::<Vec<_>>() {
+                    for _ in 0..64 {
+                        if let Some(at) = self.sockets.iter().position(|s| s.number == number) {
+                            self.up(at);
+                        }
+                    }
+                }
+            }
             Op::Make(who, count) => self.make(usize::from(who) % (PEERS + 1), count),
             Op::Ack(who) => {
                 let who = usize::from(who) % PEERS;
@@ -443,14 +458,25 @@ impl World {
         }
     }
 
+    /// In a stand-off what was written to a plain client counts as confirmed.
+    fn confirmed(&mut self, at: usize) {
+        self.records[PLAIN].keep = None;
+        let (start, next) = (self.sockets[at].start, self.sockets[at].next);
+        self.acknowledged(start, next);
+    }
+
     fn fresh_start(&self, base: u64) -> u64 {
         self.checkpoint.unwrap_or(self.acknowledged).max(base)
     }
 
     // The network.
 
+    /// Mostly one that somebody still cares for.
     fn pick(&self, at: u8) -> Option<usize> {
-        usize::from(at).checked_rem(self.sockets.len())
+        let cared = |socket: &Socket| at >= 224 || socket.open || socket.attached;
+        let sockets = self.sockets.iter().enumerate().filter(|(_, socket)| cared(socket));
+        let sockets: Vec<_> = sockets.map(|(at, _)| at).collect();
+        Some(sockets[usize::from(at).checked_rem(sockets.len())?])
     }
 
     fn notice(&mut self, at: usize) {
@@ -563,7 +589,7 @@ impl World {
                 assert_eq!(back, frame);
                 self.sockets[at].stuck = Some(back);
                 if socket.client == PLAIN && self.usage.waits {
-                    record.keep = None;
+                    self.confirmed(at);
                 }
                 return;
             }
@@ -595,6 +621,7 @@ impl World {
                 record.keep = record.keep.map(|keep| keep.max(ack));
                 self.acknowledged(socket.start, ack);
             }
+            _ if self.session.ended().is_some() => {}
             _ => {
                 record.heard = record.heard.max(socket.number.get());
                 record.unknown = false;
@@ -686,12 +713,12 @@ impl World {
         if self.session.transports() < transports {
             self.sockets[at].attached = false;
         }
-        let socket = &self.sockets[at];
-        if socket.client == PLAIN && socket.stuck.is_some() && self.usage.waits {
-            self.records[PLAIN].keep = None;
-        }
         for frame in &frames {
             self.written(at, frame);
+        }
+        let socket = &self.sockets[at];
+        if socket.client == PLAIN && socket.stuck.is_some() && self.usage.waits {
+            self.confirmed(at);
         }
         let socket = &mut self.sockets[at];
         if socket.open {
@@ -801,9 +828,13 @@ impl World {
             self.sender = false;
             self.session.send_waits(self.now);
             self.usage.waits = true;
-            for socket in self.sockets.iter_mut().filter(|s| s.attached && s.stuck.is_some()) {
+            for at in 0..self.sockets.len() {
+                let socket = &mut self.sockets[at];
+                if !socket.attached || socket.stuck.is_none() {
+                    continue;
+                }
                 if socket.client == PLAIN {
-                    self.records[PLAIN].keep = None;
+                    self.confirmed(at);
                 } else {
                     socket.attached = false;
                     socket.stuck = None;
@@ -884,9 +915,11 @@ impl World {
     }
 
     fn receive(&mut self) {
+        if self.usage.handler == Handler::Absent {
+            self.act(Op::StartHandler);
+        }
         let may = match self.usage.handler {
-            Handler::Absent => false,
-            Handler::Working => true,
+            Handler::Absent | Handler::Working => true,
             Handler::Waiting => self.handler,
         };
         if !may {
