@@ -27,7 +27,7 @@ pub(super) const PROBE_DEADLINE: Duration = Duration::from_secs(2);
 pub(super) const PING_MARK: u8 = b'S';
 
 /// A frame that goes out.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Frame {
     /// A data frame, already escaped where the mode asks for it.
     Data(Message),
@@ -39,7 +39,7 @@ pub enum Frame {
     Close(Close),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Transport {
     pub(super) number: AttachmentNumber,
     pub(super) client: ClientUid,
@@ -74,7 +74,7 @@ pub(super) struct Transport {
     pub(super) paused: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Mode {
     /// With the random part of its ping payloads.
     Plain([u8; 8]),
@@ -82,7 +82,7 @@ pub(super) enum Mode {
     Resumable([u8; 8], Option<Box<Hello>>),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum State {
     Attached,
     /// Superseded, refused, broken or done: nothing that it does touches the session any more.
@@ -93,7 +93,7 @@ pub(super) enum State {
     },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct OutstandingPing {
     pub(super) position: Position,
     pub(super) deadline: Moment,
