@@ -93,6 +93,7 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
                     now,
                 );
             });
+            session.dismiss_watchers();
         }
         tokio::task::yield_now().await;
     }

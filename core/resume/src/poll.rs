@@ -102,7 +102,7 @@ pub async fn poll<T: Send + 'static>(
         let ended = end.notified();
         tokio::pin!(ended);
         ended.as_mut().enable();
-        if session.outcome().is_none() {
+        if session.outcome().is_none() && !registry.drain.is_draining() {
             let _ = tokio::time::timeout(wait.min(LONGEST_WAIT), ended).await;
         }
     }
@@ -123,11 +123,21 @@ fn answer<T: Send + 'static>(
         };
     }
     match registry.by_id(id).filter(|session| is_known_to(session, context)) {
-        // An outcome that has outlived its lifetime is gone, whatever else is left of the session.
-        Some(session) if session.outcome().is_none() => {
-            Poll::pending(id, phase(session.lock().machine.phase()))
+        Some(session) => {
+            let outcome = session.outcome();
+            let (recorded, phase) = {
+                let core = session.lock();
+                (core.recorded, phase(core.machine.phase()))
+            };
+            match outcome {
+                // Between its end and its record.
+                Some(outcome) if !recorded => Poll::ended(id, &outcome),
+                // An outcome that has outlived its lifetime is gone, whatever else is left of the session.
+                Some(_) => Poll::not_found(),
+                None => Poll::pending(id, phase),
+            }
         }
-        Some(_) | None => Poll::not_found(),
+        None => Poll::not_found(),
     }
 }
 

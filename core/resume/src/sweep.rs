@@ -1,6 +1,7 @@
 //! Removes sessions whose time is up.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -34,7 +35,12 @@ pub(crate) async fn sweep<T: Send + 'static>(registry: &Arc<Registry<T>>) {
         }
         for session in due {
             if let Some(session) = session.upgrade() {
-                look_at(registry, &session);
+                // With the last handle goes the application's state, and its drop may panic: that must not
+                // be the end of all expiry.
+                let _ = catch_unwind(AssertUnwindSafe(|| {
+                    look_at(registry, &session);
+                    drop(session);
+                }));
             }
         }
         tokio::task::yield_now().await;

@@ -61,6 +61,8 @@ pub(crate) struct Core {
     pumps: Vec<(AttachmentNumber, Waker)>,
     /// Always there once the machine has ended and the lock is free.
     outcome: Option<Arc<Outcome>>,
+    /// The registry has noted the outcome: from now on it answers for it.
+    pub(crate) recorded: bool,
     /// Told when the session ends; there while somebody has asked.
     watchers: Option<Arc<Notify>>,
     /// The session has left the registry; nothing new may attach.
@@ -93,6 +95,7 @@ impl<T: Send + 'static> Shared<T> {
                 next_ticket: 0,
                 pumps: Vec::new(),
                 outcome: None,
+                recorded: false,
                 watchers: None,
                 removed: false,
             }),
@@ -216,6 +219,13 @@ impl<T> Shared<T> {
             handler.abort();
         }
         tasks.abort_all();
+    }
+
+    /// Wakes who waits for the session's end: there will be none here.
+    pub(crate) fn dismiss_watchers(&self) {
+        if let Some(watchers) = self.lock().watchers.take() {
+            watchers.notify_waiters();
+        }
     }
 
     /// Returns what tells when the session ends; `None` if it has.
