@@ -16,7 +16,7 @@ use session_resume::{
 use tokio::time::Instant;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-pub(crate) use self::wire::Wire;
+pub(crate) use self::wire::{Wire, pair};
 
 /// One browser profile: it keeps its cookie.
 #[derive(Clone, Debug, Default)]

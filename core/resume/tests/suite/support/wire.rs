@@ -24,6 +24,8 @@ struct Pipe {
     /// Frames are taken but not flushed.
     holds_flush: bool,
     server_gone: bool,
+    /// How often the server has tried to read.
+    polls: usize,
     reader: Option<Waker>,
     writer: Option<Waker>,
     client: Option<Waker>,
@@ -68,6 +70,11 @@ impl Wire {
         self.text(&format!("\u{1}{json}"));
     }
 
+    /// Returns how often the server has tried to read.
+    pub(crate) fn polls(&self) -> usize {
+        self.0.lock().unwrap().polls
+    }
+
     /// The connection breaks; the server notices.
     pub(crate) fn cut(&self) {
         self.with(|pipe| pipe.to_server.push_back(None));
@@ -81,10 +88,6 @@ impl Wire {
     /// The peer's window takes so many frames more.
     pub(crate) fn narrow(&self, frames: usize) {
         self.with(|pipe| pipe.window = Some(frames));
-    }
-
-    pub(crate) fn widen(&self) {
-        self.with(|pipe| pipe.window = None);
     }
 
     /// Frames are taken, but flushing does not come to an end.
@@ -153,6 +156,7 @@ impl Stream for Socket {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut pipe = self.0.lock().unwrap();
+        pipe.polls += 1;
         match pipe.to_server.pop_front() {
             Some(Some(frame)) => Poll::Ready(Some(Ok(frame))),
             Some(None) => {
