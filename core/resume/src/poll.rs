@@ -108,7 +108,7 @@ pub async fn poll<T: Send + 'static>(
         let ended = end.notified();
         tokio::pin!(ended);
         ended.as_mut().enable();
-        if session.watch_end().is_some() {
+        if session.watch_end().is_some() && !registry.drain.is_draining() {
             let _ = tokio::time::timeout(wait.min(LONGEST_WAIT), ended).await;
         }
     }
@@ -128,14 +128,20 @@ async fn answer<T: Send + 'static>(
         if !is_known_to(&session, context) {
             return Ok(Poll::not_found());
         }
+        let outcome = session.outcome();
         let core = session.lock();
-        return Ok(match core.machine.phase() {
-            session::Phase::Running => Poll::pending(id, "running"),
-            session::Phase::Suspended => Poll::pending(id, "suspended"),
-            // Its outcome is on its way to the store.
-            session::Phase::Completed if core.durable.is_some() => Poll::pending(id, "running"),
+        return Ok(match (core.machine.phase(), outcome) {
+            (session::Phase::Running, _) => Poll::pending(id, "running"),
+            (session::Phase::Suspended, _) => Poll::pending(id, "suspended"),
             // An outcome that has outlived its lifetime is gone, whatever else is left of the session.
-            session::Phase::Completed => Poll::not_found(),
+            (session::Phase::Completed, _) if core.recorded => Poll::not_found(),
+            // Its outcome is on its way to the store.
+            (session::Phase::Completed, _) if core.durable.is_some() => {
+                Poll::pending(id, "running")
+            }
+            // Between its end and its record.
+            (session::Phase::Completed, Some(outcome)) => Poll::ended(id, &outcome),
+            (session::Phase::Completed, None) => Poll::not_found(),
         });
     }
     let found =
