@@ -1,12 +1,9 @@
-use std::time::Duration;
-
 use axum::{
     Router,
     extract::{FromRequestParts, Path, Request},
     response::{IntoResponse, Response},
     routing::get,
 };
-use http::{HeaderValue, header};
 use session_resume::adapter;
 
 use crate::ResumeRejection;
@@ -28,19 +25,5 @@ async fn poll<T: Send + 'static>(request: Request) -> Result<Response, ResumeRej
     let (mut parts, _) = request.into_parts();
     let id = Path::<String>::from_request_parts(&mut parts, &()).await;
     let id = id.map_or_else(|_| String::new(), |Path(id)| id);
-    let wait = parts.uri.query().map_or(Duration::ZERO, wait);
-    let answer = adapter::poll::<T>(&parts, &id, wait).await?;
-    let json = HeaderValue::from_static("application/json");
-    let mut response = (answer.status, [(header::CONTENT_TYPE, json)], answer.body).into_response();
-    // Who asks again wants to know what has changed since.
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(seconds) = answer.retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    Ok(response)
-}
-
-fn wait(query: &str) -> Duration {
-    let seconds = query.split('&').find_map(|pair| pair.strip_prefix("wait="));
-    Duration::from_secs(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(0))
+    Ok(adapter::poll::<T>(&parts, &id).await?.into_response().into_response())
 }

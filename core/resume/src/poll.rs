@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{StatusCode, request::Parts};
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use serde::Serialize;
 
 use crate::{
@@ -46,6 +46,20 @@ enum Status<'a> {
 }
 
 impl Poll {
+    /// Makes the response to answer with.
+    pub fn into_response(self) -> Response<String> {
+        let mut response = Response::new(self.body);
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // Who asks again wants to know what has changed since.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
     fn ended(id: SessionId, outcome: &Outcome) -> Self {
         Self { status: StatusCode::OK, body: body(id, Status::Ended(outcome)), retry_after: None }
     }
@@ -73,8 +87,8 @@ fn body(session: SessionId, status: Status<'_>) -> String {
     serde_json::to_string(&Body { session, status }).expect("ids, words and JSON are JSON")
 }
 
-/// Answers a poll for the session `id` of a layer with state `T`; waits up to `wait`, at most 50 s, for an
-/// outcome.
+/// Answers a poll for the session `id` of a layer with state `T`; with `?wait=SECONDS` it waits so long, at
+/// most 50 s, for an outcome.
 ///
 /// Polling does not count as activity.
 ///
@@ -85,12 +99,9 @@ fn body(session: SessionId, status: Status<'_>) -> String {
 /// # Cancel safety
 ///
 /// Cancel safe: it changes nothing.
-pub async fn poll<T: Send + 'static>(
-    parts: &Parts,
-    id: &str,
-    wait: Duration,
-) -> Result<Poll, Refusal> {
+pub async fn poll<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Poll, Refusal> {
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
+    let wait = parts.uri.query().map_or(Duration::ZERO, wait);
     let Ok(id) = id.parse::<SessionId>() else {
         return Ok(Poll::not_found());
     };
@@ -129,6 +140,12 @@ fn answer<T: Send + 'static>(
         }
         Some(_) | None => Poll::not_found(),
     }
+}
+
+/// Reads `wait=SECONDS` from a query.
+fn wait(query: &str) -> Duration {
+    let seconds = query.split('&').find_map(|pair| pair.strip_prefix("wait="));
+    Duration::from_secs(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(0))
 }
 
 fn is_known_to<T>(session: &Shared<T>, context: &RequestContext) -> bool {

@@ -1,6 +1,6 @@
 use std::{borrow::Cow, fmt, time::Duration};
 
-use http::StatusCode;
+use http::{HeaderValue, Response, StatusCode, header};
 use session_resume_proto::wire::Close;
 
 /// Why a request gets no session, as an answer to give: adapters turn it into a response.
@@ -86,6 +86,18 @@ impl Refusal {
     /// Returns the value of `Retry-After` to answer with: whole seconds, rounded up.
     pub fn retry_after(&self) -> Option<u64> {
         self.retry_after.map(|delay| delay.as_secs() + u64::from(delay.subsec_nanos() > 0))
+    }
+
+    /// Makes the response to answer with: status, text, and `Retry-After` where that helps.
+    pub fn into_response(self) -> Response<String> {
+        let mut response = Response::new(format!("{self}\n"));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 
     pub(crate) fn retry(&self) -> Option<Duration> {
