@@ -35,7 +35,8 @@ fn routes(
         .map(peek);
     let add = warp::path!("add" / i64).and(warp::post()).and(session()).then(add);
     let plain = warp::path!("plain").and(warp::get()).map(|| "ok");
-    let cookies = warp::path!("cookies").and(warp::get()).and(session()).map(cookies);
+    let cookies =
+        warp::path!("cookies").and(warp::get()).and(session()).map(|session| cookies(&session));
     let count = warp::path!("count")
         .and(warp::get())
         .map(move || reply::json(&Count::of(&resume.sessions())));
@@ -69,8 +70,8 @@ async fn add(k: i64, session: Session<Tally>) -> impl Reply {
     reply::json(&json!({ "total": total }))
 }
 
-fn cookies(session: Session<Tally>) -> Response {
-    let mut response = reply::json(&Overview::of(&session)).into_response();
+fn cookies(session: &Session<Tally>) -> Response {
+    let mut response = reply::json(&Overview::of(session)).into_response();
     for cookie in ["a=1", "b=2"] {
         response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static(cookie));
     }
