@@ -1,11 +1,17 @@
 use std::sync::Arc;
 
-use http::{header, request::Parts};
+use http::{StatusCode, header, request::Parts};
 use hyper::upgrade::OnUpgrade;
-use session_resume::{Identity, IdentityChange, Session, adapter};
+use session_resume::{
+    Identity, IdentityChange, Session,
+    adapter::{self, Refusal},
+};
 use warp::{Filter, Rejection, Reply, reject, reply::Response};
 
 use crate::{ResumeRejection, ResumeUpgrade};
+
+const NO_SERVICE: &str = "the filters of session-resume need session_resume_warp::service(routes), with the \
+                          layer around it, in place of warp::service or warp::serve";
 
 /// The request as it came to [`service`](crate::service()): warp's filters have no other way to all of it.
 #[derive(Clone)]
@@ -51,7 +57,7 @@ where
     T: Send + 'static,
 {
     incoming().and_then(|incoming: Incoming| async move {
-        ResumeUpgrade::prepare(incoming).await.map_err(reject::custom)
+        ResumeUpgrade::prepare(incoming).await.map_err(rejected)
     })
 }
 
@@ -83,10 +89,11 @@ pub fn with_identity(reply: impl Reply, change: IdentityChange) -> Response {
 
 fn incoming() -> impl Filter<Extract = (Incoming,), Error = Rejection> + Clone {
     warp::ext::optional().and_then(|incoming: Option<Incoming>| async move {
-        incoming.ok_or_else(|| reject::custom(ResumeRejection::no_service()))
+        incoming
+            .ok_or_else(|| rejected(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, NO_SERVICE)))
     })
 }
 
-fn rejected(refusal: adapter::Refusal) -> Rejection {
+fn rejected(refusal: Refusal) -> Rejection {
     reject::custom(ResumeRejection::from(refusal))
 }

@@ -4,48 +4,46 @@
 //! [`service`], and put [`SessionResume`](session_resume::SessionResume) around it. [`serve()`] runs it on a
 //! listener.
 //!
-//! ```
+//! ```no_run
+//! use std::time::Duration;
+//!
 //! use serde::{Deserialize, Serialize};
 //! use session_resume::{Session, SessionResume};
 //! use session_resume_warp::ResumeUpgrade;
-//! use tower_layer::Layer as _;
+//! use tokio::net::TcpListener;
+//! use tower::Layer as _;
 //! use warp::Filter as _;
 //!
 //! #[derive(Default, Serialize, Deserialize)]
 //! struct Counter { clicks: u64 }
 //!
-//! let page = warp::path::end().and(warp::get()).and(session_resume_warp::session::<Counter>()).map(
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let page = warp::path::end().and(warp::get()).and(session_resume_warp::session()).map(
 //!     |session: Session<Counter>| format!("{} clicks so far", session.read(|counter| counter.clicks)),
 //! );
-//! let live = warp::path!("live").and(session_resume_warp::resume::<Counter>()).map(
-//!     |upgrade: ResumeUpgrade<Counter>| {
-//!         upgrade.on_session(|mut session| async move {
-//!             while let Some(_click) = session.recv().await {
-//!                 let clicks = session.update(|counter| { counter.clicks += 1; counter.clicks });
-//!                 session.send(format!("{clicks}")).await?;
-//!             }
-//!             Ok(())
-//!         })
-//!     },
+//! let live = warp::path!("live").and(session_resume_warp::resume()).map(
+//!     |upgrade: ResumeUpgrade<Counter>| upgrade.on_session(|mut session| async move {
+//!         while let Some(_click) = session.recv().await {
+//!             let clicks = session.update(|counter| { counter.clicks += 1; counter.clicks });
+//!             session.send(format!("{clicks}")).await?;
+//!         }
+//!         Ok(())
+//!     }),
 //! );
+//! let routes = page.or(live).or(session_resume_warp::outcomes::<Counter>());
 //!
 //! let resume = SessionResume::new().with_state::<Counter>();
-//! let routes = page.or(live).or(session_resume_warp::outcomes::<Counter>());
 //! let app = resume.layer(session_resume_warp::service(routes));
-//! # async fn run<S>(listener: tokio::net::TcpListener, app: S, resume: SessionResume<Counter>)
-//! # where
-//! #     S: tower_service::Service<http::Request<hyper::body::Incoming>, Response = warp::reply::Response,
-//! #         Error = std::convert::Infallible, Future: Send> + Clone + Send + 'static,
-//! # {
+//! let listener = TcpListener::bind("127.0.0.1:3030").await?;
 //! session_resume_warp::serve(listener, app)
 //!     .with_graceful_shutdown(async move {
 //!         tokio::signal::ctrl_c().await.expect("signals can be had");
-//!         resume.drain(std::time::Duration::from_secs(10)).await;
+//!         resume.drain(Duration::from_secs(10)).await;
 //!     })
 //!     .await;
+//! # Ok(())
 //! # }
-//! # fn check<S>(_: impl FnOnce(tokio::net::TcpListener, S, SessionResume<Counter>) -> S) {}
-//! # let _ = |listener, resume| run(listener, app, resume);
 //! ```
 //!
 //! # Inside axum

@@ -2,14 +2,17 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
-use session_resume::{BlockingSession, Identity, IntoOutcome, LiveSession, adapter::Upgrade};
+use session_resume::{
+    BlockingSession, Identity, IntoOutcome, LiveSession,
+    adapter::{Refusal, Upgrade},
+};
 use tokio_tungstenite::tungstenite::{
     Error as WsError, error::ProtocolError, handshake::server::create_response_with_body,
     protocol::WebSocketConfig,
 };
 use warp::{Reply as _, reply::Response};
 
-use crate::{ResumeRejection, filters::Incoming, socket::Socket};
+use crate::{filters::Incoming, socket::Socket};
 
 /// tungstenite zeroes its read buffer before every read: 4 KiB instead of 128 make a connection cost a
 /// twentieth of the memory.
@@ -27,7 +30,7 @@ pub struct ResumeUpgrade<T = ()> {
 }
 
 impl<T: Send + 'static> ResumeUpgrade<T> {
-    pub(crate) async fn prepare(incoming: Incoming) -> Result<Self, ResumeRejection> {
+    pub(crate) async fn prepare(incoming: Incoming) -> Result<Self, Refusal> {
         let Incoming { parts, on_upgrade } = incoming;
         let handshake = Handshake::new(&Request::from_parts((*parts).clone(), ()), on_upgrade)?;
         let upgrade = Upgrade::prepare(&parts).await?;
@@ -67,7 +70,7 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
         let (upgrade, handshake) = self.into_parts();
         match upgrade.on_session(handler) {
             Ok(attach) => handshake.accept(move |socket| attach.run(socket)),
-            Err(refusal) => ResumeRejection::from(refusal).into_response(),
+            Err(refusal) => refusal.into_response().into_response(),
         }
     }
 
@@ -81,7 +84,7 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
         let (upgrade, handshake) = self.into_parts();
         match upgrade.on_session_blocking(handler) {
             Ok(attach) => handshake.accept(move |socket| attach.run(socket)),
-            Err(refusal) => ResumeRejection::from(refusal).into_response(),
+            Err(refusal) => refusal.into_response().into_response(),
         }
     }
 
@@ -90,7 +93,7 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
         let (upgrade, handshake) = self.into_parts();
         match upgrade.refuse(reason) {
             Ok(attach) => handshake.accept(move |socket| attach.run_refused(socket)),
-            Err(refusal) => ResumeRejection::from(refusal).into_response(),
+            Err(refusal) => refusal.into_response().into_response(),
         }
     }
 
@@ -115,17 +118,17 @@ struct Handshake {
 }
 
 impl Handshake {
-    fn new(request: &Request<()>, on_upgrade: Option<OnUpgrade>) -> Result<Self, ResumeRejection> {
+    fn new(request: &Request<()>, on_upgrade: Option<OnUpgrade>) -> Result<Self, Refusal> {
         let response = create_response_with_body(request, String::new).map_err(|error| {
             let status = match error {
                 WsError::Protocol(ProtocolError::WrongHttpMethod) => StatusCode::METHOD_NOT_ALLOWED,
                 _ => StatusCode::BAD_REQUEST,
             };
-            ResumeRejection::not_an_upgrade(status, error.to_string())
+            Refusal::new(status, error.to_string())
         })?;
         let on_upgrade = on_upgrade.ok_or_else(|| {
             let text = "the server does not upgrade connections: use session_resume_warp::serve";
-            ResumeRejection::not_an_upgrade(StatusCode::UPGRADE_REQUIRED, text)
+            Refusal::new(StatusCode::UPGRADE_REQUIRED, text)
         })?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)

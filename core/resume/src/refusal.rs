@@ -18,7 +18,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+    /// Creates a refusal of an adapter's own, such as for a request that is no upgrade.
+    pub fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
         Self { status, text: text.into(), retry_after: None, close: None }
     }
 
