@@ -79,7 +79,7 @@ where
 
 /// Sets the cookie of a new identity on a reply; see [`Session::cycle_identity`].
 #[expect(clippy::needless_pass_by_value, reason = "a change of identity is spent on one reply")]
-pub fn with_identity(reply: impl Reply, change: IdentityChange) -> Response {
+pub fn with_identity_change(reply: impl Reply, change: IdentityChange) -> Response {
     let mut response = reply.into_response();
     if let Some(cookie) = change.set_cookie() {
         response.headers_mut().append(header::SET_COOKIE, cookie.clone());

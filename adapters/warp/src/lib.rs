@@ -75,7 +75,7 @@ mod upgrade;
 #[cfg(feature = "server")]
 pub use self::serve::{Serve, serve};
 pub use self::{
-    filters::{identity, optional_session, outcomes, resume, session, with_identity},
+    filters::{identity, optional_session, outcomes, resume, session, with_identity_change},
     rejection::ResumeRejection,
     service::{FilterService, service},
     upgrade::ResumeUpgrade,

@@ -90,10 +90,10 @@ async fn a_server_without_upgrades_is_told_so() {
 #[test]
 fn what_tower_wants_is_there() {
     fn assert_bounds<T: Clone + Send + Sync + 'static>(_: &T) {}
+    fn assert_send<T: Send + std::fmt::Debug>() {}
     let app = service(session::<()>().map(|_: Session| ""));
     assert_bounds(&app);
     assert_bounds(&SessionResume::new().layer(app));
-    fn assert_send<T: Send + std::fmt::Debug>() {}
     assert_send::<session_resume_warp::ResumeUpgrade>();
     assert_send::<ResumeRejection>();
 }

@@ -105,7 +105,7 @@ pub(crate) fn routes() -> impl Filter<Extract = (impl Reply,), Error = Rejection
         );
     let login =
         warp::path!("login").and(warp::post()).and(session()).map(|session: Session<Log>| {
-            session_resume_warp::with_identity("logged in", session.cycle_identity())
+            session_resume_warp::with_identity_change("logged in", session.cycle_identity())
         });
     let live_route = warp::path!("live")
         .and(upgrade())
