@@ -140,7 +140,7 @@ fn routes() -> Router {
         (own, "long enough to be worth the work. ".repeat(100))
     }
     async fn slow(_: Session<State>) {
-        pending().await
+        pending::<()>().await;
     }
     async fn panic(_: Session<State>) {
         panic!("told to panic");

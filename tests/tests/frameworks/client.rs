@@ -135,7 +135,7 @@ pub(crate) async fn ask(
     let mut request =
         format!("{line} HTTP/1.1\r\nhost: {addr}\r\ncontent-length: {}\r\n", body.len());
     for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        request.extend([name, ": ", value, "\r\n"]);
     }
     let mut stream = TcpStream::connect(addr).await.unwrap();
     stream.write_all(format!("{request}\r\n{body}").as_bytes()).await.unwrap();
