@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use axum::{
     Router,
     body::Bytes,
+    response::{AppendHeaders, IntoResponse},
     routing::{any, get, post},
 };
 use serde::{Deserialize, Serialize};
@@ -67,8 +68,9 @@ pub(crate) fn router() -> Router {
     async fn length(session: AxumSession<Log>, body: Bytes) -> String {
         format!("{} bytes, {}", body.len(), view(&session))
     }
-    async fn login(session: AxumSession<Log>) -> (IdentityChange, &'static str) {
-        (session.cycle_identity(), "logged in")
+    async fn login(session: AxumSession<Log>) -> impl IntoResponse {
+        let change: IdentityChange = session.cycle_identity();
+        (AppendHeaders([("set-cookie", "a=1")]), change, "logged in")
     }
     Router::new()
         .route("/", get(index))
@@ -105,7 +107,8 @@ pub(crate) fn routes() -> impl Filter<Extract = (impl Reply,), Error = Rejection
         );
     let login =
         warp::path!("login").and(warp::post()).and(session()).map(|session: Session<Log>| {
-            session_resume_warp::with_identity_change("logged in", session.cycle_identity())
+            let reply = warp::reply::with_header("logged in", "set-cookie", "a=1");
+            session_resume_warp::with_identity_change(reply, session.cycle_identity())
         });
     let live_route = warp::path!("live")
         .and(upgrade())

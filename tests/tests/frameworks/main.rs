@@ -11,7 +11,11 @@ use session_resume::{
     Limits, SessionResume,
     reuse::{self, ReuseDecision},
 };
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+};
 use tower_layer::Layer as _;
 
 use crate::{
@@ -204,13 +208,41 @@ async fn after_a_login_only_the_new_cookie_gets_in() {
         client.hear().await;
         let old = client.cookie.clone().unwrap();
         let (answer, cookies) = ask(addr, "POST /login", &[("cookie", &old)], "").await;
-        assert_eq!((answer.status, cookies.len()), (200, 1), "{answer:?}");
-        let new = cookies[0].split(';').next().unwrap();
+        assert_eq!((answer.status, cookies.len()), (200, 2), "{answer:?}");
+        assert_eq!(cookies[0], "a=1", "the application's own stays");
+        let new = cookies[1].split(';').next().unwrap();
         let (answer, _) = ask(addr, "GET /", &[("cookie", new)], "").await;
         assert_eq!(answer.text, "reused session, 1 messages", "{framework:?}");
         let (answer, _) = ask(addr, "GET /", &[("cookie", &old)], "").await;
         assert_eq!(answer.text, "new session, 0 messages", "{framework:?}");
     }
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_told_the_same() {
+    let limits = Limits::default().with_message(1000);
+    // A little over it the session closes, far over it the WebSocket library.
+    for size in [1001, 1 << 20] {
+        for framework in FRAMEWORKS {
+            let addr = start(framework, Some(layer().with_limits(limits))).await;
+            let mut client = Client::fresh(addr, "/live", None).await;
+            client.say(&"x".repeat(size)).await;
+            assert_eq!(client.closed().await.0, 1009, "{framework:?}, {size} bytes");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_warp_that_is_dropped_ends_its_connections() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let app = layer().layer(session_resume_warp::service(routes()));
+    let server = tokio::spawn(session_resume_warp::serve(listener, app).into_future());
+    let mut connection = TcpStream::connect(addr).await.unwrap();
+    connection.write_all(b"GET /sessions/1 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert_ne!(connection.read(&mut [0; 1024]).await.unwrap(), 0, "kept alive");
+    server.abort();
+    assert_eq!(connection.read(&mut [0; 1024]).await.unwrap_or(0), 0);
 }
 
 #[tokio::test]
