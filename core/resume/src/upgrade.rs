@@ -95,9 +95,12 @@ impl<T: Send + 'static> Upgrade<T> {
         self.offer.is_resumable().then_some(SUBPROTOCOL)
     }
 
-    /// Returns the largest message that the session takes, in bytes.
-    pub fn max_message(&self) -> usize {
-        self.registry.rules().bounds.message
+    /// Returns the largest message that the WebSocket library must let through, in bytes.
+    ///
+    /// It lies above [`Limits::message`](crate::Limits::message), so that a message a little too big is read
+    /// whole and closed with 1009.
+    pub fn max_message_size(&self) -> usize {
+        self.registry.rules().bounds.message.saturating_mul(2).saturating_add(64 << 10)
     }
 
     /// Returns the identity of the browser that asks.
