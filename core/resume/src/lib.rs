@@ -19,6 +19,7 @@ pub mod key;
 mod layer;
 mod limits;
 mod merge;
+mod observe;
 mod origin;
 mod outcome;
 mod outcomes;

@@ -23,6 +23,7 @@ use crate::{
     drain::DrainState,
     key::SessionKey,
     layer::RequestContext,
+    observe,
     outcome::{Outcome, OutcomeStatus},
     outcomes::{Ended, Outcomes},
     random,
@@ -324,6 +325,7 @@ impl<T: Send + 'static> Registry<T> {
         table.insert_unique(hash, keyed, |keyed| self.hasher.hash_one(&keyed.key));
         drop(table);
         self.insert_by_id(&session);
+        observe::started();
         tracing::debug!(session = %session.id().short(), "session started");
         Ok(Some(session))
     }

@@ -9,6 +9,7 @@ use crate::{
     Outcome, OutcomeStatus, RequestView, SessionId,
     key::SessionKey,
     layer::RequestContext,
+    observe,
     outcomes::Ended,
     refusal::Refusal,
     registry::{Purpose, Registry},
@@ -191,6 +192,7 @@ impl<T: Send + 'static> Registry<T> {
         let bytes = record::encode(&record);
         store.store.put(&store.session_key(&key.to_bytes()), generation, bytes, expires).await?;
         self.insert_restored(key, &session);
+        observe::restored(clean);
         tracing::debug!(session = %session.id().short(), clean, "session restored");
         if !clean && trials >= MAX_TRIALS {
             let text = "a message has killed the process again and again";

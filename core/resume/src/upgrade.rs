@@ -14,6 +14,7 @@ use crate::handler::OnThread;
 use crate::{
     BlockingSession, LiveSession, RequestView, SessionId, SessionOrigin, handler,
     layer::RequestContext,
+    observe,
     outcome::IntoOutcome,
     outcomes::Ended,
     pump, random,
@@ -374,6 +375,7 @@ where
         });
         match attached {
             Err((refusal, seen)) => {
+                observe::refused(refusal.close.code);
                 tracing::debug!(session = %session.id().short(), code = refusal.close.code, "attach refused");
                 drop(hold);
                 let superseded = refusal.close == Close::SUPERSEDED;
@@ -408,6 +410,7 @@ impl<T: Send + 'static> Attach<T, Refused> {
 }
 
 fn log_attach<T>(session: &Shared<T>, number: AttachmentNumber, offer: &Offer) {
+    observe::attached(offer.is_resumable());
     tracing::debug!(
         session = %session.id().short(),
         attachment = number.get(),

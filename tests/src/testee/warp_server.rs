@@ -65,9 +65,13 @@ fn peek(session: Option<Session<Tally>>) -> Response {
     }
 }
 
-async fn add(k: i64, session: Session<Tally>) -> impl Reply {
+async fn add(k: i64, session: Session<Tally>) -> Response {
     let total = session.update(|tally| tally.add(k));
-    reply::json(&json!({ "total": total }))
+    // With a message in hand it is saved together with that: waiting could take as long as the handler.
+    if !session.is_message_in_hand() && session.saved().await.is_err() {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    reply::json(&json!({ "total": total })).into_response()
 }
 
 fn cookies(session: &Session<Tally>) -> Response {

@@ -19,6 +19,7 @@ use crate::{
     Identity,
     clock::Clock,
     key::SessionKey,
+    observe,
     outcome::{Outcome, OutcomeStatus},
     random,
     registry::Registry,
@@ -180,6 +181,7 @@ impl<T: Send + 'static> Shared<T> {
         let tasks = std::mem::take(&mut core.tasks);
         let durable = core.durable.is_some();
         drop(core);
+        observe::ended(status);
         tracing::debug!(session = %self.id.short(), ?status, error = outcome.error(), "session ended");
         // The registry first: whoever is woken and asks again finds the key free.
         if let Some(registry) = self.registry() {

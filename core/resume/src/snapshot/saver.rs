@@ -15,6 +15,7 @@ use super::{
     record::{self, IdRecord, OutcomeRecord, SessionRecord},
 };
 use crate::{
+    observe,
     outcomes::Ended,
     registry::Registry,
     session::shared::Shared,
@@ -265,6 +266,7 @@ async fn put<T: Send + 'static>(
                 micros = started.elapsed().as_micros(),
                 "saved"
             );
+            observe::committed(started.elapsed());
             session.saved(&job);
             // The record no longer says that the handler is at work; it may be, again.
             session.watch_work();
@@ -283,6 +285,7 @@ fn failed<T: Send + 'static>(
         registry.lose(session);
         return true;
     }
+    observe::store_failed();
     tracing::error!(session = %session.id().short(), error = %chain(error), "snapshot not saved");
     session.not_saved(&chain(error));
     false
