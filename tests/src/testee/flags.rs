@@ -201,13 +201,23 @@ impl Flags {
             resume = resume.with_merge(MergePolicy::newest());
         }
         if let Some(path) = &self.store {
-            resume = resume.with_store(RedbStore::open(path)?);
+            resume = resume.with_store(open(path)?);
         }
         if let Some(secret) = self.secret {
             resume = resume.with_identity(IdentityCookie::default().with_key(secret));
         }
         Ok(resume)
     }
+}
+
+/// Opens the store; a file that cannot be used is told in one line.
+fn open(path: &str) -> Result<RedbStore, Box<dyn std::error::Error>> {
+    // redb panics on some damage, which `RedbStore` turns into an error; the hook would print it, too.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let opened = RedbStore::open(path);
+    std::panic::set_hook(hook);
+    Ok(opened?)
 }
 
 fn word<V: Clone>(
