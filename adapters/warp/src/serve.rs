@@ -9,10 +9,7 @@ use hyper_util::{
     server::{conn::auto::Builder, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service;
 
 /// How long to wait when the process is out of file descriptors.
@@ -83,18 +80,16 @@ where
     // Without a timer, a client may take for ever to send its request.
     builder.http1().timer(TokioTimer::new());
     builder.http2().timer(TokioTimer::new());
-    // Owned, so that dropping the server ends its connections.
-    let mut connections = JoinSet::new();
     loop {
         let stream = tokio::select! {
             stream = accept(&listener) => stream,
-            Some(_) = connections.join_next() => continue,
             () = &mut shutdown => break,
         };
         let service = TowerToHyperService::new(service.clone());
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        // Ends after the request under way when the server shuts down, or is dropped.
         let connection = graceful.watch(connection.into_owned());
-        connections.spawn(async move {
+        tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error, "connection ended");
             }
