@@ -15,7 +15,7 @@ use tower_service::Service;
 /// How long to wait when the process is out of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
-/// Serves a layered service on a listener, with upgrades; [`warp::serve`] takes only a filter.
+/// Serves a layered service on a listener, with upgrades; `warp::serve` takes only a filter.
 ///
 /// Await it. It never ends by itself; see [`Serve::with_graceful_shutdown`].
 pub fn serve<S>(listener: TcpListener, service: S) -> Serve<S> {
