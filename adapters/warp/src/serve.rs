@@ -9,16 +9,13 @@ use hyper_util::{
     server::{conn::auto::Builder, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
+use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service;
 
 /// How long to wait when the process is out of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
-/// Serves a layered service on a listener, with upgrades; [`warp::serve`] takes only a filter.
+/// Serves a layered service on a listener, with upgrades; `warp::serve` takes only a filter.
 ///
 /// Await it. It never ends by itself; see [`Serve::with_graceful_shutdown`].
 pub fn serve<S>(listener: TcpListener, service: S) -> Serve<S> {
@@ -83,18 +80,16 @@ where
     // Without a timer, a client may take for ever to send its request.
     builder.http1().timer(TokioTimer::new());
     builder.http2().timer(TokioTimer::new());
-    // Owned, so that dropping the server ends its connections.
-    let mut connections = JoinSet::new();
     loop {
         let stream = tokio::select! {
             stream = accept(&listener) => stream,
-            Some(_) = connections.join_next() => continue,
             () = &mut shutdown => break,
         };
         let service = TowerToHyperService::new(service.clone());
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        // Ends after the request under way when the server shuts down, or is dropped.
         let connection = graceful.watch(connection.into_owned());
-        connections.spawn(async move {
+        tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error, "connection ended");
             }

@@ -3,20 +3,14 @@
 
 mod apps;
 mod client;
-
-use std::time::Duration;
+mod warp_server;
 
 use http::StatusCode;
 use session_resume::{
     Limits, SessionResume,
     reuse::{self, ReuseDecision},
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    sync::oneshot,
-};
-use tower_layer::Layer as _;
+use tokio::net::TcpListener;
 
 use crate::{
     apps::{FRAMEWORKS, Framework, Log, Other, router, routes, start},
@@ -225,43 +219,13 @@ async fn a_message_over_the_limit_is_told_the_same() {
     for size in [1001, 1 << 20] {
         for framework in FRAMEWORKS {
             let addr = start(framework, Some(layer().with_limits(limits))).await;
-            let mut client = Client::fresh(addr, "/live", None).await;
+            let mut client = Client::fresh(addr, "/blocking", None).await;
+            client.say(&"x".repeat(1000)).await;
+            assert_eq!(client.hear().await.len(), 1000, "{framework:?}");
             client.say(&"x".repeat(size)).await;
             assert_eq!(client.closed().await.0, 1009, "{framework:?}, {size} bytes");
         }
     }
-}
-
-#[tokio::test]
-async fn a_server_of_warp_that_is_dropped_ends_its_connections() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    let app = layer().layer(session_resume_warp::service(routes()));
-    let server = tokio::spawn(session_resume_warp::serve(listener, app).into_future());
-    let mut connection = TcpStream::connect(addr).await.unwrap();
-    connection.write_all(b"GET /sessions/1 HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-    assert_ne!(connection.read(&mut [0; 1024]).await.unwrap(), 0, "kept alive");
-    server.abort();
-    assert_eq!(connection.read(&mut [0; 1024]).await.unwrap_or(0), 0);
-}
-
-#[tokio::test]
-async fn a_graceful_shutdown_of_warp_drains_inside_its_signal() {
-    let resume = layer();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    let (stop, stopped) = oneshot::channel();
-    let app = resume.layer(session_resume_warp::service(routes()));
-    let server = session_resume_warp::serve(listener, app).with_graceful_shutdown(async move {
-        stopped.await.unwrap();
-        resume.drain(Duration::from_secs(60)).await;
-    });
-    let server = tokio::spawn(server.into_future());
-    let client = Client::fresh(addr, "/live", None).await;
-    stop.send(()).unwrap();
-    assert_eq!(client.closed().await, (1012, "restarting".to_owned()));
-    // Ends although the socket was open when it was told to.
-    server.await.unwrap();
 }
 
 fn layer() -> SessionResume<Log> {
