@@ -10,15 +10,19 @@ check() {
     cargo check --quiet --locked -p "$@"
 }
 
-for crate in session-resume-proto session-resume session-resume-axum session-resume-warp session-resume-redb; do
+for crate in session-resume-proto session-resume session-resume-axum session-resume-warp session-resume-redb \
+    session-resume-browser session-resume-client; do
     check "$crate" --no-default-features
     check "$crate" --all-features
 done
 check session-resume-axum --no-default-features --features http2
 check session-resume-warp --no-default-features --features server
+check session-resume-browser --no-default-features --features axum
 
 # A feature that is added later must be added here, too.
 known='adapters/axum/Cargo.toml http2
+adapters/browser/Cargo.toml axum
+adapters/client/Cargo.toml rustls-tls-webpki-roots
 adapters/warp/Cargo.toml default
 adapters/warp/Cargo.toml server'
 found=$(awk '/^\[/ { inside = ($0 == "[features]") } inside && /^[a-z]/ { print FILENAME, $1 }' \
