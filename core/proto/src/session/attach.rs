@@ -36,7 +36,7 @@ impl Origin {
 }
 
 /// What a transport that arrives claims to have.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Claim {
     /// A plain WebSocket: nothing that it could name.
     Plain,

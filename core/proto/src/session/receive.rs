@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A frame that came in.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Incoming {
     /// A text frame.
     Text(ByteString),

@@ -27,7 +27,7 @@ pub(super) const PROBE_DEADLINE: Duration = Duration::from_secs(2);
 pub(super) const PING_MARK: u8 = b'S';
 
 /// A frame that goes out.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Frame {
     /// A data frame, already escaped where the mode asks for it.
     Data(Message),

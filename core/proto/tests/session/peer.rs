@@ -171,26 +171,23 @@ impl Peer {
         self.position = Some(from);
         self.attachment = Some(hello.attachment.get());
         self.window = hello.window.messages;
-        match hello.received {
-            Some(received) => {
-                assert!(fresh || received >= self.base, "never smaller than the largest ack");
-                if fresh {
-                    self.base = received;
-                }
-                assert!(received <= self.base + self.queue.len() as u64, "more than was sent");
-                self.next = Some(received);
+        if let Some(received) = hello.received {
+            assert!(fresh || received >= self.base, "never smaller than the largest ack");
+            if fresh {
+                self.base = received;
             }
-            None => {
-                self.doubt();
-                self.base = 0;
-                self.next = Some(0);
-            }
+            assert!(received <= self.base + self.queue.len() as u64, "more than was sent");
+            self.next = Some(received);
+        } else {
+            self.doubt();
+            self.base = 0;
+            self.next = Some(0);
         }
         Reaction::Answer(self.ack().expect("after a hello"))
     }
 
     fn acknowledged(&mut self, n: u64) {
-        assert!(self.next.is_some_and(|next| n <= next), "{} acknowledged, not written", n);
+        assert!(self.next.is_some_and(|next| n <= next), "{n} acknowledged, not written");
         while self.base < n {
             self.queue.pop_front();
             self.base += 1;
