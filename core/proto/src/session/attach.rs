@@ -358,8 +358,17 @@ impl<I: Clone> Session<I> {
     }
 
     fn place_fresh(&self, uid: Option<ClientUid>, origin: Origin, gap: Option<Gap>) -> Start {
-        let from = self.outbox.fresh_start();
-        Start { from, acked: from, status: origin.status(), received: self.counted(uid), gap }
+        let (base, from) = (self.outbox.base(), self.outbox.fresh_start());
+        // An upgrade that its client gave up on may arrive late: until it has acknowledged where it
+        // starts, what it had not confirmed before is kept.
+        let confirmed = uid.and_then(|uid| self.clients.get(uid)).map(|client| client.acked);
+        Start {
+            from,
+            acked: confirmed.map_or(from, |confirmed| confirmed.max(base).min(from)),
+            status: origin.status(),
+            received: self.counted(uid),
+            gap,
+        }
     }
 
     fn place_cursor(&self, uid: Option<ClientUid>, received: Position) -> Start {

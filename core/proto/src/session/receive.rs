@@ -142,6 +142,7 @@ impl<I: Clone> Session<I> {
             if position > self.transports[at].sent {
                 return self.protocol_error(at, ProtocolError::OverAck, now);
             }
+            self.outbox.acknowledge(position);
             self.acknowledge(at, position, now);
         }
         match control.state {
