@@ -56,41 +56,59 @@ const FAULTS: [Fault; 14] = [
     Fault::AcksWhatItHasNot,
 ];
 
-const SMALL: Bounds = Bounds {
+/// Each is rich in something else, as everything together would be too much.
+const DOWN: Bounds = Bounds {
     attach: Attach::Takeover,
-    sends: 2,
-    makes: [2, 1],
+    sends: 3,
+    makes: [0, 0],
     attaches: 3,
-    late: 1,
+    late: 0,
     cuts: 1,
     outbox: 8,
 };
+const UP: Bounds = Bounds { sends: 0, makes: [3, 0], ..DOWN };
+const BOTH: Bounds = Bounds { sends: 1, makes: [1, 1], attaches: 2, ..DOWN };
+const LATE: Bounds = Bounds { sends: 1, makes: [1, 0], late: 1, cuts: 0, ..DOWN };
+const FULL: Bounds = Bounds { outbox: 1, ..DOWN };
+const ALL: [Bounds; 5] = [DOWN, UP, BOTH, LATE, FULL];
+
+fn explore_all(attach: Attach) {
+    for mut bounds in ALL {
+        bounds.attach = attach;
+        println!("{} states within {bounds:?}", explore(bounds, None));
+    }
+}
 
 #[test]
 fn every_interleaving_under_takeover() {
-    let states = explore(SMALL, None);
-    println!("{states} states");
+    explore_all(Attach::Takeover);
 }
 
 #[test]
 fn every_interleaving_under_share() {
-    let states = explore(Bounds { attach: Attach::Share, ..SMALL }, None);
-    println!("{states} states");
+    explore_all(Attach::Share);
 }
 
 #[test]
 fn every_interleaving_under_refuse() {
-    let states = explore(Bounds { attach: Attach::Refuse, ..SMALL }, None);
-    println!("{states} states");
+    explore_all(Attach::Refuse);
 }
 
 #[test]
 fn every_planted_fault_is_found() {
     for fault in FAULTS {
-        let found = [Attach::Takeover, Attach::Share].into_iter().any(|attach| {
-            let bounds = Bounds { attach, ..SMALL };
-            catch_unwind(AssertUnwindSafe(|| explore(bounds, Some(fault)))).is_err()
-        });
-        assert!(found, "{fault:?} is not found");
+        assert!(is_found(fault), "{fault:?} is not found");
     }
+}
+
+fn is_found(fault: Fault) -> bool {
+    for attach in [Attach::Takeover, Attach::Share] {
+        for mut bounds in ALL {
+            bounds.attach = attach;
+            if catch_unwind(AssertUnwindSafe(move || explore(bounds, Some(fault)))).is_err() {
+                return true;
+            }
+        }
+    }
+    false
 }

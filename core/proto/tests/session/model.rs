@@ -15,7 +15,7 @@ use session_resume_proto::{
         Arrival, Attach, Budget, Claim, Epoch, Event, Frame, Incoming, Origin, Reception, Rules,
         Session,
     },
-    wire::{self, ClientControl, Close, Inbound, ServerControl},
+    wire::{self, ClientControl, Close, Inbound, ServerControl, Status},
 };
 
 use crate::{
@@ -79,7 +79,8 @@ pub(crate) struct State {
     heard: [AttachmentNumber; PEERS],
     /// Another client has taken over since its newest attachment: told or not.
     overtaken: [Option<bool>; PEERS],
-    /// The outbox was full since its newest attachment without a gap.
+    /// It may be told a gap, until it is told that there is none.
+    missed: [bool; PEERS],
     overflowed: bool,
 }
 
@@ -146,6 +147,7 @@ impl State {
             newest: [AttachmentNumber::default(); PEERS],
             heard: [AttachmentNumber::default(); PEERS],
             overtaken: [None; PEERS],
+            missed: [false; PEERS],
             overflowed: false,
         }
     }
@@ -342,8 +344,9 @@ impl State {
         self.newest[who] = number;
         for (other, overtaken) in self.overtaken.iter_mut().enumerate() {
             if other == who {
-                // Kept until the hello shows that nothing was missed.
-            } else if bounds.attach == Attach::Takeover && self.newest[other].get() > 0 {
+                continue;
+            }
+            if bounds.attach == Attach::Takeover && self.newest[other].get() > 0 {
                 overtaken.get_or_insert(false);
             }
         }
@@ -360,8 +363,8 @@ impl State {
             down: VecDeque::new(),
             up: VecDeque::new(),
         });
-        let missed = self.overtaken[who].take().is_some() || self.overflowed;
-        self.transmit(self.links.len() - 1, missed, fault);
+        self.missed[who] |= self.overtaken[who].take().is_some() || self.overflowed;
+        self.transmit(self.links.len() - 1, fault);
         Ok(())
     }
 
@@ -477,7 +480,7 @@ impl State {
     fn settle(&mut self, fault: Option<Fault>) {
         let _ = self.session.take_wake();
         for at in 0..self.links.len() {
-            self.transmit(at, false, fault);
+            self.transmit(at, fault);
             let link = &mut self.links[at];
             while link.open
                 && let Some(frame) = self.peers[link.who].write()
@@ -487,8 +490,7 @@ impl State {
         }
     }
 
-    /// `missed`: whether the client may have missed something since it was here.
-    fn transmit(&mut self, at: usize, missed: bool, fault: Option<Fault>) {
+    fn transmit(&mut self, at: usize, fault: Option<Fault>) {
         let (number, who) = (self.links[at].number, self.links[at].who);
         let mut frames = Vec::new();
         let all = Budget { messages: usize::MAX, bytes: usize::MAX };
@@ -506,11 +508,13 @@ impl State {
                 && let Ok(Inbound::Control(mut control)) = wire::decode_server_text(text.clone())
             {
                 if let Some(hello) = &control.hello {
-                    assert!(hello.gap.is_none() || missed, "nothing can have been missed");
-                    if hello.gap.is_some() && self.overtaken[who].is_none() {
-                        // It may ask again from where it was.
-                        self.overflowed = true;
-                    }
+                    let gap = hello.gap.is_some();
+                    assert!(
+                        !gap || self.missed[who] || !self.links[at].open,
+                        "a gap in what was kept"
+                    );
+                    // A fresh start says nothing of what an offer with a cursor would find.
+                    self.missed[who] &= gap || hello.status != Status::Resumed;
                 }
                 self.plant(&mut control, who, fault);
                 *text = control.encode();

@@ -451,7 +451,7 @@ impl World {
         });
     }
 
-    /// What a client has not been sent it cannot have: an ack of where it starts says nothing.
+    /// A plain client has confirmed a position, if it was sent anything.
     fn acknowledged(&mut self, start: u64, position: u64) {
         if position > start {
             self.acknowledged = self.acknowledged.max(position);
@@ -619,7 +619,7 @@ impl World {
                 record.unknown = false;
                 let ack = text.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
                 record.keep = record.keep.map(|keep| keep.max(ack));
-                self.acknowledged(socket.start, ack);
+                self.acknowledged = self.acknowledged.max(ack);
             }
             _ if self.session.ended().is_some() => {}
             _ => {
