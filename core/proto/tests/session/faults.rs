@@ -39,37 +39,20 @@ pub(crate) enum Fault {
     AcksWhatItHasNot,
 }
 
-const FAULTS: [Fault; 14] = [
-    Fault::LateCloseCounts,
-    Fault::CloseIsNeverNoticed,
-    Fault::LateFramesCount,
-    Fault::WrittenIsAcknowledged,
-    Fault::TakenOverCountsAsTold,
-    Fault::NothingIsSentAgain,
-    Fault::ReceivedIsTaken,
-    Fault::AcceptedIsAcknowledged,
-    Fault::ZeroIsNoCursor,
-    Fault::NoStaleCheck,
-    Fault::FrameIsReadTwice,
-    Fault::GapIsNotTold,
-    Fault::CursorIsLastAck,
-    Fault::AcksWhatItHasNot,
-];
-
 /// Each is rich in something else, as everything together would be too much.
 const DOWN: Bounds = Bounds {
     attach: Attach::Takeover,
     sends: 3,
     makes: [0, 0],
-    attaches: 3,
+    attaches: 2,
     late: 0,
     cuts: 1,
     outbox: 8,
 };
 const UP: Bounds = Bounds { sends: 0, makes: [3, 0], ..DOWN };
 const BOTH: Bounds = Bounds { sends: 1, makes: [1, 1], attaches: 2, ..DOWN };
-const LATE: Bounds = Bounds { sends: 1, makes: [1, 0], late: 1, cuts: 0, ..DOWN };
-const FULL: Bounds = Bounds { outbox: 1, ..DOWN };
+const LATE: Bounds = Bounds { sends: 1, attaches: 3, late: 1, ..DOWN };
+const FULL: Bounds = Bounds { sends: 2, attaches: 3, outbox: 1, ..DOWN };
 const ALL: [Bounds; 5] = [DOWN, UP, BOTH, LATE, FULL];
 
 fn explore_all(attach: Attach) {
@@ -94,21 +77,29 @@ fn every_interleaving_under_refuse() {
     explore_all(Attach::Refuse);
 }
 
+/// Where each fault shows: a search through fewer states is enough.
 #[test]
 fn every_planted_fault_is_found() {
-    for fault in FAULTS {
-        assert!(is_found(fault), "{fault:?} is not found");
+    let (takeover, share) = (Attach::Takeover, Attach::Share);
+    for (fault, attach, mut bounds) in [
+        (Fault::LateCloseCounts, takeover, DOWN),
+        (Fault::CloseIsNeverNoticed, share, FULL),
+        (Fault::LateFramesCount, takeover, UP),
+        (Fault::WrittenIsAcknowledged, takeover, DOWN),
+        (Fault::TakenOverCountsAsTold, takeover, DOWN),
+        (Fault::NothingIsSentAgain, takeover, UP),
+        (Fault::ReceivedIsTaken, takeover, UP),
+        (Fault::AcceptedIsAcknowledged, takeover, UP),
+        (Fault::ZeroIsNoCursor, share, DOWN),
+        (Fault::NoStaleCheck, takeover, LATE),
+        (Fault::FrameIsReadTwice, takeover, UP),
+        (Fault::GapIsNotTold, share, FULL),
+        (Fault::CursorIsLastAck, takeover, DOWN),
+        (Fault::AcksWhatItHasNot, takeover, DOWN),
+    ] {
+        bounds.attach = attach;
+        let found = catch_unwind(AssertUnwindSafe(move || explore(bounds, Some(fault)))).is_err();
+        println!("{fault:?} found: {found}");
+        assert!(found, "{fault:?} is not found");
     }
-}
-
-fn is_found(fault: Fault) -> bool {
-    for attach in [Attach::Takeover, Attach::Share] {
-        for mut bounds in ALL {
-            bounds.attach = attach;
-            if catch_unwind(AssertUnwindSafe(move || explore(bounds, Some(fault)))).is_err() {
-                return true;
-            }
-        }
-    }
-    false
 }
