@@ -3,11 +3,9 @@
 //! The states are those of the real machine. Each one is checked when it is reached, and from each one a
 //! calm network must lead to everything delivered.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    hash::{BuildHasher, Hash, Hasher, RandomState},
-    sync::Arc,
-};
+mod search;
+
+use std::{collections::VecDeque, sync::Arc};
 
 use session_resume_proto::{
     AttachmentNumber, Moment, Position, Token,
@@ -15,9 +13,10 @@ use session_resume_proto::{
         Arrival, Attach, Budget, Claim, Epoch, Event, Frame, Incoming, Origin, Reception, Rules,
         Session,
     },
-    wire::{self, ClientControl, Close, Inbound, ServerControl},
+    wire::{self, ClientControl, Close, Inbound, ServerControl, Status},
 };
 
+pub(crate) use self::search::explore;
 use crate::{
     faults::Fault,
     peer::{Peer, Reaction},
@@ -79,7 +78,8 @@ pub(crate) struct State {
     heard: [AttachmentNumber; PEERS],
     /// Another client has taken over since its newest attachment: told or not.
     overtaken: [Option<bool>; PEERS],
-    /// The outbox was full since its newest attachment without a gap.
+    /// It may be told a gap, until it is told that there is none.
+    missed: [bool; PEERS],
     overflowed: bool,
 }
 
@@ -96,31 +96,6 @@ enum Deed {
     Up(usize),
     RefusalAnswered(usize),
     Receive,
-}
-
-/// Visits every state; returns how many there are.
-///
-/// # Panics
-///
-/// When a state breaks a promise, or a calm network does not lead to everything delivered.
-pub(crate) fn explore(bounds: Bounds, fault: Option<Fault>) -> usize {
-    let hasher = RandomState::new();
-    let mut seen = HashSet::new();
-    let mut queue = VecDeque::from([State::new(bounds)]);
-    while let Some(state) = queue.pop_front() {
-        for deed in state.deeds(bounds) {
-            let mut next = state.clone();
-            next.act(deed, bounds, fault);
-            // A hash of 64 bits: two of a million states meet with a chance of one in ten million.
-            let mut hash = hasher.build_hasher();
-            next.hash(&mut hash);
-            if seen.insert(hash.finish()) {
-                next.clone().calm(bounds, fault);
-                queue.push_back(next);
-            }
-        }
-    }
-    seen.len()
 }
 
 impl State {
@@ -146,47 +121,9 @@ impl State {
             newest: [AttachmentNumber::default(); PEERS],
             heard: [AttachmentNumber::default(); PEERS],
             overtaken: [None; PEERS],
+            missed: [false; PEERS],
             overflowed: false,
         }
-    }
-
-    /// What may happen next.
-    fn deeds(&self, bounds: Bounds) -> Vec<Deed> {
-        let mut deeds = Vec::new();
-        if self.session.head().get() < bounds.sends {
-            deeds.push(Deed::Send);
-        }
-        for who in 0..PEERS {
-            if self.peers[who].made < bounds.makes[who] {
-                deeds.push(Deed::Make(who));
-            }
-            if self.attaches > 0 && !self.is_connected(who) {
-                deeds.push(Deed::Connect(who));
-                if self.lates > 0 {
-                    deeds.push(Deed::OfferLate(who));
-                }
-            }
-        }
-        deeds.extend((0..self.late.len()).map(Deed::ArriveLate));
-        deeds.extend((0..self.refusals.len()).map(Deed::RefusalAnswered));
-        for (at, link) in self.links.iter().enumerate() {
-            if link.open && self.cuts > 0 {
-                deeds.push(Deed::Cut(at));
-            }
-            if !link.open {
-                deeds.push(Deed::Notice(at));
-            }
-            if !link.down.is_empty() {
-                deeds.push(Deed::Down(at));
-            }
-            if !link.up.is_empty() {
-                deeds.push(Deed::Up(at));
-            }
-        }
-        if self.session.inbox_messages() > 0 {
-            deeds.push(Deed::Receive);
-        }
-        deeds
     }
 
     fn act(&mut self, deed: Deed, bounds: Bounds, fault: Option<Fault>) {
@@ -226,47 +163,6 @@ impl State {
         self.settle(fault);
         let attached = self.session.transports();
         assert!(bounds.attach == Attach::Share || attached <= 1, "two transports at a time");
-    }
-
-    /// From here on nothing is lost: everybody gets everything.
-    fn calm(mut self, bounds: Bounds, fault: Option<Fault>) {
-        self.late.clear();
-        for who in 0..PEERS {
-            if bounds.attach == Attach::Refuse
-                && let Some(at) = self.links.iter().position(|link| link.open && link.who != who)
-            {
-                self.cut(at);
-            }
-            for round in 0.. {
-                assert!(round < 100, "no rest");
-                let before = self.clone();
-                if !self.is_connected(who) {
-                    self.connect(who, bounds, fault);
-                }
-                while let Some(deed) = self.calm_deed(bounds) {
-                    self.act(deed, bounds, fault);
-                }
-                if self == before {
-                    break;
-                }
-            }
-            let peer = &self.peers[who];
-            assert_eq!(self.session.head().get(), bounds.sends, "a send waits for ever");
-            assert_eq!(peer.position, Some(bounds.sends), "{who} does not get everything");
-            assert_eq!(self.taken[who], peer.made, "the handler does not get everything of {who}");
-            assert!(peer.queue.is_empty(), "{who} keeps what was taken");
-        }
-        assert_eq!(self.session.outbox_messages(), 0, "everybody has everything");
-    }
-
-    fn calm_deed(&self, bounds: Bounds) -> Option<Deed> {
-        let flows = |deed: &Deed| match deed {
-            Deed::Notice(at) => self.links[*at].up.is_empty(),
-            Deed::Send => self.session.clone().send("".into(), NOW).is_ok(),
-            Deed::Down(_) | Deed::Up(_) | Deed::RefusalAnswered(_) | Deed::Receive => true,
-            _ => false,
-        };
-        self.deeds(bounds).into_iter().rfind(flows)
     }
 
     fn is_connected(&self, who: usize) -> bool {
@@ -342,8 +238,9 @@ impl State {
         self.newest[who] = number;
         for (other, overtaken) in self.overtaken.iter_mut().enumerate() {
             if other == who {
-                // Kept until the hello shows that nothing was missed.
-            } else if bounds.attach == Attach::Takeover && self.newest[other].get() > 0 {
+                continue;
+            }
+            if bounds.attach == Attach::Takeover && self.newest[other].get() > 0 {
                 overtaken.get_or_insert(false);
             }
         }
@@ -360,8 +257,8 @@ impl State {
             down: VecDeque::new(),
             up: VecDeque::new(),
         });
-        let missed = self.overtaken[who].take().is_some() || self.overflowed;
-        self.transmit(self.links.len() - 1, missed, fault);
+        self.missed[who] |= self.overtaken[who].take().is_some() || self.overflowed;
+        self.transmit(self.links.len() - 1, fault);
         Ok(())
     }
 
@@ -477,7 +374,7 @@ impl State {
     fn settle(&mut self, fault: Option<Fault>) {
         let _ = self.session.take_wake();
         for at in 0..self.links.len() {
-            self.transmit(at, false, fault);
+            self.transmit(at, fault);
             let link = &mut self.links[at];
             while link.open
                 && let Some(frame) = self.peers[link.who].write()
@@ -487,8 +384,7 @@ impl State {
         }
     }
 
-    /// `missed`: whether the client may have missed something since it was here.
-    fn transmit(&mut self, at: usize, missed: bool, fault: Option<Fault>) {
+    fn transmit(&mut self, at: usize, fault: Option<Fault>) {
         let (number, who) = (self.links[at].number, self.links[at].who);
         let mut frames = Vec::new();
         let all = Budget { messages: usize::MAX, bytes: usize::MAX };
@@ -506,11 +402,13 @@ impl State {
                 && let Ok(Inbound::Control(mut control)) = wire::decode_server_text(text.clone())
             {
                 if let Some(hello) = &control.hello {
-                    assert!(hello.gap.is_none() || missed, "nothing can have been missed");
-                    if hello.gap.is_some() && self.overtaken[who].is_none() {
-                        // It may ask again from where it was.
-                        self.overflowed = true;
-                    }
+                    let gap = hello.gap.is_some();
+                    assert!(
+                        !gap || self.missed[who] || !self.links[at].open,
+                        "a gap in what was kept"
+                    );
+                    // A fresh start says nothing of what an offer with a cursor would find.
+                    self.missed[who] &= gap || hello.status != Status::Resumed;
                 }
                 self.plant(&mut control, who, fault);
                 *text = control.encode();

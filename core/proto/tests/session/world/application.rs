@@ -1,0 +1,177 @@
+//! The application: sends, and a handler that acts only when it was woken.
+
+use super::*;
+
+impl World {
+    pub(super) fn message(&self, size: u8) -> Message {
+        let size = if size > 250 { 90 } else { usize::from(size % 12) };
+        Message::from(format!("{}.{}", self.head, "x".repeat(size)))
+    }
+
+    pub(super) fn send(&mut self, size: u8, waits: bool, checkpoint: bool) {
+        if self.waiting.is_some() {
+            return;
+        }
+        let message = self.message(size);
+        if let Some(message) = self.try_send(message, checkpoint)
+            && waits
+        {
+            self.waiting = Some(message);
+            self.sender = false;
+            self.session.send_waits(self.now);
+            self.usage.waits = true;
+            for at in 0..self.sockets.len() {
+                let socket = &mut self.sockets[at];
+                if !socket.attached || socket.stuck.is_none() {
+                    continue;
+                }
+                if socket.client == PLAIN {
+                    self.confirmed(at);
+                } else {
+                    socket.attached = false;
+                    socket.stuck = None;
+                }
+            }
+        }
+    }
+
+    pub(super) fn retry(&mut self) {
+        if !self.sender {
+            return;
+        }
+        if let Some(message) = self.waiting.take() {
+            // Others may have sent since it was made.
+            let message = Message::from(format!(
+                "{}.{}",
+                self.head,
+                "x".repeat(message.len().saturating_sub(3))
+            ));
+            self.waiting = self.try_send(message, false);
+            if self.waiting.is_none() {
+                self.session.send_goes_on();
+                self.usage.waits = false;
+            }
+            self.sender = false;
+        }
+    }
+
+    /// Returns the message if there is no room.
+    pub(super) fn try_send(&mut self, message: Message, checkpoint: bool) -> Option<Message> {
+        let full = self.is_full(message.len() + MESSAGE_OVERHEAD);
+        if full {
+            self.checkpoint = None;
+            let any = self.sockets.iter().any(|socket| socket.attached);
+            for client in 0..=PEERS {
+                let gone = !self.sockets.iter().any(|s| s.attached && s.client == client);
+                if gone && (any || self.last_attached != Some(client)) {
+                    self.records[client].keep = None;
+                }
+            }
+        }
+        let sent = if checkpoint {
+            self.session.send_checkpoint(message, self.now)
+        } else {
+            self.session.send(message, self.now)
+        };
+        match sent {
+            Ok(position) => {
+                assert_eq!(position.get(), self.head, "positions are counted");
+                self.head += 1;
+                if checkpoint {
+                    self.checkpoint = Some(position.get());
+                }
+                None
+            }
+            Err(NotSent::Full(message)) => {
+                assert!(full);
+                assert_ne!(self.setting.overflow, Overflow::DropOldest);
+                Some(message)
+            }
+            Err(NotSent::Ended) => {
+                assert_eq!(self.session.ended(), Some(OutcomeStatus::Overflow));
+                None
+            }
+            Err(NotSent::Uncommitted) => {
+                assert!(full && self.setting.durable);
+                None
+            }
+            Err(NotSent::TooLarge(_)) => panic!("under the limit"),
+        }
+    }
+
+    pub(super) fn is_full(&self, cost: usize) -> bool {
+        let bounds = &self.rules.bounds;
+        self.session.outbox_messages() > 0
+            && (self.session.outbox_messages() >= bounds.outbox_messages
+                || self.session.outbox_bytes() + cost > bounds.outbox_bytes)
+    }
+
+    pub(super) fn receive(&mut self) {
+        if self.usage.handler == Handler::Absent {
+            self.act(Op::StartHandler);
+        }
+        let may = match self.usage.handler {
+            Handler::Absent | Handler::Working => true,
+            Handler::Waiting => self.handler,
+        };
+        if !may {
+            return;
+        }
+        self.handed_back();
+        match self.session.poll_receive(self.now) {
+            None => {
+                self.end_of_work();
+                self.handler = false;
+                let attached = self.sockets.iter().filter(|socket| socket.attached);
+                let attached: std::collections::BTreeSet<u32> = attached.map(|s| s.info).collect();
+                assert_eq!(attached, self.told.attached, "told of everybody");
+            }
+            Some(Event::Attached { who, .. }) => {
+                self.told.attached(who);
+                self.end_of_work();
+                self.handler = true;
+            }
+            Some(Event::Detached { who }) => {
+                self.told.detached(who);
+                self.end_of_work();
+                self.handler = true;
+            }
+            Some(Event::Message { message, from }) => self.took(&message, from),
+        }
+    }
+
+    pub(super) fn end_of_work(&mut self) {
+        if self.usage.handler == Handler::Working {
+            self.usage.touch_used(self.now);
+        }
+        self.usage.handler = Handler::Waiting;
+    }
+
+    /// The handler has taken a message: exactly once and in order.
+    pub(super) fn took(&mut self, message: &Message, from: u32) {
+        self.usage.handler = Handler::Working;
+        let (of, k) = message.as_text().unwrap().split_once(':').unwrap();
+        assert_eq!(of, from.to_string());
+        let k: u64 = k.parse().unwrap();
+        let client = usize::try_from(from).unwrap().min(PLAIN);
+        self.records[client].taken += 1;
+        self.in_hand = Some(client);
+        if client == PLAIN {
+            let next = self.plain_taken.entry(from).or_default();
+            assert_eq!(k, *next);
+            *next += 1;
+            return;
+        }
+        let next = self.taken[client].map_or(0, |last| last + 1);
+        assert!(k >= next, "{k} again");
+        let doubted = &self.peers[client].in_doubt;
+        assert!((next..k).all(|skipped| doubted.contains(&skipped)), "{next}..{k} were lost");
+        self.taken[client] = Some(k);
+    }
+
+    pub(super) fn handed_back(&mut self) {
+        if let Some(client) = self.in_hand.take() {
+            self.records[client].handled = self.records[client].taken;
+        }
+    }
+}
