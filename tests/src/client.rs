@@ -211,6 +211,21 @@ impl Ws {
         }
     }
 
+    /// Returns the next binary message; control frames are passed over.
+    ///
+    /// # Panics
+    ///
+    /// Panics if data text comes.
+    pub async fn binary(&mut self) -> Vec<u8> {
+        loop {
+            match soon("a binary message", self.next()).await {
+                Some(Message::Binary(bytes)) => return bytes.to_vec(),
+                Some(Message::Text(text)) if text.starts_with("\u{1}{") => {}
+                other => panic!("expected binary, got {other:?}"),
+            }
+        }
+    }
+
     /// Returns the next control frame that has this member, and that member; data must not come first.
     ///
     /// # Panics

@@ -45,8 +45,9 @@ pub async fn request(addr: SocketAddr, method: &str, path: &str, lines: Option<&
     let exchange = async {
         let mut stream = TcpStream::connect(addr).await.expect("the server listens");
         let lines = lines.unwrap_or_default();
+        let close = if lines.contains("connection:") { "" } else { "connection: close\r\n" };
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\ncontent-length: 0\r\n{lines}\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: {addr}\r\n{close}content-length: 0\r\n{lines}\r\n"
         );
         stream.write_all(head.as_bytes()).await.expect("the server reads");
         let mut answer = Vec::new();

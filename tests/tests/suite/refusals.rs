@@ -55,7 +55,7 @@ async fn another_handler_is_409_or_4101(framework: Framework) {
 
 async fn a_foreign_origin_is_403(framework: Framework) {
     let testee = testee(framework, "--origin https://friend.example").await;
-    let upgrade = "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n\
+    let upgrade = "upgrade: websocket\r\nconnection: upgrade, close\r\nsec-websocket-version: 13\r\n\
                    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let lines = format!("{upgrade}origin: https://foe.example\r\n");
     let answer = request(testee.addr, "GET", "/live", Some(&lines)).await;
