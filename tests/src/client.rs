@@ -58,7 +58,9 @@ impl Browser {
         let line = self.cookie.as_ref().map(|cookie| format!("cookie: {cookie}\r\n"));
         let answer = http::request(self.addr, method, path, line.as_deref()).await;
         let set: Vec<_> = answer.header("set-cookie").map(str::to_owned).collect();
-        set.iter().for_each(|set| self.keep(set));
+        for set in set {
+            self.keep(&set);
+        }
         answer
     }
 
@@ -251,6 +253,8 @@ impl Ws {
         loop {
             match soon("a close", self.next()).await {
                 Some(Message::Close(Some(close))) => {
+                    // The stack has its answer ready, and sends it with the next thing it does.
+                    let _ = self.stream.flush().await;
                     return (close.code.into(), close.reason.as_str().to_owned());
                 }
                 Some(_) => {}

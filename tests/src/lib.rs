@@ -24,10 +24,10 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// Panics, naming `what`, when it does.
 pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("{what}: still waiting after {PATIENCE:?}"),
-    }
+    let Ok(output) = tokio::time::timeout(PATIENCE, future).await else {
+        panic!("{what}: still waiting after {PATIENCE:?}");
+    };
+    output
 }
 
 /// Asks again and again until the condition holds.

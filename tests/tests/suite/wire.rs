@@ -44,7 +44,7 @@ async fn no_byte_is_added_to_an_ordinary_data_message(framework: Framework) {
             browser.cookie.unwrap(),
         );
         if !offer.is_empty() {
-            head += &format!("sec-websocket-protocol: {offer}\r\n");
+            head.extend(["sec-websocket-protocol: ", &offer, "\r\n"]);
         }
         stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
         let mut answer = Vec::new();
