@@ -1,6 +1,6 @@
 //! No secret is in any log line. A process of its own: tracing caches which events matter process-wide.
 
-#[allow(dead_code, reason = "the helpers of the suite")]
+#[allow(dead_code, unused_imports, reason = "the helpers of the suite")]
 #[path = "suite/support/mod.rs"]
 mod support;
 

@@ -1,6 +1,6 @@
 //! Ten thousand suspended sessions: held, counted, swept. A process of its own, so that memory can be told.
 
-#[allow(dead_code, reason = "the helpers of the suite")]
+#[allow(dead_code, unused_imports, reason = "the helpers of the suite")]
 #[path = "suite/support/mod.rs"]
 mod support;
 

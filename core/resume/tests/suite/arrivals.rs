@@ -225,6 +225,9 @@ fn identity_changes_at_once_leave_the_session_under_one_key() {
                     let (session, barrier) = (session.clone(), Arc::clone(&barrier));
                     std::thread::spawn(move || {
                         barrier.wait();
+                        for _ in 0..50 {
+                            let _ = session.cycle_identity();
+                        }
                         let cookie = session.cycle_identity();
                         let cookie = cookie.set_cookie().unwrap().to_str().unwrap().to_owned();
                         cookie.split(';').next().unwrap().to_owned()

@@ -79,12 +79,12 @@ async fn the_error_type_is_the_inner_ones() {
 fn its_types_are_what_routers_need() {
     fn layer<T: Clone + Send + Sync + fmt::Debug + 'static>(_: &T) {}
     fn future<T: Send + 'static>() {}
+    fn named<S>(_: &SessionResumeService<S>) {}
     layer(&SessionResume::new());
     layer(&SessionResume::new().layer(()));
     future::<ResponseFuture<std::future::Ready<()>>>();
     // A state that is not `Sync` is behind a mutex of its own.
     layer(&SessionResume::new().with_memory_state(|_| Cell::new(1)));
-    fn named<S>(_: &SessionResumeService<S>) {}
     named(&SessionResume::new().layer(()));
 }
 

@@ -1,5 +1,7 @@
 //! The runtime half over in-memory transports: time is paused, nothing sleeps.
 
+#![expect(clippy::float_cmp, reason = "paused time is exact")]
+
 mod arrivals;
 mod attachments;
 mod blocked;

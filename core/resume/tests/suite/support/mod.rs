@@ -98,9 +98,9 @@ impl Browser {
             request = request.header(header::COOKIE, cookie);
         }
         let seen = Arc::new(Mutex::new(None));
-        let sees = Arc::clone(&seen);
+        let handler_sees = Arc::clone(&seen);
         let service = resume.layer(service_fn(move |request: Request<()>| {
-            *sees.lock().unwrap() = Some(request.into_parts().0);
+            *handler_sees.lock().unwrap() = Some(request.into_parts().0);
             async { Ok::<_, Infallible>(Response::new(())) }
         }));
         let response = service.oneshot(request.body(()).unwrap()).await.unwrap();

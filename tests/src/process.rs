@@ -1,0 +1,75 @@
+use std::{
+    net::SocketAddr,
+    process::{ExitStatus, Stdio},
+};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+};
+
+use crate::{http, soon};
+
+/// Which adapter serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framework {
+    /// session-resume-axum.
+    Axum,
+}
+
+impl Framework {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Axum => "axum",
+        }
+    }
+}
+
+/// The testee as a child process; it ends with this value.
+#[derive(Debug)]
+pub struct Testee {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    child: Child,
+}
+
+impl Testee {
+    /// Starts `program` with these flags, separated by spaces.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it does not come up.
+    pub async fn start(program: &str, framework: Framework, flags: &str) -> Self {
+        let mut child = Command::new(program)
+            .args(["--framework", framework.name()])
+            .args(flags.split_whitespace())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the testee is built");
+        let stdout = child.stdout.take().expect("it is piped");
+        let mut lines = BufReader::new(stdout).lines();
+        let line = soon("the testee's first line", lines.next_line()).await;
+        let line = line.expect("it writes text").expect("it starts");
+        let addr = line.strip_prefix("listening on ").expect("the line is fixed");
+        Self { addr: addr.parse().expect("an address"), child }
+    }
+
+    /// Returns the body of `GET /count`.
+    pub async fn count(&self) -> Value {
+        http::request(self.addr, "GET", "/count", None).await.json()
+    }
+
+    /// Sends SIGTERM.
+    pub async fn terminate(&self) {
+        let id = self.child.id().expect("it runs");
+        let killed = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
+        assert!(killed.expect("there is a kill").success());
+    }
+
+    /// Waits for its end.
+    pub async fn exit(mut self) -> ExitStatus {
+        soon("the testee's exit", self.child.wait()).await.expect("it is our child")
+    }
+}

@@ -1,0 +1,153 @@
+//! Every refusal as the table of the design has it, and nothing else disturbed.
+
+use session_resume_tests::{Browser, Framework, Refused, request};
+
+use crate::{client, testee};
+
+scenarios!(
+    malformed_offers_are_400,
+    another_handler_is_409_or_4101,
+    a_foreign_origin_is_403,
+    limits_are_503_or_1013,
+    attach_refuse_is_409_or_4101,
+    protocol_errors_are_4103_and_end_the_transport_alone,
+    a_message_over_the_limit_is_1009,
+    a_superseded_client_is_told_4100,
+);
+
+async fn malformed_offers_are_400(framework: Framework) {
+    let testee = testee(framework, "").await;
+    let mut browser = Browser::new(testee.addr);
+    let c = client('a');
+    for offer in [
+        "session-resume.v1".to_owned(),
+        format!("at.{c}"),
+        format!("session-resume.v2, at.{c}"),
+        format!("session-resume.v1, session-resume.v1, at.{c}"),
+        format!("session-resume.v1, at.{c}, at.{c}"),
+        "session-resume.v1, at.short".to_owned(),
+        format!("session-resume.v1, at.{c}.s"),
+        format!("session-resume.v1, at.{c}.s.e"),
+        format!("session-resume.v1, at.{c}.s.e.01"),
+        format!("session-resume.v1, at.{c}.s.e.-1"),
+        format!("session-resume.v1, at.{c}.s.e.1.2.3"),
+    ] {
+        let refused = browser.open("/live", Some(&offer)).await.unwrap_err();
+        assert_eq!(refused, Refused { status: 400, retry_after: false }, "{offer}");
+    }
+    assert_eq!(testee.count().await["live"], 0);
+    let ws = browser.open("/live", Some(&format!("chat, session-resume.v1, at.{c}"))).await;
+    assert_eq!(ws.unwrap().member("hello").await["status"], "new");
+}
+
+async fn another_handler_is_409_or_4101(framework: Framework) {
+    let testee = testee(framework, "").await;
+    let mut browser = Browser::new(testee.addr);
+    let mut ws = browser.plain("/live").await;
+    ws.send("echo a").await;
+    assert_eq!(ws.text().await, "echo:a");
+    assert_eq!(browser.open("/other", None).await.unwrap_err().status, 409);
+    let mut other = browser.resumable("/other", &client('b')).await;
+    assert_eq!(other.closed().await, (4101, "another handler".to_owned()));
+    ws.send("echo b").await;
+    assert_eq!(ws.text().await, "echo:b");
+}
+
+async fn a_foreign_origin_is_403(framework: Framework) {
+    let testee = testee(framework, "--origin https://friend.example").await;
+    let upgrade = "upgrade: websocket\r\nconnection: upgrade, close\r\nsec-websocket-version: 13\r\n\
+                   sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let lines = format!("{upgrade}origin: https://foe.example\r\n");
+    let answer = request(testee.addr, "GET", "/live", Some(&lines)).await;
+    assert_eq!(answer.status, 403);
+    assert_eq!(testee.count().await["live"], 0);
+}
+
+async fn limits_are_503_or_1013(framework: Framework) {
+    let testee = testee(framework, "--max-sessions 1").await;
+    Browser::new(testee.addr).get("/").await;
+    let mut second = Browser::new(testee.addr);
+    let answer = second.get("/").await;
+    assert_eq!((answer.status, answer.header("retry-after").count()), (503, 1));
+    let refused = second.open("/live", None).await.unwrap_err();
+    assert_eq!(refused, Refused { status: 503, retry_after: true });
+    let mut ws = second.resumable("/live", &client('a')).await;
+    assert!(ws.member("retry").await.as_u64().unwrap() > 0);
+    assert_eq!(ws.closed().await.0, 1013);
+}
+
+async fn attach_refuse_is_409_or_4101(framework: Framework) {
+    let testee = testee(framework, "--attach refuse").await;
+    let mut browser = Browser::new(testee.addr);
+    let mut holder = browser.resumable("/live", &client('a')).await;
+    holder.member("hello").await;
+    assert_eq!(browser.open("/live", None).await.unwrap_err().status, 409);
+    let mut other = browser.resumable("/live", &client('b')).await;
+    assert_eq!(other.closed().await, (4101, "refused".to_owned()));
+    holder.send("echo mine").await;
+    assert_eq!(holder.data().await, "echo:mine");
+}
+
+async fn protocol_errors_are_4103_and_end_the_transport_alone(framework: Framework) {
+    let testee = testee(framework, "").await;
+    let mut browser = Browser::new(testee.addr);
+    let mut bystander = Browser::new(testee.addr);
+    let mut other = bystander.plain("/live").await;
+    let mut session = None;
+    for bad in [
+        "\u{1}x",
+        "\u{1}",
+        "\u{1}{",
+        "\u{1}{\"ack\":-1}",
+        "\u{1}{\"ack\":\"1\"}",
+        "\u{1}{\"ack\":9007199254740992}",
+        "\u{1}{\"ack\":1000}",
+        "\u{1}[]",
+    ] {
+        let mut ws = browser.resumable("/live", &client('a')).await;
+        let hello = ws.member("hello").await;
+        assert_eq!(session.get_or_insert(hello["session"].clone()), &hello["session"], "{bad:?}");
+        ws.send(bad).await;
+        assert_eq!(ws.closed().await.0, 4103, "{bad:?}");
+    }
+    let mut ws = browser.resumable("/live", &client('a')).await;
+    ws.member("hello").await;
+    ws.control(r#"{"ack":0,"something":"new"}"#).await;
+    ws.send("echo fine").await;
+    assert_eq!(ws.data().await, "echo:fine", "unknown members are ignored");
+    other.send("echo undisturbed").await;
+    assert_eq!(other.text().await, "echo:undisturbed");
+}
+
+async fn a_message_over_the_limit_is_1009(framework: Framework) {
+    let testee = testee(framework, "--max-message 1000").await;
+    let mut browser = Browser::new(testee.addr);
+    for at in [None, Some(format!("session-resume.v1, at.{}", client('a')))] {
+        for size in [1001, 200_000] {
+            let mut ws = browser.open("/live", at.as_deref()).await.unwrap();
+            // A server that has closed need not read to the end.
+            let _ = ws.try_send(&"x".repeat(size)).await;
+            assert_eq!(ws.closed().await.0, 1009, "{size} {at:?}");
+        }
+    }
+    let mut ws = browser.plain("/live").await;
+    ws.send(&format!("echo {}", "x".repeat(990))).await;
+    assert_eq!(ws.text().await.len(), 995);
+}
+
+async fn a_superseded_client_is_told_4100(framework: Framework) {
+    let testee = testee(framework, "").await;
+    let mut browser = Browser::new(testee.addr);
+    let mut one = browser.resumable("/live", &client('a')).await;
+    one.member("hello").await;
+    let mut same = browser.resumable("/live", &client('a')).await;
+    assert_eq!(one.closed().await, (4100, "replaced".to_owned()));
+    same.member("hello").await;
+    let mut other = browser.resumable("/live", &client('b')).await;
+    assert_eq!(same.closed().await, (4100, "superseded".to_owned()));
+    assert_eq!(other.member("hello").await["status"], "reused");
+    let mut plain = browser.plain("/live").await;
+    assert_eq!(other.closed().await, (4100, "superseded".to_owned()));
+    plain.send("echo newest").await;
+    assert_eq!(plain.text().await, "echo:newest");
+}
