@@ -1,7 +1,7 @@
 //! Outcomes of sessions that are gone, for polling and for clients that come back too late.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -16,6 +16,8 @@ pub(crate) struct Outcomes {
     limit: usize,
     lifetime: Duration,
     by_id: HashMap<SessionId, Ended>,
+    /// In no order; never an empty list.
+    by_identity: HashMap<Identity, Vec<SessionId>>,
     order: VecDeque<(Moment, SessionId)>,
 }
 
@@ -31,7 +33,13 @@ pub(crate) struct Ended {
 
 impl Outcomes {
     pub(crate) fn new(limit: usize, lifetime: Duration) -> Self {
-        Self { limit, lifetime, by_id: HashMap::new(), order: VecDeque::new() }
+        Self {
+            limit,
+            lifetime,
+            by_id: HashMap::new(),
+            by_identity: HashMap::new(),
+            order: VecDeque::new(),
+        }
     }
 
     pub(crate) fn insert(&mut self, id: SessionId, ended: Ended, now: Moment) {
@@ -40,7 +48,21 @@ impl Outcomes {
             self.drop_oldest();
         }
         self.order.push_back((now + self.lifetime, id));
+        for identity in &ended.identities {
+            self.by_identity.entry(*identity).or_default().push(id);
+        }
         self.by_id.insert(id, ended);
+    }
+
+    /// Returns the sessions that this identity may poll.
+    pub(crate) fn of(
+        &mut self,
+        identity: Identity,
+        now: Moment,
+    ) -> impl Iterator<Item = (SessionId, &Ended)> {
+        self.drop_overdue(now);
+        let ids = self.by_identity.get(&identity).into_iter().flatten();
+        ids.filter_map(|id| Some((*id, self.by_id.get(id)?)))
     }
 
     pub(crate) fn get(&mut self, id: SessionId, now: Moment) -> Option<&Ended> {
@@ -56,7 +78,17 @@ impl Outcomes {
 
     fn drop_oldest(&mut self) {
         if let Some((_, id)) = self.order.pop_front() {
-            self.by_id.remove(&id);
+            let Some(ended) = self.by_id.remove(&id) else {
+                return;
+            };
+            for identity in ended.identities {
+                if let Entry::Occupied(mut own) = self.by_identity.entry(identity) {
+                    own.get_mut().retain(|other| *other != id);
+                    if own.get().is_empty() {
+                        own.remove();
+                    }
+                }
+            }
         }
     }
 }
