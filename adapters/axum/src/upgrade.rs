@@ -43,6 +43,12 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
         self
     }
 
+    /// Names the handler, for sessions in a store: after a restart they go on only with a handler of this name.
+    pub fn named(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.upgrade = self.upgrade.named(name);
+        self
+    }
+
     /// Opens the WebSocket on the session. The first time, the handler starts; it outlives the socket, and on
     /// later connects the closure is dropped uncalled.
     ///

@@ -12,7 +12,7 @@ use crate::{
     restore::Asks,
 };
 pub use crate::{
-    poll::{Poll, poll},
+    poll::{Poll, list, poll},
     refusal::Refusal,
     upgrade::{Attach, Refused, Upgrade},
 };
@@ -31,11 +31,15 @@ pub async fn open<T: Send + 'static>(parts: &Parts) -> Result<Session<T>, Refusa
     check_origin(&registry, parts)?;
     let req = RequestView::from_parts(parts);
     let asks = Asks { context, req, continues: None, looks: false };
-    if let Some(session) = registry.ready(&asks, &Purpose::Extract).await? {
-        return Ok(Session::new(session, SessionOrigin::Restored));
+    loop {
+        if let Some(session) = registry.ready(&asks, &Purpose::Extract).await? {
+            return Ok(Session::new(session, SessionOrigin::Restored));
+        }
+        // One that is on its way to the store is waited for there.
+        if let Some((session, origin)) = registry.open(context, req, &Purpose::Extract)? {
+            return Ok(Session::new(session, origin));
+        }
     }
-    let (session, origin) = registry.open(context, req, &Purpose::Extract)?;
-    Ok(Session::new(session, origin))
 }
 
 /// Looks for the session of a request without starting one, and without counting as activity.

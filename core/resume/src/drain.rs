@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use session_resume_proto::wire::Close;
 use tokio::{
     sync::OnceCell,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use crate::{SessionId, random, registry::Registry, session::shared::Shared, snapshot::Urgency};
@@ -21,6 +22,8 @@ use crate::{SessionId, random, registry::Registry, session::shared::Shared, snap
 const RETRY: Duration = Duration::from_millis(500);
 /// So many transports are closed before others get a turn.
 const BATCH: usize = 256;
+/// How often sessions that are busy are looked at.
+const ROUND: Duration = Duration::from_millis(5);
 
 /// What a drain has done.
 #[derive(Clone, Debug, Default)]
@@ -74,52 +77,91 @@ pub(crate) async fn drain<T: Send + 'static>(
 async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration) -> DrainReport {
     let until = Instant::now() + deadline;
     let mut report = DrainReport::default();
-    let mut open = registry.all();
-    for session in &open {
+    // What is still is put into the store, whole, before its clients are told to come back; who is busy holds
+    // up nobody else.
+    let mut saving = FuturesUnordered::new();
+    let mut told = Vec::new();
+    let mut busy = registry.all();
+    for session in &busy {
         session.with_core(|core, _| core.machine.freeze_at_boundary());
+        session.wake_watchers();
     }
-    // A handler with a message in hand comes to its boundary when it asks for the next.
-    while Instant::now() < until && open.iter().any(|session| !is_still(session)) {
-        tokio::time::sleep(Duration::from_millis(5).min(until - Instant::now())).await;
-    }
-    // What is still is put into the store, whole, before anybody is told to come back.
-    let saved = futures_util::future::join_all(open.iter().map(async |session| {
-        if !is_still(session) {
-            return false;
+    loop {
+        let (still, rest) = busy.into_iter().partition::<Vec<_>, _>(|session| is_still(session));
+        busy = rest;
+        saving.extend(still.into_iter().map(|session| async move {
+            let saved = save(&session, until).await;
+            (session, saved)
+        }));
+        let now = Instant::now();
+        if now >= until || (busy.is_empty() && saving.is_empty()) {
+            break;
         }
-        session.with_core(|core, _| core.changed(Urgency::Now));
-        settled(session, until).await
-            || matches!(timeout_at(until, session.wait_saved(Urgency::Now)).await, Ok(Ok(())))
-    }))
-    .await;
-    let mut open: Vec<_> = open.drain(..).zip(saved).collect();
-    for batch in open.chunks_mut(BATCH) {
-        for (session, saved) in batch {
-            if *saved {
-                report.drained += 1;
-            } else {
-                report.cut.push(session.id());
+        let round = until.min(now + ROUND);
+        let mut closed = 0;
+        while let Ok(Some((session, saved))) = timeout_at(round, saving.next()).await {
+            close(registry, &session, saved, &mut report);
+            told.push(session);
+            closed += 1;
+            if closed % BATCH == 0 {
+                tokio::task::yield_now().await;
             }
-            session.with_core(|core, now| {
-                core.machine.freeze();
-                core.machine.close_transports(
-                    &Close::RESTARTING,
-                    || Some(registry.drain.retry()),
-                    now,
-                );
-            });
-            session.tell_end();
         }
-        tokio::task::yield_now().await;
+        sleep_until(round).await;
+    }
+    // What the store has taken by now counts.
+    while let Some(Some((session, saved))) = saving.next().now_or_never() {
+        close(registry, &session, saved, &mut report);
+        told.push(session);
+    }
+    drop(saving);
+    for session in registry.all() {
+        if !told.iter().any(|other| Arc::ptr_eq(other, &session)) {
+            busy.push(session);
+        }
+    }
+    for session in busy {
+        registry.forgive(&session).await;
+        close(registry, &session, false, &mut report);
+        told.push(session);
     }
     // The close frames must leave before the process does.
-    while Instant::now() < until
-        && open.iter().any(|(session, _)| session.lock().machine.has_sockets())
+    let until = until.max(Instant::now() + ROUND * 20);
+    while Instant::now() < until && told.iter().any(|session| session.lock().machine.has_sockets())
     {
-        tokio::time::sleep(Duration::from_millis(5).min(until - Instant::now())).await;
+        sleep_until(until.min(Instant::now() + ROUND)).await;
     }
     tracing::info!(drained = report.drained, cut = report.cut.len(), "drained");
     report
+}
+
+/// Puts a session that is still into the store; returns whether it is there.
+async fn save<T: Send + 'static>(session: &Arc<Shared<T>>, until: Instant) -> bool {
+    session.with_core(|core, _| core.changed(Urgency::Now));
+    settled(session, until).await
+        || matches!(timeout_at(until, session.wait_saved(Urgency::Now)).await, Ok(Ok(())))
+}
+
+/// Counts a session, and tells its clients to come back.
+fn close<T: Send + 'static>(
+    registry: &Registry<T>,
+    session: &Arc<Shared<T>>,
+    saved: bool,
+    report: &mut DrainReport,
+) {
+    if saved {
+        report.drained += 1;
+    } else {
+        report.cut.push(session.id());
+    }
+    session.with_core(|core, now| {
+        // Who has ended is told so instead.
+        if !core.machine.is_end_committed() {
+            core.machine.freeze();
+            let retry = || Some(registry.drain.retry());
+            core.machine.close_transports(&Close::RESTARTING, retry, now);
+        }
+    });
 }
 
 /// Waits until the outcome of a session that has ended is on disk; `false` for one that goes on.
@@ -134,7 +176,7 @@ async fn settled<T>(session: &Shared<T>, until: Instant) -> bool {
                 return false;
             }
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(ROUND).await;
     }
 }
 

@@ -7,6 +7,8 @@ use serde_json::value::RawValue;
 
 pub use session_resume_proto::wire::OutcomeStatus;
 
+use crate::{Closed, ClosedKind};
+
 /// Errors and panics are kept as text of at most so many bytes.
 const MAX_ERROR: usize = 1024;
 
@@ -70,9 +72,18 @@ impl<R: Serialize> IntoOutcome for Result<R> {
                 Ok(result) => Outcome::new(OutcomeStatus::Done, Some(result), None),
                 Err(error) => Outcome::failed(format_args!("the result cannot be JSON: {error}")),
             },
+            Err(error) if fills_the_outbox(&error) => {
+                Outcome::with_error(OutcomeStatus::Overflow, error)
+            }
             Err(error) => Outcome::failed(error),
         }
     }
+}
+
+/// Whether a handler has passed up that its uncommitted output alone fills the outbox.
+fn fills_the_outbox(error: &HandlerError) -> bool {
+    let closed = error.0.downcast_ref::<Closed>();
+    closed.is_some_and(|closed| closed.kind() == ClosedKind::Uncommitted)
 }
 
 /// What the handler returned, or how it failed. A session always ends in one.
@@ -123,6 +134,12 @@ impl Outcome {
         completed: SystemTime,
     ) -> Self {
         Self { status, result, error, completed }
+    }
+
+    /// The same end, told without a result that the store does not take.
+    pub(crate) fn without_result(&self) -> Self {
+        let text = "the result is too large for the store".to_owned();
+        Self { result: None, error: Some(text), ..self.clone() }
     }
 
     /// The outcome of a session that ended by itself.

@@ -1,7 +1,7 @@
 //! Outcomes of sessions that are gone, for polling and for clients that come back too late.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -16,6 +16,8 @@ pub(crate) struct Outcomes {
     limit: usize,
     lifetime: Duration,
     by_id: HashMap<SessionId, Ended>,
+    /// In no order; never an empty list.
+    by_identity: HashMap<Identity, Vec<SessionId>>,
     order: VecDeque<(Moment, SessionId)>,
 }
 
@@ -31,7 +33,13 @@ pub(crate) struct Ended {
 
 impl Outcomes {
     pub(crate) fn new(limit: usize, lifetime: Duration) -> Self {
-        Self { limit, lifetime, by_id: HashMap::new(), order: VecDeque::new() }
+        Self {
+            limit,
+            lifetime,
+            by_id: HashMap::new(),
+            by_identity: HashMap::new(),
+            order: VecDeque::new(),
+        }
     }
 
     /// Adds an outcome; returns whose had to make room for it before their time.
@@ -42,8 +50,22 @@ impl Outcomes {
             forgotten.extend(self.drop_oldest());
         }
         self.order.push_back((now + self.lifetime, id));
+        for identity in &ended.identities {
+            self.by_identity.entry(*identity).or_default().push(id);
+        }
         self.by_id.insert(id, ended);
         forgotten
+    }
+
+    /// Returns the sessions that this identity may poll.
+    pub(crate) fn of(
+        &mut self,
+        identity: Identity,
+        now: Moment,
+    ) -> impl Iterator<Item = (SessionId, &Ended)> {
+        self.drop_overdue(now);
+        let ids = self.by_identity.get(&identity).into_iter().flatten();
+        ids.filter_map(|id| Some((*id, self.by_id.get(id)?)))
     }
 
     pub(crate) fn get(&mut self, id: SessionId, now: Moment) -> Option<&Ended> {
@@ -59,7 +81,15 @@ impl Outcomes {
 
     fn drop_oldest(&mut self) -> Option<SessionId> {
         let (_, id) = self.order.pop_front()?;
-        self.by_id.remove(&id);
+        let ended = self.by_id.remove(&id)?;
+        for identity in ended.identities {
+            if let Entry::Occupied(mut own) = self.by_identity.entry(identity) {
+                own.get_mut().retain(|other| *other != id);
+                if own.get().is_empty() {
+                    own.remove();
+                }
+            }
+        }
         Some(id)
     }
 }

@@ -1,6 +1,6 @@
 //! Asking for a session's outcome with no socket at all.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use serde::Serialize;
@@ -84,10 +84,14 @@ impl Poll {
 
     /// The client may have this answer already.
     fn unless_known(mut self, parts: &Parts) -> Self {
-        let mut known = parts.headers.get_all(header::IF_NONE_MATCH).iter();
-        if self.status == StatusCode::OK
-            && known.any(|known| known.as_bytes() == self.etag.as_bytes())
-        {
+        let lines = parts.headers.get_all(header::IF_NONE_MATCH).iter();
+        let mut known = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+        // The comparison is the weak one.
+        let same = |known: &[u8]| {
+            let known = known.trim_ascii();
+            known.strip_prefix(b"W/").unwrap_or(known) == self.etag.as_bytes()
+        };
+        if self.status == StatusCode::OK && known.any(same) {
             self.status = StatusCode::NOT_MODIFIED;
             self.body = String::new();
         }
@@ -113,7 +117,8 @@ fn body(session: SessionId, status: Status<'_>) -> String {
 /// Cancel safe: it changes nothing.
 pub async fn poll<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Poll, Refusal> {
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
-    let wait = parts.uri.query().map_or(Duration::ZERO, wait);
+    let wait = parameter(parts, "wait").and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
+    let wait = Duration::from_secs(wait);
     let Ok(id) = id.parse::<SessionId>() else {
         return Ok(Poll::not_found());
     };
@@ -125,6 +130,7 @@ pub async fn poll<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Poll, Re
         let ended = end.notified();
         tokio::pin!(ended);
         ended.as_mut().enable();
+        // A drain wakes all who wait, and nobody waits after that.
         if session.watch_end().is_some() && !registry.drain.is_draining() {
             let _ = tokio::time::timeout(wait.min(LONGEST_WAIT), ended).await;
         }
@@ -145,30 +151,100 @@ async fn answer<T: Send + 'static>(
         if !is_known_to(&session, context) {
             return Ok(Poll::not_found());
         }
-        let outcome = session.outcome();
-        let core = session.lock();
-        return Ok(match (core.machine.phase(), outcome) {
-            (session::Phase::Running, _) => Poll::pending(id, "running"),
-            (session::Phase::Suspended, _) => Poll::pending(id, "suspended"),
-            // An outcome that has outlived its lifetime is gone, whatever else is left of the session.
-            (session::Phase::Completed, _) if core.recorded => Poll::not_found(),
-            // Its outcome is on its way to the store.
-            (session::Phase::Completed, _) if core.durable.is_some() => {
-                Poll::pending(id, "running")
-            }
-            // Between its end and its record.
-            (session::Phase::Completed, Some(outcome)) => Poll::ended(id, &outcome),
-            (session::Phase::Completed, None) => Poll::not_found(),
-        });
+        // An outcome that was published and is not there has outlived its lifetime, or the store has it.
+        if !session.is_published() {
+            return Ok(Poll::pending(id, phase(&session)));
+        }
     }
     let found =
         registry.find_stored(id, context).await.map_err(|error| Refusal::unavailable(&error))?;
     Ok(match found {
         Some(Found::Ended(ended)) => answer_ended(id, &ended, context),
-        Some(Found::Stored { interrupted: true }) => Poll::pending(id, "interrupted"),
-        Some(Found::Stored { interrupted: false }) => Poll::pending(id, "stored"),
+        Some(Found::Stored { interrupted }) => Poll::pending(id, stored(interrupted)),
         None => Poll::not_found(),
     })
+}
+
+fn phase<T>(session: &Shared<T>) -> &'static str {
+    match session.lock().machine.phase() {
+        session::Phase::Suspended => "suspended",
+        // An outcome may be on its way to the store.
+        session::Phase::Running | session::Phase::Completed => "running",
+    }
+}
+
+fn stored(interrupted: bool) -> &'static str {
+    if interrupted { "interrupted" } else { "stored" }
+}
+
+/// One session of a [`list`].
+#[derive(Serialize)]
+struct Listed {
+    session: SessionId,
+    status: Cow<'static, str>,
+}
+
+#[derive(Serialize)]
+struct Page {
+    sessions: Vec<Listed>,
+    /// What `after` is for the next page.
+    next: Option<SessionId>,
+}
+
+/// At most so many sessions are listed at a time.
+const LONGEST_PAGE: usize = 100;
+
+/// Lists the caller's own sessions, by id: `?limit=` of them (1 to 100) from after the session `?after=` on.
+///
+/// That is: the live sessions that this identity has started, its own session if that is stored, and all
+/// outcomes in memory that it may poll. A store cannot be asked for all of an identity's sessions: stored ones
+/// under other keys, and outcomes from before a restart, are found by their ids alone.
+///
+/// # Errors
+///
+/// Returns the [`Refusal`] to answer with if the layer is missing or the store does not answer.
+///
+/// # Cancel safety
+///
+/// Cancel safe: it changes nothing.
+pub async fn list<T: Send + 'static>(parts: &Parts) -> Result<Poll, Refusal> {
+    let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
+    let after = parameter(parts, "after");
+    let limit = parameter(parts, "limit").and_then(|limit| limit.parse().ok());
+    let mut all = BTreeMap::new();
+    if let Some((id, found)) =
+        registry.find_own(context).await.map_err(|error| Refusal::unavailable(&error))?
+    {
+        all.insert(
+            id,
+            match found {
+                Found::Ended(ended) => status(&ended.outcome),
+                Found::Stored { interrupted } => stored(interrupted).into(),
+            },
+        );
+    }
+    let live = registry.started_by(context.identity());
+    all.extend(live.iter().map(|session| (session.id(), phase(session).into())));
+    let now = registry.clock().now();
+    let mut outcomes = registry.outcomes();
+    let ended = outcomes.of(context.identity(), now);
+    all.extend(ended.map(|(id, ended)| (id, status(&ended.outcome))));
+    drop(outcomes);
+    let after = after.and_then(|after| after.parse::<SessionId>().ok());
+    let mut rest = all.into_iter().filter(|(id, _)| after.is_none_or(|after| *id > after));
+    let limit = limit.unwrap_or(LONGEST_PAGE).clamp(1, LONGEST_PAGE);
+    let sessions: Vec<_> =
+        rest.by_ref().take(limit).map(|(session, status)| Listed { session, status }).collect();
+    let next = rest.next().and(sessions.last()).map(|last| last.session);
+    let body = serde_json::to_string(&Page { sessions, next }).expect("ids and words are JSON");
+    Ok(Poll::new(StatusCode::OK, body, None).unless_known(parts))
+}
+
+fn status(outcome: &Outcome) -> Cow<'static, str> {
+    match serde_json::to_value(outcome.status()) {
+        Ok(serde_json::Value::String(status)) => status.into(),
+        _ => "closed".into(),
+    }
 }
 
 fn answer_ended(id: SessionId, ended: &Ended, context: &RequestContext) -> Poll {
@@ -179,10 +255,10 @@ fn answer_ended(id: SessionId, ended: &Ended, context: &RequestContext) -> Poll 
     }
 }
 
-/// Reads `wait=SECONDS` from a query.
-fn wait(query: &str) -> Duration {
-    let seconds = query.split('&').find_map(|pair| pair.strip_prefix("wait="));
-    Duration::from_secs(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(0))
+/// Reads one parameter of the query.
+fn parameter<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
+    let mut pairs = parts.uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find_map(|(key, value)| (key == name).then_some(value))
 }
 
 fn is_known_to<T>(session: &Shared<T>, context: &RequestContext) -> bool {

@@ -290,7 +290,7 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
     fn step(&mut self, cx: &Context<'_>) -> usize {
         let Self { turn, incoming, outgoing, .. } = self;
         let number = turn.number;
-        let (batch, deadline, merges) = turn.session.with_core(|core, now| {
+        let (batch, deadline) = turn.session.with_core(|core, now| {
             core.machine.handle_transport_timeout(number, now);
             receive(core, number, incoming, now);
             let mut batch = Vec::new();
@@ -305,11 +305,8 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
             } else {
                 Deadline::At(core.machine.poll_blocked_timeout(number))
             };
-            (batch, deadline, core.offered_state.is_some())
+            (batch, deadline)
         });
-        if merges {
-            turn.session.merge_offered();
-        }
         let took = batch.len();
         if took > 0 {
             *outgoing = batch.into_iter();
@@ -388,7 +385,11 @@ fn receive(
     while let Some(frame) = incoming.pop_front() {
         match core.machine.handle_frame(number, frame, now) {
             Reception::Done => {}
-            Reception::State(offer) => core.offered_state = Some(Box::new(offer)),
+            Reception::State(offer) => {
+                core.offered_state = Some(Box::new(offer));
+                // It merges at its boundary, before any message that comes after this.
+                core.wake_receiver();
+            }
             Reception::Full(frame) => {
                 incoming.push_front(frame);
                 return;

@@ -6,7 +6,7 @@ use std::{
     hash::BuildHasher,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -14,7 +14,7 @@ use std::{
 use hashbrown::HashTable;
 use http::HeaderValue;
 use session_resume_proto::{Moment, session::Rules};
-use tokio::task::AbortHandle;
+use tokio::{task::AbortHandle, time::Instant};
 
 use crate::{
     Identity, RequestView, SessionId, SessionOrigin,
@@ -35,8 +35,8 @@ use crate::{
         state::StateCell,
     },
     snapshot::{
-        Caution, Durable, Urgency,
-        record::{Millis, SessionRecord},
+        Caution, Durable, Pointer, Urgency,
+        record::{Millis, SessionRecord, later},
         saver::{self, Item, Saver},
     },
     store::Generation,
@@ -56,7 +56,10 @@ pub(crate) struct Registry<T> {
     config: Config<T>,
     rules: Arc<Rules>,
     clock: Arc<Clock>,
-    started: std::time::Instant,
+    /// Since when the wall clock can be trusted to say what has expired.
+    trusted_since: Mutex<Trust>,
+    /// The largest generation that this process has seen: a new session's is larger, whatever the clock says.
+    newest_generation: AtomicU64,
     saver: Option<Arc<Saver<T>>>,
     /// One request at a time brings a key's session from the store or back into it.
     alone: Box<[tokio::sync::Mutex<()>]>,
@@ -65,7 +68,7 @@ pub(crate) struct Registry<T> {
     by_id: Shards<Arc<Shared<T>>>,
     live: AtomicUsize,
     /// Sessions under keys of an identity's own choosing.
-    chosen: Mutex<HashMap<Identity, usize>>,
+    chosen: Mutex<HashMap<Identity, Vec<SessionId>>>,
     cycling: Mutex<()>,
     wheel: Mutex<Wheel<T>>,
     sweeping: AtomicBool,
@@ -116,7 +119,8 @@ impl<T> Registry<T> {
         Self {
             rules: Arc::new(config.effective_rules()),
             clock: Arc::new(Clock::new(config.check_interval)),
-            started: std::time::Instant::now(),
+            trusted_since: Mutex::new(Trust::now()),
+            newest_generation: AtomicU64::new(0),
             saver: config.store.as_ref().map(|_| Arc::new(Saver::new())),
             alone: (0..SHARDS * 4).map(|_| tokio::sync::Mutex::new(())).collect(),
             hasher: RandomState::new(),
@@ -183,6 +187,36 @@ impl<T> Registry<T> {
         all
     }
 
+    /// Counts a session under a key of the identity's own choosing; `false` if there are too many.
+    fn choose(&self, identity: Identity, key: &SessionKey, id: SessionId) -> bool {
+        if key.is_own() {
+            return true;
+        }
+        let mut chosen = lock(&self.chosen);
+        let ids = chosen.entry(identity).or_default();
+        let fits = ids.len() < self.config.limits.max_sessions_per_identity;
+        if fits {
+            ids.push(id);
+        } else if ids.is_empty() {
+            chosen.remove(&identity);
+        }
+        fits
+    }
+
+    fn unchoose(&self, identity: Identity, key: &SessionKey, id: SessionId) {
+        if key.is_own() {
+            return;
+        }
+        if let Entry::Occupied(mut ids) = lock(&self.chosen).entry(identity) {
+            if let Some(at) = ids.get().iter().position(|other| *other == id) {
+                ids.get_mut().swap_remove(at);
+            }
+            if ids.get().is_empty() {
+                ids.remove();
+            }
+        }
+    }
+
     pub(crate) fn take_due(&self) -> Vec<Weak<Shared<T>>> {
         let now = self.clock.now();
         lock(&self.wheel).take_due(now)
@@ -199,35 +233,24 @@ impl<T> Registry<T> {
         let at = at.min(self.clock.now() + shortest);
         lock(&self.wheel).insert(at, Arc::downgrade(session));
     }
-
-    fn unchoose(&self, identity: Identity, key: &SessionKey) {
-        if key.is_own() {
-            return;
-        }
-        if let Entry::Occupied(mut count) = lock(&self.chosen).entry(identity) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
-    }
 }
 
 impl<T: Send + 'static> Registry<T> {
-    /// Finds the session for a request, or starts it: the reuse policy decides.
+    /// Finds the session for a request, or starts it: the reuse policy decides. `None` if it is on its way to
+    /// the store: it must be restored.
     pub(crate) fn open(
         self: &Arc<Self>,
         context: &RequestContext,
         req: RequestView<'_>,
         purpose: &Purpose,
-    ) -> Result<(Arc<Shared<T>>, SessionOrigin), Refusal> {
+    ) -> Result<Option<(Arc<Shared<T>>, SessionOrigin)>, Refusal> {
         loop {
             if self.drain.is_draining() {
                 return Err(Refusal::draining(self.drain.retry()));
             }
             let Some(session) = self.by_key(context.key()) else {
                 if let Some(session) = self.start(context, req, purpose)? {
-                    return Ok((session, SessionOrigin::New));
+                    return Ok(Some((session, SessionOrigin::New)));
                 }
                 // Another request was faster.
                 continue;
@@ -235,7 +258,7 @@ impl<T: Send + 'static> Registry<T> {
             match self.config.reuse.decide(self.candidate(&session, context, purpose), req) {
                 ReuseDecision::Reuse => {
                     if session.with_core(|core, now| purpose.take(core, now)) {
-                        return Ok((session, SessionOrigin::Reused));
+                        return Ok(Some((session, SessionOrigin::Reused)));
                     }
                 }
                 ReuseDecision::Fresh => {
@@ -247,10 +270,7 @@ impl<T: Send + 'static> Registry<T> {
             }
             if session.lock().leaving {
                 // Into the store: only there will it be found whole.
-                return Err(Refusal::busy(
-                    "the session is being stored, try again",
-                    Duration::from_secs(1),
-                ));
+                return Ok(None);
             }
             // It is on its way out; whoever ended it may not have come to taking it out yet.
             self.vacate_key(&session);
@@ -288,42 +308,28 @@ impl<T: Send + 'static> Registry<T> {
         purpose: &Purpose,
     ) -> Result<Option<Arc<Shared<T>>>, Refusal> {
         self.ensure_sweeper();
-        let room = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |live| {
-            (live < self.config.limits.max_sessions).then_some(live + 1)
-        });
-        if room.is_err() {
-            return Err(Refusal::busy(
-                "too many sessions (limits.max_sessions), try again later",
-                BUSY_RETRY,
-            ));
-        }
         let (identity, key) = (context.identity(), context.key().clone());
-        if !self.choose(identity, &key) {
-            self.live.fetch_sub(1, Ordering::Relaxed);
-            let text = "too many sessions of one identity (limits.max_sessions_per_identity), try again later";
-            return Err(Refusal::busy(text, BUSY_RETRY));
-        }
-        let place = Place { registry: self, identity, key: &key };
+        let id = SessionId::random();
+        let room = self.reserve(identity, &key, id)?;
         // The application's code, so outside the locks; it may panic.
         let state = (self.config.state.make)(req);
         let owner =
             Owner { identity, key: key.clone(), secure: self.config.cookie.request_is_secure(req) };
         let durable = self.saver.is_some().then(|| {
             let now = SystemTime::now();
-            Durable::new(Generation::first(now), Millis::of(now))
+            Durable::new(self.first_generation(now), Millis::of(now), &key)
         });
-        let session = Shared::new(self, owner, state, durable);
+        let session = Shared::new(self, id, owner, state, durable);
         session.with_core(|core, now| purpose.take(core, now));
         let hash = self.hasher.hash_one(&key);
         let mut table = lock(&self.by_key[shard(hash)]);
         if table.find(hash, |keyed| keyed.key == key).is_some() {
             return Ok(None);
         }
-        // From here on the place is the session's.
-        std::mem::forget(place);
         let keyed = Keyed { key, session: Arc::clone(&session) };
         table.insert_unique(hash, keyed, |keyed| self.hasher.hash_one(&keyed.key));
         drop(table);
+        room.keep();
         self.insert_by_id(&session);
         observe::started();
         tracing::debug!(session = %session.id().short(), "session started");
@@ -361,7 +367,6 @@ impl<T: Send + 'static> Registry<T> {
     /// Keeps an outcome for polling.
     fn record(&self, session: &Shared<T>, ended: Ended) {
         let forgotten = self.outcomes().insert(session.id(), ended, self.clock.now());
-        session.lock().recorded = true;
         // Ended sessions in memory are bounded as their outcomes are.
         for id in forgotten {
             if let Some(session) = self.by_id(id) {
@@ -374,7 +379,7 @@ impl<T: Send + 'static> Registry<T> {
     pub(crate) fn outcome_saved(&self, session: &Arc<Shared<T>>, ended: Ended) {
         self.record(session, ended);
         session.with_core(|core, now| core.machine.handle_outcome_committed(now));
-        session.tell_end();
+        session.publish_end();
     }
 
     /// Queues something for the saver.
@@ -400,6 +405,9 @@ impl<T: Send + 'static> Registry<T> {
 
     /// Another process has taken the session over.
     pub(crate) fn lose(&self, session: &Arc<Shared<T>>) {
+        if session.lock().departed {
+            return;
+        }
         tracing::warn!(session = %session.id().short(), "another process has taken the session over");
         session.lose();
         session.tell_savers();
@@ -421,7 +429,7 @@ impl<T: Send + 'static> Registry<T> {
         key: &SessionKey,
         record: &SessionRecord,
         generation: Generation,
-        clean: bool,
+        pointer: Pointer,
     ) -> serde_json::Result<Arc<Shared<T>>> {
         let codec = self.config.codec.expect("a layer with a store has a codec");
         let state = (codec.decode)(&record.state)?;
@@ -429,26 +437,37 @@ impl<T: Send + 'static> Registry<T> {
         let machine = Machine::restore(
             Arc::clone(&self.rules),
             record.machine.clone(),
-            clean,
+            record.clean,
+            record.created.age(Millis::now()),
             self.clock.now(),
             |name| Arc::new(Peer::gone(name, identity)),
         );
-        let mut durable = Durable::new(generation, record.created);
-        durable.handler = record.handler.clone().map(Into::into);
-        durable.pointer_saved = true;
-        if !clean {
+        let mut durable = Durable::new(generation, record.created, key);
+        // Its generation and its expiry are the old owner's.
+        durable.pointer = durable.pointer.max(pointer);
+        if !record.clean {
             durable.caution = Caution::Restored { trials: record.trials };
         }
         let owner = Owner { identity, key: key.clone(), secure: record.secure };
         let state = StateCell::restored(state, record.iteration, record.updated);
-        Ok(Shared::build(self, record.session, owner, machine, state, Some(durable)))
+        let session = Shared::build(self, record.session, owner, machine, state, Some(durable));
+        let mut core = session.lock();
+        core.restored = true;
+        core.handler_name = record.handler.clone().map(Into::into);
+        core.guests.clone_from(&record.guests);
+        drop(core);
+        Ok(session)
     }
 
     /// A session has been claimed; the caller is alone with its key.
-    pub(crate) fn insert_restored(self: &Arc<Self>, key: &SessionKey, session: &Arc<Shared<T>>) {
+    pub(crate) fn insert_restored(
+        self: &Arc<Self>,
+        key: &SessionKey,
+        session: &Arc<Shared<T>>,
+        room: Room<'_, T>,
+    ) {
+        room.keep();
         self.ensure_sweeper();
-        self.live.fetch_add(1, Ordering::Relaxed);
-        self.choose(session.lock().identity, key);
         let hash = self.hasher.hash_one(key);
         let mut table = lock(&self.by_key[shard(hash)]);
         let keyed = Keyed { key: key.clone(), session: Arc::clone(session) };
@@ -467,25 +486,80 @@ impl<T: Send + 'static> Registry<T> {
     /// has expired.
     pub(crate) fn record_expires(&self, session: &Shared<T>) -> SystemTime {
         let now = SystemTime::now();
-        let mut until = now + self.config.stored_lifetime;
+        let mut until = later(now, self.config.stored_lifetime);
         if let Some(lifetime) = self.rules.max_lifetime {
             let created =
                 session.lock().durable.as_ref().map_or(now, |durable| durable.created.time());
-            until = until.min(created + lifetime);
+            until = until.min(later(created, lifetime));
         }
-        until + self.config.outcome_lifetime
+        later(until, self.config.outcome_lifetime)
     }
 
-    /// Returns how long the layer has been there.
-    pub(crate) fn uptime(&self) -> Duration {
-        self.started.elapsed()
+    /// Whether what the wall clock says has expired has: the process has been up for `unused_lifetime`, and
+    /// the clock has not jumped for as long. A long outage is nobody's fault, a wrong clock neither.
+    pub(crate) fn trusts_the_clock(&self) -> bool {
+        lock(&self.trusted_since).at.elapsed() >= self.rules.unused_lifetime
+    }
+
+    /// Notices jumps of the wall clock; returns whether it has jumped.
+    pub(crate) fn watch_the_clock(&self) -> bool {
+        let jumped = lock(&self.trusted_since).check(SystemTime::now(), Instant::now());
+        if jumped {
+            tracing::warn!("the clock has jumped: nothing stored expires for a while");
+        }
+        jumped
+    }
+
+    /// Returns the generation of a new session: larger than whatever this process has met, so that what an
+    /// ended session has left under the key does not fence it off, also if the clock has gone back.
+    fn first_generation(&self, now: SystemTime) -> Generation {
+        let first = Generation::first(now).get();
+        let newest = self.newest_generation.load(Ordering::Relaxed);
+        let generation = Generation::new(first.max(newest.saturating_add(1)));
+        self.has_seen(generation);
+        generation
+    }
+
+    pub(crate) fn has_seen(&self, generation: Generation) {
+        self.newest_generation.fetch_max(generation.get(), Ordering::Relaxed);
+    }
+
+    /// Takes room for one more live session.
+    pub(crate) fn reserve(
+        &self,
+        identity: Identity,
+        key: &SessionKey,
+        id: SessionId,
+    ) -> Result<Room<'_, T>, Refusal> {
+        let room = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |live| {
+            (live < self.config.limits.max_sessions).then_some(live + 1)
+        });
+        if room.is_err() {
+            let text = "too many sessions (limits.max_sessions), try again later";
+            return Err(Refusal::busy(text, BUSY_RETRY));
+        }
+        if !self.choose(identity, key, id) {
+            self.live.fetch_sub(1, Ordering::Relaxed);
+            let text = "too many sessions of one identity (limits.max_sessions_per_identity), try again later";
+            return Err(Refusal::busy(text, BUSY_RETRY));
+        }
+        Ok(Room { registry: self, identity, key: key.clone(), id })
+    }
+
+    /// Returns the live sessions that this identity has started.
+    pub(crate) fn started_by(&self, identity: Identity) -> Vec<Arc<Shared<T>>> {
+        let ids = lock(&self.chosen).get(&identity).cloned().unwrap_or_default();
+        let own = self.by_key(&SessionKey::own(identity));
+        own.into_iter().chain(ids.into_iter().filter_map(|id| self.by_id(id))).collect()
     }
 
     /// A session's time is up.
     pub(crate) fn forget(&self, session: &Shared<T>) {
         let hash = self.hasher.hash_one(session.id());
         let mut shard = lock(&self.by_id[shard(hash)]);
-        if let Ok(entry) = shard.find_entry(hash, |other| other.id() == session.id()) {
+        // Not by its id alone: a restored one has the same.
+        if let Ok(entry) = shard.find_entry(hash, |other| std::ptr::eq(&raw const **other, session))
+        {
             let (removed, _) = entry.remove();
             drop(shard);
             // Outside the lock: dropping a session drops the application's state.
@@ -502,12 +576,12 @@ impl<T: Send + 'static> Registry<T> {
         let hash = self.hasher.hash_one(&key);
         let mut shard = lock(&self.by_key[shard(hash)]);
         let found =
-            shard.find_entry(hash, |keyed| keyed.key == key && keyed.session.id() == session.id());
+            shard.find_entry(hash, |keyed| std::ptr::eq(&raw const *keyed.session, session));
         if let Ok(entry) = found {
             let (removed, _) = entry.remove();
             drop(shard);
             drop(removed);
-            self.unchoose(identity, &key);
+            self.unchoose(identity, &key, session.id());
             self.live.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -526,22 +600,28 @@ impl<T: Send + 'static> Registry<T> {
         if new != key {
             let hash = self.hasher.hash_one(&key);
             let mut table = lock(&self.by_key[shard(hash)]);
-            let found = table
-                .find_entry(hash, |keyed| keyed.key == key && keyed.session.id() == session.id());
+            let found = table.find_entry(hash, |keyed| {
+                std::ptr::eq(&raw const *keyed.session, &raw const **session)
+            });
             let was_here = found.map(|entry| entry.remove().0).is_ok();
             drop(table);
             {
                 let mut core = session.lock();
                 core.identity = identity;
                 core.key = new.clone();
+                if let Some(durable) = &mut core.durable {
+                    // It is under the old key until the record has moved.
+                    durable.moved_from.get_or_insert_with(|| key.clone());
+                }
             }
+            session.with_core(|core, _| core.changed(Urgency::Now));
             if was_here {
                 let hash = self.hasher.hash_one(&new);
                 let keyed = Keyed { key: new.clone(), session: Arc::clone(session) };
                 lock(&self.by_key[shard(hash)])
                     .insert_unique(hash, keyed, |keyed| self.hasher.hash_one(&keyed.key));
-                self.unchoose(old, &key);
-                self.choose(identity, &new);
+                self.unchoose(old, &key, session.id());
+                self.choose(identity, &new, session.id());
             }
             // It may have ended while it was under neither key.
             if session.outcome().is_some() {
@@ -549,20 +629,6 @@ impl<T: Send + 'static> Registry<T> {
             }
         }
         self.config.cookie.set_cookie(&self.config.token_key, identity, session.is_secure())
-    }
-
-    /// Counts a session under a key of the identity's own choosing; `false` if there are too many.
-    fn choose(&self, identity: Identity, key: &SessionKey) -> bool {
-        if key.is_own() {
-            return true;
-        }
-        let mut chosen = lock(&self.chosen);
-        let count = chosen.entry(identity).or_default();
-        if *count >= self.config.limits.max_sessions_per_identity {
-            return false;
-        }
-        *count += 1;
-        true
     }
 
     /// Not in `Layer::layer`: routers apply their layers again and again.
@@ -574,7 +640,7 @@ impl<T: Send + 'static> Registry<T> {
         let sweeper = tokio::spawn(sweep::run(Arc::downgrade(self), self.config.check_interval));
         *lock(&self.sweeper) = Some(sweeper.abort_handle());
         if let Some(saver) = &self.saver {
-            let task = tokio::spawn(saver::run(Arc::downgrade(self), Arc::downgrade(saver)));
+            let task = tokio::spawn(saver::run(Arc::downgrade(self), Arc::clone(saver)));
             saver.own(task.abort_handle());
         }
     }
@@ -586,6 +652,9 @@ impl<T> Drop for Registry<T> {
         if let Some(sweeper) = lock(&self.sweeper).take() {
             sweeper.abort();
         }
+        if let Some(saver) = &self.saver {
+            saver.stop();
+        }
         // Every task has an owner that ends it, and the owner of the sessions goes now.
         for session in self.all() {
             session.abandon();
@@ -593,17 +662,54 @@ impl<T> Drop for Registry<T> {
     }
 }
 
-/// A place among the sessions, given back if no session takes it.
-struct Place<'a, T> {
+/// Room for a session that is about to be live; given back if dropped.
+pub(crate) struct Room<'a, T> {
     registry: &'a Registry<T>,
     identity: Identity,
-    key: &'a SessionKey,
+    key: SessionKey,
+    id: SessionId,
 }
 
-impl<T> Drop for Place<'_, T> {
+impl<T> Room<'_, T> {
+    /// The session is there; leaving its key gives the room back.
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl<T> Drop for Room<'_, T> {
     fn drop(&mut self) {
-        self.registry.unchoose(self.identity, self.key);
         self.registry.live.fetch_sub(1, Ordering::Relaxed);
+        self.registry.unchoose(self.identity, &self.key, self.id);
+    }
+}
+
+/// How the wall clock goes, compared with one that only ever moves forward.
+pub(crate) struct Trust {
+    at: Instant,
+    wall: SystemTime,
+    checked: Instant,
+}
+
+impl Trust {
+    /// Daylight saving is none of a clock's business; steps of NTP are shorter.
+    const TOLERATED: Duration = Duration::from_secs(60);
+
+    pub(crate) fn now() -> Self {
+        let now = Instant::now();
+        Self { at: now, wall: SystemTime::now(), checked: now }
+    }
+
+    /// Returns whether the wall clock has jumped since the last look; then trust starts anew.
+    pub(crate) fn check(&mut self, wall: SystemTime, now: Instant) -> bool {
+        let expected = self.wall + (now - self.checked);
+        let off = wall.duration_since(expected).or_else(|_| expected.duration_since(wall));
+        let jumped = off.is_ok_and(|off| off > Self::TOLERATED);
+        (self.wall, self.checked) = (wall, now);
+        if jumped {
+            self.at = now;
+        }
+        jumped
     }
 }
 

@@ -12,13 +12,13 @@ use crate::{
     observe,
     outcomes::Ended,
     refusal::Refusal,
-    registry::{Purpose, Registry},
+    registry::{Purpose, Registry, Room},
     reuse::{Candidate, Phase, Residence, ReuseDecision},
     session::shared::{CancelHandler, Shared},
     snapshot::{
-        MAX_TRIALS, Urgency,
+        MAX_TRIALS, Pointer, Urgency,
         record::{self, IdRecord, Millis, SessionRecord},
-        saver::{Store, chain},
+        saver::{Store, amend, chain},
     },
     store::{ErrorKind, StoreError, Versioned},
 };
@@ -45,6 +45,8 @@ pub(crate) enum Found {
 struct Loaded {
     stored: Versioned,
     record: SessionRecord,
+    /// What the record under its id says: that this is where it is, or nothing.
+    pointer: Pointer,
 }
 
 impl<T: Send + 'static> Registry<T> {
@@ -78,7 +80,9 @@ impl<T: Send + 'static> Registry<T> {
             if !self.may_restore(&store, &loaded, asks).await? {
                 return Ok(None);
             }
-            match self.claim(&store, key, loaded).await {
+            let (identity, id) = (loaded.record.identity, loaded.record.session);
+            let room = self.reserve(identity, key, id)?;
+            match self.claim(&store, key, loaded, room).await {
                 Ok(session) => {
                     session.with_core(|core, now| purpose.take(core, now));
                     return Ok(session.outcome().is_none().then_some(session));
@@ -95,32 +99,54 @@ impl<T: Send + 'static> Registry<T> {
         self.by_key(key).is_some_and(|session| !session.lock().leaving)
     }
 
+    /// Loads what may be restored; clears away what may not.
     async fn load(&self, store: &Store, key: &SessionKey) -> Result<Option<Loaded>, Refusal> {
-        let stored = store.store.load(&store.session_key(&key.to_bytes())).await;
+        let bytes = key.to_bytes();
+        let at = store.session_key(&bytes);
+        let stored = store.store.load(&at).await;
         let Some(stored) = stored.map_err(|error| Refusal::unavailable(&error))? else {
             return Ok(None);
         };
-        let record = record::decode::<SessionRecord>(&stored.bytes).map_err(|error| {
-            // Never overwritten: whoever rolls back to the newer version finds it.
-            tracing::error!(%error, "a stored session cannot be read");
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the stored session cannot be read")
-        })?;
-        // It has ended; its snapshot is still there for a moment.
-        let ended = self.by_id(record.session).is_some_and(|session| session.outcome().is_some());
-        Ok((!ended && !self.is_over(&stored, &record)).then_some(Loaded { stored, record }))
+        self.has_seen(stored.generation);
+        let record = read::<SessionRecord>(&stored)?;
+        // It has ended, or moved to another key; its old record is still there for a moment.
+        if self.by_id(record.session).is_some() {
+            return Ok(None);
+        }
+        let by_id = store.store.load(&store.id_key(record.session)).await;
+        let by_id = by_id.map_err(|error| Refusal::unavailable(&error))?;
+        let by_id = by_id.map(|stored| read::<IdRecord>(&stored)).transpose()?;
+        let pointer = match by_id {
+            None => Pointer::None,
+            Some(IdRecord::Pointer(there)) if there == bytes => Pointer::Wanted,
+            // The process died before it could remove this: who has ended does not start again, and who knows
+            // only the old key gets nothing.
+            Some(IdRecord::Pointer(_) | IdRecord::Ended(_)) => {
+                let removed = store.store.remove(&at, stored.generation).await;
+                removed.map_err(|error| Refusal::unavailable(&error))?;
+                return Ok(None);
+            }
+        };
+        let loaded = Loaded { stored, record, pointer };
+        if self.is_over(&loaded.stored, &loaded.record) {
+            let ended = ended_of(key, &loaded.record, Outcome::by_rule(OutcomeStatus::Expired));
+            // For as long as it could be asked for before the key was wanted again.
+            let expires = loaded.stored.expires;
+            let cleared = self.end_stored(store, &loaded, &ended, expires).await;
+            cleared.map_err(|error| Refusal::unavailable(&error))?;
+            return Ok(None);
+        }
+        Ok(Some(loaded))
     }
 
-    /// Whether a stored session's time is up. Not before the process has been up for `unused_lifetime`: a
-    /// long outage is nobody's fault.
+    /// Whether a stored session's time is up.
     fn is_over(&self, stored: &Versioned, record: &SessionRecord) -> bool {
         let now = SystemTime::now();
         let until = stored.expires.checked_sub(self.config().outcome_lifetime);
         let lifetime = self.rules().max_lifetime;
         let outlived =
             lifetime.is_some_and(|lifetime| record.created.age(Millis::of(now)) >= lifetime);
-        outlived
-            || (until.is_none_or(|until| until <= now)
-                && self.uptime() >= self.rules().unused_lifetime)
+        self.trusts_the_clock() && (outlived || until.is_none_or(|until| until <= now))
     }
 
     /// Asks the reuse policy about the stored session. A fresh start ends it.
@@ -149,7 +175,8 @@ impl<T: Send + 'static> Registry<T> {
                 let outcome =
                     Outcome::with_error(OutcomeStatus::Closed, "a fresh session was asked for");
                 let ended = ended_of(asks.context.key(), record, outcome);
-                self.end_stored(store, loaded, &ended)
+                let expires = record::later(SystemTime::now(), self.config().outcome_lifetime);
+                self.end_stored(store, loaded, &ended, expires)
                     .await
                     .map_err(|error| Refusal::unavailable(&error))?;
                 Ok(false)
@@ -162,9 +189,9 @@ impl<T: Send + 'static> Registry<T> {
         store: &Store,
         loaded: &Loaded,
         ended: &Ended,
+        expires: SystemTime,
     ) -> Result<(), StoreError> {
         let generation = loaded.stored.generation;
-        let expires = SystemTime::now() + self.config().outcome_lifetime;
         let bytes = record::encode(&IdRecord::Ended(record::OutcomeRecord::of(ended)));
         store.store.put(&store.id_key(loaded.record.session), generation, bytes, expires).await?;
         store.store.remove(&store.session_key(&ended.key.to_bytes()), generation).await
@@ -177,12 +204,14 @@ impl<T: Send + 'static> Registry<T> {
         store: &Store,
         key: &SessionKey,
         loaded: Loaded,
+        room: Room<'_, T>,
     ) -> Result<Arc<Shared<T>>, StoreError> {
-        let Loaded { stored, mut record } = loaded;
+        let Loaded { stored, mut record, pointer } = loaded;
         let generation = stored.generation.next();
+        self.has_seen(generation);
         let (clean, trials) = (record.clean, record.trials);
         let session = self
-            .rebuild(key, &record, generation, clean)
+            .rebuild(key, &record, generation, pointer)
             .map_err(|error| StoreError::new(ErrorKind::Corrupt, error))?;
         let (machine, _) = session.lock().machine.snapshot(false);
         record.machine = machine;
@@ -191,7 +220,7 @@ impl<T: Send + 'static> Registry<T> {
         let expires = self.record_expires(&session);
         let bytes = record::encode(&record);
         store.store.put(&store.session_key(&key.to_bytes()), generation, bytes, expires).await?;
-        self.insert_restored(key, &session);
+        self.insert_restored(key, &session, room);
         observe::restored(clean);
         tracing::debug!(session = %session.id().short(), clean, "session restored");
         if !clean && trials >= MAX_TRIALS {
@@ -247,7 +276,9 @@ impl<T: Send + 'static> Registry<T> {
         };
         let record = record::decode::<SessionRecord>(&stored.bytes)
             .map_err(|error| StoreError::new(ErrorKind::Corrupt, error))?;
-        if record.session != id || record.identity != context.identity() {
+        let caller = context.identity();
+        let knows = record.identity == caller || record.guests.contains(&caller);
+        if record.session != id || !knows {
             return Ok(None);
         }
         if self.is_over(&stored, &record) {
@@ -279,6 +310,24 @@ impl<T: Send + 'static> Registry<T> {
         }
     }
 
+    /// Looks for the caller's own stored session; others can only be asked for by their ids.
+    pub(crate) async fn find_own(
+        &self,
+        context: &RequestContext,
+    ) -> Result<Option<(SessionId, Found)>, StoreError> {
+        let Some(store) = self.config().store.clone() else {
+            return Ok(None);
+        };
+        let key = SessionKey::own(context.identity()).to_bytes();
+        let Some(stored) = store.store.load(&store.session_key(&key)).await? else {
+            return Ok(None);
+        };
+        let record = record::decode::<SessionRecord>(&stored.bytes)
+            .map_err(|error| StoreError::new(ErrorKind::Corrupt, error))?;
+        let found = self.find_stored(record.session, context).await?;
+        Ok(found.map(|found| (record.session, found)))
+    }
+
     /// Sessions whose time is up leave memory for the store.
     pub(crate) async fn store_away(self: &Arc<Self>, session: &Arc<Shared<T>>) {
         let key = session.lock().key.clone();
@@ -286,7 +335,7 @@ impl<T: Send + 'static> Registry<T> {
         let leaves = session.with_core(|core, now| {
             let due =
                 matches!(core.machine.check_expiry(now), Err(Expiry::Unused | Expiry::Unattended));
-            let leaves = due && !core.removed && core.machine.ended().is_none();
+            let leaves = due && core.key == key && !core.removed && !core.is_over();
             if leaves {
                 core.leaving = true;
                 core.machine.freeze_at_boundary();
@@ -300,18 +349,55 @@ impl<T: Send + 'static> Registry<T> {
             self.look_again(self.clock().now(), session);
             return;
         }
-        // With a message in hand its last boundary stays on disk; the message counts as not handled.
-        let frozen = session.lock().machine.is_frozen();
-        if frozen && session.wait_saved(Urgency::Now).await.is_err() {
-            session.with_core(|core, _| {
-                core.leaving = false;
-                core.machine.thaw();
-            });
-            self.look_again(self.clock().now() + self.config().check_interval, session);
-            return;
+        loop {
+            // With a message in hand its last boundary stays on disk; the message counts as not handled.
+            let frozen = session.lock().machine.is_frozen();
+            if frozen && session.wait_saved(Urgency::Now).await.is_err() {
+                session.with_core(|core, _| {
+                    core.leaving = false;
+                    // What a drain has frozen stays so.
+                    if !self.drain.is_draining() {
+                        core.machine.thaw();
+                    }
+                });
+                self.look_again(self.clock().now() + self.config().check_interval, session);
+                return;
+            }
+            // What is on its way to the store must be there before anybody restores from it, and nothing
+            // may follow.
+            let progress = {
+                let mut core = session.lock();
+                let core = &mut *core;
+                let in_hand = core.machine.is_message_in_hand();
+                let Some(durable) = &core.durable else {
+                    return;
+                };
+                if durable.is_settled() || (in_hand && !durable.is_writing()) {
+                    core.departed = true;
+                    break;
+                }
+                // Without a message in hand any more, it is at a boundary: frozen, and saved once more.
+                in_hand.then(|| durable.progress().notified_owned())
+            };
+            if let Some(progress) = progress {
+                progress.await;
+            }
         }
+        self.forgive(session).await;
         tracing::debug!(session = %session.id().short(), "session stored");
         self.let_go(session);
+    }
+
+    /// The message in hand is cut off by us: that it did not come to its end does not count against it.
+    pub(crate) async fn forgive(self: &Arc<Self>, session: &Arc<Shared<T>>) {
+        let tried = {
+            let core = session.lock();
+            let tried = core.durable.as_ref().is_some_and(|durable| durable.trials() > 0);
+            tried && core.machine.is_message_in_hand()
+        };
+        if let (true, Some(store)) = (tried, &self.config().store) {
+            amend(self, store, session, |record| record.trials = 0).await;
+        }
     }
 
     /// Deletes what nobody can ask for any more.
@@ -320,7 +406,7 @@ impl<T: Send + 'static> Registry<T> {
         let Some(store) = &self.config().store else {
             return;
         };
-        if self.uptime() < self.rules().unused_lifetime {
+        if !self.trusts_the_clock() {
             return;
         }
         loop {
@@ -336,9 +422,17 @@ impl<T: Send + 'static> Registry<T> {
     }
 }
 
+fn read<R: serde::de::DeserializeOwned>(stored: &Versioned) -> Result<R, Refusal> {
+    record::decode(&stored.bytes).map_err(|error| {
+        // Never overwritten: whoever rolls back to the newer version finds it.
+        tracing::error!(%error, "a stored session cannot be read");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the stored session cannot be read")
+    })
+}
+
 fn ended_of(key: &SessionKey, record: &SessionRecord, outcome: Outcome) -> Ended {
     Ended {
-        identities: vec![record.identity],
+        identities: [record.identity].iter().chain(&record.guests).copied().collect(),
         key: key.clone(),
         record: record.machine.record(),
         outcome: Arc::new(outcome),

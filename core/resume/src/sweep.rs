@@ -6,50 +6,66 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use session_resume_proto::{Moment, session::Expiry};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{
     outcome::{Outcome, OutcomeStatus},
     registry::Registry,
     session::shared::{CancelHandler, Shared},
+    snapshot::{Urgency, saver::Item},
 };
 
 /// Sweeps until the last handle of the layer is gone.
 pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, interval: Duration) {
+    // What the store is asked to do. Beside the sweeping: a slow store must not stop the clock.
+    let mut store_work = FuturesUnordered::new();
     loop {
-        tokio::time::sleep(interval).await;
+        let until = Instant::now() + interval;
+        while let Ok(Some(())) = timeout_at(until, store_work.next()).await {}
+        sleep_until(until).await;
         let Some(registry) = registry.upgrade() else {
             return;
         };
         registry.clock().tick();
-        sweep(&registry).await;
-        registry.delete_expired().await;
+        if registry.watch_the_clock() {
+            // By the new time, their records may be due already.
+            registry.all().into_iter().for_each(|session| {
+                registry.save(Item::Touch(session), Urgency::Soon);
+            });
+        }
+        sweep(&registry, &mut store_work).await;
+        if store_work.is_empty() {
+            store_work.push(async move { registry.delete_expired().await }.boxed());
+        }
     }
 }
 
 /// Looks at every session that is due, a piece at a time.
-pub(crate) async fn sweep<T: Send + 'static>(registry: &Arc<Registry<T>>) {
+async fn sweep<T: Send + 'static>(
+    registry: &Arc<Registry<T>>,
+    store_work: &mut FuturesUnordered<BoxFuture<'static, ()>>,
+) {
     loop {
         let due = registry.take_due();
         if due.is_empty() {
             return;
         }
-        let mut leaving = FuturesUnordered::new();
         for session in due {
             if let Some(session) = session.upgrade() {
                 // With the last handle goes the application's state, and its drop may panic: that must not
                 // be the end of all expiry.
                 let leaves = catch_unwind(AssertUnwindSafe(|| {
                     let leaves = look_at(registry, &session);
-                    if leaves { Some(session) } else { None }
+                    leaves.then_some(session)
                 }));
                 if let Ok(Some(session)) = leaves {
-                    leaving.push(async move { registry.store_away(&session).await });
+                    let registry = Arc::clone(registry);
+                    store_work.push(async move { registry.store_away(&session).await }.boxed());
                 }
             }
         }
-        while leaving.next().await.is_some() {}
         tokio::task::yield_now().await;
     }
 }
@@ -74,7 +90,9 @@ fn look_at<T: Send + 'static>(registry: &Arc<Registry<T>>, session: &Arc<Shared<
         Verdict::Store => return true,
         Verdict::Keep(at) => {
             registry.look_again(at, session);
-            session.refresh_record(registry.config().stored_lifetime / 3);
+            if session.is_aging(registry.config().stored_lifetime / 3) {
+                registry.save(Item::Touch(Arc::clone(session)), Urgency::Soon);
+            }
             return false;
         }
         Verdict::Remove(Expiry::Unused) => "nobody came back in time",

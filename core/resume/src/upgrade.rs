@@ -1,6 +1,6 @@
 //! An upgrade request on its way to an attachment, for adapters.
 
-use std::{any::TypeId, borrow::Cow, fmt, sync::Arc};
+use std::{any::TypeId, borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use http::{StatusCode, header, request::Parts};
@@ -26,6 +26,9 @@ use crate::{
     transport::Transport,
 };
 
+/// So long is waited for the store, and a client whose session is on its way there told to wait.
+const STORING: Duration = Duration::from_secs(1);
+
 /// A request to open a WebSocket on a session of a layer with state `T`.
 ///
 /// For adapters: [`prepare`](Self::prepare) it from the request, let the application call
@@ -36,8 +39,12 @@ pub struct Upgrade<T: Send + 'static = ()> {
     context: RequestContext,
     offer: Offer,
     parts: Box<Parts>,
+    /// The handler's name, for sessions that outlive the process.
+    name: Option<Cow<'static, str>>,
     /// The session, if it had to be restored for this request.
     restored: Option<Hold<T>>,
+    /// The session that was there, so that it does not leave before the handler is known.
+    _here: Option<Hold<T>>,
     /// What is left of the session of its cursor, as the store knows it.
     ended: Option<Ended>,
 }
@@ -73,8 +80,24 @@ impl<T: Send + 'static> Upgrade<T> {
         let asks =
             Asks { context: &context, req, continues: continued_session(&offer), looks: false };
         // Which handler asks is not known yet; the attach checks it.
-        let restored =
-            registry.ready(&asks, &Purpose::Restore).await?.map(|session| Hold { session });
+        let mut here = None;
+        let restored = loop {
+            if let Some(session) = registry.ready(&asks, &Purpose::Restore).await? {
+                break Some(Hold { session });
+            }
+            let Some(session) = registry.by_key(context.key()) else {
+                break None;
+            };
+            let (taken, leaving) =
+                session.with_core(|core, now| (Purpose::Restore.take(core, now), core.leaving));
+            if taken {
+                here = Some(Hold { session });
+            }
+            // On its way to the store: wait for it there.
+            if taken || !leaving {
+                break None;
+            }
+        };
         let ended = match continued_session(&offer).filter(|id| registry.by_id(*id).is_none()) {
             Some(id) => {
                 registry.find_ended(id).await.map_err(|error| Refusal::unavailable(&error))?
@@ -88,7 +111,17 @@ impl<T: Send + 'static> Upgrade<T> {
         kept.headers = parts.headers.clone();
         kept.extensions = parts.extensions.clone();
         kept.extensions.remove::<RequestContext>();
-        Ok(Self { registry, context, offer, parts: Box::new(kept), restored, ended })
+        let parts = Box::new(kept);
+        Ok(Self { registry, context, offer, parts, name: None, restored, _here: here, ended })
+    }
+
+    /// Names the handler: a session that was stored goes on only with a handler of the same name.
+    ///
+    /// Without names, a process that restores a session cannot tell for which handler it was.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
     /// Returns the subprotocol that the server must select; `None` leaves the choice to the application.
@@ -132,7 +165,8 @@ impl<T: Send + 'static> Upgrade<T> {
         };
         let client = Client::of(&self.offer, u64::from_be_bytes(random::bytes()));
         let peer = Peer::new(client, self.context.identity(), AttachRequest::of(&self.parts));
-        Ok(Attach { plan, peer: Arc::new(peer), offer: self.offer, handler })
+        let Self { registry, offer, name, .. } = self;
+        Ok(Attach { plan, peer: Arc::new(peer), offer, name, registry, handler })
     }
 
     /// As [`on_session`](Self::on_session), with a handler that runs on a plain thread of its own.
@@ -173,7 +207,8 @@ impl<T: Send + 'static> Upgrade<T> {
         let peer = Peer::new(client, self.context.identity(), AttachRequest::of(&self.parts));
         let close = Close::new(Close::CODE_REFUSED, reason);
         let plan = Plan::Refuse(AttachRefusal { close, retry: None });
-        Ok(Attach { plan, peer: Arc::new(peer), offer: self.offer, handler: Refused })
+        let Self { registry, offer, name, .. } = self;
+        Ok(Attach { plan, peer: Arc::new(peer), offer, name, registry, handler: Refused })
     }
 
     /// Finds out which session the request belongs to and whether it may go on.
@@ -198,7 +233,9 @@ impl<T: Send + 'static> Upgrade<T> {
                     .filter(|session| session.with_core(|core, now| purpose.take(core, now)));
                 let (session, origin) = match taken {
                     Some(session) => (session, SessionOrigin::Restored),
-                    None => self.registry.open(&self.context, req, &purpose)?,
+                    None => self.registry.open(&self.context, req, &purpose)?.ok_or_else(|| {
+                        Refusal::busy("the session is being stored, try again", STORING)
+                    })?,
                 };
                 let claim = match &self.offer {
                     Offer::Plain => Claim::Plain,
@@ -213,6 +250,9 @@ impl<T: Send + 'static> Upgrade<T> {
         hold.session.with_core(|core, now| {
             match core.handler_type {
                 Some(runs) if runs != handler => return Err(Refusal::another_handler()),
+                _ if core.handler_name.is_some() && core.handler_name != self.name => {
+                    return Err(Refusal::another_handler());
+                }
                 _ => core.handler_type = Some(handler),
             }
             // A plain client is told before the 101; one that offers to resume when it attaches.
@@ -319,6 +359,8 @@ pub struct Attach<T: Send + 'static, F> {
     plan: Plan<T>,
     peer: Arc<Peer>,
     offer: Offer,
+    name: Option<Cow<'static, str>>,
+    registry: Arc<Registry<T>>,
     handler: F,
 }
 
@@ -335,7 +377,7 @@ where
     ///
     /// Dropping the future detaches the transport; the session and its handler go on.
     pub async fn run<S: Transport>(self, socket: S) {
-        let Self { plan, peer, offer, handler } = self;
+        let Self { plan, peer, offer, name, registry, handler } = self;
         let (hold, origin, client, claim) = match plan {
             Plan::Attach { hold, origin, client, claim } => (hold, origin, client, claim),
             Plan::Refuse(refusal) => {
@@ -349,15 +391,15 @@ where
             }
         };
         let session = Arc::clone(&hold.session);
+        is_in_the_store(&session).await;
         let token = session.id().token();
         let arrival =
             Arrival { client, info: peer, origin: origin.into(), claim, nonce: random::bytes() };
-        let drain = session.registry();
         let attached = session.with_core(|core, now| {
             let seen = core.machine.newest_attachment();
-            // Asked again under the lock: a drain that has begun meanwhile has passed this session already,
-            // and another upgrade may have started another handler.
-            if let Some(registry) = drain.filter(|registry| registry.drain.is_draining()) {
+            // Asked again under the lock: a drain closes every transport that it finds there, and another
+            // upgrade may have started another handler.
+            if registry.drain.is_draining() || core.departed {
                 let retry = Some(registry.drain.retry());
                 return Err((AttachRefusal { close: Close::RESTARTING, retry }, seen));
             }
@@ -370,9 +412,13 @@ where
             let starts = core.machine.start_handler(now);
             if starts {
                 core.handler_type = Some(TypeId::of::<F>());
+                core.handler_name = name;
             }
-            Ok((number, starts))
+            let restored = starts && std::mem::take(&mut core.restored);
+            let origin = if restored { SessionOrigin::Restored } else { origin };
+            Ok((number, starts, origin))
         });
+        drop(registry);
         match attached {
             Err((refusal, seen)) => {
                 observe::refused(refusal.close.code);
@@ -383,7 +429,7 @@ where
                     session.with_core(|core, _| core.machine.handle_refusal_answered(client, seen));
                 }
             }
-            Ok((number, starts)) => {
+            Ok((number, starts, origin)) => {
                 log_attach(&session, number, &offer);
                 let turn = pump::Turn::new(Arc::clone(&session), number);
                 // Only now: the transport holds the session from here on.
@@ -406,6 +452,22 @@ impl<T: Send + 'static> Attach<T, Refused> {
         if let Plan::Refuse(refusal) = self.plan {
             pump::refuse(socket, refusal, self.offer.is_resumable()).await;
         }
+    }
+}
+
+/// A client that has been told of a session must find it after a crash. A store that fails or hangs is no
+/// reason to keep it out.
+async fn is_in_the_store<T: Send + 'static>(session: &Shared<T>) {
+    let new = session.with_core(|core, _| {
+        let new = core.durable.as_ref().is_some_and(|durable| !durable.is_stored());
+        let new = new && !core.restored;
+        if new {
+            core.changed(Urgency::Now);
+        }
+        new
+    });
+    if new {
+        let _ = tokio::time::timeout(STORING, session.wait_saved(Urgency::Now)).await;
     }
 }
 

@@ -41,6 +41,8 @@ pub enum Expiry {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Life {
     created: Moment,
+    /// How old it was then: a restored session is older than its machine.
+    lived: Duration,
     /// When the session was last in use, extraction included.
     idle_since: Moment,
     /// When a transport, guard or extraction was last there.
@@ -61,6 +63,7 @@ impl Life {
     pub(super) fn new(now: Moment) -> Self {
         Self {
             created: now,
+            lived: Duration::ZERO,
             idle_since: now,
             unattended_since: now,
             holds: 0,
@@ -74,7 +77,12 @@ impl Life {
     }
 
     pub(super) fn age(&self, now: Moment) -> Duration {
-        now.since(self.created)
+        now.since(self.created).saturating_add(self.lived)
+    }
+
+    /// The session has lived before it was rebuilt.
+    pub(super) fn has_lived(&mut self, lived: Duration) {
+        self.lived = lived;
     }
 
     pub(super) fn handler(&self) -> Handler {
@@ -206,7 +214,7 @@ impl Life {
         self.drop_overdue_guards(now);
         let overall = match rules.max_lifetime {
             Some(_) if self.ended.is_some() => None,
-            Some(lifetime) => Some(self.created + lifetime),
+            Some(lifetime) => Some(self.created + lifetime.saturating_sub(self.lived)),
             None => None,
         };
         if overall.is_some_and(|overall| overall <= now) {

@@ -333,6 +333,9 @@ impl<I: Clone> Session<I> {
             return false;
         }
         self.hand_back();
+        // Whoever is attached gets the last messages and the end, drain or not.
+        self.freezes = false;
+        self.frozen = false;
         self.life.ended = Some(status);
         self.life.touch(now);
         self.overflow_since = None;
@@ -350,6 +353,9 @@ impl<I: Clone> Session<I> {
 
     /// Stops everything as soon as no message is in hand.
     pub fn freeze_at_boundary(&mut self) {
+        if self.life.ended.is_some() {
+            return;
+        }
         self.freezes = true;
         if self.in_hand.is_none() {
             self.frozen = true;

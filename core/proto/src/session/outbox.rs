@@ -81,7 +81,9 @@ impl Outbox {
 
     /// Returns where a client starts that holds nothing.
     pub(super) fn fresh_start(&self) -> Position {
-        self.checkpoint.unwrap_or(self.acknowledged).max(self.base)
+        // Not one that is not committed: after a crash there is no such position.
+        let checkpoint = self.checkpoint.filter(|checkpoint| *checkpoint < self.committed);
+        checkpoint.unwrap_or(self.acknowledged).max(self.base)
     }
 
     /// Returns the message at `position`, if it is there and may leave.

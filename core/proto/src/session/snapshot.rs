@@ -1,6 +1,6 @@
 //! The machine's part of a snapshot, and a session rebuilt from one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -116,7 +116,7 @@ impl<I: Clone> Session<I> {
         self.handle_committed(&Covered { head, handled }, now);
     }
 
-    /// Rebuilds a session. Its clients are gone; `info` says what the application is told about each.
+    /// Rebuilds a session that is so old already. Its clients are gone; `info` says what the application is told about each.
     ///
     /// If the snapshot holds the outbox of a history that has not gone on since (`clean`, or the outbox is
     /// durable), the epoch goes on. Else a new one begins, empty.
@@ -124,11 +124,13 @@ impl<I: Clone> Session<I> {
         rules: Arc<Rules>,
         snapshot: Snapshot,
         clean: bool,
+        age: Duration,
         now: Moment,
         mut info: impl FnMut(ClientName) -> I,
     ) -> Self {
         let goes_on = clean || rules.durable_outbox;
         let mut session = Self::new(rules, snapshot.epoch.next(), now);
+        session.life.has_lived(age);
         let outbox = snapshot.outbox.filter(|_| goes_on);
         let same_epoch = outbox.is_some();
         if let Some(outbox) = outbox {

@@ -353,11 +353,14 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 
-    /// Merges the copy of the state that a client has offered, if there is one and no message is in hand.
-    pub(crate) fn merge_offered(&self) {
+    /// Merges the copy of the state that a client has offered, if there is one.
+    ///
+    /// Only the handler's own task calls this, where no message is in hand: from anywhere else it could come
+    /// between the handler's look at the state and its change.
+    pub(super) fn merge_offered(&self) {
         let offered = {
             let mut core = self.lock();
-            if core.machine.is_message_in_hand() { None } else { core.offered_state.take() }
+            if core.machine.is_frozen() { None } else { core.offered_state.take() }
         };
         let (Some(offer), Some(registry)) = (offered, self.registry()) else {
             return;

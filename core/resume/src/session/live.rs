@@ -11,10 +11,7 @@ use session_resume_proto::{Message, session};
 use tokio::task::coop;
 
 use super::{Event, Peer, Session, shared::Shared};
-use crate::{
-    CommitError, HandlerError, SessionOrigin,
-    snapshot::{Urgency, saver::Item},
-};
+use crate::{CommitError, HandlerError, SessionOrigin, snapshot::Urgency};
 
 /// The handler's own handle: a [`Session`] that also receives. There is one per session.
 pub struct LiveSession<T = ()> {
@@ -60,7 +57,7 @@ impl<T: Send + 'static> LiveSession<T> {
                 }
                 match core.machine.poll_receive(now) {
                     Some(event) => Poll::Ready(Some(event)),
-                    None if core.machine.ended().is_some() => Poll::Ready(None),
+                    None if core.is_over() => Poll::Ready(None),
                     None => {
                         core.wait_to_receive(cx.waker());
                         Poll::Pending
@@ -120,11 +117,8 @@ impl<T: Send + 'static> Shared<T> {
         self.state.step();
         if !self.is_durable() {
             self.with_core(|core, _| core.machine.hand_back());
-        } else if self.with_core(|core, _| core.reach_boundary())
-            && let Some(Ok(job)) = self.take_snapshot()
-            && let (Some(registry), Some(this)) = (self.registry(), self.arc())
-        {
-            registry.save(Item::Job(this, job), Urgency::Soon);
+        } else if self.with_core(|core, _| core.reach_boundary()) {
+            self.leave_snapshot();
         }
         self.merge_offered();
     }

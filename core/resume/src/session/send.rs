@@ -138,7 +138,7 @@ pub(super) async fn send<T: Send + 'static>(
     let mut message = Some(message);
     when_room(session, |waiter| {
         session.with_core(|core, now| {
-            let Some(unsent) = message.take() else {
+            let Some(unsent) = message.take().filter(|_| !core.departed) else {
                 return Poll::Ready(Err(ended()));
             };
             match push(core, unsent, kind, now) {
@@ -169,6 +169,7 @@ where
         // Under the state's lock, so that nothing gets between a change and its message.
         session.update_state_if(|state| {
             let room = session.with_core(|core, now| match core.machine.reserve(now) {
+                _ if core.departed => Poll::Ready(Err(ended())),
                 Ok(()) => Poll::Ready(Ok(())),
                 Err(NotSent::Full(_)) => {
                     waiter.wait(core, now);
@@ -212,6 +213,9 @@ pub(super) fn push(
     kind: Kind,
     now: Moment,
 ) -> Result<(), TrySendError> {
+    if core.departed {
+        return Err(TrySendError::Closed(ended()));
+    }
     let sent = match kind {
         Kind::Ordinary => core.machine.send(message, now),
         Kind::Checkpoint => core.machine.send_checkpoint(message, now),

@@ -2,6 +2,7 @@
 
 use std::{
     any::TypeId,
+    borrow::Cow,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::Waker,
@@ -58,6 +59,8 @@ pub(crate) struct Core {
     pub(crate) key: SessionKey,
     /// The handler that runs, or that an upgrade under way will start.
     pub(crate) handler_type: Option<TypeId>,
+    /// Its name, or the name of the one that ran when the session was stored.
+    pub(crate) handler_name: Option<Cow<'static, str>>,
     handler: Option<AbortHandle>,
     pub(super) tasks: Tasks,
     receiver: Option<Waker>,
@@ -67,14 +70,20 @@ pub(crate) struct Core {
     pumps: Vec<(AttachmentNumber, Waker)>,
     /// Always there once the machine has ended and the lock is free.
     outcome: Option<Arc<Outcome>>,
-    /// The registry has noted the outcome: from now on it answers for it.
-    pub(crate) recorded: bool,
     /// Told when the session ends; there while somebody has asked.
     watchers: Option<Arc<Notify>>,
     /// The session has left the registry; nothing new may attach.
     pub(crate) removed: bool,
     /// It is on its way to the store; whoever asks for it must wait and restore it.
     pub(crate) leaving: bool,
+    /// It has left for the store, or another process has it: nothing here speaks for it any more.
+    pub(crate) departed: bool,
+    /// It was rebuilt from the store and its handler has not been started since.
+    pub(crate) restored: bool,
+    /// Its outcome can be polled.
+    published: bool,
+    /// Who was in it before it was restored, under a shared key.
+    pub(crate) guests: Vec<Identity>,
     /// A client's copy of the state, to be merged at the next boundary.
     pub(crate) offered_state: Option<Box<StateOffer>>,
     pub(crate) durable: Option<Box<Durable>>,
@@ -84,13 +93,14 @@ impl<T: Send + 'static> Shared<T> {
     /// Creates a session; with `durable`, one that has a place in a store.
     pub(crate) fn new(
         registry: &Arc<Registry<T>>,
+        id: SessionId,
         owner: Owner,
         state: T,
         durable: Option<Durable>,
     ) -> Arc<Self> {
         let epoch = Epoch::first(u64::from_be_bytes(random::bytes()));
         let machine = Machine::new(Arc::clone(registry.rules()), epoch, registry.clock().now());
-        Self::build(registry, SessionId::random(), owner, machine, StateCell::new(state), durable)
+        Self::build(registry, id, owner, machine, StateCell::new(state), durable)
     }
 
     pub(crate) fn build(
@@ -113,6 +123,7 @@ impl<T: Send + 'static> Shared<T> {
                 identity: owner.identity,
                 key: owner.key,
                 handler_type: None,
+                handler_name: None,
                 handler: None,
                 tasks: Tasks::default(),
                 receiver: None,
@@ -120,10 +131,13 @@ impl<T: Send + 'static> Shared<T> {
                 next_ticket: 0,
                 pumps: Vec::new(),
                 outcome: None,
-                recorded: false,
                 watchers: None,
                 removed: false,
                 leaving: false,
+                departed: false,
+                restored: false,
+                published: false,
+                guests: Vec::new(),
                 offered_state: None,
                 durable: durable.map(Box::new),
             }),
@@ -144,7 +158,7 @@ impl<T: Send + 'static> Shared<T> {
         let result = step(&mut core, now);
         let wakers = core.wakers_due();
         let circle = wakers.circle;
-        let ended = core.machine.ended().filter(|_| core.outcome.is_none());
+        let ended = core.machine.ended().filter(|_| core.outcome.is_none() && !core.departed);
         let wants = core.take_wants();
         drop(core);
         wakers.wake();
@@ -171,7 +185,7 @@ impl<T: Send + 'static> Shared<T> {
         let status = outcome.status();
         let outcome = Arc::new(outcome);
         let mut core = self.lock();
-        if core.outcome.is_some() {
+        if core.outcome.is_some() || core.departed {
             return false;
         }
         core.machine.end(status, now);
@@ -190,7 +204,7 @@ impl<T: Send + 'static> Shared<T> {
         self.tell_savers();
         wakers.wake();
         if !durable {
-            self.tell_end();
+            self.publish_end();
         }
         if let (Some(handler), CancelHandler::Yes) = (handler, cancel) {
             handler.abort();
@@ -216,14 +230,15 @@ impl<T: Send + 'static> Shared<T> {
         let now = self.clock.now();
         let mut core = self.lock();
         core.removed = true;
-        core.durable = None;
+        core.departed = true;
         core.machine.freeze();
         core.machine.close_transports(&Close::RESTARTING, || None, now);
-        let wakers = core.wakers_due();
+        let wakers = core.wakers_of_all();
         let handler = core.handler.take();
         let tasks = std::mem::take(&mut core.tasks);
         drop(core);
         wakers.wake();
+        self.wake_watchers();
         if let Some(handler) = handler {
             handler.abort();
         }
@@ -234,9 +249,14 @@ impl<T: Send + 'static> Shared<T> {
     pub(crate) fn stop(&self) {
         let mut core = self.lock();
         core.removed = true;
+        core.departed = true;
+        core.machine.freeze();
+        let wakers = core.wakers_of_all();
         let handler = core.handler.take();
         let tasks = std::mem::take(&mut core.tasks);
         drop(core);
+        wakers.wake();
+        self.wake_watchers();
         if let Some(handler) = handler {
             handler.abort();
         }
@@ -275,7 +295,7 @@ impl<T> Shared<T> {
 
     pub(crate) fn has_ended(&self) -> bool {
         let core = self.lock();
-        core.removed || core.machine.ended().is_some()
+        core.removed || core.is_over()
     }
 
     pub(crate) fn is_secure(&self) -> bool {
@@ -313,20 +333,31 @@ impl<T> Shared<T> {
         tasks.abort_all();
     }
 
-    /// Wakes who waits for the session's end: there is an outcome, or there will be none here.
-    pub(crate) fn tell_end(&self) {
-        if let Some(watchers) = self.lock().watchers.take() {
+    /// Tells whoever polls that there is an outcome to be found.
+    pub(crate) fn publish_end(&self) {
+        self.lock().published = true;
+        self.wake_watchers();
+    }
+
+    /// Whoever polls looks again.
+    pub(crate) fn wake_watchers(&self) {
+        let watchers = self.lock().watchers.take();
+        if let Some(watchers) = watchers {
             watchers.notify_waiters();
         }
     }
 
-    /// Returns what tells when the session ends; `None` if it has.
+    /// Returns what tells when the session's outcome can be found; `None` if it can, or never will here.
     pub(crate) fn watch_end(&self) -> Option<Arc<Notify>> {
         let mut core = self.lock();
-        match core.outcome {
-            Some(_) => None,
-            None => Some(Arc::clone(core.watchers.get_or_insert_default())),
+        if core.published || core.departed {
+            return None;
         }
+        Some(Arc::clone(core.watchers.get_or_insert_default()))
+    }
+
+    pub(crate) fn is_published(&self) -> bool {
+        self.lock().published
     }
 }
 
@@ -372,6 +403,7 @@ impl Core {
         let mut identities = vec![self.identity];
         if self.key.is_shared() {
             identities.extend(self.machine.infos().map(|peer| peer.identity));
+            identities.extend(&self.guests);
             identities.sort_unstable();
             identities.dedup();
         }
@@ -381,6 +413,20 @@ impl Core {
     /// Returns what shall be left of the session.
     pub(crate) fn record(&self) -> Record {
         self.machine.record()
+    }
+
+    /// Whether nothing more can be received, sent or saved here.
+    pub(crate) fn is_over(&self) -> bool {
+        self.departed || self.machine.ended().is_some()
+    }
+
+    /// Everybody who waits finds that it is over.
+    fn wakers_of_all(&mut self) -> WakersDue {
+        let mut due = self.wakers_due();
+        due.receiver = due.receiver.or(self.receiver.take());
+        due.room.append(&mut self.room);
+        due.pumps.append(&mut self.pumps);
+        due
     }
 
     fn wakers_due(&mut self) -> WakersDue {

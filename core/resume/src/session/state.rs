@@ -83,11 +83,13 @@ impl<T> StateCell<T> {
     }
 
     /// Looks at the state as a snapshot of this boundary; with its iteration and when it changed.
-    pub(crate) fn snapshot<R>(&self, f: impl FnOnce(&T, u64, Millis) -> R) -> R {
+    ///
+    /// `None` once a change has panicked: the state may be half changed.
+    pub(crate) fn snapshot<R>(&self, f: impl FnOnce(&T, u64, Millis) -> R) -> Option<R> {
         let _inside = self.enter();
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock().ok()?;
         inner.step();
-        f(&inner.value, inner.iteration, inner.updated)
+        Some(f(&inner.value, inner.iteration, inner.updated))
     }
 
     /// Replaces the state by a client's copy, if the policy says so; returns whether it does.

@@ -6,19 +6,15 @@
 pub(crate) mod record;
 pub(crate) mod saver;
 
-use std::{
-    borrow::Cow,
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use session_resume_proto::session::Covered;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use self::record::{Millis, SessionRecord};
 use crate::{
+    key::SessionKey,
     session::shared::{Core, Shared},
     store::Generation,
 };
@@ -62,7 +58,6 @@ impl std::error::Error for CommitError {}
 pub(crate) struct Durable {
     pub(crate) generation: Generation,
     pub(crate) created: Millis,
-    pub(crate) handler: Option<Cow<'static, str>>,
     /// Counts changes; those up to `saved` are on disk.
     version: u64,
     saved: u64,
@@ -70,20 +65,35 @@ pub(crate) struct Durable {
     queued: bool,
     /// The saver has come by while a message was in hand: the next boundary takes the snapshot.
     due: bool,
+    /// What that boundary has taken; the saver fetches it.
+    ready: Option<Job>,
+    /// A snapshot is on its way to the store.
+    writing: bool,
     /// The next step must be queued once the lock is free; soon, or at once.
     wants: Option<Urgency>,
     /// Told at every attempt to save.
     progress: Arc<Notify>,
     failures: u64,
     last_failure: Option<CommitError>,
-    /// Its id leads to its key in the store.
-    pub(crate) pointer_saved: bool,
-    last_saved: SystemTime,
+    pub(crate) pointer: Pointer,
+    /// Where the record still is, after the identity was cycled.
+    pub(crate) moved_from: Option<SessionKey>,
+    last_saved: Instant,
     /// The record says that the handler is at work.
     marked: bool,
     /// Somebody looks after a flush interval whether the handler is still at work.
     watched: bool,
     pub(crate) caution: Caution,
+}
+
+/// Whether a session's id leads to its key in the store.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Pointer {
+    /// It need not: the key is the identity's own.
+    None,
+    /// It must be put before the next record.
+    Wanted,
+    Saved,
 }
 
 /// How urgently a session wants to be saved.
@@ -114,28 +124,59 @@ pub(crate) enum Caution {
 pub(crate) const MAX_TRIALS: u32 = 2;
 
 impl Durable {
-    pub(crate) fn new(generation: Generation, created: Millis) -> Self {
+    pub(crate) fn new(generation: Generation, created: Millis, key: &SessionKey) -> Self {
         Self {
             generation,
             created,
-            handler: None,
             version: 0,
             saved: 0,
             queued: false,
             due: false,
+            ready: None,
+            writing: false,
             wants: None,
             progress: Arc::default(),
             failures: 0,
             last_failure: None,
-            pointer_saved: false,
-            last_saved: SystemTime::now(),
+            pointer: if key.is_own() { Pointer::None } else { Pointer::Wanted },
+            moved_from: None,
+            last_saved: Instant::now(),
             marked: false,
             watched: false,
             caution: Caution::None,
         }
     }
 
-    fn trials(&self) -> u32 {
+    /// Whether the record must be put anew or moved on: it is in use and must not expire.
+    fn is_aging(&self, after: Duration) -> bool {
+        self.last_saved.elapsed() >= after
+    }
+
+    /// Notes that the record, and what leads to it, have a new expiry.
+    pub(crate) fn touched(&mut self) {
+        self.last_saved = Instant::now();
+    }
+
+    /// Whether everything is on disk, and nothing on its way.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.saved >= self.version && !self.writing
+    }
+
+    /// Whether a snapshot is on its way to the store.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writing
+    }
+
+    /// Whether anything of the session is in the store.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.saved > 0
+    }
+
+    pub(crate) fn progress(&self) -> Arc<Notify> {
+        Arc::clone(&self.progress)
+    }
+
+    pub(crate) fn trials(&self) -> u32 {
         match self.caution {
             Caution::None | Caution::Clearing { .. } => 0,
             Caution::Restored { trials }
@@ -146,7 +187,9 @@ impl Durable {
 }
 
 /// A snapshot on its way to the store.
+#[derive(Debug)]
 pub(crate) struct Job {
+    key: SessionKey,
     bytes: Bytes,
     covered: Covered,
     version: u64,
@@ -165,7 +208,9 @@ impl Core {
 
     /// Queues the session for the saver once the lock is free.
     pub(crate) fn wants_saving(&mut self, urgency: Urgency) {
+        // At a boundary that is due it is queued anyway.
         if let Some(durable) = &mut self.durable
+            && !durable.due
             && !(durable.queued && urgency == Urgency::Soon)
         {
             durable.wants = durable.wants.max(Some(urgency));
@@ -202,10 +247,14 @@ impl Core {
     ///
     /// Without this, a message that does would do so again and again.
     pub(crate) fn may_hand_over(&mut self) -> bool {
-        let waiting = self.machine.inbox_messages() > 0;
-        let Some(durable) = self.durable.as_mut().filter(|_| waiting) else {
+        let Some(durable) =
+            self.durable.as_mut().filter(|durable| durable.caution != Caution::None)
+        else {
             return true;
         };
+        if self.machine.inbox_messages() == 0 {
+            return true;
+        }
         match durable.caution {
             Caution::None | Caution::Trying { .. } => true,
             Caution::Restored { trials } => {
@@ -233,18 +282,24 @@ impl Core {
 }
 
 impl<T: Send + 'static> Shared<T> {
-    /// Takes a snapshot; `None` if a message is in hand, then the next boundary does.
+    /// Takes a snapshot; `None` if a message is in hand, then the next boundary does, and if there is nothing
+    /// to save any more.
     pub(crate) fn take_snapshot(&self) -> Option<Result<Job, serde_json::Error>> {
         let registry = self.registry()?;
         let codec = registry.config().codec?;
         // State first, then core: the order in which `send_with` locks them, so that both its halves are in,
         // or neither.
+        // A panic has left a state half changed: the last good snapshot stays.
         self.state.snapshot(|state, iteration, updated| {
             let mut core = self.lock();
+            if core.departed || core.machine.ended().is_some() {
+                return None;
+            }
             let frozen = core.machine.is_frozen();
             let in_hand = core.machine.is_message_in_hand();
-            let key = core.key.to_bytes();
+            let key = core.key.clone();
             let identity = core.identity;
+            let guests = core.identities();
             let durable = core.durable.as_mut()?;
             durable.queued = false;
             if in_hand {
@@ -257,12 +312,15 @@ impl<T: Send + 'static> Shared<T> {
             };
             let (version, generation, trials) =
                 (durable.version, durable.generation, durable.trials());
-            let (handler, created) = (durable.handler.clone(), durable.created);
+            durable.writing = true;
+            let created = durable.created;
+            let handler = core.handler_name.clone();
             let (machine, covered) = core.machine.snapshot(frozen);
             let record = SessionRecord {
                 session: self.id(),
                 identity,
-                key,
+                guests: guests.into_iter().filter(|guest| *guest != identity).collect(),
+                key: key.to_bytes(),
                 secure: self.is_secure(),
                 handler: handler.map(Cow::into_owned),
                 created,
@@ -274,8 +332,41 @@ impl<T: Send + 'static> Shared<T> {
                 state: bytes,
                 machine,
             };
-            Some(Ok(Job { bytes: record::encode(&record), covered, version, generation }))
-        })
+            Some(Ok(Job { key, bytes: record::encode(&record), covered, version, generation }))
+        })?
+    }
+
+    /// Returns what shall be written now: what the last boundary has left, or the session as it is.
+    fn take_job(&self) -> Option<Result<Job, serde_json::Error>> {
+        let ready = {
+            let mut core = self.lock();
+            let departed = core.departed;
+            let durable = core.durable.as_mut()?;
+            let ready = durable.ready.take().filter(|_| !departed);
+            durable.queued &= ready.is_none();
+            ready
+        };
+        match ready {
+            // What has changed since then is next.
+            Some(ready) => Some(Ok(ready)),
+            None => self.take_snapshot(),
+        }
+    }
+
+    /// Takes the snapshot that is due at this boundary and leaves it for the saver: by the time that comes
+    /// by, the next message is in hand.
+    pub(crate) fn leave_snapshot(&self) {
+        let job = self.take_snapshot();
+        self.with_core(|core, _| {
+            if let Some(durable) = &mut core.durable {
+                // What cannot be a snapshot is the saver's to tell.
+                if let Some(Ok(job)) = job {
+                    durable.ready = Some(job);
+                }
+                // It has waited for a flush interval already.
+                core.wants_saving(Urgency::Now);
+            }
+        });
     }
 
     /// A snapshot is on disk.
@@ -283,8 +374,9 @@ impl<T: Send + 'static> Shared<T> {
         let progress = self.with_core(|core, now| {
             if let Some(durable) = &mut core.durable {
                 durable.saved = durable.saved.max(job.version);
-                durable.last_saved = SystemTime::now();
+                durable.last_saved = Instant::now();
                 durable.marked = false;
+                durable.writing = false;
                 if durable.saved < durable.version && !durable.due {
                     core.wants_saving(Urgency::Soon);
                 }
@@ -304,10 +396,11 @@ impl<T: Send + 'static> Shared<T> {
         let progress = self.with_core(|core, _| {
             let durable = core.durable.as_mut()?;
             durable.failures += 1;
+            durable.writing = false;
             durable.last_failure = Some(error);
-            let progress = Arc::clone(&durable.progress);
-            core.wants_saving(Urgency::Soon);
-            Some(progress)
+            // Whoever has brought it brings it again, a while later.
+            durable.queued = true;
+            Some(Arc::clone(&durable.progress))
         });
         if let Some(progress) = progress {
             progress.notify_waiters();
@@ -317,7 +410,7 @@ impl<T: Send + 'static> Shared<T> {
     /// Waits until all changes so far are on disk.
     pub(crate) async fn wait_saved(&self, urgency: Urgency) -> Result<(), CommitError> {
         let target = self.with_core(|core, _| {
-            let durable = core.durable.as_ref()?;
+            let durable = core.durable.as_ref().filter(|_| !core.departed)?;
             let target = (durable.version, durable.failures);
             if durable.saved < durable.version {
                 core.wants_saving(urgency);
@@ -325,18 +418,19 @@ impl<T: Send + 'static> Shared<T> {
             Some(target)
         });
         let Some((version, failures)) = target else {
-            return Ok(());
+            // Without a store there is no disk; with one, the session is not this process's any more.
+            return if self.is_durable() { Err(CommitError::ended()) } else { Ok(()) };
         };
         loop {
             let progress = {
                 let core = self.lock();
                 let Some(durable) = &core.durable else {
-                    return Ok(());
+                    return Err(CommitError::ended());
                 };
                 if durable.saved >= version {
                     return Ok(());
                 }
-                if core.removed || core.machine.ended().is_some() {
+                if core.departed || core.removed || core.machine.ended().is_some() {
                     return Err(CommitError::ended());
                 }
                 if durable.failures > failures
@@ -351,16 +445,9 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 
-    /// Saves the session anew if its record has not been written for so long: in use, it must not expire.
-    pub(crate) fn refresh_record(&self, after: Duration) {
-        if self.is_durable() {
-            self.with_core(|core, _| {
-                let last = core.durable.as_ref().map(|durable| durable.last_saved);
-                if last.is_some_and(|last| last.elapsed().is_ok_and(|since| since >= after)) {
-                    core.changed(Urgency::Soon);
-                }
-            });
-        }
+    /// Whether the session's record has not been written for so long: in use, it must not expire.
+    pub(crate) fn is_aging(&self, after: Duration) -> bool {
+        self.lock().durable.as_ref().is_some_and(|durable| durable.is_aging(after))
     }
 
     /// Everybody who waits for a save looks again: the session is going.

@@ -25,6 +25,8 @@ const VERSION: u8 = 1;
 pub(crate) struct SessionRecord {
     pub(crate) session: SessionId,
     pub(crate) identity: Identity,
+    /// Who else has been in it, under a shared key.
+    pub(crate) guests: Vec<Identity>,
     /// [`SessionKey::to_bytes`].
     pub(crate) key: Vec<u8>,
     pub(crate) secure: bool,
@@ -87,13 +89,19 @@ impl Millis {
     }
 
     pub(crate) fn time(self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_millis(self.0)
+        later(SystemTime::UNIX_EPOCH, Duration::from_millis(self.0))
     }
 
     /// Returns the time from `self` to `now`; zero if the clock went back.
     pub(crate) fn age(self, now: Self) -> Duration {
         Duration::from_millis(now.0.saturating_sub(self.0))
     }
+}
+
+/// Returns the time that is so much later; at most a thousand years, for lifetimes that mean "never".
+pub(crate) fn later(time: SystemTime, by: Duration) -> SystemTime {
+    const LONGEST: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+    time.checked_add(by.min(LONGEST)).unwrap_or(time)
 }
 
 /// Why bytes are no record of ours.

@@ -7,7 +7,6 @@ use super::{Generation, SnapshotStore, StoreError, StoreKey, Versioned};
 
 /// [`SnapshotStore`] as an object: boxes one future per call, so that the layer has no type
 /// parameter for its store. Every store is one; made by `Arc::new(store) as Arc<dyn ErasedStore>`.
-#[cfg_attr(not(test), expect(dead_code, reason = "the layer that holds stores comes later"))]
 pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
     fn load<'a>(
         &'a self,
@@ -41,6 +40,7 @@ pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<usize, StoreError>>;
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "read before the store is erased"))]
     fn identity_key(&self) -> Option<[u8; 64]>;
 
     fn is_exclusive(&self) -> bool;

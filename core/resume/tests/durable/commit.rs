@@ -1,0 +1,235 @@
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+
+use session_resume::{
+    Durability,
+    store::{ErrorKind, MemoryStore},
+};
+
+use crate::{
+    A, B,
+    node::{Browser, ENCODED, Got, Node},
+    store::Fault,
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_acknowledged_only_after_its_commit() {
+    let node = Node::start(&MemoryStore::new());
+    let mut browser = Browser::default();
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    node.store.hold();
+    client.send("add 1");
+    assert_eq!(client.data().await.unwrap(), "total:1", "under State output does not wait");
+    assert!(!client.is_acked(1).await, "not on disk yet");
+    node.store.release();
+    assert!(client.is_acked(1).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_leaves_before_its_commit_under_exact() {
+    let node = exact(&MemoryStore::new());
+    let mut browser = Browser::default();
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    node.store.hold();
+    client.send("add 1");
+    assert_eq!(client.data().await, None);
+    node.store.release();
+    assert_eq!(client.data().await.unwrap(), "total:1");
+    assert!(client.is_acked(1).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn output_of_the_message_in_hand_waits_for_a_boundary_under_exact() {
+    let node = exact(&MemoryStore::new());
+    let mut browser = Browser::default();
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    client.send("add 1");
+    assert_eq!(client.data().await.unwrap(), "total:1");
+    client.send("emit 10000");
+    let got = client.rest().await;
+    assert!(got.iter().all(|got| !matches!(got, Got::Data(_))), "none is committed: {got:?}");
+    let id = client.session();
+    let (status, body) = node.poll(&mut browser, &id, 0).await;
+    assert_eq!(status, 200);
+    assert_eq!(body["status"], "overflow");
+    assert!(body["error"].as_str().unwrap().contains("commit()"), "{body}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exact_commit_does_not_wait_for_the_flush_interval() {
+    let disk = MemoryStore::new();
+    let node = Node::new(&disk, |layer| {
+        layer.with_durability(Durability::Exact).with_flush_interval(Duration::from_secs(2))
+    });
+    let mut browser = Browser::default();
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    let start = tokio::time::Instant::now();
+    for i in 1..=20 {
+        client.send("add 1");
+        assert_eq!(client.data().await.unwrap(), format!("total:{i}"));
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn commit_errors_when_the_store_fails_and_succeeds_later() {
+    let node = Node::start(&MemoryStore::new());
+    let mut browser = Browser::default();
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    for fault in [ErrorKind::Io, ErrorKind::Full].map(Fault::Fail).into_iter().chain([Fault::Tear])
+    {
+        node.commits.lock().unwrap().clear();
+        node.store.set(fault);
+        client.send("commit");
+        while client.next().await.is_some() {}
+        assert_eq!(*node.commits.lock().unwrap(), [false], "{fault:?}");
+        node.store.set(Fault::None);
+        client.send("commit");
+        while client.next().await.is_some() {}
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(*node.commits.lock().unwrap(), [false, true], "{fault:?}");
+    }
+    assert!(client.is_acked(6).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_acknowledged_while_the_store_fails() {
+    let node = Node::start(&MemoryStore::new());
+    let mut browser = Browser::default();
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    node.store.set(Fault::Fail(ErrorKind::Unavailable));
+    for i in 1..=100 {
+        client.send("add 1");
+        assert_eq!(client.data().await.unwrap(), format!("total:{i}"), "it goes on meanwhile");
+    }
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    while client.next().await.is_some() {}
+    assert_eq!(client.acked, 0, "heartbeats went on, too, and said nothing else");
+    node.store.set(Fault::None);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(client.is_acked(100).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_torn_write_is_not_acknowledged_but_may_be_found() {
+    let disk = MemoryStore::new();
+    let node = Node::start(&disk);
+    let mut browser = Browser::default();
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    node.store.set(Fault::Tear);
+    client.send("add 1");
+    client.data().await.unwrap();
+    assert!(!client.is_acked(1).await);
+    let cursor = client.cursor(A);
+    node.kill();
+    let node = Node::start(&disk);
+    let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
+    assert_eq!(client.hello().await["received"], 1, "the client need not send it again");
+    client.send("get");
+    assert_eq!(client.data().await.unwrap(), "total:1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_session_that_cannot_be_stored_holds_up_no_other() {
+    // Room for small sessions only.
+    let disk = MemoryStore::with_max_bytes(6_000);
+    let node = exact(&disk);
+    let (mut greedy, mut modest) = (Browser::default(), Browser::default());
+    let mut full = node.connect(&mut greedy, Some(A)).await.unwrap();
+    let mut other = node.connect(&mut modest, Some(B)).await.unwrap();
+    (full.hello().await, other.hello().await);
+    full.send(&format!("say {}", "x".repeat(10_000)));
+    assert_eq!(full.data().await, None, "store full: it waits");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let start = tokio::time::Instant::now();
+    for _ in 0..3 {
+        other.send("add 1");
+        other.data().await.unwrap();
+    }
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn state_is_serialised_only_when_a_flush_is_due() {
+    let node = Node::start(&MemoryStore::new());
+    let mut browser = Browser::default();
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    while client.next().await.is_some() {}
+    let (puts, encoded) = (node.store.puts(), ENCODED.load(SeqCst));
+    for _ in 0..1000 {
+        client.send("add 1");
+    }
+    assert!(client.is_acked(1000).await);
+    let puts = node.store.puts() - puts;
+    assert!((1..20).contains(&puts), "{puts}");
+    // Other tests of this binary may encode at the same time; none does so a thousand times.
+    assert!(ENCODED.load(SeqCst) - encoded < 900);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_commit_together() {
+    let node = Node::start(&MemoryStore::new());
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        let mut browser = Browser::default();
+        let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+        client.hello().await;
+        clients.push(client);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    node.store.hold();
+    node.store.calls();
+    for client in &clients {
+        client.send("add 1");
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let under_way = node.store.calls().iter().filter(|call| *call == "put session").count();
+    assert_eq!(under_way, 50, "all are in one batch before any has finished");
+    node.store.release();
+    for client in &mut clients {
+        assert!(client.is_acked(1).await);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_http_handler_changes_is_saved_on_demand() {
+    let disk = MemoryStore::new();
+    let node = Node::start(&disk);
+    let mut browser = Browser::default();
+    let session = node.open(&mut browser).await.unwrap();
+    session.update(|tally| tally.total = 7);
+    session.saved().await.unwrap();
+    node.kill();
+    let node = Node::start(&disk);
+    assert_eq!(node.open(&mut browser).await.unwrap().read(|tally| tally.total), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_in_use_moves_its_expiry() {
+    let node = Node::new(&MemoryStore::new(), |layer| {
+        layer.with_stored_lifetime(Duration::from_secs(300))
+    });
+    let mut browser = Browser::default();
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    client.send("work");
+    node.store.calls();
+    for _ in 0..60 {
+        while client.next().await.is_some_and(|got| got != Got::Gone) {}
+        client.send("\u{1}{\"ack\":0}");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    let calls = node.store.calls();
+    assert!(calls.iter().filter(|call| *call == "touch session").count() >= 3, "{calls:?}");
+}
+
+fn exact(disk: &MemoryStore) -> Node {
+    Node::new(disk, |layer| layer.with_durability(Durability::Exact))
+}

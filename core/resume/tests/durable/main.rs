@@ -1,0 +1,14 @@
+//! The durable half, driven through the adapters' interface in virtual time: commits, restarts, drains,
+//! outcomes, merges.
+
+mod commit;
+mod drain;
+mod merge;
+mod node;
+mod outcome;
+mod restart;
+mod store;
+
+/// Two clients' ids.
+const A: &str = "aaaaaaaaaaaaaaaa";
+const B: &str = "bbbbbbbbbbbbbbbb";

@@ -1,0 +1,89 @@
+use std::time::{Duration, SystemTime};
+
+use session_resume::{MergePolicy, store::MemoryStore};
+
+use crate::{
+    A,
+    node::{Browser, Client, Got, Node, Tally},
+};
+
+/// A client of a session with `total:1`, iteration 1.
+async fn offering(policy: MergePolicy<Tally>, offer: &str) -> (Node, Client) {
+    let node = Node::new(&MemoryStore::new(), |layer| layer.with_merge(policy));
+    let mut browser = Browser::default();
+    let session = node.open(&mut browser).await.unwrap();
+    session.update(|tally| tally.total = 1);
+    session.saved().await.unwrap();
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    client.send(&format!("\u{1}{{\"state\":{offer}}}"));
+    (node, client)
+}
+
+async fn total_after(policy: MergePolicy<Tally>, offer: &str) -> String {
+    let (_node, mut client) = offering(policy, offer).await;
+    client.send("get");
+    match client.next().await {
+        Some(Got::Close(code)) => format!("close:{code}"),
+        Some(Got::Data(text)) => text,
+        other => format!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newer_copy_wins() {
+    let later = SystemTime::now() + Duration::from_secs(3600);
+    let later = later.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    let value = r#""value":{"total":7}"#;
+    let rows = [
+        (format!(r#"{{"iteration":2,"updated":0,{value}}}"#), "total:7"),
+        (format!(r#"{{"iteration":0,"updated":{later},{value}}}"#), "total:1"),
+        (format!(r#"{{"iteration":1,"updated":0,{value}}}"#), "total:1"),
+        (format!(r#"{{"iteration":1000001,"updated":0,{value}}}"#), "total:7"),
+        (format!(r#"{{"iteration":1000002,"updated":0,{value}}}"#), "total:1"),
+        (format!(r#"{{"iteration":9007199254740991,"updated":0,{value}}}"#), "total:1"),
+        (r#"{"iteration":2,"updated":0,"value":{"total":"seven"}}"#.into(), "total:1"),
+        (r#"{"iteration":2,"updated":0,"value":null}"#.into(), "total:1"),
+        (r#"{"iteration":2,"updated":0,"value":{"total":1e400}}"#.into(), "total:1"),
+        (format!(r#"{{"iteration":2,"updated":0,"value":{}}}"#, "[".repeat(500)), "close:4103"),
+        (r#"{"iteration":-1,"updated":0,"value":{"total":7}}"#.into(), "close:4103"),
+        (r#"{"iteration":9007199254740992,"updated":0,"value":{"total":7}}"#.into(), "close:4103"),
+    ];
+    for (offer, expected) in rows {
+        assert_eq!(total_after(MergePolicy::newest(), &offer).await, expected, "{offer}");
+    }
+    let offer = format!(r#"{{"iteration":5,"updated":0,{value}}}"#);
+    assert_eq!(total_after(MergePolicy::server_wins(), &offer).await, "total:1");
+    let sum = MergePolicy::custom(|_, server: &Tally, client: Tally| {
+        Some(Tally { total: server.total + client.total })
+    });
+    assert_eq!(total_after(sum, &offer).await, "total:8");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_offer_is_a_protocol_error() {
+    let offer = r#"{"iteration":5,"updated":0,"value":{"total":7}}"#;
+    let (_node, mut client) = offering(MergePolicy::newest(), offer).await;
+    client.send(&format!("\u{1}{{\"state\":{offer}}}"));
+    assert!(client.rest().await.contains(&Got::Close(4103)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_merged_at_a_boundary_only() {
+    let node = Node::new(&MemoryStore::new(), |layer| layer.with_merge(MergePolicy::newest()));
+    let mut browser = Browser::default();
+    let mut first = node.connect(&mut browser, Some(A)).await.unwrap();
+    first.hello().await;
+    first.send("work");
+    assert!(first.next().await.is_none());
+    let mut second = node.connect(&mut browser, Some("bbbbbbbbbbbbbbbb")).await.unwrap();
+    second.hello().await;
+    second.send("\u{1}{\"state\":{\"iteration\":9,\"updated\":0,\"value\":{\"total\":7}}}");
+    assert!(second.next().await.is_none());
+    let session = node.open(&mut browser).await.unwrap();
+    assert_eq!(session.read(|tally| tally.total), 100, "a message is in hand");
+    node.gate.notify_one();
+    second.send("get");
+    assert_eq!(second.data().await.unwrap(), "worked");
+    assert_eq!(second.data().await.unwrap(), "total:7");
+}

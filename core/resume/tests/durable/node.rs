@@ -1,0 +1,366 @@
+//! One process with the layer, browsers that talk to it, and the handler that they talk to.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_core::Stream;
+use futures_sink::Sink;
+use http::{Request, Response, header, request::Parts};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
+use session_resume::{
+    LiveSession, Session, SessionId, SessionResume,
+    adapter::{self, Refusal, Upgrade},
+    store::MemoryStore,
+    transport::{Frame, TransportError},
+};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
+use tower::{Layer as _, ServiceExt as _, service_fn};
+
+use crate::store::{Process, TestStore};
+
+/// How often a state was written as bytes, in this thread: tests run on one.
+pub static ENCODED: AtomicUsize = AtomicUsize::new(0);
+
+#[derive(Default, Deserialize, Debug)]
+pub struct Tally {
+    pub total: i64,
+}
+
+impl Serialize for Tally {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        ENCODED.fetch_add(1, SeqCst);
+        #[derive(Serialize)]
+        struct Plain {
+            total: i64,
+        }
+        Plain { total: self.total }.serialize(serializer)
+    }
+}
+
+/// One process.
+pub struct Node {
+    pub layer: SessionResume<Tally>,
+    pub store: Arc<Process>,
+    pub gate: Arc<Notify>,
+    /// Results of `commit`, in order.
+    pub commits: Arc<std::sync::Mutex<Vec<bool>>>,
+}
+
+impl Node {
+    pub fn new(
+        disk: &MemoryStore,
+        configure: impl FnOnce(SessionResume<Tally>) -> SessionResume<Tally>,
+    ) -> Self {
+        let store = TestStore::new(disk);
+        let process = store.process();
+        let layer = configure(SessionResume::new().with_state::<Tally>()).with_store(store);
+        Self { layer, store: process, gate: Arc::default(), commits: Arc::default() }
+    }
+
+    pub fn start(disk: &MemoryStore) -> Self {
+        Self::new(disk, |layer| layer)
+    }
+
+    /// `kill -9`: nothing more reaches the disk, and nobody is told anything.
+    pub fn kill(self) {
+        self.store.kill();
+    }
+
+    pub async fn parts(&self, browser: &mut Browser, protocols: Option<&str>) -> Parts {
+        let mut req = Request::get("http://a.example/live");
+        if let Some(cookie) = &browser.cookie {
+            req = req.header(header::COOKIE, cookie);
+        }
+        if let Some(protocols) = protocols {
+            req = req.header(header::SEC_WEBSOCKET_PROTOCOL, protocols);
+        }
+        let echo = service_fn(|req: Request<()>| async move {
+            Ok::<_, Infallible>(Response::new(req.into_parts().0))
+        });
+        let response = self.layer.layer(echo).oneshot(req.body(()).unwrap()).await.unwrap();
+        if let Some(cookie) = response.headers().get(header::SET_COOKIE) {
+            let pair = cookie.to_str().unwrap().split(';').next().unwrap();
+            browser.cookie = Some(pair.to_owned());
+        }
+        response.into_body()
+    }
+
+    pub async fn open(&self, browser: &mut Browser) -> Result<Session<Tally>, Refusal> {
+        adapter::open(&self.parts(browser, None).await).await
+    }
+
+    pub async fn poll(&self, browser: &mut Browser, id: &str, wait: u64) -> (u16, Value) {
+        let mut parts = self.parts(browser, None).await;
+        parts.uri = format!("/sessions/{id}?wait={wait}").parse().unwrap();
+        let poll = adapter::poll::<Tally>(&parts, id).await.unwrap();
+        (poll.status.as_u16(), serde_json::from_str(&poll.body).unwrap())
+    }
+
+    /// Connects with this offer (after `at.`), or plainly.
+    pub async fn connect(
+        &self,
+        browser: &mut Browser,
+        at: Option<&str>,
+    ) -> Result<Client, Refusal> {
+        self.connect_named(browser, at, None).await
+    }
+
+    pub async fn connect_named(
+        &self,
+        browser: &mut Browser,
+        at: Option<&str>,
+        name: Option<&'static str>,
+    ) -> Result<Client, Refusal> {
+        let protocols = at.map(|at| format!("session-resume.v1, at.{at}"));
+        let parts = self.parts(browser, protocols.as_deref()).await;
+        let mut upgrade = Upgrade::<Tally>::prepare(&parts).await?;
+        if let Some(name) = name {
+            upgrade = upgrade.named(name);
+        }
+        let (gate, commits) = (Arc::clone(&self.gate), Arc::clone(&self.commits));
+        let attach = upgrade.on_session(move |live| handle(live, gate, commits))?;
+        let (to_server, incoming) = mpsc::unbounded_channel();
+        let (outgoing, from_server) = mpsc::unbounded_channel();
+        let task = tokio::spawn(attach.run(Socket { incoming, outgoing }));
+        Ok(Client {
+            to_server,
+            from_server,
+            task,
+            hello: Value::Null,
+            position: 0,
+            acked: 0,
+            seen: VecDeque::new(),
+        })
+    }
+}
+
+async fn handle(
+    mut live: LiveSession<Tally>,
+    gate: Arc<Notify>,
+    commits: Arc<std::sync::Mutex<Vec<bool>>>,
+) -> session_resume::Result<String> {
+    while let Some(message) = live.recv().await {
+        let text = message.as_text().unwrap_or_default().to_owned();
+        let (word, rest) = text.split_once(' ').unwrap_or((&text, ""));
+        match word {
+            "add" => {
+                let total = live.update(|tally| {
+                    tally.total += rest.parse::<i64>().unwrap();
+                    tally.total
+                });
+                live.send(format!("total:{total}")).await?;
+            }
+            "say" => live.send(rest).await?,
+            "get" => live.send(format!("total:{}", live.read(|tally| tally.total))).await?,
+            "whoami" => live.send(format!("origin:{}", live.origin())).await?,
+            // Has the message in hand until the gate opens.
+            "work" => {
+                live.update(|tally| tally.total += 100);
+                gate.notified().await;
+                live.send("worked").await?;
+            }
+            "commit" => {
+                let committed = live.commit().await.is_ok();
+                commits.lock().unwrap().push(committed);
+            }
+            "emit" => {
+                for i in 0..rest.parse::<usize>().unwrap() {
+                    live.send(format!("e:{i}")).await?;
+                }
+            }
+            "finish" => return Ok(rest.to_owned()),
+            _ => return Err(format!("unknown {text}").into()),
+        }
+    }
+    Ok(String::new())
+}
+
+#[derive(Default, Clone)]
+pub struct Browser {
+    pub cookie: Option<String>,
+}
+
+/// The far end of a transport.
+pub struct Client {
+    to_server: mpsc::UnboundedSender<Result<Frame, TransportError>>,
+    from_server: mpsc::UnboundedReceiver<Frame>,
+    task: JoinHandle<()>,
+    pub hello: Value,
+    /// What the client expects next.
+    pub position: u64,
+    /// The largest ack told.
+    pub acked: u64,
+    seen: VecDeque<Got>,
+}
+
+/// What a client is told.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Got {
+    Hello(Value),
+    Data(String),
+    Ack(u64),
+    Other(Value),
+    Close(u16),
+    Gone,
+}
+
+/// So long, in virtual time, nothing comes: then nothing will.
+const QUIET: Duration = Duration::from_secs(3);
+
+impl Client {
+    pub fn send(&self, text: &str) {
+        let _ = self.to_server.send(Ok(Frame::Text(text.into())));
+    }
+
+    /// The connection breaks.
+    pub fn cut(self) {
+        drop(self.to_server);
+        self.task.abort();
+    }
+
+    pub async fn next(&mut self) -> Option<Got> {
+        if let Some(got) = self.seen.pop_front() {
+            return Some(got);
+        }
+        let got = match tokio::time::timeout(QUIET, self.from_server.recv()).await {
+            Err(_) => return None,
+            Ok(None) => Got::Gone,
+            Ok(Some(Frame::Ping(payload))) => {
+                let _ = self.to_server.send(Ok(Frame::Pong(payload)));
+                return Box::pin(self.next()).await;
+            }
+            Ok(Some(Frame::Close(close))) => {
+                let _ = self.to_server.send(Ok(Frame::Close(None)));
+                Got::Close(close.unwrap().0)
+            }
+            Ok(Some(Frame::Text(text))) => match text.strip_prefix('\u{1}') {
+                Some(control) => self.control(serde_json::from_str(control).unwrap()),
+                None => {
+                    self.position += 1;
+                    Got::Data(text.to_string())
+                }
+            },
+            Ok(Some(other)) => panic!("{other:?}"),
+        };
+        Some(got)
+    }
+
+    fn control(&mut self, control: Value) -> Got {
+        if let Some(hello) = control.get("hello") {
+            self.hello = hello.clone();
+            self.position = hello["from"].as_u64().unwrap();
+            self.send(&format!("\u{1}{{\"ack\":{}}}", self.position));
+            return Got::Hello(hello.clone());
+        }
+        if let Some(ack) = control.get("ack").or(control.get("hb")).and_then(Value::as_u64) {
+            assert!(ack >= self.acked, "an ack is never taken back");
+            self.acked = ack;
+            return Got::Ack(ack);
+        }
+        Got::Other(control)
+    }
+
+    pub async fn hello(&mut self) -> Value {
+        match self.next().await {
+            Some(Got::Hello(hello)) => hello,
+            other => panic!("no hello but {other:?}"),
+        }
+    }
+
+    /// The next data message; `None` if none comes.
+    pub async fn data(&mut self) -> Option<String> {
+        loop {
+            match self.next().await? {
+                Got::Data(text) => return Some(text),
+                Got::Ack(_) | Got::Hello(_) => {}
+                other => panic!("no data but {other:?}"),
+            }
+        }
+    }
+
+    /// Waits until so many of its messages are acknowledged; `false` if they are not.
+    pub async fn is_acked(&mut self, count: u64) -> bool {
+        while self.acked < count {
+            match self.next().await {
+                None => return false,
+                Some(Got::Close(_) | Got::Gone) => return false,
+                Some(_) => {}
+            }
+        }
+        true
+    }
+
+    /// Everything until the end.
+    pub async fn rest(&mut self) -> Vec<Got> {
+        let mut all = Vec::new();
+        while let Some(got) = self.next().await {
+            let last = matches!(got, Got::Close(_) | Got::Gone);
+            all.push(got);
+            if last {
+                break;
+            }
+        }
+        all
+    }
+
+    /// The offer with which it comes back.
+    pub fn cursor(&self, id: &str) -> String {
+        let [session, epoch] = ["session", "epoch"].map(|name| self.hello[name].as_str().unwrap());
+        format!("{id}.{session}.{epoch}.{}", self.position)
+    }
+
+    pub fn session(&self) -> String {
+        self.hello["session"].as_str().unwrap().to_owned()
+    }
+
+    pub fn id(&self) -> SessionId {
+        self.session().parse().unwrap()
+    }
+}
+
+struct Socket {
+    incoming: mpsc::UnboundedReceiver<Result<Frame, TransportError>>,
+    outgoing: mpsc::UnboundedSender<Frame>,
+}
+
+impl Stream for Socket {
+    type Item = Result<Frame, TransportError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.incoming.poll_recv(cx)
+    }
+}
+
+impl Sink<Frame> for Socket {
+    type Error = TransportError;
+
+    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, frame: Frame) -> Result<(), TransportError> {
+        let _ = self.outgoing.send(frame);
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,187 @@
+//! A store whose processes can be killed, and that fails, hangs and tears on demand.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use session_resume::store::{
+    ErrorKind, Generation, MemoryStore, RecordKind, SnapshotStore, StoreError, StoreKey, Versioned,
+};
+use tokio::sync::Semaphore;
+
+/// What a writing call does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    None,
+    /// It fails and has changed nothing.
+    Fail(ErrorKind),
+    /// It fails and has happened all the same.
+    Tear,
+}
+
+#[derive(Clone, Debug)]
+pub struct TestStore {
+    disk: MemoryStore,
+    process: Arc<Process>,
+}
+
+#[derive(Debug)]
+pub struct Process {
+    dead: AtomicBool,
+    pub fault: Mutex<Fault>,
+    /// Puts wait for a permit while they are gated.
+    pub gated: AtomicBool,
+    pub gate: Semaphore,
+    /// Session records put, outcomes and pointers put, session records loaded, and the calls in order.
+    pub puts: AtomicUsize,
+    pub id_puts: AtomicUsize,
+    pub loads: AtomicUsize,
+    pub calls: Mutex<Vec<String>>,
+    /// So much earlier everything expires, as if the clock had jumped.
+    pub ahead: Mutex<Duration>,
+}
+
+impl TestStore {
+    pub fn new(disk: &MemoryStore) -> Self {
+        let process = Process {
+            dead: AtomicBool::new(false),
+            fault: Mutex::new(Fault::None),
+            gated: AtomicBool::new(false),
+            gate: Semaphore::new(0),
+            puts: AtomicUsize::new(0),
+            id_puts: AtomicUsize::new(0),
+            loads: AtomicUsize::new(0),
+            calls: Mutex::default(),
+            ahead: Mutex::default(),
+        };
+        Self { disk: disk.clone(), process: Arc::new(process) }
+    }
+
+    pub fn process(&self) -> Arc<Process> {
+        Arc::clone(&self.process)
+    }
+
+    async fn enter(&self, what: &str, key: &StoreKey, write: bool) -> Result<(), StoreError> {
+        let kind = if key.kind() == RecordKind::Session { "session" } else { "id" };
+        self.process.calls.lock().unwrap().push(format!("{what} {kind}"));
+        if write && self.process.gated.load(SeqCst) {
+            self.process.gate.acquire().await.unwrap().forget();
+        }
+        self.alive().await;
+        let fault = *self.process.fault.lock().unwrap();
+        match fault {
+            Fault::Fail(error) if write => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// A dead process' calls never come back.
+    async fn alive(&self) {
+        if self.process.dead.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn leave<R>(&self, result: Result<R, StoreError>) -> Result<R, StoreError> {
+        if *self.process.fault.lock().unwrap() == Fault::Tear {
+            return Err(ErrorKind::Io.into());
+        }
+        result
+    }
+}
+
+impl Process {
+    pub fn kill(&self) {
+        self.dead.store(true, SeqCst);
+    }
+
+    pub fn set(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    pub fn hold(&self) {
+        self.gated.store(true, SeqCst);
+    }
+
+    pub fn release(&self) {
+        self.gated.store(false, SeqCst);
+        self.gate.add_permits(1000);
+    }
+
+    pub fn puts(&self) -> usize {
+        self.puts.load(SeqCst)
+    }
+
+    pub fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.calls.lock().unwrap())
+    }
+}
+
+impl SnapshotStore for TestStore {
+    async fn load(&self, key: &StoreKey) -> Result<Option<Versioned>, StoreError> {
+        self.enter("load", key, false).await?;
+        if key.kind() == RecordKind::Session {
+            self.process.loads.fetch_add(1, SeqCst);
+        }
+        // Others get their turn, as with any disk.
+        tokio::task::yield_now().await;
+        let ahead = *self.process.ahead.lock().unwrap();
+        Ok(self
+            .disk
+            .load(key)
+            .await?
+            .map(|stored| Versioned { expires: stored.expires - ahead, ..stored }))
+    }
+
+    async fn put(
+        &self,
+        key: &StoreKey,
+        generation: Generation,
+        bytes: Bytes,
+        expires: SystemTime,
+    ) -> Result<(), StoreError> {
+        self.enter("put", key, true).await?;
+        let counter = match key.kind() {
+            RecordKind::Session => &self.process.puts,
+            _ => &self.process.id_puts,
+        };
+        counter.fetch_add(1, SeqCst);
+        tokio::task::yield_now().await;
+        self.alive().await;
+        self.leave(self.disk.put(key, generation, bytes, expires).await)
+    }
+
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        generation: Generation,
+        expires: SystemTime,
+    ) -> Result<(), StoreError> {
+        self.enter("touch", key, true).await?;
+        self.leave(self.disk.touch(key, generation, expires).await)
+    }
+
+    async fn remove(&self, key: &StoreKey, generation: Generation) -> Result<(), StoreError> {
+        self.enter("remove", key, true).await?;
+        self.leave(self.disk.remove(key, generation).await)
+    }
+
+    async fn delete_expired(&self, now: SystemTime, limit: usize) -> Result<usize, StoreError> {
+        self.alive().await;
+        let ahead = *self.process.ahead.lock().unwrap();
+        self.disk.delete_expired(now + ahead, limit).await
+    }
+
+    fn identity_key(&self) -> Option<[u8; 64]> {
+        self.disk.identity_key()
+    }
+
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+}
