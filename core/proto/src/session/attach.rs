@@ -359,7 +359,11 @@ impl<I: Clone> Session<I> {
 
     fn place_fresh(&self, uid: Option<ClientUid>, origin: Origin, gap: Option<Gap>) -> Start {
         let from = self.outbox.fresh_start();
-        Start { from, acked: from, status: origin.status(), received: self.counted(uid), gap }
+        // A known client's first offer may arrive late, when it holds messages already: only its own ack
+        // lets go of what it needs.
+        let own = uid.and_then(|uid| self.clients.get(uid)).map_or(from, |client| client.acked);
+        let acked = own.min(from);
+        Start { from, acked, status: origin.status(), received: self.counted(uid), gap }
     }
 
     fn place_cursor(&self, uid: Option<ClientUid>, received: Position) -> Start {

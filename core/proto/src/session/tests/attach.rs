@@ -353,3 +353,18 @@ fn named_clients_and_shared_plain_ones_are_never_delayed() {
     assert_eq!(named.session.plain_delay(named.now), Duration::ZERO);
     assert_eq!(shared.session.plain_delay(shared.now), Duration::ZERO);
 }
+
+#[test]
+fn a_first_offer_that_arrives_late_takes_nothing_from_its_client() {
+    let mut sim = sim(SHARE);
+    let a = sim.fresh("a");
+    let b = sim.fresh("b");
+    sim.send_range(0..3);
+    assert_eq!(sim.data(a), ["m0", "m1", "m2"]);
+    sim.out(b);
+    sim.ack(b, 3);
+    let late = sim.fresh("a");
+    sim.detach(late);
+    let again = sim.resume("a", 1);
+    assert_eq!(sim.out(again)[0], "hello resumed from 1 received 0");
+}
