@@ -111,9 +111,9 @@ impl Program {
         ledger: &Ledger,
         base: &impl Fn(usize) -> Option<u64>,
     ) {
-        let left = self.left.take();
         match event {
             Event::Message(message) => {
+                self.left = None;
                 let place = self.place.as_mut().expect("a message after a hello");
                 assert_eq!(message, ledger.message(place.stream, place.expects), "{place:?}");
                 place.expects += 1;
@@ -132,7 +132,7 @@ impl Program {
                         place.expects = to.get();
                     }
                     None => {
-                        let left = left.expect("a stream is gone only at a hello");
+                        let left = self.left.take().expect("a stream is gone only at a hello");
                         assert_eq!(gap.from.get(), left.expects, "{gap:?} {left:?}");
                     }
                 }

@@ -127,7 +127,10 @@ impl Scenario {
                     _ => &[GapReason::Evicted, GapReason::Overflow, GapReason::Restarted],
                 },
                 doubt: matches!(kind, Kind::Forgetful | Kind::Strangers),
-                new_stream: matches!(kind, Kind::Forgetful | Kind::State | Kind::Strangers | Kind::OverflowEnds),
+                new_stream: matches!(
+                    kind,
+                    Kind::Forgetful | Kind::State | Kind::Strangers | Kind::OverflowEnds
+                ),
             },
             rules: Arc::new(rules),
             config: Config {

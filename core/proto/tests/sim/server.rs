@@ -107,6 +107,8 @@ impl Server {
                 if clean || scenario.kind == Kind::Exact {
                     assert_eq!(machine.head().get(), stored.head, "what was committed is there");
                 }
+                // The claim: nobody speaks for an epoch before it is on disk.
+                stored.snapshot = machine.snapshot(false).0;
                 (machine, stored.id, stored.handled.clone(), Origin::Restored)
             }
             None => {
@@ -183,11 +185,21 @@ impl Server {
     }
 
     fn saves(&self, live: &Live) -> bool {
-        live.dirty && self.put.is_none() && !live.machine.is_message_in_hand() && self.disk.is_some()
+        live.dirty
+            && self.put.is_none()
+            && !live.machine.is_message_in_hand()
+            && self.disk.is_some()
     }
 
     /// Starts and finishes puts.
-    pub(crate) fn save(&mut self, scenario: &Scenario, ledger: &Ledger, fails: bool, rng: &mut Rng, now: Moment) {
+    pub(crate) fn save(
+        &mut self,
+        scenario: &Scenario,
+        ledger: &Ledger,
+        fails: bool,
+        rng: &mut Rng,
+        now: Moment,
+    ) {
         if self.put.as_ref().is_some_and(|put| put.done <= now)
             && let (Some(put), Some(live)) = (self.put.take(), &mut self.live)
         {
@@ -205,12 +217,17 @@ impl Server {
                 }
                 if clean {
                     live.machine.freeze();
-                    live.machine.close_transports(&Close::RESTARTING, || Some(rng.millis(0..2000)), now);
+                    live.machine.close_transports(
+                        &Close::RESTARTING,
+                        || Some(rng.millis(0..2000)),
+                        now,
+                    );
                     self.drain = Some(Drain::Leaving(now + rng.millis(0..3000)));
                 }
             }
         }
-        let Some(live) = self.live.as_ref().filter(|live| self.saves(live) && live.save_at <= now) else {
+        let Some(live) = self.live.as_ref().filter(|live| self.saves(live) && live.save_at <= now)
+        else {
             return;
         };
         let clean = matches!(self.drain, Some(Drain::Freezing(_))) && live.machine.is_frozen();
@@ -267,7 +284,12 @@ impl Live {
     }
 
     /// A message from the application, whoever of it that is.
-    pub(crate) fn send(&mut self, ledger: &mut Ledger, by: u32, now: Moment) -> Result<(), NotSent> {
+    pub(crate) fn send(
+        &mut self,
+        ledger: &mut Ledger,
+        by: u32,
+        now: Moment,
+    ) -> Result<(), NotSent> {
         let position = ledger.head(self.stream);
         assert_eq!(position, self.machine.head().get());
         let message: Message = ledger::from_server(self.stream, position, by);

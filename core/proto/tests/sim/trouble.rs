@@ -1,9 +1,7 @@
 //! What goes wrong.
 
 use session_resume_proto::{
-    AttachmentNumber, ClientId, Cursor, Position, Token,
-    session::Incoming,
-    wire::Offer,
+    AttachmentNumber, ClientId, Cursor, Position, Token, session::Incoming, wire::Offer,
 };
 
 use crate::{
@@ -187,8 +185,7 @@ impl World {
             _ => (id, epoch, self.rng.below(head + 1)),
         };
         let cursor = Cursor { session, epoch, received: Position::new(received) };
-        let attachment =
-            self.rng.percent(30).then(|| AttachmentNumber::new(self.rng.below(20)));
+        let attachment = self.rng.percent(30).then(|| AttachmentNumber::new(self.rng.below(20)));
         let offer = match self.rng.below(5) {
             0 => Offer::Fresh { client },
             _ => Offer::Resume { client, cursor, attachment },

@@ -125,13 +125,11 @@ impl World {
             let reads = link.stuck.is_none() && !matches!(link.server_end, ServerEnd::Gone);
             let timer = link
                 .turn()
-                .and_then(|number| self.server.live.as_ref()?.machine.poll_transport_timeout(number))
+                .and_then(|number| {
+                    self.server.live.as_ref()?.machine.poll_transport_timeout(number)
+                })
                 .map(|at| at.max(link.timer_from));
-            [
-                link.up.due().filter(|_| reads),
-                link.down.due().filter(|_| link.client_end),
-                timer,
-            ]
+            [link.up.due().filter(|_| reads), link.down.due().filter(|_| link.client_end), timer]
         });
         let programs = self.programs.iter().filter(|program| !program.dead).flat_map(|program| {
             [program.client.poll_timeout(), Some(program.acts), program.returns]
@@ -190,13 +188,18 @@ impl World {
             }
         }
         loop {
-            let Some(link) = self.links.iter().position(|l| l.client_end && l.program.is_some_and(|(of, _)| of == at)) else {
+            let Some(link) = self
+                .links
+                .iter()
+                .position(|l| l.client_end && l.program.is_some_and(|(of, _)| of == at))
+            else {
                 return;
             };
             if self.links[link].up.len() >= PIPE {
                 return;
             }
-            let Some((transport, message)) = self.programs[at].client.poll_transmit(self.now) else {
+            let Some((transport, message)) = self.programs[at].client.poll_transmit(self.now)
+            else {
                 return;
             };
             assert_eq!(self.links[link].program, Some((at, transport)));
@@ -207,7 +210,9 @@ impl World {
     }
 
     fn link_of(&mut self, program: usize) -> Option<&mut Link> {
-        self.links.iter_mut().find(|l| l.client_end && l.program.is_some_and(|(of, _)| of == program))
+        self.links
+            .iter_mut()
+            .find(|l| l.client_end && l.program.is_some_and(|(of, _)| of == program))
     }
 
     fn leave(&mut self, program: usize, says_close: bool) {
@@ -302,7 +307,9 @@ impl World {
             let client = &mut self.programs[program].client;
             let back = self.now + Scenario::delay(&mut self.rng);
             match down {
-                Down::Frame(Frame::Data(message)) => client.handle_frame(self.now, transport, message),
+                Down::Frame(Frame::Data(message)) => {
+                    client.handle_frame(self.now, transport, message)
+                }
                 Down::Frame(Frame::Control(text)) => {
                     let control = wire::decode_server_text(text.clone());
                     if let Ok(Inbound::Control(control)) = control
@@ -428,7 +435,8 @@ impl World {
                     continue;
                 }
                 if let Some(frame) = link.stuck.take()
-                    && let Reception::Full(frame) = live.machine.handle_frame(number, frame, self.now)
+                    && let Reception::Full(frame) =
+                        live.machine.handle_frame(number, frame, self.now)
                 {
                     link.stuck = Some(frame);
                 }
@@ -464,7 +472,8 @@ impl World {
         }
         let offer = self.links[at].offer.clone();
         if let Offer::Resume { client, cursor, .. } = &offer
-            && let Some((id, record)) = self.server.ended.iter().find(|(id, _)| *id == cursor.session)
+            && let Some((id, record)) =
+                self.server.ended.iter().find(|(id, _)| *id == cursor.session)
         {
             let claim = claim(&offer, Some(*id));
             let rules = &self.scenario.rules;
@@ -605,7 +614,10 @@ impl World {
 
     fn is_settled(&self) -> bool {
         let Some(live) = &self.server.live else {
-            return !self.programs.iter().any(Program::is_live);
+            return !self
+                .programs
+                .iter()
+                .any(|p| p.is_live() || (!p.dead && p.client.has_events()));
         };
         let quiet = live.handler == Handler::Waiting
             && live.machine.inbox_messages() == 0
@@ -617,7 +629,8 @@ impl World {
                     && !program.client.has_events()
                     && !program.client.is_offline()
                     && program.place.is_some_and(|place| {
-                        place.stream == live.stream && place.expects == self.ledger.head(live.stream)
+                        place.stream == live.stream
+                            && place.expects == self.ledger.head(live.stream)
                     })
             })
     }
