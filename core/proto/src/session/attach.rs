@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Attach, ClientName, Epoch, PlainAck, Session,
-    client::{ClientUid, Standing, Takeover},
+    client::{Client, ClientUid, Standing, Takeover},
     damping::Damping,
     transport::{PROBE_DEADLINE, Transport},
 };
@@ -373,11 +373,12 @@ impl<I: Clone> Session<I> {
             _ => self.counted(uid),
         };
         let forgotten = received_count.is_none();
-        let reason = match uid.and_then(|uid| self.clients.get(uid)).map(|client| client.standing) {
+        let reason = match uid.and_then(|uid| self.clients.get(uid)) {
             None if forgotten => GapReason::Evicted,
             _ if self.outbox.last_loss_was_overflow() => GapReason::Overflow,
-            Some(Standing::Stopped(reason)) => reason,
-            Some(Standing::Matters) | None => GapReason::Evicted,
+            Some(Client { standing: Standing::Stopped(reason), .. }) => *reason,
+            Some(client) => client.stopped_by,
+            None => GapReason::Evicted,
         };
         Start {
             from,

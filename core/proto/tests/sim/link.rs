@@ -64,6 +64,8 @@ pub(crate) struct Link {
     pub(crate) stuck: Option<Incoming>,
     /// The server has something to do here.
     pub(crate) pump: bool,
+    /// The server has said its close and waits so long for the answer.
+    pub(crate) lingers: Option<Moment>,
     /// Its timers are not looked at before.
     pub(crate) timer_from: Moment,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use session_resume_proto::{
     Message, Moment, Token,
-    session::{Covered, Epoch, Event, NotSent, Record, Session, Snapshot, Wake},
+    session::{Covered, Epoch, Event, NotSent, Record, Session, Snapshot},
     wire::Close,
 };
 
@@ -25,6 +25,7 @@ pub(crate) struct Live {
     pub(crate) handler: Handler,
     wakes_handler: bool,
     wakes_room: bool,
+    wakes_transports: bool,
     dirty: bool,
     save_at: Moment,
 }
@@ -130,6 +131,7 @@ impl Server {
             handler: Handler::Waiting,
             wakes_handler: true,
             wakes_room: false,
+            wakes_transports: false,
             dirty: true,
             save_at: now,
         };
@@ -267,11 +269,17 @@ impl Live {
         (stored, covered)
     }
 
-    pub(crate) fn take_wake(&mut self) -> Wake {
+    fn take_wake(&mut self) {
         let wake = self.machine.take_wake();
         self.wakes_handler |= wake.handler;
         self.wakes_room |= wake.room;
-        wake
+        self.wakes_transports |= wake.transports;
+    }
+
+    /// Whether the pumps have been woken.
+    pub(crate) fn wakes_transports(&mut self) -> bool {
+        self.take_wake();
+        std::mem::take(&mut self.wakes_transports)
     }
 
     pub(crate) fn touch(&mut self) {
@@ -310,7 +318,7 @@ impl Live {
     ) -> u64 {
         let mut steps = 0;
         loop {
-            let _ = self.take_wake();
+            self.take_wake();
             match self.handler {
                 Handler::Waiting => {
                     if !std::mem::take(&mut self.wakes_handler) {

@@ -191,7 +191,8 @@ impl World {
             _ => Offer::Resume { client, cursor, attachment },
         };
         self.connect(None, client, STRANGER, offer);
-        let says = ["\u{1}{\"ack\":0}", "\u{1}{\"ack\":99999}", "\u{1}x", "\u{1}{", "hello", ""];
+        // No data: whose messages wait keeps its record, and with few records that keeps others out.
+        let says = ["\u{1}{\"ack\":0}", "\u{1}{\"ack\":99999}", "\u{1}x", "\u{1}{"];
         let count = self.rng.index(4);
         for _ in 0..count {
             let at = self.late();

@@ -1,6 +1,6 @@
 //! The whole: programs, links, a server, and what goes wrong.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use session_resume_proto::{
     AttachmentNumber, ClientId, Message, Moment,
@@ -22,6 +22,8 @@ use crate::{
 pub(crate) const STRANGER: u32 = u32::MAX;
 /// Frames that a connection holds before its writer has to wait.
 const PIPE: usize = 24;
+/// How long the server waits for the answer to its close.
+const LINGER: Duration = Duration::from_secs(5);
 /// How long the calm may take: many heartbeats, and the longest waits between them.
 const CALM: u64 = 1_800_000;
 
@@ -242,6 +244,7 @@ impl World {
             down: Pipe::new(),
             stuck: None,
             pump: false,
+            lingers: None,
             timer_from: self.now,
         };
         self.tell(|| format!("link {} of {info}: {}", link.id, link.offer));
@@ -399,10 +402,14 @@ impl World {
             }
         }
         link.server_end = ServerEnd::Gone;
+        link.lingers = None;
         link.down.push(self.now, Down::Eof);
     }
 
     fn time_out(&mut self, at: usize) {
+        if self.links[at].lingers.is_some_and(|until| until <= self.now) {
+            return self.closed(at, false);
+        }
         let link = &mut self.links[at];
         if let (Some(number), Some(live)) = (link.turn(), &mut self.server.live)
             && link.timer_from <= self.now
@@ -421,7 +428,7 @@ impl World {
             let Some(live) = &mut self.server.live else {
                 return;
             };
-            if live.take_wake().transports {
+            if live.wakes_transports() {
                 for link in &mut self.links {
                     link.pump = true;
                 }
@@ -440,7 +447,8 @@ impl World {
                 {
                     link.stuck = Some(frame);
                 }
-                if link.down.len() >= PIPE {
+                // Where nobody is, the kernel gives up some time and takes all.
+                if link.client_end && link.down.len() >= PIPE {
                     continue;
                 }
                 let mut frames = Vec::new();
@@ -450,6 +458,9 @@ impl World {
                 idle &= frames.is_empty();
                 if !frames.is_empty() {
                     link.timer_from = self.now;
+                }
+                if let Some(Frame::Close(_)) = frames.last() {
+                    link.lingers = Some(self.now + LINGER);
                 }
                 for frame in frames {
                     self.steps += 1;
@@ -544,6 +555,7 @@ impl World {
     ) {
         let due = self.now + Scenario::delay(&mut self.rng);
         self.links[at].server_end = ServerEnd::Refused(superseded);
+        self.links[at].lingers = Some(self.now + LINGER);
         for frame in frames {
             self.links[at].down.push(due, Down::Frame(frame));
         }
@@ -603,6 +615,7 @@ impl World {
                 continue;
             }
             link.server_end = ServerEnd::Gone;
+            link.lingers = None;
             link.stuck = None;
             let keep = self.rng.index(link.down.len() + 1);
             let news = told.then(|| (self.now + Scenario::delay(&mut self.rng), Down::Eof));

@@ -368,3 +368,22 @@ fn a_first_offer_that_arrives_late_takes_nothing_from_its_client() {
     let again = sim.resume("a", 1);
     assert_eq!(sim.out(again)[0], "hello resumed from 1 received 0");
 }
+
+#[test]
+fn a_gap_that_was_told_and_not_heard_keeps_its_cause() {
+    let mut sim = Sim::with(|rules| {
+        rules.attach = SHARE;
+        rules.bounds.outbox_messages = 2;
+    });
+    let a = sim.fresh("a");
+    let b = sim.fresh("b");
+    sim.detach(a);
+    sim.send_range(0..2);
+    sim.out(b);
+    sim.ack(b, 2);
+    sim.send_range(2..3);
+    for _ in 0..2 {
+        let a = sim.resume("a", 0);
+        assert_eq!(sim.out(a)[0], "hello resumed from 2 received 0 gap 0..2 overflow");
+    }
+}
