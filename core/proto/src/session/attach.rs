@@ -300,6 +300,9 @@ impl<I: Clone> Session<I> {
                 }
             },
         };
+        // It may be one that was pushed out and whose first offer arrives late: until a frame has shown
+        // that it counts from 0, a cursor of it does not.
+        let perhaps_forgotten = uid.is_none() && self.clients.pushed_out;
         let uid = uid.unwrap_or_else(|| {
             self.clients.make_room(self.rules.bounds.clients);
             self.clients.insert(name, info, start.acked)
@@ -307,7 +310,7 @@ impl<I: Clone> Session<I> {
         if let Some(client) = self.clients.get_mut(uid) {
             client.acked = start.acked;
             client.written = start.from;
-            client.counts_unknown = start.received.is_none();
+            client.counts_unknown = start.received.is_none() || perhaps_forgotten;
         }
         self.outbox.acknowledge(match claim {
             // The cursor of an offer is an acknowledgement.

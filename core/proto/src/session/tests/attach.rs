@@ -387,3 +387,24 @@ fn a_gap_that_was_told_and_not_heard_keeps_its_cause() {
         assert_eq!(sim.out(a)[0], "hello resumed from 2 received 0 gap 0..2 overflow");
     }
 }
+
+#[test]
+fn a_first_offer_that_arrives_late_does_not_make_a_forgotten_client_known() {
+    let mut sim = Sim::with(|rules| {
+        rules.attach = SHARE;
+        rules.bounds.clients = 2;
+    });
+    let a = sim.fresh("a");
+    sim.ack(a, 0);
+    assert!(sim.say(a, "one"));
+    sim.messages();
+    sim.detach(a);
+    for other in ["b", "c"] {
+        let number = sim.fresh(other);
+        sim.detach(number);
+    }
+    let late = sim.fresh("a");
+    assert_eq!(sim.out(late)[0], "hello reused from 0 received 0");
+    let again = sim.resume("a", 0);
+    assert_eq!(sim.out(again)[0], "hello reused from 0 received null");
+}
