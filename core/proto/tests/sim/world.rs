@@ -249,7 +249,9 @@ impl World {
         };
         self.tell(|| format!("link {} of {info}: {}", link.id, link.offer));
         let mut delay = Scenario::delay(&mut self.rng);
-        if self.trouble.is_some() && self.rng.percent(4) {
+        // Whom strangers have pushed out is not known any more: its first offer, late, would be believed.
+        let may_be_late = self.trouble.is_some() && self.scenario.kind != Kind::Strangers;
+        if may_be_late && self.rng.percent(4) {
             // Later, perhaps, than the client waits for it.
             delay = self.rng.millis(0..40_000);
         }
@@ -626,11 +628,11 @@ impl World {
     // The end.
 
     fn is_settled(&self) -> bool {
+        if self.programs.iter().any(|program| !program.dead && program.client.has_events()) {
+            return false;
+        }
         let Some(live) = &self.server.live else {
-            return !self
-                .programs
-                .iter()
-                .any(|p| p.is_live() || (!p.dead && p.client.has_events()));
+            return !self.programs.iter().any(Program::is_live);
         };
         let quiet = live.handler == Handler::Waiting
             && live.machine.inbox_messages() == 0
@@ -639,7 +641,6 @@ impl World {
         quiet
             && self.programs.iter().filter(|program| program.is_live()).all(|program| {
                 program.client.unacknowledged() == 0
-                    && !program.client.has_events()
                     && !program.client.is_offline()
                     && program.place.is_some_and(|place| {
                         place.stream == live.stream
