@@ -1,1 +1,3 @@
 //! Helpers of the scenario suites.
+
+pub mod fuzzing;
