@@ -130,8 +130,8 @@ pub fn operations(bytes: &[u8]) {
     };
     let mut rules = Rules::default();
     rules.attach = [Attach::Takeover, Attach::Share, Attach::Refuse][usize::from(setting) % 3];
-    rules.overflow =
-        [Overflow::Backpressure, Overflow::DropOldest, Overflow::Close][usize::from(setting / 3) % 3];
+    rules.overflow = [Overflow::Backpressure, Overflow::DropOldest, Overflow::Close]
+        [usize::from(setting / 3) % 3];
     rules.durable_inbox = setting & 64 != 0;
     rules.durable_outbox = setting & 128 != 0;
     rules.bounds.outbox_messages = 6;
@@ -228,7 +228,12 @@ fn act(
 }
 
 fn arrival(session: &Session<u8>, arg: u8) -> (ClientName, Claim) {
-    let name = ClientId::parse(&"abcdef".chars().nth(usize::from(arg % 6)).map_or_else(String::new, |c| c.to_string().repeat(16)));
+    let name = ClientId::parse(
+        &"abcdef"
+            .chars()
+            .nth(usize::from(arg % 6))
+            .map_or_else(String::new, |c| c.to_string().repeat(16)),
+    );
     let named = ClientName::Named(name.expect("16 letters"));
     let received = Position::new(match arg / 8 % 4 {
         0 => 0,

@@ -120,21 +120,18 @@ impl Program {
             }
             Event::Gap(gap) => {
                 assert!(scenario.excuses.gaps.contains(&gap.reason), "{gap:?}");
-                match gap.to {
-                    Some(to) => {
-                        let place = self.place.as_mut().expect("a gap in a stream");
-                        assert_eq!(gap.from.get(), place.expects, "{gap:?} {place:?}");
-                        assert!(to > gap.from);
-                        // What is still there is no gap; an epoch that is gone has nothing.
-                        if let Some(base) = base(place.stream) {
-                            assert!(to.get() <= base, "{gap:?}, but the oldest is {base}");
-                        }
-                        place.expects = to.get();
+                if let Some(to) = gap.to {
+                    let place = self.place.as_mut().expect("a gap in a stream");
+                    assert_eq!(gap.from.get(), place.expects, "{gap:?} {place:?}");
+                    assert!(to > gap.from);
+                    // What is still there is no gap; an epoch that is gone has nothing.
+                    if let Some(base) = base(place.stream) {
+                        assert!(to.get() <= base, "{gap:?}, but the oldest is {base}");
                     }
-                    None => {
-                        let left = self.left.take().expect("a stream is gone only at a hello");
-                        assert_eq!(gap.from.get(), left.expects, "{gap:?} {left:?}");
-                    }
+                    place.expects = to.get();
+                } else {
+                    let left = self.left.take().expect("a stream is gone only at a hello");
+                    assert_eq!(gap.from.get(), left.expects, "{gap:?} {left:?}");
                 }
             }
             Event::Open { status, .. } => {

@@ -100,24 +100,21 @@ impl Server {
             return Origin::Reused;
         }
         let rules = Arc::clone(&scenario.rules);
-        let (machine, id, handled, origin) = match &mut self.disk {
-            Some(stored) => {
-                let clean = std::mem::replace(&mut stored.clean, false);
-                let snapshot = stored.snapshot.clone();
-                let machine = Session::restore(rules, snapshot, clean, now, name);
-                if clean || scenario.kind == Kind::Exact {
-                    assert_eq!(machine.head().get(), stored.head, "what was committed is there");
-                }
-                // The claim: nobody speaks for an epoch before it is on disk.
-                stored.snapshot = machine.snapshot(false).0;
-                (machine, stored.id, stored.handled.clone(), Origin::Restored)
+        let (machine, id, handled, origin) = if let Some(stored) = &mut self.disk {
+            let clean = std::mem::replace(&mut stored.clean, false);
+            let snapshot = stored.snapshot.clone();
+            let machine = Session::restore(rules, snapshot, clean, now, name);
+            if clean || scenario.kind == Kind::Exact {
+                assert_eq!(machine.head().get(), stored.head, "what was committed is there");
             }
-            None => {
-                self.sessions += 1;
-                let id = Token::parse(&format!("s{}", self.sessions)).expect("a token");
-                let machine = Session::new(rules, Epoch::first(rng.draw()), now);
-                (machine, id, std::mem::take(&mut self.past), Origin::New)
-            }
+            // The claim: nobody speaks for an epoch before it is on disk.
+            stored.snapshot = machine.snapshot(false).0;
+            (machine, stored.id, stored.handled.clone(), Origin::Restored)
+        } else {
+            self.sessions += 1;
+            let id = Token::parse(&format!("s{}", self.sessions)).expect("a token");
+            let machine = Session::new(rules, Epoch::first(rng.draw()), now);
+            (machine, id, std::mem::take(&mut self.past), Origin::New)
         };
         let stream = ledger.stream(id, machine.epoch().token());
         // What was not committed never was.

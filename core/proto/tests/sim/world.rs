@@ -15,7 +15,7 @@ use crate::{
     program::Program,
     rng::Rng,
     scenario::{Kind, Scenario},
-    server::{Drain, Handler, Server},
+    server::{Drain, Handler, Live, Server},
 };
 
 /// What the handler is told of one that is no program.
@@ -289,7 +289,7 @@ impl World {
             program.send(count, scenario);
         }
         let live = server.live.as_ref();
-        let base = |stream| live.filter(|live| live.stream == stream).map(|live| live.base());
+        let base = |stream| live.filter(|live| live.stream == stream).map(Live::base);
         let count = if calm { usize::MAX } else { rng.index(12) };
         program.take(count, *now, scenario, ledger, base);
     }
@@ -313,7 +313,7 @@ impl World {
             let back = self.now + Scenario::delay(&mut self.rng);
             match down {
                 Down::Frame(Frame::Data(message)) => {
-                    client.handle_frame(self.now, transport, message)
+                    client.handle_frame(self.now, transport, message);
                 }
                 Down::Frame(Frame::Control(text)) => {
                     let control = wire::decode_server_text(text.clone());
@@ -493,7 +493,7 @@ impl World {
             let farewell = record.farewell(client, id, &claim, OutcomeStatus::Overflow, rules);
             return self.refuse(at, farewell.expect("the cursor is its own"), None);
         }
-        let ended = |live: &crate::server::Live| live.machine.ended().is_some();
+        let ended = |live: &Live| live.machine.ended().is_some();
         if self.server.live.as_ref().is_some_and(ended) {
             // Its last words are still under way: whoever arrives now waits for it to be gone.
             let later = now + self.rng.millis(50..100);
