@@ -3,6 +3,7 @@
 
 mod chaos;
 mod client;
+pub mod fuzzing;
 mod http;
 mod process;
 
@@ -43,3 +44,8 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnM
     })
     .await;
 }
+
+/// The README's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Attach, ClientName, Epoch, PlainAck, Session,
-    client::{ClientUid, Standing, Takeover},
+    client::{Client, ClientUid, Standing, Takeover},
     damping::Damping,
     transport::{PROBE_DEADLINE, Transport},
 };
@@ -311,6 +311,9 @@ impl<I: Clone> Session<I> {
                 }
             },
         };
+        // It may be one that was pushed out and whose first offer arrives late: until a frame has shown
+        // that it counts from 0, a cursor of it does not.
+        let perhaps_forgotten = uid.is_none() && self.clients.pushed_out;
         let uid = uid.unwrap_or_else(|| {
             self.clients.make_room(self.rules.bounds.clients);
             self.clients.insert(name, info, start.acked)
@@ -318,7 +321,7 @@ impl<I: Clone> Session<I> {
         if let Some(client) = self.clients.get_mut(uid) {
             client.acked = start.acked;
             client.written = start.from;
-            client.counts_unknown = start.received.is_none();
+            client.counts_unknown = start.received.is_none() || perhaps_forgotten;
         }
         self.outbox.acknowledge(match claim {
             // The cursor of an offer is an acknowledgement.
@@ -389,11 +392,12 @@ impl<I: Clone> Session<I> {
             _ => self.counted(uid),
         };
         let forgotten = received_count.is_none();
-        let reason = match uid.and_then(|uid| self.clients.get(uid)).map(|client| client.standing) {
+        let reason = match uid.and_then(|uid| self.clients.get(uid)) {
             None if forgotten => GapReason::Evicted,
             _ if self.outbox.last_loss_was_overflow() => GapReason::Overflow,
-            Some(Standing::Stopped(reason)) => reason,
-            Some(Standing::Matters) | None => GapReason::Evicted,
+            Some(Client { standing: Standing::Stopped(reason), .. }) => *reason,
+            Some(client) => client.stopped_by,
+            None => GapReason::Evicted,
         };
         Start {
             from,

@@ -52,6 +52,8 @@ pub(super) struct Client<I> {
     pub(super) info: I,
     pub(super) presence: Presence,
     pub(super) standing: Standing,
+    /// Why it last stopped mattering: the hello that told it may not have arrived.
+    pub(super) stopped_by: GapReason,
     pub(super) takeover: Takeover,
     /// Told with its next attach: else the handler would think that it has sent its view already.
     pub(super) untold_start: Option<FreshStart>,
@@ -150,6 +152,7 @@ impl<I> Clients<I> {
             info,
             presence: Presence::Gone(self.order),
             standing: Standing::Matters,
+            stopped_by: GapReason::Evicted,
             takeover: Takeover::None,
             untold_start: None,
             newest: AttachmentNumber::default(),
@@ -174,6 +177,9 @@ impl<I> Clients<I> {
         self.last_attached = Some(uid);
         if let Some(client) = self.get_mut(uid) {
             client.presence = Presence::Attached;
+            if let Standing::Stopped(reason) = client.standing {
+                client.stopped_by = reason;
+            }
             client.standing = Standing::Matters;
             client.takeover = Takeover::None;
             client.newest = number;

@@ -353,3 +353,58 @@ fn named_clients_and_shared_plain_ones_are_never_delayed() {
     assert_eq!(named.session.plain_delay(named.now), Duration::ZERO);
     assert_eq!(shared.session.plain_delay(shared.now), Duration::ZERO);
 }
+
+#[test]
+fn a_first_offer_that_arrives_late_takes_nothing_from_its_client() {
+    let mut sim = sim(SHARE);
+    let a = sim.fresh("a");
+    let b = sim.fresh("b");
+    sim.send_range(0..3);
+    assert_eq!(sim.data(a), ["m0", "m1", "m2"]);
+    sim.out(b);
+    sim.ack(b, 3);
+    let late = sim.fresh("a");
+    sim.detach(late);
+    let again = sim.resume("a", 1);
+    assert_eq!(sim.out(again)[0], "hello resumed from 1 received 0");
+}
+
+#[test]
+fn a_gap_that_was_told_and_not_heard_keeps_its_cause() {
+    let mut sim = Sim::with(|rules| {
+        rules.attach = SHARE;
+        rules.bounds.outbox_messages = 2;
+    });
+    let a = sim.fresh("a");
+    let b = sim.fresh("b");
+    sim.detach(a);
+    sim.send_range(0..2);
+    sim.out(b);
+    sim.ack(b, 2);
+    sim.send_range(2..3);
+    for _ in 0..2 {
+        let a = sim.resume("a", 0);
+        assert_eq!(sim.out(a)[0], "hello resumed from 2 received 0 gap 0..2 overflow");
+    }
+}
+
+#[test]
+fn a_first_offer_that_arrives_late_does_not_make_a_forgotten_client_known() {
+    let mut sim = Sim::with(|rules| {
+        rules.attach = SHARE;
+        rules.bounds.clients = 2;
+    });
+    let a = sim.fresh("a");
+    sim.ack(a, 0);
+    assert!(sim.say(a, "one"));
+    sim.messages();
+    sim.detach(a);
+    for other in ["b", "c"] {
+        let number = sim.fresh(other);
+        sim.detach(number);
+    }
+    let late = sim.fresh("a");
+    assert_eq!(sim.out(late)[0], "hello reused from 0 received 0");
+    let again = sim.resume("a", 0);
+    assert_eq!(sim.out(again)[0], "hello reused from 0 received null");
+}

@@ -1,0 +1,172 @@
+//! A program: the client machine and an application that checks all it is told.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use session_resume_proto::{
+    Moment,
+    client::{Cause, Client, Event},
+    wire::{Hello, Status},
+};
+
+use crate::{
+    ledger::{self, Ledger},
+    rng::Rng,
+    scenario::Scenario,
+};
+
+/// Where an application is in a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    pub(crate) stream: usize,
+    pub(crate) expects: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) index: usize,
+    pub(crate) client: Client,
+    /// How many messages its application has made.
+    pub(crate) made: u64,
+    pub(crate) place: Option<Place>,
+    /// Hellos that are no resumption, and the application has not heard of yet: where they start, and
+    /// whether the stream goes on.
+    openings: VecDeque<(Place, bool)>,
+    /// Where a gap without end begins, right after an opening.
+    left: Option<Place>,
+    pub(crate) in_doubt: BTreeSet<u64>,
+    pub(crate) untaken: BTreeSet<u64>,
+    pub(crate) done: bool,
+    /// Its process is gone.
+    pub(crate) dead: bool,
+    /// When its application acts next.
+    pub(crate) acts: Moment,
+    /// When its user brings it back.
+    pub(crate) returns: Option<Moment>,
+}
+
+impl Program {
+    pub(crate) fn new(index: usize, scenario: &Scenario, rng: &mut Rng, now: Moment) -> Self {
+        Self {
+            index,
+            client: Client::new(scenario.config, &rng.bytes(), now),
+            made: 0,
+            place: None,
+            openings: VecDeque::new(),
+            left: None,
+            in_doubt: BTreeSet::new(),
+            untaken: BTreeSet::new(),
+            done: false,
+            dead: false,
+            acts: now,
+            returns: None,
+        }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        !self.dead && !self.client.is_ended()
+    }
+
+    /// Notes what a hello says that the client is about to get.
+    pub(crate) fn note_hello(&mut self, hello: &Hello, stream: usize) {
+        if hello.status != Status::Resumed {
+            let newest = self.openings.back().map(|(place, _)| *place).or(self.place);
+            let goes_on = hello.gap.is_none_or(|gap| gap.to.is_some())
+                && newest.is_some_and(|place| place.stream == stream)
+                && hello.received.is_none();
+            self.openings.push_back((Place { stream, expects: hello.from.get() }, goes_on));
+        }
+    }
+
+    pub(crate) fn send(&mut self, count: u64, scenario: &Scenario) {
+        for _ in 0..count {
+            let message = ledger::from_client(self.index, self.made, scenario.excuses.doubt);
+            if self.client.send(message).is_err() {
+                return;
+            }
+            self.made += 1;
+        }
+    }
+
+    /// The application takes what is there, up to `count` events.
+    pub(crate) fn take(
+        &mut self,
+        count: usize,
+        now: Moment,
+        scenario: &Scenario,
+        ledger: &Ledger,
+        base: impl Fn(usize) -> Option<u64>,
+    ) {
+        for _ in 0..count {
+            let Some(event) = self.client.take(now) else {
+                return;
+            };
+            self.check(event, scenario, ledger, &base);
+        }
+    }
+
+    fn check(
+        &mut self,
+        event: Event,
+        scenario: &Scenario,
+        ledger: &Ledger,
+        base: &impl Fn(usize) -> Option<u64>,
+    ) {
+        match event {
+            Event::Message(message) => {
+                self.left = None;
+                let place = self.place.as_mut().expect("a message after a hello");
+                assert_eq!(message, ledger.message(place.stream, place.expects), "{place:?}");
+                place.expects += 1;
+            }
+            Event::Gap(gap) => {
+                assert!(scenario.excuses.gaps.contains(&gap.reason), "{gap:?}");
+                if let Some(to) = gap.to {
+                    let place = self.place.as_mut().expect("a gap in a stream");
+                    assert_eq!(gap.from.get(), place.expects, "{gap:?} {place:?}");
+                    assert!(to > gap.from);
+                    // What is still there is no gap; an epoch that is gone has nothing.
+                    if let Some(base) = base(place.stream) {
+                        assert!(to.get() <= base, "{gap:?}, but the oldest is {base}");
+                    }
+                    place.expects = to.get();
+                } else {
+                    let left = self.left.take().expect("a stream is gone only at a hello");
+                    assert_eq!(gap.from.get(), left.expects, "{gap:?} {left:?}");
+                }
+            }
+            Event::Open { status, .. } => {
+                if status != Status::Resumed {
+                    let (place, goes_on) = self.openings.pop_front().expect("a hello was seen");
+                    if let Some(before) = self.place {
+                        assert!(scenario.excuses.new_stream, "{status:?} instead of resumed");
+                        self.left = Some(before);
+                    }
+                    if !goes_on {
+                        self.place = Some(place);
+                    }
+                }
+            }
+            Event::InDoubt(messages) => {
+                assert!(scenario.excuses.doubt, "in doubt: {messages:?}");
+                self.in_doubt.extend(messages.iter().map(ledger::number));
+            }
+            Event::Done { untaken, .. } => {
+                self.done = true;
+                let first = self.made - untaken.len() as u64;
+                for (k, message) in (first..).zip(&untaken) {
+                    let expected = ledger::from_client(self.index, k, scenario.excuses.doubt);
+                    assert_eq!(*message, expected, "untaken");
+                    self.untaken.insert(k);
+                }
+                let place = self.place.expect("done after a hello");
+                assert_eq!(place.expects, ledger.head(place.stream), "the end without the rest");
+            }
+            Event::Waiting { cause, .. } | Event::Offline { cause } => {
+                assert_ne!(cause, Cause::Copied, "nobody was copied");
+                assert!(!matches!(cause, Cause::Protocol(_)), "{cause:?}");
+            }
+            Event::Connecting | Event::Superseded | Event::Refused { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}

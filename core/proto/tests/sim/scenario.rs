@@ -1,0 +1,155 @@
+//! What a seed is about.
+
+use std::{sync::Arc, time::Duration};
+
+use session_resume_proto::{
+    GapReason,
+    client::{Config, Limits},
+    session::{Attach, Overflow, Rules},
+};
+
+use crate::rng::Rng;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// One program, nobody else, no restart: nothing is excused.
+    Alone,
+    /// The program starts again, under a new id.
+    ClientRestarts,
+    Share,
+    Takeover,
+    Refuse,
+    DropOldest,
+    /// A full outbox ends the session.
+    OverflowEnds,
+    /// Others come and go, with cursors of every kind and frames of none.
+    Strangers,
+    /// The process dies and had no store.
+    Forgetful,
+    /// The process dies and drains: `Durability::State`.
+    State,
+    /// The same with `Durability::Exact`.
+    Exact,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Alone,
+        Self::ClientRestarts,
+        Self::Share,
+        Self::Takeover,
+        Self::Refuse,
+        Self::DropOldest,
+        Self::OverflowEnds,
+        Self::Strangers,
+        Self::Forgetful,
+        Self::State,
+        Self::Exact,
+    ];
+
+    pub(crate) fn has_store(self) -> bool {
+        matches!(self, Self::State | Self::Exact)
+    }
+}
+
+/// What may happen to the application's messages beside arriving.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Excuses {
+    pub(crate) gaps: &'static [GapReason],
+    /// Messages of a client may be told to be in doubt.
+    pub(crate) doubt: bool,
+    /// A client may find that its stream is gone.
+    pub(crate) new_stream: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) kind: Kind,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) config: Config,
+    pub(crate) programs: usize,
+    pub(crate) excuses: Excuses,
+    /// Steps before the network becomes calm.
+    pub(crate) steps: u64,
+    /// Puts that fail, in percent.
+    pub(crate) store_fails: u64,
+    /// The longest a put takes, in milliseconds.
+    pub(crate) store_takes: u64,
+    /// How often something goes wrong: the mean in milliseconds.
+    pub(crate) peace: u64,
+}
+
+impl Scenario {
+    pub(crate) fn new(kind: Kind, rng: &mut Rng) -> Self {
+        let mut rules = Rules::default();
+        rules.attach = match kind {
+            Kind::Share => Attach::Share,
+            Kind::Takeover => Attach::Takeover,
+            Kind::Refuse => Attach::Refuse,
+            _ => [Attach::Takeover, Attach::Share, Attach::Refuse][rng.index(3)],
+        };
+        rules.overflow = match kind {
+            Kind::DropOldest => Overflow::DropOldest,
+            Kind::OverflowEnds => Overflow::Close,
+            _ => Overflow::Backpressure,
+        };
+        rules.durable_inbox = kind.has_store();
+        rules.durable_outbox = kind == Kind::Exact;
+        rules.heartbeat = rng.millis(2000..30_000);
+        rules.pong_timeout = rng.millis(2000..20_000);
+        let tight = rng.percent(60);
+        // Where several meet, a full outbox lets the gone ones stop mattering; both are looked at.
+        rules.bounds.outbox_messages = if tight { 2 + rng.index(20) } else { 100_000 };
+        rules.bounds.outbox_bytes = if tight { 200 + rng.index(2000) } else { 100_000_000 };
+        rules.bounds.inbox_messages = if tight { 1 + rng.index(8) } else { 256 };
+        rules.bounds.inbox_bytes = if tight { 20 + rng.index(200) } else { 1 << 20 };
+        rules.bounds.clients = if kind == Kind::Strangers { 4 } else { 64 };
+        let several = matches!(kind, Kind::Share | Kind::Takeover | Kind::Refuse);
+        let mixed = matches!(kind, Kind::DropOldest | Kind::State | Kind::Exact | Kind::Forgetful);
+        let programs = match () {
+            () if several => 2 + rng.index(2),
+            () if mixed && rules.attach == Attach::Share => 1 + rng.index(3),
+            () => 1,
+        };
+        let crowded = programs > 1 && tight;
+        // A crash may take back that one of several was ever there; what the others have is let go of.
+        let unknown = programs > 1 && kind == Kind::Exact;
+        Self {
+            kind,
+            excuses: Excuses {
+                gaps: match kind {
+                    Kind::Alone | Kind::ClientRestarts => &[],
+                    Kind::Exact if unknown => &[GapReason::Evicted, GapReason::Overflow],
+                    Kind::Share | Kind::Exact if !crowded => &[],
+                    Kind::Share | Kind::Exact | Kind::DropOldest => &[GapReason::Overflow],
+                    Kind::Forgetful if crowded => &[GapReason::Expired, GapReason::Overflow],
+                    Kind::OverflowEnds | Kind::Forgetful => &[GapReason::Expired],
+                    Kind::State if crowded => &[GapReason::Restarted, GapReason::Overflow],
+                    Kind::State => &[GapReason::Restarted],
+                    _ => &[GapReason::Evicted, GapReason::Overflow, GapReason::Restarted],
+                },
+                doubt: matches!(kind, Kind::Forgetful | Kind::Strangers),
+                new_stream: matches!(
+                    kind,
+                    Kind::Forgetful | Kind::State | Kind::Strangers | Kind::OverflowEnds
+                ),
+            },
+            rules: Arc::new(rules),
+            config: Config {
+                limits: Limits { messages: 1 + rng.index(60), ..Limits::default() },
+                attach_timeout: rng.millis(3000..20_000),
+                ..Config::default()
+            },
+            programs,
+            steps: 100 + rng.below(400),
+            store_fails: if rng.percent(50) { 0 } else { rng.below(60) },
+            store_takes: [2, 50, 3000][rng.index(3)],
+            peace: [30, 300, 3000][rng.index(3)],
+        }
+    }
+
+    /// A delay of the network.
+    pub(crate) fn delay(rng: &mut Rng) -> Duration {
+        if rng.percent(5) { rng.millis(0..3000) } else { rng.millis(0..60) }
+    }
+}

@@ -1,0 +1,374 @@
+//! The server's process: the session machine, its handler, its saver, and the disk that outlives it.
+
+use std::sync::Arc;
+
+use session_resume_proto::{
+    Message, Moment, Token,
+    session::{Covered, Epoch, Event, NotSent, Record, Session, Snapshot},
+    wire::Close,
+};
+
+use crate::{
+    ledger::{self, Handled, Ledger},
+    rng::Rng,
+    scenario::{Kind, Scenario},
+};
+
+/// A session in memory.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) machine: Session<u32>,
+    pub(crate) id: Token,
+    pub(crate) stream: usize,
+    /// The typed state.
+    pub(crate) handled: Handled,
+    pub(crate) handler: Handler,
+    wakes_handler: bool,
+    wakes_room: bool,
+    wakes_transports: bool,
+    dirty: bool,
+    save_at: Moment,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Handler {
+    Waiting,
+    /// With a message in hand, until then; so many replies are to be sent.
+    Working(Moment, u64),
+    /// A send waits for room.
+    Blocked(u64),
+    /// `commit()` waits.
+    Committing(u64),
+}
+
+/// What a put brings to the disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    id: Token,
+    snapshot: Snapshot,
+    handled: Handled,
+    stream: usize,
+    head: u64,
+    clean: bool,
+}
+
+#[derive(Debug)]
+struct Put {
+    done: Moment,
+    stored: Stored,
+    covered: Covered,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Drain {
+    /// Until the deadline.
+    Freezing(Moment),
+    /// The process ends then.
+    Leaving(Moment),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Server {
+    /// Which process this is.
+    pub(crate) process: u32,
+    /// When the next process starts; `None`: one is there.
+    pub(crate) starts: Option<Moment>,
+    pub(crate) live: Option<Live>,
+    disk: Option<Stored>,
+    put: Option<Put>,
+    pub(crate) drain: Option<Drain>,
+    /// Sessions that have ended.
+    pub(crate) ended: Vec<(Token, Record)>,
+    sessions: u64,
+    /// What sessions have handled that are gone: it never comes again, either.
+    past: Handled,
+}
+
+impl Server {
+    /// Brings the session that requests find, and whether it had to be made or rebuilt.
+    pub(crate) fn session(
+        &mut self,
+        scenario: &Scenario,
+        ledger: &mut Ledger,
+        programs: usize,
+        name: impl Fn(session_resume_proto::session::ClientName) -> u32,
+        rng: &mut Rng,
+        now: Moment,
+    ) -> session_resume_proto::session::Origin {
+        use session_resume_proto::session::Origin;
+        if self.live.is_some() {
+            return Origin::Reused;
+        }
+        let rules = Arc::clone(&scenario.rules);
+        let (machine, id, handled, origin) = if let Some(stored) = &mut self.disk {
+            let clean = std::mem::replace(&mut stored.clean, false);
+            let snapshot = stored.snapshot.clone();
+            let machine = Session::restore(rules, snapshot, clean, now, name);
+            if clean || scenario.kind == Kind::Exact {
+                assert_eq!(machine.head().get(), stored.head, "what was committed is there");
+            }
+            // The claim: nobody speaks for an epoch before it is on disk.
+            stored.snapshot = machine.snapshot(false).0;
+            (machine, stored.id, stored.handled.clone(), Origin::Restored)
+        } else {
+            self.sessions += 1;
+            let id = Token::parse(&format!("s{}", self.sessions)).expect("a token");
+            let machine = Session::new(rules, Epoch::first(rng.draw()), now);
+            (machine, id, std::mem::take(&mut self.past), Origin::New)
+        };
+        let stream = ledger.stream(id, machine.epoch().token());
+        // What was not committed never was.
+        let head = usize::try_from(machine.head().get()).expect("in memory");
+        ledger.streams[stream].sent.truncate(head);
+        let mut live = Live {
+            machine,
+            id,
+            stream,
+            handled,
+            handler: Handler::Waiting,
+            wakes_handler: true,
+            wakes_room: false,
+            wakes_transports: false,
+            dirty: true,
+            save_at: now,
+        };
+        live.handled.grow(programs);
+        live.machine.start_handler(now);
+        if scenario.kind.has_store() && self.disk.is_none() {
+            let (stored, _) = live.snapshot(ledger, false);
+            self.disk = Some(stored);
+        }
+        self.live = Some(live);
+        origin
+    }
+
+    /// The process is gone; a put under way may have reached the disk.
+    pub(crate) fn die(&mut self, reached: bool, starts: Moment) {
+        if let Some(put) = self.put.take()
+            && reached
+        {
+            self.disk = Some(put.stored);
+        }
+        if let Some(live) = self.live.take()
+            && self.disk.is_none()
+        {
+            self.past = live.handled;
+        }
+        self.drain = None;
+        self.process += 1;
+        self.starts = Some(starts);
+    }
+
+    /// Forgets a session that has ended and that nobody listens to any more.
+    pub(crate) fn bury(&mut self) {
+        let over = |live: &Live| live.machine.ended().is_some() && !live.machine.has_sockets();
+        if self.live.as_ref().is_some_and(over)
+            && let Some(live) = self.live.take()
+        {
+            self.ended.push((live.id, live.machine.record()));
+            self.past = live.handled;
+        }
+    }
+
+    pub(crate) fn due(&self) -> impl Iterator<Item = Moment> {
+        let live = self.live.as_ref();
+        let works = live.and_then(|live| match live.handler {
+            Handler::Working(until, _) => Some(until),
+            Handler::Waiting | Handler::Blocked(_) | Handler::Committing(_) => None,
+        });
+        let save = live.filter(|live| self.saves(live)).map(|live| live.save_at);
+        let drain = self.drain.map(|(Drain::Freezing(at) | Drain::Leaving(at))| at);
+        [works, save, self.put.as_ref().map(|put| put.done), self.starts, drain]
+            .into_iter()
+            .flatten()
+    }
+
+    fn saves(&self, live: &Live) -> bool {
+        live.dirty
+            && self.put.is_none()
+            && !live.machine.is_message_in_hand()
+            && self.disk.is_some()
+    }
+
+    /// Starts and finishes puts.
+    pub(crate) fn save(
+        &mut self,
+        scenario: &Scenario,
+        ledger: &Ledger,
+        fails: bool,
+        rng: &mut Rng,
+        now: Moment,
+    ) {
+        if self.put.as_ref().is_some_and(|put| put.done <= now)
+            && let (Some(put), Some(live)) = (self.put.take(), &mut self.live)
+        {
+            live.save_at = now + rng.millis(0..60);
+            if fails {
+                live.dirty = true;
+            } else {
+                live.machine.handle_committed(&put.covered, now);
+                let clean = put.stored.clean;
+                self.disk = Some(put.stored);
+                // The last put of a drain comes after everything has stopped.
+                live.dirty |= matches!(self.drain, Some(Drain::Freezing(_))) && !clean;
+                if let Handler::Committing(replies) = live.handler {
+                    live.handler = Handler::Working(now, replies);
+                }
+                if clean {
+                    live.machine.freeze();
+                    live.machine.close_transports(
+                        &Close::RESTARTING,
+                        || Some(rng.millis(0..2000)),
+                        now,
+                    );
+                    self.drain = Some(Drain::Leaving(now + rng.millis(0..3000)));
+                }
+            }
+        }
+        let Some(live) = self.live.as_ref().filter(|live| self.saves(live) && live.save_at <= now)
+        else {
+            return;
+        };
+        let clean = matches!(self.drain, Some(Drain::Freezing(_))) && live.machine.is_frozen();
+        let (stored, covered) = live.snapshot(ledger, clean);
+        let done = now + rng.millis(0..scenario.store_takes);
+        self.put = Some(Put { done, stored, covered });
+        if let Some(live) = &mut self.live {
+            live.dirty = false;
+        }
+    }
+
+    /// What was handled in the end.
+    pub(crate) fn handled(&self, programs: usize) -> Handled {
+        let mut handled = self.live.as_ref().map_or(&self.past, |live| &live.handled).clone();
+        handled.grow(programs);
+        handled
+    }
+
+    pub(crate) fn is_saved(&self) -> bool {
+        self.disk.is_none()
+            || (self.put.is_none() && self.live.as_ref().is_none_or(|live| !live.dirty))
+    }
+}
+
+impl Live {
+    fn snapshot(&self, ledger: &Ledger, clean: bool) -> (Stored, Covered) {
+        let (snapshot, covered) = self.machine.snapshot(clean);
+        let stored = Stored {
+            id: self.id,
+            snapshot,
+            handled: self.handled.clone(),
+            stream: self.stream,
+            head: ledger.head(self.stream),
+            clean,
+        };
+        assert_eq!(stored.stream, self.stream);
+        (stored, covered)
+    }
+
+    fn take_wake(&mut self) {
+        let wake = self.machine.take_wake();
+        self.wakes_handler |= wake.handler;
+        self.wakes_room |= wake.room;
+        self.wakes_transports |= wake.transports;
+    }
+
+    /// Whether the pumps have been woken.
+    pub(crate) fn wakes_transports(&mut self) -> bool {
+        self.take_wake();
+        std::mem::take(&mut self.wakes_transports)
+    }
+
+    pub(crate) fn touch(&mut self) {
+        self.dirty = true;
+    }
+
+    /// The oldest position that is there.
+    pub(crate) fn base(&self) -> u64 {
+        self.machine.head().get() - self.machine.outbox_messages() as u64
+    }
+
+    /// A message from the application, whoever of it that is.
+    pub(crate) fn send(
+        &mut self,
+        ledger: &mut Ledger,
+        by: u32,
+        now: Moment,
+    ) -> Result<(), NotSent> {
+        let position = ledger.head(self.stream);
+        assert_eq!(position, self.machine.head().get());
+        let message: Message = ledger::from_server(self.stream, position, by);
+        self.machine.send(message, now)?;
+        ledger.streams[self.stream].sent.push(by);
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// The handler goes on as far as it can; returns how many steps that were.
+    pub(crate) fn handle(
+        &mut self,
+        scenario: &Scenario,
+        ledger: &mut Ledger,
+        by: u32,
+        rng: &mut Rng,
+        now: Moment,
+    ) -> u64 {
+        let mut steps = 0;
+        loop {
+            self.take_wake();
+            match self.handler {
+                Handler::Waiting => {
+                    if !std::mem::take(&mut self.wakes_handler) {
+                        return steps;
+                    }
+                    let Some(event) = self.machine.poll_receive(now) else {
+                        return steps;
+                    };
+                    steps += 1;
+                    self.wakes_handler = true;
+                    self.dirty = true;
+                    if let Event::Message { message, from } = event {
+                        let from = usize::try_from(from).expect("small");
+                        if from < self.handled.next.len() {
+                            self.handled.take(from, &message, scenario.excuses.doubt);
+                        }
+                        let works = if rng.percent(80) { 0..1 } else { 0..2000 };
+                        let replies = if rng.percent(60) { 1 } else { rng.below(4) };
+                        self.handler = Handler::Working(now + rng.millis(works), replies);
+                    }
+                }
+                Handler::Working(until, _) if until > now => return steps,
+                Handler::Working(_, 0) => {
+                    self.handler = Handler::Waiting;
+                    self.wakes_handler = true;
+                }
+                Handler::Working(_, replies) => {
+                    steps += 1;
+                    self.handler = match self.send(ledger, by, now) {
+                        Ok(()) => Handler::Working(now, replies - 1),
+                        Err(NotSent::Full(_)) => {
+                            self.machine.send_waits(now);
+                            self.wakes_room = false;
+                            Handler::Blocked(replies)
+                        }
+                        Err(NotSent::Uncommitted) => {
+                            self.machine.hand_back();
+                            self.dirty = true;
+                            Handler::Committing(replies)
+                        }
+                        Err(NotSent::Ended) => Handler::Working(now, 0),
+                        Err(NotSent::TooLarge(_)) => panic!("the messages are small"),
+                    };
+                }
+                Handler::Blocked(replies) => {
+                    if !std::mem::take(&mut self.wakes_room) {
+                        return steps;
+                    }
+                    self.machine.send_goes_on();
+                    self.handler = Handler::Working(now, replies);
+                }
+                Handler::Committing(_) => return steps,
+            }
+        }
+    }
+}

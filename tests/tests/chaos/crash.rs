@@ -1,0 +1,132 @@
+//! Servers that are killed, and servers that are replaced.
+
+use std::{path::Path, time::Duration};
+
+use session_resume_client::{Client, Event, Status};
+
+use crate::{
+    flaps::{HASTE, Rng, next},
+    proxy::{Fate, Proxy},
+    server::{Testee, within},
+};
+
+/// The next message, gaps by a restart passed over: under `Durability::State` they are the truth.
+async fn next_told(client: &mut Client) -> String {
+    loop {
+        match within(client.recv_event()).await.expect("the client goes on") {
+            Event::Message(message) => return message.as_text().expect("text").to_owned(),
+            Event::InDoubt(messages) => panic!("in doubt: {messages:?}"),
+            Event::Done { .. } | Event::Failed { .. } | Event::Superseded => panic!("it is over"),
+            _ => {}
+        }
+    }
+}
+
+/// A client whose session is on disk: what comes before the first save is nobody's promise.
+async fn settle(proxy: &Proxy) -> Client {
+    let client = Client::builder(proxy.url()).with_backoff(HASTE);
+    let mut client = client.start().unwrap();
+    within(client.send("commit")).await.unwrap();
+    assert_eq!(next(&mut client).await, "committed");
+    client
+}
+
+fn flags<'a>(store: &'a Path, durability: &'a str) -> [&'a str; 6] {
+    let store = store.to_str().unwrap();
+    ["--store", store, "--durability", durability, "--flush", "5"]
+}
+
+/// Kills the server so often while `add 1` is sent so often; returns the totals that were told.
+async fn count_through_kills(durability: &str, kills: u64, seed: u64) -> Vec<String> {
+    const ADDS: u64 = 2000;
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store.redb");
+    let flags = flags(&store, durability);
+    let mut testee = Testee::start(&flags).await;
+    let proxy = Proxy::start(testee.address, || Fate::CALM).await;
+    let mut client = settle(&proxy).await;
+    let sender = client.sender();
+    let adding = tokio::spawn(async move {
+        for _ in 0..ADDS {
+            within(sender.send("add 1")).await.unwrap();
+        }
+    });
+    let mut rng = Rng(seed);
+    let mut totals = Vec::new();
+    for kill in 1..=kills {
+        // At any moment of the work that remains, counted in what has arrived.
+        let until = ADDS * kill / (kills + 1);
+        while last(&totals) < until {
+            totals.push(next_told(&mut client).await);
+        }
+        tokio::time::sleep(Duration::from_micros(rng.below(20_000))).await;
+        testee.kill().await;
+        testee = Testee::start(&flags).await;
+        proxy.set_target(testee.address);
+    }
+    within(adding).await.unwrap();
+    while last(&totals) < ADDS {
+        totals.push(next_told(&mut client).await);
+    }
+    within(client.send("get")).await.unwrap();
+    assert_eq!(next_told(&mut client).await, format!("total:{ADDS} n:{ADDS}"));
+    within(client.close()).await.unwrap();
+    totals
+}
+
+fn last(totals: &[String]) -> u64 {
+    totals.last().map_or(0, |total| total.strip_prefix("total:").unwrap().parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_additions_survive_ten_kills() {
+    let totals = count_through_kills("state", 10, 1).await;
+    assert_eq!(last(&totals), 2000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_exact_each_reply_arrives_once_through_ten_kills() {
+    let totals = count_through_kills("exact", 10, 2).await;
+    let expected: Vec<_> = (1..=2000).map(|n| format!("total:{n}")).collect();
+    assert_eq!(totals, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_under_load_is_invisible() {
+    const ADDS: u64 = 3000;
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store.redb");
+    let flags = flags(&store, "state");
+    let mut testee = Testee::start(&flags).await;
+    let proxy = Proxy::start(testee.address, || Fate::CALM).await;
+    let mut client = settle(&proxy).await;
+    let sender = client.sender();
+    let adding = tokio::spawn(async move {
+        for _ in 0..ADDS {
+            within(sender.send("add 1")).await.unwrap();
+        }
+    });
+    for total in 1..=ADDS {
+        // Any event but a message, a state of the connection, or a resumption fails.
+        assert_eq!(next_resumed(&mut client).await, format!("total:{total}"));
+        if total % 1000 == 500 {
+            assert!(testee.terminate().await.success(), "a session was cut");
+            testee = Testee::start(&flags).await;
+            proxy.set_target(testee.address);
+        }
+    }
+    within(adding).await.unwrap();
+    within(client.close()).await.unwrap();
+}
+
+/// The next message of a stream that is never anything but resumed.
+async fn next_resumed(client: &mut Client) -> String {
+    loop {
+        match within(client.recv_event()).await.expect("the client goes on") {
+            Event::Message(message) => return message.as_text().expect("text").to_owned(),
+            Event::Open { status, .. } => assert_eq!(status, Status::Resumed),
+            Event::Connecting | Event::Waiting { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Connections that end in the middle of anything.
+
+use std::time::Duration;
+
+use session_resume_client::{Backoff, Client, Event};
+
+use crate::{
+    proxy::{End, Fate, Proxy},
+    server::{Testee, within},
+};
+
+/// Reconnects at once: the test is about drops, not about waits.
+pub(crate) const HASTE: Backoff =
+    Backoff { first: Duration::from_millis(2), max: Duration::from_millis(20) };
+
+/// SplitMix64.
+pub(crate) struct Rng(pub(crate) u64);
+
+impl Rng {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
+
+/// The next message of the server; anything that says something is gone fails the test.
+pub(crate) async fn next(client: &mut Client) -> String {
+    loop {
+        match within(client.recv_event()).await.expect("the client goes on") {
+            Event::Message(message) => return message.as_text().expect("text").to_owned(),
+            Event::Connecting | Event::Open { .. } | Event::Waiting { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Sends `echo:<n>` from another task, so that both directions are busy at once.
+fn say_all(client: &Client, count: u64) -> tokio::task::JoinHandle<()> {
+    let sender = client.sender();
+    tokio::spawn(async move {
+        for n in 0..count {
+            // Some begin with the character that marks control frames, and come back with it.
+            let text = if n % 7 == 0 { format!("say \u{1}{n}") } else { format!("say {n}") };
+            within(sender.send(text)).await.unwrap();
+        }
+    })
+}
+
+fn said(n: u64) -> String {
+    if n % 7 == 0 { format!("\u{1}{n}") } else { n.to_string() }
+}
+
+async fn start(proxy: &Proxy) -> Client {
+    let client = Client::builder(proxy.url()).with_backoff(HASTE);
+    client.with_attach_timeout(Duration::from_secs(2)).start().unwrap()
+}
+
+/// What the server's handler has taken is what was sent, in order: each message comes back by itself.
+async fn two_way(
+    seed: u64,
+    count: u64,
+    mut fate: impl FnMut(&mut Rng) -> Fate + Send + 'static,
+) -> u64 {
+    let testee = Testee::start(&[]).await;
+    let mut rng = Rng(seed);
+    // The first answer brings the cookie: without it, another connection is another user.
+    let mut first = true;
+    let proxy = Proxy::start(testee.address, move || {
+        if std::mem::take(&mut first) {
+            Fate { bytes: 4000, end: End::Reset }
+        } else {
+            fate(&mut rng)
+        }
+    })
+    .await;
+    let mut client = start(&proxy).await;
+    let saying = say_all(&client, count);
+    for n in 0..count {
+        assert_eq!(next(&mut client).await, said(n), "seed {seed}");
+    }
+    saying.await.unwrap();
+    within(client.close()).await.unwrap();
+    proxy.connections()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundred_flaps_lose_and_double_nothing() {
+    let flaps = two_way(1, 10_000, |rng| {
+        let end = if rng.below(2) == 0 { End::Reset } else { End::Close };
+        Fate { bytes: 600 + rng.below(4000), end }
+    })
+    .await;
+    assert!(flaps > 100, "only {flaps} connections");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn black_holes_lose_and_double_nothing() {
+    let flaps = two_way(2, 1000, |rng| Fate {
+        bytes: 1000 + rng.below(4000),
+        end: End::BlackHole(Duration::from_millis(20 + rng.below(50))),
+    })
+    .await;
+    assert!(flaps > 5, "only {flaps} connections");
+}
+
+/// A short conversation of its own for every byte at which a connection can end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_at_every_byte_of_a_conversation() {
+    let testee = Testee::start(&["--key", "client"]).await;
+    // One calm conversation tells how long it is, and brings the identity for all others.
+    let calm = Proxy::start(testee.address, || Fate::CALM).await;
+    let mut client = start(&calm).await;
+    converse(&mut client).await;
+    let cookies = client.cookies();
+    within(client.close()).await.unwrap();
+    while calm.passed() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let length = calm.passed();
+    assert!(length > 300, "{length}");
+    for at in 1..length {
+        let end = if at % 2 == 0 { End::Reset } else { End::Close };
+        let mut fates = [Fate { bytes: at, end }].into_iter();
+        let proxy = Proxy::start(testee.address, move || fates.next().unwrap_or(Fate::CALM)).await;
+        let client = Client::builder(proxy.url()).with_backoff(HASTE).with_cookies(&cookies);
+        let mut client = client.start().unwrap();
+        converse(&mut client).await;
+        // Or so many sessions of one identity would be more than the limits allow.
+        within(client.send("finish")).await.unwrap();
+        while !matches!(within(client.recv_event()).await, Some(Event::Done { .. })) {}
+        assert!(proxy.connections() <= 3, "cut at {at}: {}", proxy.connections());
+    }
+}
+
+/// A few messages each way.
+async fn converse(client: &mut Client) {
+    for n in 0..3 {
+        within(client.send(format!("add {n}"))).await.unwrap();
+    }
+    for total in [0, 1, 3] {
+        assert_eq!(next(client).await, format!("total:{total}"));
+    }
+}

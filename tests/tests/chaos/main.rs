@@ -1,0 +1,6 @@
+//! Real sockets, real processes: connections cut at any byte, servers killed at any moment.
+
+mod crash;
+mod flaps;
+mod proxy;
+mod server;
