@@ -278,3 +278,111 @@ fn bounded(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn obey(agent: &mut Agent, json: &str) -> Result<(), String> {
+        Command::parse(json.as_bytes()).and_then(|command| agent.obey(command))
+    }
+
+    fn answer(agent: &Agent, approve: bool) -> String {
+        format!(r#"{{"answer":{{"question":{},"approve":{approve}}}}}"#, agent.words)
+    }
+
+    fn run_to(agent: &mut Agent, step: Step) -> Vec<Beat> {
+        let mut beats = Vec::new();
+        while agent.step != step {
+            assert!(beats.len() < 1_000, "{:?} never comes", step);
+            beats.push(agent.beat());
+        }
+        beats
+    }
+
+    #[test]
+    fn the_script_goes_from_task_to_report() {
+        let mut agent = Agent::default();
+        obey(&mut agent, r#"{"task":{"text":" look "}}"#).unwrap();
+        assert_eq!(agent.step, Step::Think);
+        let words = run_to(&mut agent, Step::Ask);
+        for (at, beat) in words.iter().enumerate() {
+            assert!(matches!(beat, Beat::Word { n, .. } if *n == at as u64), "{beat:?}");
+        }
+        let yes = answer(&agent, true);
+        obey(&mut agent, &yes).unwrap();
+        assert_eq!(run_to(&mut agent, Step::Report).len(), FILES.len());
+        run_to(&mut agent, Step::Done);
+        let report = agent.report();
+        assert_eq!((report.task.as_str(), report.approved), ("look", true));
+        assert_eq!(report.words, FILES.iter().map(|(_, words)| words).sum::<u64>());
+        assert!(report.summary.starts_with("Done: 6 files") && report.summary.ends_with("stays."));
+    }
+
+    #[test]
+    fn a_snapshot_at_any_beat_goes_on_as_if_nothing_had_happened() {
+        let mut straight = Agent::default();
+        obey(&mut straight, r#"{"task":{"text":"look"}}"#).unwrap();
+        let mut restored = straight.clone();
+        for _ in 0..1_000 {
+            let json = serde_json::to_string(&restored).unwrap();
+            restored = serde_json::from_str(&json).unwrap();
+            if straight.step == Step::Done {
+                break;
+            }
+            if straight.step == Step::Ask {
+                let yes = answer(&straight, true);
+                obey(&mut straight, &yes).unwrap();
+                obey(&mut restored, &yes).unwrap();
+            } else {
+                assert_eq!(straight.beat(), restored.beat());
+            }
+        }
+        assert_eq!((straight.step, &straight), (Step::Done, &restored));
+    }
+
+    #[test]
+    fn wrong_commands_say_what_is_wrong_and_change_nothing() {
+        let long = "ü".repeat(MAX_TASK + 1);
+        let too_long = format!(r#"{{"task":{{"text":"{long}"}}}}"#);
+        let unknown = format!(r#"{{"{long}":1}}"#);
+        for (command, says) in [
+            ("", "not a command"),
+            ("[]", "not a command"),
+            (r#"{"task":"look"}"#, "not a command"),
+            (r#"{"task":{"text":"  "}}"#, "Say what"),
+            (r#"{"task":{"text":"look","mishap":"fire"}}"#, "unknown variant `fire`"),
+            (r#"{"task":{"text":"look","x":1}}"#, "unknown field `x`"),
+            (r#"{"answer":{"question":0,"approve":true}}"#, "not open"),
+            (r#"{"answer":{"question":-1,"approve":true}}"#, "not a command"),
+            (&too_long, "201 characters are too many"),
+            (&unknown, "…"),
+        ] {
+            let mut agent = Agent::default();
+            let error = obey(&mut agent, command).unwrap_err();
+            assert!(
+                error.contains(says) && error.chars().count() <= MAX_TASK + 1,
+                "{command}: {error}"
+            );
+            assert_eq!(agent, Agent::default(), "{command}");
+        }
+    }
+
+    #[test]
+    fn a_question_takes_one_answer_and_only_its_own() {
+        let mut agent = Agent::default();
+        obey(&mut agent, r#"{"task":{"text":"look"}}"#).unwrap();
+        run_to(&mut agent, Step::Ask);
+        let asked = agent.clone();
+        let number = agent.words;
+        for other in [0, number - 1, number + 1, u64::MAX] {
+            let early = format!(r#"{{"answer":{{"question":{other},"approve":true}}}}"#);
+            obey(&mut agent, &early).unwrap_err();
+            assert_eq!(agent, asked);
+        }
+        let no = answer(&agent, false);
+        obey(&mut agent, &no).unwrap();
+        assert_eq!((agent.step, agent.approved), (Step::Report, Some(false)));
+        obey(&mut agent, &no).unwrap_err();
+    }
+}
