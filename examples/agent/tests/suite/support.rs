@@ -72,8 +72,10 @@ impl Gate {
 pub(crate) struct Server {
     pub(crate) resume: SessionResume<Agent>,
     pub(crate) gate: Arc<Gate>,
-    /// As many handles as there are agents' threads, and one.
-    pub(crate) pause: Pause,
+    /// Each agent's thread has a handle.
+    pause: Pause,
+    /// So many handles others have.
+    others: usize,
     pub(crate) address: SocketAddr,
     runtime: Option<Runtime>,
 }
@@ -99,11 +101,12 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap().into_std().unwrap();
         let address = listener.local_addr().unwrap();
         let router = app::router(resume.clone(), Arc::clone(&pause));
+        let others = Arc::strong_count(&pause);
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).unwrap();
             axum::serve(listener, router).await.unwrap();
         });
-        Self { resume, gate, pause, address, runtime: Some(runtime) }
+        Self { resume, gate, pause, others, address, runtime: Some(runtime) }
     }
 
     /// Stops at once, as `kill -9` does: nothing is drained, nothing more is written.
@@ -113,8 +116,7 @@ impl Server {
 
     /// How many agents have a thread.
     pub(crate) fn threads(&self) -> usize {
-        // This handle, and the router's.
-        Arc::strong_count(&self.pause) - 2
+        Arc::strong_count(&self.pause).saturating_sub(self.others)
     }
 
     fn stop(&mut self) {

@@ -45,6 +45,8 @@ pub(crate) struct Transcript {
     step: Step,
     words: u64,
     question: Question,
+    /// The turn that the user has had, until the agent says that it was no good: a view may come twice.
+    had: Option<(Step, u64)>,
 }
 
 impl Transcript {
@@ -66,6 +68,9 @@ impl Transcript {
             Said::Error(wrong) => {
                 print.push_str("\n! ");
                 print.push_str(&wrong);
+                if let Some((step, _)) = self.had.take() {
+                    self.step = step;
+                }
             }
         }
         Ok(print)
@@ -73,6 +78,7 @@ impl Transcript {
 
     /// The user has had their turn.
     pub(crate) fn wait(&mut self) {
+        self.had = Some((self.step, self.words));
         self.step = Step::Busy;
     }
 
@@ -110,6 +116,9 @@ impl Transcript {
             Stage::Ask => Step::Ask,
             Stage::Think | Stage::Plan | Stage::Work | Stage::Report | Stage::Done => Step::Busy,
         };
+        if self.had == Some((self.step, self.words)) {
+            self.step = Step::Busy;
+        }
         if view.step == Stage::Done {
             print.push('\n');
         }
@@ -158,6 +167,18 @@ mod tests {
         let transcript = check(&[view, word, next, ask, ask], "\n> count\n~ I am here\nNow what");
         assert_eq!((transcript.step(), transcript.words()), (Step::Ask, 5));
         assert_eq!(transcript.question(), "May I?");
+    }
+
+    #[test]
+    fn a_turn_that_was_had_comes_again_only_after_an_error() {
+        let idle = r#"{"view":{"step":"idle","words":0,"question":null,"lines":[]}}"#;
+        let mut transcript = check(&[idle], "");
+        assert_eq!(transcript.step(), Step::Idle);
+        transcript.wait();
+        transcript.take(idle.as_bytes()).unwrap();
+        assert_eq!(transcript.step(), Step::Busy);
+        transcript.take(br#"{"error":"too long"}"#).unwrap();
+        assert_eq!(transcript.step(), Step::Idle);
     }
 
     #[test]
