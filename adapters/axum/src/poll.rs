@@ -1,12 +1,9 @@
-use std::time::Duration;
-
 use axum::{
     Router,
     extract::{FromRequestParts, Path, Request},
     response::{IntoResponse, Response},
     routing::get,
 };
-use http::{HeaderValue, StatusCode, header};
 use session_resume::adapter;
 
 use crate::ResumeRejection;
@@ -28,26 +25,5 @@ async fn poll<T: Send + 'static>(request: Request) -> Result<Response, ResumeRej
     let (mut parts, _) = request.into_parts();
     let id = Path::<String>::from_request_parts(&mut parts, &()).await;
     let id = id.map_or_else(|_| String::new(), |Path(id)| id);
-    let wait = parts.uri.query().map_or(Duration::ZERO, wait);
-    let answer = adapter::poll::<T>(&parts, &id, wait).await?;
-    let etag = HeaderValue::try_from(answer.etag()).expect("hexadecimal digits in quotes");
-    if parts.headers.get_all(header::IF_NONE_MATCH).iter().any(|known| *known == etag) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
-    }
-    let json = HeaderValue::from_static("application/json");
-    let mut response = (answer.status, [(header::CONTENT_TYPE, json)], answer.body).into_response();
-    // Nobody else's, and to be asked for again each time.
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    response.headers_mut().insert(header::ETAG, etag);
-    if let Some(seconds) = answer.retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    Ok(response)
-}
-
-fn wait(query: &str) -> Duration {
-    let seconds = query.split('&').find_map(|pair| pair.strip_prefix("wait="));
-    Duration::from_secs(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(0))
+    Ok(adapter::poll::<T>(&parts, &id).await?.into_response().into_response())
 }

@@ -2,7 +2,6 @@ use axum::{
     extract::ws::rejection::WebSocketUpgradeRejection,
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, header};
 use session_resume::adapter::Refusal;
 
 /// Why a request got no session: an answer with status, text, and `Retry-After` where that helps.
@@ -29,14 +28,9 @@ impl From<WebSocketUpgradeRejection> for ResumeRejection {
 
 impl IntoResponse for ResumeRejection {
     fn into_response(self) -> Response {
-        let refusal = match self.0 {
-            Kind::Refused(refusal) => refusal,
-            Kind::NotAnUpgrade(rejection) => return rejection.into_response(),
-        };
-        let mut response = (refusal.status(), format!("{refusal}\n")).into_response();
-        if let Some(seconds) = refusal.retry_after() {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        match self.0 {
+            Kind::Refused(refusal) => refusal.into_response().into_response(),
+            Kind::NotAnUpgrade(rejection) => rejection.into_response(),
         }
-        response
     }
 }

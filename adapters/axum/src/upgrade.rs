@@ -88,8 +88,7 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
         if let Some(protocol) = upgrade.subprotocol() {
             socket = socket.protocols([protocol]);
         }
-        // Above our own limit, so that a message a little too big is read whole and closed with 1009.
-        let max = upgrade.max_message().saturating_mul(2).saturating_add(64 << 10);
+        let max = upgrade.max_message_size();
         let socket = socket
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)

@@ -4,7 +4,7 @@ use bytestring::ByteString;
 /// A data message: what the application sends and receives.
 ///
 /// Cloning shares the payload.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Message {
     /// UTF-8 text.
     Text(ByteString),

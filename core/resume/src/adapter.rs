@@ -3,7 +3,7 @@
 //! An adapter converts types and decides nothing. For an extractor it calls [`open`] or [`look`] and turns a
 //! [`Refusal`] into its framework's response; for a WebSocket it makes an [`Upgrade`], lets the application
 //! call [`Upgrade::on_session`], answers the upgrade, and runs the [`Attach`] with the socket wrapped as a
-//! [`Transport`](crate::transport::Transport).
+//! [`Transport`](crate::transport::Transport). `adapters/README.md` shows one that fits on a page.
 
 use http::request::Parts;
 

@@ -1,7 +1,10 @@
 //! The one clock: monotonic, and standing still while the process does.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,6 +25,8 @@ pub(crate) struct Clock {
     last_tick: AtomicU64,
     /// How long the clock has stood still, in microseconds.
     stalled: AtomicU64,
+    /// Held by whoever notices a stall.
+    noticing: Mutex<()>,
 }
 
 impl Clock {
@@ -34,6 +39,7 @@ impl Clock {
             interval: micros(interval),
             last_tick: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
+            noticing: Mutex::new(()),
         }
     }
 
@@ -41,7 +47,7 @@ impl Clock {
         let raw = self.raw();
         let last = self.last_tick.load(Ordering::Acquire);
         if last != 0 && raw.saturating_sub(last) > self.longest_gap() {
-            self.notice_stall(last, raw);
+            self.notice_stall(raw);
         }
         Moment::from_micros(raw.saturating_sub(self.stalled.load(Ordering::Acquire)))
     }
@@ -70,14 +76,19 @@ impl Clock {
         self.interval + self.interval / 4 + Self::TOLERATED_LATENESS
     }
 
-    /// Whoever sees a stall first takes it out; the others see the tick that it leaves behind.
+    /// Whoever sees a stall first takes it out; the others wait until it is out.
     #[cold]
-    fn notice_stall(&self, last: u64, raw: u64) {
-        if self.last_tick.compare_exchange(last, raw, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            let stall = raw - last - self.interval;
-            self.stalled.fetch_add(stall, Ordering::AcqRel);
-            tracing::info!(stalled_ms = stall / 1000, "the process stood still, deadlines move");
+    fn notice_stall(&self, raw: u64) {
+        let _one = self.noticing.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.last_tick.load(Ordering::Acquire);
+        let stall = raw.saturating_sub(last).saturating_sub(self.interval);
+        if last == 0 || raw.saturating_sub(last) <= self.longest_gap() {
+            return;
         }
+        // In this order: who sees the new tick sees the stall taken out.
+        self.stalled.fetch_add(stall, Ordering::AcqRel);
+        self.last_tick.store(raw, Ordering::Release);
+        tracing::info!(stalled_ms = stall / 1000, "the process stood still, deadlines move");
     }
 }
 

@@ -108,6 +108,7 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
                     now,
                 );
             });
+            session.tell_end();
         }
         tokio::task::yield_now().await;
     }

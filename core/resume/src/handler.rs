@@ -50,9 +50,12 @@ where
     move |live| {
         async move {
             let (answer, ended) = oneshot::channel();
-            let session = BlockingSession::new(live, Handle::current());
+            let runtime = Handle::current();
+            let session = BlockingSession::new(live, runtime.clone());
             let spawned =
                 std::thread::Builder::new().name("session-handler".into()).spawn(move || {
+                    // What it spawns runs on the runtime.
+                    let _entered = runtime.enter();
                     // The session's task waits for it, or has been cancelled with the session.
                     let _ = answer
                         .send(std::panic::catch_unwind(AssertUnwindSafe(|| handler(session))));

@@ -61,6 +61,8 @@ impl IntoOutcome for () {
     }
 }
 
+// Else the error would be about serde alone.
+#[diagnostic::do_not_recommend]
 impl<R: Serialize> IntoOutcome for Result<R> {
     fn into_outcome(self) -> Outcome {
         match self {

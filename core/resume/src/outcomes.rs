@@ -34,13 +34,16 @@ impl Outcomes {
         Self { limit, lifetime, by_id: HashMap::new(), order: VecDeque::new() }
     }
 
-    pub(crate) fn insert(&mut self, id: SessionId, ended: Ended, now: Moment) {
+    /// Adds an outcome; returns whose had to make room for it before their time.
+    pub(crate) fn insert(&mut self, id: SessionId, ended: Ended, now: Moment) -> Vec<SessionId> {
         self.drop_overdue(now);
+        let mut forgotten = Vec::new();
         while self.order.len() >= self.limit.max(1) {
-            self.drop_oldest();
+            forgotten.extend(self.drop_oldest());
         }
         self.order.push_back((now + self.lifetime, id));
         self.by_id.insert(id, ended);
+        forgotten
     }
 
     pub(crate) fn get(&mut self, id: SessionId, now: Moment) -> Option<&Ended> {
@@ -54,9 +57,9 @@ impl Outcomes {
         }
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some((_, id)) = self.order.pop_front() {
-            self.by_id.remove(&id);
-        }
+    fn drop_oldest(&mut self) -> Option<SessionId> {
+        let (_, id) = self.order.pop_front()?;
+        self.by_id.remove(&id);
+        Some(id)
     }
 }

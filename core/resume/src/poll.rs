@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{StatusCode, request::Parts};
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use serde::Serialize;
 use session_resume_proto::session;
 use sha2::{Digest as _, Sha256};
@@ -27,15 +27,8 @@ pub struct Poll {
     pub body: String,
     /// Seconds, for `Retry-After`.
     pub retry_after: Option<u64>,
-}
-
-impl Poll {
-    /// Returns a validator of the body, for `ETag`: a strong one, quotes included.
-    pub fn etag(&self) -> String {
-        let digest = Sha256::digest(&self.body);
-        let start: [u8; 8] = digest[..8].try_into().expect("a SHA-256 digest has 32 bytes");
-        format!("\"{:016x}\"", u64::from_be_bytes(start))
-    }
+    /// A validator of the body, quotes included.
+    pub etag: String,
 }
 
 #[derive(Serialize)]
@@ -53,25 +46,52 @@ enum Status<'a> {
 }
 
 impl Poll {
+    /// Makes the response to answer with.
+    pub fn into_response(self) -> Response<String> {
+        let mut response = Response::new(self.body);
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // Nobody else's, and to be asked for again each time.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        if let Ok(etag) = HeaderValue::try_from(self.etag) {
+            headers.insert(header::ETAG, etag);
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    fn new(status: StatusCode, body: String, retry_after: Option<u64>) -> Self {
+        let digest = Sha256::digest(&body);
+        let start: [u8; 8] = digest[..8].try_into().expect("a SHA-256 digest has 32 bytes");
+        Self { status, body, retry_after, etag: format!("\"{:016x}\"", u64::from_be_bytes(start)) }
+    }
+
     fn ended(id: SessionId, outcome: &Outcome) -> Self {
-        Self { status: StatusCode::OK, body: body(id, Status::Ended(outcome)), retry_after: None }
+        Self::new(StatusCode::OK, body(id, Status::Ended(outcome)), None)
     }
 
     fn pending(id: SessionId, status: &'static str) -> Self {
-        Self {
-            status: StatusCode::ACCEPTED,
-            body: body(id, Status::Pending { status }),
-            retry_after: Some(RETRY_AFTER),
-        }
+        Self::new(StatusCode::ACCEPTED, body(id, Status::Pending { status }), Some(RETRY_AFTER))
     }
 
     /// Unknown, not yours and too old are one answer: a stranger finds out nothing.
     fn not_found() -> Self {
-        Self {
-            status: StatusCode::NOT_FOUND,
-            body: r#"{"error":"no such session"}"#.to_owned(),
-            retry_after: None,
+        Self::new(StatusCode::NOT_FOUND, r#"{"error":"no such session"}"#.to_owned(), None)
+    }
+
+    /// The client may have this answer already.
+    fn unless_known(mut self, parts: &Parts) -> Self {
+        let mut known = parts.headers.get_all(header::IF_NONE_MATCH).iter();
+        if self.status == StatusCode::OK
+            && known.any(|known| known.as_bytes() == self.etag.as_bytes())
+        {
+            self.status = StatusCode::NOT_MODIFIED;
+            self.body = String::new();
         }
+        self
     }
 }
 
@@ -79,8 +99,8 @@ fn body(session: SessionId, status: Status<'_>) -> String {
     serde_json::to_string(&Body { session, status }).expect("ids, words and JSON are JSON")
 }
 
-/// Answers a poll for the session `id` of a layer with state `T`; waits up to `wait`, at most 50 s, for an
-/// outcome.
+/// Answers a poll for the session `id` of a layer with state `T`; with `?wait=SECONDS` it waits so long, at
+/// most 50 s, for an outcome.
 ///
 /// Polling does not count as activity.
 ///
@@ -91,12 +111,9 @@ fn body(session: SessionId, status: Status<'_>) -> String {
 /// # Cancel safety
 ///
 /// Cancel safe: it changes nothing.
-pub async fn poll<T: Send + 'static>(
-    parts: &Parts,
-    id: &str,
-    wait: Duration,
-) -> Result<Poll, Refusal> {
+pub async fn poll<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Poll, Refusal> {
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
+    let wait = parts.uri.query().map_or(Duration::ZERO, wait);
     let Ok(id) = id.parse::<SessionId>() else {
         return Ok(Poll::not_found());
     };
@@ -108,11 +125,11 @@ pub async fn poll<T: Send + 'static>(
         let ended = end.notified();
         tokio::pin!(ended);
         ended.as_mut().enable();
-        if session.watch_end().is_some() {
+        if session.watch_end().is_some() && !registry.drain.is_draining() {
             let _ = tokio::time::timeout(wait.min(LONGEST_WAIT), ended).await;
         }
     }
-    answer(&registry, context, id).await
+    Ok(answer(&registry, context, id).await?.unless_known(parts))
 }
 
 async fn answer<T: Send + 'static>(
@@ -128,14 +145,20 @@ async fn answer<T: Send + 'static>(
         if !is_known_to(&session, context) {
             return Ok(Poll::not_found());
         }
+        let outcome = session.outcome();
         let core = session.lock();
-        return Ok(match core.machine.phase() {
-            session::Phase::Running => Poll::pending(id, "running"),
-            session::Phase::Suspended => Poll::pending(id, "suspended"),
-            // Its outcome is on its way to the store.
-            session::Phase::Completed if core.durable.is_some() => Poll::pending(id, "running"),
+        return Ok(match (core.machine.phase(), outcome) {
+            (session::Phase::Running, _) => Poll::pending(id, "running"),
+            (session::Phase::Suspended, _) => Poll::pending(id, "suspended"),
             // An outcome that has outlived its lifetime is gone, whatever else is left of the session.
-            session::Phase::Completed => Poll::not_found(),
+            (session::Phase::Completed, _) if core.recorded => Poll::not_found(),
+            // Its outcome is on its way to the store.
+            (session::Phase::Completed, _) if core.durable.is_some() => {
+                Poll::pending(id, "running")
+            }
+            // Between its end and its record.
+            (session::Phase::Completed, Some(outcome)) => Poll::ended(id, &outcome),
+            (session::Phase::Completed, None) => Poll::not_found(),
         });
     }
     let found =
@@ -154,6 +177,12 @@ fn answer_ended(id: SessionId, ended: &Ended, context: &RequestContext) -> Poll 
     } else {
         Poll::not_found()
     }
+}
+
+/// Reads `wait=SECONDS` from a query.
+fn wait(query: &str) -> Duration {
+    let seconds = query.split('&').find_map(|pair| pair.strip_prefix("wait="));
+    Duration::from_secs(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(0))
 }
 
 fn is_known_to<T>(session: &Shared<T>, context: &RequestContext) -> bool {

@@ -16,7 +16,7 @@ use session_resume_proto::{
     session::{self, Budget, Incoming, Reception},
     wire::{Close, ServerControl},
 };
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::{
     session::shared::{Core, Shared},
@@ -48,6 +48,8 @@ where
         outgoing: Vec::new().into_iter(),
         readable: true,
         unflushed: false,
+        said_close: false,
+        give_up: None,
         timer: None,
     };
     let end = poll_fn(|cx| pump.poll(cx)).await;
@@ -66,22 +68,23 @@ where
             let closed = poll_fn(|cx| Pin::new(&mut socket).poll_close(cx));
             let _ = tokio::time::timeout(LINGER, closed).await;
         }
+        End::GivenUp => {}
     }
 }
 
-/// Tells a transport that gets no turn why, and lingers.
+/// Tells a transport that gets no turn why, and lingers; returns whether the peer has answered.
 pub(crate) async fn refuse<S: Transport>(
     mut socket: S,
     refusal: session::Refusal,
     resumable: bool,
-) {
+) -> bool {
     let mut frames = Vec::new();
     if let (true, Some(retry)) = (resumable, refusal.retry) {
         let retry = Some(u64::try_from(retry.as_millis()).unwrap_or(u64::MAX));
         frames.push(Frame::Text(ServerControl { retry, ..ServerControl::default() }.encode()));
     }
     frames.push(close_frame(refusal.close));
-    say_and_linger(&mut socket, frames).await;
+    say_and_linger(&mut socket, frames).await
 }
 
 /// Tells a transport that gets no turn all there is to tell, and lingers.
@@ -89,8 +92,8 @@ pub(crate) async fn say<S: Transport>(mut socket: S, frames: Vec<session::Frame>
     say_and_linger(&mut socket, frames.into_iter().map(wire_frame).collect()).await;
 }
 
-/// Says these frames, the last of which is a close, and waits for the answer.
-async fn say_and_linger<S: Transport>(socket: &mut S, frames: Vec<Frame>) {
+/// Says these frames, the last of which is a close, and waits for the answer; returns whether it came.
+async fn say_and_linger<S: Transport>(socket: &mut S, frames: Vec<Frame>) -> bool {
     let mut frames = frames.into_iter();
     let mut next = frames.next();
     let said = tokio::time::timeout(
@@ -107,9 +110,7 @@ async fn say_and_linger<S: Transport>(socket: &mut S, frames: Vec<Frame>) {
         }),
     )
     .await;
-    if let Ok(Ok(())) = said {
-        linger(socket).await;
-    }
+    matches!(said, Ok(Ok(()))) && linger(socket).await
 }
 
 /// Reads and forgets until the peer answers our close; returns whether it did.
@@ -159,6 +160,8 @@ enum End {
     Closing,
     /// The peer has closed or is gone.
     Gone,
+    /// The turn was over, and the peer did not read to the end in time.
+    GivenUp,
 }
 
 struct Pump<T: Send + 'static, S> {
@@ -171,7 +174,18 @@ struct Pump<T: Send + 'static, S> {
     /// Reading has not failed.
     readable: bool,
     unflushed: bool,
+    /// Our close frame is with the socket: nothing is read or written after it.
+    said_close: bool,
+    /// Until when a peer whose turn is over may take its time to read what is left.
+    give_up: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// When the pump must look again by itself.
+enum Deadline {
+    At(Option<Moment>),
+    /// The turn is over.
+    GiveUp,
 }
 
 /// How far one round of reading got.
@@ -202,20 +216,24 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         // So many rounds without giving others a turn.
         for _ in 0..8 {
-            let read = self.poll_read(cx);
+            let read = if self.said_close { Read::All } else { self.poll_read(cx) };
             if read == Read::Gone {
                 self.hand_over();
                 return Poll::Ready(End::Gone);
             }
             let took = self.step(cx);
-            let idle = took == 0 && self.poll_timer(cx);
+            // Always polled before we wait: a timer that was only set wakes nobody.
+            let timer_waits = self.poll_timer(cx);
             match self.poll_write(cx) {
                 Written::Close => return Poll::Ready(End::Closing),
                 Written::Gone => return Poll::Ready(End::Gone),
                 // While the session has no room, there is no use in reading on; it wakes us.
                 written => {
+                    if self.give_up.is_some_and(|give_up| give_up <= Instant::now()) {
+                        return Poll::Ready(End::GivenUp);
+                    }
                     let reading_waits = read == Read::All || !self.incoming.is_empty();
-                    if reading_waits && (written == Written::Some || idle) {
+                    if reading_waits && timer_waits && (written == Written::Some || took == 0) {
                         self.release_memory();
                         return Poll::Pending;
                     }
@@ -280,7 +298,14 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
                 core.machine.poll_transmit(number, now, BATCH, &mut batch);
             }
             core.pump_waits(number, cx.waker());
-            (batch, core.machine.poll_transport_timeout(number), core.offered_state.is_some())
+            let deadline = if core.machine.is_turn_over(number) {
+                Deadline::GiveUp
+            } else if outgoing.len() == 0 {
+                Deadline::At(core.machine.poll_transport_timeout(number))
+            } else {
+                Deadline::At(core.machine.poll_blocked_timeout(number))
+            };
+            (batch, deadline, core.offered_state.is_some())
         });
         if merges {
             turn.session.merge_offered();
@@ -289,16 +314,20 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
         if took > 0 {
             *outgoing = batch.into_iter();
         }
+        let deadline = match deadline {
+            Deadline::At(deadline) => deadline.map(|at| self.turn.session.clock().instant(at)),
+            // It may read to the end, but not keep us for ever.
+            Deadline::GiveUp => Some(*self.give_up.get_or_insert_with(|| Instant::now() + LINGER)),
+        };
         self.set_timer(deadline);
         took
     }
 
-    fn set_timer(&mut self, deadline: Option<Moment>) {
-        let Some(deadline) = deadline else {
+    fn set_timer(&mut self, deadline: Option<Instant>) {
+        let Some(at) = deadline else {
             self.timer = None;
             return;
         };
-        let at = self.turn.session.clock().instant(deadline);
         match &mut self.timer {
             // Deadlines mostly move away: an early wake-up costs less than moving the timer every time.
             Some(timer) if timer.deadline() <= at && !timer.is_elapsed() => {}
@@ -322,15 +351,12 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
 
     fn try_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<Written, TransportError>> {
         let mut socket = Pin::new(&mut self.socket);
-        let mut written = Written::All;
         while self.outgoing.len() > 0 {
             ready!(socket.as_mut().poll_ready(cx))?;
             let Some(frame) = self.outgoing.next() else {
                 break;
             };
-            if let session::Frame::Close(_) = frame {
-                written = Written::Close;
-            }
+            self.said_close |= matches!(frame, session::Frame::Close(_));
             socket.as_mut().start_send(wire_frame(frame))?;
             self.unflushed = true;
         }
@@ -338,7 +364,7 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
             ready!(socket.poll_flush(cx))?;
             self.unflushed = false;
         }
-        Poll::Ready(Ok(written))
+        Poll::Ready(Ok(if self.said_close { Written::Close } else { Written::All }))
     }
 
     /// A live connection is mostly an idle one: its batches' memory does not stay with it.

@@ -1,6 +1,6 @@
 use std::{borrow::Cow, fmt, time::Duration};
 
-use http::StatusCode;
+use http::{HeaderValue, Response, StatusCode, header};
 use session_resume_proto::wire::Close;
 
 use crate::{snapshot::saver::chain, store::StoreError};
@@ -20,7 +20,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+    /// Creates a refusal of an adapter's own, such as for a request that is no upgrade.
+    pub fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
         Self { status, text: text.into(), retry_after: None, close: None }
     }
 
@@ -93,6 +94,18 @@ impl Refusal {
     /// Returns the value of `Retry-After` to answer with: whole seconds, rounded up.
     pub fn retry_after(&self) -> Option<u64> {
         self.retry_after.map(|delay| delay.as_secs() + u64::from(delay.subsec_nanos() > 0))
+    }
+
+    /// Makes the response to answer with: status, text, and `Retry-After` where that helps.
+    pub fn into_response(self) -> Response<String> {
+        let mut response = Response::new(format!("{self}\n"));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 
     pub(crate) fn retry(&self) -> Option<Duration> {

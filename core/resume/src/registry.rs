@@ -65,6 +65,7 @@ pub(crate) struct Registry<T> {
     live: AtomicUsize,
     /// Sessions under keys of an identity's own choosing.
     chosen: Mutex<HashMap<Identity, usize>>,
+    cycling: Mutex<()>,
     wheel: Mutex<Wheel<T>>,
     sweeping: AtomicBool,
     sweeper: Mutex<Option<AbortHandle>>,
@@ -122,6 +123,7 @@ impl<T> Registry<T> {
             by_id: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
             live: AtomicUsize::new(0),
             chosen: Mutex::new(HashMap::new()),
+            cycling: Mutex::new(()),
             wheel: Mutex::new(Wheel::new(config.check_interval)),
             sweeping: AtomicBool::new(false),
             sweeper: Mutex::new(None),
@@ -196,6 +198,18 @@ impl<T> Registry<T> {
         let at = at.min(self.clock.now() + shortest);
         lock(&self.wheel).insert(at, Arc::downgrade(session));
     }
+
+    fn unchoose(&self, identity: Identity, key: &SessionKey) {
+        if key.is_own() {
+            return;
+        }
+        if let Entry::Occupied(mut count) = lock(&self.chosen).entry(identity) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
 }
 
 impl<T: Send + 'static> Registry<T> {
@@ -208,7 +222,7 @@ impl<T: Send + 'static> Registry<T> {
     ) -> Result<(Arc<Shared<T>>, SessionOrigin), Refusal> {
         loop {
             if self.drain.is_draining() {
-                return Err(Refusal::draining(BUSY_RETRY));
+                return Err(Refusal::draining(self.drain.retry()));
             }
             let Some(session) = self.by_key(context.key()) else {
                 if let Some(session) = self.start(context, req, purpose)? {
@@ -282,14 +296,15 @@ impl<T: Send + 'static> Registry<T> {
                 BUSY_RETRY,
             ));
         }
-        if !self.choose(context.identity(), context.key()) {
+        let (identity, key) = (context.identity(), context.key().clone());
+        if !self.choose(identity, &key) {
             self.live.fetch_sub(1, Ordering::Relaxed);
             let text = "too many sessions of one identity (limits.max_sessions_per_identity), try again later";
             return Err(Refusal::busy(text, BUSY_RETRY));
         }
-        // The application's code, so outside the locks.
+        let place = Place { registry: self, identity, key: &key };
+        // The application's code, so outside the locks; it may panic.
         let state = (self.config.state.make)(req);
-        let (identity, key) = (context.identity(), context.key().clone());
         let owner =
             Owner { identity, key: key.clone(), secure: self.config.cookie.request_is_secure(req) };
         let durable = self.saver.is_some().then(|| {
@@ -301,11 +316,10 @@ impl<T: Send + 'static> Registry<T> {
         let hash = self.hasher.hash_one(&key);
         let mut table = lock(&self.by_key[shard(hash)]);
         if table.find(hash, |keyed| keyed.key == key).is_some() {
-            drop(table);
-            self.unchoose(identity, &key);
-            self.live.fetch_sub(1, Ordering::Relaxed);
             return Ok(None);
         }
+        // From here on the place is the session's.
+        std::mem::forget(place);
         let keyed = Keyed { key, session: Arc::clone(&session) };
         table.insert_unique(hash, keyed, |keyed| self.hasher.hash_one(&keyed.key));
         drop(table);
@@ -337,14 +351,26 @@ impl<T: Send + 'static> Registry<T> {
         match session.arc().filter(|_| durable) {
             // Told, and polled, only when it is on disk.
             Some(session) => self.save(Item::Ended(session, ended), Urgency::Now),
-            None => self.outcomes().insert(session.id(), ended, self.clock.now()),
+            None => self.record(session, ended),
         }
         self.vacate_key(session);
     }
 
+    /// Keeps an outcome for polling.
+    fn record(&self, session: &Shared<T>, ended: Ended) {
+        let forgotten = self.outcomes().insert(session.id(), ended, self.clock.now());
+        session.lock().recorded = true;
+        // Ended sessions in memory are bounded as their outcomes are.
+        for id in forgotten {
+            if let Some(session) = self.by_id(id) {
+                self.forget(&session);
+            }
+        }
+    }
+
     /// An outcome is on disk: its clients may be told.
     pub(crate) fn outcome_saved(&self, session: &Arc<Shared<T>>, ended: Ended) {
-        self.outcomes().insert(session.id(), ended, self.clock.now());
+        self.record(session, ended);
         session.with_core(|core, now| core.machine.handle_outcome_committed(now));
         session.tell_end();
     }
@@ -488,6 +514,8 @@ impl<T: Send + 'static> Registry<T> {
     ///
     /// Returns the cookie that makes the browser that identity.
     pub(crate) fn cycle_identity(&self, session: &Arc<Shared<T>>) -> HeaderValue {
+        // One at a time: two for the same session would leave it under a key that it does not know.
+        let _one = lock(&self.cycling);
         let identity = Identity::mint(random::bytes());
         let (old, key, new) = {
             let core = session.lock();
@@ -535,18 +563,6 @@ impl<T: Send + 'static> Registry<T> {
         true
     }
 
-    fn unchoose(&self, identity: Identity, key: &SessionKey) {
-        if key.is_own() {
-            return;
-        }
-        if let Entry::Occupied(mut count) = lock(&self.chosen).entry(identity) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
-    }
-
     /// Not in `Layer::layer`: routers apply their layers again and again.
     fn ensure_sweeper(self: &Arc<Self>) {
         if self.sweeping.load(Ordering::Relaxed) || self.sweeping.swap(true, Ordering::Relaxed) {
@@ -572,6 +588,20 @@ impl<T> Drop for Registry<T> {
         for session in self.all() {
             session.abandon();
         }
+    }
+}
+
+/// A place among the sessions, given back if no session takes it.
+struct Place<'a, T> {
+    registry: &'a Registry<T>,
+    identity: Identity,
+    key: &'a SessionKey,
+}
+
+impl<T> Drop for Place<'_, T> {
+    fn drop(&mut self) {
+        self.registry.unchoose(self.identity, self.key);
+        self.registry.live.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

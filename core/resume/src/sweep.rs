@@ -1,6 +1,7 @@
 //! Removes sessions whose time is up.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -36,10 +37,16 @@ pub(crate) async fn sweep<T: Send + 'static>(registry: &Arc<Registry<T>>) {
         }
         let mut leaving = FuturesUnordered::new();
         for session in due {
-            if let Some(session) = session.upgrade()
-                && look_at(registry, &session)
-            {
-                leaving.push(async move { registry.store_away(&session).await });
+            if let Some(session) = session.upgrade() {
+                // With the last handle goes the application's state, and its drop may panic: that must not
+                // be the end of all expiry.
+                let leaves = catch_unwind(AssertUnwindSafe(|| {
+                    let leaves = look_at(registry, &session);
+                    if leaves { Some(session) } else { None }
+                }));
+                if let Ok(Some(session)) = leaves {
+                    leaving.push(async move { registry.store_away(&session).await });
+                }
             }
         }
         while leaving.next().await.is_some() {}

@@ -95,9 +95,12 @@ impl<T: Send + 'static> Upgrade<T> {
         self.offer.is_resumable().then_some(SUBPROTOCOL)
     }
 
-    /// Returns the largest message that the session takes, in bytes.
-    pub fn max_message(&self) -> usize {
-        self.registry.rules().bounds.message
+    /// Returns the largest message that the WebSocket library must let through, in bytes.
+    ///
+    /// It lies above [`Limits::message`](crate::Limits::message), so that a message a little too big is read
+    /// whole and closed with 1009.
+    pub fn max_message_size(&self) -> usize {
+        self.registry.rules().bounds.message.saturating_mul(2).saturating_add(64 << 10)
     }
 
     /// Returns the identity of the browser that asks.
@@ -335,30 +338,48 @@ where
         let (hold, origin, client, claim) = match plan {
             Plan::Attach { hold, origin, client, claim } => (hold, origin, client, claim),
             Plan::Refuse(refusal) => {
-                return pump::refuse(socket, refusal, offer.is_resumable()).await;
+                pump::refuse(socket, refusal, offer.is_resumable()).await;
+                return;
             }
             Plan::Farewell(Ok(frames)) => return pump::say(socket, frames).await,
-            Plan::Farewell(Err(refusal)) => return pump::refuse(socket, refusal, true).await,
+            Plan::Farewell(Err(refusal)) => {
+                pump::refuse(socket, refusal, true).await;
+                return;
+            }
         };
         let session = Arc::clone(&hold.session);
         let token = session.id().token();
         let arrival =
             Arrival { client, info: peer, origin: origin.into(), claim, nonce: random::bytes() };
+        let drain = session.registry();
         let attached = session.with_core(|core, now| {
-            let number = core.machine.attach(arrival, &token, now)?;
+            let seen = core.machine.newest_attachment();
+            // Asked again under the lock: a drain that has begun meanwhile has passed this session already,
+            // and another upgrade may have started another handler.
+            if let Some(registry) = drain.filter(|registry| registry.drain.is_draining()) {
+                let retry = Some(registry.drain.retry());
+                return Err((AttachRefusal { close: Close::RESTARTING, retry }, seen));
+            }
+            if core.machine.has_handler() && core.handler_type != Some(TypeId::of::<F>()) {
+                return Err((AttachRefusal { close: Close::ANOTHER_HANDLER, retry: None }, seen));
+            }
+            let number =
+                core.machine.attach(arrival, &token, now).map_err(|refusal| (refusal, seen))?;
             core.changed(Urgency::Soon);
             let starts = core.machine.start_handler(now);
             if starts {
                 core.handler_type = Some(TypeId::of::<F>());
             }
-            Ok::<_, AttachRefusal>((number, starts))
+            Ok((number, starts))
         });
         match attached {
-            Err(refusal) => {
+            Err((refusal, seen)) => {
                 tracing::debug!(session = %session.id().short(), code = refusal.close.code, "attach refused");
                 drop(hold);
-                drop(session);
-                pump::refuse(socket, refusal, offer.is_resumable()).await;
+                let superseded = refusal.close == Close::SUPERSEDED;
+                if pump::refuse(socket, refusal, offer.is_resumable()).await && superseded {
+                    session.with_core(|core, _| core.machine.handle_refusal_answered(client, seen));
+                }
             }
             Ok((number, starts)) => {
                 log_attach(&session, number, &offer);

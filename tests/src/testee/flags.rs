@@ -17,6 +17,7 @@ use crate::tally::Tally;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Framework {
     Axum,
+    Warp,
 }
 
 /// What the command line says; what it does not say is the library's default.
@@ -87,7 +88,10 @@ impl Flags {
     /// Sets a flag that has a value; returns whether there is such a flag.
     fn set(&mut self, name: &str, args: &mut lexopt::Parser) -> Result<bool, lexopt::Error> {
         match name {
-            "framework" => self.framework = word(name, args, &[("axum", Framework::Axum)])?,
+            "framework" => {
+                let words = [("axum", Framework::Axum), ("warp", Framework::Warp)];
+                self.framework = word(name, args, &words)?;
+            }
             "listen" => self.listen = args.value()?.string()?,
             "attach" => {
                 let words = [

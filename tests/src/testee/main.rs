@@ -6,6 +6,7 @@ mod axum_server;
 mod flags;
 mod live;
 mod tally;
+mod warp_server;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -49,6 +50,7 @@ async fn run(flags: Flags) -> Result<ExitCode, Box<dyn std::error::Error>> {
     println!("listening on {}", listener.local_addr()?);
     let server = match flags.framework {
         Framework::Axum => tokio::spawn(axum_server::serve(listener, resume.clone())),
+        Framework::Warp => tokio::spawn(warp_server::serve(listener, resume.clone())),
     };
     terminate.recv().await;
     let code = drain(&resume).await;

@@ -36,7 +36,7 @@ impl Origin {
 }
 
 /// What a transport that arrives claims to have.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Claim {
     /// A plain WebSocket: nothing that it could name.
     Plain,
@@ -97,8 +97,25 @@ impl<I: Clone> Session<I> {
     ///
     /// # Errors
     ///
-    /// Returns the [`Refusal`] with which to close it.
-    pub fn admit(&self, client: ClientName, claim: &Claim, now: Moment) -> Result<(), Refusal> {
+    /// Returns the [`Refusal`] with which to close it; a silent holder that keeps others out is pinged at
+    /// once.
+    pub fn admit(&mut self, client: ClientName, claim: &Claim, now: Moment) -> Result<(), Refusal> {
+        let admitted = self.decide_admission(client, claim, now);
+        if self.rules.attach == Attach::Refuse
+            && matches!(&admitted, Err(refusal) if refusal.close == Close::TRY_AGAIN)
+        {
+            self.transports.iter_mut().filter(|t| t.is_attached()).for_each(|t| t.probe(now));
+            self.wake.transports = true;
+        }
+        admitted
+    }
+
+    fn decide_admission(
+        &self,
+        client: ClientName,
+        claim: &Claim,
+        now: Moment,
+    ) -> Result<(), Refusal> {
         let known = self.clients.named(client).filter(|_| !self.is_lone_plain(client));
         let received = match claim {
             Claim::Plain | Claim::Fresh => None,
@@ -154,7 +171,7 @@ impl<I: Clone> Session<I> {
     ///
     /// # Errors
     ///
-    /// As [`Self::admit`]; a silent holder that keeps others out is pinged at once.
+    /// As [`Self::admit`].
     pub fn attach(
         &mut self,
         arrival: Arrival<I>,
@@ -162,13 +179,7 @@ impl<I: Clone> Session<I> {
         now: Moment,
     ) -> Result<AttachmentNumber, Refusal> {
         let Arrival { client: name, info, origin, claim, nonce } = arrival;
-        if let Err(refusal) = self.admit(name, &claim, now) {
-            if self.rules.attach == Attach::Refuse && refusal.close == Close::TRY_AGAIN {
-                self.transports.iter_mut().filter(|t| t.is_attached()).for_each(|t| t.probe(now));
-                self.wake.transports = true;
-            }
-            return Err(refusal);
-        }
+        self.admit(name, &claim, now)?;
         self.note_plain_supersede(name, now);
         let number = self.last_attachment.next();
         self.last_attachment = number;
@@ -358,8 +369,17 @@ impl<I: Clone> Session<I> {
     }
 
     fn place_fresh(&self, uid: Option<ClientUid>, origin: Origin, gap: Option<Gap>) -> Start {
-        let from = self.outbox.fresh_start();
-        Start { from, acked: from, status: origin.status(), received: self.counted(uid), gap }
+        let (base, from) = (self.outbox.base(), self.outbox.fresh_start());
+        // An upgrade that its client gave up on may arrive late: until it has acknowledged where it
+        // starts, what it had not confirmed before is kept.
+        let confirmed = uid.and_then(|uid| self.clients.get(uid)).map(|client| client.acked);
+        Start {
+            from,
+            acked: confirmed.map_or(from, |confirmed| confirmed.max(base).min(from)),
+            status: origin.status(),
+            received: self.counted(uid),
+            gap,
+        }
     }
 
     fn place_cursor(&self, uid: Option<ClientUid>, received: Position) -> Start {

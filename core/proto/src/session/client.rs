@@ -18,7 +18,7 @@ pub enum ClientName {
 }
 
 /// Whether a client has a transport.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Presence {
     Attached,
     /// Since this turn of the session's order counter: smaller is longer gone.
@@ -26,7 +26,7 @@ pub(super) enum Presence {
 }
 
 /// Whether the outbox is kept for a client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Standing {
     Matters,
     /// It stopped mattering; what it misses when it comes back has this cause.
@@ -34,7 +34,7 @@ pub(super) enum Standing {
 }
 
 /// Whether a client knows that another one has taken the session over.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub(super) enum Takeover {
     /// None since its newest attachment.
     None,
@@ -45,7 +45,7 @@ pub(super) enum Takeover {
 }
 
 /// What a session knows of one client, for as long as the session lives or until others push it out.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Client<I> {
     pub(super) uid: ClientUid,
     pub(super) name: ClientName,
@@ -102,7 +102,7 @@ impl<I> Client<I> {
 }
 
 /// The records of a session's clients.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Clients<I> {
     records: Vec<Client<I>>,
     next_uid: u32,

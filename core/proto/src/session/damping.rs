@@ -3,7 +3,7 @@ use std::{collections::VecDeque, time::Duration};
 use crate::Moment;
 
 /// Holds back plain transports that supersede each other in a circle.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Damping {
     recent: VecDeque<Moment>,
     level: u32,

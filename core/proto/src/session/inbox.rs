@@ -4,7 +4,7 @@ use super::client::ClientUid;
 use crate::Message;
 
 /// What the handler is told.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Event<I> {
     /// A data message.
     Message {
@@ -30,14 +30,14 @@ pub enum Event<I> {
 }
 
 /// A client started fresh, and the handler has not been told yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct FreshStart {
     /// Whether it started with a checkpoint message.
     pub(super) checkpoint: bool,
 }
 
 /// What waits for the handler, in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Inbox<I> {
     queue: VecDeque<(ClientUid, Event<I>)>,
 }

@@ -4,7 +4,7 @@ use super::Rules;
 use crate::{Moment, wire::OutcomeStatus};
 
 /// Where the handler is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Handler {
     /// Nothing has started it yet.
     Absent,
@@ -19,7 +19,7 @@ pub(super) enum Handler {
 pub struct GuardId(u32);
 
 /// What holds off expiry.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Guard {
     id: GuardId,
     why: Cow<'static, str>,
@@ -38,7 +38,7 @@ pub enum Expiry {
 }
 
 /// When a session may go: the one expiry rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Life {
     created: Moment,
     /// When the session was last in use, extraction included.

@@ -98,7 +98,7 @@ impl fmt::Display for Epoch {
 }
 
 /// Whom to wake after a step.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[must_use = "somebody may wait for this"]
 pub struct Wake {
     /// The handler: something waits in the inbox, or the session has ended.
@@ -136,7 +136,7 @@ pub enum Phase {
 }
 
 /// One session. `I` is what the application is told about a client; it is cloned per message.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Session<I> {
     rules: Arc<Rules>,
     epoch: Epoch,

@@ -7,7 +7,7 @@ use crate::{Message, Position};
 pub const MESSAGE_OVERHEAD: usize = 48;
 
 /// The messages that some client may still need, by position: `base..head`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Outbox {
     messages: VecDeque<Message>,
     base: Position,

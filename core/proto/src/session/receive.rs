@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A frame that came in.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Incoming {
     /// A text frame.
     Text(ByteString),
@@ -143,6 +143,7 @@ impl<I: Clone> Session<I> {
             if position > self.transports[at].sent {
                 return self.protocol_error(at, ProtocolError::OverAck, now);
             }
+            self.outbox.acknowledge(position);
             self.acknowledge(at, position, now);
         }
         let Some(state) = control.state else {

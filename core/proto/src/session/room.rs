@@ -29,17 +29,21 @@ impl<I: Clone> Session<I> {
         if !self.fits(cost) && self.rules.plain_ack == PlainAck::Off {
             self.forget_written_plain(cost);
         }
+        if self.rules.overflow == Overflow::DropOldest {
+            // What is not committed never leaves: nobody may be told a position that a restart takes back.
+            while !self.fits(cost) && !self.is_all_uncommitted() {
+                self.outbox.drop_oldest();
+                // Whoever had not been sent it is told the gap.
+                self.wake.transports = true;
+            }
+        }
         if self.fits(cost) {
             return Room::Made;
         }
-        if self.rules.durable_outbox && self.outbox.committed() == self.outbox.base() {
+        if self.is_all_uncommitted() {
             return Room::Uncommitted;
         }
         match self.rules.overflow {
-            Overflow::DropOldest => {
-                while !self.fits(cost) && self.outbox.drop_oldest() {}
-                Room::Made
-            }
             Overflow::Close if !self.clients.any_attached() => {
                 self.end(OutcomeStatus::Overflow, now);
                 Room::Ended
@@ -50,8 +54,12 @@ impl<I: Clone> Session<I> {
                 self.wake.transports = true;
                 Room::Wait
             }
-            Overflow::Backpressure => Room::Wait,
+            Overflow::Backpressure | Overflow::DropOldest => Room::Wait,
         }
+    }
+
+    fn is_all_uncommitted(&self) -> bool {
+        self.rules.durable_outbox && self.outbox.committed() == self.outbox.base()
     }
 
     /// Any message is let in when it fits or the box is empty.

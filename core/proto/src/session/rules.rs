@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 /// What happens when a client attaches while another one is there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Attach {
     /// The newest wins: older clients get 4100 `superseded` and stop mattering.
@@ -14,7 +14,7 @@ pub enum Attach {
 }
 
 /// What happens when the outbox is full.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Overflow {
     /// `send` waits until there is room.
@@ -28,7 +28,7 @@ pub enum Overflow {
 }
 
 /// How much a pong of a plain client is trusted as an acknowledgement.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum PlainAck {
     /// Frames are ordered, so a pong proves that the peer's WebSocket stack has all before the ping.
@@ -42,7 +42,7 @@ pub enum PlainAck {
 }
 
 /// Bounds on what one session may hold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub struct Bounds {
     /// Unacknowledged messages in the outbox.
@@ -77,7 +77,7 @@ impl Default for Bounds {
 }
 
 /// The configuration of the rules, shared by all sessions of a layer.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub struct Rules {
     /// Who wins when two clients meet.

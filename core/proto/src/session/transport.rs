@@ -27,7 +27,7 @@ pub(super) const PROBE_DEADLINE: Duration = Duration::from_secs(2);
 pub(super) const PING_MARK: u8 = b'S';
 
 /// A frame that goes out.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Frame {
     /// A data frame, already escaped where the mode asks for it.
     Data(Message),
@@ -39,7 +39,7 @@ pub enum Frame {
     Close(Close),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Transport {
     pub(super) number: AttachmentNumber,
     pub(super) client: ClientUid,
@@ -74,7 +74,7 @@ pub(super) struct Transport {
     pub(super) paused: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Mode {
     /// With the random part of its ping payloads.
     Plain([u8; 8]),
@@ -82,7 +82,7 @@ pub(super) enum Mode {
     Resumable([u8; 8], Option<Box<Hello>>),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum State {
     Attached,
     /// Superseded, refused, broken or done: nothing that it does touches the session any more.
@@ -93,7 +93,7 @@ pub(super) enum State {
     },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct OutstandingPing {
     pub(super) position: Position,
     pub(super) deadline: Moment,
@@ -246,9 +246,10 @@ impl Transport {
 }
 
 impl<I: Clone> Session<I> {
-    /// Returns when [`Self::handle_transport_timeout`] is next due; `None` if the turn is over.
+    /// Returns when [`Self::handle_transport_timeout`] and [`Self::poll_transmit`] are next due; `None` if
+    /// the turn is over, and while the session is frozen.
     pub fn poll_transport_timeout(&self, number: AttachmentNumber) -> Option<Moment> {
-        let t = self.transports.get(self.transport_index(number)?).filter(|t| t.is_attached())?;
+        let t = self.transport_with_deadlines(number)?;
         let rules = &self.rules;
         let ping = match t.ping {
             Some(ping) => (!t.paused).then_some(ping.deadline),
@@ -273,6 +274,39 @@ impl<I: Clone> Session<I> {
             .min()
     }
 
+    /// As [`Self::poll_transport_timeout`], for a transport that cannot be written to now: only what ends
+    /// it is a deadline. What is to be written must wait, and must not hide that the peer is gone.
+    pub fn poll_blocked_timeout(&self, number: AttachmentNumber) -> Option<Moment> {
+        let t = self.transport_with_deadlines(number)?;
+        [self.answer_deadline(t), self.silence_deadline(t), self.overflow_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn transport_with_deadlines(&self, number: AttachmentNumber) -> Option<&Transport> {
+        // A frozen session reads nothing, so that nobody could answer in time.
+        let at = self.transport_index(number).filter(|_| !self.frozen)?;
+        Some(&self.transports[at]).filter(|t| t.is_attached())
+    }
+
+    /// Until when the peer must have answered a ping, or one that is due and finds no way out.
+    fn answer_deadline(&self, t: &Transport) -> Option<Moment> {
+        if t.paused {
+            return None;
+        }
+        let rules = &self.rules;
+        match t.ping {
+            Some(ping) => Some(ping.deadline),
+            None if t.pings(rules.plain_ack) => {
+                let unsent = t.last_ping + rules.heartbeat + rules.pong_timeout;
+                // Whatever arrives proves life, as with a ping that is under way.
+                Some(unsent.max(t.last_heard + rules.pong_timeout.min(PROBE_DEADLINE)))
+            }
+            None => None,
+        }
+    }
+
     /// A resumable client that owes an ack and sends no frame is a frozen page: it answers pings and
     /// acknowledges nothing.
     fn silence_deadline(&self, t: &Transport) -> Option<Moment> {
@@ -290,10 +324,10 @@ impl<I: Clone> Session<I> {
             return;
         };
         let t = &self.transports[at];
-        if !t.is_attached() {
+        if !t.is_attached() || self.frozen {
             return;
         }
-        let unanswered = !t.paused && t.ping.is_some_and(|ping| ping.deadline <= now);
+        let unanswered = self.answer_deadline(t).is_some_and(|deadline| deadline <= now);
         let silent = self.silence_deadline(t).is_some_and(|deadline| deadline <= now);
         if unanswered || silent {
             self.end_transport(at, Close::TRY_AGAIN, None, now);
@@ -388,6 +422,11 @@ impl<I: Clone> Session<I> {
         // Its quota may have kept somebody waiting, and its absence may let gone clients make room.
         self.wake.room |= self.life.waits_for_room();
         self.outbox.shrink();
+    }
+
+    /// Returns whether the transport's turn is over: all that is left to write is its close.
+    pub fn is_turn_over(&self, number: AttachmentNumber) -> bool {
+        self.transport_index(number).is_none_or(|at| !self.transports[at].is_attached())
     }
 
     /// Returns the transports whose turn is not over.

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 /// A close code with its reason, as either end sends it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Close {
     /// The WebSocket close code (RFC 6455 §7.4; 4000 to 4999 are for applications).
     pub code: u16,

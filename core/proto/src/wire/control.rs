@@ -43,7 +43,7 @@ pub enum OutcomeStatus {
 }
 
 /// How much unacknowledged data a client may keep under way.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Window {
     /// Data messages.
     pub messages: u64,
@@ -52,7 +52,7 @@ pub struct Window {
 }
 
 /// The server's first frame on a resumable transport.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Hello {
     /// The protocol version: 1.
     pub v: u64,

@@ -66,6 +66,8 @@ pub(crate) struct Core {
     pumps: Vec<(AttachmentNumber, Waker)>,
     /// Always there once the machine has ended and the lock is free.
     outcome: Option<Arc<Outcome>>,
+    /// The registry has noted the outcome: from now on it answers for it.
+    pub(crate) recorded: bool,
     /// Told when the session ends; there while somebody has asked.
     watchers: Option<Arc<Notify>>,
     /// The session has left the registry; nothing new may attach.
@@ -117,6 +119,7 @@ impl<T: Send + 'static> Shared<T> {
                 next_ticket: 0,
                 pumps: Vec::new(),
                 outcome: None,
+                recorded: false,
                 watchers: None,
                 removed: false,
                 leaving: false,
@@ -308,10 +311,9 @@ impl<T> Shared<T> {
         tasks.abort_all();
     }
 
-    /// Tells whoever polls that there is an outcome.
+    /// Wakes who waits for the session's end: there is an outcome, or there will be none here.
     pub(crate) fn tell_end(&self) {
-        let watchers = self.lock().watchers.take();
-        if let Some(watchers) = watchers {
+        if let Some(watchers) = self.lock().watchers.take() {
             watchers.notify_waiters();
         }
     }

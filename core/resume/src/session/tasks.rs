@@ -11,13 +11,14 @@ use crate::outcome::Outcome;
 /// The tasks of one session, to end them with it.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
-    running: Vec<(u64, AbortHandle)>,
+    /// By ticket; without a handle until the task is spawned.
+    running: Vec<(u64, Option<AbortHandle>)>,
     next: u64,
 }
 
 impl Tasks {
     pub(super) fn abort_all(self) {
-        for (_, task) in self.running {
+        for task in self.running.into_iter().filter_map(|(_, task)| task) {
             task.abort();
         }
     }
@@ -35,7 +36,9 @@ where
         }
         core.machine.task_started();
         core.tasks.next += 1;
-        Some(core.tasks.next)
+        let ticket = core.tasks.next;
+        core.tasks.running.push((ticket, None));
+        Some(ticket)
     });
     let Some(ticket) = ticket else {
         return false;
@@ -53,8 +56,9 @@ where
     if core.machine.ended().is_some() {
         drop(core);
         task.abort();
-    } else if !task.is_finished() {
-        core.tasks.running.push((ticket, task.abort_handle()));
+    } else if let Some((_, handle)) = core.tasks.running.iter_mut().find(|(of, _)| *of == ticket) {
+        // Not there any more if it has ended already.
+        *handle = Some(task.abort_handle());
     }
     true
 }

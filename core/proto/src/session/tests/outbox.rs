@@ -330,3 +330,25 @@ fn uncommitted_output_that_fills_the_outbox_alone_is_an_error() {
     sim.send_range(2..3);
     assert_eq!(sim.send("x"), Err(NotSent::Uncommitted));
 }
+
+/// Nobody may be told a position that a restart takes back.
+#[test]
+fn drop_oldest_drops_nothing_uncommitted() {
+    let mut sim = Sim::with(|rules| {
+        rules.durable_outbox = true;
+        rules.overflow = Overflow::DropOldest;
+        rules.bounds.outbox_bytes = 3 * MESSAGE_OVERHEAD;
+    });
+    sim.fresh("a");
+    sim.out(1);
+    sim.send("").unwrap();
+    sim.commit();
+    sim.send("").unwrap();
+    sim.send("").unwrap();
+    let _ = sim.session.take_wake();
+    sim.send("").unwrap();
+    assert!(sim.session.take_wake().transports);
+    assert_eq!(sim.out(1), ["gap 0..1 overflow"]);
+    assert_eq!(sim.send(""), Err(NotSent::Uncommitted));
+    assert_eq!(sim.session.outbox_messages(), 3);
+}

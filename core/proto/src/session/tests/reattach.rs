@@ -133,6 +133,24 @@ fn a_fresh_client_starts_at_the_checkpoint() {
     assert_eq!(sim.out(3), ["hello resumed from 4 received 0"]);
 }
 
+/// An upgrade that its client gave up on: nothing that the client still needs is forgotten for it.
+#[test]
+fn a_late_fresh_offer_acknowledges_nothing() {
+    let mut sim = Sim::with(|rules| rules.attach = Attach::Share);
+    sim.fresh("a");
+    sim.fresh("b");
+    sim.send_range(0..2);
+    sim.out(2);
+    sim.ack(2, 2);
+    sim.fresh("a");
+    sim.resume("a", 0);
+    assert_eq!(sim.out(4), ["hello resumed from 0 received 0", "m0", "m1"]);
+    let number = sim.fresh("a");
+    assert_eq!(sim.out(number), ["hello reused from 2 received 0"]);
+    sim.ack(number, 2);
+    assert_eq!(sim.session.outbox_messages(), 0, "now it is known where it starts");
+}
+
 /// The count goes on where it was, whatever the handler has taken of it.
 #[test]
 fn received_is_what_was_accepted() {

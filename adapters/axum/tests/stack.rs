@@ -1,0 +1,189 @@
+//! Among the middleware that everybody has: tower-http's Trace, CatchPanic, Cors, Timeout and Compression,
+//! inside and outside of the layer.
+
+use std::{future::pending, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    response::{AppendHeaders, IntoResponse, Response},
+    routing::{any, get},
+};
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::{HeaderValue, Request, StatusCode, header};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use session_resume::SessionResume;
+use session_resume_axum::{ResumeUpgrade, Session};
+use tokio_tungstenite::{
+    client_async,
+    tungstenite::{Message, client::IntoClientRequest as _},
+};
+use tower::{ServiceBuilder, ServiceExt as _};
+use tower_http::{
+    catch_panic::CatchPanicLayer, compression::CompressionLayer, cors::CorsLayer,
+    timeout::TimeoutLayer, trace::TraceLayer,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const FRIEND: HeaderValue = HeaderValue::from_static("https://friend.example");
+
+type State = u32;
+
+#[tokio::test(start_paused = true)]
+async fn a_response_keeps_the_cookies_of_both() {
+    for (order, resume, app) in stacks() {
+        let response = app.clone().oneshot(request("/cookies", None)).await.unwrap();
+        assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip", "{order}");
+        assert_eq!(response.headers()[header::ACCESS_CONTROL_ALLOW_ORIGIN], FRIEND, "{order}");
+        let cookies = cookies(&response);
+        assert_eq!(cookies.len(), 3, "{order}: {cookies:?}");
+        assert_eq!(cookies[..2], ["a=1", "b=2"], "{order}");
+        let ours = &cookies[2];
+        let response = app.clone().oneshot(request("/cookies", Some(ours))).await.unwrap();
+        assert_eq!(self::cookies(&response), ["a=1", "b=2"], "{order}: known by now");
+        assert_eq!(resume.sessions().len(), 1, "{order}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_fails_leaves_the_session_as_it_is() {
+    for (order, resume, app) in stacks() {
+        let response = app.clone().oneshot(request("/cookies", None)).await.unwrap();
+        let cookie = cookies(&response).pop();
+        for (path, status) in [
+            ("/slow", StatusCode::REQUEST_TIMEOUT),
+            ("/panic", StatusCode::INTERNAL_SERVER_ERROR),
+            ("/panic-in-update", StatusCode::INTERNAL_SERVER_ERROR),
+        ] {
+            let response = app.clone().oneshot(request(path, cookie.as_deref())).await.unwrap();
+            assert_eq!(response.status(), status, "{order}");
+            let live = usize::from(path != "/panic-in-update");
+            assert_eq!(live_sessions(&resume), live, "{order}: {path}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preflight_starts_no_session() {
+    for (order, resume, app) in stacks() {
+        let mut preflight = request("/cookies", None);
+        *preflight.method_mut() = http::Method::OPTIONS;
+        preflight
+            .headers_mut()
+            .insert(header::ACCESS_CONTROL_REQUEST_METHOD, HeaderValue::from_static("GET"));
+        let response = app.oneshot(preflight).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{order}");
+        assert!(resume.sessions().is_empty(), "{order}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_websocket_outlives_the_timeout_of_requests() {
+    for (order, _resume, app) in stacks() {
+        let (client, server) = tokio::io::duplex(4096);
+        tokio::spawn(async move {
+            let service = TowerToHyperService::new(app);
+            let builder = Builder::new(TokioExecutor::new());
+            builder.serve_connection_with_upgrades(TokioIo::new(server), service).await
+        });
+        let mut upgrade = "ws://host.example/live".into_client_request().unwrap();
+        upgrade.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        let (mut socket, response) = client_async(upgrade, client).await.unwrap();
+        assert!(response.headers().contains_key(header::SET_COOKIE), "{order}");
+        assert!(!response.headers().contains_key(header::CONTENT_ENCODING), "{order}");
+        for text in ["before", "after"] {
+            socket.send(Message::text(text)).await.unwrap();
+            let answer = loop {
+                match socket.next().await.unwrap().unwrap() {
+                    Message::Ping(_) => {}
+                    answer => break answer,
+                }
+            };
+            assert_eq!(answer, Message::text(text), "{order}");
+            tokio::time::advance(TIMEOUT + Duration::from_secs(1)).await;
+        }
+    }
+}
+
+/// The layer innermost, and outermost.
+fn stacks() -> [(&'static str, SessionResume<State>, Router); 2] {
+    let cors = || CorsLayer::new().allow_origin(FRIEND).allow_credentials(true);
+    let timeout = || TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT);
+    let resume = [(); 2].map(|()| SessionResume::new().with_state::<State>());
+    let inner = ServiceBuilder::new()
+        .layer(TraceLayer::new_for_http())
+        .layer(CatchPanicLayer::new())
+        .layer(cors())
+        .layer(timeout())
+        .layer(CompressionLayer::new())
+        .layer(resume[0].clone());
+    let outer = ServiceBuilder::new()
+        .layer(resume[1].clone())
+        .layer(TraceLayer::new_for_http())
+        .layer(CatchPanicLayer::new())
+        .layer(cors())
+        .layer(timeout())
+        .layer(CompressionLayer::new());
+    let apps = [routes().layer(inner), routes().layer(outer)];
+    let [first, last] = resume;
+    let [innermost, outermost] = apps;
+    [("innermost", first, innermost), ("outermost", last, outermost)]
+}
+
+fn routes() -> Router {
+    async fn cookies(_: Session<State>) -> impl IntoResponse {
+        let own = AppendHeaders([("set-cookie", "a=1"), ("set-cookie", "b=2")]);
+        (own, "long enough to be worth the work. ".repeat(100))
+    }
+    async fn slow(_: Session<State>) {
+        pending::<()>().await;
+    }
+    async fn panic(_: Session<State>) {
+        panic!("told to panic");
+    }
+    async fn panic_in_update(session: Session<State>) {
+        session.update(|_| panic!("told to panic"));
+    }
+    async fn live(upgrade: ResumeUpgrade<State>) -> Response {
+        upgrade.on_session(|mut session| async move {
+            while let Some(message) = session.recv().await {
+                session.send(message).await?;
+            }
+            Ok(())
+        })
+    }
+    Router::new()
+        .route("/cookies", get(cookies))
+        .route("/slow", get(slow))
+        .route("/panic", get(panic))
+        .route("/panic-in-update", get(panic_in_update))
+        .route("/live", any(live))
+}
+
+fn request(path: &str, cookie: Option<&str>) -> Request<Body> {
+    let request =
+        Request::get(path).header(header::ORIGIN, FRIEND).header(header::ACCEPT_ENCODING, "gzip");
+    let request = match cookie {
+        Some(cookie) => request.header(header::COOKIE, cookie),
+        None => request,
+    };
+    request.body(Body::empty()).unwrap()
+}
+
+/// The cookies that a response sets, without their attributes.
+fn cookies(response: &Response) -> Vec<String> {
+    let values = response.headers().get_all(header::SET_COOKIE).iter();
+    values.map(|value| value.to_str().unwrap().split(';').next().unwrap().to_owned()).collect()
+}
+
+fn live_sessions(resume: &SessionResume<State>) -> usize {
+    let sessions = resume.sessions();
+    sessions
+        .iter()
+        .filter(|session| session.phase != session_resume::reuse::Phase::Completed)
+        .count()
+}

@@ -1,0 +1,82 @@
+//! session-resume for warp.
+//!
+//! Use [`session`] in HTTP filters and [`resume`] in the WebSocket's, make a tower service of all filters with
+//! [`service`], and put [`SessionResume`](session_resume::SessionResume) around it. [`serve()`] runs it on a
+//! listener.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use serde::{Deserialize, Serialize};
+//! use session_resume::{Session, SessionResume};
+//! use session_resume_warp::ResumeUpgrade;
+//! use tokio::net::TcpListener;
+//! use tower::Layer as _;
+//! use warp::Filter as _;
+//!
+//! #[derive(Default, Serialize, Deserialize)]
+//! struct Counter { clicks: u64 }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let page = warp::path::end().and(warp::get()).and(session_resume_warp::session()).map(
+//!     |session: Session<Counter>| format!("{} clicks so far", session.read(|counter| counter.clicks)),
+//! );
+//! let live = warp::path!("live").and(session_resume_warp::resume()).map(
+//!     |upgrade: ResumeUpgrade<Counter>| upgrade.on_session(|mut session| async move {
+//!         while let Some(_click) = session.recv().await {
+//!             let clicks = session.update(|counter| { counter.clicks += 1; counter.clicks });
+//!             session.send(format!("{clicks}")).await?;
+//!         }
+//!         Ok(())
+//!     }),
+//! );
+//! let routes = page.or(live).or(session_resume_warp::outcomes::<Counter>());
+//!
+//! let resume = SessionResume::new().with_state::<Counter>();
+//! let app = resume.layer(session_resume_warp::service(routes));
+//! let listener = TcpListener::bind("127.0.0.1:3030").await?;
+//! session_resume_warp::serve(listener, app)
+//!     .with_graceful_shutdown(async move {
+//!         tokio::signal::ctrl_c().await.expect("signals can be had");
+//!         resume.drain(Duration::from_secs(10)).await;
+//!     })
+//!     .await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Inside axum
+//!
+//! An axum router takes the same service, so that both share one layer and its sessions:
+//! `Router::new().nest_service("/old", session_resume_warp::service(routes)).layer(resume)`.
+//!
+//! # Rejections
+//!
+//! A request that gets no session is rejected with [`ResumeRejection`], and [`service`] answers it with the
+//! status and text that the axum adapter would. As with every rejection in warp, a filter further down an
+//! `or` may take the request first: a route that takes everything belongs on a path of its own. A `recover` of
+//! the application's own finds the rejection with `rejection.find::<ResumeRejection>()`; it is a
+//! [`Reply`](warp::Reply).
+//!
+//! # Limits
+//!
+//! WebSockets over HTTP/2 are not offered; the axum adapter has them. `warp::addr::remote()` is always `None`
+//! in a tower service: hand the address over as an extension.
+
+mod filters;
+mod rejection;
+#[cfg(feature = "server")]
+mod serve;
+mod service;
+mod socket;
+mod upgrade;
+
+#[cfg(feature = "server")]
+pub use self::serve::{Serve, serve};
+pub use self::{
+    filters::{identity, optional_session, outcomes, resume, session, with_identity_change},
+    rejection::ResumeRejection,
+    service::{FilterService, service},
+    upgrade::ResumeUpgrade,
+};

@@ -1,0 +1,538 @@
+//! Every interleaving of a few deeds: two clients, a handful of attaches, messages, losses and late news.
+//!
+//! The states are those of the real machine. Each one is checked when it is reached, and from each one a
+//! calm network must lead to everything delivered.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+    sync::Arc,
+};
+
+use session_resume_proto::{
+    AttachmentNumber, Moment, Position, Token,
+    session::{
+        Arrival, Attach, Budget, Claim, Epoch, Event, Frame, Incoming, Origin, Reception, Rules,
+        Session,
+    },
+    wire::{self, ClientControl, Close, Inbound, ServerControl},
+};
+
+use crate::{
+    faults::Fault,
+    peer::{Peer, Reaction},
+};
+
+const NOW: Moment = Moment::from_millis(1_000_000);
+const EPOCH: Epoch = Epoch::first(1);
+const PEERS: usize = 2;
+
+/// How much may happen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) attach: Attach,
+    /// Messages of the application, and of each client.
+    pub(crate) sends: u64,
+    pub(crate) makes: [u64; PEERS],
+    /// Attaches in all, and how many of them arrive when their client has given up.
+    pub(crate) attaches: u8,
+    pub(crate) late: u8,
+    /// Sockets that break without anybody closing them.
+    pub(crate) cuts: u8,
+    pub(crate) outbox: usize,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Up {
+    Frame(Incoming),
+    CloseAnswered,
+}
+
+/// A socket: what is under way on it, and whether the client's end is there.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Link {
+    number: AttachmentNumber,
+    who: usize,
+    open: bool,
+    /// Its turn is over because another client came.
+    superseded: bool,
+    down: VecDeque<Frame>,
+    up: VecDeque<Up>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct State {
+    session: Session<u32>,
+    peers: Vec<Peer>,
+    links: Vec<Link>,
+    /// Offers whose clients no longer wait for them.
+    late: Vec<(usize, Claim)>,
+    /// Answers to refusals that are under way: who, and what it has seen.
+    refusals: Vec<(usize, AttachmentNumber)>,
+    attaches: u8,
+    lates: u8,
+    cuts: u8,
+    // What should be.
+    accepted: [u64; PEERS],
+    taken: [u64; PEERS],
+    newest: [AttachmentNumber; PEERS],
+    heard: [AttachmentNumber; PEERS],
+    /// Another client has taken over since its newest attachment: told or not.
+    overtaken: [Option<bool>; PEERS],
+    /// The outbox was full since its newest attachment without a gap.
+    overflowed: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Deed {
+    Send,
+    Make(usize),
+    Connect(usize),
+    OfferLate(usize),
+    ArriveLate(usize),
+    Cut(usize),
+    Notice(usize),
+    Down(usize),
+    Up(usize),
+    RefusalAnswered(usize),
+    Receive,
+}
+
+/// Visits every state; returns how many there are.
+///
+/// # Panics
+///
+/// When a state breaks a promise, or a calm network does not lead to everything delivered.
+pub(crate) fn explore(bounds: Bounds, fault: Option<Fault>) -> usize {
+    let hasher = RandomState::new();
+    let mut seen = HashSet::new();
+    let mut queue = VecDeque::from([State::new(bounds)]);
+    while let Some(state) = queue.pop_front() {
+        for deed in state.deeds(bounds) {
+            let mut next = state.clone();
+            next.act(deed, bounds, fault);
+            // A hash of 64 bits: two of a million states meet with a chance of one in ten million.
+            let mut hash = hasher.build_hasher();
+            next.hash(&mut hash);
+            if seen.insert(hash.finish()) {
+                next.clone().calm(bounds, fault);
+                queue.push_back(next);
+            }
+        }
+    }
+    seen.len()
+}
+
+impl State {
+    fn new(bounds: Bounds) -> Self {
+        let mut rules = Rules::default();
+        rules.attach = bounds.attach;
+        rules.bounds.outbox_messages = bounds.outbox;
+        // Half the window is one message: every ack is due at once, so no clock is needed.
+        rules.bounds.inbox_messages = 2;
+        let mut session = Session::new(Arc::new(rules), EPOCH, NOW);
+        session.start_handler(NOW);
+        Self {
+            session,
+            peers: (0..PEERS).map(|who| Peer::new(u8::try_from(who).unwrap())).collect(),
+            links: Vec::new(),
+            late: Vec::new(),
+            refusals: Vec::new(),
+            attaches: bounds.attaches,
+            lates: bounds.late,
+            cuts: bounds.cuts,
+            accepted: [0; PEERS],
+            taken: [0; PEERS],
+            newest: [AttachmentNumber::default(); PEERS],
+            heard: [AttachmentNumber::default(); PEERS],
+            overtaken: [None; PEERS],
+            overflowed: false,
+        }
+    }
+
+    /// What may happen next.
+    fn deeds(&self, bounds: Bounds) -> Vec<Deed> {
+        let mut deeds = Vec::new();
+        if self.session.head().get() < bounds.sends {
+            deeds.push(Deed::Send);
+        }
+        for who in 0..PEERS {
+            if self.peers[who].made < bounds.makes[who] {
+                deeds.push(Deed::Make(who));
+            }
+            if self.attaches > 0 && !self.is_connected(who) {
+                deeds.push(Deed::Connect(who));
+                if self.lates > 0 {
+                    deeds.push(Deed::OfferLate(who));
+                }
+            }
+        }
+        deeds.extend((0..self.late.len()).map(Deed::ArriveLate));
+        deeds.extend((0..self.refusals.len()).map(Deed::RefusalAnswered));
+        for (at, link) in self.links.iter().enumerate() {
+            if link.open && self.cuts > 0 {
+                deeds.push(Deed::Cut(at));
+            }
+            if !link.open {
+                deeds.push(Deed::Notice(at));
+            }
+            if !link.down.is_empty() {
+                deeds.push(Deed::Down(at));
+            }
+            if !link.up.is_empty() {
+                deeds.push(Deed::Up(at));
+            }
+        }
+        if self.session.inbox_messages() > 0 {
+            deeds.push(Deed::Receive);
+        }
+        deeds
+    }
+
+    fn act(&mut self, deed: Deed, bounds: Bounds, fault: Option<Fault>) {
+        match deed {
+            Deed::Send => self.send(bounds),
+            Deed::Make(who) => self.peers[who].make(),
+            Deed::Connect(who) => {
+                self.attaches -= 1;
+                self.connect(who, bounds, fault);
+            }
+            Deed::OfferLate(who) => {
+                self.attaches -= 1;
+                self.lates -= 1;
+                let claim = self.peers[who].offer(EPOCH);
+                self.late.push((who, claim));
+            }
+            Deed::ArriveLate(at) => {
+                let (who, claim) = self.late.remove(at);
+                let _ = self.arrive(who, claim, false, bounds, fault);
+            }
+            Deed::Cut(at) => {
+                self.cuts -= 1;
+                self.cut(at);
+            }
+            Deed::Notice(at) => self.notice(at, fault),
+            Deed::Down(at) => self.down(at, fault),
+            Deed::Up(at) => self.up(at, fault),
+            Deed::RefusalAnswered(at) => {
+                let (who, seen) = self.refusals.remove(at);
+                self.session.handle_refusal_answered(self.peers[who].name(), seen);
+                if self.overtaken[who] == Some(false) && self.newest[who] < seen {
+                    self.overtaken[who] = Some(true);
+                }
+            }
+            Deed::Receive => self.receive(),
+        }
+        self.settle(fault);
+        let attached = self.session.transports();
+        assert!(bounds.attach == Attach::Share || attached <= 1, "two transports at a time");
+    }
+
+    /// From here on nothing is lost: everybody gets everything.
+    fn calm(mut self, bounds: Bounds, fault: Option<Fault>) {
+        self.late.clear();
+        for who in 0..PEERS {
+            if bounds.attach == Attach::Refuse
+                && let Some(at) = self.links.iter().position(|link| link.open && link.who != who)
+            {
+                self.cut(at);
+            }
+            for round in 0.. {
+                assert!(round < 100, "no rest");
+                let before = self.clone();
+                if !self.is_connected(who) {
+                    self.connect(who, bounds, fault);
+                }
+                while let Some(deed) = self.calm_deed(bounds) {
+                    self.act(deed, bounds, fault);
+                }
+                if self == before {
+                    break;
+                }
+            }
+            let peer = &self.peers[who];
+            assert_eq!(self.session.head().get(), bounds.sends, "a send waits for ever");
+            assert_eq!(peer.position, Some(bounds.sends), "{who} does not get everything");
+            assert_eq!(self.taken[who], peer.made, "the handler does not get everything of {who}");
+            assert!(peer.queue.is_empty(), "{who} keeps what was taken");
+        }
+        assert_eq!(self.session.outbox_messages(), 0, "everybody has everything");
+    }
+
+    fn calm_deed(&self, bounds: Bounds) -> Option<Deed> {
+        let flows = |deed: &Deed| match deed {
+            Deed::Notice(at) => self.links[*at].up.is_empty(),
+            Deed::Send => self.session.clone().send("".into(), NOW).is_ok(),
+            Deed::Down(_) | Deed::Up(_) | Deed::RefusalAnswered(_) | Deed::Receive => true,
+            _ => false,
+        };
+        self.deeds(bounds).into_iter().rfind(flows)
+    }
+
+    fn is_connected(&self, who: usize) -> bool {
+        self.links.iter().any(|link| link.who == who && link.open)
+    }
+
+    // The deeds.
+
+    fn send(&mut self, bounds: Bounds) {
+        self.overflowed |= self.session.outbox_messages() >= bounds.outbox;
+        let position = self.session.head().get();
+        let _ = self.session.send(format!("{position}").into(), NOW);
+    }
+
+    fn connect(&mut self, who: usize, bounds: Bounds, fault: Option<Fault>) {
+        let seen = self.session.newest_attachment();
+        let mut claim = self.peers[who].offer(EPOCH);
+        if let (Some(Fault::CursorIsLastAck), Claim::Cursor { received, .. }) = (fault, &mut claim)
+        {
+            *received = Position::new(received.get().saturating_sub(1));
+        }
+        match self.arrive(who, claim, true, bounds, fault) {
+            Ok(()) => {}
+            Err(close) if close == Close::SUPERSEDED => self.refusals.push((who, seen)),
+            Err(close) => assert_eq!(close, Close::REFUSED, "the present holder"),
+        }
+    }
+
+    fn arrive(
+        &mut self,
+        who: usize,
+        mut claim: Claim,
+        open: bool,
+        bounds: Bounds,
+        fault: Option<Fault>,
+    ) -> Result<(), Close> {
+        let others = self.session.transports() > 0
+            && self.links.iter().any(|link| link.who != who && self.is_newest(link));
+        let (mut stale, mut untold) = (false, false);
+        if let Claim::Cursor { attachment, received, .. } = &mut claim {
+            stale = attachment.is_some_and(|n| n < self.heard[who]);
+            untold = self.overtaken[who] == Some(false);
+            if fault == Some(Fault::NoStaleCheck) {
+                *attachment = None;
+            }
+            if fault == Some(Fault::ZeroIsNoCursor) && *received == Position::ZERO {
+                claim = Claim::Fresh;
+            }
+        }
+        let arrival = Arrival {
+            client: self.peers[who].name(),
+            info: u32::try_from(who).unwrap(),
+            origin: Origin::Reused,
+            claim,
+            nonce: [0; 8],
+        };
+        let number = match self.session.attach(arrival, &Token::parse("s").unwrap(), NOW) {
+            Err(refusal) => {
+                let refuse = bounds.attach == Attach::Refuse && others;
+                assert!(stale || untold || refuse, "refused: {:?}", refusal.close);
+                return Err(refusal.close);
+            }
+            Ok(number) => number,
+        };
+        assert!(!stale, "an offer from before the present holder was let in");
+        assert!(!untold, "a client that was taken over took the session back");
+        assert!(bounds.attach != Attach::Refuse || !others, "the holder stays");
+        for link in &mut self.links {
+            link.superseded |= bounds.attach == Attach::Takeover
+                && link.who != who
+                && link.number == self.newest[link.who];
+        }
+        self.newest[who] = number;
+        for (other, overtaken) in self.overtaken.iter_mut().enumerate() {
+            if other == who {
+                // Kept until the hello shows that nothing was missed.
+            } else if bounds.attach == Attach::Takeover && self.newest[other].get() > 0 {
+                overtaken.get_or_insert(false);
+            }
+        }
+        if fault == Some(Fault::TakenOverCountsAsTold) {
+            for peer in &self.peers {
+                self.session.handle_refusal_answered(peer.name(), self.session.newest_attachment());
+            }
+        }
+        self.links.push(Link {
+            number,
+            who,
+            open,
+            superseded: false,
+            down: VecDeque::new(),
+            up: VecDeque::new(),
+        });
+        let missed = self.overtaken[who].take().is_some() || self.overflowed;
+        self.transmit(self.links.len() - 1, missed, fault);
+        Ok(())
+    }
+
+    fn is_newest(&self, link: &Link) -> bool {
+        self.session.poll_transport_timeout(link.number).is_some()
+    }
+
+    fn cut(&mut self, at: usize) {
+        let link = &mut self.links[at];
+        link.open = false;
+        link.down.clear();
+        self.peers[link.who].next = None;
+    }
+
+    fn notice(&mut self, at: usize, fault: Option<Fault>) {
+        let link = self.links.remove(at);
+        match fault {
+            Some(Fault::LateCloseCounts) => {
+                self.session.detach(self.newest[link.who], NOW);
+                self.session.detach(link.number, NOW);
+            }
+            Some(Fault::CloseIsNeverNoticed) => {}
+            _ => self.session.detach(link.number, NOW),
+        }
+    }
+
+    fn down(&mut self, at: usize, fault: Option<Fault>) {
+        let link = &mut self.links[at];
+        let frame = link.down.pop_front().unwrap();
+        let who = link.who;
+        if !link.open {
+            return;
+        }
+        if let Frame::Control(text) = &frame
+            && let Ok(Inbound::Control(control)) = wire::decode_server_text(text.clone())
+            && let Some(n) = control.ack
+        {
+            assert!(n <= self.taken[who], "acknowledged before it was taken");
+        }
+        let data = matches!(frame, Frame::Data(_));
+        match self.peers[who].take(frame, &mut Vec::new()) {
+            Reaction::Nothing => {}
+            Reaction::Answer(frame) => link.up.push_back(Up::Frame(frame)),
+            Reaction::Closed(..) => {
+                link.open = false;
+                link.down.clear();
+                link.up.push_back(Up::CloseAnswered);
+                self.peers[who].next = None;
+                return;
+            }
+        }
+        if data && let Some(mut ack) = self.peers[who].ack() {
+            if fault == Some(Fault::AcksWhatItHasNot) {
+                let position = self.session.head();
+                ack = Incoming::Text(ClientControl { ack: Some(position), state: None }.encode());
+            }
+            self.links[at].up.push_back(Up::Frame(ack));
+        }
+    }
+
+    fn up(&mut self, at: usize, fault: Option<Fault>) {
+        let link = &mut self.links[at];
+        let (who, superseded) = (link.who, link.superseded);
+        let mut number = link.number;
+        let frame = match link.up.pop_front().unwrap() {
+            Up::Frame(frame) => frame,
+            Up::CloseAnswered => {
+                self.session.handle_close_answered(number);
+                if superseded && number == self.newest[who] && self.overtaken[who] == Some(false) {
+                    self.overtaken[who] = Some(true);
+                }
+                self.notice(at, fault);
+                return;
+            }
+        };
+        if fault == Some(Fault::LateFramesCount) {
+            number = self.newest[who];
+        }
+        let attached = self.session.poll_transport_timeout(number).is_some();
+        let data = matches!(&frame, Incoming::Text(text) if !text.starts_with('\u{1}'));
+        let reception = self.session.handle_frame(number, frame.clone(), NOW);
+        assert!(
+            matches!(reception, Reception::Done),
+            "a client that keeps to its window finds room"
+        );
+        if !attached {
+            return;
+        }
+        assert!(
+            self.session.poll_transport_timeout(number).is_some(),
+            "an honest client was closed"
+        );
+        self.heard[who] = self.heard[who].max(number);
+        self.accepted[who] += u64::from(data);
+        if fault == Some(Fault::FrameIsReadTwice) && data {
+            let _ = self.session.handle_frame(number, frame, NOW);
+        }
+    }
+
+    fn receive(&mut self) {
+        while let Some(event) = self.session.poll_receive(NOW) {
+            if let Event::Message { message, from } = event {
+                let who = usize::try_from(from).unwrap();
+                let expected = format!("{who}:{}", self.taken[who]);
+                assert_eq!(message.as_text(), Some(&*expected), "exactly once and in order");
+                self.taken[who] += 1;
+                return;
+            }
+        }
+    }
+
+    /// What needs no choice: the server writes what it has, the clients what their windows allow.
+    fn settle(&mut self, fault: Option<Fault>) {
+        let _ = self.session.take_wake();
+        for at in 0..self.links.len() {
+            self.transmit(at, false, fault);
+            let link = &mut self.links[at];
+            while link.open
+                && let Some(frame) = self.peers[link.who].write()
+            {
+                link.up.push_back(Up::Frame(frame));
+            }
+        }
+    }
+
+    /// `missed`: whether the client may have missed something since it was here.
+    fn transmit(&mut self, at: usize, missed: bool, fault: Option<Fault>) {
+        let (number, who) = (self.links[at].number, self.links[at].who);
+        let mut frames = Vec::new();
+        let all = Budget { messages: usize::MAX, bytes: usize::MAX };
+        self.session.poll_transmit(number, NOW, all, &mut frames);
+        for mut frame in frames {
+            if fault == Some(Fault::WrittenIsAcknowledged) && matches!(frame, Frame::Data(_)) {
+                let position = crate::peer::content(match &frame {
+                    Frame::Data(message) => message.as_text().unwrap(),
+                    _ => unreachable!(),
+                });
+                let ack = ClientControl { ack: Some(Position::new(position + 1)), state: None };
+                let _ = self.session.handle_frame(number, Incoming::Text(ack.encode()), NOW);
+            }
+            if let Frame::Control(text) = &mut frame
+                && let Ok(Inbound::Control(mut control)) = wire::decode_server_text(text.clone())
+            {
+                if let Some(hello) = &control.hello {
+                    assert!(hello.gap.is_none() || missed, "nothing can have been missed");
+                    if hello.gap.is_some() && self.overtaken[who].is_none() {
+                        // It may ask again from where it was.
+                        self.overflowed = true;
+                    }
+                }
+                self.plant(&mut control, who, fault);
+                *text = control.encode();
+            }
+            if self.links[at].open {
+                self.links[at].down.push_back(frame);
+            }
+        }
+    }
+
+    fn plant(&self, control: &mut ServerControl, who: usize, fault: Option<Fault>) {
+        let peer = &self.peers[who];
+        match (fault, &mut control.hello) {
+            (Some(Fault::NothingIsSentAgain), Some(hello)) => {
+                hello.received = Some(peer.base + peer.queue.len() as u64);
+            }
+            (Some(Fault::ReceivedIsTaken), Some(hello)) => hello.received = Some(self.taken[who]),
+            (Some(Fault::GapIsNotTold), Some(hello)) => hello.gap = None,
+            (Some(Fault::AcceptedIsAcknowledged), _) => {
+                control.ack = control.ack.map(|_| self.accepted[who]);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! No secret is in any log line. A process of its own: tracing caches which events matter process-wide.
+
+#[allow(dead_code, reason = "the helpers of the suite")]
+#[path = "suite/support/mod.rs"]
+mod support;
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http::{Request, header};
+use session_resume::{SessionResume, adapter::Upgrade, key};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::support::{Browser, echo, idle, settle, sleep};
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_secret_is_in_any_log_line() {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(lines.clone())
+        .finish();
+    let _default = tracing::subscriber::set_default(subscriber);
+
+    let resume = SessionResume::new().with_key(key::by_header("x-room"));
+    let mut browser = Browser::default();
+    let room = "room-that-nobody-may-know";
+    let parts = browser
+        .enter(&resume, Request::get("/?token=secret-in-query").header("x-room", room))
+        .await;
+    let session = session_resume::adapter::open::<()>(&parts).await.unwrap();
+    let client = "client-secret-000";
+    let mut secrets = vec![room.to_owned(), "secret-in-query".to_owned(), client.to_owned()];
+    secrets.push(session.identity().to_string());
+    secrets.push(session.id().to_string());
+    secrets.push(browser.cookie.clone().unwrap().split_once('=').unwrap().1.to_owned());
+    secrets.push("secret-payload".to_owned());
+
+    let mut wire = browser.connect(&resume, Some(client), echo).await.unwrap();
+    let hello = wire.next_control().await["hello"].clone();
+    secrets.push(hello["epoch"].as_str().unwrap().to_owned());
+    wire.text("secret-payload");
+    settle().await;
+    wire.control(r#"{"ack":99,"x":"secret-payload"}"#);
+    wire.closed().await;
+    // Every kind of refusal.
+    for at in [
+        format!("{client}.{}.{}.77", hello["session"].as_str().unwrap(), secrets[7]),
+        format!("{client}.bad"),
+        client.to_owned(),
+    ] {
+        let _ = browser.connect(&resume, Some(&at), idle).await;
+    }
+    let foreign = Request::get("/live")
+        .header(header::UPGRADE, "websocket")
+        .header(header::HOST, "here.example")
+        .header(header::ORIGIN, "https://there.example");
+    let parts = browser.enter(&resume, foreign).await;
+    assert!(Upgrade::<()>::prepare(&parts).await.is_err());
+    for _ in 0..9 {
+        browser.connect(&resume, None, echo).await.unwrap();
+        settle().await;
+    }
+    let change = session.cycle_identity();
+    secrets.push(change.set_cookie().unwrap().to_str().unwrap()[6..60].to_owned());
+    secrets.push(session.identity().to_string());
+    let _ = resume.drain(Duration::from_secs(1)).await;
+    session.close("over");
+    tokio::time::advance(Duration::from_secs(1000)).await;
+    sleep(500.0).await;
+
+    let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    for event in ["session started", "attached", "superseding", "session ended", "drained"] {
+        assert!(log.contains(event), "the log has all events: {event}\n{log}");
+    }
+    let debug = format!("{resume:?} {session:?} {parts:?} {change:?}", parts = parts.extensions);
+    for secret in secrets {
+        assert!(!log.contains(&secret), "{secret} in\n{log}");
+    }
+    assert!(!debug.contains("room-that"), "{debug}");
+}

@@ -1,0 +1,118 @@
+//! Peers whose windows are full: nothing waits for them for ever.
+
+use session_resume::{SessionResume, transport::Frame};
+
+use crate::support::{Browser, Watch, idle, settle, sleep};
+
+const CLIENT: &str = "client-aaaaaaaaaa";
+const OTHER: &str = "client-bbbbbbbbbb";
+
+#[tokio::test(start_paused = true)]
+async fn a_half_open_peer_with_a_full_window_is_noticed() {
+    for at in [None, Some(CLIENT)] {
+        let (resume, mut browser) = (SessionResume::new(), Browser::default());
+        let wire = browser.connect(&resume, at, idle).await.unwrap();
+        settle().await;
+        wire.fall_silent();
+        wire.narrow(1);
+        let session = browser.get(&resume).await.unwrap();
+        for n in 0..3 {
+            session.send(format!("{n}")).await.unwrap();
+        }
+        sleep(49.0).await;
+        assert_eq!(session.info().transports, 1, "{at:?}");
+        sleep(2.0).await;
+        assert_eq!(session.info().transports, 0, "{at:?}: a ping was due for the pong timeout");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_open_peer_with_a_full_window_and_a_ping_under_way_is_noticed() {
+    for at in [None, Some(CLIENT)] {
+        let (resume, mut browser) = (SessionResume::new(), Browser::default());
+        let wire = browser.connect(&resume, at, idle).await.unwrap();
+        settle().await;
+        wire.fall_silent();
+        sleep(31.0).await;
+        // The ping of 30 s waits for its pong; now the window fills, and acks and heartbeats are due.
+        wire.narrow(0);
+        wire.text("a message to acknowledge");
+        let session = browser.get(&resume).await.unwrap();
+        for n in 0..3 {
+            session.send(format!("{n}")).await.unwrap();
+        }
+        sleep(18.0).await;
+        assert_eq!(session.info().transports, 1, "{at:?}");
+        sleep(2.0).await;
+        assert_eq!(session.info().transports, 0, "{at:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_superseded_peer_that_does_not_read_is_let_go_after_the_linger() {
+    for flush in [false, true] {
+        let (resume, mut browser) = (SessionResume::new(), Browser::default());
+        let mut old = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+        old.next_control().await;
+        old.fall_silent();
+        if flush {
+            old.hold_flush(true);
+        } else {
+            old.narrow(0);
+        }
+        let session = browser.get(&resume).await.unwrap();
+        session.send("stuck").await.unwrap();
+        settle().await;
+        let watch = Watch::start();
+        let mut new = browser.connect(&resume, Some(OTHER), idle).await.unwrap();
+        assert_eq!(new.next_control().await["hello"]["status"], "reused");
+        old.gone().await;
+        assert_eq!(watch.seconds(), 5.0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_whose_flush_had_to_wait_is_answered_all_the_same() {
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let mut old = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    let hello = old.next_control().await["hello"].clone();
+    old.fall_silent();
+    old.hold_flush(true);
+    let mut new = browser.connect(&resume, Some(OTHER), idle).await.unwrap();
+    new.next_control().await;
+    let Some(Frame::Close(close)) = old.next().await else { panic!() };
+    settle().await;
+    old.hold_flush(false);
+    settle().await;
+    old.send(Frame::Close(close));
+    old.gone().await;
+    // It knows that it was superseded: that it comes back is its user's deed.
+    let at = cursor(CLIENT, &hello, 0);
+    let mut back = browser.connect(&resume, Some(&at), idle).await.unwrap();
+    assert_eq!(back.next_control().await["hello"]["status"], "resumed");
+    assert_eq!(new.closed().await, (4100, "superseded".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_was_told_late_that_it_was_superseded_may_come_back() {
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let mut old = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    let hello = old.next_control().await["hello"].clone();
+    // Half open: it never sees its 4100.
+    old.fall_silent();
+    let mut new = browser.connect(&resume, Some(OTHER), idle).await.unwrap();
+    new.next_control().await;
+    old.gone().await;
+    let at = cursor(CLIENT, &hello, 0);
+    let mut told = browser.connect(&resume, Some(&at), idle).await.unwrap();
+    assert_eq!(told.closed().await, (4100, "superseded".to_owned()));
+    told.gone().await;
+    let mut back = browser.connect(&resume, Some(&at), idle).await.unwrap();
+    assert_eq!(back.next_control().await["hello"]["status"], "resumed");
+    assert_eq!(new.closed().await, (4100, "superseded".to_owned()));
+}
+
+pub(crate) fn cursor(client: &str, hello: &serde_json::Value, received: u64) -> String {
+    let (session, epoch) = (hello["session"].as_str().unwrap(), hello["epoch"].as_str().unwrap());
+    format!("{client}.{session}.{epoch}.{received}.{}", hello["attachment"])
+}

@@ -1,0 +1,237 @@
+//! What tower asks of a layer, and what a browser may send it.
+
+use std::{
+    cell::Cell,
+    convert::Infallible,
+    fmt,
+    task::{Context, Poll},
+};
+
+use http::{HeaderValue, Request, Response, header};
+use session_resume::{
+    IdentityCookie, ResponseFuture, SessionResume, SessionResumeService,
+    adapter::{self, Refusal},
+};
+use tower::{Layer as _, Service, ServiceExt as _, service_fn};
+
+use crate::support::Browser;
+
+/// A service that panics when it is called without having been asked whether it is ready.
+#[derive(Debug, Default)]
+struct Probe {
+    ready: bool,
+}
+
+/// A clone is not ready: readiness belongs to the one that was asked.
+impl Clone for Probe {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// Neither `Default` nor `Sync`.
+struct Body(Cell<u8>);
+
+#[derive(Debug, PartialEq)]
+struct OwnError;
+
+impl Service<Request<Body>> for Probe {
+    type Response = Response<Body>;
+    type Error = OwnError;
+    type Future = std::future::Ready<Result<Response<Body>, OwnError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), OwnError>> {
+        self.ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        assert!(std::mem::take(&mut self.ready), "called without having been ready");
+        std::future::ready(match request.uri().path() {
+            "/error" => Err(OwnError),
+            _ => Ok(Response::new(request.into_body())),
+        })
+    }
+}
+
+#[tokio::test]
+async fn the_ready_service_is_the_one_that_is_called() {
+    let mut service = SessionResume::new().layer(Probe::default());
+    for _ in 0..2 {
+        let request = Request::new(Body(Cell::new(3)));
+        let response = service.ready().await.unwrap().call(request).await.unwrap();
+        assert_eq!(response.into_body().0.get(), 3);
+    }
+    let clone = service.clone();
+    let response = clone.oneshot(Request::new(Body(Cell::new(4)))).await.unwrap();
+    assert_eq!(response.into_body().0.get(), 4);
+}
+
+#[tokio::test]
+async fn the_error_type_is_the_inner_ones() {
+    let service = SessionResume::new().layer(Probe::default());
+    let request = Request::get("/error").body(Body(Cell::new(0))).unwrap();
+    let result: Result<_, OwnError> = service.oneshot(request).await;
+    assert_eq!(result.err(), Some(OwnError));
+}
+
+#[test]
+fn its_types_are_what_routers_need() {
+    fn layer<T: Clone + Send + Sync + fmt::Debug + 'static>(_: &T) {}
+    fn future<T: Send + 'static>() {}
+    layer(&SessionResume::new());
+    layer(&SessionResume::new().layer(()));
+    future::<ResponseFuture<std::future::Ready<()>>>();
+    // A state that is not `Sync` is behind a mutex of its own.
+    layer(&SessionResume::new().with_memory_state(|_| Cell::new(1)));
+    fn named<S>(_: &SessionResumeService<S>) {}
+    named(&SessionResume::new().layer(()));
+}
+
+/// Sends a request with these `Cookie` headers; returns the identity that its handler saw, and what is set.
+async fn visit(
+    resume: &SessionResume,
+    cookies: &[&str],
+) -> (session_resume::Identity, Vec<HeaderValue>) {
+    let mut request = Request::get("/");
+    for cookie in cookies {
+        request = request.header(header::COOKIE, *cookie);
+    }
+    let service = resume.layer(service_fn(|request: Request<()>| async move {
+        let identity = adapter::identity(&request.into_parts().0).unwrap();
+        let mut response = Response::new(identity);
+        for own in ["a=1", "b=2"] {
+            response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static(own));
+        }
+        Ok::<_, Infallible>(response)
+    }));
+    let response = service.oneshot(request.body(()).unwrap()).await.unwrap();
+    let set = response.headers().get_all(header::SET_COOKIE).iter().cloned().collect();
+    (response.into_body(), set)
+}
+
+fn pair_of(cookie: &HeaderValue) -> String {
+    cookie.to_str().unwrap().split(';').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_first_request_sees_its_identity_and_the_cookie_is_appended() {
+    let resume = SessionResume::new();
+    let (identity, set) = visit(&resume, &[]).await;
+    assert_eq!(set.len(), 3, "the application's own stay: {set:?}");
+    let cookie = set[2].to_str().unwrap();
+    assert!(cookie.starts_with("sr_id="), "{cookie}");
+    for attribute in ["HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=31536000"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    let (again, set) = visit(&resume, &[&pair_of(&set[2])]).await;
+    assert_eq!((again, set.len()), (identity, 2), "a known browser needs no cookie");
+}
+
+#[tokio::test]
+async fn all_cookie_headers_are_walked() {
+    let resume = SessionResume::new();
+    let (identity, set) = visit(&resume, &[]).await;
+    let own = pair_of(&set[2]);
+    for cookies in [
+        vec!["x=1", "y=2", own.as_str()],
+        vec![&format!("x=1; {own}; y=2")],
+        vec!["sr_id=old-and-broken", &own],
+        vec![&format!("sr_id=old; {own}")],
+    ] {
+        assert_eq!(visit(&resume, &cookies).await.0, identity, "{cookies:?}");
+    }
+}
+
+#[tokio::test]
+async fn forged_truncated_and_foreign_cookies_get_a_new_identity_and_nobodys_session() {
+    let resume = SessionResume::new();
+    let mut victim = Browser::default();
+    let session = victim.get(&resume).await.unwrap();
+    let cookie = victim.cookie.clone().unwrap();
+    let token = cookie.strip_prefix("sr_id=").unwrap();
+    let mut foreign = Browser::default();
+    foreign.get(&SessionResume::new()).await.unwrap();
+    let mut flipped = token.to_owned().into_bytes();
+    flipped[0] = if flipped[0] == b'A' { b'B' } else { b'A' };
+    let mut forged = vec![
+        foreign.cookie.unwrap(),
+        format!("sr_id={}", String::from_utf8(flipped).unwrap()),
+        format!("sr_id={}", session.identity()),
+        format!("sr_id=\"{token}"),
+        "sr_id=".to_owned(),
+        "sr_id".to_owned(),
+        format!("SR_ID={token}"),
+        format!("sr_id={token}{token}"),
+        format!("sr_id={}", "A".repeat(100_000)),
+    ];
+    forged.extend((1..token.len()).map(|at| format!("sr_id={}", &token[..at])));
+    forged.extend((1..token.len()).map(|at| format!("sr_id={}", &token[at..])));
+    for cookie in forged {
+        let mut stranger = Browser { cookie: Some(cookie.clone()) };
+        assert!(stranger.look(&resume).await.is_none(), "{cookie}");
+        let mut stranger = Browser { cookie: Some(cookie.clone()) };
+        let theirs = stranger.get(&resume).await.unwrap();
+        assert_ne!(theirs.identity(), session.identity(), "{cookie}");
+        assert_ne!(theirs.id(), session.id(), "{cookie}");
+        theirs.close("next");
+    }
+    assert_eq!(victim.get(&resume).await.unwrap().id(), session.id());
+}
+
+#[tokio::test]
+async fn the_same_layer_twice_is_one() {
+    let resume = SessionResume::new();
+    let service = resume.layer(resume.layer(service_fn(|request: Request<()>| async move {
+        let parts = request.into_parts().0;
+        Ok::<_, Infallible>(Response::new(adapter::open::<()>(&parts).await.unwrap().id()))
+    })));
+    let response = service.oneshot(Request::new(())).await.unwrap();
+    assert_eq!(response.headers().get_all(header::SET_COOKIE).iter().count(), 1);
+    assert_eq!(resume.sessions()[0].id, response.into_body());
+}
+
+#[tokio::test]
+async fn nested_layers_share_the_identity_and_keep_their_own_sessions() {
+    let outer = SessionResume::new().with_memory_state(|_| 1_u8);
+    let inner = SessionResume::new().with_memory_state(|_| "inner");
+    let service = outer.layer(inner.layer(service_fn(|request: Request<()>| async move {
+        let parts = request.into_parts().0;
+        let one = adapter::open::<u8>(&parts).await.unwrap();
+        let two = adapter::open::<&str>(&parts).await.unwrap();
+        assert_eq!(one.identity(), two.identity());
+        assert_ne!(one.id(), two.id());
+        assert_eq!((one.read(|n| *n), two.read(|n| *n)), (1, "inner"));
+        Ok::<_, Infallible>(Response::new(()))
+    })));
+    let response = service.oneshot(Request::new(())).await.unwrap();
+    assert_eq!(response.headers().get_all(header::SET_COOKIE).iter().count(), 1);
+    assert_eq!((outer.sessions().len(), inner.sessions().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_missing_layer_and_another_state_are_500s_that_name_the_fix() {
+    let (parts, ()) = Request::new(()).into_parts();
+    let refusals: [Refusal; 2] = [
+        adapter::open::<()>(&parts).await.unwrap_err(),
+        adapter::open::<u16>(
+            &Browser::default().enter(&SessionResume::new(), Request::get("/")).await,
+        )
+        .await
+        .unwrap_err(),
+    ];
+    for refusal in refusals {
+        assert_eq!(refusal.status(), 500);
+        assert!(refusal.to_string().contains(".layer(SessionResume::new()"), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_of_ones_own_is_used() {
+    let cookie = IdentityCookie::new("__Host-who").with_secure(true).with_key([7; 64]);
+    let resume = SessionResume::new().with_identity(cookie.clone());
+    let (identity, set) = visit(&resume, &[]).await;
+    assert!(set[2].to_str().unwrap().starts_with("__Host-who="), "{set:?}");
+    let restarted = SessionResume::new().with_identity(cookie);
+    assert_eq!(visit(&restarted, &[&pair_of(&set[2])]).await.0, identity, "the key is the same");
+}

@@ -1,0 +1,12 @@
+//! The runtime half over in-memory transports: time is paused, nothing sleeps.
+
+mod arrivals;
+mod attachments;
+mod blocked;
+mod drain;
+mod endings;
+mod guards;
+mod layer_contract;
+mod sending;
+mod support;
+mod timers;

@@ -1,0 +1,228 @@
+//! Sending waits for room, in order, and can be given up; receiving can, too.
+
+use std::{future::poll_fn, pin::pin, task::Poll};
+
+use session_resume::{
+    ClosedKind, Limits, LiveSession, Message, Overflow, SessionResume, TrySendError,
+};
+
+use crate::support::{Browser, Watch, idle, settle, sleep};
+
+const CLIENT: &str = "client-aaaaaaaaaa";
+
+fn small() -> SessionResume<Vec<u32>> {
+    let limits = Limits::default().with_outbox_messages(2).with_message(100);
+    SessionResume::new().with_limits(limits).with_memory_state(|_| Vec::new())
+}
+
+/// Polls a future once and expects it to wait.
+macro_rules! waits {
+    ($future:expr) => {
+        poll_fn(|cx| {
+            assert!($future.as_mut().poll(cx).is_pending(), "it should wait");
+            Poll::Ready(())
+        })
+        .await
+    };
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_outbox_makes_send_wait_until_the_client_has_taken_from_it() {
+    let (resume, mut browser) = (small(), Browser::default());
+    let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    wire.next_control().await;
+    let session = browser.get(&resume).await.unwrap();
+    session.send("0").await.unwrap();
+    session.send("1").await.unwrap();
+    assert_eq!(session.try_send("2"), Err(TrySendError::Full(Message::text("2"))));
+    let sender = session.clone();
+    let sends = tokio::spawn(async move {
+        let watch = Watch::start();
+        sender.send("2").await.unwrap();
+        watch.seconds()
+    });
+    sleep(7.0).await;
+    wire.control(r#"{"ack":1}"#);
+    assert_eq!(sends.await.unwrap(), 7.0);
+    for n in 0..3 {
+        assert_eq!(wire.next_text().await, format!("{n}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_send_that_is_given_up_sends_nothing_and_holds_nobody_up() {
+    let (resume, mut browser) = (small(), Browser::default());
+    let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    wire.next_control().await;
+    let session = browser.get(&resume).await.unwrap();
+    session.send("0").await.unwrap();
+    session.send("1").await.unwrap();
+    {
+        let mut given_up = pin!(session.send("never"));
+        waits!(given_up);
+        let mut with = pin!(session.send_with(|log| {
+            log.push(1);
+            "never"
+        }));
+        waits!(with);
+    }
+    let mut third = pin!(session.send("2"));
+    waits!(third);
+    settle().await;
+    wire.control(r#"{"ack":1}"#);
+    third.await.unwrap();
+    for n in 0..3 {
+        assert_eq!(wire.next_text().await, format!("{n}"));
+    }
+    assert!(session.read(Vec::is_empty), "its closure has not run");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_who_waits_for_room_is_forgotten() {
+    let (resume, mut browser) = (small(), Browser::default());
+    let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    wire.next_control().await;
+    let session = browser.get(&resume).await.unwrap();
+    let sends: Vec<_> = (0..20)
+        .map(|n| {
+            let session = session.clone();
+            tokio::spawn(async move { session.send(format!("{n}")).await })
+        })
+        .collect();
+    let mut got = Vec::new();
+    for n in 1..=20 {
+        got.push(wire.next_text().await.parse::<u32>().unwrap());
+        wire.control(&format!(r#"{{"ack":{n}}}"#));
+    }
+    for send in sends {
+        send.await.unwrap().unwrap();
+    }
+    got.sort_unstable();
+    assert_eq!(got, (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_send_ends_with_the_session() {
+    let (resume, mut browser) = (small(), Browser::default());
+    let session = browser.get(&resume).await.unwrap();
+    session.send("0").await.unwrap();
+    session.send("1").await.unwrap();
+    let mut waiting = pin!(session.send("2"));
+    waits!(waiting);
+    session.close("enough");
+    assert_eq!(waiting.await.unwrap_err().kind(), ClosedKind::Ended);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_over_its_limit_is_an_error_at_once_and_the_session_goes_on() {
+    let (resume, mut browser) = (small(), Browser::default());
+    let session = browser.get(&resume).await.unwrap();
+    let closed = session.send("x".repeat(101)).await.unwrap_err();
+    assert_eq!(closed.kind(), ClosedKind::TooLarge);
+    assert_eq!(closed.to_string(), "message over the limit of 100 bytes");
+    session.send("x".repeat(100)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn drop_oldest_never_waits() {
+    let resume = small().with_overflow(Overflow::DropOldest);
+    let session = Browser::default().get(&resume).await.unwrap();
+    for n in 0..100 {
+        session.try_send(format!("{n}")).unwrap();
+    }
+    assert_eq!(session.info().outbox_messages, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn state_and_message_are_one_step() {
+    let limits = Limits::default().with_outbox_messages(10_000);
+    let resume = SessionResume::new().with_limits(limits).with_memory_state(|_| Vec::<u32>::new());
+    let mut browser = Browser::default();
+    let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    wire.next_control().await;
+    let session = browser.get(&resume).await.unwrap();
+    let tasks: Vec<_> = (0..8)
+        .map(|n| {
+            let session = session.clone();
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(async {
+                    for _ in 0..50 {
+                        let send = session.send_with(|log| {
+                            log.push(n);
+                            format!("{n}")
+                        });
+                        send.await.unwrap();
+                    }
+                });
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.join().unwrap();
+    }
+    for n in session.read(Clone::clone) {
+        assert_eq!(
+            wire.next_text().await,
+            format!("{n}"),
+            "the order of changes and messages is one"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recv_that_is_given_up_loses_nothing() {
+    async fn impatient(mut live: LiveSession) -> session_resume::Result {
+        let mut ticks = 0;
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = sleep(0.01) => { ticks += 1; continue }
+                message = live.recv() => message,
+            };
+            match message {
+                Some(message) => live.send(message).await?,
+                None => return Ok(assert!(ticks > 0)),
+            }
+        }
+    }
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let mut wire = browser.connect(&resume, None, impatient).await.unwrap();
+    for n in 0..50 {
+        sleep(0.007).await;
+        wire.text(&format!("{n}"));
+    }
+    for n in 0..50 {
+        assert_eq!(wire.next_text().await, format!("{n}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_and_a_client_that_both_wait_are_set_free() {
+    // The handler waits for room, the client's messages for the handler: without a rule, for ever.
+    async fn chatty(mut live: LiveSession<Vec<u32>>) -> session_resume::Result {
+        while live.recv().await.is_some() {
+            for n in 0..4 {
+                live.send(format!("{n}")).await?;
+            }
+        }
+        Ok(())
+    }
+    let limits = Limits::default().with_outbox_messages(2).with_inbox_messages(2);
+    let resume = SessionResume::new().with_limits(limits).with_memory_state(|_| Vec::new());
+    for at in [None, Some(CLIENT)] {
+        let mut browser = Browser::default();
+        let mut wire = browser.connect(&resume, at, chatty).await.unwrap();
+        for _ in 0..10 {
+            wire.text("more");
+        }
+        if at.is_some() {
+            assert_eq!(wire.closed().await.0, 1013, "it did not keep to its window");
+        } else {
+            for n in (0..4).cycle().take(40) {
+                assert_eq!(wire.next_text().await, format!("{n}"));
+            }
+        }
+        settle().await;
+    }
+}

@@ -1,0 +1,157 @@
+//! A browser without HTTP: requests go through the layer, sockets are in memory.
+
+mod wire;
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http::{Request, Response, header, request::Parts};
+use session_resume::{
+    IntoOutcome, LiveSession, Session, SessionResume,
+    adapter::{self, Refusal, Upgrade},
+};
+use tokio::time::Instant;
+use tower::{Layer as _, ServiceExt as _, service_fn};
+
+pub(crate) use self::wire::{Wire, pair};
+
+/// One browser profile: it keeps its cookie.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Browser {
+    pub(crate) cookie: Option<String>,
+}
+
+impl Browser {
+    /// Extracts the session, as an HTTP handler does.
+    pub(crate) async fn get<T: Send + 'static>(
+        &mut self,
+        resume: &SessionResume<T>,
+    ) -> Result<Session<T>, Refusal> {
+        adapter::open(&self.enter(resume, Request::get("/")).await).await
+    }
+
+    /// Looks for the session without starting one.
+    pub(crate) async fn look<T: Send + 'static>(
+        &mut self,
+        resume: &SessionResume<T>,
+    ) -> Option<Session<T>> {
+        adapter::look(&self.enter(resume, Request::get("/")).await).await.expect("looking is free")
+    }
+
+    /// Polls an outcome; returns status and body.
+    pub(crate) async fn poll<T: Send + 'static>(
+        &mut self,
+        resume: &SessionResume<T>,
+        id: &str,
+        wait: Duration,
+    ) -> (u16, String) {
+        let parts = self.enter(resume, Request::get("/sessions/x")).await;
+        let poll = adapter::poll::<T>(&parts, id, wait).await.expect("the layer is there");
+        (poll.status.as_u16(), poll.body)
+    }
+
+    /// Opens a WebSocket at `/live`; `at` is what follows `at.` in the offer, `None` a plain socket.
+    pub(crate) async fn connect<T, F, Fut>(
+        &mut self,
+        resume: &SessionResume<T>,
+        at: Option<&str>,
+        handler: F,
+    ) -> Result<Wire, Refusal>
+    where
+        T: Send + 'static,
+        F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+        Fut: Future<Output: IntoOutcome> + Send + 'static,
+    {
+        let upgrade = self.upgrade(resume, at).await?;
+        let attach = upgrade.on_session(handler)?;
+        let (socket, wire) = wire::pair();
+        tokio::spawn(attach.run(socket));
+        Ok(wire)
+    }
+
+    pub(crate) async fn upgrade<T: Send + 'static>(
+        &mut self,
+        resume: &SessionResume<T>,
+        at: Option<&str>,
+    ) -> Result<Upgrade<T>, Refusal> {
+        let mut request = Request::get("/live")
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, "websocket");
+        if let Some(at) = at {
+            let offer = format!("session-resume.v1, at.{at}");
+            request = request.header(header::SEC_WEBSOCKET_PROTOCOL, offer);
+        }
+        let parts = self.enter(resume, request).await;
+        Upgrade::<T>::prepare(&parts).await
+    }
+
+    /// Sends a request through the layer; returns it as the handler sees it.
+    pub(crate) async fn enter<T: Send + 'static>(
+        &mut self,
+        resume: &SessionResume<T>,
+        mut request: http::request::Builder,
+    ) -> Parts {
+        if let Some(cookie) = &self.cookie {
+            request = request.header(header::COOKIE, cookie);
+        }
+        let seen = Arc::new(Mutex::new(None));
+        let sees = Arc::clone(&seen);
+        let service = resume.layer(service_fn(move |request: Request<()>| {
+            *sees.lock().unwrap() = Some(request.into_parts().0);
+            async { Ok::<_, Infallible>(Response::new(())) }
+        }));
+        let response = service.oneshot(request.body(()).unwrap()).await.unwrap();
+        if let Some(cookie) = response.headers().get(header::SET_COOKIE) {
+            let cookie = cookie.to_str().unwrap().split(';').next().unwrap();
+            self.cookie = Some(cookie.to_owned());
+        }
+        let parts = seen.lock().unwrap().take();
+        parts.expect("the layer has called the service")
+    }
+}
+
+/// A handler that takes everything and answers nothing.
+pub(crate) async fn idle<T: Send + 'static>(mut live: LiveSession<T>) {
+    while live.recv().await.is_some() {}
+}
+
+/// A handler that sends back what it gets.
+pub(crate) async fn echo<T: Send + 'static>(mut live: LiveSession<T>) -> session_resume::Result {
+    while let Some(message) = live.recv().await {
+        live.send(message).await?;
+    }
+    Ok(())
+}
+
+/// A handler that is busy with its first message for ever.
+pub(crate) async fn busy<T: Send + 'static>(mut live: LiveSession<T>) {
+    live.recv().await;
+    std::future::pending::<()>().await;
+}
+
+/// Measures paused time.
+pub(crate) struct Watch(Instant);
+
+impl Watch {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Returns the seconds since the start.
+    pub(crate) fn seconds(&self) -> f64 {
+        // The machine counts microseconds; tokio's timer wheel milliseconds.
+        (self.0.elapsed().as_secs_f64() * 100.0).round() / 100.0
+    }
+}
+
+pub(crate) async fn sleep(seconds: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+/// Lets everything happen that can happen now.
+pub(crate) async fn settle() {
+    tokio::time::sleep(Duration::from_micros(1)).await;
+}

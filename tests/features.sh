@@ -1,0 +1,29 @@
+#!/bin/sh
+# Checks that features only add: each crate builds with none of its features, with each alone, and with all.
+#
+# Plain cargo, no tools.
+set -eu
+cd "$(dirname "$0")/.."
+
+check() {
+    echo "cargo check -p $*"
+    cargo check --quiet --locked -p "$@"
+}
+
+for crate in session-resume-proto session-resume session-resume-axum session-resume-warp session-resume-redb; do
+    check "$crate" --no-default-features
+    check "$crate" --all-features
+done
+check session-resume-axum --no-default-features --features http2
+check session-resume-warp --no-default-features --features server
+
+# A feature that is added later must be added here, too.
+known='adapters/axum/Cargo.toml http2
+adapters/warp/Cargo.toml default
+adapters/warp/Cargo.toml server'
+found=$(awk '/^\[/ { inside = ($0 == "[features]") } inside && /^[a-z]/ { print FILENAME, $1 }' \
+    core/*/Cargo.toml adapters/*/Cargo.toml)
+if [ "$found" != "$known" ]; then
+    printf 'features that this script does not know, or no longer there:\n%s\n' "$found" >&2
+    exit 1
+fi

@@ -1,0 +1,79 @@
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+use session_resume::{Session, SessionResume};
+use session_resume_warp::ResumeUpgrade;
+use tokio::net::TcpListener;
+use tower_layer::Layer as _;
+use warp::{
+    Filter, Rejection, Reply,
+    reply::{self, Response},
+};
+
+use crate::{
+    live,
+    tally::{Count, Overview, Tally},
+};
+
+pub(crate) async fn serve(listener: TcpListener, resume: SessionResume<Tally>) {
+    let service = session_resume_warp::service(routes(resume.clone()));
+    session_resume_warp::serve(listener, resume.layer(service)).await;
+}
+
+fn routes(
+    resume: SessionResume<Tally>,
+) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone {
+    let session = session_resume_warp::session::<Tally>;
+    let upgrade = session_resume_warp::resume::<Tally>;
+
+    let overview = warp::path::end()
+        .and(warp::get())
+        .and(session())
+        .map(|session| reply::json(&Overview::of(&session)));
+    let peek = warp::path!("peek")
+        .and(warp::get())
+        .and(session_resume_warp::optional_session::<Tally>())
+        .map(peek);
+    let add = warp::path!("add" / i64).and(warp::post()).and(session()).then(add);
+    let plain = warp::path!("plain").and(warp::get()).map(|| "ok");
+    let cookies =
+        warp::path!("cookies").and(warp::get()).and(session()).map(|session| cookies(&session));
+    let count = warp::path!("count")
+        .and(warp::get())
+        .map(move || reply::json(&Count::of(&resume.sessions())));
+    let live = warp::path!("live" / ..)
+        .and(upgrade())
+        .map(|upgrade: ResumeUpgrade<Tally>| upgrade.on_session(live::live));
+    let other = warp::path!("other")
+        .and(upgrade())
+        .map(|upgrade: ResumeUpgrade<Tally>| upgrade.on_session(live::other));
+
+    overview
+        .or(peek)
+        .or(add)
+        .or(plain)
+        .or(cookies)
+        .or(count)
+        .or(live)
+        .or(other)
+        .or(session_resume_warp::outcomes::<Tally>())
+}
+
+fn peek(session: Option<Session<Tally>>) -> Response {
+    match session {
+        Some(session) => reply::json(&Overview::of(&session)).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn add(k: i64, session: Session<Tally>) -> impl Reply {
+    let total = session.update(|tally| tally.add(k));
+    reply::json(&json!({ "total": total }))
+}
+
+fn cookies(session: &Session<Tally>) -> Response {
+    let mut response = reply::json(&Overview::of(session)).into_response();
+    for cookie in ["a=1", "b=2"] {
+        response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static(cookie));
+    }
+    response
+}

@@ -1,0 +1,88 @@
+//! What users rely on without saying so: a type that loses one of these breaks their code.
+
+use std::{cell::Cell, fmt::Debug};
+
+use session_resume::{
+    AllowedOrigins, AttachRequest, BlockingSession, Client, Closed, ConfigError, DrainReport,
+    Event, ExpirationGuard, HandlerError, Heartbeat, Identity, IdentityChange, IdentityCookie,
+    Limits, LiveSession, Message, Outcome, ResponseFuture, Session, SessionId, SessionInfo,
+    SessionOrigin, SessionResume, SessionResumeService, TrySendError, adapter, key, reuse, store,
+    transport,
+};
+
+/// State that is `Send` and nothing more: handles are `Sync` all the same, it is behind a lock.
+type State = Cell<u8>;
+
+fn sent<T: Debug + Send + 'static>() {}
+fn shared<T: Debug + Send + Sync + 'static>() {}
+fn handle<T: Clone + Debug + Send + Sync + 'static>() {}
+
+#[test]
+fn handles_are_cloned_and_shared() {
+    handle::<SessionResume<State>>();
+    handle::<SessionResumeService<Cloned, State>>();
+    handle::<Session<State>>();
+    handle::<IdentityChange>();
+    handle::<key::KeyFn>();
+    handle::<reuse::ReusePolicy>();
+    handle::<IdentityCookie>();
+    handle::<AllowedOrigins>();
+    handle::<Limits>();
+    handle::<Heartbeat>();
+    handle::<session_resume_axum::Session<State>>();
+    handle::<session_resume_axum::IdentityChange>();
+    handle::<session_resume_axum::Identity>();
+    handle::<session_resume_warp::FilterService<Cloned>>();
+}
+
+#[test]
+fn values_are_cloned_and_shared() {
+    handle::<Message>();
+    shared::<Event>();
+    handle::<Client>();
+    handle::<AttachRequest>();
+    handle::<Identity>();
+    handle::<SessionId>();
+    handle::<SessionOrigin>();
+    handle::<SessionInfo>();
+    handle::<key::SessionKey>();
+    handle::<Outcome>();
+    handle::<DrainReport>();
+    handle::<Closed>();
+    handle::<adapter::Refusal>();
+    handle::<adapter::Poll>();
+    handle::<transport::Frame>();
+    handle::<store::StoreKey>();
+    handle::<store::Versioned>();
+    handle::<session_resume_warp::ResumeRejection>();
+}
+
+#[test]
+fn what_is_used_once_can_be_sent() {
+    sent::<LiveSession<State>>();
+    sent::<BlockingSession<State>>();
+    shared::<ExpirationGuard>();
+    sent::<ResponseFuture<std::future::Ready<()>>>();
+    sent::<adapter::Upgrade<State>>();
+    sent::<adapter::Attach<State, fn()>>();
+    sent::<session_resume_axum::ResumeUpgrade<State>>();
+    sent::<session_resume_warp::ResumeUpgrade<State>>();
+    sent::<session_resume_warp::Serve<Cloned>>();
+}
+
+#[test]
+fn errors_can_be_passed_up() {
+    fn error<T: std::error::Error + Send + Sync + 'static>() {}
+    error::<Closed>();
+    error::<TrySendError>();
+    error::<ConfigError>();
+    error::<adapter::Refusal>();
+    error::<store::StoreError>();
+    error::<transport::TransportError>();
+    sent::<HandlerError>();
+    sent::<session_resume_axum::ResumeRejection>();
+}
+
+/// Stands for a service of the user's.
+#[derive(Clone, Debug)]
+struct Cloned;
