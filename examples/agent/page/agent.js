@@ -23,9 +23,10 @@ const socket = new ResumableSocket("live", { env: { WebSocket: Network } });
 // The page has its own words and button for a run that is over.
 notify(socket, { messages: { done: "", sessionFailed: "", sessionExpired: "", startAnew: "" } });
 
+/** The session that this page has now, or had last. */
+let session = null;
 /** The last view, kept up to date by what came after it. */
 let view = null;
-let outcome = null;
 /** The number of the question that was answered already. */
 let answered = null;
 /** The words that came one by one, to see that each comes once. */
@@ -46,9 +47,10 @@ socket.onstatus = (event) => {
     case "connecting":
       return setState("connecting", "Connecting…");
     case "open":
-      if (localStorage.getItem(LAST) !== event.session) forget();
-      localStorage.setItem(LAST, event.session);
-      $("session").textContent = event.session;
+      if (event.session !== session) forget();
+      session = event.session;
+      localStorage.setItem(LAST, session);
+      $("session").textContent = session;
       return setState("connected", "Connected");
     case "new":
     case "resumed":
@@ -67,7 +69,7 @@ socket.onstatus = (event) => {
       return setState("stopped", "Stopped", event.reason);
     case "done":
       setState("stopped", "Session ended");
-      return showOutcome(socket.session);
+      return showOutcome();
   }
 };
 
@@ -80,7 +82,7 @@ const MEANING = {
 
 /** This page has another session now: what was shown is not its own. */
 function forget() {
-  view = outcome = answered = null;
+  view = answered = null;
   startCounting();
   $("end").hidden = true;
 }
@@ -133,15 +135,14 @@ function show() {
   $("progress").max = files.of;
   $("progress").value = files.read;
   $("count").textContent = `${files.read} of ${files.of} files read`;
-  // What was answered is not asked again, even if the answer is still on its way.
+  // What was answered is not asked again, even if the answer is still on its way. The question is read out, but
+  // never takes the focus: nobody shall approve of something by a key that was meant for something else.
   const open = step === "ask" && question && question.number !== answered;
-  const appears = open && $("ask").hidden;
   $("ask").hidden = !open;
-  $("question").textContent = open ? question.text : "";
+  const text = open ? question.text : "";
+  if ($("question").textContent !== text) $("question").textContent = text;
   $("start").hidden = step !== "idle";
   if (step !== "idle") $("last").hidden = true;
-  // Whoever watches can answer with one key; whoever types elsewhere is not disturbed.
-  if (appears && document.activeElement === document.body) $("ask").querySelector(".primary").focus();
   const parts = [`${words} words streamed to this page`, lost ? `${lost} lost` : "none lost", doubled ? `${doubled} doubled` : "none doubled"];
   $("counted").textContent = words ? `${parts.join(", ")}.` : "";
 }
@@ -164,9 +165,11 @@ async function ask(session) {
   }
 }
 
-async function showOutcome(session) {
-  outcome = await ask(session);
-  if (socket.session !== session) return;
+async function showOutcome() {
+  const ended = session;
+  const outcome = await ask(ended);
+  // "New task" may have been pressed meanwhile.
+  if (session !== ended) return;
   $("ask").hidden = $("start").hidden = true;
   for (const item of $("steps").children) item.removeAttribute("aria-current");
   $("steps").lastElementChild.setAttribute("aria-current", "step");

@@ -40,7 +40,7 @@ pub fn run(mut session: BlockingSession<Agent>, pause: &Pause) -> Result<Report>
                 let _guard = session.block_expiration(step.why());
                 while session.read(|agent| agent.step) == step {
                     pause(step);
-                    session.read(mishap)?;
+                    go_wrong(&session)?;
                     session.send_with(view::beat)?;
                 }
             }
@@ -65,11 +65,12 @@ fn listen(session: &mut BlockingSession<Agent>) -> Result {
     Err("the session is over".into())
 }
 
-/// Something goes wrong at work, if that is what was asked for.
-fn mishap(agent: &Agent) -> Result {
-    match agent.due_mishap() {
+/// Goes wrong at work, if that is what was asked for.
+fn go_wrong(session: &BlockingSession<Agent>) -> Result {
+    let (mishap, file) = session.read(|agent| (agent.due_mishap(), agent.next_file()));
+    match mishap {
         Mishap::None => Ok(()),
-        Mishap::Error => Err(format!("{}: permission denied", agent.next_file()).into()),
-        Mishap::Panic => panic!("{}: the agent has lost its thread", agent.next_file()),
+        Mishap::Error => Err(format!("{file}: permission denied").into()),
+        Mishap::Panic => panic!("{file}: the agent has lost its thread"),
     }
 }
