@@ -319,12 +319,14 @@ impl<T> Shared<T> {
     }
 
     /// Returns what tells when the session ends; `None` if it has.
+    ///
+    /// With a store it has ended only when the outcome is on disk: whoever waits for it waits for that, too.
     pub(crate) fn watch_end(&self) -> Option<Arc<Notify>> {
         let mut core = self.lock();
-        match core.outcome {
-            Some(_) => None,
-            None => Some(Arc::clone(core.watchers.get_or_insert_default())),
+        if core.outcome.is_some() && (core.durable.is_none() || core.recorded) {
+            return None;
         }
+        Some(Arc::clone(core.watchers.get_or_insert_default()))
     }
 }
 
