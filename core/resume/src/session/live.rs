@@ -54,6 +54,9 @@ impl<T: Send + 'static> LiveSession<T> {
             let coop = ready!(coop::poll_proceed(cx));
             shared.boundary();
             let received = shared.with_core(|core, now| {
+                if core.left {
+                    return Poll::Ready(None);
+                }
                 if !core.may_hand_over() {
                     core.wait_to_receive(cx.waker());
                     return Poll::Pending;

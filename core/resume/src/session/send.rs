@@ -169,6 +169,7 @@ where
         // Under the state's lock, so that nothing gets between a change and its message.
         session.update_state_if(|state| {
             let room = session.with_core(|core, now| match core.machine.reserve(now) {
+                _ if core.left => Poll::Ready(Err(ended())),
                 Ok(()) => Poll::Ready(Ok(())),
                 Err(NotSent::Full(_)) => {
                     waiter.wait(core, now);
@@ -212,6 +213,9 @@ pub(super) fn push(
     kind: Kind,
     now: Moment,
 ) -> Result<(), TrySendError> {
+    if core.left {
+        return Err(TrySendError::Closed(ended()));
+    }
     let sent = match kind {
         Kind::Ordinary => core.machine.send(message, now),
         Kind::Checkpoint => core.machine.send_checkpoint(message, now),

@@ -72,6 +72,8 @@ pub(crate) struct Core {
     watchers: Option<Arc<Notify>>,
     /// The session has left the registry; nothing new may attach.
     pub(crate) removed: bool,
+    /// In the store, or another process's: nothing more comes of the handler here, no outcome either.
+    pub(crate) left: bool,
     /// It is on its way to the store; whoever asks for it must wait and restore it.
     pub(crate) leaving: bool,
     /// A client's copy of the state, to be merged at the next boundary.
@@ -122,6 +124,7 @@ impl<T: Send + 'static> Shared<T> {
                 recorded: false,
                 watchers: None,
                 removed: false,
+                left: false,
                 leaving: false,
                 offered_state: None,
                 durable: durable.map(Box::new),
@@ -170,7 +173,7 @@ impl<T: Send + 'static> Shared<T> {
         let status = outcome.status();
         let outcome = Arc::new(outcome);
         let mut core = self.lock();
-        if core.outcome.is_some() {
+        if core.outcome.is_some() || core.left {
             return false;
         }
         core.machine.end(status, now);
@@ -213,7 +216,7 @@ impl<T: Send + 'static> Shared<T> {
     pub(crate) fn lose(&self) {
         let now = self.clock.now();
         let mut core = self.lock();
-        core.removed = true;
+        core.leave();
         core.durable = None;
         core.machine.freeze();
         core.machine.close_transports(&Close::RESTARTING, || None, now);
@@ -231,7 +234,7 @@ impl<T: Send + 'static> Shared<T> {
     /// Cancels what runs for the session; what it was is in the store.
     pub(crate) fn stop(&self) {
         let mut core = self.lock();
-        core.removed = true;
+        core.leave();
         let handler = core.handler.take();
         let tasks = std::mem::take(&mut core.tasks);
         drop(core);
@@ -351,6 +354,14 @@ impl Core {
         if let Some(receiver) = self.receiver.take() {
             receiver.wake();
         }
+    }
+
+    /// Nothing more happens here. A handler on a thread cannot be cancelled: it is told.
+    fn leave(&mut self) {
+        self.removed = true;
+        self.left = true;
+        self.wake_receiver();
+        std::mem::take(&mut self.room).into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     /// A pump has nothing to do; it is woken when there is something.
