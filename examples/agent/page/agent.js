@@ -171,8 +171,6 @@ async function showOutcome() {
   // "New task" may have been pressed meanwhile.
   if (session !== ended) return;
   $("ask").hidden = $("start").hidden = true;
-  for (const item of $("steps").children) item.removeAttribute("aria-current");
-  $("steps").lastElementChild.setAttribute("aria-current", "step");
   $("outcome").textContent = outcome ? describe(outcome) : "The run is over; its outcome cannot be reached now.";
   $("outcome").dataset.status = outcome?.status ?? "";
   $("end").hidden = false;
