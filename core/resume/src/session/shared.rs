@@ -361,7 +361,9 @@ impl Core {
         self.removed = true;
         self.left = true;
         self.wake_receiver();
-        std::mem::take(&mut self.room).into_iter().for_each(|(_, waker)| waker.wake());
+        for (_, waker) in std::mem::take(&mut self.room) {
+            waker.wake();
+        }
     }
 
     /// A pump has nothing to do; it is woken when there is something.
