@@ -294,7 +294,7 @@ mod tests {
     fn run_to(agent: &mut Agent, step: Step) -> Vec<Beat> {
         let mut beats = Vec::new();
         while agent.step != step {
-            assert!(beats.len() < 1_000, "{:?} never comes", step);
+            assert!(beats.len() < 1_000, "{step:?} never comes");
             beats.push(agent.beat());
         }
         beats

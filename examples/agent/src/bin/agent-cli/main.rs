@@ -203,12 +203,11 @@ impl Terminal {
     /// Does what the user has typed.
     fn read(&mut self, line: &str) -> Result<(), Error> {
         match (self.transcript.step(), line.trim()) {
-            (_, "") => {}
+            (Step::Busy, _) | (_, "") => {}
             (Step::Idle, task) => self.start(task)?,
             (Step::Ask, "y" | "yes") => self.answer(true)?,
             (Step::Ask, "n" | "no") => self.answer(false)?,
             (Step::Ask, _) => println!("y or n?"),
-            (Step::Busy, _) => {}
         }
         Ok(())
     }
