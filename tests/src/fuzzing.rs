@@ -217,7 +217,14 @@ fn act(
             if arg & 2 != 0 && session.ended().is_none() {
                 let clean = arg & 1 != 0;
                 let head = session.head();
-                session = Session::restore(Arc::clone(rules), snapshot, clean, *now, |_| 0);
+                session = Session::restore(
+                    Arc::clone(rules),
+                    snapshot,
+                    clean,
+                    Duration::ZERO,
+                    *now,
+                    |_| 0,
+                );
                 let goes_on = clean || rules.durable_outbox;
                 assert_eq!(session.head(), if goes_on { head } else { Position::ZERO });
                 session.start_handler(*now);

@@ -103,7 +103,8 @@ impl Server {
         let (machine, id, handled, origin) = if let Some(stored) = &mut self.disk {
             let clean = std::mem::replace(&mut stored.clean, false);
             let snapshot = stored.snapshot.clone();
-            let machine = Session::restore(rules, snapshot, clean, now, name);
+            let machine =
+                Session::restore(rules, snapshot, clean, std::time::Duration::ZERO, now, name);
             if clean || scenario.kind == Kind::Exact {
                 assert_eq!(machine.head().get(), stored.head, "what was committed is there");
             }
