@@ -80,7 +80,8 @@ async fn commit_errors_when_the_store_fails_and_succeeds_later() {
     let mut browser = Browser::default();
     let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
     client.hello().await;
-    for fault in [ErrorKind::Io, ErrorKind::Full].map(Fault::Fail).into_iter().chain([Fault::Tear]) {
+    for fault in [ErrorKind::Io, ErrorKind::Full].map(Fault::Fail).into_iter().chain([Fault::Tear])
+    {
         node.commits.lock().unwrap().clear();
         node.store.set(fault);
         client.send("commit");
@@ -212,8 +213,9 @@ async fn what_an_http_handler_changes_is_saved_on_demand() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_in_use_moves_its_expiry() {
-    let node =
-        Node::new(&MemoryStore::new(), |layer| layer.with_stored_lifetime(Duration::from_secs(300)));
+    let node = Node::new(&MemoryStore::new(), |layer| {
+        layer.with_stored_lifetime(Duration::from_secs(300))
+    });
     let mut browser = Browser::default();
     let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
     client.hello().await;

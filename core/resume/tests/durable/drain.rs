@@ -22,7 +22,8 @@ async fn a_drain_is_invisible() {
     assert_eq!((report.drained, report.cut.len()), (1, 0));
     let rest = client.rest().await;
     assert!(matches!(rest.last(), Some(Got::Close(1012))), "{rest:?}");
-    let retry = rest.iter().any(|got| matches!(got, Got::Other(control) if control["retry"].is_u64()));
+    let retry =
+        rest.iter().any(|got| matches!(got, Got::Other(control) if control["retry"].is_u64()));
     assert!(retry, "{rest:?}");
     assert!(node.open(&mut browser).await.is_err(), "no new work");
     assert!(session.try_send("late").is_err(), "frozen");
@@ -122,10 +123,8 @@ async fn a_drain_wakes_long_polls() {
         node.layer.drain(Duration::from_secs(5)).await
     };
     let mut other = browser.clone();
-    let (answer, _) = tokio::join!(
-        async { (node.poll(&mut other, &id, 40).await.0, start.elapsed()) },
-        drain
-    );
+    let (answer, _) =
+        tokio::join!(async { (node.poll(&mut other, &id, 40).await.0, start.elapsed()) }, drain);
     assert_eq!(answer.0, 202);
     assert!(answer.1 < Duration::from_secs(2), "{:?}", answer.1);
 }

@@ -109,7 +109,11 @@ impl Node {
     }
 
     /// Connects with this offer (after `at.`), or plainly.
-    pub async fn connect(&self, browser: &mut Browser, at: Option<&str>) -> Result<Client, Refusal> {
+    pub async fn connect(
+        &self,
+        browser: &mut Browser,
+        at: Option<&str>,
+    ) -> Result<Client, Refusal> {
         self.connect_named(browser, at, None).await
     }
 

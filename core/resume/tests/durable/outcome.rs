@@ -30,9 +30,16 @@ async fn done_is_told_only_when_the_outcome_is_on_disk() {
         node.store.set(Fault::None);
     };
     let (polled, ()) = tokio::join!(node.poll(&mut other, &id, 40), recover);
-    assert_eq!((polled.0, polled.1["result"].as_str()), (200, Some("well")), "a long poll waits for it");
+    assert_eq!(
+        (polled.0, polled.1["result"].as_str()),
+        (200, Some("well")),
+        "a long poll waits for it"
+    );
     let rest = client.rest().await;
-    assert!(rest.iter().any(|got| matches!(got, Got::Other(control) if control["done"]["status"] == "done")));
+    assert!(
+        rest.iter()
+            .any(|got| matches!(got, Got::Other(control) if control["done"]["status"] == "done"))
+    );
     assert_eq!(rest.last(), Some(&Got::Close(1000)));
 }
 
@@ -123,5 +130,8 @@ async fn list(
     let page: Value = serde_json::from_str(&page.body).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let sessions = page["sessions"].as_array().unwrap().iter();
-    (sessions.map(|row| (text(&row["session"]), text(&row["status"]))).collect(), page["next"].clone())
+    (
+        sessions.map(|row| (text(&row["session"]), text(&row["status"]))).collect(),
+        page["next"].clone(),
+    )
 }

@@ -274,7 +274,11 @@ async fn a_stored_session_expires_and_says_so() {
     let hello = client.hello().await;
     assert_eq!((&hello["status"], &hello["gap"]["reason"]), (&"new".into(), &"expired".into()));
     let (status, body) = node.poll(&mut browser, id, 0).await;
-    assert_eq!((status, body["status"].as_str()), (200, Some("expired")), "also with a new one there");
+    assert_eq!(
+        (status, body["status"].as_str()),
+        (200, Some("expired")),
+        "also with a new one there"
+    );
     client.send("add 1");
     assert!(client.is_acked(1).await, "the old record does not fence the new session off");
     drop(keepalive);
@@ -289,7 +293,8 @@ async fn a_cycled_identity_takes_its_record_along() {
     session.update(|tally| tally.total = 3);
     session.saved().await.unwrap();
     let change = session.cycle_identity();
-    let cookie = change.set_cookie().unwrap().to_str().unwrap().split(';').next().unwrap().to_owned();
+    let cookie =
+        change.set_cookie().unwrap().to_str().unwrap().split(';').next().unwrap().to_owned();
     let mut new = Browser { cookie: Some(cookie) };
     // Before the record has moved: whoever knows only the old cookie gets nothing.
     let stranger = node.open(&mut old.clone()).await.unwrap();
