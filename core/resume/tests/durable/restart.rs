@@ -194,7 +194,8 @@ async fn a_session_that_cannot_be_stored_stays() {
 #[tokio::test(start_paused = true)]
 async fn a_poison_message_fails_after_three_attempts() {
     let (disk, mut browser, cursor) = stored().await;
-    for _ in 0..3 {
+    // The crash before counts: nothing had been noted yet that could tell it from the message's doing.
+    for _ in 0..2 {
         let node = Node::start(&disk);
         let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
         client.hello().await;
