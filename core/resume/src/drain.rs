@@ -116,7 +116,7 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
     }
     drop(saving);
     for session in registry.all() {
-        if !told.iter().any(|other| Arc::ptr_eq(other, &session)) {
+        if !told.iter().chain(&busy).any(|other| Arc::ptr_eq(other, &session)) {
             busy.push(session);
         }
     }

@@ -53,7 +53,7 @@ async fn only_who_is_busy_is_cut_and_goes_on_from_its_last_boundary() {
     waiting.send("add 2");
     waiting.data().await.unwrap();
     working.send("work");
-    assert!(working.next().await.is_none());
+    assert!(working.is_quiet().await);
     let cursors = [working.cursor(A), waiting.cursor(B)];
     let report = node.layer.drain(Duration::from_secs(5)).await;
     assert_eq!((report.drained, &report.cut), (1, &vec![working.id()]), "nobody else");
@@ -81,7 +81,7 @@ async fn who_comes_to_a_boundary_in_time_stops_there() {
     client.hello().await;
     client.send("work");
     client.send("add 1");
-    assert!(client.next().await.is_none());
+    assert!(client.is_quiet().await);
     let cursor = client.cursor(A);
     let drain = node.layer.drain(Duration::from_secs(5));
     let finish = async {

@@ -1,6 +1,8 @@
 //! The durable half, driven through the adapters' interface in virtual time: commits, restarts, drains,
 //! outcomes, merges.
 
+#![expect(unreachable_pub, reason = "a test binary has no outside")]
+
 mod commit;
 mod drain;
 mod merge;

@@ -75,11 +75,11 @@ async fn a_copy_is_merged_at_a_boundary_only() {
     let mut first = node.connect(&mut browser, Some(A)).await.unwrap();
     first.hello().await;
     first.send("work");
-    assert!(first.next().await.is_none());
+    assert!(first.is_quiet().await);
     let mut second = node.connect(&mut browser, Some("bbbbbbbbbbbbbbbb")).await.unwrap();
     second.hello().await;
     second.send("\u{1}{\"state\":{\"iteration\":9,\"updated\":0,\"value\":{\"total\":7}}}");
-    assert!(second.next().await.is_none());
+    assert!(second.is_quiet().await);
     let session = node.open(&mut browser).await.unwrap();
     assert_eq!(session.read(|tally| tally.total), 100, "a message is in hand");
     node.gate.notify_one();

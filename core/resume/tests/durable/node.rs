@@ -250,6 +250,9 @@ impl Client {
                 Some(control) => self.control(serde_json::from_str(control).unwrap()),
                 None => {
                     self.position += 1;
+                    if !self.hello.is_null() {
+                        self.send(&format!("\u{1}{{\"ack\":{}}}", self.position));
+                    }
                     Got::Data(text.to_string())
                 }
             },
@@ -271,6 +274,17 @@ impl Client {
             return Got::Ack(ack);
         }
         Got::Other(control)
+    }
+
+    /// Reads acks alone until nothing more comes.
+    pub async fn is_quiet(&mut self) -> bool {
+        loop {
+            match self.next().await {
+                None => return true,
+                Some(Got::Ack(_)) => {}
+                Some(_) => return false,
+            }
+        }
     }
 
     pub async fn hello(&mut self) -> Value {
