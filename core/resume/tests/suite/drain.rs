@@ -54,7 +54,8 @@ async fn a_handler_that_is_busy_at_the_deadline_is_named() {
     let watch = Watch::start();
     let report = resume.drain(DEADLINE).await;
     assert_eq!(report.cut, [resume.sessions()[0].id]);
-    assert_eq!((report.drained, watch.seconds()), (0, 5.0));
+    assert_eq!(report.drained, 0);
+    assert!((5.0..5.5).contains(&watch.seconds()), "{}", watch.seconds());
     assert_eq!(wire.closed().await.0, 1012);
 }
 

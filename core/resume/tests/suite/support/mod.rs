@@ -48,7 +48,7 @@ impl Browser {
         id: &str,
         wait: Duration,
     ) -> (u16, String) {
-        let uri = format!("/sessions/{id}?wait={}", wait.as_secs());
+        let uri = format!("/sessions/x?wait={}", wait.as_secs());
         let parts = self.enter(resume, Request::get(uri)).await;
         let poll = adapter::poll::<T>(&parts, id).await.expect("the layer is there");
         (poll.status.as_u16(), poll.body)
