@@ -143,7 +143,8 @@ async fn one_session_that_cannot_be_stored_holds_up_no_other() {
     let (mut greedy, mut modest) = (Browser::default(), Browser::default());
     let mut full = node.connect(&mut greedy, Some(A)).await.unwrap();
     let mut other = node.connect(&mut modest, Some(B)).await.unwrap();
-    (full.hello().await, other.hello().await);
+    full.hello().await;
+    other.hello().await;
     full.send(&format!("say {}", "x".repeat(10_000)));
     assert_eq!(full.data().await, None, "store full: it waits");
     tokio::time::sleep(Duration::from_secs(12)).await;

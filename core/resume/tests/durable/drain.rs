@@ -46,7 +46,8 @@ async fn only_who_is_busy_is_cut_and_goes_on_from_its_last_boundary() {
     let node = Node::start(&disk);
     let mut working = node.connect(&mut busy, Some(A)).await.unwrap();
     let mut waiting = node.connect(&mut calm, Some(B)).await.unwrap();
-    (working.hello().await, waiting.hello().await);
+    working.hello().await;
+    waiting.hello().await;
     working.send("add 1");
     working.data().await.unwrap();
     assert!(working.is_acked(1).await);
