@@ -169,7 +169,7 @@ impl Client {
             match event {
                 Event::InDoubt(messages) => undelivered.in_doubt.extend(messages),
                 Event::Unsent(messages) | Event::Done { untaken: messages, .. } => {
-                    undelivered.unsent.extend(messages)
+                    undelivered.unsent.extend(messages);
                 }
                 _ => {}
             }

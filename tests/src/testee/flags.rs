@@ -129,7 +129,7 @@ impl Flags {
             }
             "flush" => self.flush = Some(millis(name, args)?),
             "merge" => {
-                self.merge_newest = word(name, args, &[("server", false), ("newest", true)])?
+                self.merge_newest = word(name, args, &[("server", false), ("newest", true)])?;
             }
             "stored-lifetime" => self.stored_lifetime = Some(millis(name, args)?),
             "unused-lifetime" => self.unused_lifetime = Some(millis(name, args)?),

@@ -50,7 +50,7 @@ fn say_all(client: &Client, count: u64) -> tokio::task::JoinHandle<()> {
 }
 
 fn said(n: u64) -> String {
-    if n % 7 == 0 { format!("\u{1}{n}") } else { n.to_string() }
+    if n.is_multiple_of(7) { format!("\u{1}{n}") } else { n.to_string() }
 }
 
 async fn start(proxy: &Proxy) -> Client {

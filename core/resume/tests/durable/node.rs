@@ -246,15 +246,12 @@ impl Client {
                 let _ = self.to_server.send(Ok(Frame::Close(None)));
                 Got::Close(close.unwrap().0)
             }
-            Ok(Some(Frame::Text(text))) => match text.strip_prefix('\u{1}') {
-                Some(control) => self.control(serde_json::from_str(control).unwrap()),
-                None => {
-                    self.position += 1;
-                    if !self.hello.is_null() {
-                        self.send(&format!("\u{1}{{\"ack\":{}}}", self.position));
-                    }
-                    Got::Data(text.to_string())
+            Ok(Some(Frame::Text(text))) => if let Some(control) = text.strip_prefix('\u{1}') { self.control(serde_json::from_str(control).unwrap()) } else {
+                self.position += 1;
+                if !self.hello.is_null() {
+                    self.send(&format!("\u{1}{{\"ack\":{}}}", self.position));
                 }
+                Got::Data(text.to_string())
             },
             Ok(Some(other)) => panic!("{other:?}"),
         };
