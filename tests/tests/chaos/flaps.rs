@@ -43,7 +43,8 @@ fn say_all(client: &Client, count: u64) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         for n in 0..count {
             // Some begin with the character that marks control frames, and come back with it.
-            let text = if n % 7 == 0 { format!("say \u{1}{n}") } else { format!("say {n}") };
+            let text =
+                if n.is_multiple_of(7) { format!("say \u{1}{n}") } else { format!("say {n}") };
             within(sender.send(text)).await.unwrap();
         }
     })
@@ -53,7 +54,7 @@ fn said(n: u64) -> String {
     if n.is_multiple_of(7) { format!("\u{1}{n}") } else { n.to_string() }
 }
 
-async fn start(proxy: &Proxy) -> Client {
+fn start(proxy: &Proxy) -> Client {
     let client = Client::builder(proxy.url()).with_backoff(HASTE);
     client.with_attach_timeout(Duration::from_secs(2)).start().unwrap()
 }
@@ -76,7 +77,7 @@ async fn two_way(
         }
     })
     .await;
-    let mut client = start(&proxy).await;
+    let mut client = start(&proxy);
     let saying = say_all(&client, count);
     for n in 0..count {
         assert_eq!(next(&mut client).await, said(n), "seed {seed}");
@@ -112,7 +113,7 @@ async fn a_cut_at_every_byte_of_a_conversation() {
     let testee = Testee::start(&["--key", "client"]).await;
     // One calm conversation tells how long it is, and brings the identity for all others.
     let calm = Proxy::start(testee.address, || Fate::CALM).await;
-    let mut client = start(&calm).await;
+    let mut client = start(&calm);
     converse(&mut client).await;
     let cookies = client.cookies();
     within(client.close()).await.unwrap();
@@ -122,7 +123,7 @@ async fn a_cut_at_every_byte_of_a_conversation() {
     let length = calm.passed();
     assert!(length > 300, "{length}");
     for at in 1..length {
-        let end = if at % 2 == 0 { End::Reset } else { End::Close };
+        let end = if at.is_multiple_of(2) { End::Reset } else { End::Close };
         let mut fates = [Fate { bytes: at, end }].into_iter();
         let proxy = Proxy::start(testee.address, move || fates.next().unwrap_or(Fate::CALM)).await;
         let client = Client::builder(proxy.url()).with_backoff(HASTE).with_cookies(&cookies);
