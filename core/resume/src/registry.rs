@@ -51,6 +51,9 @@ const BUSY_RETRY: Duration = Duration::from_secs(5);
 
 type Shards<E> = Box<[Mutex<HashTable<E>>]>;
 
+/// A session, and how its request has found it.
+pub(crate) type Opened<T> = (Arc<Shared<T>>, SessionOrigin);
+
 /// All sessions of one layer value.
 pub(crate) struct Registry<T> {
     config: Config<T>,
@@ -243,7 +246,7 @@ impl<T: Send + 'static> Registry<T> {
         context: &RequestContext,
         req: RequestView<'_>,
         purpose: &Purpose,
-    ) -> Result<Option<(Arc<Shared<T>>, SessionOrigin)>, Refusal> {
+    ) -> Result<Option<Opened<T>>, Refusal> {
         loop {
             if self.drain.is_draining() {
                 return Err(Refusal::draining(self.drain.retry()));

@@ -144,7 +144,10 @@ impl World {
             }
             Op::Writes(count) => self.write(count),
             Op::Acknowledges => {
-                self.tell(|handled| ServerControl { hb: Some(handled), ..ServerControl::default() });
+                self.tell(|handled| ServerControl {
+                    hb: Some(handled),
+                    ..ServerControl::default()
+                });
             }
             Op::ToClient(count) => self.deliver_to_client(count),
             Op::ToServer(count) => self.deliver_to_server(count),

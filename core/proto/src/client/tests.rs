@@ -357,7 +357,6 @@ fn a_gap_in_the_stream_moves_the_position_when_the_application_meets_it() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table of all hellos")]
 fn another_session_puts_in_doubt_what_was_sent_and_takes_what_was_not() {
     let expired = gap(1, None, GapReason::Expired);
     let restarted = gap(1, None, GapReason::Restarted);

@@ -41,11 +41,11 @@ pub struct Tally {
 
 impl Serialize for Tally {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        ENCODED.fetch_add(1, SeqCst);
         #[derive(Serialize)]
         struct Plain {
             total: i64,
         }
+        ENCODED.fetch_add(1, SeqCst);
         Plain { total: self.total }.serialize(serializer)
     }
 }
@@ -246,13 +246,17 @@ impl Client {
                 let _ = self.to_server.send(Ok(Frame::Close(None)));
                 Got::Close(close.unwrap().0)
             }
-            Ok(Some(Frame::Text(text))) => if let Some(control) = text.strip_prefix('\u{1}') { self.control(serde_json::from_str(control).unwrap()) } else {
-                self.position += 1;
-                if !self.hello.is_null() {
-                    self.send(&format!("\u{1}{{\"ack\":{}}}", self.position));
+            Ok(Some(Frame::Text(text))) => {
+                if let Some(control) = text.strip_prefix('\u{1}') {
+                    self.control(serde_json::from_str(control).unwrap())
+                } else {
+                    self.position += 1;
+                    if !self.hello.is_null() {
+                        self.send(&format!("\u{1}{{\"ack\":{}}}", self.position));
+                    }
+                    Got::Data(text.to_string())
                 }
-                Got::Data(text.to_string())
-            },
+            }
             Ok(Some(other)) => panic!("{other:?}"),
         };
         Some(got)
@@ -306,8 +310,7 @@ impl Client {
     pub async fn is_acked(&mut self, count: u64) -> bool {
         while self.acked < count {
             match self.next().await {
-                None => return false,
-                Some(Got::Close(_) | Got::Gone) => return false,
+                None | Some(Got::Close(_) | Got::Gone) => return false,
                 Some(_) => {}
             }
         }
