@@ -41,12 +41,7 @@ pub struct Upgrade<T: Send + 'static = ()> {
     parts: Box<Parts>,
     /// The handler's name, for sessions that outlive the process.
     name: Option<Cow<'static, str>>,
-    /// The session, if it had to be restored for this request.
-    restored: Option<Hold<T>>,
-    /// The session that was there, so that it does not leave before the handler is known.
-    _here: Option<Hold<T>>,
-    /// What is left of the session of its cursor, as the store knows it.
-    ended: Option<Ended>,
+    found: Found<T>,
 }
 
 impl<T: Send + 'static> Upgrade<T> {
@@ -57,7 +52,7 @@ impl<T: Send + 'static> Upgrade<T> {
     /// # Errors
     ///
     /// Returns the [`Refusal`] to answer with: the layer is missing (500), the page's origin is foreign
-    /// (403), or the offer is malformed (400).
+    /// (403), the offer is malformed (400), or, to a plain client, the store does not answer (503).
     ///
     /// # Cancel safety
     ///
@@ -77,32 +72,13 @@ impl<T: Send + 'static> Upgrade<T> {
                 tokio::time::sleep(delay).await;
             }
         }
-        let asks =
-            Asks { context: &context, req, continues: continued_session(&offer), looks: false };
-        // Which handler asks is not known yet; the attach checks it.
-        let mut here = None;
-        let restored = loop {
-            if let Some(session) = registry.ready(&asks, &Purpose::Restore).await? {
-                break Some(Hold { session });
+        let found = match Found::look(&registry, &context, req, &offer).await {
+            Ok(found) => found,
+            // Browsers hide the status of a refused upgrade: told when it is accepted.
+            Err(refusal) if offer.is_resumable() && refusal.close().is_some() => {
+                Found { refused: Some(refusal), ..Found::default() }
             }
-            let Some(session) = registry.by_key(context.key()) else {
-                break None;
-            };
-            let (taken, leaving) =
-                session.with_core(|core, now| (Purpose::Restore.take(core, now), core.leaving));
-            if taken {
-                here = Some(Hold { session });
-            }
-            // On its way to the store: wait for it there.
-            if taken || !leaving {
-                break None;
-            }
-        };
-        let ended = match continued_session(&offer).filter(|id| registry.by_id(*id).is_none()) {
-            Some(id) => {
-                registry.find_ended(id).await.map_err(|error| Refusal::unavailable(&error))?
-            }
-            None => None,
+            Err(refusal) => return Err(refusal),
         };
         let mut kept = http::Request::new(()).into_parts().0;
         kept.method = parts.method.clone();
@@ -112,7 +88,7 @@ impl<T: Send + 'static> Upgrade<T> {
         kept.extensions = parts.extensions.clone();
         kept.extensions.remove::<RequestContext>();
         let parts = Box::new(kept);
-        Ok(Self { registry, context, offer, parts, name: None, restored, _here: here, ended })
+        Ok(Self { registry, context, offer, parts, name: None, found })
     }
 
     /// Names the handler: a session that was stored goes on only with a handler of the same name.
@@ -213,9 +189,12 @@ impl<T: Send + 'static> Upgrade<T> {
 
     /// Finds out which session the request belongs to and whether it may go on.
     fn resolve(&self, handler: TypeId) -> Result<Plan<T>, Refusal> {
+        if let Some(refusal) = &self.found.refused {
+            return Err(refusal.clone());
+        }
         let purpose = Purpose::Upgrade(handler);
         let found = self.continued()?;
-        let restored = self.restored.as_ref().map(|hold| Arc::clone(&hold.session));
+        let restored = self.found.restored.as_ref().map(|hold| Arc::clone(&hold.session));
         let (session, origin, claim) = match found {
             Some(Continued::Here(session, claim)) => {
                 let origin = if restored.is_some() {
@@ -296,7 +275,8 @@ impl<T: Send + 'static> Upgrade<T> {
             }
         }
         let now = self.registry.clock().now();
-        let ended = self.registry.outcomes().get(id, now).cloned().or_else(|| self.ended.clone());
+        let ended =
+            self.registry.outcomes().get(id, now).cloned().or_else(|| self.found.ended.clone());
         let Some(ended) = ended.filter(|ended| {
             ended.key == *self.context.key()
                 && ended.outcome.status() != crate::OutcomeStatus::Expired
@@ -315,6 +295,61 @@ impl<T: Send + 'static> Upgrade<T> {
 
     fn client_name(&self) -> ClientName {
         self.offer.client().map_or(ClientName::Plain, |id| ClientName::Named(*id))
+    }
+}
+
+/// What has been found for an upgrade before its handler is known.
+struct Found<T: Send + 'static> {
+    /// The session, if it had to be restored for this request.
+    restored: Option<Hold<T>>,
+    /// The session that was there, so that it does not leave before the handler is known.
+    _here: Option<Hold<T>>,
+    /// What is left of the session of its cursor, as the store knows it.
+    ended: Option<Ended>,
+    /// Nothing, and why.
+    refused: Option<Refusal>,
+}
+
+impl<T: Send + 'static> Found<T> {
+    async fn look(
+        registry: &Arc<Registry<T>>,
+        context: &RequestContext,
+        req: RequestView<'_>,
+        offer: &Offer,
+    ) -> Result<Self, Refusal> {
+        let asks = Asks { context, req, continues: continued_session(offer), looks: false };
+        // Which handler asks is not known yet; the attach checks it.
+        let mut here = None;
+        let restored = loop {
+            if let Some(session) = registry.ready(&asks, &Purpose::Restore).await? {
+                break Some(Hold { session });
+            }
+            let Some(session) = registry.by_key(context.key()) else {
+                break None;
+            };
+            let (taken, leaving) =
+                session.with_core(|core, now| (Purpose::Restore.take(core, now), core.leaving));
+            if taken {
+                here = Some(Hold { session });
+            }
+            // On its way to the store: wait for it there.
+            if taken || !leaving {
+                break None;
+            }
+        };
+        let ended = match continued_session(offer).filter(|id| registry.by_id(*id).is_none()) {
+            Some(id) => {
+                registry.find_ended(id).await.map_err(|error| Refusal::unavailable(&error))?
+            }
+            None => None,
+        };
+        Ok(Self { restored, _here: here, ended, refused: None })
+    }
+}
+
+impl<T: Send + 'static> Default for Found<T> {
+    fn default() -> Self {
+        Self { restored: None, _here: None, ended: None, refused: None }
     }
 }
 

@@ -170,6 +170,10 @@ impl World {
     }
 
     pub(super) fn fresh_start(&self, base: u64) -> u64 {
-        self.checkpoint.unwrap_or(self.acknowledged).max(base)
+        // After a crash there would be no such position.
+        let durable = self.setting.durable;
+        let checkpoint =
+            self.checkpoint.filter(|&checkpoint| !durable || checkpoint < self.committed);
+        checkpoint.unwrap_or(self.acknowledged).max(base)
     }
 }

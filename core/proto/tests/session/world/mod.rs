@@ -72,6 +72,8 @@ pub(crate) struct World {
     // What should be.
     head: u64,
     checkpoint: Option<u64>,
+    /// Everything before this is in a durable snapshot.
+    committed: u64,
     acknowledged: u64,
     records: Vec<Record>,
     last_attached: Option<usize>,
@@ -119,6 +121,7 @@ impl World {
             plains: 1000,
             head: 0,
             checkpoint: None,
+            committed: 0,
             acknowledged: 0,
             records: vec![Record::default(); PEERS + 1],
             last_attached: None,
@@ -267,6 +270,7 @@ impl World {
             Op::Commit => {
                 let (_, covered) = self.session.snapshot(false);
                 self.session.handle_committed(&covered, self.now);
+                self.committed = self.session.head().get();
                 self.records.iter_mut().for_each(|record| record.committed = record.handled);
             }
             Op::Guard(millis) => {
