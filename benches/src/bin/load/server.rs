@@ -17,7 +17,7 @@ use serde::Deserialize;
 use session_resume::{Limits, LiveSession, Message, SessionResume};
 use session_resume_axum::ResumeUpgrade;
 use session_resume_benches::measure;
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 
 /// As many as our outbox takes by default.
 const QUEUE: usize = 1024;
@@ -127,15 +127,21 @@ async fn write(
     socket.flush().await
 }
 
+/// One producer for each connection, as fast as its queue takes.
 async fn raw_fan_out(State(raw): State<Raw>, Query(fan): Query<Fan>) {
     let queues = raw.hub.lock().expect("no panic").clone();
     let message = ws::Utf8Bytes::from("m".repeat(fan.size));
-    for _ in 0..fan.count {
-        for queue in &queues {
-            // Whoever is gone gets nothing.
-            let _ = queue.send(message.clone()).await;
-        }
+    let mut producers = JoinSet::new();
+    for queue in queues {
+        let message = message.clone();
+        producers.spawn(async move {
+            for _ in 0..fan.count {
+                // Whoever is gone gets nothing.
+                let _ = queue.send(message.clone()).await;
+            }
+        });
     }
+    producers.join_all().await;
 }
 
 async fn raw_echo(State(raw): State<Raw>, upgrade: WebSocketUpgrade) -> Response {
@@ -196,14 +202,18 @@ async fn our_fan(upgrade: ResumeUpgrade) -> Response {
 
 async fn our_fan_out(State(resume): State<SessionResume>, Query(fan): Query<Fan>) {
     let sessions = resume.sessions();
-    let sessions = sessions.iter().filter_map(|info| resume.get(info.id)).collect::<Vec<_>>();
     let message = Message::from("m".repeat(fan.size));
-    for _ in 0..fan.count {
-        for session in &sessions {
-            // Whoever is gone gets nothing.
-            let _ = session.send(message.clone()).await;
-        }
+    let mut producers = JoinSet::new();
+    for session in sessions.iter().filter_map(|info| resume.get(info.id)) {
+        let message = message.clone();
+        producers.spawn(async move {
+            for _ in 0..fan.count {
+                // Whoever is gone gets nothing.
+                let _ = session.send(message.clone()).await;
+            }
+        });
     }
+    producers.join_all().await;
 }
 
 async fn our_echo(upgrade: ResumeUpgrade) -> Response {
