@@ -9,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime};
+use criterion::{
+    BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
+};
 use http::HeaderValue;
 use session_resume_benches::services::{self, Pair, Subject};
 use tokio::runtime::Runtime;

@@ -63,7 +63,10 @@ fn signed(size: usize) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
 
-#[expect(unsafe_code, reason = "the trait of allocators is unsafe; every call is passed on unchanged")]
+#[expect(
+    unsafe_code,
+    reason = "the trait of allocators is unsafe; every call is passed on unchanged"
+)]
 // SAFETY: `System` keeps the contract, and counting neither allocates nor touches the memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

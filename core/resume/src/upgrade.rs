@@ -2,7 +2,7 @@
 
 use std::{any::TypeId, borrow::Cow, fmt, sync::Arc};
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{StatusCode, header, request::Parts};
 use session_resume_proto::{
     AttachmentNumber,
@@ -331,14 +331,22 @@ where
     ///
     /// Dropping the future detaches the transport; the session and its handler go on.
     pub async fn run<S: Transport>(self, socket: S) {
+        self.attach(socket).await;
+    }
+
+    /// Attaches the socket; returns what moves its frames.
+    ///
+    /// Boxed: the future of a live connection is then as large as the pump, not as all that might have been
+    /// done with its socket instead.
+    fn attach<'s, S: Transport + 's>(self, socket: S) -> BoxFuture<'s, ()> {
         let Self { plan, peer, offer, handler } = self;
         let (hold, origin, client, claim) = match plan {
             Plan::Attach { hold, origin, client, claim } => (hold, origin, client, claim),
             Plan::Refuse(refusal) => {
-                return pump::refuse(socket, refusal, offer.is_resumable()).await;
+                return pump::refuse(socket, refusal, offer.is_resumable()).boxed();
             }
-            Plan::Farewell(Ok(frames)) => return pump::say(socket, frames).await,
-            Plan::Farewell(Err(refusal)) => return pump::refuse(socket, refusal, true).await,
+            Plan::Farewell(Ok(frames)) => return pump::say(socket, frames).boxed(),
+            Plan::Farewell(Err(refusal)) => return pump::refuse(socket, refusal, true).boxed(),
         };
         let session = Arc::clone(&hold.session);
         let token = session.id().token();
@@ -358,7 +366,7 @@ where
                 tracing::debug!(session = %session.id().short(), code = refusal.close.code, "attach refused");
                 drop(hold);
                 drop(session);
-                pump::refuse(socket, refusal, offer.is_resumable()).await;
+                pump::refuse(socket, refusal, offer.is_resumable()).boxed()
             }
             Ok((number, starts)) => {
                 log_attach(&session, number, &offer);
@@ -371,7 +379,7 @@ where
                     drop(handler);
                 }
                 drop(session);
-                pump::run(turn, socket).await;
+                pump::run(turn, socket).boxed()
             }
         }
     }

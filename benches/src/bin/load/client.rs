@@ -58,7 +58,8 @@ impl Server {
 
     /// Makes a request on a connection of its own; returns the body.
     pub(crate) async fn get(&self, path: &str) -> String {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         let exchange = async {
             let mut stream = TcpStream::connect(self.addr).await?;
             stream.write_all(request.as_bytes()).await?;

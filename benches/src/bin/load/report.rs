@@ -36,7 +36,12 @@ pub(crate) enum Bound {
 
 impl Report {
     /// Adds the subjects of a case; ratios are to the first one's median.
-    pub(crate) fn compare(&mut self, case: &str, unit: &'static str, subjects: Vec<(String, Samples)>) {
+    pub(crate) fn compare(
+        &mut self,
+        case: &str,
+        unit: &'static str,
+        subjects: Vec<(String, Samples)>,
+    ) {
         let raw = subjects.first().map(|(_, samples)| samples.median());
         for (subject, samples) in subjects {
             self.push(Row { case: case.to_owned(), subject, unit, samples, raw });
@@ -45,7 +50,13 @@ impl Report {
 
     /// Adds a measurement that has nothing to be compared with.
     pub(crate) fn add(&mut self, case: &str, subject: &str, unit: &'static str, samples: Samples) {
-        self.push(Row { case: case.to_owned(), subject: subject.to_owned(), unit, samples, raw: None });
+        self.push(Row {
+            case: case.to_owned(),
+            subject: subject.to_owned(),
+            unit,
+            samples,
+            raw: None,
+        });
     }
 
     /// Notes whether a target is met.

@@ -182,7 +182,8 @@ fn missed_message() -> String {
 // Ours.
 
 fn ours() -> Router {
-    let limits = Limits::default().with_outbox_messages(QUEUE.max(10_240)).with_outbox_bytes(8 << 20);
+    let limits =
+        Limits::default().with_outbox_messages(QUEUE.max(10_240)).with_outbox_bytes(8 << 20);
     let long = Duration::from_secs(3600);
     let missed = SessionResume::new().with_limits(limits).with_unused_lifetime(long);
     // The defaults where nothing must be kept for long.
@@ -237,4 +238,3 @@ async fn our_missed(Path(count): Path<usize>, upgrade: ResumeUpgrade) -> Respons
         while live.recv().await.is_some() {}
     })
 }
-

@@ -1,6 +1,11 @@
 //! 2,000 clients come back at once, each having missed 0 or 100 messages of its own: until the last has all.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::{Duration, Instant}};
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use session_resume_benches::measure::Samples;
 use tokio::task::{JoinSet, LocalSet};
@@ -46,7 +51,8 @@ async fn measure(missed: u64) -> Vec<(String, Samples)> {
     for _ in 0..ROUNDS {
         for ((subject, returning), samples) in subjects.iter().zip(&crowds).zip(&mut samples) {
             let start = Instant::now();
-            let connections = come_back(subject.server.addr, subject.speech, &path, returning, missed);
+            let connections =
+                come_back(subject.server.addr, subject.speech, &path, returning, missed);
             let connections = connections.await;
             samples.push(start.elapsed().as_secs_f64() * 1e3);
             drop(connections);

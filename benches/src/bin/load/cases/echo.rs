@@ -41,7 +41,9 @@ async fn measure() -> Vec<(String, Samples)> {
     }
     let mut samples = vec![Samples::default(); subjects.len()];
     for _ in 0..ROUNDS {
-        for ((subject, connection), samples) in subjects.iter().zip(&mut connections).zip(&mut samples) {
+        for ((subject, connection), samples) in
+            subjects.iter().zip(&mut connections).zip(&mut samples)
+        {
             let before = subject.server.stats().await.cpu;
             round(connection).await.expect("the connection holds");
             let cpu = subject.server.stats().await.cpu - before;

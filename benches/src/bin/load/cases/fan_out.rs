@@ -20,7 +20,8 @@ pub(super) fn run(report: &mut Report) {
         [(1, 64, Some(0.5)), (200, 64, Some(0.5)), (1, 1024, None), (200, 1024, Some(1.2))]
     {
         let case = format!("fan-out to {connections}, {size} B");
-        let measured = client_runtime().block_on(LocalSet::new().run_until(measure(connections, size)));
+        let measured =
+            client_runtime().block_on(LocalSet::new().run_until(measure(connections, size)));
         if let (Some(bound), Some((_, ours))) = (bound, measured.last()) {
             report.target(&case, "µs", ours.median(), Bound::AtMost(bound));
         }

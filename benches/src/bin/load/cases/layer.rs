@@ -202,8 +202,18 @@ fn two_threads(report: &mut Report) {
     }
     let named = cases.iter().map(|(name, ..)| (*name).to_owned()).zip(samples);
     let measured = named.collect::<Vec<_>>();
-    report.target("2 threads against 1, session read", "×", measured[1].1.median(), Bound::AtLeast(1.5));
-    report.target("2 threads against 1, state written", "×", measured[2].1.median(), Bound::AtLeast(1.5));
+    report.target(
+        "2 threads against 1, session read",
+        "×",
+        measured[1].1.median(),
+        Bound::AtLeast(1.5),
+    );
+    report.target(
+        "2 threads against 1, state written",
+        "×",
+        measured[2].1.median(),
+        Bound::AtLeast(1.5),
+    );
     report.compare("throughput of 2 threads against 1", "×", measured);
 }
 

@@ -14,17 +14,8 @@ use tokio::runtime::Runtime;
 
 use crate::{client::Server, report::Report};
 
-pub(crate) const NAMES: [&str; 9] = [
-    "layer",
-    "instructions",
-    "fan-out",
-    "echo",
-    "reconnect",
-    "crowd",
-    "memory",
-    "sweep",
-    "store",
-];
+pub(crate) const NAMES: [&str; 9] =
+    ["layer", "instructions", "fan-out", "echo", "reconnect", "crowd", "memory", "sweep", "store"];
 
 /// Runs a case or all; returns whether it is known.
 pub(crate) fn run(case: &str, report: &mut Report) -> bool {

@@ -35,10 +35,13 @@ async fn measure(missed: u64, rounds: usize) -> Vec<(String, Samples)> {
     }
     let mut samples = vec![Samples::default(); subjects.len()];
     for _ in 0..rounds {
-        for ((subject, (cookie, mode)), samples) in subjects.iter().zip(&returning).zip(&mut samples) {
+        for ((subject, (cookie, mode)), samples) in
+            subjects.iter().zip(&returning).zip(&mut samples)
+        {
             let start = Instant::now();
             let cookie = cookie.as_deref();
-            let opened = Connection::open(subject.server.addr, &path, mode.clone(), cookie, 1 << 20);
+            let opened =
+                Connection::open(subject.server.addr, &path, mode.clone(), cookie, 1 << 20);
             let mut connection = opened.await.expect("the server takes the client");
             // So all of it is sent again the next time.
             connection.acknowledges = false;

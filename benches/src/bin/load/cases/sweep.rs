@@ -59,14 +59,24 @@ fn tell(report: &mut Report, idle: &[Sweep], looked_at: &[Sweep], expired: &[Swe
         stretches.fold(0.0_f64, f64::max)
     };
     let (idle_total, looked_total) = (total(idle), total(looked_at));
-    report.target("sweep of 1 M sessions, nothing due", "ms", idle_total.median(), Bound::AtMost(7.0));
+    report.target(
+        "sweep of 1 M sessions, nothing due",
+        "ms",
+        idle_total.median(),
+        Bound::AtMost(7.0),
+    );
     let stretch = longest(idle).max(longest(looked_at));
     report.target("its longest stretch without a yield", "ms", stretch, Bound::AtMost(0.3));
     report.add("sweep of 1 M", "nothing due", "ms CPU", idle_total);
     report.add("sweep of 1 M", "each looked at, since used", "ms CPU", looked_total.max().into());
     report.add("sweep of 1 M", "all expire at once", "ms CPU", total(expired).max().into());
     report.add("longest stretch", "nothing due", "ms CPU", longest(idle).into());
-    report.add("longest stretch", "each looked at, since used", "ms CPU", longest(looked_at).into());
+    report.add(
+        "longest stretch",
+        "each looked at, since used",
+        "ms CPU",
+        longest(looked_at).into(),
+    );
     report.add("longest stretch", "all expire at once", "ms CPU", longest(expired).into());
 }
 
