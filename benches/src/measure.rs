@@ -2,27 +2,21 @@
 
 use std::{fs, time::Duration};
 
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::time::{ClockId, clock_gettime};
 
 /// Returns the CPU time, user and system, that this process has used.
 pub fn process_cpu() -> Duration {
-    cpu(UsageWho::RUSAGE_SELF)
+    cpu(ClockId::CLOCK_PROCESS_CPUTIME_ID)
 }
 
 /// Returns the CPU time, user and system, that this thread has used.
 pub fn thread_cpu() -> Duration {
-    cpu(UsageWho::RUSAGE_THREAD)
+    cpu(ClockId::CLOCK_THREAD_CPUTIME_ID)
 }
 
-fn cpu(who: UsageWho) -> Duration {
-    let usage = getrusage(who).expect("Linux tells a process its own usage");
-    [usage.user_time(), usage.system_time()]
-        .iter()
-        .map(|time| {
-            let seconds = Duration::from_secs(u64::try_from(time.tv_sec()).unwrap_or(0));
-            seconds + Duration::from_micros(u64::try_from(time.tv_usec()).unwrap_or(0))
-        })
-        .sum()
+/// Not `getrusage`: where the kernel counts in ticks, that is as coarse as 4 ms.
+fn cpu(clock: ClockId) -> Duration {
+    clock_gettime(clock).expect("Linux has this clock").into()
 }
 
 /// Returns the resident memory of this process in bytes.
