@@ -53,19 +53,20 @@ where
         timer: None,
     };
     let end = poll_fn(|cx| pump.poll(cx)).await;
-    let Pump { turn, mut socket, .. } = pump;
+    // Taken apart in place: what is moved out of a local takes memory twice in the future.
     match end {
         // Whoever was superseded says by its answer that it knows.
         End::Closing => {
-            if linger(&mut socket).await {
-                turn.session.with_core(|core, _| core.machine.handle_close_answered(number));
+            if linger(&mut pump.socket).await {
+                pump.turn.session.with_core(|core, _| core.machine.handle_close_answered(number));
             }
         }
         End::Gone => {
             // Detached before anything else is waited for.
-            drop(turn);
+            drop(pump.turn);
             // The library has queued its answer to the peer's close.
-            let closed = poll_fn(|cx| Pin::new(&mut socket).poll_close(cx));
+            let socket = &mut pump.socket;
+            let closed = poll_fn(|cx| Pin::new(&mut *socket).poll_close(cx));
             let _ = tokio::time::timeout(LINGER, closed).await;
         }
         End::GivenUp => {}

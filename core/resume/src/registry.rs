@@ -258,7 +258,7 @@ impl<T: Send + 'static> Registry<T> {
                 // Another request was faster.
                 continue;
             };
-            match self.config.reuse.decide(self.candidate(&session, context, purpose), req) {
+            match self.config.reuse.decide(|| self.candidate(&session, context, purpose), req) {
                 ReuseDecision::Reuse => {
                     if session.with_core(|core, now| purpose.take(core, now)) {
                         return Ok(Some((session, SessionOrigin::Reused)));

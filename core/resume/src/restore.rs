@@ -168,7 +168,7 @@ impl<T: Send + 'static> Registry<T> {
             same_identity: record.identity == asks.context.identity(),
             same_handler: None,
         };
-        match self.config().reuse.decide(candidate, asks.req) {
+        match self.config().reuse.decide(|| candidate, asks.req) {
             ReuseDecision::Reuse => Ok(true),
             ReuseDecision::Refuse(status) => Err(Refusal::by_policy(status)),
             ReuseDecision::Fresh => {

@@ -76,21 +76,28 @@ where
 pub struct ReusePolicy(Rule);
 
 impl ReusePolicy {
-    /// Decides about `candidate`, for which `req` asks.
-    pub(crate) fn decide(&self, candidate: Candidate, req: RequestView<'_>) -> ReuseDecision {
+    /// Decides about a candidate, for which `req` asks.
+    ///
+    /// Describing the candidate takes a lock and a look at the clock: it is asked for only by the rules that
+    /// look at it, so the default costs a request nothing.
+    pub(crate) fn decide(
+        &self,
+        candidate: impl FnOnce() -> Candidate,
+        req: RequestView<'_>,
+    ) -> ReuseDecision {
         match &self.0 {
             Rule::Always => ReuseDecision::Reuse,
             Rule::Never => ReuseDecision::Fresh,
-            Rule::IfIdle => reuse_if(candidate.transports == 0),
-            Rule::YoungerThan(age) => reuse_if(candidate.age < *age),
+            Rule::IfIdle => reuse_if(candidate().transports == 0),
+            Rule::YoungerThan(age) => reuse_if(candidate().age < *age),
             Rule::SameIdentity => {
-                if candidate.same_identity {
+                if candidate().same_identity {
                     ReuseDecision::Reuse
                 } else {
                     ReuseDecision::Refuse(StatusCode::CONFLICT)
                 }
             }
-            Rule::Custom(f) => match f(candidate, req) {
+            Rule::Custom(f) => match f(candidate(), req) {
                 ReuseDecision::Refuse(status)
                     if status.is_informational() || status.is_success() =>
                 {
@@ -238,7 +245,7 @@ mod tests {
 
     fn decide(policy: &ReusePolicy, candidate: Candidate) -> ReuseDecision {
         let req = Request::get("/live").body(()).unwrap();
-        policy.decide(candidate, RequestView::of(&req))
+        policy.decide(|| candidate, RequestView::of(&req))
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{any::TypeId, borrow::Cow, fmt, sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{StatusCode, header, request::Parts};
 use session_resume_proto::{
     AttachmentNumber,
@@ -475,7 +475,8 @@ where
                     drop(handler);
                 }
                 drop(session);
-                pump::run(turn, socket).await;
+                // Boxed: the future of a live connection need not be as large as all that is done before.
+                pump::run(turn, socket).boxed().await;
             }
         }
     }

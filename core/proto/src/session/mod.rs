@@ -293,6 +293,10 @@ impl<I: Clone> Session<I> {
             return None;
         }
         let Some((uid, event)) = self.inbox.pop() else {
+            if self.transports.is_empty() {
+                // Nothing more comes for a while: a suspended session is mostly memory that waits.
+                self.inbox.clear();
+            }
             self.life.set_handler(Handler::Waiting, now);
             return None;
         };

@@ -97,9 +97,9 @@ impl Outbox {
     pub(super) fn push(&mut self, message: Message) -> Position {
         let position = self.head();
         self.bytes += cost(&message);
-        // Grown by half instead of doubled: a suspended session's buffer is mostly idle memory.
+        // Grown by a quarter instead of doubled: a suspended session's buffer is mostly idle memory.
         if self.messages.len() == self.messages.capacity() {
-            let more = (self.messages.len() / 2).max(4);
+            let more = (self.messages.len() / 4).max(4);
             self.messages.reserve_exact(more);
         }
         self.messages.push_back(message);

@@ -459,9 +459,15 @@ struct WakersDue {
 
 impl WakersDue {
     fn wake(self) {
-        let rooms = self.room.into_iter().map(|(_, waker)| waker);
-        let pumps = self.pumps.into_iter().map(|(_, waker)| waker);
-        self.receiver.into_iter().chain(self.pump).chain(rooms).chain(pumps).for_each(Waker::wake);
+        // Mostly it is nobody, or one: this is on the path of every message and request.
+        if let Some(receiver) = self.receiver {
+            receiver.wake();
+        }
+        if let Some(pump) = self.pump {
+            pump.wake();
+        }
+        self.room.into_iter().for_each(|(_, waker)| waker.wake());
+        self.pumps.into_iter().for_each(|(_, waker)| waker.wake());
     }
 }
 

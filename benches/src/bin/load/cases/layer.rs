@@ -1,0 +1,239 @@
+//! What the layer adds to a request, in process: CPU time of the thread, interleaved, and allocations.
+
+use std::{
+    hint::black_box,
+    sync::Barrier,
+    thread,
+    time::{Duration, Instant},
+};
+
+use http::HeaderValue;
+use session_resume_benches::{
+    counting,
+    measure::{self, Samples},
+    services::{self, Pair, Subject},
+};
+use tokio::runtime::Runtime;
+
+use super::micros;
+use crate::report::{Bound, Report};
+
+const ROUNDS: usize = 25;
+const REQUESTS: usize = 10_000;
+/// A prime: all sessions are visited, and none is in a near cache again.
+const STRIDE: usize = 7_919;
+
+pub(super) fn run(report: &mut Report) {
+    let runtime = Runtime::new().expect("a runtime");
+    let _inside = runtime.enter();
+    let few = known_cookie(report, &runtime);
+    first_visit(report, &runtime);
+    let many = added_by_ours(1_000_000, report);
+    report.target("added by 1 k → 1 M sessions", "µs", many - few, Bound::AtMost(0.8));
+    two_threads(report);
+}
+
+/// Makes so many requests of one subject, and nothing else after the first 100 visits.
+pub(crate) fn requests(subject: &str, count: usize) {
+    let runtime = Runtime::new().expect("a runtime");
+    let _inside = runtime.enter();
+    let (layer, ours) = services::ours();
+    let (subject, cookies) = match subject {
+        "bare" => (services::bare(), ours.write.visits(100)),
+        "layer" => (layer, ours.write.visits(100)),
+        "read" => (ours.read.clone(), ours.write.visits(100)),
+        "write" => (ours.write.clone(), ours.write.visits(100)),
+        "visit" => (ours.read.clone(), Vec::new()),
+        _ => panic!("no such subject: {subject}"),
+    };
+    Visitor::new("", subject, cookies).visit(count);
+}
+
+/// A subject and where it is in its cookies; without any, each visit is a first one.
+struct Visitor {
+    name: String,
+    call: services::Call,
+    cookies: Vec<HeaderValue>,
+    at: usize,
+}
+
+impl Visitor {
+    fn new(name: impl Into<String>, subject: Subject, cookies: Vec<HeaderValue>) -> Self {
+        Self { name: name.into(), call: subject.caller(), cookies, at: 0 }
+    }
+
+    fn visit(&mut self, count: usize) {
+        for _ in 0..count {
+            let cookie = match self.cookies.len() {
+                0 => None,
+                len => {
+                    self.at = (self.at + STRIDE) % len;
+                    Some(&self.cookies[self.at])
+                }
+            };
+            black_box((self.call)(services::request(cookie)));
+        }
+    }
+
+    fn measure(&mut self, count: usize) -> f64 {
+        let before = measure::thread_cpu();
+        self.visit(count);
+        micros(measure::thread_cpu().saturating_sub(before)) / count as f64
+    }
+
+    fn allocations(&mut self) -> f64 {
+        const COUNTED: usize = 1_000;
+        let counter = counting::start();
+        self.visit(COUNTED);
+        counter.stop().allocations as f64 / COUNTED as f64
+    }
+}
+
+/// Interleaved rounds; the first subject is what the others are compared with.
+fn compare(visitors: &mut [Visitor], requests: usize) -> Vec<(String, Samples)> {
+    let mut samples = vec![Samples::default(); visitors.len()];
+    for round in 0..=ROUNDS {
+        for (visitor, samples) in visitors.iter_mut().zip(&mut samples) {
+            let measured = visitor.measure(requests);
+            // The first is for the caches.
+            if round > 0 {
+                samples.push(measured);
+            }
+        }
+    }
+    visitors.iter().map(|visitor| visitor.name.clone()).zip(samples).collect()
+}
+
+fn others(runtime: &Runtime) -> [(&'static str, Pair); 3] {
+    [
+        ("minimal by hand", services::minimal()),
+        ("tower-sessions", services::tower_sessions()),
+        ("axum_session", runtime.block_on(services::axum_session())),
+    ]
+}
+
+/// Returns what reading adds.
+fn known_cookie(report: &mut Report, runtime: &Runtime) -> f64 {
+    let (layer, ours) = services::ours();
+    let cookies = ours.read.visits(1_000);
+    let mut visitors = vec![
+        Visitor::new("axum", services::bare(), cookies.clone()),
+        Visitor::new("session-resume, read", ours.read, cookies.clone()),
+        Visitor::new("session-resume, write", ours.write, cookies.clone()),
+        Visitor::new("session-resume, not extracted", layer, cookies.clone()),
+        Visitor::new("do-nothing layer", services::noop(), cookies),
+    ];
+    for (name, pair) in others(runtime) {
+        let cookies = pair.write.visits(1_000);
+        visitors.push(Visitor::new(format!("{name}, read"), pair.read, cookies.clone()));
+        visitors.push(Visitor::new(format!("{name}, write"), pair.write, cookies));
+    }
+    let measured = compare(&mut visitors, REQUESTS);
+    let added = |at: usize| measured[at].1.median() - measured[0].1.median();
+    let (read, write) = (added(1), added(2));
+    report.target("known cookie, session read, over axum", "µs", read, Bound::AtMost(0.6));
+    report.target("known cookie, state written, over axum", "µs", write, Bound::AtMost(0.7));
+    report.compare("request, known cookie, 1 k sessions", "µs CPU", measured);
+
+    let counted = visitors.iter_mut().map(|visitor| {
+        let allocations = visitor.allocations();
+        (visitor.name.clone(), Samples::from(allocations))
+    });
+    let counted = counted.collect::<Vec<_>>();
+    let added = counted[1].1.median() - counted[0].1.median();
+    report.target("allocations, session read, over axum", "", added, Bound::AtMost(5.0));
+    report.compare("request, known cookie", "allocations", counted);
+    read
+}
+
+fn first_visit(report: &mut Report, runtime: &Runtime) {
+    let (layer, ours) = services::ours();
+    let mut visitors = vec![
+        Visitor::new("axum", services::bare(), Vec::new()),
+        Visitor::new("session-resume, session created", ours.read, Vec::new()),
+        Visitor::new("session-resume, not extracted", layer, Vec::new()),
+    ];
+    for (name, pair) in others(runtime) {
+        visitors.push(Visitor::new(name, pair.write, Vec::new()));
+    }
+    let measured = compare(&mut visitors, REQUESTS / 5);
+    let added = measured[1].1.median() - measured[0].1.median();
+    report.target("first visit, over axum", "µs", added, Bound::AtMost(1.2));
+    report.compare("request, first visit", "µs CPU", measured);
+    let counted = visitors.iter_mut().map(|visitor| {
+        let allocations = visitor.allocations();
+        (visitor.name.clone(), Samples::from(allocations))
+    });
+    report.compare("request, first visit", "allocations", counted.collect());
+}
+
+fn added_by_ours(sessions: usize, report: &mut Report) -> f64 {
+    let (_, ours) = services::ours();
+    let cookies = ours.read.visits(sessions);
+    let mut visitors = [
+        Visitor::new("axum", services::bare(), cookies.clone()),
+        Visitor::new("session-resume, read", ours.read, cookies),
+    ];
+    let measured = compare(&mut visitors, REQUESTS);
+    let added = measured[1].1.median() - measured[0].1.median();
+    let case = format!("request, known cookie, {} k sessions", sessions / 1_000);
+    report.compare(&case, "µs CPU", measured);
+    added
+}
+
+/// Throughput of two threads on the same sessions against one. Wall time: the machine must be quiet.
+fn two_threads(report: &mut Report) {
+    let (_, ours) = services::ours();
+    let cookies = ours.write.visits(1_000);
+    let tower = services::tower_sessions();
+    let tower_cookies = tower.write.visits(1_000);
+    let cases = [
+        ("axum", services::bare(), &cookies),
+        ("session-resume, read", ours.read, &cookies),
+        ("session-resume, write", ours.write, &cookies),
+        ("tower-sessions, write", tower.write, &tower_cookies),
+    ];
+    let mut samples = vec![Samples::default(); cases.len()];
+    for _ in 0..ROUNDS {
+        for ((_, subject, cookies), samples) in cases.iter().zip(&mut samples) {
+            let [one, two] = [1, 2].map(|threads| share(subject, cookies, threads).as_secs_f64());
+            samples.push(2.0 * one / two);
+        }
+    }
+    let named = cases.iter().map(|(name, ..)| (*name).to_owned()).zip(samples);
+    let measured = named.collect::<Vec<_>>();
+    report.target(
+        "2 threads against 1, session read",
+        "×",
+        measured[1].1.median(),
+        Bound::AtLeast(1.5),
+    );
+    report.target(
+        "2 threads against 1, state written",
+        "×",
+        measured[2].1.median(),
+        Bound::AtLeast(1.5),
+    );
+    report.compare("throughput of 2 threads against 1", "×", measured);
+}
+
+/// Each thread makes the same number of requests.
+fn share(subject: &Subject, cookies: &[HeaderValue], threads: usize) -> Duration {
+    let barrier = Barrier::new(threads + 1);
+    thread::scope(|scope| {
+        for thread in 0..threads {
+            let barrier = &barrier;
+            let mut visitor = Visitor::new("", subject.clone(), cookies.to_vec());
+            visitor.at = thread * cookies.len() / threads;
+            scope.spawn(move || {
+                barrier.wait();
+                visitor.visit(REQUESTS);
+                barrier.wait();
+            });
+        }
+        barrier.wait();
+        let start = Instant::now();
+        barrier.wait();
+        start.elapsed()
+    })
+}

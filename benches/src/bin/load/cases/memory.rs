@@ -1,0 +1,155 @@
+//! Resident memory per live connection, and heap per suspended session.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{Router, body::Body, extract::Request, routing::any};
+use futures_core::Stream;
+use futures_sink::Sink;
+use session_resume::{
+    LiveSession, SessionResume,
+    adapter::Upgrade,
+    transport::{Frame, TransportError},
+};
+use session_resume_benches::{counting, measure::Samples};
+use tower_layer::Layer as _;
+use tower_service::Service as _;
+
+use super::{Speech, Subject, client_runtime};
+use crate::{
+    client::{Connection, Mode},
+    report::{Bound, Report},
+};
+
+const CONNECTIONS: usize = 2_000;
+const SESSIONS: usize = 20_000;
+const ROUNDS: usize = 3;
+
+pub(super) fn run(report: &mut Report) {
+    let measured = client_runtime().block_on(live_connections());
+    if let Some((_, ours)) = measured.last() {
+        report.target("RSS per live connection", "KB", ours.median(), Bound::AtMost(9.0));
+    }
+    report.compare("live connection, idle", "KB RSS", measured);
+
+    let (empty, full) = client_runtime().block_on(suspended_sessions());
+    report.target("heap per suspended session", "B", empty, Bound::AtMost(1024.0));
+    report.target("with 100 × 200 B more", "B", full, Bound::AtMost(24_000.0));
+    report.add("suspended session", "handler in recv, empty", "B heap", empty.into());
+    report.add("suspended session", "100 × 200 B more", "B heap", full.into());
+}
+
+async fn live_connections() -> Vec<(String, Samples)> {
+    let subjects = [
+        ("axum", "raw-each", Speech::Plain),
+        ("axum, 4 KiB read buffer", "raw-each-4k", Speech::Plain),
+        ("session-resume, plain clients", "resume", Speech::Plain),
+        ("session-resume, resuming clients", "resume", Speech::Resumable),
+    ];
+    let mut samples = vec![Samples::default(); subjects.len()];
+    for _ in 0..ROUNDS {
+        for (subject, samples) in subjects.iter().zip(&mut samples) {
+            // A new process: what an earlier round has freed would hide what this one takes.
+            let subject = Subject::start(*subject);
+            subject.server.get("/stats").await;
+            let before = subject.server.stats().await.resident;
+            let mut connections = Vec::new();
+            for client in 0..CONNECTIONS {
+                connections.push(connect(&subject, client).await);
+            }
+            let after = subject.server.stats().await.resident;
+            samples.push((after - before) / 1e3 / CONNECTIONS as f64);
+        }
+    }
+    subjects.iter().map(|(name, ..)| (*name).to_owned()).zip(samples).collect()
+}
+
+/// Connects and has one message echoed, so that every buffer has been used.
+async fn connect(subject: &Subject, client: usize) -> Connection {
+    let mode = if subject.speech == Speech::Plain { Mode::Plain } else { Mode::fresh(client) };
+    let opened = Connection::open(subject.server.addr, "/echo", mode, None, 1 << 10).await;
+    let mut connection = opened.expect("the server takes all clients");
+    if subject.speech == Speech::Resumable {
+        connection.greeted().await.expect("the server greets");
+    }
+    connection.queue_text(b"hello", 1);
+    connection.flush().await.expect("the connection holds");
+    connection.receive().await.expect("the server echoes");
+    connection
+}
+
+/// Returns bytes per empty session, and how many more 100 messages of 200 B take.
+async fn suspended_sessions() -> (f64, f64) {
+    let resume = SessionResume::new();
+    let router = Router::new().route("/", any(attach_and_leave)).with_state(());
+    let mut service = resume.layer(router);
+    let mut start = |sessions: usize| {
+        let calls = (0..sessions).map(|_| {
+            // Without a cookie each is a browser of its own.
+            let Ok(_) = futures_executor::block_on(service.call(Request::new(Body::empty())));
+        });
+        calls.count()
+    };
+    // What the registry makes once, and the tasks' first pages.
+    start(1_000);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let counter = counting::start();
+    start(SESSIONS);
+    // The handlers come to their `recv`.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let made = counter.stop().live_bytes;
+    let counter = counting::start();
+    for info in resume.sessions() {
+        let session = resume.get(info.id).expect("it was listed");
+        for _ in 0..100 {
+            session.try_send("m".repeat(200)).expect("an outbox has room for 100");
+        }
+    }
+    let sent = counter.stop().live_bytes;
+    let all = resume.sessions().len() as f64;
+    (made as f64 / SESSIONS as f64, sent as f64 / all)
+}
+
+/// A plain client that is gone at once; the session and its handler stay.
+async fn attach_and_leave(request: Request) -> &'static str {
+    let (parts, _) = request.into_parts();
+    let upgrade = Upgrade::<()>::prepare(&parts).await.expect("there is room");
+    let handler = async |mut live: LiveSession| while live.recv().await.is_some() {};
+    let attach = upgrade.on_session(handler).expect("nobody else has it");
+    attach.run(Gone).await;
+    "ok"
+}
+
+/// A transport whose peer has left.
+struct Gone;
+
+impl Stream for Gone {
+    type Item = Result<Frame, TransportError>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(None)
+    }
+}
+
+impl Sink<Frame> for Gone {
+    type Error = TransportError;
+
+    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, _: Frame) -> Result<(), TransportError> {
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,80 @@
+//! One client comes back and has missed 0, 100, or 10,000 messages of 200 B: from TCP connect to the last one.
+
+use std::time::{Duration, Instant};
+
+use session_resume_benches::measure::Samples;
+
+use super::{Speech, Subject, client_runtime, micros};
+use crate::{
+    client::{Connection, Mode},
+    report::{Bound, Report},
+};
+
+pub(super) fn run(report: &mut Report) {
+    for (missed, rounds, bound) in [(0, 200, 250.0), (100, 200, 250.0), (10_000, 40, 2_000.0)] {
+        let case = format!("reconnect, {missed} missed");
+        let measured = client_runtime().block_on(measure(missed, rounds));
+        if let Some((_, ours)) = measured.last() {
+            report.target(&case, "µs", ours.median(), Bound::AtMost(bound));
+        }
+        report.compare(&case, "µs", measured);
+    }
+}
+
+async fn measure(missed: u64, rounds: usize) -> Vec<(String, Samples)> {
+    let subjects = [
+        ("axum, feed and one flush", "raw-batch", Speech::Plain),
+        ("axum, feed and one flush, 4 KiB read buffer", "raw-batch-4k", Speech::Plain),
+        ("session-resume, resuming client", "resume", Speech::Resumable),
+    ]
+    .map(Subject::start);
+    let path = format!("/missed/{missed}");
+    let mut returning = Vec::new();
+    for subject in &subjects {
+        returning.push(first_visit(subject, &path).await);
+    }
+    let mut samples = vec![Samples::default(); subjects.len()];
+    for _ in 0..rounds {
+        for ((subject, (cookie, mode)), samples) in
+            subjects.iter().zip(&returning).zip(&mut samples)
+        {
+            let start = Instant::now();
+            let cookie = cookie.as_deref();
+            let opened =
+                Connection::open(subject.server.addr, &path, mode.clone(), cookie, 1 << 20);
+            let mut connection = opened.await.expect("the server takes the client");
+            // So all of it is sent again the next time.
+            connection.acknowledges = false;
+            receive_missed(&mut connection, subject.speech, missed).await;
+            samples.push(micros(start.elapsed()));
+            drop(connection);
+            // The drop is not a part of it.
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+    }
+    subjects.iter().map(|subject| subject.name.to_owned()).zip(samples).collect()
+}
+
+/// Makes the session; returns how its client comes back.
+pub(super) async fn first_visit(subject: &Subject, path: &str) -> (Option<String>, Mode) {
+    if subject.speech == Speech::Plain {
+        return (None, Mode::Plain);
+    }
+    let opened = Connection::open(subject.server.addr, path, Mode::fresh(0), None, 4 << 10).await;
+    let mut connection = opened.expect("the server takes the client");
+    connection.acknowledges = false;
+    connection.greeted().await.expect("the server greets");
+    (connection.cookie.clone(), connection.offer_from_start().expect("greeted"))
+}
+
+/// Ours greets and sends what was missed, raw axum as many.
+pub(super) async fn receive_missed(connection: &mut Connection, speech: Speech, missed: u64) {
+    let received = match speech {
+        Speech::Plain => connection.receive_all(missed + 1).await,
+        Speech::Resumable => match connection.greeted().await {
+            Ok(early) => connection.receive_all(missed.saturating_sub(early)).await,
+            Err(error) => Err(error),
+        },
+    };
+    received.expect("all that was missed comes");
+}

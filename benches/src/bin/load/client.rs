@@ -1,0 +1,328 @@
+//! A lean WebSocket client, so that the server is what is measured: whole frames out of one buffer, no masking
+//! work (the mask is zero, which is a mask all the same), acknowledgements as the protocol asks.
+
+use std::{
+    io,
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+/// At the latest after so many messages a client acknowledges.
+const ACK_MESSAGES: u64 = 64;
+/// Or so many bytes.
+const ACK_BYTES: usize = 64 << 10;
+
+/// A server in a process of its own; it ends with this.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) addr: SocketAddr,
+}
+
+/// What a server process says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stats {
+    pub(crate) cpu: Duration,
+    pub(crate) resident: f64,
+}
+
+impl Server {
+    pub(crate) fn start(kind: &str) -> Self {
+        // One core for the server, one for the client.
+        let threads = std::env::var("LOAD_THREADS").unwrap_or_else(|_| "1".to_owned());
+        let mut child = Command::new(std::env::current_exe().expect("a program knows its file"))
+            .args(["serve", kind, &threads])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program starts");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        io::BufRead::read_line(&mut io::BufReader::new(stdout), &mut line).expect("a line");
+        let addr = line.trim().parse().expect("the server tells its address");
+        Self { child, addr }
+    }
+
+    pub(crate) async fn stats(&self) -> Stats {
+        let text = self.get("/stats").await;
+        let (cpu, resident) = text.split_once(' ').expect("two numbers");
+        Stats {
+            cpu: Duration::from_micros(cpu.parse().expect("a number")),
+            resident: resident.parse().expect("a number"),
+        }
+    }
+
+    /// Makes a request on a connection of its own; returns the body.
+    pub(crate) async fn get(&self, path: &str) -> String {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let exchange = async {
+            let mut stream = TcpStream::connect(self.addr).await?;
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            io::Result::Ok(answer)
+        };
+        let answer = exchange.await.expect("the server answers");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How a client speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// As any WebSocket client: answers pings.
+    Plain,
+    /// As one that resumes, with the rest of its offer.
+    Resumable(String),
+}
+
+impl Mode {
+    /// A fresh offer of a client that nobody else is.
+    pub(crate) fn fresh(client: usize) -> Self {
+        Self::Resumable(format!("at.benchmark-{client:08}"))
+    }
+
+    fn offer(&self) -> String {
+        match self {
+            Self::Plain => String::new(),
+            Self::Resumable(offer) => {
+                format!("sec-websocket-protocol: session-resume.v1, {offer}\r\n")
+            }
+        }
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    mode: Mode,
+    buffer: Vec<u8>,
+    filled: usize,
+    out: Vec<u8>,
+    pub(crate) cookie: Option<String>,
+    pub(crate) hello: Option<serde_json::Value>,
+    position: u64,
+    acknowledged: u64,
+    unacknowledged_bytes: usize,
+    /// Whether data is acknowledged; a client that does not is sent it again.
+    pub(crate) acknowledges: bool,
+}
+
+impl Connection {
+    pub(crate) async fn open(
+        addr: SocketAddr,
+        path: &str,
+        mode: Mode,
+        cookie: Option<&str>,
+        buffer: usize,
+    ) -> io::Result<Self> {
+        let mut stream = TcpStream::connect(addr).await?;
+        stream.set_nodelay(true)?;
+        let cookie_line = cookie.map(|cookie| format!("cookie: {cookie}\r\n")).unwrap_or_default();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             {cookie_line}{}\r\n",
+            mode.offer()
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut connection = Self {
+            stream,
+            mode,
+            buffer: vec![0; buffer],
+            filled: 0,
+            out: Vec::new(),
+            cookie: cookie.map(str::to_owned),
+            hello: None,
+            position: 0,
+            acknowledged: 0,
+            unacknowledged_bytes: 0,
+            acknowledges: true,
+        };
+        connection.read_head().await?;
+        Ok(connection)
+    }
+
+    async fn read_head(&mut self) -> io::Result<()> {
+        loop {
+            self.fill().await?;
+            let head = &self.buffer[..self.filled];
+            let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") else {
+                continue;
+            };
+            let text = String::from_utf8_lossy(&head[..end]).into_owned();
+            assert!(text.starts_with("HTTP/1.1 101"), "{text}");
+            let cookie = text.lines().find_map(|line| line.strip_prefix("set-cookie: "));
+            if let Some(cookie) = cookie {
+                self.cookie = cookie.split(';').next().map(str::to_owned);
+            }
+            self.consume(end + 4);
+            return Ok(());
+        }
+    }
+
+    async fn fill(&mut self) -> io::Result<()> {
+        let read = self.stream.read(&mut self.buffer[self.filled..]).await?;
+        self.filled += read;
+        if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.buffer.copy_within(bytes..self.filled, 0);
+        self.filled -= bytes;
+    }
+
+    /// Reads until there are data messages, answers what wants an answer; returns how many there were.
+    pub(crate) async fn receive(&mut self) -> io::Result<u64> {
+        loop {
+            let data = self.take_frames();
+            self.flush().await?;
+            if data > 0 {
+                return Ok(data);
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// Reads until so many data messages have come.
+    pub(crate) async fn receive_all(&mut self, count: u64) -> io::Result<()> {
+        let mut received = 0;
+        while received < count {
+            received += self.receive().await?;
+        }
+        Ok(())
+    }
+
+    /// Reads until the hello has come, and with it perhaps data; returns how many messages.
+    pub(crate) async fn greeted(&mut self) -> io::Result<u64> {
+        let mut data = 0;
+        while self.hello.is_none() {
+            data += self.take_frames();
+            if self.hello.is_none() {
+                self.fill().await?;
+            }
+        }
+        self.flush().await?;
+        Ok(data)
+    }
+
+    /// Queues text messages; they leave with [`flush`](Self::flush) or the next `receive`.
+    pub(crate) fn queue_text(&mut self, payload: &[u8], count: u64) {
+        for _ in 0..count {
+            push_frame(&mut self.out, 1, payload);
+        }
+    }
+
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        if !self.out.is_empty() {
+            self.stream.write_all(&self.out).await?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+
+    /// The offer with which this client comes back, having received nothing.
+    pub(crate) fn offer_from_start(&self) -> Option<Mode> {
+        let (Mode::Resumable(fresh), Some(hello)) = (&self.mode, &self.hello) else {
+            return None;
+        };
+        let client = fresh.split('.').nth(1)?;
+        let [session, epoch] = ["session", "epoch"].map(|name| hello[name].as_str());
+        Some(Mode::Resumable(format!("at.{client}.{}.{}.0", session?, epoch?)))
+    }
+
+    fn take_frames(&mut self) -> u64 {
+        let (mut at, mut data) = (0, 0);
+        while let Some((opcode, start, end)) = frame(&self.buffer[at..self.filled]) {
+            let payload = at + start..at + end;
+            at += end;
+            match opcode {
+                1 | 2 if self.buffer.get(payload.start) == Some(&1) && !payload.is_empty() => {
+                    self.handle_control(payload);
+                }
+                1 | 2 => {
+                    data += 1;
+                    self.position += 1;
+                    self.unacknowledged_bytes += payload.len();
+                }
+                9 => push_frame(&mut self.out, 10, &self.buffer[payload]),
+                8 => panic!("closed: {:?}", String::from_utf8_lossy(&self.buffer[payload])),
+                _ => {}
+            }
+        }
+        if at > 0 {
+            self.consume(at);
+        }
+        let due = self.position - self.acknowledged >= ACK_MESSAGES
+            || self.unacknowledged_bytes >= ACK_BYTES;
+        if due && self.acknowledges && self.mode != Mode::Plain {
+            self.acknowledge();
+        }
+        data
+    }
+
+    fn handle_control(&mut self, payload: std::ops::Range<usize>) {
+        let text = &self.buffer[payload.start + 1..payload.end];
+        // Acknowledgements need no answer, and reading them would be the client's cost.
+        if !text.starts_with(b"{\"hello\"") {
+            return;
+        }
+        let control: serde_json::Value = serde_json::from_slice(text).expect("JSON");
+        let hello = control["hello"].clone();
+        self.position = hello["from"].as_u64().expect("a position");
+        self.hello = Some(hello);
+        self.acknowledge();
+    }
+
+    fn acknowledge(&mut self) {
+        self.acknowledged = self.position;
+        self.unacknowledged_bytes = 0;
+        let text = format!("\u{1}{{\"ack\":{}}}", self.position);
+        push_frame(&mut self.out, 1, text.as_bytes());
+    }
+}
+
+/// Returns opcode, start and end of the payload of a whole frame.
+fn frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
+    let (&first, &second) = (bytes.first()?, bytes.get(1)?);
+    let (start, len) = match second & 0x7f {
+        126 => (4, usize::from(u16::from_be_bytes(*bytes.get(2..4)?.first_chunk()?))),
+        127 => {
+            let len = u64::from_be_bytes(*bytes.get(2..10)?.first_chunk()?);
+            (10, usize::try_from(len).ok()?)
+        }
+        len => (2, usize::from(len)),
+    };
+    let end = start + len;
+    (bytes.len() >= end).then_some((first & 0xf, start, end))
+}
+
+/// Writes a masked frame of less than 64 KiB.
+fn push_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
+    out.push(0x80 | opcode);
+    match u8::try_from(payload.len()) {
+        Ok(len) if len < 126 => out.push(0x80 | len),
+        _ => {
+            let len = u16::try_from(payload.len()).expect("the benchmarks send no more");
+            out.push(0x80 | 126);
+            out.extend_from_slice(&len.to_be_bytes());
+        }
+    }
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(payload);
+}
