@@ -71,6 +71,10 @@ async fn serve(Options { listen, store, beat }: Options) -> Result<(), Box<dyn E
         TcpListener::bind(&listen).await.map_err(|error| format!("{listen}: {error}"))?;
     let stop = stop_signal()?;
     println!("listening on http://{}", listener.local_addr()?);
+    // A flushed message leaves at once: with Nagle's algorithm it may wait for a delayed ACK of the one before.
+    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
+        let _ = stream.set_nodelay(true);
+    });
     let server = axum::serve(listener, app::router(resume.clone(), live::pace(beat)));
     let drained = async {
         stop.await;

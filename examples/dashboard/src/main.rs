@@ -72,6 +72,10 @@ async fn serve(listen: &str) -> Result<(), Box<dyn Error>> {
     let stop = stop_signal()?;
     println!("listening on http://{}", listener.local_addr()?);
     let resume = SessionResume::new().with_state::<Dashboard>();
+    // A flushed message leaves at once: with Nagle's algorithm it may wait for a delayed ACK of the one before.
+    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
+        let _ = stream.set_nodelay(true);
+    });
     let server = axum::serve(listener, app::router(resume.clone(), TICK));
     let drained = async {
         stop.await;

@@ -4,6 +4,7 @@ use axum::{
     http::StatusCode,
     response::{AppendHeaders, IntoResponse, Response},
     routing::{any, get, post},
+    serve::ListenerExt as _,
 };
 use serde_json::json;
 use session_resume::SessionResume;
@@ -32,6 +33,10 @@ pub(crate) fn router(resume: SessionResume<Tally>) -> Router {
 }
 
 pub(crate) async fn serve(listener: TcpListener, resume: SessionResume<Tally>) {
+    // A flushed message leaves at once: with Nagle's algorithm it may wait for a delayed ACK of the one before.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
     axum::serve(listener, router(resume)).await.expect("axum serves until it is dropped");
 }
 

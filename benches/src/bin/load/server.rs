@@ -52,6 +52,10 @@ pub(crate) fn run(kind: &str, threads: usize) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         println!("{}", listener.local_addr().expect("a bound socket"));
         std::io::stdout().flush().expect("somebody reads");
+        // As a server of small messages should: else partial segments wait for delayed ACKs.
+        let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
+            let _ = stream.set_nodelay(true);
+        });
         axum::serve(listener, app.route("/stats", get(stats))).await.expect("serving goes on");
     });
 }
