@@ -227,7 +227,10 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
             let timer_waits = self.poll_timer(cx);
             match self.poll_write(cx) {
                 Written::Close => return Poll::Ready(End::Closing),
-                Written::Gone => return Poll::Ready(End::Gone),
+                Written::Gone => {
+                    self.read_rest(cx);
+                    return Poll::Ready(End::Gone);
+                }
                 // While the session has no room, there is no use in reading on; it wakes us.
                 written => {
                     if self.give_up.is_some_and(|give_up| give_up <= Instant::now()) {
@@ -266,6 +269,17 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
             });
         }
         Read::Batch
+    }
+
+    /// Writing has failed; what had come before that still counts: an acknowledgement may be in it.
+    fn read_rest(&mut self, cx: &mut Context<'_>) {
+        while self.poll_read(cx) == Read::Batch {
+            self.hand_over();
+            if !self.incoming.is_empty() {
+                return;
+            }
+        }
+        self.hand_over();
     }
 
     fn read_failed(&mut self, error: &TransportError) -> Read {
