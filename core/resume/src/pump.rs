@@ -47,6 +47,7 @@ where
         incoming: VecDeque::new(),
         outgoing: Vec::new().into_iter(),
         readable: true,
+        writable: true,
         unflushed: false,
         said_close: false,
         give_up: None,
@@ -174,6 +175,8 @@ struct Pump<T: Send + 'static, S> {
     outgoing: vec::IntoIter<session::Frame>,
     /// Reading has not failed.
     readable: bool,
+    /// Writing has not failed.
+    writable: bool,
     unflushed: bool,
     /// Our close frame is with the socket: nothing is read or written after it.
     said_close: bool,
@@ -217,6 +220,9 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         // So many rounds without giving others a turn.
         for _ in 0..8 {
+            if !self.writable {
+                return self.poll_rest(cx);
+            }
             let read = if self.said_close { Read::All } else { self.poll_read(cx) };
             if read == Read::Gone {
                 self.hand_over();
@@ -228,8 +234,8 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
             match self.poll_write(cx) {
                 Written::Close => return Poll::Ready(End::Closing),
                 Written::Gone => {
-                    self.read_rest(cx);
-                    return Poll::Ready(End::Gone);
+                    self.writable = false;
+                    self.give_up = Some(Instant::now() + LINGER);
                 }
                 // While the session has no room, there is no use in reading on; it wakes us.
                 written => {
@@ -272,14 +278,21 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
     }
 
     /// Writing has failed; what had come before that still counts: an acknowledgement may be in it.
-    fn read_rest(&mut self, cx: &mut Context<'_>) {
-        while self.poll_read(cx) == Read::Batch {
+    ///
+    /// Read to the end, not only what is ready: the runtime may not yet have heard that there is more.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            let read = self.poll_read(cx);
             self.hand_over();
-            if !self.incoming.is_empty() {
-                return;
+            if read == Read::Gone || !self.readable || !self.incoming.is_empty() {
+                return Poll::Ready(End::Gone);
+            }
+            if read == Read::All {
+                break;
             }
         }
-        self.hand_over();
+        self.set_timer(self.give_up);
+        if self.poll_timer(cx) { Poll::Pending } else { Poll::Ready(End::Gone) }
     }
 
     fn read_failed(&mut self, error: &TransportError) -> Read {

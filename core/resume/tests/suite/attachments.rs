@@ -128,3 +128,37 @@ async fn a_stale_offer_supersedes_nothing() {
     settle().await;
     assert_eq!(resume.sessions()[0].transports, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_came_before_a_reset_counts_even_if_a_write_met_the_reset_first() {
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    wire.next_control().await;
+    let session = browser.get(&resume).await.unwrap();
+    for n in 0..10 {
+        session.send(format!("{n}")).await.unwrap();
+        assert_eq!(data(&mut wire).await, format!("{n}"));
+    }
+    wire.refuse_writes();
+    session.send("10").await.unwrap();
+    settle().await;
+    // The runtime hears only now that there is more to read.
+    wire.control(r#"{"ack":7}"#);
+    wire.cut();
+    wire.gone().await;
+    assert_eq!(session.info().outbox_messages, 4);
+    assert_eq!(session.info().transports, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_cannot_be_written_is_let_go_even_if_reading_never_ends() {
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let mut wire = browser.connect(&resume, None, idle).await.unwrap();
+    let session = browser.get(&resume).await.unwrap();
+    wire.refuse_writes();
+    session.send("lost").await.unwrap();
+    sleep(6.0).await;
+    wire.gone().await;
+    assert_eq!(session.info().transports, 0);
+    assert_eq!(session.info().outbox_messages, 1);
+}

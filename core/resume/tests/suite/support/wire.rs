@@ -23,6 +23,8 @@ struct Pipe {
     window: Option<usize>,
     /// Frames are taken but not flushed.
     holds_flush: bool,
+    /// Writing fails: the peer has reset the connection.
+    refuses: bool,
     server_gone: bool,
     /// How often the server has tried to read.
     polls: usize,
@@ -93,6 +95,11 @@ impl Wire {
     /// Frames are taken, but flushing does not come to an end.
     pub(crate) fn hold_flush(&self, holds: bool) {
         self.with(|pipe| pipe.holds_flush = holds);
+    }
+
+    /// Every write fails from now on; what is there to read can still be read.
+    pub(crate) fn refuse_writes(&self) {
+        self.with(|pipe| pipe.refuses = true);
     }
 
     /// Returns the next frame; `None` once the server has let go of the socket.
@@ -175,6 +182,10 @@ impl Sink<Frame> for Socket {
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         let mut pipe = self.0.lock().unwrap();
+        if pipe.refuses {
+            let reset = TransportError::new(TransportErrorKind::Broken, "reset");
+            return Poll::Ready(Err(reset));
+        }
         if pipe.window == Some(0) {
             pipe.writer = Some(cx.waker().clone());
             return Poll::Pending;
