@@ -1,6 +1,7 @@
 //! Runs the application's handler, once per session.
 
 use std::{
+    any::TypeId,
     io,
     panic::{AssertUnwindSafe, resume_unwind},
     sync::Arc,
@@ -14,6 +15,23 @@ use crate::{
     outcome::{IntoOutcome, Outcome, OutcomeStatus},
     session::shared::{CancelHandler, Shared},
 };
+
+/// Which handler it is, while it lives: the type of its closure.
+#[derive(Clone, Copy)]
+pub(crate) struct HandlerType(fn() -> TypeId);
+
+impl HandlerType {
+    pub(crate) const fn of<F: 'static>() -> Self {
+        Self(TypeId::of::<F>)
+    }
+}
+
+impl PartialEq for HandlerType {
+    fn eq(&self, other: &Self) -> bool {
+        // Not the functions: one may have several addresses.
+        (self.0)() == (other.0)()
+    }
+}
 
 /// Starts the handler in a task that the session owns.
 pub(crate) fn start<T, F, Fut>(session: &Arc<Shared<T>>, origin: SessionOrigin, handler: F)

@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use session_resume_proto::{
     AttachmentNumber, Message, Moment,
     session::{self, Budget, Incoming, Reception},
@@ -35,12 +36,12 @@ const LINGER: Duration = Duration::from_secs(5);
 /// Runs a transport's turn until the transport is gone.
 ///
 /// Dropping the future detaches the transport.
-pub(crate) async fn run<T, S>(turn: Turn<T>, socket: S)
+pub(crate) fn run<T, S>(turn: Turn<T>, socket: S) -> BoxFuture<'static, ()>
 where
     T: Send + 'static,
-    S: Transport,
+    S: Transport + 'static,
 {
-    let number = turn.number;
+    // Made outside of the future, which would keep a place for each of the parts.
     let mut pump = Pump {
         turn,
         socket,
@@ -53,25 +54,29 @@ where
         give_up: None,
         timer: None,
     };
-    let end = poll_fn(|cx| pump.poll(cx)).await;
-    // Taken apart in place: what is moved out of a local takes memory twice in the future.
-    match end {
-        // Whoever was superseded says by its answer that it knows.
-        End::Closing => {
-            if linger(&mut pump.socket).await {
-                pump.turn.session.with_core(|core, _| core.machine.handle_close_answered(number));
+    async move {
+        // Used in place: what is moved out of a local takes memory twice in the future.
+        match poll_fn(|cx| pump.poll(cx)).await {
+            // Whoever was superseded says by its answer that it knows.
+            End::Closing => {
+                if linger(&mut pump.socket).await {
+                    let number = pump.turn.number;
+                    let session = &pump.turn.session;
+                    session.with_core(|core, _| core.machine.handle_close_answered(number));
+                }
             }
+            End::Gone => {
+                // Detached before anything else is waited for.
+                drop(pump.turn);
+                // The library has queued its answer to the peer's close.
+                let socket = &mut pump.socket;
+                let closed = poll_fn(|cx| Pin::new(&mut *socket).poll_close(cx));
+                let _ = tokio::time::timeout(LINGER, closed).await;
+            }
+            End::GivenUp => {}
         }
-        End::Gone => {
-            // Detached before anything else is waited for.
-            drop(pump.turn);
-            // The library has queued its answer to the peer's close.
-            let socket = &mut pump.socket;
-            let closed = poll_fn(|cx| Pin::new(&mut *socket).poll_close(cx));
-            let _ = tokio::time::timeout(LINGER, closed).await;
-        }
-        End::GivenUp => {}
     }
+    .boxed()
 }
 
 /// Tells a transport that gets no turn why, and lingers; returns whether the peer has answered.
@@ -151,6 +156,7 @@ impl<T: Send + 'static> Drop for Turn<T> {
         self.session.with_core(|core, now| {
             core.pump_left(self.number);
             core.machine.detach(self.number, now);
+            core.forget_requests();
             core.changed(Urgency::Soon);
         });
     }
@@ -414,7 +420,7 @@ fn receive(
         match core.machine.handle_frame(number, frame, now) {
             Reception::Done => {}
             Reception::State(offer) => {
-                core.offered_state = Some(Box::new(offer));
+                core.seldom_mut().offered_state = Some(Box::new(offer));
                 // It merges at its boundary, before any message that comes after this.
                 core.wake_receiver();
             }

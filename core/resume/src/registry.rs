@@ -1,7 +1,6 @@
 //! Where live sessions are found. The only module that inserts and removes them.
 
 use std::{
-    any::TypeId,
     collections::{HashMap, hash_map::Entry, hash_map::RandomState},
     hash::BuildHasher,
     sync::{
@@ -21,6 +20,7 @@ use crate::{
     clock::Clock,
     config::Config,
     drain::DrainState,
+    handler::HandlerType,
     key::SessionKey,
     layer::RequestContext,
     observe,
@@ -93,11 +93,11 @@ pub(crate) enum Purpose {
     /// An upgrade whose handler is not known yet: held, too.
     Restore,
     /// An upgrade for this handler: held until it is attached or has failed.
-    Upgrade(TypeId),
+    Upgrade(HandlerType),
 }
 
 impl Purpose {
-    fn handler(&self) -> Option<TypeId> {
+    fn handler(&self) -> Option<HandlerType> {
         match self {
             Self::Extract | Self::Restore => None,
             Self::Upgrade(handler) => Some(*handler),
@@ -443,7 +443,7 @@ impl<T: Send + 'static> Registry<T> {
             record.clean,
             record.created.age(Millis::now()),
             self.clock.now(),
-            |name| Arc::new(Peer::gone(name, identity)),
+            |_| Peer::gone(identity),
         );
         let mut durable = Durable::new(generation, record.created, key);
         // Its generation and its expiry are the old owner's.
@@ -456,8 +456,11 @@ impl<T: Send + 'static> Registry<T> {
         let session = Shared::build(self, record.session, owner, machine, state, Some(durable));
         let mut core = session.lock();
         core.restored = true;
-        core.handler_name = record.handler.clone().map(Into::into);
-        core.guests.clone_from(&record.guests);
+        if record.handler.is_some() || !record.guests.is_empty() {
+            let seldom = core.seldom_mut();
+            seldom.handler_name = record.handler.clone().map(Into::into);
+            seldom.guests.clone_from(&record.guests);
+        }
         drop(core);
         Ok(session)
     }

@@ -1,6 +1,6 @@
 //! An upgrade request on its way to an attachment, for adapters.
 
-use std::{any::TypeId, borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{StatusCode, header, request::Parts};
@@ -10,7 +10,7 @@ use session_resume_proto::{
     wire::{Close, Offer, SUBPROTOCOL},
 };
 
-use crate::handler::OnThread;
+use crate::handler::{HandlerType, OnThread};
 use crate::{
     BlockingSession, LiveSession, RequestView, SessionId, SessionOrigin, handler,
     layer::RequestContext,
@@ -21,7 +21,7 @@ use crate::{
     refusal::Refusal,
     registry::{Purpose, Registry},
     restore::Asks,
-    session::{AttachRequest, Client, Peer, shared::Shared},
+    session::{AttachRequest, Peer, shared::Shared},
     snapshot::Urgency,
     transport::Transport,
 };
@@ -130,7 +130,7 @@ impl<T: Send + 'static> Upgrade<T> {
         Fut: Future<Output: IntoOutcome> + Send + 'static,
     {
         let resumable = self.offer.is_resumable();
-        let plan = match self.resolve(TypeId::of::<F>()) {
+        let plan = match self.resolve(HandlerType::of::<F>()) {
             Ok(plan) => plan,
             Err(refusal) => match refusal.close() {
                 Some(close) if resumable => {
@@ -139,10 +139,10 @@ impl<T: Send + 'static> Upgrade<T> {
                 _ => return Err(refusal),
             },
         };
-        let client = Client::of(&self.offer, u64::from_be_bytes(random::bytes()));
-        let peer = Peer::new(client, self.context.identity(), AttachRequest::of(&self.parts));
+        let peer = Peer::new(self.context.identity());
+        let request = AttachRequest::of(&self.parts);
         let Self { registry, offer, name, .. } = self;
-        Ok(Attach { plan, peer: Arc::new(peer), offer, name, registry, handler })
+        Ok(Attach(Box::new(Arriving { plan, peer, request, offer, name, registry, handler })))
     }
 
     /// As [`on_session`](Self::on_session), with a handler that runs on a plain thread of its own.
@@ -179,16 +179,17 @@ impl<T: Send + 'static> Upgrade<T> {
         if !self.offer.is_resumable() {
             return Err(Refusal::new(StatusCode::FORBIDDEN, reason));
         }
-        let client = Client::of(&self.offer, 0);
-        let peer = Peer::new(client, self.context.identity(), AttachRequest::of(&self.parts));
+        let peer = Peer::new(self.context.identity());
+        let request = AttachRequest::of(&self.parts);
         let close = Close::new(Close::CODE_REFUSED, reason);
         let plan = Plan::Refuse(AttachRefusal { close, retry: None });
         let Self { registry, offer, name, .. } = self;
-        Ok(Attach { plan, peer: Arc::new(peer), offer, name, registry, handler: Refused })
+        let handler = Refused;
+        Ok(Attach(Box::new(Arriving { plan, peer, request, offer, name, registry, handler })))
     }
 
     /// Finds out which session the request belongs to and whether it may go on.
-    fn resolve(&self, handler: TypeId) -> Result<Plan<T>, Refusal> {
+    fn resolve(&self, handler: HandlerType) -> Result<Plan<T>, Refusal> {
         if let Some(refusal) = &self.found.refused {
             return Err(refusal.clone());
         }
@@ -229,7 +230,7 @@ impl<T: Send + 'static> Upgrade<T> {
         hold.session.with_core(|core, now| {
             match core.handler_type {
                 Some(runs) if runs != handler => return Err(Refusal::another_handler()),
-                _ if core.handler_name.is_some() && core.handler_name != self.name => {
+                _ if core.handler_name().is_some_and(|name| Some(name) != self.name.as_ref()) => {
                     return Err(Refusal::another_handler());
                 }
                 _ => core.handler_type = Some(handler),
@@ -390,9 +391,13 @@ pub struct Refused;
 
 /// An upgrade that may become an attachment once its socket is there.
 #[must_use = "run it with the socket, or the client waits for nothing"]
-pub struct Attach<T: Send + 'static, F> {
+pub struct Attach<T: Send + 'static, F>(Box<Arriving<T, F>>);
+
+/// Boxed: adapters carry it through futures that live as long as the connection.
+struct Arriving<T: Send + 'static, F> {
     plan: Plan<T>,
-    peer: Arc<Peer>,
+    peer: Peer,
+    request: Box<AttachRequest>,
     offer: Offer,
     name: Option<Cow<'static, str>>,
     registry: Arc<Registry<T>>,
@@ -411,18 +416,33 @@ where
     /// # Cancel safety
     ///
     /// Dropping the future detaches the transport; the session and its handler go on.
-    pub async fn run<S: Transport>(self, socket: S) {
-        let Self { plan, peer, offer, name, registry, handler } = self;
+    pub fn run<S: Transport + 'static>(self, socket: S) -> BoxFuture<'static, ()> {
+        // Boxed apart: the future of a live connection need not be as large as all that is done before.
+        let begin = self.begin(socket).boxed();
+        async move {
+            if let Some(pump) = begin.await {
+                pump.await;
+            }
+        }
+        .boxed()
+    }
+
+    /// Attaches the socket, and returns what moves its frames; `None` if it was refused.
+    async fn begin<S: Transport + 'static>(self, socket: S) -> Option<BoxFuture<'static, ()>> {
+        let Arriving { plan, peer, request, offer, name, registry, handler } = *self.0;
         let (hold, origin, client, claim) = match plan {
             Plan::Attach { hold, origin, client, claim } => (hold, origin, client, claim),
             Plan::Refuse(refusal) => {
                 pump::refuse(socket, refusal, offer.is_resumable()).await;
-                return;
+                return None;
             }
-            Plan::Farewell(Ok(frames)) => return pump::say(socket, frames).await,
+            Plan::Farewell(Ok(frames)) => {
+                pump::say(socket, frames).await;
+                return None;
+            }
             Plan::Farewell(Err(refusal)) => {
                 pump::refuse(socket, refusal, true).await;
-                return;
+                return None;
             }
         };
         let session = Arc::clone(&hold.session);
@@ -438,16 +458,19 @@ where
                 let retry = Some(registry.drain.retry());
                 return Err((AttachRefusal { close: Close::RESTARTING, retry }, seen));
             }
-            if core.machine.has_handler() && core.handler_type != Some(TypeId::of::<F>()) {
+            if core.machine.has_handler() && core.handler_type != Some(HandlerType::of::<F>()) {
                 return Err((AttachRefusal { close: Close::ANOTHER_HANDLER, retry: None }, seen));
             }
             let number =
                 core.machine.attach(arrival, &token, now).map_err(|refusal| (refusal, seen))?;
+            core.keep_request(peer.serial, request);
             core.changed(Urgency::Soon);
             let starts = core.machine.start_handler(now);
             if starts {
-                core.handler_type = Some(TypeId::of::<F>());
-                core.handler_name = name;
+                core.handler_type = Some(HandlerType::of::<F>());
+                if name.is_some() || core.handler_name().is_some() {
+                    core.seldom_mut().handler_name = name;
+                }
             }
             let restored = starts && std::mem::take(&mut core.restored);
             let origin = if restored { SessionOrigin::Restored } else { origin };
@@ -463,6 +486,7 @@ where
                 if pump::refuse(socket, refusal, offer.is_resumable()).await && superseded {
                     session.with_core(|core, _| core.machine.handle_refusal_answered(client, seen));
                 }
+                None
             }
             Ok((number, starts, origin)) => {
                 log_attach(&session, number, &offer);
@@ -474,9 +498,7 @@ where
                 } else {
                     drop(handler);
                 }
-                drop(session);
-                // Boxed: the future of a live connection need not be as large as all that is done before.
-                pump::run(turn, socket).boxed().await;
+                Some(pump::run(turn, socket))
             }
         }
     }
@@ -485,8 +507,8 @@ where
 impl<T: Send + 'static> Attach<T, Refused> {
     /// Accepts the socket and tells the client that it is refused.
     pub async fn run_refused<S: Transport>(self, socket: S) {
-        if let Plan::Refuse(refusal) = self.plan {
-            pump::refuse(socket, refusal, self.offer.is_resumable()).await;
+        if let Plan::Refuse(refusal) = self.0.plan {
+            pump::refuse(socket, refusal, self.0.offer.is_resumable()).await;
         }
     }
 }
@@ -542,6 +564,6 @@ impl<T: Send + 'static> fmt::Debug for Upgrade<T> {
 
 impl<T: Send + 'static, F> fmt::Debug for Attach<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attach").field("client", &self.peer.client).finish_non_exhaustive()
+        f.debug_struct("Attach").field("peer", &self.0.peer).finish_non_exhaustive()
     }
 }

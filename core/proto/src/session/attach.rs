@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Attach, ClientName, Epoch, PlainAck, Session,
-    client::{Client, ClientUid, Standing, Takeover},
+    client::{Client, ClientUid, Standing, Takeover, Who},
     damping::Damping,
     transport::{PROBE_DEADLINE, Transport},
 };
@@ -187,9 +187,10 @@ impl<I: Clone> Session<I> {
         let overflow_since = self.overflow_since.take();
         self.supersede_for(name, now);
         self.overflow_since = overflow_since;
-        let (uid, start) = self.place(name, &claim, origin, info.clone());
+        let who = Who { name, info };
+        let (uid, start) = self.place(who.clone(), &claim, origin);
         if let Some(client) = self.clients.get_mut(uid) {
-            client.info = info.clone();
+            client.who.info = who.info.clone();
         }
         self.clients.set_attached(uid, number);
         let has_gap = start.gap.is_some();
@@ -228,7 +229,7 @@ impl<I: Clone> Session<I> {
             // With a gap it may have missed the checkpoint that it started with.
             let checkpoint = self.outbox.checkpoint() == Some(start.from)
                 || untold.is_some_and(|start| start.checkpoint) && !has_gap;
-            self.inbox.push_attached(uid, info, resumed, checkpoint);
+            self.inbox.push_attached(uid, who, resumed, checkpoint);
             self.wake.handler = true;
         }
         self.trim();
@@ -278,13 +279,8 @@ impl<I: Clone> Session<I> {
     }
 
     /// Finds or makes the client's record and decides where it starts.
-    fn place(
-        &mut self,
-        name: ClientName,
-        claim: &Claim,
-        origin: Origin,
-        info: I,
-    ) -> (ClientUid, Start) {
+    fn place(&mut self, who: Who<I>, claim: &Claim, origin: Origin) -> (ClientUid, Start) {
+        let name = who.name;
         let mut uid =
             if self.is_lone_plain(name) { None } else { self.clients.named(name).map(|c| c.uid) };
         let start = match claim {
@@ -316,7 +312,7 @@ impl<I: Clone> Session<I> {
         let perhaps_forgotten = uid.is_none() && self.clients.pushed_out;
         let uid = uid.unwrap_or_else(|| {
             self.clients.make_room(self.rules.bounds.clients);
-            self.clients.insert(name, info, start.acked)
+            self.clients.insert(who, start.acked)
         });
         if let Some(client) = self.clients.get_mut(uid) {
             client.acked = start.acked;
@@ -366,7 +362,7 @@ impl<I: Clone> Session<I> {
         self.clients
             .iter()
             .filter(move |client| {
-                share && client.name == ClientName::Plain && !client.is_attached()
+                share && client.who.name == ClientName::Plain && !client.is_attached()
             })
             .map(|client| (client.acked, client.uid))
     }

@@ -1,3 +1,5 @@
+use std::num::NonZeroU64;
+
 use serde::{Deserialize, Serialize};
 
 use super::inbox::FreshStart;
@@ -17,12 +19,21 @@ pub enum ClientName {
     Named(ClientId),
 }
 
+/// A client, and what the application is told about it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Who<I> {
+    /// Its name.
+    pub name: ClientName,
+    /// What came with its newest attachment.
+    pub info: I,
+}
+
 /// Whether a client has a transport.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Presence {
     Attached,
     /// Since this turn of the session's order counter: smaller is longer gone.
-    Gone(u64),
+    Gone(NonZeroU64),
 }
 
 /// Whether the outbox is kept for a client.
@@ -48,8 +59,7 @@ pub(super) enum Takeover {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Client<I> {
     pub(super) uid: ClientUid,
-    pub(super) name: ClientName,
-    pub(super) info: I,
+    pub(super) who: Who<I>,
     pub(super) presence: Presence,
     pub(super) standing: Standing,
     /// Why it last stopped mattering: the hello that told it may not have arrived.
@@ -95,7 +105,7 @@ impl<I> Client<I> {
         self.received > self.handled
     }
 
-    fn gone_order(&self) -> Option<u64> {
+    fn gone_order(&self) -> Option<NonZeroU64> {
         match self.presence {
             Presence::Gone(order) => Some(order),
             Presence::Attached => None,
@@ -109,7 +119,7 @@ pub(super) struct Clients<I> {
     records: Vec<Client<I>>,
     next_uid: u32,
     /// Counts attaches and detaches, to tell who is gone longest.
-    order: u64,
+    order: NonZeroU64,
     /// The client that was attached last.
     last_attached: Option<ClientUid>,
     /// Whether any client was ever pushed out; if not, an unknown client has sent nothing.
@@ -118,7 +128,13 @@ pub(super) struct Clients<I> {
 
 impl<I> Clients<I> {
     pub(super) const fn new() -> Self {
-        Self { records: Vec::new(), next_uid: 0, order: 0, last_attached: None, pushed_out: false }
+        Self {
+            records: Vec::new(),
+            next_uid: 0,
+            order: NonZeroU64::MIN,
+            last_attached: None,
+            pushed_out: false,
+        }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Client<I>> {
@@ -138,18 +154,17 @@ impl<I> Clients<I> {
     }
 
     pub(super) fn named(&self, name: ClientName) -> Option<&Client<I>> {
-        self.records.iter().find(|client| client.name == name)
+        self.records.iter().find(|client| client.who.name == name)
     }
 
     /// Adds the record of a client that is about to attach.
-    pub(super) fn insert(&mut self, name: ClientName, info: I, start: Position) -> ClientUid {
+    pub(super) fn insert(&mut self, who: Who<I>, start: Position) -> ClientUid {
         let uid = ClientUid(self.next_uid);
         self.next_uid += 1;
         self.records.reserve_exact(1);
         self.records.push(Client {
             uid,
-            name,
-            info,
+            who,
             presence: Presence::Gone(self.order),
             standing: Standing::Matters,
             stopped_by: GapReason::Evicted,
@@ -187,7 +202,7 @@ impl<I> Clients<I> {
     }
 
     pub(super) fn set_gone(&mut self, uid: ClientUid) {
-        self.order += 1;
+        self.order = self.order.saturating_add(1);
         let order = self.order;
         if let Some(client) = self.get_mut(uid) {
             client.presence = Presence::Gone(order);
@@ -233,7 +248,7 @@ impl<I> Clients<I> {
                 .records
                 .iter()
                 .filter(|client| !client.has_unhandled())
-                .filter_map(|client| Some((client.gone_order()?, client.uid, client.name)))
+                .filter_map(|client| Some((client.gone_order()?, client.uid, client.who.name)))
                 .min_by_key(|(order, ..)| *order);
             let Some((_, uid, name)) = longest else {
                 return false;

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use super::client::ClientUid;
+use super::client::{ClientUid, Who};
 use crate::Message;
 
 /// What the handler is told.
@@ -11,12 +11,12 @@ pub enum Event<I> {
         /// The message.
         message: Message,
         /// Who sent it.
-        from: I,
+        from: Who<I>,
     },
     /// A client has attached.
     Attached {
         /// Who.
-        who: I,
+        who: Who<I>,
         /// Whether its cursor was honoured; if not, it holds nothing of this epoch's messages.
         resumed: bool,
         /// Whether it starts with a checkpoint message.
@@ -25,7 +25,7 @@ pub enum Event<I> {
     /// A client has detached; follows its `Attached` exactly once.
     Detached {
         /// Who.
-        who: I,
+        who: Who<I>,
     },
 }
 
@@ -47,14 +47,14 @@ impl<I> Inbox<I> {
         Self { queue: VecDeque::new() }
     }
 
-    pub(super) fn push_message(&mut self, uid: ClientUid, message: Message, from: I) {
+    pub(super) fn push_message(&mut self, uid: ClientUid, message: Message, from: Who<I>) {
         self.queue.push_back((uid, Event::Message { message, from }));
     }
 
     pub(super) fn push_attached(
         &mut self,
         uid: ClientUid,
-        who: I,
+        who: Who<I>,
         resumed: bool,
         checkpoint: bool,
     ) {
@@ -65,7 +65,7 @@ impl<I> Inbox<I> {
     /// attach would have told, if it was a fresh start.
     ///
     /// So a client that flaps while the handler is busy leaves at most one pair per message of its.
-    pub(super) fn push_detached(&mut self, uid: ClientUid, who: I) -> Option<FreshStart> {
+    pub(super) fn push_detached(&mut self, uid: ClientUid, who: Who<I>) -> Option<FreshStart> {
         let last = self.queue.iter().rposition(|(of, _)| *of == uid);
         if let Some(at) = last
             && let Event::Attached { resumed, checkpoint, .. } = self.queue[at].1
@@ -76,6 +76,14 @@ impl<I> Inbox<I> {
             self.queue.push_back((uid, Event::Detached { who }));
             None
         }
+    }
+
+    /// Returns whose `Attached` waits to be told.
+    pub(super) fn attaches(&self) -> impl Iterator<Item = &Who<I>> {
+        self.queue.iter().filter_map(|(_, event)| match event {
+            Event::Attached { who, .. } => Some(who),
+            Event::Message { .. } | Event::Detached { .. } => None,
+        })
     }
 
     pub(super) fn pop(&mut self) -> Option<(ClientUid, Event<I>)> {

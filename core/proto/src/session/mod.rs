@@ -25,7 +25,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 pub use self::{
     attach::{Arrival, Claim, Origin, Refusal},
-    client::ClientName,
+    client::{ClientName, Who},
     inbox::Event,
     life::{Expiry, GuardId},
     outbox::MESSAGE_OVERHEAD,
@@ -496,9 +496,14 @@ impl<I: Clone> Session<I> {
         self.attached().count()
     }
 
+    /// Returns the clients whose attach the handler has still to be told.
+    pub fn untold_attaches(&self) -> impl Iterator<Item = &Who<I>> {
+        self.inbox.attaches()
+    }
+
     /// Returns what the application is told about each client that is remembered.
     pub fn infos(&self) -> impl Iterator<Item = &I> {
-        self.clients.iter().map(|client| &client.info)
+        self.clients.iter().map(|client| &client.who.info)
     }
 
     /// Returns whether any socket is still there, also one whose turn is over.

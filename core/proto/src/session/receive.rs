@@ -119,9 +119,9 @@ impl<I: Clone> Session<I> {
         t.may_offer_state = false;
         client.received += 1;
         client.inbox_bytes += bytes;
-        let (uid, info) = (client.uid, client.info.clone());
+        let (uid, from) = (client.uid, client.who.clone());
         self.heard_frame(at, now);
-        self.inbox.push_message(uid, message, info);
+        self.inbox.push_message(uid, message, from);
         self.wake.handler = true;
         Reception::Done
     }

@@ -31,7 +31,7 @@ struct Counts {
 impl<I: Clone> Session<I> {
     /// Returns what shall be left of the session.
     pub fn record(&self) -> Record {
-        let counts = self.clients.iter().filter_map(|client| match client.name {
+        let counts = self.clients.iter().filter_map(|client| match client.who.name {
             ClientName::Named(id) => {
                 Some(Counts { client: id, received: client.received, taken: client.taken })
             }

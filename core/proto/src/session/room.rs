@@ -77,7 +77,9 @@ impl<I: Clone> Session<I> {
             let base = self.outbox.base();
             let mut moved = false;
             for client in self.clients.iter_mut() {
-                if client.name == ClientName::Plain && client.acked <= base && client.written > base
+                if client.who.name == ClientName::Plain
+                    && client.acked <= base
+                    && client.written > base
                 {
                     client.acked = base.advanced_by(1);
                     moved = true;

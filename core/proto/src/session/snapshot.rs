@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ClientName, Epoch, Rules, Session,
-    client::{Client, ClientUid, Presence, Standing, Takeover},
+    client::{Client, ClientUid, Presence, Standing, Takeover, Who},
     outbox::Outbox,
 };
 use crate::{AttachmentNumber, ClientId, GapReason, Message, Moment, Position};
@@ -77,7 +77,7 @@ impl<I: Clone> Session<I> {
         assert!(self.in_hand.is_none(), "a snapshot is taken at a boundary");
         let mut clients: Vec<_> = self.clients.iter().collect();
         clients.sort_by_key(|client| match client.presence {
-            Presence::Gone(order) => order,
+            Presence::Gone(order) => order.get(),
             Presence::Attached => u64::MAX,
         });
         let snapshot = Snapshot {
@@ -144,7 +144,7 @@ impl<I: Clone> Session<I> {
         for stored in snapshot.clients {
             let name = stored.id.map_or(ClientName::Plain, ClientName::Named);
             let acked = if same_epoch { stored.acked } else { Position::ZERO };
-            let uid = session.clients.insert(name, info(name), acked);
+            let uid = session.clients.insert(Who { name, info: info(name) }, acked);
             session.clients.set_attached(uid, stored.newest);
             session.clients.set_gone(uid);
             if let Some(client) = session.clients.get_mut(uid) {
@@ -158,7 +158,7 @@ impl<I: Clone> Session<I> {
 impl StoredClient {
     fn of<I>(client: &Client<I>) -> Self {
         Self {
-            id: match client.name {
+            id: match client.who.name {
                 ClientName::Plain => None,
                 ClientName::Named(id) => Some(id),
             },

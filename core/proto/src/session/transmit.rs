@@ -150,7 +150,7 @@ impl<I: Clone> Session<I> {
         {
             client.written = sent;
             // What was written is what the ring may let go.
-            let ring = client.name == ClientName::Plain && plain_ack == PlainAck::Off;
+            let ring = client.who.name == ClientName::Plain && plain_ack == PlainAck::Off;
             self.wake.room |= ring && self.life.waits_for_room();
         }
         complete

@@ -381,7 +381,7 @@ impl<I: Clone> Session<I> {
     ///
     /// `seen` is what [`Self::newest_attachment`] was when the refusal was given.
     pub fn handle_refusal_answered(&mut self, client: ClientName, seen: AttachmentNumber) {
-        let known = self.clients.iter_mut().find(|known| known.name == client);
+        let known = self.clients.iter_mut().find(|known| known.who.name == client);
         if let Some(known) = known
             && known.newest < seen
             && known.takeover == Takeover::Untold
@@ -417,7 +417,7 @@ impl<I: Clone> Session<I> {
         if self.life.ended.is_none()
             && let Some(client) = self.clients.get_mut(uid)
         {
-            client.untold_start = self.inbox.push_detached(uid, client.info.clone());
+            client.untold_start = self.inbox.push_detached(uid, client.who.clone());
             self.wake.handler = true;
         }
         if self.overflow_since.is_some() && !self.clients.any_attached() && !self.frozen {

@@ -329,7 +329,7 @@ impl Live {
                     self.wakes_handler = true;
                     self.dirty = true;
                     if let Event::Message { message, from } = event {
-                        let from = usize::try_from(from).expect("small");
+                        let from = usize::try_from(from.info).expect("small");
                         if from < self.handled.next.len() {
                             self.handled.take(from, &message, scenario.excuses.doubt);
                         }

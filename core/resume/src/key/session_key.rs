@@ -1,6 +1,6 @@
 //! The key itself, and its bytes.
 
-use std::{fmt, str};
+use std::{fmt, str, sync::Arc};
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -26,24 +26,26 @@ const NUMBER: u8 = 2;
 pub struct SessionKey(Kind);
 
 /// There is no shared session without a name: strangers whose requests name none must not meet.
+///
+/// Small, and cheap to clone: each session has it twice.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Kind {
     Own(Identity),
-    Scoped(Identity, Name),
-    Shared(Name),
+    Scoped(Arc<(Identity, Name)>),
+    Shared(Arc<Name>),
 }
 
 impl SessionKey {
     pub(super) fn scoped(name: KeyName, identity: Identity) -> Self {
         Self(match name.into_name() {
-            Some(name) => Kind::Scoped(identity, name),
+            Some(name) => Kind::Scoped(Arc::new((identity, name))),
             None => Kind::Own(identity),
         })
     }
 
     pub(super) fn shared(name: KeyName, identity: Identity) -> Self {
         Self(match name.into_name() {
-            Some(name) => Kind::Shared(name),
+            Some(name) => Kind::Shared(Arc::new(name)),
             None => Kind::Own(identity),
         })
     }
@@ -62,15 +64,15 @@ impl SessionKey {
     pub(crate) fn rescoped(&self, identity: Identity) -> Self {
         Self(match &self.0 {
             Kind::Own(_) => Kind::Own(identity),
-            Kind::Scoped(_, name) => Kind::Scoped(identity, name.clone()),
-            Kind::Shared(name) => Kind::Shared(name.clone()),
+            Kind::Scoped(scoped) => Kind::Scoped(Arc::new((identity, scoped.1.clone()))),
+            Kind::Shared(name) => Kind::Shared(Arc::clone(name)),
         })
     }
 
     /// Returns whether different identities can have this key.
     pub fn is_shared(&self) -> bool {
         match self.0 {
-            Kind::Own(_) | Kind::Scoped(..) => false,
+            Kind::Own(_) | Kind::Scoped(_) => false,
             Kind::Shared(_) => true,
         }
     }
@@ -90,7 +92,8 @@ impl SessionKey {
                 bytes.extend_from_slice(identity.as_uuid().as_bytes());
                 return bytes;
             }
-            Kind::Scoped(identity, name) => {
+            Kind::Scoped(scoped) => {
+                let (identity, name) = &**scoped;
                 bytes.push(SCOPED);
                 bytes.extend_from_slice(identity.as_uuid().as_bytes());
                 name
@@ -133,9 +136,9 @@ impl SessionKey {
             }
             SCOPED => {
                 let (identity, rest) = read_identity(rest)?;
-                Kind::Scoped(identity, read_name(rest)?)
+                Kind::Scoped(Arc::new((identity, read_name(rest)?)))
             }
-            SHARED => Kind::Shared(read_name(rest)?),
+            SHARED => Kind::Shared(Arc::new(read_name(rest)?)),
             _ => return None,
         }))
     }

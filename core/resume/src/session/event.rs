@@ -1,12 +1,12 @@
-use std::{
-    fmt,
-    sync::{Mutex, PoisonError},
-};
+use std::fmt;
 
 use http::{HeaderMap, Uri, request::Parts};
-use session_resume_proto::{ClientId, Message, session::ClientName, wire::Offer};
+use session_resume_proto::{
+    ClientId, Message,
+    session::{ClientName, Who},
+};
 
-use crate::Identity;
+use crate::{Identity, random};
 
 /// One page or program instance, as the handler sees it. Outlives its transports.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,8 +20,11 @@ enum Kind {
 }
 
 impl Client {
-    pub(crate) fn of(offer: &Offer, serial: u64) -> Self {
-        Self(offer.client().map_or(Kind::Plain(serial), |id| Kind::Named(*id)))
+    pub(crate) fn of(who: &Who<Peer>) -> Self {
+        Self(match who.name {
+            ClientName::Named(id) => Kind::Named(id),
+            ClientName::Plain => Kind::Plain(who.info.serial),
+        })
     }
 
     /// Returns the id that the client has given itself; `None` for a plain WebSocket.
@@ -114,30 +117,21 @@ pub enum Event {
     },
 }
 
-/// What the machine keeps of a client for the application.
-#[derive(Debug)]
+/// What the machine keeps of a client for the application, besides its name.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
-    pub(crate) client: Client,
     pub(crate) identity: Identity,
-    /// Until its `Attached` is told: the headers may hold on to a connection's whole read buffer.
-    request: Mutex<Option<Box<AttachRequest>>>,
+    /// Tells one attach from another.
+    pub(crate) serial: u64,
 }
 
 impl Peer {
-    pub(crate) fn new(client: Client, identity: Identity, request: Box<AttachRequest>) -> Self {
-        Self { client, identity, request: Mutex::new(Some(request)) }
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self { identity, serial: u64::from_be_bytes(random::bytes()) }
     }
 
     /// A client of a stored session.
-    pub(crate) fn gone(name: ClientName, identity: Identity) -> Self {
-        let kind = match name {
-            ClientName::Named(id) => Kind::Named(id),
-            ClientName::Plain => Kind::Plain(0),
-        };
-        Self { client: Client(kind), identity, request: Mutex::new(None) }
-    }
-
-    pub(crate) fn take_request(&self) -> Option<Box<AttachRequest>> {
-        self.request.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(crate) const fn gone(identity: Identity) -> Self {
+        Self { identity, serial: 0 }
     }
 }

@@ -360,7 +360,7 @@ impl<T: Send + 'static> Shared<T> {
     pub(super) fn merge_offered(&self) {
         let offered = {
             let mut core = self.lock();
-            if core.machine.is_frozen() { None } else { core.offered_state.take() }
+            if core.machine.is_frozen() { None } else { core.take_offered_state() }
         };
         let (Some(offer), Some(registry)) = (offered, self.registry()) else {
             return;

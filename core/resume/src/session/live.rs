@@ -10,7 +10,10 @@ use serde::de::DeserializeOwned;
 use session_resume_proto::{Message, session};
 use tokio::task::coop;
 
-use super::{Event, Peer, Session, shared::Shared};
+use super::{
+    Client, Event, Peer, Session,
+    shared::{Core, Shared},
+};
 use crate::{CommitError, HandlerError, SessionOrigin, snapshot::Urgency};
 
 /// The handler's own handle: a [`Session`] that also receives. There is one per session.
@@ -56,7 +59,7 @@ impl<T: Send + 'static> LiveSession<T> {
                     return Poll::Pending;
                 }
                 match core.machine.poll_receive(now) {
-                    Some(event) => Poll::Ready(Some(event)),
+                    Some(event) => Poll::Ready(Some(core.told(event))),
                     None if core.is_over() => Poll::Ready(None),
                     None => {
                         core.wait_to_receive(cx.waker());
@@ -69,7 +72,7 @@ impl<T: Send + 'static> LiveSession<T> {
                 shared.watch_work();
             }
             coop.made_progress();
-            Poll::Ready(received.map(told))
+            Poll::Ready(received)
         })
         .await
     }
@@ -124,18 +127,21 @@ impl<T: Send + 'static> Shared<T> {
     }
 }
 
-fn told(event: session::Event<Arc<Peer>>) -> Event {
-    match event {
-        session::Event::Attached { who, resumed, checkpoint } => Event::Attached {
-            client: who.client,
-            identity: who.identity,
-            resumed,
-            checkpoint,
-            request: who.take_request(),
-        },
-        session::Event::Detached { who } => Event::Detached { client: who.client },
-        session::Event::Message { message, from } => {
-            Event::Message { message, client: from.client, identity: from.identity }
+impl Core {
+    fn told(&mut self, event: session::Event<Peer>) -> Event {
+        match event {
+            session::Event::Attached { who, resumed, checkpoint } => Event::Attached {
+                client: Client::of(&who),
+                identity: who.info.identity,
+                resumed,
+                checkpoint,
+                request: self.take_request(who.info.serial),
+            },
+            session::Event::Detached { who } => Event::Detached { client: Client::of(&who) },
+            session::Event::Message { message, from } => {
+                let (client, identity) = (Client::of(&from), from.info.identity);
+                Event::Message { message, client, identity }
+            }
         }
     }
 }

@@ -86,7 +86,9 @@ impl<T: Send + 'static> Drop for Place<'_, T> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.session.with_core(|core, _| {
-                core.room.retain(|(of, _)| *of != ticket);
+                if let Some(seldom) = core.seldom() {
+                    seldom.room.retain(|(of, _)| *of != ticket);
+                }
                 core.machine.send_goes_on();
             });
         }
@@ -102,13 +104,13 @@ pub(super) struct Waiter<'a> {
 impl Waiter<'_> {
     fn wait(&mut self, core: &mut Core, now: Moment) {
         let ticket = *self.ticket.get_or_insert_with(|| {
-            core.next_ticket += 1;
             core.machine.send_waits(now);
-            core.next_ticket
+            core.ticket()
         });
-        match core.room.iter_mut().find(|(of, _)| *of == ticket) {
+        let room = &mut core.seldom_mut().room;
+        match room.iter_mut().find(|(of, _)| *of == ticket) {
             Some((_, waker)) => waker.clone_from(self.waker),
-            None => core.room.push((ticket, self.waker.clone())),
+            None => room.push((ticket, self.waker.clone())),
         }
     }
 }

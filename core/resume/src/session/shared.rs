@@ -1,7 +1,6 @@
 //! The live object behind all handles of a session.
 
 use std::{
-    any::TypeId,
     borrow::Cow,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -15,10 +14,11 @@ use session_resume_proto::{
 };
 use tokio::{sync::Notify, task::AbortHandle};
 
-use super::{Peer, SessionId, Tasks, state::StateCell};
+use super::{AttachRequest, Peer, SessionId, Tasks, state::StateCell};
 use crate::{
     Identity,
     clock::Clock,
+    handler::HandlerType,
     key::SessionKey,
     observe,
     outcome::{Outcome, OutcomeStatus},
@@ -27,7 +27,7 @@ use crate::{
     snapshot::{Durable, Urgency, saver::Item},
 };
 
-pub(crate) type Machine = session::Session<Arc<Peer>>;
+pub(crate) type Machine = session::Session<Peer>;
 
 /// The session itself. Handles are `Arc`s of this; so are its pumps and its handler.
 pub(crate) struct Shared<T> {
@@ -58,20 +58,14 @@ pub(crate) struct Core {
     pub(crate) identity: Identity,
     pub(crate) key: SessionKey,
     /// The handler that runs, or that an upgrade under way will start.
-    pub(crate) handler_type: Option<TypeId>,
-    /// Its name, or the name of the one that ran when the session was stored.
-    pub(crate) handler_name: Option<Cow<'static, str>>,
+    pub(crate) handler_type: Option<HandlerType>,
     handler: Option<AbortHandle>,
-    pub(super) tasks: Tasks,
     receiver: Option<Waker>,
-    /// Sends that wait for room, by ticket.
-    pub(super) room: Vec<(u64, Waker)>,
-    pub(super) next_ticket: u64,
+    next_ticket: u64,
+    seldom: Option<Box<Seldom>>,
     pumps: Vec<(AttachmentNumber, Waker)>,
     /// Always there once the machine has ended and the lock is free.
     outcome: Option<Arc<Outcome>>,
-    /// Told when the session ends; there while somebody has asked.
-    watchers: Option<Arc<Notify>>,
     /// The session has left the registry; nothing new may attach.
     pub(crate) removed: bool,
     /// It is on its way to the store; whoever asks for it must wait and restore it.
@@ -82,11 +76,39 @@ pub(crate) struct Core {
     pub(crate) restored: bool,
     /// Its outcome can be polled.
     published: bool,
+    pub(crate) durable: Option<Box<Durable>>,
+}
+
+/// What most sessions have not, most of the time: a suspended one shall take little memory.
+#[derive(Default)]
+pub(crate) struct Seldom {
+    /// The handler's name, or the name of the one that ran when the session was stored.
+    pub(crate) handler_name: Option<Cow<'static, str>>,
     /// Who was in it before it was restored, under a shared key.
     pub(crate) guests: Vec<Identity>,
+    pub(super) tasks: Tasks,
+    /// Sends that wait for room, by ticket.
+    pub(super) room: Vec<(u64, Waker)>,
+    /// Told when the session ends; there while somebody has asked.
+    watchers: Option<Arc<Notify>>,
     /// A client's copy of the state, to be merged at the next boundary.
     pub(crate) offered_state: Option<Box<StateOffer>>,
-    pub(crate) durable: Option<Box<Durable>>,
+    /// The requests of attaches that the handler has still to be told, by serial. Not longer: their headers
+    /// may hold on to a connection's whole read buffer.
+    requests: Vec<(u64, Box<AttachRequest>)>,
+}
+
+impl Seldom {
+    fn is_empty(&self) -> bool {
+        let Self { handler_name, guests, tasks, room, watchers, offered_state, requests } = self;
+        handler_name.is_none()
+            && guests.is_empty()
+            && tasks.is_empty()
+            && room.is_empty()
+            && watchers.is_none()
+            && offered_state.is_none()
+            && requests.is_empty()
+    }
 }
 
 impl<T: Send + 'static> Shared<T> {
@@ -123,22 +145,17 @@ impl<T: Send + 'static> Shared<T> {
                 identity: owner.identity,
                 key: owner.key,
                 handler_type: None,
-                handler_name: None,
                 handler: None,
-                tasks: Tasks::default(),
                 receiver: None,
-                room: Vec::new(),
                 next_ticket: 0,
+                seldom: None,
                 pumps: Vec::new(),
                 outcome: None,
-                watchers: None,
                 removed: false,
                 leaving: false,
                 departed: false,
                 restored: false,
                 published: false,
-                guests: Vec::new(),
-                offered_state: None,
                 durable: durable.map(Box::new),
             }),
             state,
@@ -192,7 +209,7 @@ impl<T: Send + 'static> Shared<T> {
         core.outcome = Some(Arc::clone(&outcome));
         let wakers = core.wakers_due();
         let handler = core.handler.take();
-        let tasks = std::mem::take(&mut core.tasks);
+        let tasks = core.take_tasks();
         let durable = core.durable.is_some();
         drop(core);
         observe::ended(status);
@@ -235,7 +252,7 @@ impl<T: Send + 'static> Shared<T> {
         core.machine.close_transports(&Close::RESTARTING, || None, now);
         let wakers = core.wakers_of_all();
         let handler = core.handler.take();
-        let tasks = std::mem::take(&mut core.tasks);
+        let tasks = core.take_tasks();
         drop(core);
         wakers.wake();
         self.wake_watchers();
@@ -253,7 +270,7 @@ impl<T: Send + 'static> Shared<T> {
         core.machine.freeze();
         let wakers = core.wakers_of_all();
         let handler = core.handler.take();
-        let tasks = std::mem::take(&mut core.tasks);
+        let tasks = core.take_tasks();
         drop(core);
         wakers.wake();
         self.wake_watchers();
@@ -324,7 +341,7 @@ impl<T> Shared<T> {
         core.outcome.get_or_insert_with(|| Arc::new(Outcome::by_rule(OutcomeStatus::Closed)));
         let wakers = core.wakers_due();
         let handler = core.handler.take();
-        let tasks = std::mem::take(&mut core.tasks);
+        let tasks = core.take_tasks();
         drop(core);
         wakers.wake();
         if let Some(handler) = handler {
@@ -341,7 +358,7 @@ impl<T> Shared<T> {
 
     /// Whoever polls looks again.
     pub(crate) fn wake_watchers(&self) {
-        let watchers = self.lock().watchers.take();
+        let watchers = self.lock().seldom.as_mut().and_then(|seldom| seldom.watchers.take());
         if let Some(watchers) = watchers {
             watchers.notify_waiters();
         }
@@ -353,7 +370,7 @@ impl<T> Shared<T> {
         if core.published || core.departed {
             return None;
         }
-        Some(Arc::clone(core.watchers.get_or_insert_default()))
+        Some(Arc::clone(core.seldom_mut().watchers.get_or_insert_default()))
     }
 
     pub(crate) fn is_published(&self) -> bool {
@@ -403,11 +420,70 @@ impl Core {
         let mut identities = vec![self.identity];
         if self.key.is_shared() {
             identities.extend(self.machine.infos().map(|peer| peer.identity));
-            identities.extend(&self.guests);
+            identities.extend(self.guests());
             identities.sort_unstable();
             identities.dedup();
         }
         identities
+    }
+
+    pub(crate) fn guests(&self) -> &[Identity] {
+        self.seldom.as_ref().map_or(&[], |seldom| &seldom.guests)
+    }
+
+    pub(crate) fn handler_name(&self) -> Option<&Cow<'static, str>> {
+        self.seldom.as_ref()?.handler_name.as_ref()
+    }
+
+    pub(crate) fn take_offered_state(&mut self) -> Option<Box<StateOffer>> {
+        self.seldom.as_mut()?.offered_state.take()
+    }
+
+    /// Returns a number that no other task or send of the session has.
+    pub(super) fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    pub(crate) fn seldom(&mut self) -> Option<&mut Seldom> {
+        self.seldom.as_deref_mut()
+    }
+
+    pub(crate) fn seldom_mut(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
+    }
+
+    /// Keeps a request until the handler is told of its attach.
+    pub(crate) fn keep_request(&mut self, serial: u64, request: Box<AttachRequest>) {
+        self.seldom_mut().requests.push((serial, request));
+        self.forget_requests();
+    }
+
+    pub(super) fn take_request(&mut self, serial: u64) -> Option<Box<AttachRequest>> {
+        let requests = &mut self.seldom.as_mut()?.requests;
+        let at = requests.iter().position(|(of, _)| *of == serial)?;
+        let (_, request) = requests.swap_remove(at);
+        self.tidy();
+        Some(request)
+    }
+
+    /// Forgets the requests of attaches that the handler will never be told.
+    pub(crate) fn forget_requests(&mut self) {
+        let machine = &self.machine;
+        if let Some(seldom) = &mut self.seldom {
+            seldom.requests.retain(|(serial, _)| {
+                machine.untold_attaches().any(|who| who.info.serial == *serial)
+            });
+        }
+        self.tidy();
+    }
+
+    fn tidy(&mut self) {
+        self.seldom.take_if(|seldom| seldom.is_empty());
+    }
+
+    fn take_tasks(&mut self) -> Tasks {
+        self.seldom.as_mut().map(|seldom| std::mem::take(&mut seldom.tasks)).unwrap_or_default()
     }
 
     /// Returns what shall be left of the session.
@@ -424,7 +500,9 @@ impl Core {
     fn wakers_of_all(&mut self) -> WakersDue {
         let mut due = self.wakers_due();
         due.receiver = due.receiver.or(self.receiver.take());
-        due.room.append(&mut self.room);
+        if let Some(seldom) = &mut self.seldom {
+            due.room.append(&mut seldom.room);
+        }
         due.pumps.append(&mut self.pumps);
         due
     }
@@ -435,8 +513,8 @@ impl Core {
         if wake.handler {
             due.receiver = self.receiver.take();
         }
-        if wake.room {
-            due.room = std::mem::take(&mut self.room);
+        if let (true, Some(seldom)) = (wake.room, &mut self.seldom) {
+            due.room = std::mem::take(&mut seldom.room);
         }
         if wake.transports {
             // Mostly there is one; more need a list.

@@ -13,10 +13,13 @@ use crate::outcome::Outcome;
 pub(crate) struct Tasks {
     /// By ticket; without a handle until the task is spawned.
     running: Vec<(u64, Option<AbortHandle>)>,
-    next: u64,
 }
 
 impl Tasks {
+    pub(super) fn is_empty(&self) -> bool {
+        self.running.is_empty()
+    }
+
     pub(super) fn abort_all(self) {
         for task in self.running.into_iter().filter_map(|(_, task)| task) {
             task.abort();
@@ -35,9 +38,8 @@ where
             return None;
         }
         core.machine.task_started();
-        core.tasks.next += 1;
-        let ticket = core.tasks.next;
-        core.tasks.running.push((ticket, None));
+        let ticket = core.ticket();
+        core.seldom_mut().tasks.running.push((ticket, None));
         Some(ticket)
     });
     let Some(ticket) = ticket else {
@@ -56,7 +58,9 @@ where
     if core.machine.ended().is_some() {
         drop(core);
         task.abort();
-    } else if let Some((_, handle)) = core.tasks.running.iter_mut().find(|(of, _)| *of == ticket) {
+    } else if let Some(seldom) = core.seldom()
+        && let Some((_, handle)) = seldom.tasks.running.iter_mut().find(|(of, _)| *of == ticket)
+    {
         // Not there any more if it has ended already.
         *handle = Some(task.abort_handle());
     }
@@ -73,7 +77,9 @@ impl<T: Send + 'static> Drop for Running<T> {
     fn drop(&mut self) {
         self.session.with_core(|core, now| {
             core.machine.task_ended(now);
-            core.tasks.running.retain(|(ticket, _)| *ticket != self.ticket);
+            if let Some(seldom) = core.seldom() {
+                seldom.tasks.running.retain(|(ticket, _)| *ticket != self.ticket);
+            }
         });
     }
 }

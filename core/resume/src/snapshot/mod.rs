@@ -314,7 +314,7 @@ impl<T: Send + 'static> Shared<T> {
                 (durable.version, durable.generation, durable.trials());
             durable.writing = true;
             let created = durable.created;
-            let handler = core.handler_name.clone();
+            let handler = core.handler_name().cloned();
             let (machine, covered) = core.machine.snapshot(frozen);
             let record = SessionRecord {
                 session: self.id(),

@@ -171,14 +171,14 @@ impl Sim {
     fn event(&mut self) -> Option<String> {
         Some(match self.session.poll_receive(self.now)? {
             Event::Message { message, from } => {
-                format!("{from}:{}", message.as_text().unwrap_or("binary"))
+                format!("{}:{}", from.info, message.as_text().unwrap_or("binary"))
             }
             Event::Attached { who, resumed, checkpoint } => {
                 let resumed = if resumed { " resumed" } else { "" };
                 let checkpoint = if checkpoint { " checkpoint" } else { "" };
-                format!("+{who}{resumed}{checkpoint}")
+                format!("+{}{resumed}{checkpoint}", who.info)
             }
-            Event::Detached { who } => format!("-{who}"),
+            Event::Detached { who } => format!("-{}", who.info),
         })
     }
 
