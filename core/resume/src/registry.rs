@@ -298,7 +298,7 @@ impl<T: Send + 'static> Registry<T> {
             phase: phase(core.machine.phase()),
             age: core.machine.age(now),
             transports: core.machine.transports(),
-            same_identity: core.identity == context.identity(),
+            same_identity: core.identity() == context.identity(),
             same_handler: core.handler_type.zip(purpose.handler()).map(|(runs, asks)| runs == asks),
         }
     }
@@ -577,7 +577,7 @@ impl<T: Send + 'static> Registry<T> {
     fn vacate_key(&self, session: &Shared<T>) {
         let (identity, key) = {
             let core = session.lock();
-            (core.identity, core.key.clone())
+            (core.identity(), core.key.clone())
         };
         let hash = self.hasher.hash_one(&key);
         let mut shard = lock(&self.by_key[shard(hash)]);
@@ -601,7 +601,7 @@ impl<T: Send + 'static> Registry<T> {
         let identity = Identity::mint(random::bytes());
         let (old, key, new) = {
             let core = session.lock();
-            (core.identity, core.key.clone(), core.key.rescoped(identity))
+            (core.identity(), core.key.clone(), core.key.rescoped(identity))
         };
         if new != key {
             let hash = self.hasher.hash_one(&key);
@@ -613,7 +613,6 @@ impl<T: Send + 'static> Registry<T> {
             drop(table);
             {
                 let mut core = session.lock();
-                core.identity = identity;
                 core.key = new.clone();
                 if let Some(durable) = &mut core.durable {
                     // It is under the old key until the record has moved.

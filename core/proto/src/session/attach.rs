@@ -213,7 +213,6 @@ impl<I: Clone> Session<I> {
             })
         });
         let acknowledged = self.clients.get(uid).map_or(0, |client| self.inbound_ack(client));
-        self.transports.reserve_exact(1);
         self.transports.push(Transport::new(
             number,
             uid,

@@ -1,4 +1,4 @@
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::{AttachmentNumber, ClientId, GapReason, Position};
 
 /// Names a client's record for as long as the session lives; never given twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) struct ClientUid(pub(super) u32);
+pub(super) struct ClientUid(NonZeroU32);
 
 /// Who a client is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -117,7 +117,7 @@ impl<I> Client<I> {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Clients<I> {
     records: Vec<Client<I>>,
-    next_uid: u32,
+    next_uid: NonZeroU32,
     /// Counts attaches and detaches, to tell who is gone longest.
     order: NonZeroU64,
     /// The client that was attached last.
@@ -130,7 +130,7 @@ impl<I> Clients<I> {
     pub(super) const fn new() -> Self {
         Self {
             records: Vec::new(),
-            next_uid: 0,
+            next_uid: NonZeroU32::MIN,
             order: NonZeroU64::MIN,
             last_attached: None,
             pushed_out: false,
@@ -160,7 +160,8 @@ impl<I> Clients<I> {
     /// Adds the record of a client that is about to attach.
     pub(super) fn insert(&mut self, who: Who<I>, start: Position) -> ClientUid {
         let uid = ClientUid(self.next_uid);
-        self.next_uid += 1;
+        // After four billion others the first is long gone.
+        self.next_uid = self.next_uid.checked_add(1).unwrap_or(NonZeroU32::MIN);
         self.records.reserve_exact(1);
         self.records.push(Client {
             uid,

@@ -1,6 +1,6 @@
 use std::{borrow::Cow, time::Duration};
 
-use super::Rules;
+use super::{Rules, few::Few};
 use crate::{Moment, wire::OutcomeStatus};
 
 /// Where the handler is.
@@ -41,15 +41,15 @@ pub enum Expiry {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Life {
     created: Moment,
-    /// How old it was then: a restored session is older than its machine.
-    lived: Duration,
+    /// How old it was then, in microseconds: a restored session is older than its machine.
+    lived: u64,
     /// When the session was last in use, extraction included.
     idle_since: Moment,
     /// When a transport, guard or extraction was last there.
     unattended_since: Moment,
     /// Upgrades that are under way count as a transport.
     holds: u32,
-    guards: Vec<Guard>,
+    guards: Few<Guard>,
     next_guard: u32,
     /// Tasks that the session owns.
     tasks: u32,
@@ -63,11 +63,11 @@ impl Life {
     pub(super) fn new(now: Moment) -> Self {
         Self {
             created: now,
-            lived: Duration::ZERO,
+            lived: 0,
             idle_since: now,
             unattended_since: now,
             holds: 0,
-            guards: Vec::new(),
+            guards: Few::new(),
             next_guard: 0,
             tasks: 0,
             handler: Handler::Absent,
@@ -77,12 +77,12 @@ impl Life {
     }
 
     pub(super) fn age(&self, now: Moment) -> Duration {
-        now.since(self.created).saturating_add(self.lived)
+        now.since(self.created).saturating_add(Duration::from_micros(self.lived))
     }
 
     /// The session has lived before it was rebuilt.
     pub(super) fn has_lived(&mut self, lived: Duration) {
-        self.lived = lived;
+        self.lived = u64::try_from(lived.as_micros()).unwrap_or(u64::MAX);
     }
 
     pub(super) fn handler(&self) -> Handler {
@@ -214,7 +214,9 @@ impl Life {
         self.drop_overdue_guards(now);
         let overall = match rules.max_lifetime {
             Some(_) if self.ended.is_some() => None,
-            Some(lifetime) => Some(self.created + lifetime.saturating_sub(self.lived)),
+            Some(lifetime) => {
+                Some(self.created + lifetime.saturating_sub(Duration::from_micros(self.lived)))
+            }
             None => None,
         };
         if overall.is_some_and(|overall| overall <= now) {

@@ -8,6 +8,7 @@
 mod attach;
 mod client;
 mod damping;
+mod few;
 mod inbox;
 mod life;
 mod outbox;
@@ -39,6 +40,7 @@ pub use self::{
 use self::{
     client::{Client, ClientUid, Clients},
     damping::Damping,
+    few::Few,
     inbox::Inbox,
     life::{Handler, Life},
     outbox::Outbox,
@@ -145,7 +147,7 @@ pub struct Session<I> {
     inbox: Inbox<I>,
     clients: Clients<I>,
     /// Attached ones and ones whose turn is over but whose socket is still there.
-    transports: Vec<Transport>,
+    transports: Few<Transport>,
     last_attachment: AttachmentNumber,
     in_hand: Option<ClientUid>,
     /// Since when a send finds the outbox full, under `Overflow::Close`.
@@ -169,7 +171,7 @@ impl<I: Clone> Session<I> {
             outbox: Outbox::default(),
             inbox: Inbox::new(),
             clients: Clients::new(),
-            transports: Vec::new(),
+            transports: Few::new(),
             last_attachment: AttachmentNumber::default(),
             in_hand: None,
             overflow_since: None,

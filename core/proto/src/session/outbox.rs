@@ -1,4 +1,7 @@
-use std::collections::VecDeque;
+use std::{collections::VecDeque, num::NonZeroU64};
+
+use bytes::Bytes;
+use bytestring::ByteString;
 
 use super::snapshot::StoredOutbox;
 use crate::{Message, Position};
@@ -7,17 +10,23 @@ use crate::{Message, Position};
 pub const MESSAGE_OVERHEAD: usize = 48;
 
 /// The messages that some client may still need, by position: `base..head`.
+///
+/// Texts and binaries apart: a type that could be both takes a quarter more memory, and most sessions send
+/// texts alone.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Outbox {
-    messages: VecDeque<Message>,
+    texts: VecDeque<ByteString>,
+    /// With their positions; all others are texts. Never empty.
+    binaries: Option<Box<VecDeque<(Position, Bytes)>>>,
     base: Position,
     bytes: usize,
     /// Messages before this one may leave; without a durable outbox always the head.
     committed: Position,
     /// The largest position that any client has acknowledged, also one that is gone by now.
     acknowledged: Position,
-    /// What a client that starts fresh starts with. Never before `base`.
-    checkpoint: Option<Position>,
+    /// What a client that starts fresh starts with; kept one higher, which makes it smaller. Never before
+    /// `base`.
+    checkpoint: Option<NonZeroU64>,
     /// Where the outbox last let messages go that nobody had acknowledged: all before this.
     overflowed: Position,
 }
@@ -27,9 +36,9 @@ impl Outbox {
         StoredOutbox::new(
             self.base,
             self.acknowledged,
-            self.checkpoint,
+            self.checkpoint(),
             self.overflowed,
-            self.messages.iter().cloned(),
+            self.iter(),
         )
     }
 
@@ -39,10 +48,12 @@ impl Outbox {
             base: stored.base,
             committed: stored.base,
             acknowledged: stored.acknowledged,
-            checkpoint: stored.checkpoint,
             overflowed: stored.overflowed,
             ..Self::default()
         };
+        if let Some(checkpoint) = stored.checkpoint {
+            outbox.mark_checkpoint(checkpoint);
+        }
         for message in stored.into_messages() {
             outbox.push(message);
         }
@@ -55,7 +66,7 @@ impl Outbox {
     }
 
     pub(super) fn head(&self) -> Position {
-        self.base.advanced_by(self.messages.len() as u64)
+        self.base.advanced_by(self.len() as u64)
     }
 
     pub(super) fn committed(&self) -> Position {
@@ -63,11 +74,11 @@ impl Outbox {
     }
 
     pub(super) fn checkpoint(&self) -> Option<Position> {
-        self.checkpoint
+        self.checkpoint.map(|kept| Position::new(kept.get() - 1))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.messages.len()
+        self.texts.len() + self.binaries.as_ref().map_or(0, |binaries| binaries.len())
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -82,32 +93,48 @@ impl Outbox {
     /// Returns where a client starts that holds nothing.
     pub(super) fn fresh_start(&self) -> Position {
         // Not one that is not committed: after a crash there is no such position.
-        let checkpoint = self.checkpoint.filter(|checkpoint| *checkpoint < self.committed);
+        let checkpoint = self.checkpoint().filter(|checkpoint| *checkpoint < self.committed);
         checkpoint.unwrap_or(self.acknowledged).max(self.base)
     }
 
     /// Returns the message at `position`, if it is there and may leave.
-    pub(super) fn sendable(&self, position: Position) -> Option<&Message> {
+    pub(super) fn sendable(&self, position: Position) -> Option<Message> {
         if position >= self.committed || position < self.base {
             return None;
         }
-        self.messages.get(usize::try_from(position.since(self.base)).ok()?)
+        self.get(position)
+    }
+
+    fn get(&self, position: Position) -> Option<Message> {
+        let mut at = usize::try_from(position.since(self.base)).ok()?;
+        if let Some(binaries) = &self.binaries {
+            let before = binaries.partition_point(|(of, _)| *of < position);
+            if let Some((_, bytes)) = binaries.get(before).filter(|(of, _)| *of == position) {
+                return Some(Message::Binary(bytes.clone()));
+            }
+            at -= before;
+        }
+        self.texts.get(at).cloned().map(Message::Text)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Message> {
+        (0..self.len() as u64).filter_map(|at| self.get(self.base.advanced_by(at)))
     }
 
     pub(super) fn push(&mut self, message: Message) -> Position {
         let position = self.head();
         self.bytes += cost(&message);
-        // Grown by a quarter instead of doubled: a suspended session's buffer is mostly idle memory.
-        if self.messages.len() == self.messages.capacity() {
-            let more = (self.messages.len() / 4).max(4);
-            self.messages.reserve_exact(more);
+        match message {
+            Message::Text(text) => push(&mut self.texts, text),
+            Message::Binary(bytes) => {
+                push(self.binaries.get_or_insert_default(), (position, bytes));
+            }
         }
-        self.messages.push_back(message);
         position
     }
 
     pub(super) fn mark_checkpoint(&mut self, position: Position) {
-        self.checkpoint = Some(position);
+        self.checkpoint = Some(NonZeroU64::MIN.saturating_add(position.get()));
     }
 
     pub(super) fn void_checkpoint(&mut self) {
@@ -143,25 +170,75 @@ impl Outbox {
 
     /// Gives memory back that a burst has left behind.
     pub(super) fn shrink(&mut self) {
-        if self.messages.is_empty() {
-            self.messages = VecDeque::new();
+        if self.texts.is_empty() {
+            self.texts = VecDeque::new();
         }
     }
 
     fn pop(&mut self) -> bool {
-        let Some(message) = self.messages.pop_front() else {
+        let Some(message) = self.pop_message() else {
             return false;
         };
         self.bytes -= cost(&message);
         self.base = self.base.advanced_by(1);
         self.committed = self.committed.max(self.base);
-        if self.checkpoint.is_some_and(|checkpoint| checkpoint < self.base) {
+        if self.checkpoint().is_some_and(|checkpoint| checkpoint < self.base) {
             self.checkpoint = None;
         }
         true
     }
+
+    fn pop_message(&mut self) -> Option<Message> {
+        let base = self.base;
+        if let Some(binaries) = &mut self.binaries
+            && binaries.front().is_some_and(|(of, _)| *of == base)
+            && let Some((_, bytes)) = binaries.pop_front()
+        {
+            self.binaries.take_if(|binaries| binaries.is_empty());
+            return Some(Message::Binary(bytes));
+        }
+        self.texts.pop_front().map(Message::Text)
+    }
+}
+
+/// Grows by a quarter instead of doubling: a suspended session's buffer is mostly idle memory.
+fn push<M>(queue: &mut VecDeque<M>, message: M) {
+    if queue.len() == queue.capacity() {
+        queue.reserve_exact((queue.len() / 4).max(4));
+    }
+    queue.push_back(message);
 }
 
 pub(super) fn cost(message: &Message) -> usize {
     message.len() + MESSAGE_OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(position: u64, binary: bool) -> Message {
+        let text = position.to_string();
+        if binary { Message::Binary(text.into()) } else { Message::Text(text.into()) }
+    }
+
+    #[test]
+    fn texts_and_binaries_keep_their_places() {
+        for pattern in ["tttttt", "bbbbbb", "tbtbtb", "bbtttb", "tttbbt"] {
+            let mut outbox = Outbox::default();
+            let expected: Vec<_> =
+                (0..).zip(pattern.bytes()).map(|(at, kind)| message(at, kind == b'b')).collect();
+            for message in &expected {
+                outbox.push(message.clone());
+            }
+            for forgotten in 0..=expected.len() {
+                outbox.forget(Position::new(forgotten as u64));
+                let left: Vec<_> = outbox.iter().collect();
+                assert_eq!(left, expected[forgotten..], "{pattern}, without {forgotten}");
+                assert_eq!(outbox.bytes(), left.iter().map(cost).sum::<usize>());
+            }
+            assert_eq!(outbox.head(), Position::new(6));
+            assert!(outbox.binaries.is_none(), "no box is left behind");
+        }
+    }
 }

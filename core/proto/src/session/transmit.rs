@@ -132,7 +132,6 @@ impl<I: Clone> Session<I> {
             t.unpinged_since.get_or_insert(now);
             t.owed_since.get_or_insert(now);
             t.sent = t.sent.advanced_by(1);
-            let message = message.clone();
             out.push(Frame::Data(if t.is_plain() { message } else { wire::escape(message) }));
             // In mid-stream, too: one ping at the end of a long replay would confirm it all or nothing.
             if t.ping.is_none() && t.pings(plain_ack) && t.is_plain() && t.confirmation_due(now) {

@@ -396,15 +396,8 @@ impl<I: Clone> Session<I> {
             return;
         };
         let t = self.transports.remove(at);
-        if self.transports.is_empty() {
-            // A suspended session is mostly memory that waits.
-            self.transports = Vec::new();
-        }
         if t.is_attached() {
             self.leave(t.client, now);
-        }
-        if self.transports.is_empty() {
-            self.transports = Vec::new();
         }
     }
 

@@ -69,6 +69,15 @@ impl SessionKey {
         })
     }
 
+    /// Returns whose key it is; `None` if different identities can have it.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match &self.0 {
+            Kind::Own(identity) => Some(*identity),
+            Kind::Scoped(scoped) => Some(scoped.0),
+            Kind::Shared(_) => None,
+        }
+    }
+
     /// Returns whether different identities can have this key.
     pub fn is_shared(&self) -> bool {
         match self.0 {

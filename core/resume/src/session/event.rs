@@ -23,7 +23,7 @@ impl Client {
     pub(crate) fn of(who: &Who<Peer>) -> Self {
         Self(match who.name {
             ClientName::Named(id) => Kind::Named(id),
-            ClientName::Plain => Kind::Plain(who.info.serial),
+            ClientName::Plain => Kind::Plain(u64::from_be_bytes(who.info.serial)),
         })
     }
 
@@ -122,16 +122,19 @@ pub enum Event {
 pub(crate) struct Peer {
     pub(crate) identity: Identity,
     /// Tells one attach from another.
-    pub(crate) serial: u64,
+    pub(crate) serial: Serial,
 }
+
+/// Bytes, not a number: so it fits in beside a client's name.
+pub(crate) type Serial = [u8; 8];
 
 impl Peer {
     pub(crate) fn new(identity: Identity) -> Self {
-        Self { identity, serial: u64::from_be_bytes(random::bytes()) }
+        Self { identity, serial: random::bytes() }
     }
 
     /// A client of a stored session.
     pub(crate) const fn gone(identity: Identity) -> Self {
-        Self { identity, serial: 0 }
+        Self { identity, serial: [0; 8] }
     }
 }

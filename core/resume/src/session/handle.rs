@@ -120,7 +120,7 @@ impl<T> Session<T> {
 
     /// Returns the identity that started the session. Under a shared key others may be in it, too.
     pub fn identity(&self) -> Identity {
-        self.shared.lock().identity
+        self.shared.lock().identity()
     }
 
     /// Returns the key under which requests find the session.

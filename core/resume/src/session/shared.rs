@@ -14,7 +14,7 @@ use session_resume_proto::{
 };
 use tokio::{sync::Notify, task::AbortHandle};
 
-use super::{AttachRequest, Peer, SessionId, Tasks, state::StateCell};
+use super::{AttachRequest, Peer, SessionId, Tasks, event::Serial, state::StateCell};
 use crate::{
     Identity,
     clock::Clock,
@@ -54,8 +54,7 @@ pub(crate) struct Owner {
 /// What is behind the one lock: the machine and who waits for it.
 pub(crate) struct Core {
     pub(crate) machine: Machine,
-    /// Whose it is and where it is found; changes when the identity is cycled.
-    pub(crate) identity: Identity,
+    /// Where it is found, and so whose it is; changes when the identity is cycled.
     pub(crate) key: SessionKey,
     /// The handler that runs, or that an upgrade under way will start.
     pub(crate) handler_type: Option<HandlerType>,
@@ -63,7 +62,8 @@ pub(crate) struct Core {
     receiver: Option<Waker>,
     next_ticket: u64,
     seldom: Option<Box<Seldom>>,
-    pumps: Vec<(AttachmentNumber, Waker)>,
+    /// The one pump that waits; others are rare.
+    pump: Option<(AttachmentNumber, Waker)>,
     /// Always there once the machine has ended and the lock is free.
     outcome: Option<Arc<Outcome>>,
     /// The session has left the registry; nothing new may attach.
@@ -82,6 +82,8 @@ pub(crate) struct Core {
 /// What most sessions have not, most of the time: a suspended one shall take little memory.
 #[derive(Default)]
 pub(crate) struct Seldom {
+    /// Who started it, under a shared key.
+    starter: Option<Identity>,
     /// The handler's name, or the name of the one that ran when the session was stored.
     pub(crate) handler_name: Option<Cow<'static, str>>,
     /// Who was in it before it was restored, under a shared key.
@@ -89,22 +91,36 @@ pub(crate) struct Seldom {
     pub(super) tasks: Tasks,
     /// Sends that wait for room, by ticket.
     pub(super) room: Vec<(u64, Waker)>,
+    /// Pumps that wait besides the one in `Core`.
+    pumps: Vec<(AttachmentNumber, Waker)>,
     /// Told when the session ends; there while somebody has asked.
     watchers: Option<Arc<Notify>>,
     /// A client's copy of the state, to be merged at the next boundary.
     pub(crate) offered_state: Option<Box<StateOffer>>,
     /// The requests of attaches that the handler has still to be told, by serial. Not longer: their headers
     /// may hold on to a connection's whole read buffer.
-    requests: Vec<(u64, Box<AttachRequest>)>,
+    requests: Vec<(Serial, Box<AttachRequest>)>,
 }
 
 impl Seldom {
     fn is_empty(&self) -> bool {
-        let Self { handler_name, guests, tasks, room, watchers, offered_state, requests } = self;
-        handler_name.is_none()
+        let Self {
+            starter,
+            handler_name,
+            guests,
+            tasks,
+            room,
+            pumps,
+            watchers,
+            offered_state,
+            requests,
+        } = self;
+        starter.is_none()
+            && handler_name.is_none()
             && guests.is_empty()
             && tasks.is_empty()
             && room.is_empty()
+            && pumps.is_empty()
             && watchers.is_none()
             && offered_state.is_none()
             && requests.is_empty()
@@ -142,14 +158,15 @@ impl<T: Send + 'static> Shared<T> {
             secure: owner.secure,
             core: Mutex::new(Core {
                 machine,
-                identity: owner.identity,
+                seldom: owner.key.is_shared().then(|| {
+                    Box::new(Seldom { starter: Some(owner.identity), ..Seldom::default() })
+                }),
                 key: owner.key,
                 handler_type: None,
                 handler: None,
                 receiver: None,
                 next_ticket: 0,
-                seldom: None,
-                pumps: Vec::new(),
+                pump: None,
                 outcome: None,
                 removed: false,
                 leaving: false,
@@ -403,21 +420,26 @@ impl Core {
 
     /// A pump has nothing to do; it is woken when there is something.
     pub(crate) fn pump_waits(&mut self, number: AttachmentNumber, waker: &Waker) {
-        if let Some((_, pump)) = self.pumps.iter_mut().find(|(of, _)| *of == number) {
+        let more = self.seldom.iter_mut().flat_map(|seldom| &mut seldom.pumps);
+        if let Some((_, pump)) = self.pump.iter_mut().chain(more).find(|(of, _)| *of == number) {
             pump.clone_from(waker);
+        } else if self.pump.is_none() {
+            self.pump = Some((number, waker.clone()));
         } else {
-            self.pumps.reserve_exact(1);
-            self.pumps.push((number, waker.clone()));
+            self.seldom_mut().pumps.push((number, waker.clone()));
         }
     }
 
     pub(crate) fn pump_left(&mut self, number: AttachmentNumber) {
-        self.pumps.retain(|(of, _)| *of != number);
+        self.pump.take_if(|(of, _)| *of == number);
+        if let Some(seldom) = &mut self.seldom {
+            seldom.pumps.retain(|(of, _)| *of != number);
+        }
     }
 
     /// Returns who may know of the session: who started it and, under a shared key, who is in it.
     pub(crate) fn identities(&self) -> Vec<Identity> {
-        let mut identities = vec![self.identity];
+        let mut identities = vec![self.identity()];
         if self.key.is_shared() {
             identities.extend(self.machine.infos().map(|peer| peer.identity));
             identities.extend(self.guests());
@@ -425,6 +447,12 @@ impl Core {
             identities.dedup();
         }
         identities
+    }
+
+    /// Returns whose it is; under a shared key, who started it.
+    pub(crate) fn identity(&self) -> Identity {
+        let starter = || self.seldom.as_ref()?.starter;
+        self.key.identity().or_else(starter).expect("a shared key's session knows its starter")
     }
 
     pub(crate) fn guests(&self) -> &[Identity] {
@@ -454,12 +482,12 @@ impl Core {
     }
 
     /// Keeps a request until the handler is told of its attach.
-    pub(crate) fn keep_request(&mut self, serial: u64, request: Box<AttachRequest>) {
+    pub(crate) fn keep_request(&mut self, serial: Serial, request: Box<AttachRequest>) {
         self.seldom_mut().requests.push((serial, request));
         self.forget_requests();
     }
 
-    pub(super) fn take_request(&mut self, serial: u64) -> Option<Box<AttachRequest>> {
+    pub(super) fn take_request(&mut self, serial: Serial) -> Option<Box<AttachRequest>> {
         let requests = &mut self.seldom.as_mut()?.requests;
         let at = requests.iter().position(|(of, _)| *of == serial)?;
         let (_, request) = requests.swap_remove(at);
@@ -500,10 +528,11 @@ impl Core {
     fn wakers_of_all(&mut self) -> WakersDue {
         let mut due = self.wakers_due();
         due.receiver = due.receiver.or(self.receiver.take());
+        due.pump = due.pump.or(self.pump.take());
         if let Some(seldom) = &mut self.seldom {
             due.room.append(&mut seldom.room);
+            due.pumps.append(&mut seldom.pumps);
         }
-        due.pumps.append(&mut self.pumps);
         due
     }
 
@@ -517,9 +546,10 @@ impl Core {
             due.room = std::mem::take(&mut seldom.room);
         }
         if wake.transports {
-            // Mostly there is one; more need a list.
-            due.pump = self.pumps.pop().map(|(_, waker)| waker);
-            due.pumps = std::mem::take(&mut self.pumps);
+            due.pump = self.pump.take();
+            if let Some(seldom) = &mut self.seldom {
+                due.pumps = std::mem::take(&mut seldom.pumps);
+            }
         }
         due
     }
@@ -530,7 +560,7 @@ impl Core {
 struct WakersDue {
     receiver: Option<Waker>,
     room: Vec<(u64, Waker)>,
-    pump: Option<Waker>,
+    pump: Option<(AttachmentNumber, Waker)>,
     pumps: Vec<(AttachmentNumber, Waker)>,
     circle: bool,
 }
@@ -541,7 +571,7 @@ impl WakersDue {
         if let Some(receiver) = self.receiver {
             receiver.wake();
         }
-        if let Some(pump) = self.pump {
+        if let Some((_, pump)) = self.pump {
             pump.wake();
         }
         self.room.into_iter().for_each(|(_, waker)| waker.wake());

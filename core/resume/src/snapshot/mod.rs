@@ -298,7 +298,7 @@ impl<T: Send + 'static> Shared<T> {
             let frozen = core.machine.is_frozen();
             let in_hand = core.machine.is_message_in_hand();
             let key = core.key.clone();
-            let identity = core.identity;
+            let identity = core.identity();
             let guests = core.identities();
             let durable = core.durable.as_mut()?;
             durable.queued = false;

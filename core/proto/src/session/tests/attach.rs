@@ -305,7 +305,7 @@ fn the_longest_gone_client_is_pushed_out_first() {
     sim.detach(2);
     sim.detach(1);
     sim.fresh("d");
-    let mut known: Vec<_> = sim.session.clients.iter().map(|client| client.info).collect();
+    let mut known: Vec<_> = sim.session.clients.iter().map(|client| client.who.info).collect();
     known.sort_unstable();
     assert_eq!(known, ["a", "c", "d"]);
 }

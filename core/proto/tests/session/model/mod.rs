@@ -361,7 +361,7 @@ impl State {
     fn receive(&mut self) {
         while let Some(event) = self.session.poll_receive(NOW) {
             if let Event::Message { message, from } = event {
-                let who = usize::try_from(from).unwrap();
+                let who = usize::try_from(from.info).unwrap();
                 let expected = format!("{who}:{}", self.taken[who]);
                 assert_eq!(message.as_text(), Some(&*expected), "exactly once and in order");
                 self.taken[who] += 1;

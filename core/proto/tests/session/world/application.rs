@@ -127,16 +127,16 @@ impl World {
                 assert_eq!(attached, self.told.attached, "told of everybody");
             }
             Some(Event::Attached { who, .. }) => {
-                self.told.attached(who);
+                self.told.attached(who.info);
                 self.end_of_work();
                 self.handler = true;
             }
             Some(Event::Detached { who }) => {
-                self.told.detached(who);
+                self.told.detached(who.info);
                 self.end_of_work();
                 self.handler = true;
             }
-            Some(Event::Message { message, from }) => self.took(&message, from),
+            Some(Event::Message { message, from }) => self.took(&message, from.info),
         }
     }
 
