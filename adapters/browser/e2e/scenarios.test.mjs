@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { close, exact, forget, onStage, shot, statuses, talk, until } from './stage.mjs';
+import { close, eventually, exact, forget, numbers, onMock, onStage, onTestee, range, shot, statuses, talk, told, until } from './stage.mjs';
 
 after(close);
 
@@ -20,6 +20,23 @@ test('a drop in the middle of a two-way stream: exact, and nobody notices', () =
     assert.ok((await statuses(page)).filter((status) => status === 'resumed').length >= 3);
     assert.equal(await page.getByRole('status').textContent(), '', 'no banner for a short drop');
   }));
+
+for (const seed of [1, 2, 3]) {
+  test(`a network that breaks at any byte, seed ${seed}: exact both ways`, () =>
+    onStage({}, async ({ page: open, proxy }) => {
+      const page = await open({ backoff: { initial: 0.02, max: 0.2 }, connectTimeout: 2 });
+      proxy.chaos(seed, 6000);
+      // Large ones, so that most breaks are in the middle of a frame.
+      await page.evaluate(() => socket.send('emit 200 700'));
+      await talk(page, 5, 400);
+      await eventually('20 breaks', () => proxy.breaks >= 20 || page.evaluate(() => seen.got.length >= 1000));
+      assert.ok(proxy.breaks >= 20, `only ${proxy.breaks} breaks`);
+      proxy.calm();
+      await exact(page, 400, 600);
+      assert.ok((await statuses(page)).filter((status) => status === 'resumed').length >= 5);
+      assert.deepEqual((await statuses(page)).filter((status) => ['gap', 'lost', 'expired', 'new'].includes(status)), ['new']);
+    }));
+}
 
 test('a server gone for 5 s: exact, a countdown, and typing is not disturbed', () =>
   onStage({}, async ({ page: open, proxy }) => {
@@ -78,13 +95,17 @@ test('20 s offline and back: connected within 1 s of the network’s return', ()
     await context.setOffline(true);
     await page.getByRole('status').getByText('You are offline').waitFor();
     await shot(page, 'offline');
+    await page.locator('#field').focus();
+    await page.keyboard.type('in the dark');
     // One every 20 ms, typed into the dark.
     await page.waitForFunction(() => seen.sent === 1000, null, { timeout: 60_000 });
     await forget(page);
     proxy.up();
-    await page.evaluate(() => addEventListener('online', () => (globalThis.onlineAt = performance.now())));
     await context.setOffline(false);
+    await until(page, 'open');
+    await page.keyboard.type(', and after');
     await exact(page, 1000);
+    assert.equal(await page.locator('#field').inputValue(), 'in the dark, and after');
     const took = await page.evaluate(() => seen.statuses.find(({ status }) => status === 'resumed').at - onlineAt);
     assert.ok(took < 1000, `${took} ms`);
   }));
@@ -171,10 +192,12 @@ test('a main thread blocked for 5 s during a burst loses nothing', () =>
     await talk(page, 10, 300);
     await page.waitForFunction(() => seen.got.length > 20);
     await page.evaluate(() => {
+      // More than the server's outbox holds.
+      socket.send('emit 3000 500');
       const end = performance.now() + 5000;
       while (performance.now() < end);
     });
-    await exact(page, 300);
+    await exact(page, 300, 3300);
   }));
 
 test('staying on a page that asks before it is left keeps reconnecting', () =>
@@ -190,7 +213,7 @@ test('staying on a page that asks before it is left keeps reconnecting', () =>
     await page.waitForFunction(() => seen.statuses.some(({ status }) => status === 'resumed'));
   }));
 
-test('what is gone is told: a lost session, a gap, an end', { skip: process.env.TESTEE && 'needs the mock’s hand' }, () =>
+test('what is gone is told: a lost session, a gap, an end', onMock, () =>
   onStage({}, async ({ page: open, server, proxy }) => {
     const page = await open({ backoff: [0.1, 0.1, 0.1] });
     server.model.session.outbox.push('written while it was slow');
@@ -226,6 +249,95 @@ test('what is gone is told: a lost session, a gap, an end', { skip: process.env.
     await shot(page, 'done');
     await page.getByRole('button', { name: 'Start anew' }).click();
     await until(page, 'open');
+  }));
+
+test('an overflow while the page was away is told to the number', onTestee, () =>
+  onStage({ flags: ['--overflow', 'drop-oldest', '--outbox-messages', '50'] }, async ({ page: open, proxy, ask }) => {
+    const page = await open(FAST);
+    const before = proxy.sent;
+    // The handler is busy until nobody listens any more. The zeros see to it that all has left the page.
+    const commands = ['busy 2000', 'emit 500 10', `add ${'5'.padStart(3000, '0')}`];
+    await page.evaluate((commands) => commands.forEach((command) => socket.send(command)), commands);
+    await eventually('the commands have passed', () => proxy.sent >= before + commands.join('').length + 3 * 6);
+    proxy.deaf();
+    await eventually('all is done', async () => (await ask('/peek')).body?.total === 5);
+    assert.deepEqual(await page.evaluate(() => seen.got), [], 'this machine is too slow for the scenario');
+    proxy.up();
+    const { gap } = await told(page, 'gap');
+    // done-busy, 500 numbers and the total: 502 messages, of which the last 50 are left.
+    assert.deepEqual(gap, { from: 0, to: 452, reason: 'overflow' });
+    await page.waitForFunction(() => seen.got.length >= 50);
+    const got = await page.evaluate(() => seen.got);
+    assert.deepEqual(numbers(got), range(451, 500));
+    assert.deepEqual([got.length, got.at(-1)], [50, 'total:5']);
+    await page.getByRole('alert').getByText('Messages missed: 452.').waitFor();
+    await shot(page, 'gap');
+  }));
+
+test('a server killed in the middle of it all: nothing applied twice, what is gone is told', onTestee, () =>
+  onStage({ store: true, flags: ['--flush', '20'] }, async ({ page: open, restart }) => {
+    const page = await open(FAST);
+    await page.evaluate(() => {
+      let left = 300;
+      const timer = setInterval(() => (left-- > 0 ? socket.send('add 1') : clearInterval(timer)), 5);
+    });
+    for (const total of [50, 150]) {
+      await page.waitForFunction((total) => seen.got.some((data) => data === `total:${total}`), total);
+      await forget(page);
+      await restart();
+      const { gap } = await told(page, 'restored');
+      assert.deepEqual({ to: gap.to, reason: gap.reason }, { to: null, reason: 'restarted' });
+      assert.deepEqual((await told(page, 'gap')).gap, gap);
+    }
+    await shot(page, 'restored');
+    await page.waitForFunction(() => socket.bufferedAmount === 0);
+    await page.evaluate(() => socket.send('get'));
+    await page.waitForFunction(() => seen.got.at(-1).startsWith('total:300'));
+    assert.equal(await page.evaluate(() => seen.got.at(-1)), 'total:300 n:300');
+    assert.ok(!(await statuses(page)).includes('lost'));
+  }));
+
+test('a session that has expired is told, and the next one begins', onTestee, () =>
+  onStage({ flags: ['--unused-lifetime', '300', '--check-interval', '100'] }, async ({ page: open, proxy, ask }) => {
+    const page = await open(FAST);
+    await talk(page, 1, 20);
+    await exact(page, 20);
+    proxy.down();
+    await eventually('the session is gone', async () => (await ask('/peek')).status === 404);
+    await forget(page);
+    proxy.up();
+    assert.deepEqual((await told(page, 'expired')).gap, { from: 40, to: null, reason: 'expired' });
+    assert.ok((await statuses(page)).includes('new'));
+    await page.getByRole('alert').getByText('Your session has expired. Connected again. A new session was started.').waitFor();
+    await shot(page, 'expired');
+  }));
+
+test('an end is told with its outcome, a refusal with its reason', onTestee, () =>
+  onStage({ attach: 'refuse' }, async ({ page: open }) => {
+    const page = await open(FAST);
+    const other = await open();
+    await other.evaluate(() => start());
+    await other.getByRole('alert').getByText('The server refused the connection.').waitFor();
+    await shot(other, 'refused');
+    await page.evaluate(() => socket.send('fail on purpose'));
+    await page.getByRole('alert').getByText('ended because of an error').waitFor();
+    await shot(page, 'done');
+    const { status, outcome, count } = await told(page, 'done');
+    assert.deepEqual({ status, outcome, count }, { status: 'done', outcome: 'failed', count: 0 });
+    // The place is free now, and the button is all that it takes.
+    await other.getByRole('button', { name: 'Reconnect now' }).click();
+    await until(other, 'open');
+  }));
+
+test('the focus goes back to where it was when a button under it goes', () =>
+  onStage({}, async ({ page: open, proxy }) => {
+    const page = await open({ reconnect: 'prompt' });
+    await page.locator('#field').focus();
+    proxy.cut();
+    await page.getByRole('button', { name: 'Reconnect now' }).click();
+    await until(page, 'open');
+    await page.keyboard.type('on and on');
+    assert.equal(await page.locator('#field').inputValue(), 'on and on');
   }));
 
 test('texts, style and calm are the page’s to choose', () =>
