@@ -5,7 +5,8 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { generator } from '../test/support/world.mjs';
 
-export async function startProxy(target) {
+export async function startProxy(to) {
+  let target = to;
   const pairs = new Set();
   let mode = 'up';
   let draw = () => null;
@@ -59,6 +60,10 @@ export async function startProxy(target) {
   const cut = () => pairs.forEach(reset);
   return {
     port: server.address().port,
+    /** The server has moved. */
+    retarget(port) {
+      target = port;
+    },
     /** Bytes that pages have sent. */
     get sent() {
       return sent;
