@@ -38,7 +38,7 @@ class Watched extends Native {
 globalThis.start = (options = {}, banner = {}) => {
   const socket = (globalThis.socket = new ResumableSocket('/live', { ...options, env: { WebSocket: Watched } }));
   socket.onmessage = ({ data }) => seen.got.push(data);
-  socket.onstatus = (event) => seen.statuses.push({ at: performance.now(), status: event.status, gap: event.gap, outcome: event.outcome, count: event.messages?.length });
+  socket.onstatus = (event) => seen.statuses.push({ at: performance.now(), status: event.status, gap: event.gap, outcome: event.outcome, reason: event.reason, count: event.messages?.length });
   globalThis.banner = notify(socket, banner);
 };
 globalThis.talk = (ms, n) => {
