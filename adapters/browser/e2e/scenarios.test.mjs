@@ -110,18 +110,51 @@ test('20 s offline and back: connected within 1 s of the network’s return', ()
     assert.ok(took < 1000, `${took} ms`);
   }));
 
-test('a reload is a new client of the same session', () =>
+test('an outage while hidden: no attempts, and connected within 1 s of being looked at', () =>
+  onStage({}, async ({ page: open, proxy }) => {
+    const page = await open(FAST);
+    const look = (hidden) =>
+      page.evaluate((hidden) => {
+        // Headless pages are always visible.
+        Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
+        globalThis.lookedAt = performance.now();
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, hidden);
+    await look(true);
+    await forget(page);
+    proxy.down();
+    await page.evaluate(() => talk(1, 200));
+    await page.waitForFunction(() => seen.sent === 200 && socket.current.until === 'visible');
+    proxy.up();
+    assert.deepEqual(await statuses(page), ['waiting']);
+    await look(false);
+    await exact(page, 200, 0);
+    const took = await page.evaluate(() => seen.statuses.find(({ status }) => status === 'resumed').at - lookedAt);
+    assert.ok(took < 1000, `${took} ms`);
+  }));
+
+test('a reload is a new client of the same session, which gets what the page before did not take', () =>
   onStage({}, async ({ context, origin }) => {
     const page = await context.newPage();
     await page.goto(`${origin}/page?start={}`);
-    await page.waitForFunction(() => globalThis.socket?.session);
-    const before = await page.evaluate(() => [socket.session, seen.offers[0]]);
+    await until(page, 'open');
+    const before = await page.evaluate(() => {
+      addEventListener('pagehide', () => sessionStorage.setItem('got', JSON.stringify(seen.got)));
+      socket.send('every 5 300');
+      return [socket.session, seen.offers[0]];
+    });
+    await page.waitForFunction(() => seen.got.length > 50);
     await page.reload();
     await page.waitForFunction(() => globalThis.socket?.session);
     const after = await page.evaluate(() => [socket.session, seen.offers[0]]);
     assert.equal(after[0], before[0]);
     assert.notEqual(after[1], before[1]);
     assert.ok((await statuses(page)).includes('reused'));
+    await page.waitForFunction(() => seen.got.some((data) => data.startsWith('e:299:')));
+    const [first, second] = await page.evaluate(() => [JSON.parse(sessionStorage.getItem('got')), seen.got]);
+    const from = numbers(second)[0];
+    assert.ok(from <= first.length, `${first.length} taken, and on from ${from}`);
+    assert.deepEqual([numbers(first), numbers(second)], [range(0, first.length), range(from, 300)]);
   }));
 
 test('a duplicated tab takes over, the first may take back', () =>
@@ -141,6 +174,44 @@ test('a duplicated tab takes over, the first may take back', () =>
     await page.getByRole('button', { name: 'Use it here' }).click();
     await until(page, 'open');
     await until(copy, 'superseded');
+  }));
+
+test('two tabs that take over from each other: what each of them sent counts once', () =>
+  onStage({}, async ({ page: open }) => {
+    const add = (page) =>
+      page.evaluate(() => {
+        globalThis.added = 0;
+        const timer = setInterval(() => {
+          if (added === 300) return clearInterval(timer);
+          // While another tab has the session there is no sending.
+          if (socket.readyState !== 1) return;
+          socket.send('add 1');
+          added++;
+        }, 2);
+      });
+    const added = (page, n) => page.waitForFunction((n) => added >= n, n);
+    const takeBack = async (page) => {
+      await page.bringToFront();
+      await page.getByRole('button', { name: 'Use it here' }).click();
+      await until(page, 'open');
+    };
+    const one = await open({ ...FAST, whileHidden: true });
+    await add(one);
+    await added(one, 100);
+    const other = await open({ ...FAST, whileHidden: true });
+    await until(one, 'superseded');
+    await add(other);
+    await added(other, 150);
+    await takeBack(one);
+    await until(other, 'superseded');
+    await added(one, 300);
+    await one.waitForFunction(() => socket.bufferedAmount === 0);
+    await takeBack(other);
+    await added(other, 300);
+    await other.waitForFunction(() => socket.bufferedAmount === 0);
+    await other.evaluate(() => socket.send('add 0'));
+    await other.waitForFunction(() => seen.got.at(-1) === 'total:600' && seen.got.at(-2) === 'total:600');
+    for (const page of [one, other]) assert.ok(!(await statuses(page)).includes('lost'));
   }));
 
 test('in share two tabs both get everything through each other’s drops', () =>
@@ -321,13 +392,15 @@ test('a session that has expired is told, and the next one begins', onTestee, ()
     const page = await open(FAST);
     await talk(page, 1, 20);
     await exact(page, 20);
+    await page.waitForFunction(() => socket.bufferedAmount === 0);
     proxy.down();
     await eventually('the session is gone', async () => (await ask('/peek')).status === 404);
     await forget(page);
     proxy.up();
     assert.deepEqual((await told(page, 'expired')).gap, { from: 40, to: null, reason: 'expired' });
     assert.ok((await statuses(page)).includes('new'));
-    await page.getByRole('alert').getByText('Your session has expired. Connected again. A new session was started.').waitFor();
+    const text = 'Your session has expired. Connected again. A new session was started.';
+    await page.getByRole('alert').getByText(text, { exact: true }).waitFor();
     await shot(page, 'expired');
   }));
 
@@ -336,7 +409,7 @@ test('an end is told with its outcome, a refusal with its reason', onTestee, () 
     const page = await open(FAST);
     const other = await open();
     await other.evaluate(() => start());
-    await other.getByRole('alert').getByText('The server refused the connection.').waitFor();
+    await other.getByRole('alert').getByText('The server refused the connection.', { exact: true }).waitFor();
     await shot(other, 'refused');
     await page.evaluate(() => socket.send('fail on purpose'));
     await page.getByRole('alert').getByText('ended because of an error').waitFor();

@@ -200,5 +200,6 @@ export const range = (from, to) => Array.from({ length: to - from }, (_, i) => f
 /** Keeps a picture of the page, to be looked at. */
 export async function shot(page, name) {
   mkdirSync(SHOTS, { recursive: true });
-  await page.screenshot({ path: new URL(`${name}.png`, SHOTS).pathname });
+  // As it is once it has come in.
+  await page.screenshot({ animations: 'disabled', path: new URL(`${name}.png`, SHOTS).pathname });
 }

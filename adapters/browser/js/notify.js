@@ -190,8 +190,11 @@ export class SessionResumeStatus extends Base {
         return this.#show({ text: this.#say('failed'), kind: 'prompt', button: this.#say('reconnect') });
       case 'superseded':
         return this.#show({ text: this.#say('superseded'), kind: 'prompt', button: this.#say('takeOver') });
-      case 'refused':
-        return this.#show({ text: this.#say('refused', { reason: event.reason }), kind: 'prompt', button: this.#say('reconnect') });
+      case 'refused': {
+        // The text says that already.
+        const reason = event.reason === 'refused' ? '' : event.reason;
+        return this.#show({ text: this.#say('refused', { reason }), kind: 'prompt', button: this.#say('reconnect') });
+      }
       case 'done': {
         const { outcome } = event;
         const well = outcome === 'done' || outcome === 'closed';

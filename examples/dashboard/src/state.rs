@@ -183,6 +183,14 @@ mod tests {
     }
 
     #[test]
+    fn to_look_changes_nothing() {
+        let before = check(&[r#"{"select":["solar"]}"#, r#"{"plot":true}"#]);
+        let mut after = before.clone();
+        obey(&mut after, r#""view""#).unwrap();
+        assert_eq!(after, before);
+    }
+
+    #[test]
     fn wrong_commands_say_what_is_wrong_and_change_nothing() {
         let all: Vec<_> = series::all().iter().map(Series::id).collect();
         let too_many = serde_json::json!({ "select": all }).to_string();

@@ -104,10 +104,11 @@ impl Client {
         let too_big = self.too_big.take();
         if let Some(received) = received {
             // Only the process that has closed knows how far it had come: after a restart it may be less.
-            if hello.status == Status::Resumed && too_big.is_some_and(|had| received < had) {
-                if let Some(message) = self.outbound.give_up_next() {
-                    self.inbound.push(Event::TooBig(message));
-                }
+            if hello.status == Status::Resumed
+                && too_big.is_some_and(|had| received < had)
+                && let Some(message) = self.outbound.give_up_next()
+            {
+                self.inbound.push(Event::TooBig(message));
             }
         } else {
             self.tell_doubt();
