@@ -10,6 +10,8 @@ import { decode, offer, PROTOCOL } from './wire.js';
 
 /** A server's `retry` is followed up to an hour. */
 const LONGEST_HINT = 3_600_000;
+/** Everybody was told the same: they come back spread over this time. */
+const HINT_SPREAD = 500;
 /** A watchdog that fires this late was stalled, and frames may be waiting behind it. */
 const STALL = 1000;
 /** A transport on which anything came after the hello, or that held this long, was of use. */
@@ -291,7 +293,9 @@ function schedule(cx, code, reason) {
   if (reconnect === 'prompt') return pause(cx, 'user', waiting(attempt, null, 'user'));
   // Where one went wrong just now, another at once is of no use.
   const later = code === 1013 || code === 4103 || SLOWER.includes(code);
-  const delay = s.hint ?? delayBefore(backoff, later ? Math.max(attempt, 2) : attempt, cx.random);
+  const delay = s.hint === null
+    ? delayBefore(backoff, later ? Math.max(attempt, 2) : attempt, cx.random)
+    : s.hint + cx.random * HINT_SPREAD;
   if (delay === null) return pause(cx, 'user', { status: 'failed', code, reason });
   if (s.offline) return pause(cx, 'online', { status: 'offline' });
   if (s.hidden && !whileHidden) return pause(cx, 'visible', waiting(attempt, null, 'visible'));

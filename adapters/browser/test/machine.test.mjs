@@ -474,11 +474,13 @@ test('a list of delays is taken literally and ends in the user’s hands', () =>
   }
 });
 
-test('the server’s retry replaces the next delay only', () => {
+test('the server’s retry replaces the next delay only, and is spread over half a second', () => {
   const m = open().frame('x').control({ retry: 1234 }).closed(1012);
-  assert.deepEqual(m.tookOf('timer retry'), ['timer retry 1234']);
+  assert.deepEqual(m.tookOf('timer retry'), ['timer retry 1484']);
+  m.random = 0;
   m.timer('retry').control({ retry: 700 }).closed(1013);
   assert.deepEqual(m.tookOf('timer retry'), ['timer retry 700'], 'also before a hello');
+  m.random = 0.5;
   m.timer('retry').closed(1006);
   assert.deepEqual(m.tookOf('timer retry'), ['timer retry 500']);
 });
