@@ -145,6 +145,18 @@ test('an end is told with its outcome, a refusal with its reason', onTestee, () 
     await until(other, 'open');
   }));
 
+test('an attempt under way is told once it has lasted', () =>
+  onStage({}, async ({ page: open, proxy }) => {
+    const page = await open({ ...FAST, connectTimeout: 20 }, { delay: 0.1 });
+    // The upgrade is not answered, neither well nor badly.
+    proxy.deaf();
+    await page.evaluate(() => socket.reconnect());
+    await page.getByRole('status').getByText('Reconnecting now…').waitFor();
+    await shot(page, 'connecting');
+    proxy.up();
+    await until(page, 'open');
+  }));
+
 test('the focus goes back to where it was when a button under it goes', () =>
   onStage({}, async ({ page: open, proxy }) => {
     const page = await open({ reconnect: 'prompt' });
