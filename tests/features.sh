@@ -18,10 +18,12 @@ done
 check session-resume-axum --no-default-features --features http2
 check session-resume-warp --no-default-features --features server
 check session-resume-browser --no-default-features --features axum
+check session-resume-browser --no-default-features --features warp
 
 # A feature that is added later must be added here, too.
 known='adapters/axum/Cargo.toml http2
 adapters/browser/Cargo.toml axum
+adapters/browser/Cargo.toml warp
 adapters/client/Cargo.toml rustls-tls-webpki-roots
 adapters/warp/Cargo.toml default
 adapters/warp/Cargo.toml server'

@@ -6,7 +6,8 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
 
-export async function startFront(target, files) {
+export async function startFront(to, files) {
+  let target = to;
   const server = createServer((req, response) => {
     const file = files[new URL(req.url, 'http://front').pathname];
     response.writeHead(file ? 200 : 404, { 'content-type': file?.type ?? 'text/plain' }).end(file?.body);
@@ -25,6 +26,10 @@ export async function startFront(target, files) {
   await once(server, 'listening');
   return {
     port: server.address().port,
+    /** The server has moved. */
+    retarget(port) {
+      target = port;
+    },
     stop() {
       server.close();
       server.closeAllConnections();

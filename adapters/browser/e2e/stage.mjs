@@ -4,7 +4,9 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
 import { startFront } from './front.mjs';
@@ -25,6 +27,7 @@ const PAGE = `<!doctype html><title>e2e</title><meta charset="utf-8">
 import { ResumableSocket } from '/session-resume.js';
 import { notify } from '/session-resume-notify.js';
 const seen = (globalThis.seen = { got: [], statuses: [], offers: [], sent: 0 });
+addEventListener('online', () => (globalThis.onlineAt = performance.now()));
 const Native = WebSocket;
 class Watched extends Native {
   constructor(url, protocols) {
@@ -35,7 +38,7 @@ class Watched extends Native {
 globalThis.start = (options = {}, banner = {}) => {
   const socket = (globalThis.socket = new ResumableSocket('/live', { ...options, env: { WebSocket: Watched } }));
   socket.onmessage = ({ data }) => seen.got.push(data);
-  socket.onstatus = (event) => seen.statuses.push({ at: performance.now(), status: event.status, gap: event.gap, count: event.messages?.length });
+  socket.onstatus = (event) => seen.statuses.push({ at: performance.now(), status: event.status, gap: event.gap, outcome: event.outcome, reason: event.reason, count: event.messages?.length });
   globalThis.banner = notify(socket, banner);
 };
 globalThis.talk = (ms, n) => {
@@ -70,15 +73,38 @@ export async function close() {
   await browser?.close();
 }
 
-/** Runs one scenario on a stage of its own; server options are the testee's flags. */
+/** Scenarios that only one of the two servers can play. */
+export const onTestee = { skip: !process.env.TESTEE && 'needs the testee' };
+export const onMock = { skip: Boolean(process.env.TESTEE) && 'needs the mock’s hand' };
+
+/**
+ * Runs one scenario on a stage of its own. Options: `attach`, `ping`, and for the testee more `flags`, and
+ * `store` to have one.
+ */
 export async function onStage(options, scenario) {
-  const server = process.env.TESTEE ? await startTestee(options) : await startMock(options);
+  const folder = options.store && mkdtempSync(join(tmpdir(), 'session-resume-e2e-'));
+  const flags = [...(options.flags ?? []), ...(folder ? ['--store', join(folder, 'sessions.redb')] : [])];
+  const start = () => (process.env.TESTEE ? startTestee({ ...options, flags }) : startMock(options));
+  let server = await start();
   const front = await startFront(server.port, FILES);
   const proxy = await startProxy(front.port);
   const context = await (await open()).newContext();
   const origin = `http://127.0.0.1:${proxy.port}`;
   const stage = {
     server, proxy, context,
+    /** Kills the server at once, and starts it again on what it has left on disk. */
+    async restart() {
+      await server.stop();
+      server = await start();
+      front.retarget(server.port);
+    },
+    /** What the testee answers to a request of this browser, past the proxy: status and body. */
+    async ask(path) {
+      const cookies = await context.cookies(origin);
+      const cookie = cookies.map(({ name, value }) => `${name}=${value}`).join('; ');
+      const response = await fetch(`http://127.0.0.1:${server.port}${path}`, { headers: { cookie } });
+      return { status: response.status, body: response.ok ? await response.json() : null };
+    },
     /** Opens the page; with options its socket starts by itself. */
     async page(options, banner) {
       const page = await context.newPage();
@@ -98,17 +124,39 @@ export async function onStage(options, scenario) {
     await context.close();
     proxy.close();
     front.stop();
-    server.stop();
+    await server.stop();
+    if (folder) rmSync(folder, { recursive: true });
   }
 }
 
-async function startTestee({ attach = 'takeover', ping = 1000 }) {
-  const child = spawn(process.env.TESTEE, ['--attach', attach, '--ping', String(ping)], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const [line] = await Promise.race([
-    new Promise((resolve) => createInterface(child.stdout).once('line', (line) => resolve([line]))),
-    new Promise((_, reject) => child.once('exit', (code) => reject(new Error(`the testee ended with ${code}`)))),
+const startTestee = ({ attach = 'takeover', ping = 1000, flags }) =>
+  startServer(process.env.TESTEE, ['--attach', attach, '--ping', String(ping), ...flags]);
+
+/** Starts a server that says `listening on …:port` first. */
+export async function startServer(path, args) {
+  const child = spawn(path, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const ended = new Promise((resolve) => child.once('exit', resolve));
+  const line = await Promise.race([
+    new Promise((resolve) => createInterface(child.stdout).once('line', resolve)),
+    ended.then((code) => Promise.reject(new Error(`${path} ended with ${code}`))),
   ]);
-  return { port: Number(line.split(':').at(-1)), faults: [], stop: () => child.kill('SIGKILL') };
+  return {
+    port: Number(line.split(':').at(-1)),
+    faults: [],
+    stop() {
+      child.kill('SIGKILL');
+      return ended;
+    },
+  };
+}
+
+/** Asks again until it is so. */
+export async function eventually(what, is) {
+  const patience = Date.now() + 30_000;
+  while (!(await is())) {
+    assert.ok(Date.now() < patience, `never: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 /** Waits until the socket's lasting status is this. */
@@ -119,26 +167,39 @@ export const statuses = (page) => page.evaluate(() => seen.statuses.map(({ statu
 /** Forgets what was seen, so that the next wait is for something new. */
 export const forget = (page) => page.evaluate(() => void (seen.statuses.length = 0));
 
+/** Waits until the page has told of this, and returns it. */
+export async function told(page, status) {
+  await page.waitForFunction((status) => seen.statuses.some((event) => event.status === status), status, { timeout: 60_000 });
+  return page.evaluate((status) => seen.statuses.find((event) => event.status === status), status);
+}
+
 /** Starts `n` messages each way, `ms` apart. */
 export async function talk(page, ms, n) {
   await page.evaluate(([ms, n]) => (socket.send(`every ${ms} ${n}`), talk(ms, n)), [ms, n]);
 }
 
-/** Waits for `n` messages each way and checks that they are exactly those, in order. */
-export async function exact(page, n) {
-  await page.waitForFunction(
-    (n) => seen.got.filter((data) => data.startsWith('echo:')).length >= n && seen.got.filter((data) => data.startsWith('e:')).length >= n,
-    n,
+/** Waits for `up` echoes and `down` messages, and checks that they are exactly those, in order. */
+export async function exact(page, up, down = up) {
+  const count = (start, n) => page.waitForFunction(
+    ([start, n]) => seen.got.filter((data) => data.startsWith(start)).length >= n,
+    [start, n],
     { timeout: 60_000 },
   );
+  await count('echo:', up);
+  await count('e:', down);
   const got = await page.evaluate(() => seen.got);
-  const all = Array.from({ length: n }, (_, i) => i);
-  assert.deepEqual(got.filter((data) => data.startsWith('echo:')), all.map((i) => `echo:c${i}`));
-  assert.deepEqual(got.filter((data) => data.startsWith('e:')).map((data) => Number(data.split(':')[1])), all);
+  assert.deepEqual(got.filter((data) => data.startsWith('echo:')), range(0, up).map((i) => `echo:c${i}`));
+  assert.deepEqual(numbers(got), range(0, down));
 }
+
+/** The numbers of the server's messages. */
+export const numbers = (got) => got.filter((data) => data.startsWith('e:')).map((data) => Number(data.split(':')[1]));
+
+export const range = (from, to) => Array.from({ length: to - from }, (_, i) => from + i);
 
 /** Keeps a picture of the page, to be looked at. */
 export async function shot(page, name) {
   mkdirSync(SHOTS, { recursive: true });
-  await page.screenshot({ path: new URL(`${name}.png`, SHOTS).pathname });
+  // As it is once it has come in.
+  await page.screenshot({ animations: 'disabled', path: new URL(`${name}.png`, SHOTS).pathname });
 }

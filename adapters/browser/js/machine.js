@@ -10,10 +10,14 @@ import { decode, offer, PROTOCOL } from './wire.js';
 
 /** A server's `retry` is followed up to an hour. */
 const LONGEST_HINT = 3_600_000;
+/** Everybody was told the same: they come back spread over this time. */
+const HINT_SPREAD = 500;
 /** A watchdog that fires this late was stalled, and frames may be waiting behind it. */
 const STALL = 1000;
 /** A transport on which anything came after the hello, or that held this long, was of use. */
 const HELD = 5000;
+/** After these codes the row of attempts goes on, whatever came before: `replaced`, and a message too big. */
+const SLOWER = [4100, 1009];
 
 /**
  * @param {Config} config
@@ -28,7 +32,7 @@ export function initial(config, client) {
     client, cursor: null, position: 0, owedMessages: 0, owedBytes: 0, owedSince: null,
     outbox: [], outboxBytes: 0, base: 0, sent: 0, ever: 0, underWay: 0, window: { messages: 0, bytes: 0 },
     heartbeat: 0, heardAt: 0, graced: false,
-    stale: false, startedOver: false, tooBig: false,
+    settled: false, stale: false, startedOver: false, tooBig: null,
   };
 }
 
@@ -118,7 +122,7 @@ function connect(cx) {
   s.transport++;
   s.attempt++;
   s.attached = true;
-  s.suspect = false;
+  s.suspect = s.settled = false;
   s.hint = null;
   emit(cx, { status: 'connecting', attempt: s.attempt });
   cx.effects.push(
@@ -154,7 +158,7 @@ function frame(cx, data) {
   else if ('control' in read) breach = control(cx, read.control);
   else if (s.phase === 'connecting') breach = 'data before hello';
   else {
-    s.attempt = 0;
+    s.settled = true;
     deliver(cx, read.data);
   }
   if (breach) {
@@ -183,7 +187,7 @@ function control(cx, { hello, ack, hb, gap, retry, done }) {
     return ack ?? hb ?? gap ?? done ? 'no hello' : null;
   }
   if (ack !== undefined || hb !== undefined) {
-    s.attempt = 0;
+    s.settled = true;
     const breach = acknowledged(cx, Math.max(ack ?? 0, hb ?? 0));
     if (breach) return breach;
     if (s.phase === 'closing' && !s.outbox.length) closeTransport(cx);
@@ -216,16 +220,18 @@ function dropped(cx, code, reason) {
     if (s.startedOver || fresh) return end(cx, code, reason);
     s.startedOver = true;
     startOver(cx);
-    return connect(cx);
+    return schedule(cx, code, reason);
   }
   if (code === 1013 && reason === 'stale') {
     if (s.stale) return copied(cx);
     s.stale = true;
     return connect(cx);
   }
-  if (code === 1009) s.tooBig = true;
-  // Held long enough to count as good, though nothing came: the next attempt goes at once.
-  if (s.phase === 'open' && cx.now - s.heardAt >= HELD) s.attempt = 0;
+  const open = s.phase === 'open';
+  if (code === 1009 && open) s.tooBig = s.sent;
+  // Of use, or held long enough to count as good though nothing came: the next attempt goes at once. Not
+  // where to come back may be the trouble itself.
+  if (!SLOWER.includes(code) && (s.settled || (open && cx.now - s.heardAt >= HELD))) s.attempt = 0;
   schedule(cx, code, reason);
 }
 
@@ -286,8 +292,10 @@ function schedule(cx, code, reason) {
   const attempt = s.attempt + 1;
   if (reconnect === 'prompt') return pause(cx, 'user', waiting(attempt, null, 'user'));
   // Where one went wrong just now, another at once is of no use.
-  const later = code === 4100 || code === 1013;
-  const delay = s.hint ?? delayBefore(backoff, later ? Math.max(attempt, 2) : attempt, cx.random);
+  const later = code === 1013 || code === 4103 || SLOWER.includes(code);
+  const delay = s.hint === null
+    ? delayBefore(backoff, later ? Math.max(attempt, 2) : attempt, cx.random)
+    : s.hint + cx.random * HINT_SPREAD;
   if (delay === null) return pause(cx, 'user', { status: 'failed', code, reason });
   if (s.offline) return pause(cx, 'online', { status: 'offline' });
   if (s.hidden && !whileHidden) return pause(cx, 'visible', waiting(attempt, null, 'visible'));

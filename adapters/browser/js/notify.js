@@ -97,6 +97,8 @@ export class SessionResumeStatus extends Base {
   #missed = 0;
   #doubtful = 0;
   #tooBig = false;
+  /** Where the user was before they came to a button of ours. @type {EventTarget | null} */
+  #before = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /** @type {ReturnType<typeof setInterval> | undefined} */
@@ -122,6 +124,9 @@ export class SessionResumeStatus extends Base {
     this.dismiss = make('button', 'dismiss');
     this.dismiss.textContent = '×';
     this.dismiss.onclick = () => this.#hide();
+    this.box.addEventListener('focusin', ({ relatedTarget }) => {
+      if (!relatedTarget || !this.box.contains(/** @type {Node} */ (relatedTarget))) this.#before = relatedTarget;
+    });
     this.box.append(texts, this.counter, this.button, this.dismiss);
     root.append(this.box);
     this.#hide();
@@ -185,8 +190,11 @@ export class SessionResumeStatus extends Base {
         return this.#show({ text: this.#say('failed'), kind: 'prompt', button: this.#say('reconnect') });
       case 'superseded':
         return this.#show({ text: this.#say('superseded'), kind: 'prompt', button: this.#say('takeOver') });
-      case 'refused':
-        return this.#show({ text: this.#say('refused', { reason: event.reason }), kind: 'prompt', button: this.#say('reconnect') });
+      case 'refused': {
+        // The text says that already.
+        const reason = event.reason === 'refused' ? '' : event.reason;
+        return this.#show({ text: this.#say('refused', { reason }), kind: 'prompt', button: this.#say('reconnect') });
+      }
       case 'done': {
         const { outcome } = event;
         const well = outcome === 'done' || outcome === 'closed';
@@ -270,9 +278,7 @@ export class SessionResumeStatus extends Base {
     write(this.polite, loud ? '' : text);
     write(this.urgent, loud ? text : '');
     this.box.part.value = `box ${kind}`;
-    this.button.hidden = !button;
-    write(this.button, button ?? '');
-    this.dismiss.hidden = kind !== 'warning';
+    this.#offer(button, kind === 'warning');
     this.dismiss.setAttribute('aria-label', this.#say('dismiss'));
     this.counter.hidden = until === undefined;
     if (until !== undefined) {
@@ -283,6 +289,20 @@ export class SessionResumeStatus extends Base {
       tick();
       this.#ticker = setInterval(tick, 250);
     }
+  }
+
+  /**
+   * Shows these buttons. One that goes under the user's hands hands the focus back.
+   *
+   * @param {string | undefined} button
+   * @param {boolean} dismiss
+   */
+  #offer(button, dismiss) {
+    const focused = this.shadowRoot?.activeElement;
+    this.button.hidden = !button;
+    write(this.button, button ?? '');
+    this.dismiss.hidden = !dismiss;
+    if (focused instanceof HTMLElement && focused.hidden && this.#before instanceof HTMLElement) this.#before.focus();
   }
 
   #leave() {
@@ -296,7 +316,8 @@ export class SessionResumeStatus extends Base {
     this.#shown = this.#tooBig = false;
     this.#missed = this.#doubtful = 0;
     this.box.part.value = 'box idle';
-    this.button.hidden = this.dismiss.hidden = this.counter.hidden = true;
+    this.#offer(undefined, false);
+    this.counter.hidden = true;
     write(this.polite, '');
     write(this.urgent, '');
   }

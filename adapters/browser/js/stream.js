@@ -5,7 +5,7 @@
 
 import { byteLength, encodeControl, encodeData } from './wire.js';
 
-/** @import { Data, Effect, Hello, State, Status } from './types.js' */
+/** @import { Data, Effect, Gap, Hello, State, Status } from './types.js' */
 /** @typedef {{ s: State, effects: Effect[], now: number, random: number }} Cx */
 
 const ACK_MESSAGES = 64;
@@ -39,7 +39,8 @@ export function greet(cx, hello) {
     s.underWay = 0;
     if (messages.length) told.push({ status: 'lost', messages, reason: 'in doubt' });
   } else {
-    if (s.tooBig && received < s.ever) {
+    // Only the process that has closed knows how far it had come: after a restart it may be less.
+    if (s.tooBig !== null && received < s.tooBig && status === 'resumed') {
       const at = received - s.base;
       told.push({ status: 'lost', messages: [s.outbox[at].data], reason: 'too big' });
       s.outboxBytes -= s.outbox[at].bytes;
@@ -54,7 +55,8 @@ export function greet(cx, hello) {
   s.position = from;
   s.window = hello.window;
   s.heartbeat = hello.heartbeat_ms;
-  s.graced = s.stale = s.tooBig = false;
+  s.graced = s.stale = false;
+  s.tooBig = null;
   if (status === 'resumed') s.startedOver = false;
   s.phase = 'open';
   writeAck(cx);
@@ -93,7 +95,7 @@ export function deliver(cx, data) {
 
 /**
  * @param {Cx} cx
- * @param {{ from: number, to: number, reason: string }} gap
+ * @param {Gap & { to: number }} gap
  * @returns {string | null}
  */
 export function skip(cx, gap) {

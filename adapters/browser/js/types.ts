@@ -7,7 +7,7 @@ export type Data = string | ArrayBuffer | ArrayBufferView<ArrayBuffer> | Blob;
 export interface Gap {
   from: number;
   to: number | null;
-  reason: 'overflow' | 'expired' | 'restarted' | 'evicted' | string;
+  reason: 'overflow' | 'expired' | 'restarted' | 'evicted';
 }
 
 /** Delays between attempts, in seconds: a literal list, or full jitter below a cap that doubles. */
@@ -58,6 +58,9 @@ export interface Transport {
 /** Why nothing is under way: the backoff, a hidden page, a network that is away, or the user's turn. */
 export type Until = 'time' | 'visible' | 'online' | 'user';
 
+/** How a session ended. */
+export type Outcome = 'done' | 'failed' | 'panicked' | 'expired' | 'overflow' | 'closed';
+
 /** What a `status` event carries. `delay` is in seconds. */
 export type Status =
   | { status: 'connecting'; attempt: number }
@@ -67,7 +70,7 @@ export type Status =
   | { status: 'offline' }
   | { status: 'gap' | 'expired'; gap: Gap }
   | { status: 'lost'; messages: Data[]; reason: 'in doubt' | 'too big' | 'closed' }
-  | { status: 'done'; outcome: string; messages: Data[] }
+  | { status: 'done'; outcome: Outcome; messages: Data[] }
   | { status: 'superseded' }
   | { status: 'refused'; reason: string }
   | { status: 'failed'; code: number; reason: string };
@@ -105,9 +108,9 @@ export interface Control {
   hello?: Hello;
   ack?: number;
   hb?: number;
-  gap?: { from: number; to: number; reason: string };
+  gap?: Gap & { to: number };
   retry?: number;
-  done?: { status: string; received: number };
+  done?: { status: Outcome; received: number };
 }
 
 export type Frame = { data: Data } | { control: Control } | { error: string };
@@ -139,7 +142,7 @@ export interface State {
   transport: number;
   /** Whether a transport of that number may still send and receive. */
   attached: boolean;
-  /** Attempts since a transport was last of use. */
+  /** Attempts in a row that came to nothing. */
   attempt: number;
   /** The server's `retry`, for the next delay only. */
   hint: number | null;
@@ -177,12 +180,17 @@ export interface State {
   /** A late watchdog has given queued frames their second chance. */
   graced: boolean;
 
+  /** The current transport has shown more than its hello. */
+  settled: boolean;
   /** Told `stale` since the last hello. */
   stale: boolean;
   /** Offered fresh after a 4103, and not resumed since. */
   startedOver: boolean;
-  /** The last transport was closed 1009: the first message not received is the culprit. */
-  tooBig: boolean;
+  /**
+   * How many messages a transport had had that was closed 1009, else null: the first that was not received is
+   * the culprit, if it was one of these.
+   */
+  tooBig: number | null;
 }
 
 interface At {

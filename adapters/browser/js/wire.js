@@ -6,6 +6,8 @@ export const PROTOCOL = 'session-resume.v1';
 const MARK = '\u0001';
 const NAME = /^[\w-]{1,64}$/;
 const STATUSES = ['new', 'resumed', 'reused', 'restored'];
+const REASONS = ['overflow', 'expired', 'restarted', 'evicted'];
+const OUTCOMES = ['done', 'failed', 'panicked', 'expired', 'overflow', 'closed'];
 
 /**
  * Returns the subprotocols to offer: fresh without a cursor, else to continue at `position`.
@@ -65,7 +67,7 @@ const isObject = (value) => typeof value === 'object' && value !== null;
 
 /** @param {any} gap */
 const isGap = (gap) =>
-  isObject(gap) && isCount(gap.from) && (gap.to === null || isCount(gap.to)) && typeof gap.reason === 'string';
+  isObject(gap) && isCount(gap.from) && (gap.to === null || isCount(gap.to)) && REASONS.includes(gap.reason);
 
 /** @type {Record<string, (value: any) => boolean>} */
 const shape = {
@@ -85,7 +87,7 @@ const shape = {
   hb: isCount,
   gap: (gap) => isGap(gap) && gap.to !== null && gap.to >= gap.from,
   retry: isCount,
-  done: (done) => isObject(done) && typeof done.status === 'string' && isCount(done.received),
+  done: (done) => isObject(done) && OUTCOMES.includes(done.status) && isCount(done.received),
 };
 
 /**

@@ -12,8 +12,8 @@
 //! </script>
 //! ```
 //!
-//! With axum, `axum::router()` (feature `axum`) serves both files; any other framework asks
-//! [`respond`]:
+//! With axum, `axum::router()` (feature `axum`) serves both files, with warp, `warp::files()` (feature
+//! `warp`); any other framework asks [`respond`]:
 //!
 //! ```
 //! use session_resume_browser::{path_of, respond};
@@ -27,5 +27,7 @@
 mod asset;
 #[cfg(feature = "axum")]
 pub mod axum;
+#[cfg(feature = "warp")]
+pub mod warp;
 
 pub use asset::{Asset, asset, assets, path_of, respond};

@@ -253,11 +253,11 @@ test('text that begins with U+0001 is escaped and comes back', () => {
 test('breaches of the protocol close with 4103, and the client starts over once', () => {
   const breaches = [
     '\u0001x', '\u0001', '\u0001{', '\u0001{"ack":-1}', '\u0001{"ack":"1"}', '\u0001{"ack":9007199254740992}', '\u0001{"ack":1.5}',
-    '\u0001{"gap":{"from":0,"to":null,"reason":"x"}}', '\u0001{"gap":{"from":1,"to":2,"reason":"x"}}', '\u0001{"retry":null}',
+    '\u0001{"gap":{"from":0,"to":null,"reason":"expired"}}', '\u0001{"gap":{"from":1,"to":2,"reason":"overflow"}}', '\u0001{"retry":null}',
     '\u0001{"done":{}}', '\u0001{"ack":1}', control({ hello: HELLO }),
   ];
   for (const breach of breaches) {
-    const m = open().frame(breach);
+    const m = open().frame(breach).timer('retry');
     assert.deepEqual(m.tookOf('c'), ['close 4103', `connect session-resume.v1 at.${CLIENT}`], breach);
     m.hello({ status: 'reused' }).closed(4103, 'again');
     assert.equal(m.state.phase, 'ended', breach);
@@ -273,12 +273,12 @@ test('breaches of the protocol close with 4103, and the client starts over once'
 test('a 4103 starts over at most once until a session is resumed', () => {
   const m = open().send('a').closed(4103, 'cursor above the head');
   assert.deepEqual(m.took().slice(1), [
-    'status lost {"messages":["a"],"reason":"in doubt"}', 'status connecting {"attempt":2}',
-    `connect session-resume.v1 at.${CLIENT}`, 'timer connect 10000',
+    'status lost {"messages":["a"],"reason":"in doubt"}', 'timer retry 250', 'status waiting {"attempt":2,"delay":0.25,"until":"time"}',
   ]);
+  assert.deepEqual(m.timer('retry').tookOf('connect'), [`connect session-resume.v1 at.${CLIENT}`]);
   m.hello({ status: 'reused', received: 1 }).closed(1006).hello({ status: 'resumed', received: 1 });
   m.took();
-  assert.equal(m.closed(4103).state.phase, 'connecting', 'resumed meanwhile');
+  assert.equal(m.closed(4103).state.phase, 'waiting', 'resumed meanwhile');
   assert.equal(new Machine().closed(4103).state.phase, 'ended', 'a fresh offer cannot be made fresher');
 });
 
@@ -319,7 +319,8 @@ test('close codes', () => {
   const rows = [
     [1000, '', 'connecting'], [1001, '', 'connecting'], [1005, '', 'connecting'], [1006, '', 'connecting'], [1011, '', 'connecting'], [1012, 'restarting', 'connecting'],
     [1013, 'try again later', 'waiting'], [1013, 'stale', 'connecting'],
-    [4100, 'superseded', 'ended'], [4100, 'replaced', 'waiting'], [4101, 'another handler', 'ended'], [4103, 'protocol error', 'connecting'],
+    [4100, 'superseded', 'ended'], [4100, 'replaced', 'waiting'], [4101, 'another handler', 'ended'], [4103, 'protocol error', 'waiting'],
+    [1009, 'message too big', 'waiting'],
   ];
   for (const [code, reason, phase] of rows) {
     assert.equal(open().frame('x').closed(code, reason).state.phase, phase, `${code} ${reason}`);
@@ -368,6 +369,49 @@ test('a message that the server finds too big is given up and told, the others g
   assert.deepEqual(took.filter((text) => /^write|lost/.test(text)), ['write ^{"ack":0}', 'write c', 'status lost {"messages":["BIG"],"reason":"too big"}']);
   assert.equal(m.state.ever, 2, 'it does not count');
   assert.equal(m.control({ ack: 2 }).state.outbox.length, 0);
+});
+
+test('what cannot be the message that was too big is sent again', () => {
+  const narrow = { window: { messages: 1, bytes: 100 } };
+  const rows = {
+    'restarted meanwhile': [{}, { status: 'restored', epoch: 'e2', gap: { from: 0, to: null, reason: 'restarted' } }, ['a']],
+    'all of it arrived': [narrow, { ...narrow, received: 1 }, []],
+  };
+  for (const [name, [before, hello, again]] of Object.entries(rows)) {
+    const m = open({}, before).send('a').closed(1009).send('b');
+    m.took();
+    m.hello({ status: 'resumed', received: 0, ...hello });
+    const took = m.took();
+    assert.deepEqual(took.filter((text) => /lost/.test(text)), [], name);
+    assert.deepEqual(took.filter((text) => /^write [ab]/.test(text)).slice(0, again.length), again.map((text) => `write ${text}`), name);
+  }
+  // Closed before it was greeted: nothing was sent on that transport.
+  const m = open().send('a').closed(1006);
+  m.timer('retry').closed(1009);
+  m.took();
+  assert.ok(m.hello({ status: 'resumed' }).took().includes('write a'));
+  // Nor what only an earlier transport had.
+  m.closed(1006).send('b').hello({ status: 'resumed', ...narrow }).closed(1006);
+  m.hello({ status: 'resumed' }).closed(1006);
+  m.hello({ status: 'resumed', ...narrow }).closed(1009);
+  m.took();
+  assert.ok(m.hello({ status: 'resumed', received: 1 }).took().includes('write b'));
+});
+
+test('after replaced and too big the row of attempts goes on, though the transport was of use', () => {
+  for (const [code, reason] of [[4100, 'replaced'], [1009, 'message too big']]) {
+    const m = open();
+    m.random = 0.999999;
+    const delays = [];
+    for (let i = 0; i < 4; i++) {
+      m.control({ hb: 0 }).closed(code, reason);
+      delays.push(Math.round(m.tookOf('timer retry')[0].split(' ')[2]));
+      m.hello({ status: 'resumed' });
+      m.took();
+    }
+    assert.deepEqual(delays, [500, 1000, 2000, 4000], reason);
+    assert.equal(m.control({ hb: 0 }).closed(1006).state.phase, 'connecting');
+  }
 });
 
 test('done ends, and names what was never taken', () => {
@@ -430,11 +474,13 @@ test('a list of delays is taken literally and ends in the user’s hands', () =>
   }
 });
 
-test('the server’s retry replaces the next delay only', () => {
+test('the server’s retry replaces the next delay only, and is spread over half a second', () => {
   const m = open().frame('x').control({ retry: 1234 }).closed(1012);
-  assert.deepEqual(m.tookOf('timer retry'), ['timer retry 1234']);
+  assert.deepEqual(m.tookOf('timer retry'), ['timer retry 1484']);
+  m.random = 0;
   m.timer('retry').control({ retry: 700 }).closed(1013);
   assert.deepEqual(m.tookOf('timer retry'), ['timer retry 700'], 'also before a hello');
+  m.random = 0.5;
   m.timer('retry').closed(1006);
   assert.deepEqual(m.tookOf('timer retry'), ['timer retry 500']);
 });

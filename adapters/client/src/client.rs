@@ -171,6 +171,7 @@ impl Client {
                 Event::Unsent(messages) | Event::Done { untaken: messages, .. } => {
                     undelivered.unsent.extend(messages);
                 }
+                Event::TooBig(message) => undelivered.unsent.push(message),
                 _ => {}
             }
         }

@@ -3,7 +3,8 @@
 //! A [`Client`] outlives its connections. It connects, and when the connection drops, connects again,
 //! presents what it has, sends again what the server has not accepted, and skips what it already got.
 //! The application sends and receives as if nothing had happened, and is told the truth when something
-//! is really gone: a [`Gap`](Event::Gap), or messages [in doubt](Event::InDoubt).
+//! is really gone: a [`Gap`](Event::Gap), messages [in doubt](Event::InDoubt), or one that was
+//! [too big](Event::TooBig).
 //!
 //! ```no_run
 //! use session_resume_client::Client;

@@ -114,6 +114,22 @@ async fn a_drop_is_invisible_to_the_application() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_too_big_is_told_and_not_sent_again() {
+    let (server, mut client, mut peer) = open().await;
+    for text in ["a", "BIG", "c"] {
+        client.send(text).await.unwrap();
+    }
+    peer.data(3).await;
+    let (mut peer, ()) = join!(server.accept(), peer.close(1009, "message too big"));
+    peer.hello(resumed(0, 1)).await;
+    assert_eq!(told(&mut client).await, Some(Event::TooBig("BIG".into())));
+    assert_eq!(peer.data(1).await, [tungstenite::Message::text("c")]);
+    peer.ack(2).await;
+    let (closed, code) = join!(client.close(), peer.closed());
+    assert_eq!((closed, code), (Ok(()), Some(1000)));
+}
+
+#[tokio::test]
 async fn another_session_and_a_gap_are_told() {
     let (server, mut client, mut peer) = open().await;
     client.send("a").await.unwrap();

@@ -1,7 +1,5 @@
-"use strict";
-
-// The place where the socket is made; a client that resumes by itself goes in here.
-const openSocket = () => new WebSocket(new URL("live", location.href.replace(/^http/, "ws")));
+import { ResumableSocket } from "./session-resume.js";
+import { notify } from "./session-resume-notify.js";
 
 /** How long "Drop connection" stays away, so that there is something to miss. */
 const DROP_MS = 5000;
@@ -11,85 +9,85 @@ const RECENT = 60;
 const $ = (id) => document.getElementById(id);
 const boxes = [...document.querySelectorAll("#rows input")];
 
-let socket;
-let attempts = 0;
+/** Until then there is no network, if "Drop connection" was pressed. */
+let away = 0;
+let transport = null;
+/** A WebSocket whose network can be taken away: the client is not told, and must find out and come back by itself. */
+class Network extends WebSocket {
+  constructor(url, protocols) {
+    super(Date.now() < away ? new URL("no-network", url) : url, protocols);
+    transport = this;
+  }
+}
+
+const socket = new ResumableSocket("live", { env: { WebSocket: Network } });
+notify(socket, { delay: 0.3 });
+
 let shown = $("session").textContent;
-/** The control that had the focus when the connection was lost. */
+/** Whether the page has had a view: before, it does not know what to change. */
+let viewed = false;
+/** The control that had the focus when the session was lost to another tab. */
 let focused = null;
 /** Commands that the server has not answered yet. */
 let unanswered = 0;
 /** The live values, and the number that comes next; `null` until the first is known. */
 let recent = [];
 let next = null;
-/** What came since the socket was opened. */
-let replayed, doubled, lost;
+/** What came since the last connection was made. */
+let replayed = 0;
+let doubled = 0;
+let lost = 0;
 
-function connect() {
-  socket = openSocket();
-  socket.onopen = () => {
-    attempts = unanswered = replayed = doubled = lost = 0;
-    setState("connected", "Connected");
-  };
-  socket.onmessage = ({ data }) => receive(JSON.parse(data));
-  socket.onclose = (event) => closed(event.code);
-}
+socket.onmessage = ({ data }) => receive(JSON.parse(data));
 
-function closed(code) {
-  switch (code) {
-    // Another page has the session now. Coming back by ourselves would take it away from there.
-    case 4100:
-      return stop("Continued in another tab", "The session is shown in the tab opened last.", "Take it back");
-    // Ended, refused, or broken: trying again by ourselves would not change that.
-    case 1000:
-    case 4101:
-    case 4103:
-      return stop("Session ended", `The server has closed it (${code}).`, "Connect again");
-    default: {
-      const wait = Math.min(10_000, 250 * 2 ** attempts++) * (0.5 + Math.random() / 2);
-      setState("waiting", "Reconnecting…");
-      setTimeout(connect, wait);
-    }
+socket.onstatus = (event) => {
+  switch (event.status) {
+    case "connecting":
+      return setState("connecting", "Connecting…");
+    case "open":
+      replayed = doubled = lost = 0;
+      return setState("connected", "Connected");
+    case "waiting":
+    case "offline":
+      return setState("waiting", "Disconnected", "The server goes on meanwhile, and what you do here is kept.");
+    // Coming back by ourselves would take the session away from the other tab.
+    case "superseded":
+      return setState("stopped", "Continued in another tab", "The session is shown in the tab opened last.");
+    case "failed":
+    case "refused":
+      return setState("stopped", "Stopped", event.reason);
+    case "done":
+      return setState("stopped", "Session ended");
+    case "gap":
+      // Another tab had the session: what it was shown is not missing here, but this page must look again.
+      next = null;
+      return send("view");
+    case "lost":
+      // These get no answer any more.
+      unanswered = Math.max(0, unanswered - event.messages.length);
+      return;
   }
-}
-
-function stop(state, note, button) {
-  setState("stopped", state, note);
-  $("resume").textContent = button;
-  $("resume").hidden = false;
-}
-
-$("resume").onclick = () => {
-  // Values that the other tab was shown are not missing here.
-  next = null;
-  setState("connecting", "Connecting…");
-  $("drop").focus();
-  connect();
 };
 
 $("drop").onclick = () => {
-  if (socket.readyState !== WebSocket.OPEN) return;
-  socket.onclose = null;
-  socket.onmessage = null;
-  socket.close();
-  setState("waiting", "Disconnected", `Back in ${DROP_MS / 1000} s; the server goes on meanwhile.`);
-  setTimeout(connect, DROP_MS);
+  if ($("drop").getAttribute("aria-disabled") === "true") return;
+  away = Date.now() + DROP_MS;
+  transport.close();
 };
 
 function setState(state, text, note = "") {
-  const connected = state === "connected";
-  // A control that is disabled loses the keyboard's focus: it gets it back.
-  if (!connected && $("controls").contains(document.activeElement)) focused = document.activeElement;
   $("state").dataset.state = state;
   $("state").textContent = text;
   $("note").textContent = note;
-  $("controls").disabled = !connected;
   // Not `disabled`: that would take the keyboard's focus away from who has just pressed it.
-  $("drop").disabled = false;
-  $("drop").setAttribute("aria-disabled", String(!connected));
+  $("drop").setAttribute("aria-disabled", String(state !== "connected"));
   $("drop").hidden = state === "stopped";
-  $("resume").hidden = true;
-  if (connected && document.activeElement === document.body) focused?.focus();
-  if (connected) focused = null;
+  // A control that is disabled loses the keyboard's focus: it gets it back.
+  if (state === "stopped" && $("controls").contains(document.activeElement)) focused = document.activeElement;
+  $("controls").disabled = state === "stopped" || !viewed;
+  if (state !== "connected") return;
+  if (document.activeElement === document.body) focused?.focus();
+  focused = null;
 }
 
 function receive(message) {
@@ -106,6 +104,9 @@ function receive(message) {
 }
 
 function showView(view) {
+  // From here on they work through any drop: a command is kept until there is a connection.
+  viewed = true;
+  $("controls").disabled = false;
   if (view.session !== shown) {
     // The earlier one has expired while we were away, or the server was started anew.
     shown = view.session;
@@ -180,8 +181,8 @@ function showError(text) {
   $("error").hidden = !text;
 }
 
+// What is sent while there is no connection is kept and arrives once.
 function send(command) {
-  if (socket.readyState !== WebSocket.OPEN) return;
   unanswered += 1;
   socket.send(JSON.stringify(command));
 }
@@ -194,5 +195,3 @@ $("form").onsubmit = (event) => {
   send({ plot: true });
 };
 $("clear").onclick = () => send({ plot: false });
-
-connect();

@@ -29,6 +29,7 @@ pub(crate) fn router(resume: SessionResume<Dashboard>, tick: Duration) -> Router
         .route("/style.css", get(async || file("text/css; charset=utf-8", style)))
         .with_state(tick)
         .layer(resume)
+        .merge(session_resume_browser::axum::router())
 }
 
 /// Starts the session on the first visit: the page shows it before any script has run.

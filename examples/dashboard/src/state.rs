@@ -61,13 +61,14 @@ pub(crate) enum Scale {
 }
 
 /// What a page may ask for: `{"select":["solar"]}`, `{"options":{"range":"month","scale":"index"}}`,
-/// `{"plot":true}`; `{"plot":false}` takes the plot away.
+/// `{"plot":true}`; `{"plot":false}` takes the plot away, and `"view"` changes nothing and asks for what there is.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Command {
     Select(Vec<String>),
     Options(Options),
     Plot(bool),
+    View,
 }
 
 impl Command {
@@ -86,6 +87,7 @@ impl Dashboard {
             Command::Options(options) => self.options = options,
             Command::Plot(false) => self.plotted = None,
             Command::Plot(true) => self.plotted = Some(self.new_plot()?),
+            Command::View => {}
         }
         Ok(())
     }
@@ -178,6 +180,14 @@ mod tests {
         let dashboard =
             check(&[r#"{"select":["solar"]}"#, r#"{"plot":true}"#, r#"{"plot":false}"#]);
         assert_eq!(dashboard.plotted, None);
+    }
+
+    #[test]
+    fn to_look_changes_nothing() {
+        let before = check(&[r#"{"select":["solar"]}"#, r#"{"plot":true}"#]);
+        let mut after = before.clone();
+        obey(&mut after, r#""view""#).unwrap();
+        assert_eq!(after, before);
     }
 
     #[test]

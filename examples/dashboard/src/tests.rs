@@ -269,7 +269,12 @@ async fn pages_are_served_with_a_policy_and_never_from_a_cache() {
     assert!(page.starts_with("HTTP/1.1 200"), "{page}");
     assert!(page.contains("content-security-policy: default-src 'none'"), "{page}");
     assert!(page.contains("cache-control: no-store"), "{page}");
-    for (path, content_type) in [("/dashboard.js", "text/javascript"), ("/style.css", "text/css")] {
+    for (path, content_type) in [
+        ("/dashboard.js", "text/javascript"),
+        ("/session-resume.js", "text/javascript"),
+        ("/session-resume-notify.js", "text/javascript"),
+        ("/style.css", "text/css"),
+    ] {
         let file = browser.get(path).await;
         assert!(file.starts_with("HTTP/1.1 200") && file.contains(content_type), "{file}");
     }

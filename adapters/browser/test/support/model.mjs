@@ -31,6 +31,7 @@ export class ModelServer {
     const [, client, session, epoch, received, n] = words;
     if (!/^[\w-]{16,32}$/.test(client) || ![2, 5, 6].includes(words.length)) return null;
     if (words.length === 2) return { client, cursor: null };
+    if (![session, epoch].every((name) => /^[\w-]{1,64}$/.test(name))) return null;
     const numbers = words.slice(4);
     if (!numbers.every((number) => /^(0|[1-9]\d{0,15})$/.test(number))) return null;
     return { client, cursor: { session, epoch, received: Number(received), n: n && Number(n) } };

@@ -101,7 +101,16 @@ impl Client {
         }
         // From here on nothing fails: the application is told in the order in which things happened.
         self.inbound.push(Event::Open { session: hello.session, status: hello.status });
-        if received.is_none() {
+        let too_big = self.too_big.take();
+        if let Some(received) = received {
+            // Only the process that has closed knows how far it had come: after a restart it may be less.
+            if hello.status == Status::Resumed
+                && too_big.is_some_and(|had| received < had)
+                && let Some(message) = self.outbound.give_up_next()
+            {
+                self.inbound.push(Event::TooBig(message));
+            }
+        } else {
             self.tell_doubt();
             self.outbound.restart(hello.received.unwrap_or(0), hello.window);
         }

@@ -25,6 +25,8 @@ pub enum Event {
     /// Messages that were sent to a session which is gone: whether it handled them cannot be known, and
     /// they are not sent again by themselves.
     InDoubt(Vec<Message>),
+    /// A message that is over the server's limit: it was closed for it, and it is not sent again.
+    TooBig(Message),
     /// The transport is gone or an attempt failed; the next attempt follows.
     Waiting {
         /// Which attempt in a row comes next, from 1.
@@ -119,6 +121,7 @@ impl Event {
             | Self::Open { .. }
             | Self::Gap(_)
             | Self::InDoubt(_)
+            | Self::TooBig(_)
             | Self::Offline { .. }
             | Self::Superseded
             | Self::Refused { .. }

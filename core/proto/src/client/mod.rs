@@ -61,6 +61,8 @@ pub struct Client {
     attempt: u32,
     /// When to come back, as the server said on the newest transport.
     retry: Option<Duration>,
+    /// How many messages the last transport had had, if the server closed it for one that was too big.
+    too_big: Option<u64>,
     /// How the offers before were taken.
     facts: Facts,
     /// The id is to be replaced before the next attempt.
@@ -116,6 +118,7 @@ impl Client {
             outbound: Outbound::new(),
             attempt: 0,
             retry: None,
+            too_big: None,
             facts: Facts::default(),
             renaming: false,
             closing: false,

@@ -69,6 +69,20 @@ impl Outbound {
         Ok(())
     }
 
+    /// Returns the number of the message to transmit next.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Takes out the message to transmit next; it does not count any more. To be called after
+    /// [`Self::resume`]: the session has accepted all before it and none from it on.
+    pub(super) fn give_up_next(&mut self) -> Option<Message> {
+        let message = self.queue.remove(self.under_way_messages())?;
+        self.bytes -= message.len();
+        self.sent -= 1;
+        Some(message)
+    }
+
     /// Starts in another session, which counts from `received`. To be called after [`Self::forget`].
     pub(super) fn restart(&mut self, received: u64, window: Window) {
         self.base = received;

@@ -37,6 +37,11 @@ impl Client {
             _ => false,
         };
         let settled = matches!(&self.phase, Phase::Open(open) if open.settled);
+        if matches!(&cause, Cause::Closed(close) if close.code == Close::TOO_BIG.code)
+            && matches!(&self.phase, Phase::Open(_))
+        {
+            self.too_big = Some(self.outbound.next());
+        }
         let facts = Facts { fresh: self.facts.fresh || offered_nothing, ..self.facts };
         let verdict = detach::decide(&cause, facts);
         self.facts.stale = verdict == Verdict::Return(Pace::AtOnce);

@@ -8,6 +8,8 @@ use crate::{
 };
 
 const HEARTBEAT: Duration = Duration::from_secs(30);
+/// Longer than the first waits, shorter than an attempt may take.
+const WAIT: Duration = Duration::from_secs(10);
 const ORIGINAL: Random = [7; 32];
 /// Half of every cap, and another id.
 const DRAWN: Random = {
@@ -354,6 +356,80 @@ fn a_gap_in_the_stream_moves_the_position_when_the_application_meets_it() {
         sim.control(&ServerControl { gap: Some(broken), ..ServerControl::default() });
         assert_eq!(sim.closed, [Some(Close::PROTOCOL_ERROR)], "{broken:?}");
     }
+}
+
+#[test]
+fn a_message_that_is_too_big_is_given_up_and_told_and_the_others_go_on() {
+    let mut sim = Sim::open();
+    sim.send(&["a", "BIG", "c"]);
+    assert_eq!(sim.sent(), ["a", "BIG", "c"]);
+    sim.closed(1009, "message too big");
+    sim.advance(WAIT);
+    sim.events();
+    sim.hello(resumed(0, 1));
+    assert_eq!(sim.sent(), ["ack 0", "c"]);
+    assert!(sim.events().contains(&Event::TooBig("BIG".into())));
+    sim.ack(2);
+    assert!(sim.client.outbound.is_empty());
+    // The rest counts as if it had never been.
+    sim.send(&["d"]);
+    assert_eq!(sim.sent(), ["d"]);
+    sim.lose();
+    sim.advance(WAIT);
+    sim.hello(resumed(0, 2));
+    assert_eq!(sim.sent(), ["ack 0", "d"]);
+}
+
+#[test]
+fn a_client_that_closes_gives_up_the_last_message_too() {
+    let mut sim = Sim::open();
+    sim.send(&["BIG"]);
+    sim.client.close();
+    assert_eq!(sim.sent(), ["BIG"]);
+    sim.closed(1009, "message too big");
+    sim.advance(WAIT);
+    sim.hello(resumed(0, 0));
+    assert!(sim.events().ends_with(&[Event::TooBig("BIG".into()), Event::Closed]));
+    assert_eq!(sim.closed, [Some(Close::new(1000, ""))]);
+}
+
+#[test]
+fn what_cannot_be_the_message_that_was_too_big_is_sent_again() {
+    let narrow =
+        |received| Hello { window: Window { messages: 1, bytes: 100 }, ..resumed(0, received) };
+    let check = |sim: &mut Sim, hello, expected: &[&str]| {
+        sim.closed(1009, "message too big");
+        sim.advance(WAIT);
+        sim.hello(hello);
+        assert_eq!(sim.sent()[1..], *expected);
+        assert!(!sim.events().iter().any(|event| matches!(event, Event::TooBig(_))));
+    };
+    // A process that was started anew may have lost what it had accepted.
+    let mut sim = Sim::open();
+    sim.send(&["a", "b"]);
+    sim.sent();
+    let restored = Hello {
+        epoch: token("e2"),
+        gap: Some(gap(0, None, GapReason::Restarted)),
+        ..hello(Status::Restored)
+    };
+    check(&mut sim, restored, &["a", "b"]);
+    // The closed transport had not come so far: something else was too big.
+    let mut sim = Sim::open();
+    sim.send(&["a", "b"]);
+    sim.sent();
+    sim.lose();
+    sim.advance(WAIT);
+    sim.hello(narrow(0));
+    assert_eq!(sim.sent(), ["ack 0", "a"]);
+    check(&mut sim, resumed(0, 1), &["b"]);
+    // It had not even come to a hello.
+    let mut sim = Sim::open();
+    sim.send(&["a"]);
+    sim.sent();
+    sim.lose();
+    sim.advance(WAIT);
+    check(&mut sim, resumed(0, 0), &["a"]);
 }
 
 #[test]

@@ -9,3 +9,10 @@ for (const [file, limit] of [['session-resume.js', 8192], ['session-resume-notif
     assert.ok(length <= limit, `${length} bytes`);
   });
 }
+
+test('no text is ever taken as HTML, and no code is made of text', () => {
+  for (const file of ['session-resume.js', 'session-resume-notify.js']) {
+    const text = readFileSync(new URL(`../dist/${file}`, import.meta.url), 'utf8');
+    assert.doesNotMatch(text, /innerHTML|outerHTML|insertAdjacentHTML|setHTML|document\.write|\beval\b|new Function/, file);
+  }
+});
