@@ -21,7 +21,7 @@ pub(crate) struct Wheel<T> {
 /// In pieces, so that a slot of a million sessions grows without ever moving them under the lock.
 type Slot<T> = Vec<Vec<Weak<Shared<T>>>>;
 
-const PIECE: usize = 1024;
+const PIECE: usize = 512;
 
 impl<T> Wheel<T> {
     pub(crate) fn new(tick: Duration) -> Self {
