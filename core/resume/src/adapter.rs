@@ -7,6 +7,8 @@
 
 use http::request::Parts;
 
+#[cfg(feature = "tungstenite")]
+pub use crate::websocket::ResumeUpgrade;
 use crate::{
     Identity, RequestView, Session, SessionOrigin, layer::RequestContext, registry::Purpose,
     restore::Asks,

@@ -37,6 +37,8 @@ pub mod store;
 mod sweep;
 pub mod transport;
 mod upgrade;
+#[cfg(feature = "tungstenite")]
+mod websocket;
 mod wheel;
 
 pub use session_resume_proto::{

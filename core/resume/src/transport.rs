@@ -7,6 +7,9 @@ use bytestring::ByteString;
 use futures_core::Stream;
 use futures_sink::Sink;
 
+#[cfg(feature = "tungstenite")]
+pub use crate::websocket::WebSocket;
+
 /// A WebSocket frame, whole messages only.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Frame {

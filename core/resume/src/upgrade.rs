@@ -38,7 +38,7 @@ pub struct Upgrade<T: Send + 'static = ()> {
     registry: Arc<Registry<T>>,
     context: RequestContext,
     offer: Offer,
-    parts: Box<Parts>,
+    pub(crate) parts: Box<Parts>,
     /// The handler's name, for sessions that outlive the process.
     name: Option<Cow<'static, str>>,
     found: Found<T>,
