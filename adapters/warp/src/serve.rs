@@ -1,4 +1,11 @@
-use std::{convert::Infallible, error::Error, fmt, future, io, pin::Pin, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error,
+    future::{Pending, pending},
+    io::ErrorKind,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -19,15 +26,16 @@ const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 ///
 /// Await it. It never ends by itself; see [`Serve::with_graceful_shutdown`].
 pub fn serve<S>(listener: TcpListener, service: S) -> Serve<S> {
-    Serve { listener, service, shutdown: Box::pin(future::pending()) }
+    Serve { listener, service, shutdown: pending() }
 }
 
 /// A server; made by [`serve`].
+#[derive(Debug)]
 #[must_use = "a server does nothing until it is awaited"]
-pub struct Serve<S> {
+pub struct Serve<S, F = Pending<()>> {
     listener: TcpListener,
     service: S,
-    shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
+    shutdown: F,
 }
 
 impl<S> Serve<S> {
@@ -35,71 +43,57 @@ impl<S> Serve<S> {
     ///
     /// It does not wait for WebSockets. Await [`SessionResume::drain`](session_resume::SessionResume::drain)
     /// inside the signal: then requests are still answered while the sessions are brought to rest.
-    pub fn with_graceful_shutdown<F>(mut self, signal: F) -> Self
+    pub fn with_graceful_shutdown<F>(self, signal: F) -> Serve<S, F>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.shutdown = Box::pin(signal);
-        self
+        Serve { listener: self.listener, service: self.service, shutdown: signal }
     }
 }
 
-impl<S, B> IntoFuture for Serve<S>
+impl<S, B, F> IntoFuture for Serve<S, F>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
         + Clone
         + Send
         + 'static,
     B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
 {
     type Output = ();
     type IntoFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(run(self))
-    }
-}
-
-impl<S> fmt::Debug for Serve<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Serve").field("listener", &self.listener).finish_non_exhaustive()
-    }
-}
-
-async fn run<S, B>(serve: Serve<S>)
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
-        + Clone
-        + Send
-        + 'static,
-    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
-{
-    let Serve { listener, service, mut shutdown } = serve;
-    let graceful = GracefulShutdown::new();
-    let mut builder = Builder::new(TokioExecutor::new());
-    // Without a timer, a client may take for ever to send its request.
-    builder.http1().timer(TokioTimer::new());
-    builder.http2().timer(TokioTimer::new());
-    loop {
-        let stream = tokio::select! {
-            stream = accept(&listener) => stream,
-            () = &mut shutdown => break,
-        };
-        let service = TowerToHyperService::new(service.clone());
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        // Ends after the request under way when the server shuts down, or is dropped.
-        let connection = graceful.watch(connection.into_owned());
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "connection ended");
+        let mut builder = Builder::new(TokioExecutor::new());
+        // Without a timer, a client may take for ever to send its request.
+        builder.http1().timer(TokioTimer::new());
+        builder.http2().timer(TokioTimer::new()).enable_connect_protocol();
+        Box::pin(async move {
+            let mut shutdown = pin!(self.shutdown);
+            let graceful = GracefulShutdown::new();
+            loop {
+                let stream = tokio::select! {
+                    stream = accept(&self.listener) => TokioIo::new(stream),
+                    () = &mut shutdown => break,
+                };
+                let service = TowerToHyperService::new(self.service.clone());
+                let connection = builder.serve_connection_with_upgrades(stream, service);
+                // Ends after the request under way when the server shuts down, or is dropped.
+                let connection = graceful.watch(connection.into_owned());
+                tokio::spawn(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(error, "connection ended");
+                    }
+                });
             }
-        });
+            drop(self.listener);
+            graceful.shutdown().await;
+        })
     }
-    drop(listener);
-    graceful.shutdown().await;
 }
 
 async fn accept(listener: &TcpListener) -> TcpStream {
+    use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -108,16 +102,18 @@ async fn accept(listener: &TcpListener) -> TcpStream {
                 return stream;
             }
             // That connection is gone; the next may be fine.
-            Err(error) if is_of_connection(&error) => tracing::debug!(%error, "not accepted"),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ConnectionAborted | ConnectionRefused | ConnectionReset
+                ) =>
+            {
+                tracing::debug!(%error, "not accepted");
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }
     }
-}
-
-fn is_of_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
