@@ -2,6 +2,8 @@ use http::{
     Extensions, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header,
     request::Parts,
 };
+#[cfg(feature = "http2")]
+use hyper::ext::Protocol;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -96,7 +98,7 @@ fn check_connect(parts: &Parts) -> Result<(), Refusal> {
     }
     // Without the feature the type cannot be named.
     #[cfg(feature = "http2")]
-    if parts.extensions.get::<hyper::ext::Protocol>().map(|it| it.as_str()) != Some("websocket") {
+    if parts.extensions.get().map(Protocol::as_str) != Some("websocket") {
         return Err(bad("no WebSocket upgrade: the pseudo-header :protocol is not websocket"));
     }
     Ok(())
