@@ -65,14 +65,12 @@
 
 mod filters;
 mod rejection;
-#[cfg(feature = "server")]
-mod serve;
 mod service;
 
 pub use session_resume::adapter::ResumeUpgrade;
-
 #[cfg(feature = "server")]
-pub use self::serve::{Serve, serve};
+pub use session_resume::adapter::{Serve, serve};
+
 pub use self::{
     filters::{identity, optional_session, outcomes, resume, session, with_identity_change},
     rejection::ResumeRejection,

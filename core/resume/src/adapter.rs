@@ -7,6 +7,8 @@
 
 use http::request::Parts;
 
+#[cfg(feature = "server")]
+pub use crate::serve::{Serve, serve};
 #[cfg(feature = "tungstenite")]
 pub use crate::websocket::ResumeUpgrade;
 use crate::{

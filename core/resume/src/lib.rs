@@ -31,6 +31,8 @@ mod registry;
 mod request;
 mod restore;
 pub mod reuse;
+#[cfg(feature = "server")]
+mod serve;
 mod session;
 mod snapshot;
 pub mod store;

@@ -6,14 +6,9 @@
 #[cfg(test)]
 mod tests;
 
-use std::{convert::Infallible, io};
+use std::{convert::Infallible, io, time::Duration};
 
 use http::{Request, Response, StatusCode, request::Parts};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto::Builder,
-    service::TowerToHyperService,
-};
 use serde::{Deserialize, Serialize};
 use session_resume::{
     LiveSession, SessionResume,
@@ -31,19 +26,15 @@ struct Counter {
 async fn main() -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
     println!("listening on {}", listener.local_addr()?);
-    serve(listener, SessionResume::new().with_state::<Counter>()).await
-}
-
-async fn serve(listener: TcpListener, resume: SessionResume<Counter>) -> io::Result<()> {
-    let app = ServiceBuilder::new().layer(resume).service_fn(route);
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let service = TowerToHyperService::new(app.clone());
-        tokio::spawn(async move {
-            let builder = Builder::new(TokioExecutor::new());
-            builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await
-        });
-    }
+    let resume = SessionResume::new().with_state::<Counter>();
+    let app = ServiceBuilder::new().layer(resume.clone()).service_fn(route);
+    adapter::serve(listener, app)
+        .with_graceful_shutdown(async move {
+            tokio::signal::ctrl_c().await.expect("signals can be had");
+            resume.drain(Duration::from_secs(10)).await;
+        })
+        .await;
+    Ok(())
 }
 
 async fn route<B>(request: Request<B>) -> Result<Response<String>, Infallible> {

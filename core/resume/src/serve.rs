@@ -1,3 +1,5 @@
+//! A listener for a layered service, for frameworks whose own takes none.
+
 use std::{
     convert::Infallible,
     error::Error,
@@ -9,8 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
@@ -22,7 +23,7 @@ use tower_service::Service;
 /// How long to wait when the process is out of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
-/// Serves a layered service on a listener, with upgrades; `warp::serve` takes only a filter.
+/// Serves a layered service on a listener, on HTTP/1.1 and HTTP/2, with upgrades.
 ///
 /// Await it. It never ends by itself; see [`Serve::with_graceful_shutdown`].
 pub fn serve<S>(listener: TcpListener, service: S) -> Serve<S> {
@@ -41,7 +42,7 @@ pub struct Serve<S, F = Pending<()>> {
 impl<S> Serve<S> {
     /// Takes no more connections once `signal` resolves, and ends when the requests under way are answered.
     ///
-    /// It does not wait for WebSockets. Await [`SessionResume::drain`](session_resume::SessionResume::drain)
+    /// It does not wait for WebSockets. Await [`SessionResume::drain`](crate::SessionResume::drain)
     /// inside the signal: then requests are still answered while the sessions are brought to rest.
     pub fn with_graceful_shutdown<F>(self, signal: F) -> Serve<S, F>
     where
