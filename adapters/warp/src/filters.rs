@@ -71,7 +71,7 @@ where
             adapter::poll::<T>(&parts, &id).await.map_err(rejected)
         },
     );
-    list.or(poll).unify().map(adapter::Poll::into_response)
+    list.or(poll).unify().map(adapter::Answer::into_response)
 }
 
 /// Sets the cookie of a new identity on a reply; see [`Session::cycle_identity`].
