@@ -15,6 +15,9 @@ for crate in session-resume-proto session-resume session-resume-axum session-res
     check "$crate" --no-default-features
     check "$crate" --all-features
 done
+for feature in tungstenite http2 server; do
+    check session-resume --no-default-features --features "$feature"
+done
 check session-resume-axum --no-default-features --features http2
 check session-resume-warp --no-default-features --features server
 check session-resume-browser --no-default-features --features axum
@@ -26,9 +29,12 @@ adapters/browser/Cargo.toml axum
 adapters/browser/Cargo.toml warp
 adapters/client/Cargo.toml rustls-tls-webpki-roots
 adapters/warp/Cargo.toml default
-adapters/warp/Cargo.toml server'
+adapters/warp/Cargo.toml server
+core/resume/Cargo.toml http2
+core/resume/Cargo.toml server
+core/resume/Cargo.toml tungstenite'
 found=$(awk '/^\[/ { inside = ($0 == "[features]") } inside && /^[a-z]/ { print FILENAME, $1 }' \
-    core/*/Cargo.toml adapters/*/Cargo.toml)
+    core/*/Cargo.toml adapters/*/Cargo.toml | sort)
 if [ "$found" != "$known" ]; then
     printf 'features that this script does not know, or no longer there:\n%s\n' "$found" >&2
     exit 1

@@ -16,14 +16,41 @@ use crate::{http, soon};
 pub enum Framework {
     /// session-resume-axum.
     Axum,
+    /// session-resume-warp.
+    Warp,
 }
 
 impl Framework {
     fn name(self) -> &'static str {
         match self {
             Self::Axum => "axum",
+            Self::Warp => "warp",
         }
     }
+}
+
+/// Makes a test of each scenario, an `async fn(Framework)`, for each framework.
+#[macro_export]
+macro_rules! scenarios {
+    ($($name:ident),* $(,)?) => {
+        mod on_axum {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::$name($crate::Framework::Axum).await;
+                }
+            )*
+        }
+
+        mod on_warp {
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    super::$name($crate::Framework::Warp).await;
+                }
+            )*
+        }
+    };
 }
 
 /// The testee as a child process; it ends with this value.

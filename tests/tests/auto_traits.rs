@@ -50,10 +50,11 @@ fn values_are_cloned_and_shared() {
     handle::<DrainReport>();
     handle::<Closed>();
     handle::<adapter::Refusal>();
-    handle::<adapter::Poll>();
+    handle::<adapter::Answer>();
     handle::<transport::Frame>();
     handle::<store::StoreKey>();
     handle::<store::Versioned>();
+    handle::<session_resume_axum::ResumeRejection>();
     handle::<session_resume_warp::ResumeRejection>();
 }
 
@@ -64,10 +65,11 @@ fn what_is_used_once_can_be_sent() {
     shared::<ExpirationGuard>();
     sent::<ResponseFuture<std::future::Ready<()>>>();
     sent::<adapter::Upgrade<State>>();
-    sent::<adapter::Attach<State, fn()>>();
+    sent::<adapter::Accepted<State, fn()>>();
+    sent::<adapter::ResumeUpgrade<State>>();
+    sent::<adapter::Serve<Cloned>>();
     sent::<session_resume_axum::ResumeUpgrade<State>>();
-    sent::<session_resume_warp::ResumeUpgrade<State>>();
-    sent::<session_resume_warp::Serve<Cloned>>();
+    sent::<transport::WebSocket<tokio::io::DuplexStream>>();
 }
 
 #[test]
@@ -80,7 +82,6 @@ fn errors_can_be_passed_up() {
     error::<store::StoreError>();
     error::<transport::TransportError>();
     sent::<HandlerError>();
-    sent::<session_resume_axum::ResumeRejection>();
 }
 
 /// Stands for a service of the user's.

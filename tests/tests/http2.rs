@@ -18,23 +18,32 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
-use session_resume::{SessionResume, key};
+use session_resume::{LiveSession, SessionResume, key};
 use session_resume_axum::{ResumeUpgrade, Session};
+use session_resume_tests::{Framework, scenarios};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, protocol::Role},
 };
+use tower_layer::Layer as _;
+use warp::Filter as _;
+
+scenarios!(
+    a_session_goes_on_over_http_2,
+    one_connection_carries_many_sessions,
+    a_refusal_has_its_status_on_http_2,
+    a_connect_for_another_protocol_is_no_websocket,
+);
 
 const CLIENT: &str = "0123456789abcdef";
 
 type State = u32;
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-#[tokio::test]
-async fn a_session_goes_on_over_http_2() {
+async fn a_session_goes_on_over_http_2(framework: Framework) {
     let resume = SessionResume::new().with_state::<State>();
-    let mut connection = Connection::open(start(resume.clone()).await).await;
+    let mut connection = Connection::open(start(framework, resume.clone()).await).await;
     let response = connection.get("/").await;
     assert_eq!(response.version(), Version::HTTP_2);
     let cookie = cookie(response.headers());
@@ -61,10 +70,9 @@ async fn a_session_goes_on_over_http_2() {
     assert_eq!(resume.sessions().len(), 1);
 }
 
-#[tokio::test]
-async fn one_connection_carries_many_sessions() {
+async fn one_connection_carries_many_sessions(framework: Framework) {
     let resume = SessionResume::new().with_state::<State>().with_key(key::by_path());
-    let mut connection = Connection::open(start(resume.clone()).await).await;
+    let mut connection = Connection::open(start(framework, resume.clone()).await).await;
     let cookie = cookie(connection.get("/").await.headers());
     let mut sockets = Vec::new();
     for n in 0..20 {
@@ -79,10 +87,9 @@ async fn one_connection_carries_many_sessions() {
     }
 }
 
-#[tokio::test]
-async fn a_refusal_has_its_status_on_http_2() {
+async fn a_refusal_has_its_status_on_http_2(framework: Framework) {
     let resume = SessionResume::new().with_state::<State>();
-    let mut connection = Connection::open(start(resume).await).await;
+    let mut connection = Connection::open(start(framework, resume).await).await;
     let cookie = cookie(connection.get("/").await.headers());
     let mut foreign = connect("/live", &format!("at.{CLIENT}"), &cookie);
     foreign.headers_mut().insert(header::ORIGIN, "http://elsewhere.example".parse().unwrap());
@@ -94,31 +101,57 @@ async fn a_refusal_has_its_status_on_http_2() {
     }
 }
 
-async fn start(resume: SessionResume<State>) -> SocketAddr {
+async fn a_connect_for_another_protocol_is_no_websocket(framework: Framework) {
+    let resume = SessionResume::new().with_state::<State>();
+    let mut connection = Connection::open(start(framework, resume).await).await;
+    let cookie = cookie(connection.get("/").await.headers());
+    let mut request = connect("/live", &format!("at.{CLIENT}"), &cookie);
+    request.extensions_mut().insert(Protocol::from_static("connect-udp"));
+    let response = connection.0.send_request(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+}
+
+async fn start(framework: Framework, resume: SessionResume<State>) -> SocketAddr {
     async fn index(session: Session<State>) -> String {
         session.read(u32::to_string)
     }
-    async fn live(upgrade: ResumeUpgrade<State>) -> Response {
-        upgrade.on_session(|mut session| async move {
-            while let Some(message) = session.recv().await {
-                let n = session.update(|count| {
-                    *count += 1;
-                    *count
-                });
-                session.send(format!("{n}: {}", message.as_text().unwrap_or("?"))).await?;
-            }
-            Ok(())
-        })
+    async fn upgrade(upgrade: ResumeUpgrade<State>) -> Response {
+        upgrade.on_session(live)
     }
-    let app = Router::new()
-        .route("/", get(index))
-        .route("/live", any(live))
-        .route("/live/{n}", any(live))
-        .layer(resume);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    tokio::spawn(async move { axum::serve(listener, app).await });
+    match framework {
+        Framework::Axum => {
+            let app = Router::new()
+                .route("/", get(index))
+                .route("/live", any(upgrade))
+                .route("/live/{n}", any(upgrade))
+                .layer(resume);
+            tokio::spawn(async move { axum::serve(listener, app).await });
+        }
+        Framework::Warp => {
+            let index = warp::path::end()
+                .and(session_resume_warp::session())
+                .map(|session: session_resume::Session<State>| session.read(u32::to_string));
+            let live = warp::path!("live" / ..)
+                .and(session_resume_warp::resume())
+                .map(|upgrade: session_resume_warp::ResumeUpgrade<State>| upgrade.on_session(live));
+            let app = resume.layer(session_resume_warp::service(index.or(live)));
+            tokio::spawn(async move { session_resume_warp::serve(listener, app).await });
+        }
+    }
     addr
+}
+
+async fn live(mut session: LiveSession<State>) -> session_resume::Result {
+    while let Some(message) = session.recv().await {
+        let n = session.update(|count| {
+            *count += 1;
+            *count
+        });
+        session.send(format!("{n}: {}", message.as_text().unwrap_or("?"))).await?;
+    }
+    Ok(())
 }
 
 struct Connection(SendRequest<Empty<Bytes>>);

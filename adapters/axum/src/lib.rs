@@ -37,7 +37,6 @@
 mod poll;
 mod rejection;
 mod session;
-mod socket;
 mod upgrade;
 
 pub use self::{

@@ -1,19 +1,13 @@
 use std::borrow::Cow;
 
 use axum::{
-    extract::{FromRequestParts, WebSocketUpgrade},
+    extract::FromRequestParts,
     response::{IntoResponse, Response},
 };
 use http::request::Parts;
-use session_resume::{BlockingSession, Identity, IntoOutcome, LiveSession, adapter::Upgrade};
+use session_resume::{BlockingSession, Identity, IntoOutcome, LiveSession, adapter};
 
-use crate::{ResumeRejection, socket::Socket};
-
-/// tungstenite zeroes its read buffer before every read: at 4 KiB instead of axum's 128 KiB an echo costs a
-/// third of the CPU, and a connection a twentieth of the memory.
-const READ_BUFFER: usize = 4 << 10;
-/// Written out at this size or when the pump flushes, whichever comes first.
-const WRITE_BUFFER: usize = 16 << 10;
+use crate::ResumeRejection;
 
 /// Extracts a WebSocket upgrade on the request's session.
 ///
@@ -21,32 +15,27 @@ const WRITE_BUFFER: usize = 16 << 10;
 /// it with [`any`](axum::routing::any): WebSockets over HTTP/2 come as `CONNECT`.
 #[derive(Debug)]
 #[must_use = "answer the request with what on_session or refuse returns"]
-pub struct ResumeUpgrade<T: Send + 'static = ()> {
-    upgrade: Upgrade<T>,
-    socket: WebSocketUpgrade,
-}
+pub struct ResumeUpgrade<T: Send + 'static = ()>(adapter::ResumeUpgrade<T>);
 
 impl<T: Send + 'static> ResumeUpgrade<T> {
     /// Returns who the browser is.
     pub fn identity(&self) -> Identity {
-        self.upgrade.identity()
+        self.0.identity()
     }
 
-    /// Selects one of the application's own subprotocols, as
-    /// [`WebSocketUpgrade::protocols`] does. Clients that offer to resume get `session-resume.v1` instead.
-    pub fn protocols<I>(mut self, protocols: I) -> Self
+    /// Selects one of the application's own subprotocols: the first of these that the client offers. Clients
+    /// that offer to resume get `session-resume.v1` instead.
+    pub fn protocols<I>(self, protocols: I) -> Self
     where
         I: IntoIterator,
         I::Item: Into<Cow<'static, str>>,
     {
-        self.socket = self.socket.protocols(protocols);
-        self
+        Self(self.0.protocols(protocols))
     }
 
     /// Names the handler, for sessions in a store: after a restart they go on only with a handler of this name.
-    pub fn named(mut self, name: impl Into<Cow<'static, str>>) -> Self {
-        self.upgrade = self.upgrade.named(name);
-        self
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
+        Self(self.0.named(name))
     }
 
     /// Opens the WebSocket on the session. The first time, the handler starts; it outlives the socket, and on
@@ -59,11 +48,7 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
         F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
         Fut: Future<Output: IntoOutcome> + Send + 'static,
     {
-        let (upgrade, socket) = self.into_parts();
-        match upgrade.on_session(handler) {
-            Ok(attach) => socket.on_upgrade(move |socket| attach.run(Socket(socket))),
-            Err(refusal) => ResumeRejection::from(refusal).into_response(),
-        }
+        self.0.on_session(handler).into_response()
     }
 
     /// As [`on_session`](Self::on_session), with a handler that runs on a plain thread of its own and may
@@ -73,34 +58,12 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
         F: FnOnce(BlockingSession<T>) -> R + Send + 'static,
         R: IntoOutcome + Send + 'static,
     {
-        let (upgrade, socket) = self.into_parts();
-        match upgrade.on_session_blocking(handler) {
-            Ok(attach) => socket.on_upgrade(move |socket| attach.run(Socket(socket))),
-            Err(refusal) => ResumeRejection::from(refusal).into_response(),
-        }
+        self.0.on_session_blocking(handler).into_response()
     }
 
     /// Refuses the client: 403, or 4101 with the reason for one that offers to resume.
     pub fn refuse(self, reason: impl Into<Cow<'static, str>>) -> Response {
-        let (upgrade, socket) = self.into_parts();
-        match upgrade.refuse(reason) {
-            Ok(attach) => socket.on_upgrade(move |socket| attach.run_refused(Socket(socket))),
-            Err(refusal) => ResumeRejection::from(refusal).into_response(),
-        }
-    }
-
-    fn into_parts(self) -> (Upgrade<T>, WebSocketUpgrade) {
-        let Self { upgrade, mut socket } = self;
-        if let Some(protocol) = upgrade.subprotocol() {
-            socket = socket.protocols([protocol]);
-        }
-        let max = upgrade.max_message_size();
-        let socket = socket
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(WRITE_BUFFER)
-            .max_message_size(max)
-            .max_frame_size(max);
-        (upgrade, socket)
+        self.0.refuse(reason).into_response()
     }
 }
 
@@ -111,8 +74,7 @@ where
 {
     type Rejection = ResumeRejection;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let socket = WebSocketUpgrade::from_request_parts(parts, state).await?;
-        Ok(Self { upgrade: Upgrade::prepare(parts).await?, socket })
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(adapter::ResumeUpgrade::prepare(parts).await?))
     }
 }

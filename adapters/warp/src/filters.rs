@@ -1,33 +1,27 @@
 use std::sync::Arc;
 
 use http::{StatusCode, header, request::Parts};
-use hyper::upgrade::OnUpgrade;
 use session_resume::{
     Identity, IdentityChange, Session,
-    adapter::{self, Refusal},
+    adapter::{self, Refusal, ResumeUpgrade},
 };
 use warp::{Filter, Rejection, Reply, reject, reply::Response};
 
-use crate::{ResumeRejection, ResumeUpgrade};
+use crate::ResumeRejection;
 
 const NO_SERVICE: &str = "the filters of session-resume need session_resume_warp::service(routes), with the \
                           layer around it, in place of warp::service or warp::serve";
 
 /// The request as it came to [`service`](crate::service()): warp's filters have no other way to all of it.
 #[derive(Clone)]
-pub(crate) struct Incoming {
-    pub(crate) parts: Arc<Parts>,
-    pub(crate) on_upgrade: Option<OnUpgrade>,
-}
+pub(crate) struct Incoming(pub(crate) Arc<Parts>);
 
 /// Yields the session of the request, starting one if there is none.
 pub fn session<T>() -> impl Filter<Extract = (Session<T>,), Error = Rejection> + Clone
 where
     T: Send + 'static,
 {
-    incoming().and_then(|incoming: Incoming| async move {
-        adapter::open(&incoming.parts).await.map_err(rejected)
-    })
+    extract(|parts| async move { adapter::open(&parts).await })
 }
 
 /// Yields the session of the request if there is one, without starting one and without counting as activity.
@@ -36,16 +30,12 @@ pub fn optional_session<T>()
 where
     T: Send + 'static,
 {
-    incoming().and_then(|incoming: Incoming| async move {
-        adapter::look(&incoming.parts).await.map_err(rejected)
-    })
+    extract(|parts| async move { adapter::look(&parts).await })
 }
 
 /// Yields who the browser is. Starts no session.
 pub fn identity() -> impl Filter<Extract = (Identity,), Error = Rejection> + Clone {
-    incoming().and_then(|incoming: Incoming| async move {
-        adapter::identity(&incoming.parts).map_err(rejected)
-    })
+    extract(|parts| async move { adapter::identity(&parts) })
 }
 
 /// Yields a WebSocket upgrade on the request's session.
@@ -56,25 +46,32 @@ pub fn resume<T>() -> impl Filter<Extract = (ResumeUpgrade<T>,), Error = Rejecti
 where
     T: Send + 'static,
 {
-    incoming().and_then(|incoming: Incoming| async move {
-        ResumeUpgrade::prepare(incoming).await.map_err(rejected)
-    })
+    extract(|parts| async move { ResumeUpgrade::prepare(&parts).await })
 }
 
-/// Serves `GET /sessions/{id}`, which answers with the outcome of a session of the caller's.
+/// Serves `GET /sessions/{id}`, which answers with the outcome of a session of the caller's, and
+/// `GET /sessions`, which lists them.
 ///
-/// 200 with the outcome; 202 with `Retry-After` while there is none; 404 for sessions that are unknown, too
-/// old, or not the caller's, alike. `?wait=SECONDS` waits for the outcome, at most 50 s.
+/// The former: 200 with the outcome; 202 with `Retry-After` while there is none; 404 for sessions that are
+/// unknown, too old, or not the caller's, alike. `?wait=SECONDS` waits for the outcome, at most 50 s.
+///
+/// The latter: 200 with `{"sessions":[{"session","status"}],"next"}`, at most 100 at a time; `?limit=N` for fewer,
+/// `?after=SESSION` for what follows (`next` of the page before; null on the last). In it are live sessions and
+/// outcomes in memory; of stored ones only the caller's own, not those under other keys.
 pub fn outcomes<T>() -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone
 where
     T: Send + 'static,
 {
-    warp::path!("sessions" / String).and(warp::get()).and(incoming()).and_then(
-        |id: String, incoming: Incoming| async move {
-            let answer = adapter::poll::<T>(&incoming.parts, &id).await.map_err(rejected)?;
-            Ok::<_, Rejection>(answer.into_response())
+    let get = || warp::get().or(warp::head()).unify();
+    let list = warp::path!("sessions").and(get());
+    let list = list.and(extract(|parts| async move { adapter::list::<T>(&parts).await }));
+    let poll = warp::path!("sessions" / String).and(get());
+    let poll = poll.and(extract(|parts| async move { Ok(parts) })).and_then(
+        |id: String, parts: Arc<Parts>| async move {
+            adapter::poll::<T>(&parts, &id).await.map_err(rejected)
         },
-    )
+    );
+    list.or(poll).unify().map(adapter::Answer::into_response)
 }
 
 /// Sets the cookie of a new identity on a reply; see [`Session::cycle_identity`].
@@ -87,10 +84,20 @@ pub fn with_identity_change(reply: impl Reply, change: IdentityChange) -> Respon
     response
 }
 
-fn incoming() -> impl Filter<Extract = (Incoming,), Error = Rejection> + Clone {
-    warp::ext::optional().and_then(|incoming: Option<Incoming>| async move {
-        incoming
-            .ok_or_else(|| rejected(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, NO_SERVICE)))
+fn extract<R, F, Fut>(extract: F) -> impl Filter<Extract = (R,), Error = Rejection> + Clone
+where
+    R: Send,
+    F: Fn(Arc<Parts>) -> Fut + Clone + Send + Sync,
+    Fut: Future<Output = Result<R, Refusal>> + Send,
+{
+    warp::ext::optional().and_then(move |incoming: Option<Incoming>| {
+        let extracted = incoming.map(|Incoming(parts)| extract(parts));
+        async move {
+            match extracted {
+                Some(extracted) => extracted.await.map_err(rejected),
+                None => Err(rejected(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, NO_SERVICE))),
+            }
+        }
     })
 }
 

@@ -61,22 +61,18 @@
 //!
 //! # Limits
 //!
-//! WebSockets over HTTP/2 are not offered; the axum adapter has them. `warp::addr::remote()` is always `None`
-//! in a tower service: hand the address over as an extension.
+//! `warp::addr::remote()` is always `None` in a tower service: hand the address over as an extension.
 
 mod filters;
 mod rejection;
-#[cfg(feature = "server")]
-mod serve;
 mod service;
-mod socket;
-mod upgrade;
 
+pub use session_resume::adapter::ResumeUpgrade;
 #[cfg(feature = "server")]
-pub use self::serve::{Serve, serve};
+pub use session_resume::adapter::{Serve, serve};
+
 pub use self::{
     filters::{identity, optional_session, outcomes, resume, session, with_identity_change},
     rejection::ResumeRejection,
     service::{FilterService, service},
-    upgrade::ResumeUpgrade,
 };

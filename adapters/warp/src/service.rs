@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::Request;
 use http_body::Body;
 use http_body_util::{BodyExt as _, BodyStream, StreamBody, combinators::BoxBody};
-use hyper::upgrade::OnUpgrade;
 use sync_wrapper::SyncStream;
 use tower_service::Service;
 use warp::{Filter, Rejection, Reply, reply::Response};
@@ -61,9 +60,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
-        let mut seen = parts.clone();
-        let on_upgrade = seen.extensions.remove::<OnUpgrade>();
-        parts.extensions.insert(Incoming { parts: Arc::new(seen), on_upgrade });
+        let incoming = Incoming(Arc::new(parts.clone()));
+        parts.extensions.insert(incoming);
         // warp wants bodies that are Sync, as axum's are not.
         let body = SyncStream::new(BodyStream::new(body.map_err(Into::into)));
         self.inner.call(Request::from_parts(parts, BoxBody::new(StreamBody::new(body))))

@@ -2,19 +2,23 @@
 //!
 //! An adapter converts types and decides nothing. For an extractor it calls [`open`] or [`look`] and turns a
 //! [`Refusal`] into its framework's response; for a WebSocket it makes an [`Upgrade`], lets the application
-//! call [`Upgrade::on_session`], answers the upgrade, and runs the [`Attach`] with the socket wrapped as a
+//! call [`Upgrade::on_session`], answers the upgrade, and runs the [`Accepted`] with the socket wrapped as a
 //! [`Transport`](crate::transport::Transport). `adapters/README.md` shows one that fits on a page.
 
 use http::request::Parts;
 
+#[cfg(feature = "server")]
+pub use crate::serve::{Serve, serve};
+#[cfg(feature = "tungstenite")]
+pub use crate::websocket::ResumeUpgrade;
 use crate::{
     Identity, RequestView, Session, SessionOrigin, layer::RequestContext, registry::Purpose,
     restore::Asks,
 };
 pub use crate::{
-    poll::{Poll, list, poll},
+    poll::{Answer, list, poll},
     refusal::Refusal,
-    upgrade::{Attach, Refused, Upgrade},
+    upgrade::{Accepted, Refused, Upgrade},
 };
 
 /// Finds or starts the session of a request.

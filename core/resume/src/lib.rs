@@ -31,12 +31,16 @@ mod registry;
 mod request;
 mod restore;
 pub mod reuse;
+#[cfg(feature = "server")]
+mod serve;
 mod session;
 mod snapshot;
 pub mod store;
 mod sweep;
 pub mod transport;
 mod upgrade;
+#[cfg(feature = "tungstenite")]
+mod websocket;
 mod wheel;
 
 pub use session_resume_proto::{

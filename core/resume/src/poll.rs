@@ -17,10 +17,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(50);
 /// When to ask again.
 const RETRY_AFTER: u64 = 1;
 
-/// The answer to a poll: a status, a JSON body, and when to ask again.
+/// The answer to a poll or a list: a status, a JSON body, and when to ask again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub struct Poll {
+pub struct Answer {
     /// 200 with an outcome, 202 while there is none, 404.
     pub status: StatusCode,
     /// `application/json`.
@@ -45,7 +45,7 @@ enum Status<'a> {
     Pending { status: &'static str },
 }
 
-impl Poll {
+impl Answer {
     /// Makes the response to answer with.
     pub fn into_response(self) -> Response<String> {
         let mut response = Response::new(self.body);
@@ -115,12 +115,12 @@ fn body(session: SessionId, status: Status<'_>) -> String {
 /// # Cancel safety
 ///
 /// Cancel safe: it changes nothing.
-pub async fn poll<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Poll, Refusal> {
+pub async fn poll<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Answer, Refusal> {
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
     let wait = parameter(parts, "wait").and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
     let wait = Duration::from_secs(wait);
     let Ok(id) = id.parse::<SessionId>() else {
-        return Ok(Poll::not_found());
+        return Ok(Answer::not_found());
     };
     if let Some(session) = registry.by_id(id).filter(|session| is_known_to(session, context))
         && let Some(end) = session.watch_end()
@@ -142,26 +142,26 @@ async fn answer<T: Send + 'static>(
     registry: &Arc<Registry<T>>,
     context: &RequestContext,
     id: SessionId,
-) -> Result<Poll, Refusal> {
+) -> Result<Answer, Refusal> {
     let now = registry.clock().now();
     if let Some(ended) = registry.outcomes().get(id, now) {
         return Ok(answer_ended(id, ended, context));
     }
     if let Some(session) = registry.by_id(id) {
         if !is_known_to(&session, context) {
-            return Ok(Poll::not_found());
+            return Ok(Answer::not_found());
         }
         // An outcome that was published and is not there has outlived its lifetime, or the store has it.
         if !session.is_published() {
-            return Ok(Poll::pending(id, phase(&session)));
+            return Ok(Answer::pending(id, phase(&session)));
         }
     }
     let found =
         registry.find_stored(id, context).await.map_err(|error| Refusal::unavailable(&error))?;
     Ok(match found {
         Some(Found::Ended(ended)) => answer_ended(id, &ended, context),
-        Some(Found::Stored { interrupted }) => Poll::pending(id, stored(interrupted)),
-        None => Poll::not_found(),
+        Some(Found::Stored { interrupted }) => Answer::pending(id, stored(interrupted)),
+        None => Answer::not_found(),
     })
 }
 
@@ -207,7 +207,7 @@ const LONGEST_PAGE: usize = 100;
 /// # Cancel safety
 ///
 /// Cancel safe: it changes nothing.
-pub async fn list<T: Send + 'static>(parts: &Parts) -> Result<Poll, Refusal> {
+pub async fn list<T: Send + 'static>(parts: &Parts) -> Result<Answer, Refusal> {
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
     let after = parameter(parts, "after");
     let limit = parameter(parts, "limit").and_then(|limit| limit.parse().ok());
@@ -237,7 +237,7 @@ pub async fn list<T: Send + 'static>(parts: &Parts) -> Result<Poll, Refusal> {
         rest.by_ref().take(limit).map(|(session, status)| Listed { session, status }).collect();
     let next = rest.next().and(sessions.last()).map(|last| last.session);
     let body = serde_json::to_string(&Page { sessions, next }).expect("ids and words are JSON");
-    Ok(Poll::new(StatusCode::OK, body, None).unless_known(parts))
+    Ok(Answer::new(StatusCode::OK, body, None).unless_known(parts))
 }
 
 fn status(outcome: &Outcome) -> Cow<'static, str> {
@@ -247,11 +247,11 @@ fn status(outcome: &Outcome) -> Cow<'static, str> {
     }
 }
 
-fn answer_ended(id: SessionId, ended: &Ended, context: &RequestContext) -> Poll {
+fn answer_ended(id: SessionId, ended: &Ended, context: &RequestContext) -> Answer {
     if ended.identities.contains(&context.identity()) {
-        Poll::ended(id, &ended.outcome)
+        Answer::ended(id, &ended.outcome)
     } else {
-        Poll::not_found()
+        Answer::not_found()
     }
 }
 

@@ -162,7 +162,7 @@ impl<'a> RequestView<'a> {
 }
 
 /// The items of a comma-separated header, over all its lines.
-fn list_items<'a>(
+pub(crate) fn list_items<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = &'a [u8]> + use<'a> {

@@ -7,6 +7,9 @@ use bytestring::ByteString;
 use futures_core::Stream;
 use futures_sink::Sink;
 
+#[cfg(feature = "tungstenite")]
+pub use crate::websocket::WebSocket;
+
 /// A WebSocket frame, whole messages only.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Frame {
@@ -76,6 +79,58 @@ impl Error for TransportError {
 /// library must answer pings and closes by itself while it is polled (tungstenite does), and its limit of a
 /// message should lie above [`Limits::message`](crate::Limits::message), so that a message a little too
 /// big is closed with 1009 by us instead of cut off.
+///
+/// # Example
+///
+/// ```
+/// use std::io;
+///
+/// use futures_util::{Sink, SinkExt, Stream, StreamExt, future};
+/// use session_resume::transport::{Frame, Transport, TransportError, TransportErrorKind};
+///
+/// /// What some library has.
+/// enum Message { Text(String), Binary(Vec<u8>), Ping(Vec<u8>), Pong(Vec<u8>), Close(u16, String) }
+///
+/// fn transport<S>(socket: S) -> impl Transport
+/// where
+///     S: Stream<Item = io::Result<Message>> + Sink<Message, Error = io::Error> + Send + Unpin,
+/// {
+///     socket
+///         .sink_map_err(error)
+///         .with(|frame| future::ok::<_, TransportError>(message(frame)))
+///         .map(|message| message.map(frame).map_err(error))
+/// }
+///
+/// fn frame(message: Message) -> Frame {
+///     match message {
+///         Message::Text(text) => Frame::Text(text.into()),
+///         Message::Binary(bytes) => Frame::Binary(bytes.into()),
+///         Message::Ping(payload) => Frame::Ping(payload.into()),
+///         Message::Pong(payload) => Frame::Pong(payload.into()),
+///         Message::Close(code, reason) => Frame::Close(Some((code, reason.into()))),
+///     }
+/// }
+///
+/// fn message(frame: Frame) -> Message {
+///     match frame {
+///         Frame::Text(text) => Message::Text(text.to_string()),
+///         Frame::Binary(bytes) => Message::Binary(bytes.into()),
+///         Frame::Ping(payload) => Message::Ping(payload.into()),
+///         Frame::Pong(payload) => Message::Pong(payload.into()),
+///         Frame::Close(Some((code, reason))) => Message::Close(code, reason.into_owned()),
+///         Frame::Close(None) => Message::Close(1005, String::new()),
+///     }
+/// }
+///
+/// fn error(error: io::Error) -> TransportError {
+///     let kind = match error.kind() {
+///         io::ErrorKind::FileTooLarge => TransportErrorKind::TooBig,
+///         io::ErrorKind::InvalidData => TransportErrorKind::Protocol,
+///         _ => TransportErrorKind::Broken,
+///     };
+///     TransportError::new(kind, error)
+/// }
+/// ```
 pub trait Transport:
     Stream<Item = Result<Frame, TransportError>> + Sink<Frame, Error = TransportError> + Send + Unpin
 {

@@ -33,12 +33,12 @@ const STORING: Duration = Duration::from_secs(1);
 ///
 /// For adapters: [`prepare`](Self::prepare) it from the request, let the application call
 /// [`on_session`](Self::on_session), answer the upgrade with [`subprotocol`](Self::subprotocol) selected, and
-/// [`run`](Attach::run) what came of it with the socket.
+/// [`run`](Accepted::run) what came of it with the socket.
 pub struct Upgrade<T: Send + 'static = ()> {
     registry: Arc<Registry<T>>,
     context: RequestContext,
     offer: Offer,
-    parts: Box<Parts>,
+    pub(crate) parts: Box<Parts>,
     /// The handler's name, for sessions that outlive the process.
     name: Option<Cow<'static, str>>,
     found: Found<T>,
@@ -123,8 +123,8 @@ impl<T: Send + 'static> Upgrade<T> {
     /// # Errors
     ///
     /// Returns the [`Refusal`] to answer with. A client that offers to resume is accepted instead, because
-    /// browsers hide the status of a refused upgrade, and told when [run](Attach::run).
-    pub fn on_session<F, Fut>(self, handler: F) -> Result<Attach<T, F>, Refusal>
+    /// browsers hide the status of a refused upgrade, and told when [run](Accepted::run).
+    pub fn on_session<F, Fut>(self, handler: F) -> Result<Accepted<T, F>, Refusal>
     where
         F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
         Fut: Future<Output: IntoOutcome> + Send + 'static,
@@ -142,7 +142,7 @@ impl<T: Send + 'static> Upgrade<T> {
         let peer = Peer::new(self.context.identity());
         let request = AttachRequest::of(&self.parts);
         let Self { registry, offer, name, .. } = self;
-        Ok(Attach(Box::new(Arriving { plan, peer, request, offer, name, registry, handler })))
+        Ok(Accepted(Box::new(Arriving { plan, peer, request, offer, name, registry, handler })))
     }
 
     /// As [`on_session`](Self::on_session), with a handler that runs on a plain thread of its own.
@@ -155,7 +155,10 @@ impl<T: Send + 'static> Upgrade<T> {
         self,
         handler: F,
     ) -> Result<
-        Attach<T, impl FnOnce(LiveSession<T>) -> BoxFuture<'static, OnThread<R>> + Send + 'static>,
+        Accepted<
+            T,
+            impl FnOnce(LiveSession<T>) -> BoxFuture<'static, OnThread<R>> + Send + 'static,
+        >,
         Refusal,
     >
     where
@@ -174,7 +177,7 @@ impl<T: Send + 'static> Upgrade<T> {
     pub fn refuse(
         self,
         reason: impl Into<Cow<'static, str>>,
-    ) -> Result<Attach<T, Refused>, Refusal> {
+    ) -> Result<Accepted<T, Refused>, Refusal> {
         let reason = reason.into();
         if !self.offer.is_resumable() {
             return Err(Refusal::new(StatusCode::FORBIDDEN, reason));
@@ -185,7 +188,7 @@ impl<T: Send + 'static> Upgrade<T> {
         let plan = Plan::Refuse(AttachRefusal { close, retry: None });
         let Self { registry, offer, name, .. } = self;
         let handler = Refused;
-        Ok(Attach(Box::new(Arriving { plan, peer, request, offer, name, registry, handler })))
+        Ok(Accepted(Box::new(Arriving { plan, peer, request, offer, name, registry, handler })))
     }
 
     /// Finds out which session the request belongs to and whether it may go on.
@@ -391,7 +394,7 @@ pub struct Refused;
 
 /// An upgrade that may become an attachment once its socket is there.
 #[must_use = "run it with the socket, or the client waits for nothing"]
-pub struct Attach<T: Send + 'static, F>(Box<Arriving<T, F>>);
+pub struct Accepted<T: Send + 'static, F>(Box<Arriving<T, F>>);
 
 /// Boxed: adapters carry it through futures that live as long as the connection.
 struct Arriving<T: Send + 'static, F> {
@@ -404,7 +407,7 @@ struct Arriving<T: Send + 'static, F> {
     handler: F,
 }
 
-impl<T, F, Fut> Attach<T, F>
+impl<T, F, Fut> Accepted<T, F>
 where
     T: Send + 'static,
     F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
@@ -504,7 +507,7 @@ where
     }
 }
 
-impl<T: Send + 'static> Attach<T, Refused> {
+impl<T: Send + 'static> Accepted<T, Refused> {
     /// Accepts the socket and tells the client that it is refused.
     pub async fn run_refused<S: Transport>(self, socket: S) {
         if let Plan::Refuse(refusal) = self.0.plan {
@@ -562,8 +565,8 @@ impl<T: Send + 'static> fmt::Debug for Upgrade<T> {
     }
 }
 
-impl<T: Send + 'static, F> fmt::Debug for Attach<T, F> {
+impl<T: Send + 'static, F> fmt::Debug for Accepted<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attach").field("peer", &self.0.peer).finish_non_exhaustive()
+        f.debug_struct("Accepted").field("peer", &self.0.peer).finish_non_exhaustive()
     }
 }

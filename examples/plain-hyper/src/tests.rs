@@ -1,6 +1,6 @@
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderValue, Request, StatusCode, header};
-use session_resume::SessionResume;
+use session_resume::{SessionResume, adapter::serve};
 use tokio::net::TcpListener;
 use tokio_tungstenite::{
     connect_async,
@@ -8,14 +8,15 @@ use tokio_tungstenite::{
 };
 use tower::{ServiceBuilder, ServiceExt as _};
 
-use crate::{Counter, route, serve};
+use crate::{Counter, route};
 
 #[tokio::test]
 async fn the_handler_goes_on_when_the_socket_does_not() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/live", listener.local_addr().unwrap());
     let resume = SessionResume::new().with_state::<Counter>();
-    tokio::spawn(serve(listener, resume.clone()));
+    let app = ServiceBuilder::new().layer(resume.clone()).service_fn(route);
+    tokio::spawn(serve(listener, app).into_future());
     let mut cookie = None;
     for clicks in ["1", "2", "3"] {
         let mut request = url.as_str().into_client_request().unwrap();

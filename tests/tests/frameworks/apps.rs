@@ -11,18 +11,13 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use session_resume::{BlockingSession, LiveSession, Result, Session, SessionResume};
 use session_resume_axum::{IdentityChange, ResumeUpgrade as AxumUpgrade, Session as AxumSession};
+use session_resume_tests::Framework;
 use session_resume_warp::ResumeUpgrade as WarpUpgrade;
 use tokio::net::TcpListener;
 use tower_layer::Layer as _;
 use warp::{Filter, Rejection, Reply};
 
 pub(crate) const FRAMEWORKS: [Framework; 2] = [Framework::Axum, Framework::Warp];
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Framework {
-    Axum,
-    Warp,
-}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Log {

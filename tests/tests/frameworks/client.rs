@@ -141,7 +141,7 @@ pub(crate) async fn ask(
     stream.write_all(format!("{request}\r\n{body}").as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     loop {
-        if let Some(answer) = parse(&answer) {
+        if let Some(answer) = parse(&answer, line.starts_with("HEAD ")) {
             return answer;
         }
         assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "cut off: {answer:?}");
@@ -149,7 +149,7 @@ pub(crate) async fn ask(
 }
 
 /// Parses an answer once it is whole.
-fn parse(answer: &[u8]) -> Option<(Answer, Vec<String>)> {
+fn parse(answer: &[u8], head_only: bool) -> Option<(Answer, Vec<String>)> {
     // Lossy: what follows a 101 is frames.
     let answer = String::from_utf8_lossy(answer);
     let (head, body) = answer.split_once("\r\n\r\n")?;
@@ -161,7 +161,8 @@ fn parse(answer: &[u8]) -> Option<(Answer, Vec<String>)> {
         found.map(|(_, value)| (*value).to_owned()).collect::<Vec<_>>()
     };
     let one = |wanted: &str| all(wanted).pop();
-    let length = one("content-length").map_or(0, |length| length.parse().unwrap());
+    let length = one("content-length").filter(|_| !head_only);
+    let length = length.map_or(0, |length| length.parse().unwrap());
     let text = body.get(..length)?.to_owned();
     let [content_type, retry_after, protocol] =
         ["content-type", "retry-after", "sec-websocket-protocol"].map(one);

@@ -10,10 +10,11 @@ use session_resume::{
     Limits, SessionResume,
     reuse::{self, ReuseDecision},
 };
+use session_resume_tests::Framework;
 use tokio::net::TcpListener;
 
 use crate::{
-    apps::{FRAMEWORKS, Framework, Log, Other, router, routes, start},
+    apps::{FRAMEWORKS, Log, Other, router, routes, start},
     client::{Answer, Client, ask, refused},
 };
 
@@ -94,6 +95,7 @@ async fn a_request_that_gets_no_session_is_told_the_same() {
         (Some(layer()), "GET /live", &with(malformed), 400, "at."),
         (Some(layer()), "GET /refused", &UPGRADE, 403, "not today"),
         (Some(layer()), "GET /sessions/1", &[], 404, "no such session"),
+        (None, "GET /sessions", &[], 500, "add .layer(SessionResume::new())"),
     ];
     for (layer, line, headers, status, text) in rows {
         let [axum, warp] = on_both(layer, line, headers).await;
@@ -116,7 +118,7 @@ async fn a_layer_with_another_state_is_told_the_same() {
 }
 
 #[tokio::test]
-async fn what_is_no_upgrade_has_the_same_status() {
+async fn what_is_no_upgrade_is_told_the_same() {
     let no_version = [UPGRADE[0], UPGRADE[1], UPGRADE[3]];
     let rows = [
         ("GET /live", &[][..], 400),
@@ -127,9 +129,35 @@ async fn what_is_no_upgrade_has_the_same_status() {
         ("GET /nowhere", &[], 404),
     ];
     for (line, headers, status) in rows {
-        // The text is the WebSocket library's own.
-        let statuses = on_both(Some(layer()), line, headers).await.map(|answer| answer.status);
-        assert_eq!(statuses, [status; 2], "{line} {headers:?}");
+        let [axum, warp] = on_both(Some(layer()), line, headers).await;
+        assert_eq!((axum.status, warp.status), (status, status), "{line} {headers:?}");
+        if line != "GET /nowhere" {
+            assert_eq!(axum, warp, "{line} {headers:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn outcomes_are_told_the_same() {
+    let layer = layer();
+    let axum = start(Framework::Axum, Some(layer.clone())).await;
+    let warp = start(Framework::Warp, Some(layer)).await;
+    let client = Client::fresh(axum, "/live", None).await;
+    let cookie = client.cookie.clone().unwrap();
+    let session = client.hello["session"].as_str().unwrap();
+    for (path, status, text) in [
+        (format!("/sessions/{session}"), 202, r#""status":"running""#),
+        ("/sessions".to_owned(), 200, session),
+        ("/sessions?limit=1".to_owned(), 200, r#""next":null"#),
+        ("/sessions/1".to_owned(), 404, "no such session"),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let line = format!("{method} {path}");
+            let (answer, _) = ask(axum, &line, &[("cookie", &cookie)], "").await;
+            assert_eq!(answer, ask(warp, &line, &[("cookie", &cookie)], "").await.0, "{line}");
+            assert_eq!(answer.status, status, "{line}: {answer:?}");
+            assert_eq!(answer.text.contains(text), method == "GET", "{line}: {answer:?}");
+        }
     }
 }
 

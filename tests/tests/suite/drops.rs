@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use session_resume_tests::{Browser, Chaos, Framework, Ws, until};
+use session_resume_tests::{Browser, Chaos, Framework, Ws, scenarios, until};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{client, testee};

@@ -1,7 +1,7 @@
 //! A session always ends in an outcome; a drain is a drop.
 
 use serde_json::json;
-use session_resume_tests::{Browser, Framework, Ws, until};
+use session_resume_tests::{Browser, Framework, Ws, scenarios, until};
 
 use crate::{client, testee};
 

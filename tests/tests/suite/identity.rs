@@ -1,6 +1,6 @@
 //! Nobody gets into another's session, and nothing is created unasked.
 
-use session_resume_tests::{Browser, Framework, request};
+use session_resume_tests::{Browser, Framework, request, scenarios};
 
 use crate::testee;
 

@@ -1,19 +1,5 @@
 //! Scenarios against the testee over real sockets, by promise. Each runs for every framework.
 
-/// Makes a test of each scenario for each framework.
-macro_rules! scenarios {
-    ($($name:ident),* $(,)?) => {
-        mod axum {
-            $(
-                #[tokio::test]
-                async fn $name() {
-                    super::$name(session_resume_tests::Framework::Axum).await;
-                }
-            )*
-        }
-    };
-}
-
 mod drops;
 mod ends;
 mod identity;

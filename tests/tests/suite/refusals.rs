@@ -1,6 +1,6 @@
 //! Every refusal as the table of the design has it, and nothing else disturbed.
 
-use session_resume_tests::{Browser, Framework, Refused, request};
+use session_resume_tests::{Browser, Framework, Refused, request, scenarios};
 
 use crate::{client, testee};
 

@@ -1,7 +1,7 @@
 //! The truth is told: hello fields, statuses, gaps.
 
 use serde_json::{Value, json};
-use session_resume_tests::{Browser, Framework, Ws, until};
+use session_resume_tests::{Browser, Framework, Ws, scenarios, until};
 
 use crate::{client, testee};
 

@@ -1,6 +1,6 @@
 //! Bytes as they are on the wire.
 
-use session_resume_tests::{Browser, Framework, soon};
+use session_resume_tests::{Browser, Framework, scenarios, soon};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,

@@ -11,7 +11,7 @@ use crate::{
     merge::MergePolicy,
     reuse::ReusePolicy,
     snapshot::saver::Store,
-    store::SnapshotStore,
+    store::{SnapshotStore, StoredState},
 };
 
 impl<T> SessionResume<T> {
@@ -116,7 +116,7 @@ impl<T> SessionResume<T> {
     #[must_use]
     pub fn with_state<U>(self) -> SessionResume<U>
     where
-        U: Default + serde::Serialize + serde::de::DeserializeOwned + Send + 'static,
+        U: Default + StoredState,
     {
         self.with_state_from(|_| U::default())
     }
@@ -125,7 +125,7 @@ impl<T> SessionResume<T> {
     #[must_use]
     pub fn with_state_from<U, F>(self, make: F) -> SessionResume<U>
     where
-        U: serde::Serialize + serde::de::DeserializeOwned + Send + 'static,
+        U: StoredState,
         F: Fn(RequestView<'_>) -> U + Send + Sync + 'static,
     {
         let config = self.registry.config().clone();
@@ -195,15 +195,16 @@ impl<T> SessionResume<T> {
     pub fn with_stored_lifetime(self, lifetime: Duration) -> Self {
         self.configured(|config| config.stored_lifetime = lifetime)
     }
-}
 
-impl<T: serde::Serialize + serde::de::DeserializeOwned + Send + 'static> SessionResume<T> {
     /// Keeps sessions in a store, so that they outlive memory and the process.
     ///
     /// Identity cookies are signed with the key that the store keeps, if it keeps one, unless
     /// [`with_identity`](Self::with_identity) gives one.
     #[must_use]
-    pub fn with_store(self, store: impl SnapshotStore) -> Self {
+    pub fn with_store(self, store: impl SnapshotStore) -> Self
+    where
+        T: StoredState,
+    {
         self.configured(|config| {
             if config.cookie.key().is_none()
                 && let Some(key) = SnapshotStore::identity_key(&store)

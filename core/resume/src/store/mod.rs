@@ -13,6 +13,7 @@ pub(crate) mod erased;
 mod error;
 mod key;
 mod memory;
+mod state;
 
 use std::{fmt, future::Future, sync::Arc, time::SystemTime};
 
@@ -22,6 +23,7 @@ pub use self::{
     error::{ErrorKind, StoreError},
     key::{MAX_KEY_LEN, RecordKind, StoreKey},
     memory::MemoryStore,
+    state::StoredState,
 };
 
 /// Keeps records by key.

@@ -1,0 +1,72 @@
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+use super::WebSocket;
+use crate::transport::{Frame, TransportErrorKind};
+
+const MAX: usize = 1000;
+
+async fn open() -> (WebSocket<DuplexStream>, DuplexStream) {
+    let (server, client) = duplex(4096);
+    (WebSocket::server(server, MAX).await, client)
+}
+
+/// A masked frame of less than 126 bytes; the mask is zero.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    assert!(length < 126);
+    [&[first, 0x80 | length, 0, 0, 0, 0], payload].concat()
+}
+
+#[tokio::test]
+async fn frames_are_on_the_wire_as_they_were_given() {
+    let (mut socket, mut client) = open().await;
+    let frames = [
+        (Frame::Text("h\u{e4}".into()), &b"\x81\x03h\xc3\xa4"[..]),
+        (Frame::Binary(Bytes::from_static(b"\xff")), b"\x82\x01\xff"),
+        (Frame::Ping(Bytes::from_static(b"p")), b"\x89\x01p"),
+        (Frame::Close(Some((4100, "replaced".into()))), b"\x88\x0a\x10\x04replaced"),
+    ];
+    for (frame, bytes) in frames {
+        socket.send(frame).await.unwrap();
+        let mut sent = vec![0; bytes.len()];
+        client.read_exact(&mut sent).await.unwrap();
+        assert_eq!(sent, bytes);
+    }
+}
+
+#[tokio::test]
+async fn frames_come_as_they_were_sent() {
+    let (mut socket, mut client) = open().await;
+    let rows = [
+        (masked(0x81, "h\u{e4}".as_bytes()), Frame::Text("h\u{e4}".into())),
+        (masked(0x82, b"\xff"), Frame::Binary(Bytes::from_static(b"\xff"))),
+        (masked(0x8a, b"p"), Frame::Pong(Bytes::from_static(b"p"))),
+        ([masked(0x01, b"a"), masked(0x80, b"b")].concat(), Frame::Text("ab".into())),
+        (masked(0x88, b"\x03\xe8bye"), Frame::Close(Some((1000, "bye".into())))),
+    ];
+    for (bytes, frame) in rows {
+        client.write_all(&bytes).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), frame);
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_apart() {
+    let too_big = [&[0x82, 0xfe, 0x03, 0xe9, 0, 0, 0, 0], &[0; MAX + 1][..]].concat();
+    let rows = [
+        (too_big, TransportErrorKind::TooBig),
+        (masked(0x81, b"\xff"), TransportErrorKind::Protocol),
+        (masked(0x83, b""), TransportErrorKind::Protocol),
+        // Not masked.
+        (b"\x81\x01a".to_vec(), TransportErrorKind::Protocol),
+        (Vec::new(), TransportErrorKind::Broken),
+    ];
+    for (bytes, kind) in rows {
+        let (mut socket, mut client) = open().await;
+        client.write_all(&bytes).await.unwrap();
+        drop(client);
+        assert_eq!(socket.next().await.unwrap().unwrap_err().kind(), kind, "{bytes:?}");
+    }
+}
