@@ -37,6 +37,7 @@ pub mod store;
 mod sweep;
 pub mod transport;
 mod upgrade;
+mod wall;
 mod wheel;
 
 pub use session_resume_proto::{

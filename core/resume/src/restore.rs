@@ -21,6 +21,7 @@ use crate::{
         saver::{Store, amend, chain},
     },
     store::{ErrorKind, StoreError, Versioned},
+    wall,
 };
 
 /// What a request brings that may lead to a stored session.
@@ -141,7 +142,7 @@ impl<T: Send + 'static> Registry<T> {
 
     /// Whether a stored session's time is up.
     fn is_over(&self, stored: &Versioned, record: &SessionRecord) -> bool {
-        let now = SystemTime::now();
+        let now = wall::now();
         let until = stored.expires.checked_sub(self.config().outcome_lifetime);
         let lifetime = self.rules().max_lifetime;
         let outlived =
@@ -175,7 +176,7 @@ impl<T: Send + 'static> Registry<T> {
                 let outcome =
                     Outcome::with_error(OutcomeStatus::Closed, "a fresh session was asked for");
                 let ended = ended_of(asks.context.key(), record, outcome);
-                let expires = record::later(SystemTime::now(), self.config().outcome_lifetime);
+                let expires = record::later(wall::now(), self.config().outcome_lifetime);
                 self.end_stored(store, loaded, &ended, expires)
                     .await
                     .map_err(|error| Refusal::unavailable(&error))?;
@@ -264,7 +265,7 @@ impl<T: Send + 'static> Registry<T> {
                     let ended = outcome
                         .into_ended()
                         .map_err(|error| StoreError::new(ErrorKind::Corrupt, error))?;
-                    return Ok((expires > SystemTime::now()).then_some(Found::Ended(ended)));
+                    return Ok((expires > wall::now()).then_some(Found::Ended(ended)));
                 }
                 Some((Ok(IdRecord::Pointer(key)), _)) => key,
                 Some((Err(error), _)) => return Err(StoreError::new(ErrorKind::Corrupt, error)),
@@ -283,7 +284,7 @@ impl<T: Send + 'static> Registry<T> {
         }
         if self.is_over(&stored, &record) {
             // Its record is kept for as long as this can be asked.
-            let gone = stored.expires <= SystemTime::now();
+            let gone = stored.expires <= wall::now();
             let key = SessionKey::from_bytes(&key).filter(|_| !gone);
             let outcome = Outcome::by_rule(OutcomeStatus::Expired);
             return Ok(key.map(|key| Found::Ended(ended_of(&key, &record, outcome))));
@@ -302,7 +303,7 @@ impl<T: Send + 'static> Registry<T> {
         let record = record::decode::<IdRecord>(&stored.bytes)
             .map_err(|error| StoreError::new(ErrorKind::Corrupt, error))?;
         match record {
-            IdRecord::Ended(outcome) if stored.expires > SystemTime::now() => {
+            IdRecord::Ended(outcome) if stored.expires > wall::now() => {
                 let ended = outcome.into_ended();
                 ended.map(Some).map_err(|error| StoreError::new(ErrorKind::Corrupt, error))
             }
@@ -410,7 +411,7 @@ impl<T: Send + 'static> Registry<T> {
             return;
         }
         loop {
-            match store.store.delete_expired(SystemTime::now(), AT_ONCE).await {
+            match store.store.delete_expired(wall::now(), AT_ONCE).await {
                 Ok(AT_ONCE) => {}
                 Ok(_) => return,
                 Err(error) => {

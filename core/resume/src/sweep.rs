@@ -29,7 +29,7 @@ pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, interval
             return;
         };
         registry.clock().tick();
-        if registry.watch_the_clock() {
+        if registry.take_clock_jump() {
             // By the new time, their records may be due already.
             registry.all().into_iter().for_each(|session| {
                 registry.save(Item::Touch(session), Urgency::Soon);

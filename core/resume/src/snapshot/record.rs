@@ -15,6 +15,7 @@ use crate::{
     key::SessionKey,
     outcome::{Outcome, OutcomeStatus},
     outcomes::Ended,
+    wall,
 };
 
 /// The first byte of every record. A newer one is an error, not data loss.
@@ -81,7 +82,7 @@ impl Millis {
     }
 
     pub(crate) fn now() -> Self {
-        Self::of(SystemTime::now())
+        Self::of(wall::now())
     }
 
     pub(crate) const fn get(self) -> u64 {
