@@ -36,7 +36,7 @@ use crate::{
     },
     snapshot::{
         Caution, Durable, Pointer, Urgency,
-        record::{Millis, SessionRecord, later},
+        record::{Millis, RecordError, SessionRecord, later},
         saver::{self, Item, Saver},
     },
     store::Generation,
@@ -434,9 +434,10 @@ impl<T: Send + 'static> Registry<T> {
         record: &SessionRecord,
         generation: Generation,
         pointer: Pointer,
-    ) -> serde_json::Result<Arc<Shared<T>>> {
+    ) -> Result<Arc<Shared<T>>, RecordError> {
         let codec = self.config.codec.expect("a layer with a store has a codec");
-        let state = (codec.decode)(&record.state)?;
+        let state =
+            (codec.decode)(&record.state).map_err(|error| RecordError::of_state::<T>(&error))?;
         let identity = record.identity;
         let machine = Machine::restore(
             Arc::clone(&self.rules),

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use http::StatusCode;
 use session_resume_proto::session::Expiry;
 
 use crate::{
@@ -75,7 +74,8 @@ impl<T: Send + 'static> Registry<T> {
             return Ok(None);
         }
         loop {
-            let Some(loaded) = self.load(&store, key).await? else {
+            let loaded = self.load(&store, key).await.map_err(|error| Refusal::by_store(&error))?;
+            let Some(loaded) = loaded else {
                 return Ok(None);
             };
             if !self.may_restore(&store, &loaded, asks).await? {
@@ -90,7 +90,7 @@ impl<T: Send + 'static> Registry<T> {
                 }
                 // Somebody else has just claimed it; what is there now?
                 Err(error) if error.kind() == ErrorKind::Stale => {}
-                Err(error) => return Err(Refusal::unavailable(&error)),
+                Err(error) => return Err(Refusal::by_store(&error)),
             }
         }
     }
@@ -101,30 +101,27 @@ impl<T: Send + 'static> Registry<T> {
     }
 
     /// Loads what may be restored; clears away what may not.
-    async fn load(&self, store: &Store, key: &SessionKey) -> Result<Option<Loaded>, Refusal> {
+    async fn load(&self, store: &Store, key: &SessionKey) -> Result<Option<Loaded>, StoreError> {
         let bytes = key.to_bytes();
         let at = store.session_key(&bytes);
-        let stored = store.store.load(&at).await;
-        let Some(stored) = stored.map_err(|error| Refusal::unavailable(&error))? else {
+        let Some(stored) = store.store.load(&at).await? else {
             return Ok(None);
         };
         self.has_seen(stored.generation);
-        let record = read::<SessionRecord>(&stored)?;
+        let record = record::decode::<SessionRecord>(&stored.bytes)?;
         // It has ended, or moved to another key; its old record is still there for a moment.
         if self.by_id(record.session).is_some() {
             return Ok(None);
         }
-        let by_id = store.store.load(&store.id_key(record.session)).await;
-        let by_id = by_id.map_err(|error| Refusal::unavailable(&error))?;
-        let by_id = by_id.map(|stored| read::<IdRecord>(&stored)).transpose()?;
+        let by_id = store.store.load(&store.id_key(record.session)).await?;
+        let by_id = by_id.map(|stored| record::decode::<IdRecord>(&stored.bytes)).transpose()?;
         let pointer = match by_id {
             None => Pointer::None,
             Some(IdRecord::Pointer(there)) if there == bytes => Pointer::Wanted,
             // The process died before it could remove this: who has ended does not start again, and who knows
             // only the old key gets nothing.
             Some(IdRecord::Pointer(_) | IdRecord::Ended(_)) => {
-                let removed = store.store.remove(&at, stored.generation).await;
-                removed.map_err(|error| Refusal::unavailable(&error))?;
+                store.store.remove(&at, stored.generation).await?;
                 return Ok(None);
             }
         };
@@ -133,8 +130,7 @@ impl<T: Send + 'static> Registry<T> {
             let ended = ended_of(key, &loaded.record, Outcome::by_rule(OutcomeStatus::Expired));
             // For as long as it could be asked for before the key was wanted again.
             let expires = loaded.stored.expires;
-            let cleared = self.end_stored(store, &loaded, &ended, expires).await;
-            cleared.map_err(|error| Refusal::unavailable(&error))?;
+            self.end_stored(store, &loaded, &ended, expires).await?;
             return Ok(None);
         }
         Ok(Some(loaded))
@@ -179,7 +175,7 @@ impl<T: Send + 'static> Registry<T> {
                 let expires = record::later(wall::now(), self.config().outcome_lifetime);
                 self.end_stored(store, loaded, &ended, expires)
                     .await
-                    .map_err(|error| Refusal::unavailable(&error))?;
+                    .map_err(|error| Refusal::by_store(&error))?;
                 Ok(false)
             }
         }
@@ -211,9 +207,7 @@ impl<T: Send + 'static> Registry<T> {
         let generation = stored.generation.next();
         self.has_seen(generation);
         let (clean, trials) = (record.clean, record.trials);
-        let session = self
-            .rebuild(key, &record, generation, pointer)
-            .map_err(|error| StoreError::new(ErrorKind::Corrupt, error))?;
+        let session = self.rebuild(key, &record, generation, pointer)?;
         let (machine, _) = session.lock().machine.snapshot(false);
         record.machine = machine;
         record.clean = false;
@@ -262,21 +256,18 @@ impl<T: Send + 'static> Registry<T> {
         let key =
             match by_id.map(|stored| (record::decode::<IdRecord>(&stored.bytes), stored.expires)) {
                 Some((Ok(IdRecord::Ended(outcome)), expires)) => {
-                    let ended = outcome
-                        .into_ended()
-                        .map_err(|error| StoreError::new(ErrorKind::Corrupt, error))?;
+                    let ended = outcome.into_ended()?;
                     return Ok((expires > wall::now()).then_some(Found::Ended(ended)));
                 }
                 Some((Ok(IdRecord::Pointer(key)), _)) => key,
-                Some((Err(error), _)) => return Err(StoreError::new(ErrorKind::Corrupt, error)),
+                Some((Err(error), _)) => return Err(error.into()),
                 // The identity's own session needs no pointer.
                 None => SessionKey::own(context.identity()).to_bytes(),
             };
         let Some(stored) = store.store.load(&store.session_key(&key)).await? else {
             return Ok(None);
         };
-        let record = record::decode::<SessionRecord>(&stored.bytes)
-            .map_err(|error| StoreError::new(ErrorKind::Corrupt, error))?;
+        let record = record::decode::<SessionRecord>(&stored.bytes)?;
         let caller = context.identity();
         let knows = record.identity == caller || record.guests.contains(&caller);
         if record.session != id || !knows {
@@ -300,12 +291,10 @@ impl<T: Send + 'static> Registry<T> {
         let Some(stored) = store.store.load(&store.id_key(id)).await? else {
             return Ok(None);
         };
-        let record = record::decode::<IdRecord>(&stored.bytes)
-            .map_err(|error| StoreError::new(ErrorKind::Corrupt, error))?;
+        let record = record::decode::<IdRecord>(&stored.bytes)?;
         match record {
             IdRecord::Ended(outcome) if stored.expires > wall::now() => {
-                let ended = outcome.into_ended();
-                ended.map(Some).map_err(|error| StoreError::new(ErrorKind::Corrupt, error))
+                Ok(Some(outcome.into_ended()?))
             }
             IdRecord::Ended(_) | IdRecord::Pointer(_) => Ok(None),
         }
@@ -323,8 +312,7 @@ impl<T: Send + 'static> Registry<T> {
         let Some(stored) = store.store.load(&store.session_key(&key)).await? else {
             return Ok(None);
         };
-        let record = record::decode::<SessionRecord>(&stored.bytes)
-            .map_err(|error| StoreError::new(ErrorKind::Corrupt, error))?;
+        let record = record::decode::<SessionRecord>(&stored.bytes)?;
         let found = self.find_stored(record.session, context).await?;
         Ok(found.map(|found| (record.session, found)))
     }
@@ -397,7 +385,7 @@ impl<T: Send + 'static> Registry<T> {
             tried && core.machine.is_message_in_hand()
         };
         if let (true, Some(store)) = (tried, &self.config().store) {
-            amend(self, store, session, |record| record.trials = 0).await;
+            amend(store, session, |record| record.trials = 0).await;
         }
     }
 
@@ -415,20 +403,13 @@ impl<T: Send + 'static> Registry<T> {
                 Ok(AT_ONCE) => {}
                 Ok(_) => return,
                 Err(error) => {
+                    observe::store_failed();
                     tracing::warn!(error = %chain(&error), "expired records not deleted");
                     return;
                 }
             }
         }
     }
-}
-
-fn read<R: serde::de::DeserializeOwned>(stored: &Versioned) -> Result<R, Refusal> {
-    record::decode(&stored.bytes).map_err(|error| {
-        // Never overwritten: whoever rolls back to the newer version finds it.
-        tracing::error!(%error, "a stored session cannot be read");
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the stored session cannot be read")
-    })
 }
 
 fn ended_of(key: &SessionKey, record: &SessionRecord, outcome: Outcome) -> Ended {

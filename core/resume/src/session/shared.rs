@@ -327,6 +327,7 @@ impl<T> Shared<T> {
         let tasks = std::mem::take(&mut core.tasks);
         drop(core);
         wakers.wake();
+        self.tell_savers();
         if let Some(handler) = handler {
             handler.abort();
         }

@@ -33,7 +33,8 @@ pub enum Durability {
     Exact,
 }
 
-/// The store did not take a snapshot; it is tried again, and nothing was acknowledged meanwhile.
+/// Something is not on disk: the store did not take it (it is tried again, and nothing was acknowledged
+/// meanwhile), or the session has ended, or it is its own handler that waits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CommitError {
     text: Arc<str>,
@@ -42,6 +43,12 @@ pub struct CommitError {
 impl CommitError {
     fn ended() -> Self {
         Self { text: "the session has ended".into() }
+    }
+
+    pub(crate) fn in_hand() -> Self {
+        let text =
+            "the handler has a message in hand and would wait for its own next recv: call commit()";
+        Self { text: text.into() }
     }
 }
 
@@ -60,6 +67,8 @@ pub(crate) struct Durable {
     pub(crate) created: Millis,
     /// Counts changes; those up to `saved` are on disk.
     version: u64,
+    /// Those up to here are in a snapshot.
+    taken: u64,
     saved: u64,
     /// Waits for the saver already.
     queued: bool,
@@ -79,7 +88,7 @@ pub(crate) struct Durable {
     /// Where the record still is, after the identity was cycled.
     pub(crate) moved_from: Option<SessionKey>,
     last_saved: Instant,
-    /// The record says that the handler is at work.
+    /// The record says that the handler is at work, and the next one will, unless it has come to `recv`.
     marked: bool,
     /// Somebody looks after a flush interval whether the handler is still at work.
     watched: bool,
@@ -129,6 +138,7 @@ impl Durable {
             generation,
             created,
             version: 0,
+            taken: 0,
             saved: 0,
             queued: false,
             due: false,
@@ -194,6 +204,17 @@ pub(crate) struct Job {
     covered: Covered,
     version: u64,
     generation: Generation,
+    /// It says that the handler is at work.
+    working: bool,
+}
+
+/// Where the handler has come to a moment with no message in hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Boundary {
+    /// It asks for what comes next: until then it is not at work.
+    Receive,
+    /// It goes on working.
+    Commit,
 }
 
 impl Core {
@@ -225,19 +246,20 @@ impl Core {
         Some((urgency, first))
     }
 
-    /// The handler asks for the next message, so the one in hand is handled. Returns whether a snapshot is
-    /// due here, at the boundary.
-    pub(crate) fn reach_boundary(&mut self) -> bool {
+    /// The handler has come to a boundary, so the message in hand is handled. Returns whether a snapshot is
+    /// due here.
+    pub(crate) fn reach_boundary(&mut self, at: Boundary) -> bool {
         let handled = self.machine.is_message_in_hand();
         self.machine.hand_back();
         let Some(durable) = &mut self.durable else {
             return false;
         };
-        if handled {
-            let tried = matches!(durable.caution, Caution::Trying { .. });
-            if tried {
-                durable.caution = Caution::Clearing { version: durable.version + 1 };
-            }
+        let tried = handled && matches!(durable.caution, Caution::Trying { .. });
+        if tried {
+            durable.caution = Caution::Clearing { version: durable.version + 1 };
+        }
+        let unmarked = at == Boundary::Receive && std::mem::take(&mut durable.marked);
+        if handled || unmarked {
             self.changed(if tried { Urgency::Now } else { Urgency::Soon });
         }
         self.durable.as_mut().is_some_and(|durable| std::mem::take(&mut durable.due))
@@ -300,6 +322,7 @@ impl<T: Send + 'static> Shared<T> {
             let key = core.key.clone();
             let identity = core.identity;
             let guests = core.identities();
+            let at_work = core.machine.is_at_work();
             let durable = core.durable.as_mut()?;
             durable.queued = false;
             if in_hand {
@@ -313,6 +336,9 @@ impl<T: Send + 'static> Shared<T> {
             let (version, generation, trials) =
                 (durable.version, durable.generation, durable.trials());
             durable.writing = true;
+            durable.taken = version;
+            // Marked before: what takes no longer than a flush interval is not worth a second write.
+            let working = durable.marked && at_work;
             let created = durable.created;
             let handler = core.handler_name.clone();
             let (machine, covered) = core.machine.snapshot(frozen);
@@ -327,12 +353,19 @@ impl<T: Send + 'static> Shared<T> {
                 updated,
                 iteration,
                 clean: frozen,
-                working: false,
+                working,
                 trials,
                 state: bytes,
                 machine,
             };
-            Some(Ok(Job { key, bytes: record::encode(&record), covered, version, generation }))
+            Some(Ok(Job {
+                key,
+                bytes: record::encode(&record),
+                covered,
+                version,
+                generation,
+                working,
+            }))
         })?
     }
 
@@ -375,7 +408,7 @@ impl<T: Send + 'static> Shared<T> {
             if let Some(durable) = &mut core.durable {
                 durable.saved = durable.saved.max(job.version);
                 durable.last_saved = Instant::now();
-                durable.marked = false;
+                durable.marked &= job.working;
                 durable.writing = false;
                 if durable.saved < durable.version && !durable.due {
                     core.wants_saving(Urgency::Soon);
@@ -450,6 +483,15 @@ impl<T: Send + 'static> Shared<T> {
         self.lock().durable.as_ref().is_some_and(|durable| durable.is_aging(after))
     }
 
+    /// Whether the message in hand keeps something from getting on disk.
+    pub(crate) fn is_held_up_by_hand(&self) -> bool {
+        let core = self.lock();
+        let untaken = core.durable.as_ref().is_some_and(|durable| durable.taken < durable.version);
+        untaken && core.machine.is_message_in_hand() && !core.is_over()
+    }
+}
+
+impl<T> Shared<T> {
     /// Everybody who waits for a save looks again: the session is going.
     pub(crate) fn tell_savers(&self) {
         let progress = self.lock().durable.as_ref().map(|durable| Arc::clone(&durable.progress));

@@ -15,6 +15,7 @@ use crate::{
     key::SessionKey,
     outcome::{Outcome, OutcomeStatus},
     outcomes::Ended,
+    store::{ErrorKind, StoreError},
     wall,
 };
 
@@ -105,11 +106,23 @@ pub(crate) fn later(time: SystemTime, by: Duration) -> SystemTime {
     time.checked_add(by.min(LONGEST)).unwrap_or(time)
 }
 
-/// Why bytes are no record of ours.
+/// Why a session cannot be made of bytes. Says nothing of what they hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecordError {
     TooNew(u8),
     Corrupt,
+    /// The application's type has changed since.
+    State {
+        expected: &'static str,
+        column: usize,
+    },
+}
+
+impl RecordError {
+    /// Serde's own text may quote the state: only where it stopped is told.
+    pub(crate) fn of_state<T>(error: &serde_json::Error) -> Self {
+        Self::State { expected: std::any::type_name::<T>(), column: error.column() }
+    }
 }
 
 impl fmt::Display for RecordError {
@@ -119,11 +132,26 @@ impl fmt::Display for RecordError {
                 write!(f, "record is from a newer version (got {version}, know {VERSION})")
             }
             Self::Corrupt => f.write_str("record is damaged"),
+            Self::State { expected, column } => write!(
+                f,
+                "its state does not fit the type {expected} (at byte {column} of its JSON): give new fields \
+                 #[serde(default)], keep old names with #[serde(alias)], or end it with a reuse policy"
+            ),
         }
     }
 }
 
 impl std::error::Error for RecordError {}
+
+impl From<RecordError> for StoreError {
+    fn from(error: RecordError) -> Self {
+        let kind = match error {
+            RecordError::TooNew(_) => ErrorKind::TooNew,
+            RecordError::Corrupt | RecordError::State { .. } => ErrorKind::Corrupt,
+        };
+        Self::new(kind, error)
+    }
+}
 
 pub(crate) fn encode(record: &impl Serialize) -> Bytes {
     let mut bytes = vec![VERSION];

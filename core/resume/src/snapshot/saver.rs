@@ -204,15 +204,15 @@ pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, saver: A
             }
         }
         let items = saver.take();
-        let Some(registry) = registry.upgrade() else {
-            return;
-        };
-        let Some(store) = registry.config().store.clone() else {
+        // Not kept while the store works: dropping the last handle of the layer must end all of it, also
+        // if the store never answers.
+        let Some(store) = registry.upgrade().and_then(|registry| registry.config().store.clone())
+        else {
             return;
         };
         let total = items.len();
         let failed: Vec<_> = stream::iter(items)
-            .map(|item| write(&registry, &store, item))
+            .map(|item| write(&store, item))
             .buffer_unordered(CONCURRENCY)
             .filter_map(async |failed| failed)
             .collect()
@@ -220,10 +220,9 @@ pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, saver: A
         // After the snapshots: a handler that has come to its boundary is not at work.
         if let Some(since) = Instant::now().checked_sub(interval) {
             let marks = stream::iter(saver.take_watched(since))
-                .map(async |session| mark_working(&registry, &store, &session).await);
+                .map(async |session| mark_working(&store, &session).await);
             marks.buffer_unordered(CONCURRENCY).collect::<()>().await;
         }
-        drop(registry);
         if failed.is_empty() {
             if total > 0 {
                 backoff = FIRST_BACKOFF;
@@ -248,11 +247,7 @@ pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, saver: A
 }
 
 /// Writes one item; returns it if it must be tried again.
-async fn write<T: Send + 'static>(
-    registry: &Arc<Registry<T>>,
-    store: &Store,
-    item: Item<T>,
-) -> Option<Item<T>> {
+async fn write<T: Send + 'static>(store: &Store, item: Item<T>) -> Option<Item<T>> {
     match item {
         Item::Session(session) => {
             if session.has_ended() {
@@ -268,7 +263,7 @@ async fn write<T: Send + 'static>(
                 }
                 Ok(None) => None,
                 Ok(Some(Ok(job))) => {
-                    let saved = put(registry, store, &session, job).await;
+                    let saved = put(store, &session, job).await;
                     (!saved).then_some(Item::Session(session))
                 }
                 Ok(Some(Err(error))) => {
@@ -279,23 +274,20 @@ async fn write<T: Send + 'static>(
             }
         }
         Item::Touch(session) => {
-            touch(registry, store, &session).await;
+            touch(store, &session).await;
             None
         }
-        Item::Ended(session, ended) => put_outcome(registry, store, &session, ended)
-            .await
-            .map(|ended| Item::Ended(session, ended)),
+        Item::Ended(session, ended) => {
+            put_outcome(store, &session, ended).await.map(|ended| Item::Ended(session, ended))
+        }
     }
 }
 
-async fn put<T: Send + 'static>(
-    registry: &Arc<Registry<T>>,
-    store: &Store,
-    session: &Arc<Shared<T>>,
-    job: Job,
-) -> bool {
+async fn put<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>, job: Job) -> bool {
     let started = Instant::now();
-    let expires = registry.record_expires(session);
+    let Some(expires) = session.record_expires() else {
+        return true;
+    };
     match put_all(store, session, &job, expires).await {
         Ok(()) => {
             tracing::trace!(
@@ -311,7 +303,7 @@ async fn put<T: Send + 'static>(
             true
         }
         Err(error) if error.kind() == ErrorKind::Stale => {
-            registry.lose(session);
+            session.lose_to_another();
             true
         }
         Err(error) => {
@@ -375,11 +367,7 @@ fn note_pointer<T>(session: &Shared<T>) {
 }
 
 /// Moves the expiry of a session that is in use.
-async fn touch<T: Send + 'static>(
-    registry: &Arc<Registry<T>>,
-    store: &Store,
-    session: &Arc<Shared<T>>,
-) {
+async fn touch<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
     let (key, generation, pointer) = {
         let core = session.lock();
         let Some(durable) = core.durable.as_ref().filter(|_| !core.is_over()) else {
@@ -391,7 +379,9 @@ async fn touch<T: Send + 'static>(
         }
         (core.key.to_bytes(), durable.generation, durable.pointer)
     };
-    let expires = registry.record_expires(session);
+    let Some(expires) = session.record_expires() else {
+        return;
+    };
     let mut touched = store.store.touch(&store.session_key(&key), generation, expires).await;
     if touched.is_ok() && pointer == Pointer::Saved {
         touched = store.store.touch(&store.id_key(session.id()), generation, expires).await;
@@ -402,7 +392,7 @@ async fn touch<T: Send + 'static>(
                 durable.touched();
             }
         }
-        Err(error) if error.kind() == ErrorKind::Stale => registry.lose(session),
+        Err(error) if error.kind() == ErrorKind::Stale => session.lose_to_another(),
         Err(error) if error.kind() == ErrorKind::NotFound => session.with_core(|core, _| {
             if let Some(durable) = &mut core.durable
                 && durable.pointer == Pointer::Saved
@@ -412,6 +402,7 @@ async fn touch<T: Send + 'static>(
             core.changed(Urgency::Soon);
         }),
         Err(error) => {
+            observe::store_failed();
             tracing::warn!(session = %session.id().short(), error = %chain(&error), "expiry not moved");
         }
     }
@@ -420,7 +411,6 @@ async fn touch<T: Send + 'static>(
 /// The outcome first, then the snapshot goes: whoever finds both believes the outcome. Returns it if it must be
 /// tried again.
 async fn put_outcome<T: Send + 'static>(
-    registry: &Arc<Registry<T>>,
     store: &Store,
     session: &Arc<Shared<T>>,
     mut ended: Ended,
@@ -431,7 +421,8 @@ async fn put_outcome<T: Send + 'static>(
         let generation = durable.map_or(Generation::new(0), |durable| durable.generation);
         (generation, durable.and_then(|durable| durable.moved_from.clone()))
     };
-    let expires = record::later(ended.outcome.completed(), registry.config().outcome_lifetime);
+    let lifetime = session.registry()?.config().outcome_lifetime;
+    let expires = record::later(ended.outcome.completed(), lifetime);
     let bytes = record::encode(&IdRecord::Ended(OutcomeRecord::of(&ended)));
     let mut result = store.store.put(&store.id_key(session.id()), generation, bytes, expires).await;
     for key in moved_from.iter().chain([&ended.key]) {
@@ -445,12 +436,14 @@ async fn put_outcome<T: Send + 'static>(
     }
     match result {
         Ok(()) => {
-            registry.outcome_saved(session, ended);
+            if let Some(registry) = session.registry() {
+                registry.outcome_saved(session, ended);
+            }
             None
         }
         // Another process has the session: its end is that one's to tell.
         Err(error) if error.kind() == ErrorKind::Stale => {
-            registry.lose(session);
+            session.lose_to_another();
             None
         }
         Err(error) => {
@@ -466,14 +459,10 @@ async fn put_outcome<T: Send + 'static>(
 
 /// The handler is at work for longer than a flush interval: the record says so, for those who poll should
 /// the process die.
-async fn mark_working<T: Send + 'static>(
-    registry: &Arc<Registry<T>>,
-    store: &Store,
-    session: &Arc<Shared<T>>,
-) {
+async fn mark_working<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
     {
         let mut core = session.lock();
-        let works = core.machine.is_message_in_hand();
+        let works = core.machine.is_at_work();
         let Some(durable) = &mut core.durable else {
             return;
         };
@@ -482,33 +471,38 @@ async fn mark_working<T: Send + 'static>(
             return;
         }
     }
-    amend(registry, store, session, |record| record.working = true).await;
+    let marked = amend(store, session, |record| record.working = true).await;
+    if !marked && let Some(durable) = &mut session.lock().durable {
+        durable.marked = false;
+    }
 }
 
-/// Changes what the session's record says about it, the snapshot itself stays.
+/// Changes what the session's record says about it, the snapshot itself stays; returns whether it does now.
 pub(crate) async fn amend<T: Send + 'static>(
-    registry: &Arc<Registry<T>>,
     store: &Store,
     session: &Arc<Shared<T>>,
     change: impl FnOnce(&mut SessionRecord),
-) {
+) -> bool {
     let key = store.session_key(&session.lock().key.to_bytes());
-    let amended: Result<(), StoreError> = async {
+    let amended: Result<bool, StoreError> = async {
         if let Some(stored) = store.store.load(&key).await?
             && let Ok(mut record) = record::decode::<SessionRecord>(&stored.bytes)
             && record.session == session.id()
             && Some(stored.generation) == session.generation()
+            && let Some(expires) = session.record_expires()
         {
             change(&mut record);
-            let expires = registry.record_expires(session);
             store.store.put(&key, stored.generation, record::encode(&record), expires).await?;
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
     .await;
-    if let Err(error) = amended {
+    amended.unwrap_or_else(|error| {
+        observe::store_failed();
         tracing::warn!(session = %session.id().short(), error = %chain(&error), "record not amended");
-    }
+        false
+    })
 }
 
 impl Store {
@@ -525,16 +519,28 @@ impl Store {
 }
 
 impl<T: Send + 'static> Shared<T> {
+    /// When what is put now may be deleted; `None` if the layer is gone.
+    fn record_expires(&self) -> Option<SystemTime> {
+        self.registry().map(|registry| registry.record_expires(self))
+    }
+
+    /// Another process has put a newer generation.
+    fn lose_to_another(self: &Arc<Self>) {
+        if let Some(registry) = self.registry() {
+            registry.lose(self);
+        }
+    }
+
     /// The generation of this owner; `None` without a store.
     fn generation(&self) -> Option<Generation> {
         self.lock().durable.as_ref().map(|durable| durable.generation)
     }
 
-    /// The handler has taken a message: whoever polls after a crash wants to know whether it was at work.
+    /// The handler may be at work: whoever polls after a crash wants to know whether it was.
     pub(crate) fn watch_work(self: &Arc<Self>) {
         let watch = {
             let mut core = self.lock();
-            let works = core.machine.is_message_in_hand();
+            let works = core.machine.is_at_work();
             match &mut core.durable {
                 Some(durable) => {
                     works && !durable.marked && !std::mem::replace(&mut durable.watched, true)

@@ -1,0 +1,152 @@
+//! Stored sessions that this process cannot read: never overwritten, never taken for new ones.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use session_resume::{
+    SessionResume,
+    adapter::{self, Upgrade},
+    reuse,
+    store::{MemoryStore, SnapshotStore as _, StoreKey},
+};
+
+use crate::{
+    A,
+    node::{Browser, Client, Got, Node, parts},
+};
+
+/// What a later version of the application has instead of a tally.
+#[derive(Default, Serialize, Deserialize)]
+struct Later {
+    total: String,
+}
+
+/// A state that must not be told.
+const SECRET: i64 = 987_654_321;
+
+/// A session that was killed, its browser and its place in the store.
+struct Stored {
+    disk: MemoryStore,
+    browser: Browser,
+    /// What its client offers when it comes back.
+    cursor: String,
+    id: String,
+    key: StoreKey,
+}
+
+impl Stored {
+    async fn new() -> Self {
+        let disk = MemoryStore::new();
+        let mut browser = Browser::default();
+        let node = Node::start(&disk);
+        let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+        client.hello().await;
+        client.send(&format!("add {SECRET}"));
+        assert!(client.is_acked(1).await);
+        let key = node.store.last.lock().unwrap().clone().unwrap();
+        let (cursor, id) = (client.cursor(A), client.session());
+        node.kill();
+        Self { disk, browser, cursor, id, key }
+    }
+
+    async fn bytes(&self) -> Bytes {
+        self.disk.load(&self.key).await.unwrap().unwrap().bytes
+    }
+
+    /// Changes what is stored, as if another program had written it.
+    async fn rewrite(&self, change: impl FnOnce(&mut Vec<u8>)) {
+        let stored = self.disk.load(&self.key).await.unwrap().unwrap();
+        let mut bytes = stored.bytes.to_vec();
+        change(&mut bytes);
+        let expires = stored.expires;
+        self.disk.put(&self.key, stored.generation, bytes.into(), expires).await.unwrap();
+    }
+
+    /// Asks for it in every way; each is told what is wrong, and nothing else happens.
+    async fn is_refused<T>(&self, layer: SessionResume<T>, wrong: &[&str])
+    where
+        T: Default + Serialize + for<'de> Deserialize<'de> + Send + 'static,
+    {
+        let before = self.bytes().await;
+        let mut browser = self.browser.clone();
+        let says = |text: String| {
+            assert!(wrong.iter().all(|wrong| text.contains(wrong)), "{text}");
+            assert!(!text.contains(&SECRET.to_string()), "{text}");
+        };
+        for _ in 0..2 {
+            let request = parts(&layer, &mut browser, None).await;
+            let refused = adapter::open::<T>(&request).await.err().unwrap();
+            assert_eq!((refused.status().as_u16(), refused.retry_after()), (500, None));
+            says(refused.to_string());
+            let refused = Upgrade::<T>::prepare(&request).await.err().unwrap();
+            assert_eq!(refused.status(), 500, "a plain client is told with the status");
+            says(refused.to_string());
+            // One that offers to resume would not see it: accepted and closed, to come back with backoff.
+            for at in [A, &self.cursor] {
+                let offer = format!("session-resume.v1, at.{at}");
+                let request = parts(&layer, &mut browser, Some(&offer)).await;
+                let upgrade = Upgrade::<T>::prepare(&request).await.unwrap();
+                let attach = upgrade.on_session(async |_live| unreachable()).unwrap();
+                assert_eq!(Client::start(attach).rest().await, [Got::Close(1011)]);
+            }
+        }
+        assert_eq!(layer.sessions().len(), 0);
+        assert_eq!(self.bytes().await, before, "untouched");
+    }
+
+    /// Whoever can read it finds it as it was.
+    async fn is_there(&self) {
+        let session = Node::start(&self.disk).open(&mut self.browser.clone()).await.unwrap();
+        assert_eq!(session.id().to_string(), self.id);
+        assert_eq!(session.read(|tally| tally.total), SECRET);
+    }
+}
+
+fn unreachable() {
+    panic!("no handler runs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_a_newer_version_is_refused_and_kept() {
+    let stored = Stored::new().await;
+    stored.rewrite(|bytes| bytes[0] = 2).await;
+    let node = Node::start(&stored.disk);
+    stored.is_refused(node.layer.clone(), &["got 2, know 1"]).await;
+    let mut parts = node.parts(&mut stored.browser.clone(), None).await;
+    parts.uri = format!("/sessions/{}", stored.id).parse().unwrap();
+    let refused = adapter::poll::<crate::node::Tally>(&parts, &stored.id).await.err().unwrap();
+    assert_eq!(refused.status(), 500);
+    assert!(refused.to_string().contains("got 2, know 1"), "{refused}");
+    node.kill();
+    stored.rewrite(|bytes| bytes[0] = 1).await;
+    stored.is_there().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_record_is_refused_and_kept() {
+    let stored = Stored::new().await;
+    let whole = stored.bytes().await;
+    stored.rewrite(|bytes| bytes.truncate(bytes.len() / 2)).await;
+    let node = Node::start(&stored.disk);
+    stored.is_refused(node.layer.clone(), &["damaged"]).await;
+    node.kill();
+    stored.rewrite(|bytes| *bytes = whole.to_vec()).await;
+    stored.is_there().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_of_another_type_is_refused_and_kept() {
+    let stored = Stored::new().await;
+    let layer = || SessionResume::new().with_state::<Later>().with_store(stored.disk.clone());
+    stored.is_refused(layer(), &["Later", "#[serde(default)]"]).await;
+    // Its record can be read, so what needs no state goes on.
+    let layer = layer().with_reuse(reuse::never());
+    let request = parts(&layer, &mut stored.browser.clone(), None).await;
+    let polled = adapter::poll::<Later>(&request, &stored.id).await.unwrap();
+    assert!(polled.body.contains("stored"), "{polled:?}");
+    stored.is_there().await;
+    // The way out, if nobody wants it any more.
+    let session = adapter::open::<Later>(&request).await.unwrap();
+    assert_ne!(session.id().to_string(), stored.id);
+    let polled = adapter::poll::<Later>(&request, &stored.id).await.unwrap();
+    assert!(polled.body.contains("closed"), "{polled:?}");
+}
