@@ -5,6 +5,8 @@
 
 pub(crate) mod record;
 pub(crate) mod saver;
+#[cfg(test)]
+mod tests;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 

@@ -161,7 +161,10 @@ pub(crate) fn encode(record: &impl Serialize) -> Bytes {
 
 pub(crate) fn decode<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, RecordError> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|_| RecordError::Corrupt),
+        Some((&VERSION, rest)) => match postcard::take_from_bytes(rest) {
+            Ok((record, [])) => Ok(record),
+            Ok(_) | Err(_) => Err(RecordError::Corrupt),
+        },
         Some((&version, _)) if version > VERSION => Err(RecordError::TooNew(version)),
         _ => Err(RecordError::Corrupt),
     }
