@@ -262,7 +262,9 @@ impl Core {
         }
         let unmarked = at == Boundary::Receive && std::mem::take(&mut durable.marked);
         if handled || unmarked {
-            self.changed(if tried { Urgency::Now } else { Urgency::Soon });
+            // That it waits, after a commit, is wanted with the next one.
+            let urgent = tried || !handled;
+            self.changed(if urgent { Urgency::Now } else { Urgency::Soon });
         }
         self.durable.as_mut().is_some_and(|durable| std::mem::take(&mut durable.due))
     }

@@ -117,6 +117,20 @@ async fn sweeps() {
 const FAR: Duration = Duration::from_secs(60 * 24 * 3600);
 
 #[tokio::test(start_paused = true)]
+async fn an_outage_longer_than_any_lifetime_leaves_time_to_come_back() {
+    let disk = MemoryStore::new();
+    let before = process(&disk);
+    let (in_time, too_late) = (stored(&before).await, stored(&before).await);
+    drop(before);
+    shift::set(FAR);
+    let after = process(&disk);
+    restored(&after, &in_time).await;
+    tokio::time::sleep(2 * GRACE).await;
+    let session = open(&after, &mut too_late.clone()).await;
+    assert_eq!((session.origin(), session.read(|state| *state)), (SessionOrigin::New, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wall_clock_that_jumps_ahead_ends_no_stored_session() {
     let disk = MemoryStore::new();
     let process = process(&disk);
