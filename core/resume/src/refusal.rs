@@ -5,7 +5,7 @@ use session_resume_proto::wire::Close;
 
 use crate::{
     observe,
-    snapshot::{record::RecordError, saver::chain},
+    snapshot::{place::chain, record::RecordError},
     store::{ErrorKind, StoreError},
 };
 

@@ -36,8 +36,9 @@ use crate::{
     },
     snapshot::{
         Caution, Durable, Pointer, Urgency,
+        queue::{Item, Saver},
         record::{Millis, RecordError, SessionRecord, later},
-        saver::{self, Item, Saver},
+        saver,
     },
     store::Generation,
     sweep,

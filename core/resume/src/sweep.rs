@@ -14,7 +14,7 @@ use crate::{
     outcome::{Outcome, OutcomeStatus},
     registry::Registry,
     session::shared::{CancelHandler, Shared},
-    snapshot::{Urgency, saver::Item},
+    snapshot::{Urgency, queue::Item},
 };
 
 /// Sweeps until the last handle of the layer is gone.

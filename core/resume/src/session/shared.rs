@@ -24,7 +24,7 @@ use crate::{
     outcome::{Outcome, OutcomeStatus},
     random,
     registry::Registry,
-    snapshot::{Durable, Urgency, saver::Item},
+    snapshot::{Durable, Urgency, queue::Item},
 };
 
 pub(crate) type Machine = session::Session<Arc<Peer>>;

@@ -6,12 +6,13 @@ use session_resume::{
     SessionResume,
     adapter::{self, Upgrade},
     reuse,
-    store::{MemoryStore, SnapshotStore as _, StoreKey},
+    store::{ErrorKind, MemoryStore, SnapshotStore as _, StoreKey},
 };
 
 use crate::{
     A,
     node::{Browser, Client, Got, Node, parts},
+    store::Fault,
 };
 
 /// What a later version of the application has instead of a tally.
@@ -99,6 +100,28 @@ impl Stored {
         assert_eq!(session.id().to_string(), self.id);
         assert_eq!(session.read(|tally| tally.total), SECRET);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_cannot_be_read_nobody_starts_anew() {
+    let stored = Stored::new().await;
+    let node = Node::start(&stored.disk);
+    node.store.set(Fault::FailToLoad(ErrorKind::Unavailable));
+    let mut browser = stored.browser.clone();
+    let refused = node.open(&mut browser).await.err().unwrap();
+    assert_eq!((refused.status().as_u16(), refused.retry_after()), (503, Some(1)));
+    for at in [A, &stored.cursor] {
+        let mut client = node.connect(&mut browser, Some(at)).await.unwrap();
+        let rest = client.rest().await;
+        assert!(matches!(&rest[0], Got::Other(control) if control["retry"].is_u64()), "{rest:?}");
+        assert_eq!(rest[1..], [Got::Close(1013)]);
+    }
+    assert_eq!((node.layer.sessions().len(), node.store.puts()), (0, 0));
+    node.store.set(Fault::None);
+    let mut client = node.connect(&mut browser, Some(&stored.cursor)).await.unwrap();
+    assert_eq!(client.hello().await["status"], "restored");
+    node.kill();
+    stored.is_there().await;
 }
 
 fn unreachable() {

@@ -1,9 +1,11 @@
 //! Sessions from the store, and back into it. With `snapshot`, the only module that touches it.
 
+mod find;
+mod leave;
+
 use std::{sync::Arc, time::SystemTime};
 
-use session_resume_proto::session::Expiry;
-
+pub(crate) use self::find::Found;
 use crate::{
     Outcome, OutcomeStatus, RequestView, SessionId,
     key::SessionKey,
@@ -15,9 +17,9 @@ use crate::{
     reuse::{Candidate, Phase, Residence, ReuseDecision},
     session::shared::{CancelHandler, Shared},
     snapshot::{
-        MAX_TRIALS, Pointer, Urgency,
+        MAX_TRIALS, Pointer,
+        place::Store,
         record::{self, IdRecord, Millis, SessionRecord},
-        saver::{Store, amend, chain},
     },
     store::{ErrorKind, StoreError, Versioned},
     wall,
@@ -31,14 +33,6 @@ pub(crate) struct Asks<'a> {
     pub(crate) continues: Option<SessionId>,
     /// Only looks, so the policy is not asked either.
     pub(crate) looks: bool,
-}
-
-/// What polling finds in the store.
-pub(crate) enum Found {
-    /// An outcome, and who may see it.
-    Ended(Ended),
-    /// A session that waits for somebody to come back; whether its handler was at work when it got here.
-    Stored { interrupted: bool },
 }
 
 /// A record with what it says.
@@ -240,174 +234,6 @@ impl<T: Send + 'static> Registry<T> {
         // NotFound: it has never been put. Anything else is the next save's to tell.
         if touched.is_err_and(|error| error.kind() == ErrorKind::Stale) {
             self.lose(&session);
-        }
-    }
-
-    /// Looks for what a poll asks for.
-    pub(crate) async fn find_stored(
-        &self,
-        id: SessionId,
-        context: &RequestContext,
-    ) -> Result<Option<Found>, StoreError> {
-        let Some(store) = self.config().store.clone() else {
-            return Ok(None);
-        };
-        let by_id = store.store.load(&store.id_key(id)).await?;
-        let key =
-            match by_id.map(|stored| (record::decode::<IdRecord>(&stored.bytes), stored.expires)) {
-                Some((Ok(IdRecord::Ended(outcome)), expires)) => {
-                    let ended = outcome.into_ended()?;
-                    return Ok((expires > wall::now()).then_some(Found::Ended(ended)));
-                }
-                Some((Ok(IdRecord::Pointer(key)), _)) => key,
-                Some((Err(error), _)) => return Err(error.into()),
-                // The identity's own session needs no pointer.
-                None => SessionKey::own(context.identity()).to_bytes(),
-            };
-        let Some(stored) = store.store.load(&store.session_key(&key)).await? else {
-            return Ok(None);
-        };
-        let record = record::decode::<SessionRecord>(&stored.bytes)?;
-        let caller = context.identity();
-        let knows = record.identity == caller || record.guests.contains(&caller);
-        if record.session != id || !knows {
-            return Ok(None);
-        }
-        if self.is_over(&stored, &record) {
-            // Its record is kept for as long as this can be asked.
-            let gone = stored.expires <= wall::now();
-            let key = SessionKey::from_bytes(&key).filter(|_| !gone);
-            let outcome = Outcome::by_rule(OutcomeStatus::Expired);
-            return Ok(key.map(|key| Found::Ended(ended_of(&key, &record, outcome))));
-        }
-        Ok(Some(Found::Stored { interrupted: record.working && !record.clean }))
-    }
-
-    /// Looks for the outcome of a session that is not in memory.
-    pub(crate) async fn find_ended(&self, id: SessionId) -> Result<Option<Ended>, StoreError> {
-        let Some(store) = self.config().store.clone() else {
-            return Ok(None);
-        };
-        let Some(stored) = store.store.load(&store.id_key(id)).await? else {
-            return Ok(None);
-        };
-        let record = record::decode::<IdRecord>(&stored.bytes)?;
-        match record {
-            IdRecord::Ended(outcome) if stored.expires > wall::now() => {
-                Ok(Some(outcome.into_ended()?))
-            }
-            IdRecord::Ended(_) | IdRecord::Pointer(_) => Ok(None),
-        }
-    }
-
-    /// Looks for the caller's own stored session; others can only be asked for by their ids.
-    pub(crate) async fn find_own(
-        &self,
-        context: &RequestContext,
-    ) -> Result<Option<(SessionId, Found)>, StoreError> {
-        let Some(store) = self.config().store.clone() else {
-            return Ok(None);
-        };
-        let key = SessionKey::own(context.identity()).to_bytes();
-        let Some(stored) = store.store.load(&store.session_key(&key)).await? else {
-            return Ok(None);
-        };
-        let record = record::decode::<SessionRecord>(&stored.bytes)?;
-        let found = self.find_stored(record.session, context).await?;
-        Ok(found.map(|found| (record.session, found)))
-    }
-
-    /// Sessions whose time is up leave memory for the store.
-    pub(crate) async fn store_away(self: &Arc<Self>, session: &Arc<Shared<T>>) {
-        let key = session.lock().key.clone();
-        let _alone = self.alone(&key).await;
-        let leaves = session.with_core(|core, now| {
-            let due =
-                matches!(core.machine.check_expiry(now), Err(Expiry::Unused | Expiry::Unattended));
-            let leaves = due && core.key == key && !core.removed && !core.is_over();
-            if leaves {
-                core.leaving = true;
-                core.machine.freeze_at_boundary();
-                if core.machine.is_frozen() {
-                    core.changed(Urgency::Now);
-                }
-            }
-            leaves
-        });
-        if !leaves {
-            self.look_again(self.clock().now(), session);
-            return;
-        }
-        loop {
-            // With a message in hand its last boundary stays on disk; the message counts as not handled.
-            let frozen = session.lock().machine.is_frozen();
-            if frozen && session.wait_saved(Urgency::Now).await.is_err() {
-                session.with_core(|core, _| {
-                    core.leaving = false;
-                    // What a drain has frozen stays so.
-                    if !self.drain.is_draining() {
-                        core.machine.thaw();
-                    }
-                });
-                self.look_again(self.clock().now() + self.config().check_interval, session);
-                return;
-            }
-            // What is on its way to the store must be there before anybody restores from it, and nothing
-            // may follow.
-            let progress = {
-                let mut core = session.lock();
-                let core = &mut *core;
-                let in_hand = core.machine.is_message_in_hand();
-                let Some(durable) = &core.durable else {
-                    return;
-                };
-                if durable.is_settled() || (in_hand && !durable.is_writing()) {
-                    core.departed = true;
-                    break;
-                }
-                // Without a message in hand any more, it is at a boundary: frozen, and saved once more.
-                in_hand.then(|| durable.progress().notified_owned())
-            };
-            if let Some(progress) = progress {
-                progress.await;
-            }
-        }
-        self.forgive(session).await;
-        tracing::debug!(session = %session.id().short(), "session stored");
-        self.let_go(session);
-    }
-
-    /// The message in hand is cut off by us: that it did not come to its end does not count against it.
-    pub(crate) async fn forgive(self: &Arc<Self>, session: &Arc<Shared<T>>) {
-        let tried = {
-            let core = session.lock();
-            let tried = core.durable.as_ref().is_some_and(|durable| durable.trials() > 0);
-            tried && core.machine.is_message_in_hand()
-        };
-        if let (true, Some(store)) = (tried, &self.config().store) {
-            amend(store, session, |record| record.trials = 0).await;
-        }
-    }
-
-    /// Deletes what nobody can ask for any more.
-    pub(crate) async fn delete_expired(&self) {
-        const AT_ONCE: usize = 1024;
-        let Some(store) = &self.config().store else {
-            return;
-        };
-        if !self.trusts_the_clock() {
-            return;
-        }
-        loop {
-            match store.store.delete_expired(wall::now(), AT_ONCE).await {
-                Ok(AT_ONCE) => {}
-                Ok(_) => return,
-                Err(error) => {
-                    observe::store_failed();
-                    tracing::warn!(error = %chain(&error), "expired records not deleted");
-                    return;
-                }
-            }
         }
     }
 }
