@@ -2,12 +2,13 @@
 
 use super::ended_of;
 use crate::{
-    Outcome, OutcomeStatus, SessionId,
+    Identity, Outcome, OutcomeStatus, SessionId,
     key::SessionKey,
     layer::RequestContext,
+    observe,
     outcomes::Ended,
     registry::Registry,
-    snapshot::record::{self, IdRecord, SessionRecord},
+    snapshot::record::{self, IdRecord, RecordError, SessionRecord},
     store::StoreError,
     wall,
 };
@@ -30,23 +31,28 @@ impl<T: Send + 'static> Registry<T> {
         let Some(store) = self.config().store.clone() else {
             return Ok(None);
         };
-        let by_id = store.store.load(&store.id_key(id)).await?;
-        let key =
-            match by_id.map(|stored| (record::decode::<IdRecord>(&stored.bytes), stored.expires)) {
-                Some((Ok(IdRecord::Ended(outcome)), expires)) => {
-                    let ended = outcome.into_ended()?;
-                    return Ok((expires > wall::now()).then_some(Found::Ended(ended)));
+        let caller = context.identity();
+        let key = match store.store.load(&store.id_key(id)).await? {
+            // The identity's own session needs no pointer.
+            None => SessionKey::own(caller).to_bytes(),
+            Some(stored) => match record::decode(&stored.bytes) {
+                Ok(IdRecord::Pointer(key)) => key,
+                Ok(IdRecord::Ended(outcome)) => {
+                    let ended = outcome.into_ended().map_or_else(nobodys, Some);
+                    let ended = ended.filter(|_| stored.expires > wall::now());
+                    return Ok(ended.map(Found::Ended));
                 }
-                Some((Ok(IdRecord::Pointer(key)), _)) => key,
-                Some((Err(error), _)) => return Err(error.into()),
-                // The identity's own session needs no pointer.
-                None => SessionKey::own(context.identity()).to_bytes(),
-            };
+                Err(error) => return Ok(nobodys(error)),
+            },
+        };
         let Some(stored) = store.store.load(&store.session_key(&key)).await? else {
             return Ok(None);
         };
-        let record = record::decode::<SessionRecord>(&stored.bytes)?;
-        let caller = context.identity();
+        let record = match record::decode::<SessionRecord>(&stored.bytes) {
+            Ok(record) => record,
+            Err(error) if is_only_for(caller, &key) => return Err(error.into()),
+            Err(error) => return Ok(nobodys(error)),
+        };
         let knows = record.identity == caller || record.guests.contains(&caller);
         if record.session != id || !knows {
             return Ok(None);
@@ -69,13 +75,12 @@ impl<T: Send + 'static> Registry<T> {
         let Some(stored) = store.store.load(&store.id_key(id)).await? else {
             return Ok(None);
         };
-        let record = record::decode::<IdRecord>(&stored.bytes)?;
-        match record {
-            IdRecord::Ended(outcome) if stored.expires > wall::now() => {
-                Ok(Some(outcome.into_ended()?))
-            }
-            IdRecord::Ended(_) | IdRecord::Pointer(_) => Ok(None),
-        }
+        let live = stored.expires > wall::now();
+        Ok(match record::decode(&stored.bytes) {
+            Ok(IdRecord::Ended(outcome)) if live => outcome.into_ended().map_or_else(nobodys, Some),
+            Ok(IdRecord::Ended(_) | IdRecord::Pointer(_)) => None,
+            Err(error) => nobodys(error),
+        })
     }
 
     /// Looks for the caller's own stored session; others can only be asked for by their ids.
@@ -94,4 +99,17 @@ impl<T: Send + 'static> Registry<T> {
         let found = self.find_stored(record.session, context).await?;
         Ok(found.map(|found| (record.session, found)))
     }
+}
+
+/// What cannot be read does not say whose it is: for whoever asks by an id, it is not there.
+fn nobodys<R>(error: RecordError) -> Option<R> {
+    observe::store_failed();
+    tracing::error!(%error, "a stored session cannot be read");
+    None
+}
+
+/// Whether nobody else can have this key.
+fn is_only_for(caller: Identity, key: &[u8]) -> bool {
+    let key = SessionKey::from_bytes(key).filter(|key| !key.is_shared());
+    key.is_some_and(|key| key.rescoped(caller) == key)
 }

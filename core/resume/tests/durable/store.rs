@@ -44,8 +44,9 @@ pub struct Process {
     pub id_puts: AtomicUsize,
     pub loads: AtomicUsize,
     pub calls: Mutex<Vec<String>>,
-    /// Where the last session record was put.
+    /// Where the last session record was put, and the last one under an id.
     pub last: Mutex<Option<StoreKey>>,
+    pub last_id: Mutex<Option<StoreKey>>,
     /// So much earlier everything expires, as if the clock had jumped.
     pub ahead: Mutex<Duration>,
 }
@@ -62,6 +63,7 @@ impl TestStore {
             loads: AtomicUsize::new(0),
             calls: Mutex::default(),
             last: Mutex::default(),
+            last_id: Mutex::default(),
             ahead: Mutex::default(),
         };
         Self { disk: disk.clone(), process: Arc::new(process) }
@@ -159,9 +161,8 @@ impl SnapshotStore for TestStore {
         self.enter("put", key, true).await?;
         let counter = if is_session(key) { &self.process.puts } else { &self.process.id_puts };
         counter.fetch_add(1, SeqCst);
-        if is_session(key) {
-            *self.process.last.lock().unwrap() = Some(key.clone());
-        }
+        let last = if is_session(key) { &self.process.last } else { &self.process.last_id };
+        *last.lock().unwrap() = Some(key.clone());
         tokio::task::yield_now().await;
         self.alive().await;
         self.leave(self.disk.put(key, generation, bytes, expires).await)

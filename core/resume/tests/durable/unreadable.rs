@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use session_resume::{
     SessionResume,
     adapter::{self, Upgrade},
+    key::{self, KeyFn},
     reuse,
     store::{ErrorKind, MemoryStore, SnapshotStore as _, StoreKey},
 };
@@ -36,17 +37,23 @@ struct Stored {
 
 impl Stored {
     async fn new() -> Self {
+        Self::under(key::by_identity()).await.0
+    }
+
+    /// As [`Self::new`], with a key function; also returns where it is known by its id.
+    async fn under(key: KeyFn) -> (Self, Option<StoreKey>) {
         let disk = MemoryStore::new();
         let mut browser = Browser::default();
-        let node = Node::start(&disk);
+        let node = Node::new(&disk, |layer| layer.with_key(key));
         let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
         client.hello().await;
         client.send(&format!("add {SECRET}"));
         assert!(client.is_acked(1).await);
         let key = node.store.last.lock().unwrap().clone().unwrap();
         let (cursor, id) = (client.cursor(A), client.session());
+        let by_id = node.store.last_id.lock().unwrap().clone();
         node.kill();
-        Self { disk, browser, cursor, id, key }
+        (Self { disk, browser, cursor, id, key }, by_id)
     }
 
     async fn bytes(&self) -> Bytes {
@@ -55,11 +62,14 @@ impl Stored {
 
     /// Changes what is stored, as if another program had written it.
     async fn rewrite(&self, change: impl FnOnce(&mut Vec<u8>)) {
-        let stored = self.disk.load(&self.key).await.unwrap().unwrap();
+        self.rewrite_at(&self.key, change).await;
+    }
+
+    async fn rewrite_at(&self, key: &StoreKey, change: impl FnOnce(&mut Vec<u8>)) {
+        let stored = self.disk.load(key).await.unwrap().unwrap();
         let mut bytes = stored.bytes.to_vec();
         change(&mut bytes);
-        let expires = stored.expires;
-        self.disk.put(&self.key, stored.generation, bytes.into(), expires).await.unwrap();
+        self.disk.put(key, stored.generation, bytes.into(), stored.expires).await.unwrap();
     }
 
     /// Asks for it in every way; each is told what is wrong, and nothing else happens.
@@ -142,6 +152,34 @@ async fn a_record_of_a_newer_version_is_refused_and_kept() {
     node.kill();
     stored.rewrite(|bytes| bytes[0] = 1).await;
     stored.is_there().await;
+}
+
+/// The status of a poll, and what it says.
+async fn polled(node: &Node, browser: &Browser, id: &str) -> (u16, String) {
+    let parts = node.parts(&mut browser.clone(), None).await;
+    match adapter::poll::<crate::node::Tally>(&parts, id).await {
+        Ok(poll) => (poll.status.as_u16(), poll.body),
+        Err(refused) => (refused.status().as_u16(), refused.to_string()),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_learn_nothing_of_what_cannot_be_read() {
+    let stranger = Browser::default();
+    let (stored, by_id) = Stored::under(key::by_path()).await;
+    let node = Node::new(&stored.disk, |layer| layer.with_key(key::by_path()));
+    let unknown = polled(&node, &stranger, "00000000-0000-4000-8000-000000000000").await;
+    assert_eq!(unknown.0, 404);
+    stored.rewrite(|bytes| bytes[0] = 2).await;
+    assert_eq!(polled(&node, &stored.browser, &stored.id).await.0, 500, "theirs");
+    assert_eq!(polled(&node, &stranger, &stored.id).await, unknown);
+    stored.rewrite(|bytes| bytes[0] = 1).await;
+    stored.rewrite_at(&by_id.unwrap(), |bytes| bytes[0] = 2).await;
+    assert_eq!(polled(&node, &stranger, &stored.id).await, unknown);
+    // Nor by a cursor: a stranger starts as with one that never was.
+    let mut client = node.connect(&mut stranger.clone(), Some(&stored.cursor)).await.unwrap();
+    let hello = client.hello().await;
+    assert_eq!((&hello["status"], &hello["gap"]["reason"]), (&"new".into(), &"expired".into()));
 }
 
 #[tokio::test(start_paused = true)]

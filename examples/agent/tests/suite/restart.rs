@@ -76,10 +76,9 @@ async fn a_question_outlives_its_page_and_its_server() {
 #[tokio::test]
 async fn an_agent_killed_at_work_is_interrupted_until_somebody_comes_back() {
     let disk = Disk::new();
+    let store = disk.store();
     let start = || {
-        Server::start_with(&disk.store(), |resume| {
-            resume.with_flush_interval(Duration::from_millis(1))
-        })
+        Server::start_with(&store, |resume| resume.with_flush_interval(Duration::from_millis(1)))
     };
     let mut server = start().await;
     let network = Network::to(server.address).await;
