@@ -63,7 +63,7 @@ fn a_jump_in_either_direction_starts_trust_anew() {
 fn small_steps_and_a_clock_that_goes_wrong_slowly_are_no_jumps() {
     let (mut trust, wall, now) = start();
     let at = watch(&mut trust, (wall, now), INTERVAL + INTERVAL / 5);
-    let (wall, now) = watch(&mut trust, at, INTERVAL - INTERVAL / 5);
+    let (wall, now) = watch(&mut trust, at, INTERVAL / 5 * 4);
     trust.look(wall + Trust::TOLERATED, now);
     trust.look(wall, now);
     assert!(!trust.take_jump() && trust.has_lasted(2 * GRACE, now));
@@ -103,8 +103,8 @@ async fn stored(process: &Layered) -> Option<String> {
     cookie
 }
 
-async fn restored(process: &Layered, cookie: &Option<String>) {
-    let session = open(process, &mut cookie.clone()).await;
+async fn restored(process: &Layered, cookie: Option<String>) {
+    let session = open(process, &mut { cookie }).await;
     assert_eq!((session.origin(), session.read(|state| *state)), (SessionOrigin::Restored, 7));
 }
 
@@ -124,9 +124,9 @@ async fn an_outage_longer_than_any_lifetime_leaves_time_to_come_back() {
     drop(before);
     shift::set(FAR);
     let after = process(&disk);
-    restored(&after, &in_time).await;
+    restored(&after, in_time).await;
     tokio::time::sleep(2 * GRACE).await;
-    let session = open(&after, &mut too_late.clone()).await;
+    let session = open(&after, &mut { too_late }).await;
     assert_eq!((session.origin(), session.read(|state| *state)), (SessionOrigin::New, 0));
 }
 
@@ -138,9 +138,9 @@ async fn a_wall_clock_that_jumps_ahead_ends_no_stored_session() {
     let other = stored(&process).await;
     shift::set(FAR);
     // At once: no sweep has noticed the jump yet.
-    restored(&process, &cookie).await;
+    restored(&process, cookie).await;
     sweeps().await;
-    restored(&process, &other).await;
+    restored(&process, other).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,7 +152,7 @@ async fn a_wall_clock_that_is_put_right_again_has_ended_nobody() {
     sweeps().await;
     shift::set(Duration::ZERO);
     tokio::time::sleep(2 * GRACE).await;
-    restored(&process, &cookie).await;
+    restored(&process, cookie).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,7 +168,7 @@ async fn a_wall_clock_that_jumps_back_ends_nobody() {
     let guard = session.block_expiration("in use all the time");
     shift::set(Duration::ZERO);
     sweeps().await;
-    restored(&process, &cookie).await;
+    restored(&process, cookie).await;
     // Saved by the wrong time: by the right one, that record has expired long ago.
     session.update(|state| *state += 1);
     session.update(|state| *state -= 1);
@@ -180,5 +180,5 @@ async fn a_wall_clock_that_jumps_back_ends_nobody() {
     drop(process);
     let process = self::process(&disk);
     tokio::time::sleep(2 * GRACE).await;
-    restored(&process, &busy).await;
+    restored(&process, busy).await;
 }
