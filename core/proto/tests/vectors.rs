@@ -139,6 +139,7 @@ fn closes() {
 fn ours(name: &str) -> Close {
     match name {
         "TOO_BIG" => Close::TOO_BIG,
+        "INTERNAL_ERROR" => Close::INTERNAL_ERROR,
         "RESTARTING" => Close::RESTARTING,
         "TRY_AGAIN" => Close::TRY_AGAIN,
         "STALE" => Close::STALE,

@@ -12,7 +12,7 @@ use crate::{
     merge::MergePolicy,
     random,
     reuse::{self, ReusePolicy},
-    snapshot::saver::Store,
+    snapshot::place::Store,
 };
 
 pub(crate) struct Config<T> {

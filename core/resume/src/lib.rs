@@ -39,6 +39,7 @@ pub mod store;
 mod sweep;
 pub mod transport;
 mod upgrade;
+mod wall;
 #[cfg(feature = "tungstenite")]
 mod websocket;
 mod wheel;

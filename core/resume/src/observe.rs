@@ -48,7 +48,7 @@ pub(crate) fn committed(latency: Duration) {
     histogram!("session_resume_commit_seconds").record(latency);
 }
 
-/// The store has not taken something.
+/// The store has not done what it was asked to.
 pub(crate) fn store_failed() {
     counter!("session_resume_store_errors_total").increment(1);
 }

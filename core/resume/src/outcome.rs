@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 pub use session_resume_proto::wire::OutcomeStatus;
 
-use crate::{Closed, ClosedKind};
+use crate::{Closed, ClosedKind, wall};
 
 /// Errors and panics are kept as text of at most so many bytes.
 const MAX_ERROR: usize = 1024;
@@ -100,7 +100,7 @@ pub struct Outcome {
 
 impl Outcome {
     fn new(status: OutcomeStatus, result: Option<Box<RawValue>>, error: Option<String>) -> Self {
-        Self { status, result, error, completed: SystemTime::now() }
+        Self { status, result, error, completed: wall::now() }
     }
 
     fn failed(error: impl fmt::Display) -> Self {

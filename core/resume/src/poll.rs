@@ -157,7 +157,7 @@ async fn answer<T: Send + 'static>(
         }
     }
     let found =
-        registry.find_stored(id, context).await.map_err(|error| Refusal::unavailable(&error))?;
+        registry.find_stored(id, context).await.map_err(|error| Refusal::by_store(&error))?;
     Ok(match found {
         Some(Found::Ended(ended)) => answer_ended(id, &ended, context),
         Some(Found::Stored { interrupted }) => Answer::pending(id, stored(interrupted)),
@@ -213,7 +213,7 @@ pub async fn list<T: Send + 'static>(parts: &Parts) -> Result<Answer, Refusal> {
     let limit = parameter(parts, "limit").and_then(|limit| limit.parse().ok());
     let mut all = BTreeMap::new();
     if let Some((id, found)) =
-        registry.find_own(context).await.map_err(|error| Refusal::unavailable(&error))?
+        registry.find_own(context).await.map_err(|error| Refusal::by_store(&error))?
     {
         all.insert(
             id,

@@ -1,9 +1,13 @@
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, error::Error as _, fmt, time::Duration};
 
 use http::{HeaderValue, Response, StatusCode, header};
 use session_resume_proto::wire::Close;
 
-use crate::{snapshot::saver::chain, store::StoreError};
+use crate::{
+    observe,
+    snapshot::{place::chain, record::RecordError},
+    store::{ErrorKind, StoreError},
+};
 
 /// Why a request gets no session, as an answer to give: adapters turn it into a response.
 ///
@@ -71,9 +75,26 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
     }
 
-    pub(crate) fn unavailable(error: &StoreError) -> Self {
-        tracing::error!(error = %chain(error), "the store does not answer");
-        Self::busy("the session store does not answer, try again later", Duration::from_secs(1))
+    /// The store failed: 503; 500 if what it has cannot be read, for asking again does not help.
+    pub(crate) fn by_store(error: &StoreError) -> Self {
+        observe::store_failed();
+        if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TooNew) {
+            tracing::error!(error = %chain(error), "the store does not answer");
+            let text = "the session store does not answer, try again later";
+            return Self::busy(text, Duration::from_secs(1));
+        }
+        // Never overwritten: whoever rolls back, or forward, finds it.
+        tracing::error!(error = %chain(error), "a stored session cannot be read");
+        // A cause of ours quotes nothing that is stored; a backend's may.
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<RecordError>());
+        let text = match cause {
+            Some(cause) => format!("the stored session cannot be read: {cause}").into(),
+            None => Cow::Borrowed("the stored session cannot be read"),
+        };
+        Self {
+            close: Some(Close::INTERNAL_ERROR),
+            ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+        }
     }
 
     /// The attach rules said no before a plain transport was accepted.

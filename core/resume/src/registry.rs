@@ -36,11 +36,13 @@ use crate::{
     },
     snapshot::{
         Caution, Durable, Pointer, Urgency,
-        record::{Millis, SessionRecord, later},
-        saver::{self, Item, Saver},
+        queue::{Item, Saver},
+        record::{Millis, RecordError, SessionRecord, later},
+        saver,
     },
     store::Generation,
     sweep,
+    wall::{self, Trust},
     wheel::Wheel,
 };
 
@@ -59,8 +61,8 @@ pub(crate) struct Registry<T> {
     config: Config<T>,
     rules: Arc<Rules>,
     clock: Arc<Clock>,
-    /// Since when the wall clock can be trusted to say what has expired.
-    trusted_since: Mutex<Trust>,
+    /// Whether the wall clock can be trusted to say what has expired.
+    trust: Mutex<Trust>,
     /// The largest generation that this process has seen: a new session's is larger, whatever the clock says.
     newest_generation: AtomicU64,
     saver: Option<Arc<Saver<T>>>,
@@ -122,7 +124,7 @@ impl<T> Registry<T> {
         Self {
             rules: Arc::new(config.effective_rules()),
             clock: Arc::new(Clock::new(config.check_interval)),
-            trusted_since: Mutex::new(Trust::now()),
+            trust: Mutex::new(Trust::new(wall::now(), Instant::now())),
             newest_generation: AtomicU64::new(0),
             saver: config.store.as_ref().map(|_| Arc::new(Saver::new())),
             alone: (0..SHARDS * 4).map(|_| tokio::sync::Mutex::new(())).collect(),
@@ -319,7 +321,7 @@ impl<T: Send + 'static> Registry<T> {
         let owner =
             Owner { identity, key: key.clone(), secure: self.config.cookie.request_is_secure(req) };
         let durable = self.saver.is_some().then(|| {
-            let now = SystemTime::now();
+            let now = wall::now();
             Durable::new(self.first_generation(now), Millis::of(now), &key)
         });
         let session = Shared::new(self, id, owner, state, durable);
@@ -433,9 +435,10 @@ impl<T: Send + 'static> Registry<T> {
         record: &SessionRecord,
         generation: Generation,
         pointer: Pointer,
-    ) -> serde_json::Result<Arc<Shared<T>>> {
+    ) -> Result<Arc<Shared<T>>, RecordError> {
         let codec = self.config.codec.expect("a layer with a store has a codec");
-        let state = (codec.decode)(&record.state)?;
+        let state =
+            (codec.decode)(&record.state).map_err(|error| RecordError::of_state::<T>(&error))?;
         let identity = record.identity;
         let machine = Machine::restore(
             Arc::clone(&self.rules),
@@ -491,7 +494,7 @@ impl<T: Send + 'static> Registry<T> {
     /// Returns when the session's record may be deleted: when nobody can restore it any more, nor poll that it
     /// has expired.
     pub(crate) fn record_expires(&self, session: &Shared<T>) -> SystemTime {
-        let now = SystemTime::now();
+        let now = wall::now();
         let mut until = later(now, self.config.stored_lifetime);
         if let Some(lifetime) = self.rules.max_lifetime {
             let created =
@@ -504,16 +507,17 @@ impl<T: Send + 'static> Registry<T> {
     /// Whether what the wall clock says has expired has: the process has been up for `unused_lifetime`, and
     /// the clock has not jumped for as long. A long outage is nobody's fault, a wrong clock neither.
     pub(crate) fn trusts_the_clock(&self) -> bool {
-        lock(&self.trusted_since).at.elapsed() >= self.rules.unused_lifetime
+        let mut trust = lock(&self.trust);
+        // Looked at here, too: a request may come between a jump and the sweeper.
+        trust.look(wall::now(), Instant::now());
+        trust.has_lasted(self.rules.unused_lifetime, Instant::now())
     }
 
-    /// Notices jumps of the wall clock; returns whether it has jumped.
-    pub(crate) fn watch_the_clock(&self) -> bool {
-        let jumped = lock(&self.trusted_since).check(SystemTime::now(), Instant::now());
-        if jumped {
-            tracing::warn!("the clock has jumped: nothing stored expires for a while");
-        }
-        jumped
+    /// Looks at the wall clock; returns whether it has jumped since this was last asked.
+    pub(crate) fn take_clock_jump(&self) -> bool {
+        let mut trust = lock(&self.trust);
+        trust.look(wall::now(), Instant::now());
+        trust.take_jump()
     }
 
     /// Returns the generation of a new session: larger than whatever this process has met, so that what an
@@ -686,35 +690,6 @@ impl<T> Drop for Room<'_, T> {
     fn drop(&mut self) {
         self.registry.live.fetch_sub(1, Ordering::Relaxed);
         self.registry.unchoose(self.identity, &self.key, self.id);
-    }
-}
-
-/// How the wall clock goes, compared with one that only ever moves forward.
-pub(crate) struct Trust {
-    at: Instant,
-    wall: SystemTime,
-    checked: Instant,
-}
-
-impl Trust {
-    /// Daylight saving is none of a clock's business; steps of NTP are shorter.
-    const TOLERATED: Duration = Duration::from_secs(60);
-
-    pub(crate) fn now() -> Self {
-        let now = Instant::now();
-        Self { at: now, wall: SystemTime::now(), checked: now }
-    }
-
-    /// Returns whether the wall clock has jumped since the last look; then trust starts anew.
-    pub(crate) fn check(&mut self, wall: SystemTime, now: Instant) -> bool {
-        let expected = self.wall + (now - self.checked);
-        let off = wall.duration_since(expected).or_else(|_| expected.duration_since(wall));
-        let jumped = off.is_ok_and(|off| off > Self::TOLERATED);
-        (self.wall, self.checked) = (wall, now);
-        if jumped {
-            self.at = now;
-        }
-        jumped
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     outcome::{Outcome, OutcomeStatus},
     registry::Registry,
     session::shared::{CancelHandler, Shared},
-    snapshot::{Urgency, saver::Item},
+    snapshot::{Urgency, queue::Item},
 };
 
 /// Sweeps until the last handle of the layer is gone.
@@ -29,7 +29,7 @@ pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, interval
             return;
         };
         registry.clock().tick();
-        if registry.watch_the_clock() {
+        if registry.take_clock_jump() {
             // By the new time, their records may be due already.
             registry.all().into_iter().for_each(|session| {
                 registry.save(Item::Touch(session), Urgency::Soon);

@@ -342,9 +342,7 @@ impl<T: Send + 'static> Found<T> {
             }
         };
         let ended = match continued_session(offer).filter(|id| registry.by_id(*id).is_none()) {
-            Some(id) => {
-                registry.find_ended(id).await.map_err(|error| Refusal::unavailable(&error))?
-            }
+            Some(id) => registry.find_ended(id).await.map_err(|error| Refusal::by_store(&error))?,
             None => None,
         };
         Ok(Self { restored, _here: here, ended, refused: None })

@@ -1,6 +1,13 @@
 //! Servers that are killed, and servers that are replaced.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use session_resume_client::{Client, Event, Status};
 
@@ -97,6 +104,57 @@ async fn under_exact_each_reply_arrives_once_through_ten_kills() {
     let totals = count_through_kills("exact", 10, 2).await;
     let expected: Vec<_> = (1..=2000).map(|n| format!("total:{n}")).collect();
     assert_eq!(totals, expected);
+}
+
+/// Several users at once: a kill meets commits that they share, at any point of each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_exact_each_reply_to_four_users_arrives_once_through_twenty_kills() {
+    const ADDS: u64 = 500;
+    const USERS: u64 = 4;
+    const KILLS: u64 = 20;
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store.redb");
+    let flags = flags(&store, "exact");
+    let mut testee = Testee::start(&flags).await;
+    let proxy = Proxy::start(testee.address, || Fate::CALM).await;
+    let told = Arc::new(AtomicU64::new(0));
+    let mut users = Vec::new();
+    for _ in 0..USERS {
+        let (mut client, told) = (settle(&proxy).await, Arc::clone(&told));
+        users.push(tokio::spawn(async move {
+            let sender = client.sender();
+            let adding = tokio::spawn(async move {
+                for _ in 0..ADDS {
+                    within(sender.send("add 1")).await.unwrap();
+                }
+            });
+            for total in 1..=ADDS {
+                assert_eq!(next_resumed(&mut client).await, format!("total:{total}"));
+                told.fetch_add(1, Relaxed);
+            }
+            adding.await.unwrap();
+            within(client.send("get")).await.unwrap();
+            assert_eq!(next_resumed(&mut client).await, format!("total:{ADDS} n:{ADDS}"));
+            within(client.close()).await.unwrap();
+        }));
+    }
+    let mut rng = Rng(3);
+    for kill in 1..=KILLS {
+        within(async {
+            while told.load(Relaxed) < USERS * ADDS * kill / (KILLS + 1) {
+                assert!(!users.iter().all(tokio::task::JoinHandle::is_finished), "a user failed");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        tokio::time::sleep(Duration::from_micros(rng.below(20_000))).await;
+        testee.kill().await;
+        testee = Testee::start(&flags).await;
+        proxy.set_target(testee.address);
+    }
+    for user in users {
+        within(user).await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -518,6 +518,12 @@ impl<I: Clone> Session<I> {
         self.life.handler() != Handler::Absent
     }
 
+    /// Returns whether the handler runs and does not wait for what comes next: it has not come to ask for it
+    /// since it was started or handed a message, whether or not it has handed that back.
+    pub fn is_at_work(&self) -> bool {
+        self.life.handler() == Handler::Working && self.life.ended.is_none()
+    }
+
     /// Returns whether a message is in the handler's hand.
     pub fn is_message_in_hand(&self) -> bool {
         self.in_hand.is_some()

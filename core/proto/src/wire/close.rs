@@ -14,6 +14,8 @@ impl Close {
     pub const DONE: Self = Self::fixed(1000, "done");
     /// 1009: a message over the limit.
     pub const TOO_BIG: Self = Self::fixed(1009, "message too big");
+    /// 1011: the server cannot go on with the session, such as a stored one that it cannot read.
+    pub const INTERNAL_ERROR: Self = Self::fixed(1011, "internal error");
     /// 1012: the server restarts; come back.
     pub const RESTARTING: Self = Self::fixed(1012, "restarting");
     /// 1013: come back later.

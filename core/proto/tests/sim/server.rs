@@ -206,6 +206,10 @@ impl Server {
             live.save_at = now + rng.millis(0..60);
             if fails {
                 live.dirty = true;
+                // It may have reached the disk all the same.
+                if rng.percent(50) {
+                    self.disk = Some(put.stored);
+                }
             } else {
                 live.machine.handle_committed(&put.covered, now);
                 let clean = put.stored.clean;

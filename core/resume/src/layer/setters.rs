@@ -10,7 +10,7 @@ use crate::{
     key::KeyFn,
     merge::MergePolicy,
     reuse::ReusePolicy,
-    snapshot::saver::Store,
+    snapshot::place::Store,
     store::{SnapshotStore, StoredState},
 };
 

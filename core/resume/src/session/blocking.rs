@@ -9,8 +9,9 @@ use crate::{CommitError, HandlerError};
 
 /// A [`LiveSession`] for a handler that runs on a plain thread of its own.
 ///
-/// Waiting blocks that thread and nothing else. A thread cannot be cancelled: when the session ends,
-/// receiving returns `None` and sending fails, and a handler should then return.
+/// Waiting blocks that thread and nothing else. A thread cannot be cancelled: when the session ends or leaves
+/// memory, or its layer is dropped, receiving returns `None`, sending and committing fail, and a handler should
+/// then return.
 pub struct BlockingSession<T = ()> {
     live: LiveSession<T>,
     runtime: Handle,
@@ -47,6 +48,15 @@ impl<T: Send + 'static> BlockingSession<T> {
     /// As [`LiveSession::commit`].
     pub fn commit(&mut self) -> Result<(), CommitError> {
         self.runtime.block_on(self.live.commit())
+    }
+
+    /// Waits until all updates so far are on disk; see [`LiveSession::saved`].
+    ///
+    /// # Errors
+    ///
+    /// As [`LiveSession::saved`].
+    pub fn saved(&self) -> Result<(), CommitError> {
+        self.runtime.block_on(self.live.saved())
     }
 
     /// Sends a message; see [`Session::send`].

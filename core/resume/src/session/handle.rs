@@ -247,6 +247,9 @@ impl<T: Send + 'static> Session<T> {
 
     /// Waits until all updates so far are on disk; with a message in hand, that is at the next boundary.
     ///
+    /// The handler itself would then wait for itself: there it is [`LiveSession::saved`](crate::LiveSession::saved),
+    /// which says so, or [`commit`](crate::LiveSession::commit).
+    ///
     /// Without a store there is no disk, and it returns at once.
     ///
     /// # Errors

@@ -14,7 +14,10 @@ use super::{
     Client, Event, Peer, Session,
     shared::{Core, Shared},
 };
-use crate::{CommitError, HandlerError, SessionOrigin, snapshot::Urgency};
+use crate::{
+    CommitError, HandlerError, SessionOrigin,
+    snapshot::{Boundary, Urgency},
+};
 
 /// The handler's own handle: a [`Session`] that also receives. There is one per session.
 pub struct LiveSession<T = ()> {
@@ -52,7 +55,7 @@ impl<T: Send + 'static> LiveSession<T> {
         let shared = &self.session.shared;
         poll_fn(|cx| {
             let coop = ready!(coop::poll_proceed(cx));
-            shared.boundary();
+            shared.boundary(Boundary::Receive);
             let received = shared.with_core(|core, now| {
                 if !core.may_hand_over() {
                     core.wait_to_receive(cx.waker());
@@ -104,7 +107,28 @@ impl<T: Send + 'static> LiveSession<T> {
     /// Cancel safe: the commit may happen or not; call again to be sure.
     pub async fn commit(&mut self) -> Result<(), CommitError> {
         let shared = &self.session.shared;
-        shared.boundary();
+        shared.boundary(Boundary::Commit);
+        shared.wait_saved(Urgency::Now).await
+    }
+
+    /// Waits until all updates so far are on disk, as [`Session::saved`]; for the handler itself.
+    ///
+    /// With a message in hand they get there only when it is handled, so the handler would wait for itself:
+    /// that is an error at once, and [`commit`](Self::commit) is what to call. A [`handle`](Self::handle) cannot
+    /// tell who waits with it: do not await its `saved` in the handler.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does, or if there are updates to save and a message is in hand.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`Session::saved`].
+    pub async fn saved(&self) -> Result<(), CommitError> {
+        let shared = &self.session.shared;
+        if shared.is_held_up_by_hand() {
+            return Err(CommitError::in_hand());
+        }
         shared.wait_saved(Urgency::Now).await
     }
 
@@ -115,12 +139,12 @@ impl<T: Send + 'static> LiveSession<T> {
 }
 
 impl<T: Send + 'static> Shared<T> {
-    /// The handler asks for more: what it had in hand is handled. Whatever waits for a boundary happens here.
-    fn boundary(&self) {
+    /// What the handler had in hand is handled. Whatever waits for a boundary happens here.
+    fn boundary(&self, at: Boundary) {
         self.state.step();
         if !self.is_durable() {
             self.with_core(|core, _| core.machine.hand_back());
-        } else if self.with_core(|core, _| core.reach_boundary()) {
+        } else if self.with_core(|core, _| core.reach_boundary(at)) {
             self.leave_snapshot();
         }
         self.merge_offered();

@@ -24,7 +24,7 @@ use crate::{
     outcome::{Outcome, OutcomeStatus},
     random,
     registry::Registry,
-    snapshot::{Durable, Urgency, saver::Item},
+    snapshot::{Durable, Urgency, queue::Item},
 };
 
 pub(crate) type Machine = session::Session<Peer>;
@@ -361,6 +361,7 @@ impl<T> Shared<T> {
         let tasks = core.take_tasks();
         drop(core);
         wakers.wake();
+        self.tell_savers();
         if let Some(handler) = handler {
             handler.abort();
         }

@@ -3,21 +3,23 @@
 //! A session *changes*; then it is queued, and the [`saver`] takes its snapshot at the next boundary (no
 //! message in hand) and puts it. What the snapshot covers is acknowledged, and may leave, only then.
 
+pub(crate) mod place;
+pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod saver;
+mod take;
+#[cfg(test)]
+mod tests;
+pub(crate) mod work;
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use session_resume_proto::session::Covered;
 use tokio::{sync::Notify, time::Instant};
 
-use self::record::{Millis, SessionRecord};
-use crate::{
-    key::SessionKey,
-    session::shared::{Core, Shared},
-    store::Generation,
-};
+use self::record::Millis;
+use crate::{key::SessionKey, session::shared::Core, store::Generation};
 
 /// How much a crash may cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -33,7 +35,8 @@ pub enum Durability {
     Exact,
 }
 
-/// The store did not take a snapshot; it is tried again, and nothing was acknowledged meanwhile.
+/// Something is not on disk: the store did not take it (it is tried again, and nothing was acknowledged
+/// meanwhile), or the session has ended, or it is its own handler that waits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CommitError {
     text: Arc<str>,
@@ -42,6 +45,12 @@ pub struct CommitError {
 impl CommitError {
     fn ended() -> Self {
         Self { text: "the session has ended".into() }
+    }
+
+    pub(crate) fn in_hand() -> Self {
+        let text =
+            "the handler has a message in hand and would wait for its own next recv: call commit()";
+        Self { text: text.into() }
     }
 }
 
@@ -60,6 +69,8 @@ pub(crate) struct Durable {
     pub(crate) created: Millis,
     /// Counts changes; those up to `saved` are on disk.
     version: u64,
+    /// Those up to here are in a snapshot.
+    taken: u64,
     saved: u64,
     /// Waits for the saver already.
     queued: bool,
@@ -79,7 +90,7 @@ pub(crate) struct Durable {
     /// Where the record still is, after the identity was cycled.
     pub(crate) moved_from: Option<SessionKey>,
     last_saved: Instant,
-    /// The record says that the handler is at work.
+    /// The record says that the handler is at work, and the next one will, unless it has come to `recv`.
     marked: bool,
     /// Somebody looks after a flush interval whether the handler is still at work.
     watched: bool,
@@ -129,6 +140,7 @@ impl Durable {
             generation,
             created,
             version: 0,
+            taken: 0,
             saved: 0,
             queued: false,
             due: false,
@@ -194,6 +206,17 @@ pub(crate) struct Job {
     covered: Covered,
     version: u64,
     generation: Generation,
+    /// It says that the handler is at work.
+    working: bool,
+}
+
+/// Where the handler has come to a moment with no message in hand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Boundary {
+    /// It asks for what comes next: until then it is not at work.
+    Receive,
+    /// It goes on working.
+    Commit,
 }
 
 impl Core {
@@ -225,20 +248,23 @@ impl Core {
         Some((urgency, first))
     }
 
-    /// The handler asks for the next message, so the one in hand is handled. Returns whether a snapshot is
-    /// due here, at the boundary.
-    pub(crate) fn reach_boundary(&mut self) -> bool {
+    /// The handler has come to a boundary, so the message in hand is handled. Returns whether a snapshot is
+    /// due here.
+    pub(crate) fn reach_boundary(&mut self, at: Boundary) -> bool {
         let handled = self.machine.is_message_in_hand();
         self.machine.hand_back();
         let Some(durable) = &mut self.durable else {
             return false;
         };
-        if handled {
-            let tried = matches!(durable.caution, Caution::Trying { .. });
-            if tried {
-                durable.caution = Caution::Clearing { version: durable.version + 1 };
-            }
-            self.changed(if tried { Urgency::Now } else { Urgency::Soon });
+        let tried = handled && matches!(durable.caution, Caution::Trying { .. });
+        if tried {
+            durable.caution = Caution::Clearing { version: durable.version + 1 };
+        }
+        let unmarked = at == Boundary::Receive && std::mem::take(&mut durable.marked);
+        if handled || unmarked {
+            // That it waits, after a commit, is wanted with the next one.
+            let urgent = tried || !handled;
+            self.changed(if urgent { Urgency::Now } else { Urgency::Soon });
         }
         self.durable.as_mut().is_some_and(|durable| std::mem::take(&mut durable.due))
     }
@@ -277,184 +303,6 @@ impl Core {
                 }
                 recorded
             }
-        }
-    }
-}
-
-impl<T: Send + 'static> Shared<T> {
-    /// Takes a snapshot; `None` if a message is in hand, then the next boundary does, and if there is nothing
-    /// to save any more.
-    pub(crate) fn take_snapshot(&self) -> Option<Result<Job, serde_json::Error>> {
-        let registry = self.registry()?;
-        let codec = registry.config().codec?;
-        // State first, then core: the order in which `send_with` locks them, so that both its halves are in,
-        // or neither.
-        // A panic has left a state half changed: the last good snapshot stays.
-        self.state.snapshot(|state, iteration, updated| {
-            let mut core = self.lock();
-            if core.departed || core.machine.ended().is_some() {
-                return None;
-            }
-            let frozen = core.machine.is_frozen();
-            let in_hand = core.machine.is_message_in_hand();
-            let key = core.key.clone();
-            let identity = core.identity();
-            let guests = core.identities();
-            let durable = core.durable.as_mut()?;
-            durable.queued = false;
-            if in_hand {
-                durable.due = true;
-                return None;
-            }
-            let bytes = match (codec.encode)(state) {
-                Ok(bytes) => bytes,
-                Err(error) => return Some(Err(error)),
-            };
-            let (version, generation, trials) =
-                (durable.version, durable.generation, durable.trials());
-            durable.writing = true;
-            let created = durable.created;
-            let handler = core.handler_name().cloned();
-            let (machine, covered) = core.machine.snapshot(frozen);
-            let record = SessionRecord {
-                session: self.id(),
-                identity,
-                guests: guests.into_iter().filter(|guest| *guest != identity).collect(),
-                key: key.to_bytes(),
-                secure: self.is_secure(),
-                handler: handler.map(Cow::into_owned),
-                created,
-                updated,
-                iteration,
-                clean: frozen,
-                working: false,
-                trials,
-                state: bytes,
-                machine,
-            };
-            Some(Ok(Job { key, bytes: record::encode(&record), covered, version, generation }))
-        })?
-    }
-
-    /// Returns what shall be written now: what the last boundary has left, or the session as it is.
-    fn take_job(&self) -> Option<Result<Job, serde_json::Error>> {
-        let ready = {
-            let mut core = self.lock();
-            let departed = core.departed;
-            let durable = core.durable.as_mut()?;
-            let ready = durable.ready.take().filter(|_| !departed);
-            durable.queued &= ready.is_none();
-            ready
-        };
-        match ready {
-            // What has changed since then is next.
-            Some(ready) => Some(Ok(ready)),
-            None => self.take_snapshot(),
-        }
-    }
-
-    /// Takes the snapshot that is due at this boundary and leaves it for the saver: by the time that comes
-    /// by, the next message is in hand.
-    pub(crate) fn leave_snapshot(&self) {
-        let job = self.take_snapshot();
-        self.with_core(|core, _| {
-            if let Some(durable) = &mut core.durable {
-                // What cannot be a snapshot is the saver's to tell.
-                if let Some(Ok(job)) = job {
-                    durable.ready = Some(job);
-                }
-                // It has waited for a flush interval already.
-                core.wants_saving(Urgency::Now);
-            }
-        });
-    }
-
-    /// A snapshot is on disk.
-    fn saved(&self, job: &Job) {
-        let progress = self.with_core(|core, now| {
-            if let Some(durable) = &mut core.durable {
-                durable.saved = durable.saved.max(job.version);
-                durable.last_saved = Instant::now();
-                durable.marked = false;
-                durable.writing = false;
-                if durable.saved < durable.version && !durable.due {
-                    core.wants_saving(Urgency::Soon);
-                }
-            }
-            core.machine.handle_committed(&job.covered, now);
-            core.wake_receiver();
-            core.durable.as_ref().map(|durable| Arc::clone(&durable.progress))
-        });
-        if let Some(progress) = progress {
-            progress.notify_waiters();
-        }
-    }
-
-    /// A snapshot is not on disk; it is tried again.
-    fn not_saved(&self, error: &dyn fmt::Display) {
-        let error = CommitError { text: error.to_string().into() };
-        let progress = self.with_core(|core, _| {
-            let durable = core.durable.as_mut()?;
-            durable.failures += 1;
-            durable.writing = false;
-            durable.last_failure = Some(error);
-            // Whoever has brought it brings it again, a while later.
-            durable.queued = true;
-            Some(Arc::clone(&durable.progress))
-        });
-        if let Some(progress) = progress {
-            progress.notify_waiters();
-        }
-    }
-
-    /// Waits until all changes so far are on disk.
-    pub(crate) async fn wait_saved(&self, urgency: Urgency) -> Result<(), CommitError> {
-        let target = self.with_core(|core, _| {
-            let durable = core.durable.as_ref().filter(|_| !core.departed)?;
-            let target = (durable.version, durable.failures);
-            if durable.saved < durable.version {
-                core.wants_saving(urgency);
-            }
-            Some(target)
-        });
-        let Some((version, failures)) = target else {
-            // Without a store there is no disk; with one, the session is not this process's any more.
-            return if self.is_durable() { Err(CommitError::ended()) } else { Ok(()) };
-        };
-        loop {
-            let progress = {
-                let core = self.lock();
-                let Some(durable) = &core.durable else {
-                    return Err(CommitError::ended());
-                };
-                if durable.saved >= version {
-                    return Ok(());
-                }
-                if core.departed || core.removed || core.machine.ended().is_some() {
-                    return Err(CommitError::ended());
-                }
-                if durable.failures > failures
-                    && let Some(error) = &durable.last_failure
-                {
-                    return Err(error.clone());
-                }
-                Arc::clone(&durable.progress).notified_owned()
-            };
-            // Registered under the lock under which it was looked at: no attempt is missed.
-            progress.await;
-        }
-    }
-
-    /// Whether the session's record has not been written for so long: in use, it must not expire.
-    pub(crate) fn is_aging(&self, after: Duration) -> bool {
-        self.lock().durable.as_ref().is_some_and(|durable| durable.is_aging(after))
-    }
-
-    /// Everybody who waits for a save looks again: the session is going.
-    pub(crate) fn tell_savers(&self) {
-        let progress = self.lock().durable.as_ref().map(|durable| Arc::clone(&durable.progress));
-        if let Some(progress) = progress {
-            progress.notify_waiters();
         }
     }
 }

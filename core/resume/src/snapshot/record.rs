@@ -15,6 +15,8 @@ use crate::{
     key::SessionKey,
     outcome::{Outcome, OutcomeStatus},
     outcomes::Ended,
+    store::{ErrorKind, StoreError},
+    wall,
 };
 
 /// The first byte of every record. A newer one is an error, not data loss.
@@ -81,7 +83,7 @@ impl Millis {
     }
 
     pub(crate) fn now() -> Self {
-        Self::of(SystemTime::now())
+        Self::of(wall::now())
     }
 
     pub(crate) const fn get(self) -> u64 {
@@ -104,11 +106,23 @@ pub(crate) fn later(time: SystemTime, by: Duration) -> SystemTime {
     time.checked_add(by.min(LONGEST)).unwrap_or(time)
 }
 
-/// Why bytes are no record of ours.
+/// Why a session cannot be made of bytes. Says nothing of what they hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecordError {
     TooNew(u8),
     Corrupt,
+    /// The application's type has changed since.
+    State {
+        expected: &'static str,
+        column: usize,
+    },
+}
+
+impl RecordError {
+    /// Serde's own text may quote the state: only where it stopped is told.
+    pub(crate) fn of_state<T>(error: &serde_json::Error) -> Self {
+        Self::State { expected: std::any::type_name::<T>(), column: error.column() }
+    }
 }
 
 impl fmt::Display for RecordError {
@@ -118,11 +132,26 @@ impl fmt::Display for RecordError {
                 write!(f, "record is from a newer version (got {version}, know {VERSION})")
             }
             Self::Corrupt => f.write_str("record is damaged"),
+            Self::State { expected, column } => write!(
+                f,
+                "its state does not fit the type {expected} (at byte {column} of its JSON): give new fields \
+                 #[serde(default)], keep old names with #[serde(alias)], or end it with a reuse policy"
+            ),
         }
     }
 }
 
 impl std::error::Error for RecordError {}
+
+impl From<RecordError> for StoreError {
+    fn from(error: RecordError) -> Self {
+        let kind = match error {
+            RecordError::TooNew(_) => ErrorKind::TooNew,
+            RecordError::Corrupt | RecordError::State { .. } => ErrorKind::Corrupt,
+        };
+        Self::new(kind, error)
+    }
+}
 
 pub(crate) fn encode(record: &impl Serialize) -> Bytes {
     let mut bytes = vec![VERSION];
@@ -132,7 +161,10 @@ pub(crate) fn encode(record: &impl Serialize) -> Bytes {
 
 pub(crate) fn decode<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, RecordError> {
     match bytes.split_first() {
-        Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(|_| RecordError::Corrupt),
+        Some((&VERSION, rest)) => match postcard::take_from_bytes(rest) {
+            Ok((record, [])) => Ok(record),
+            Ok(_) | Err(_) => Err(RecordError::Corrupt),
+        },
         Some((&version, _)) if version > VERSION => Err(RecordError::TooNew(version)),
         _ => Err(RecordError::Corrupt),
     }

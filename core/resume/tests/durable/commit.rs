@@ -213,6 +213,19 @@ async fn what_an_http_handler_changes_is_saved_on_demand() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_handler_that_would_wait_for_itself_is_told() {
+    let node = Node::start(&MemoryStore::new());
+    let mut browser = Browser::default();
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    assert!(client.is_quiet().await);
+    client.send("saved");
+    assert!(client.is_acked(1).await);
+    // Nothing to save; then an update in the message's hand; then committed, and nothing to save again.
+    assert_eq!(*node.commits.lock().unwrap(), [true, true, true]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_in_use_moves_its_expiry() {
     let node = Node::new(&MemoryStore::new(), |layer| {
         layer.with_stored_lifetime(Duration::from_secs(300))

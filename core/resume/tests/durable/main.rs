@@ -5,11 +5,13 @@
 
 mod commit;
 mod drain;
+mod gone;
 mod merge;
 mod node;
 mod outcome;
 mod restart;
 mod store;
+mod unreadable;
 
 /// Two clients' ids.
 const A: &str = "aaaaaaaaaaaaaaaa";

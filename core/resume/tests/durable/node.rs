@@ -18,8 +18,8 @@ use http::{Request, Response, header, request::Parts};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use session_resume::{
-    LiveSession, Session, SessionId, SessionResume,
-    adapter::{self, Refusal, Upgrade},
+    BlockingSession, IntoOutcome, LiveSession, Session, SessionId, SessionResume,
+    adapter::{self, Accepted, Refusal, Upgrade},
     store::MemoryStore,
     transport::{Frame, TransportError},
 };
@@ -80,22 +80,7 @@ impl Node {
     }
 
     pub async fn parts(&self, browser: &mut Browser, protocols: Option<&str>) -> Parts {
-        let mut req = Request::get("http://a.example/live");
-        if let Some(cookie) = &browser.cookie {
-            req = req.header(header::COOKIE, cookie);
-        }
-        if let Some(protocols) = protocols {
-            req = req.header(header::SEC_WEBSOCKET_PROTOCOL, protocols);
-        }
-        let echo = service_fn(|req: Request<()>| async move {
-            Ok::<_, Infallible>(Response::new(req.into_parts().0))
-        });
-        let response = self.layer.layer(echo).oneshot(req.body(()).unwrap()).await.unwrap();
-        if let Some(cookie) = response.headers().get(header::SET_COOKIE) {
-            let pair = cookie.to_str().unwrap().split(';').next().unwrap();
-            browser.cookie = Some(pair.to_owned());
-        }
-        response.into_body()
+        parts(&self.layer, browser, protocols).await
     }
 
     pub async fn open(&self, browser: &mut Browser) -> Result<Session<Tally>, Refusal> {
@@ -124,27 +109,63 @@ impl Node {
         at: Option<&str>,
         name: Option<&'static str>,
     ) -> Result<Client, Refusal> {
-        let protocols = at.map(|at| format!("session-resume.v1, at.{at}"));
-        let parts = self.parts(browser, protocols.as_deref()).await;
-        let mut upgrade = Upgrade::<Tally>::prepare(&parts).await?;
+        let mut upgrade = self.upgrade(browser, at).await?;
         if let Some(name) = name {
             upgrade = upgrade.named(name);
         }
         let (gate, commits) = (Arc::clone(&self.gate), Arc::clone(&self.commits));
-        let attach = upgrade.on_session(move |live| handle(live, gate, commits))?;
-        let (to_server, incoming) = mpsc::unbounded_channel();
-        let (outgoing, from_server) = mpsc::unbounded_channel();
-        let task = tokio::spawn(attach.run(Socket { incoming, outgoing }));
-        Ok(Client {
-            to_server,
-            from_server,
-            task,
-            hello: Value::Null,
-            position: 0,
-            acked: 0,
-            seen: VecDeque::new(),
-        })
+        Ok(Client::start(upgrade.on_session(move |live| handle(live, gate, commits))?))
     }
+
+    /// Connects to a handler that never comes to receive.
+    pub async fn connect_sleeper(&self, browser: &mut Browser, at: &str) -> Client {
+        let upgrade = self.upgrade(browser, Some(at)).await.unwrap();
+        let attach = upgrade.on_session(async |_live| std::future::pending::<()>().await);
+        Client::start(attach.unwrap())
+    }
+
+    /// Connects to a handler on a plain thread.
+    pub async fn connect_blocking(
+        &self,
+        browser: &mut Browser,
+        handler: impl FnOnce(BlockingSession<Tally>) + Send + 'static,
+    ) -> Client {
+        let upgrade = self.upgrade(browser, None).await.unwrap();
+        Client::start(upgrade.on_session_blocking(handler).unwrap())
+    }
+
+    async fn upgrade(
+        &self,
+        browser: &mut Browser,
+        at: Option<&str>,
+    ) -> Result<Upgrade<Tally>, Refusal> {
+        let protocols = at.map(|at| format!("session-resume.v1, at.{at}"));
+        Upgrade::prepare(&self.parts(browser, protocols.as_deref()).await).await
+    }
+}
+
+/// A request as it comes to a handler behind the layer.
+pub async fn parts<T: Send + 'static>(
+    layer: &SessionResume<T>,
+    browser: &mut Browser,
+    protocols: Option<&str>,
+) -> Parts {
+    let mut req = Request::get("http://a.example/live");
+    if let Some(cookie) = &browser.cookie {
+        req = req.header(header::COOKIE, cookie);
+    }
+    if let Some(protocols) = protocols {
+        req = req.header(header::SEC_WEBSOCKET_PROTOCOL, protocols);
+    }
+    let echo = service_fn(|req: Request<()>| async move {
+        Ok::<_, Infallible>(Response::new(req.into_parts().0))
+    });
+    let response = layer.layer(echo).oneshot(req.body(()).unwrap()).await.unwrap();
+    if let Some(cookie) = response.headers().get(header::SET_COOKIE) {
+        let pair = cookie.to_str().unwrap().split(';').next().unwrap();
+        browser.cookie = Some(pair.to_owned());
+    }
+    response.into_body()
 }
 
 async fn handle(
@@ -175,6 +196,20 @@ async fn handle(
             "commit" => {
                 let committed = live.commit().await.is_ok();
                 commits.lock().unwrap().push(committed);
+            }
+            // Has committed, and goes on until the gate opens.
+            "toil" => {
+                live.commit().await?;
+                gate.notified().await;
+            }
+            "saved" => {
+                let saved = live.saved().await.is_ok();
+                live.update(|tally| tally.total += 1);
+                let error = live.saved().await.unwrap_err();
+                assert!(error.to_string().contains("commit()"), "{error}");
+                let committed = live.commit().await.is_ok();
+                let again = live.saved().await.is_ok();
+                commits.lock().unwrap().extend([saved, committed, again]);
             }
             "emit" => {
                 for i in 0..rest.parse::<usize>().unwrap() {
@@ -221,6 +256,19 @@ pub enum Got {
 const QUIET: Duration = Duration::from_secs(3);
 
 impl Client {
+    pub fn start<T, F, Fut>(attach: Accepted<T, F>) -> Self
+    where
+        T: Send + 'static,
+        F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+        Fut: Future<Output: IntoOutcome> + Send + 'static,
+    {
+        let (to_server, incoming) = mpsc::unbounded_channel();
+        let (outgoing, from_server) = mpsc::unbounded_channel();
+        let task = tokio::spawn(attach.run(Socket { incoming, outgoing }));
+        let (hello, seen) = (Value::Null, VecDeque::new());
+        Self { to_server, from_server, task, hello, position: 0, acked: 0, seen }
+    }
+
     pub fn send(&self, text: &str) {
         let _ = self.to_server.send(Ok(Frame::Text(text.into())));
     }

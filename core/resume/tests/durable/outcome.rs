@@ -120,6 +120,46 @@ async fn callers_list_their_own_sessions() {
     assert_eq!(list(&node, &mut browser, None, 10).await.0, [(id, "stored".to_owned())]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_has_the_answer_already_is_told_so() {
+    let node = Node::start(&MemoryStore::new());
+    let mut browser = Browser::default();
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    let id = client.session();
+    let ask = async |known: Option<&str>| {
+        let mut parts = node.parts(&mut browser.clone(), None).await;
+        if let Some(known) = known {
+            parts.headers.insert("if-none-match", known.parse().unwrap());
+        }
+        let polls = [
+            adapter::poll::<Tally>(&parts, &id).await.unwrap(),
+            adapter::list::<Tally>(&parts).await.unwrap(),
+        ];
+        polls.map(|poll| {
+            let etag = poll.etag.clone();
+            let response = poll.into_response();
+            assert_eq!(response.headers()["etag"], etag);
+            assert_eq!(response.headers()["cache-control"], "private, no-cache");
+            (response.status().as_u16(), etag, response.into_body())
+        })
+    };
+    let [running, _] = ask(None).await;
+    assert_eq!(ask(Some(&running.1)).await[0].0, 202, "not an answer yet: ask again");
+    client.send("finish well");
+    client.rest().await;
+    let ended = ask(None).await;
+    assert_eq!([ended[0].0, ended[1].0], [200, 200]);
+    assert_ne!(ended[0].1, running.1);
+    for (at, (_, etag, _)) in ended.iter().enumerate() {
+        for known in [etag.clone(), format!("W/{etag}"), format!("\"other\", {etag}")] {
+            let (status, same, body) = &ask(Some(&known)).await[at];
+            assert_eq!((*status, same, body.as_str()), (304, etag, ""), "{known}");
+        }
+    }
+    assert_eq!(ask(Some("\"other\"")).await, ended);
+}
+
 async fn list(
     node: &Node,
     browser: &mut Browser,

@@ -72,6 +72,72 @@ async fn a_session_is_in_the_store_before_its_client_knows_it() {
     assert_eq!(node.poll(&mut browser, id, 0).await.1["status"], "running");
 }
 
+/// What a poll says of a session whose process has been killed.
+async fn killed(node: Node, disk: &MemoryStore, browser: &mut Browser, id: &str) -> String {
+    node.kill();
+    let (status, body) = Node::start(disk).poll(browser, id, 0).await;
+    assert_eq!(status, 202);
+    body["status"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_is_at_work_until_it_waits_whatever_it_has_committed() {
+    for durability in [Durability::State, Durability::Exact] {
+        for waits in [false, true] {
+            let disk = MemoryStore::new();
+            let mut browser = Browser::default();
+            let node = Node::new(&disk, |layer| layer.with_durability(durability));
+            let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+            client.hello().await;
+            client.send("toil");
+            assert!(client.is_acked(1).await, "the message is not in hand any more");
+            assert!(!in_hand(&node));
+            // Saved meanwhile, as by a task that sends its progress: it is at work all the same.
+            let session = node.open(&mut browser).await.unwrap();
+            for _ in 0..3 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                session.send_with(|tally| format!("{}", tally.total)).await.unwrap();
+                session.saved().await.unwrap();
+            }
+            if waits {
+                node.gate.notify_one();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            let expected = if waits { "stored" } else { "interrupted" };
+            let id = client.session();
+            assert_eq!(killed(node, &disk, &mut browser, &id).await, expected, "{durability:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_is_killed_before_its_first_recv_is_interrupted() {
+    let (disk, mut browser, cursor) = stored().await;
+    let node = Node::start(&disk);
+    let mut client = node.connect_sleeper(&mut browser, &cursor).await;
+    client.hello().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let id = client.session();
+    assert_eq!(killed(node, &disk, &mut browser, &id).await, "interrupted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_is_done_within_a_flush_interval_is_not_written_down() {
+    let disk = MemoryStore::new();
+    let mut browser = Browser::default();
+    let node = Node::start(&disk);
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    assert!(client.is_quiet().await);
+    let puts = node.store.puts();
+    client.send("commit");
+    assert!(client.is_acked(1).await);
+    assert!(client.is_quiet().await);
+    assert_eq!(node.store.puts() - puts, 1, "the commit alone");
+    let id = client.session();
+    assert_eq!(killed(node, &disk, &mut browser, &id).await, "stored");
+}
+
 #[tokio::test(start_paused = true)]
 async fn restore_claims_before_it_speaks() {
     let (disk, mut browser, cursor) = stored().await;

@@ -20,6 +20,8 @@ pub enum Fault {
     None,
     /// It fails and has changed nothing.
     Fail(ErrorKind),
+    /// Reading fails.
+    FailToLoad(ErrorKind),
     /// It fails and has happened all the same.
     Tear,
 }
@@ -42,6 +44,9 @@ pub struct Process {
     pub id_puts: AtomicUsize,
     pub loads: AtomicUsize,
     pub calls: Mutex<Vec<String>>,
+    /// Where the last session record was put, and the last one under an id.
+    pub last: Mutex<Option<StoreKey>>,
+    pub last_id: Mutex<Option<StoreKey>>,
     /// So much earlier everything expires, as if the clock had jumped.
     pub ahead: Mutex<Duration>,
 }
@@ -57,6 +62,8 @@ impl TestStore {
             id_puts: AtomicUsize::new(0),
             loads: AtomicUsize::new(0),
             calls: Mutex::default(),
+            last: Mutex::default(),
+            last_id: Mutex::default(),
             ahead: Mutex::default(),
         };
         Self { disk: disk.clone(), process: Arc::new(process) }
@@ -76,6 +83,7 @@ impl TestStore {
         let fault = *self.process.fault.lock().unwrap();
         match fault {
             Fault::Fail(error) if write => Err(error.into()),
+            Fault::FailToLoad(error) if !write => Err(error.into()),
             _ => Ok(()),
         }
     }
@@ -153,6 +161,8 @@ impl SnapshotStore for TestStore {
         self.enter("put", key, true).await?;
         let counter = if is_session(key) { &self.process.puts } else { &self.process.id_puts };
         counter.fetch_add(1, SeqCst);
+        let last = if is_session(key) { &self.process.last } else { &self.process.last_id };
+        *last.lock().unwrap() = Some(key.clone());
         tokio::task::yield_now().await;
         self.alive().await;
         self.leave(self.disk.put(key, generation, bytes, expires).await)
@@ -175,6 +185,11 @@ impl SnapshotStore for TestStore {
 
     async fn delete_expired(&self, now: SystemTime, limit: usize) -> Result<usize, StoreError> {
         self.alive().await;
+        self.process.calls.lock().unwrap().push("delete expired".to_owned());
+        let fault = *self.process.fault.lock().unwrap();
+        if let Fault::Fail(error) = fault {
+            return Err(error.into());
+        }
         let ahead = *self.process.ahead.lock().unwrap();
         self.disk.delete_expired(now + ahead, limit).await
     }

@@ -51,6 +51,9 @@ async fn a_question_outlives_its_page_and_its_server() {
     let mut page = Watcher::open(server.address, "").await;
     page.start("none").await;
     page.until_asked().await;
+    // An answer leaves when it is on disk that the agent waits for the next command.
+    page.client.send("nonsense").await.unwrap();
+    page.until("an answer", |page| !page.errors.is_empty()).await;
     let (session, cookies, lines) = (page.session, page.cookies, page.lines);
     drop(page.client);
     server.kill();
@@ -68,6 +71,41 @@ async fn a_question_outlives_its_page_and_its_server() {
     page.answer(true).await;
     assert_eq!(page.until_done().await, OutcomeStatus::Done);
     assert!(report(&page.poll().await.1).approved);
+}
+
+#[tokio::test]
+async fn an_agent_killed_at_work_is_interrupted_until_somebody_comes_back() {
+    let disk = Disk::new();
+    let store = disk.store();
+    let start = || {
+        Server::start_with(&store, |resume| resume.with_flush_interval(Duration::from_millis(1)))
+    };
+    let mut server = start().await;
+    let network = Network::to(server.address).await;
+    let mut watcher = Watcher::open(network.address, "").await;
+    watcher.start("none").await;
+    // It has committed what it was told to do and what it has said, and thinks about the next word. That it is
+    // at work is noted when that has lasted for the flush interval, so perhaps not after the first.
+    for words in 1.. {
+        server.gate.allow(1);
+        watcher.until_words(words).await;
+        network.cut();
+        server.kill();
+        server = start().await;
+        let (status, outcome) = poll(server.address, &watcher.session, &watcher.cookies).await;
+        assert_eq!(status, 202);
+        network.mend(server.address);
+        if outcome["status"] == "interrupted" {
+            break;
+        }
+        assert!(words < 20, "{outcome}");
+    }
+    server.gate.open();
+    watcher.until_asked().await;
+    watcher.answer(true).await;
+    assert_eq!(watcher.until_done().await, OutcomeStatus::Done);
+    watcher
+        .assert_exact(&report(&poll(server.address, &watcher.session, &watcher.cookies).await.1));
 }
 
 #[tokio::test]

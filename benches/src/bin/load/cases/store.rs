@@ -11,7 +11,7 @@ use session_resume::{
     store::{Generation, RecordKind, SnapshotStore as _, StoreKey},
 };
 use session_resume_axum::Session;
-use session_resume_benches::{measure::Samples, services};
+use session_resume_benches::{counting, measure::Samples, services};
 use session_resume_redb::RedbStore;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
@@ -45,8 +45,8 @@ async fn commits(path: &std::path::Path, report: &mut Report) {
         all.buffer_unordered(TOGETHER).count().await;
         together.push((10 * TOGETHER) as f64 / before.elapsed().as_secs_f64());
     }
-    report.add("store, 1 KiB records", "one after the other", "commits/s", alone);
-    report.add("store, 1 KiB records", "256 at a time", "commits/s", together);
+    report.add("store, 1 KiB records", "one after the other: a commit each", "records/s", alone);
+    report.add("store, 1 KiB records", "256 at a time: commits are shared", "records/s", together);
 }
 
 async fn put(store: &RedbStore, round: usize, record: usize) {
@@ -71,12 +71,16 @@ async fn add(Session(session): Session<Tally>) -> String {
 async fn restores(path: &std::path::Path, report: &mut Report) {
     let cookies = store_many(path, report).await;
     let before = Instant::now();
+    let counter = counting::start();
     let store = RedbStore::open(path).expect("the store is whole");
     let opened = Samples::from(before.elapsed().as_secs_f64() * 1e3);
     report.add("store of 100,000 sessions", "open and check the file", "ms", opened);
+    let heap = counter.stop().live_bytes as f64 / 1024.0;
+    report.add("store of 100,000 sessions", "open", "KiB heap", heap.into());
     let resume = SessionResume::new().with_state::<Tally>().with_store(store);
     let mut service = resume.layer(Router::new().route("/", get(add)).with_state(()));
     let mut samples = Samples::default();
+    let counter = counting::start();
     for cookie in cookies.iter().step_by(STORED / RESTORED) {
         let before = Instant::now();
         let Ok(response) = service.call(services::request(Some(cookie))).await;
@@ -84,7 +88,10 @@ async fn restores(path: &std::path::Path, report: &mut Report) {
         let body = axum::body::to_bytes(response.into_body(), 64).await.expect("a short body");
         assert_eq!(&body[..], b"2", "the session is the stored one");
     }
+    let heap = counter.stop().live_bytes as f64 / 1024.0 / RESTORED as f64;
     report.add("store of 100,000 sessions", "restore one", "µs", samples);
+    let subject = "restore one, what the store caches included";
+    report.add("store of 100,000 sessions", subject, "KiB heap", heap.into());
     resume.drain(Duration::from_secs(30)).await;
 }
 

@@ -1,0 +1,109 @@
+//! Sessions that leave memory for the store, and what leaves the store.
+
+use std::sync::Arc;
+
+use session_resume_proto::session::Expiry;
+
+use crate::{
+    observe,
+    registry::Registry,
+    session::shared::Shared,
+    snapshot::{Urgency, place::chain, work::amend},
+    wall,
+};
+
+impl<T: Send + 'static> Registry<T> {
+    /// Sessions whose time is up leave memory for the store.
+    pub(crate) async fn store_away(self: &Arc<Self>, session: &Arc<Shared<T>>) {
+        let key = session.lock().key.clone();
+        let _alone = self.alone(&key).await;
+        let leaves = session.with_core(|core, now| {
+            let due =
+                matches!(core.machine.check_expiry(now), Err(Expiry::Unused | Expiry::Unattended));
+            let leaves = due && core.key == key && !core.removed && !core.is_over();
+            if leaves {
+                core.leaving = true;
+                core.machine.freeze_at_boundary();
+                if core.machine.is_frozen() {
+                    core.changed(Urgency::Now);
+                }
+            }
+            leaves
+        });
+        if !leaves {
+            self.look_again(self.clock().now(), session);
+            return;
+        }
+        loop {
+            // With a message in hand its last boundary stays on disk; the message counts as not handled.
+            let frozen = session.lock().machine.is_frozen();
+            if frozen && session.wait_saved(Urgency::Now).await.is_err() {
+                session.with_core(|core, _| {
+                    core.leaving = false;
+                    // What a drain has frozen stays so.
+                    if !self.drain.is_draining() {
+                        core.machine.thaw();
+                    }
+                });
+                self.look_again(self.clock().now() + self.config().check_interval, session);
+                return;
+            }
+            // What is on its way to the store must be there before anybody restores from it, and nothing
+            // may follow.
+            let progress = {
+                let mut core = session.lock();
+                let core = &mut *core;
+                let in_hand = core.machine.is_message_in_hand();
+                let Some(durable) = &core.durable else {
+                    return;
+                };
+                if durable.is_settled() || (in_hand && !durable.is_writing()) {
+                    core.departed = true;
+                    break;
+                }
+                // Without a message in hand any more, it is at a boundary: frozen, and saved once more.
+                in_hand.then(|| durable.progress().notified_owned())
+            };
+            if let Some(progress) = progress {
+                progress.await;
+            }
+        }
+        self.forgive(session).await;
+        tracing::debug!(session = %session.id().short(), "session stored");
+        self.let_go(session);
+    }
+
+    /// The message in hand is cut off by us: that it did not come to its end does not count against it.
+    pub(crate) async fn forgive(self: &Arc<Self>, session: &Arc<Shared<T>>) {
+        let tried = {
+            let core = session.lock();
+            let tried = core.durable.as_ref().is_some_and(|durable| durable.trials() > 0);
+            tried && core.machine.is_message_in_hand()
+        };
+        if let (true, Some(store)) = (tried, &self.config().store) {
+            amend(store, session, |record| record.trials = 0).await;
+        }
+    }
+
+    /// Deletes what nobody can ask for any more.
+    pub(crate) async fn delete_expired(&self) {
+        const AT_ONCE: usize = 1024;
+        let Some(store) = &self.config().store else {
+            return;
+        };
+        if !self.trusts_the_clock() {
+            return;
+        }
+        loop {
+            match store.store.delete_expired(wall::now(), AT_ONCE).await {
+                Ok(AT_ONCE) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    observe::store_failed();
+                    tracing::warn!(error = %chain(&error), "expired records not deleted");
+                    return;
+                }
+            }
+        }
+    }
+}

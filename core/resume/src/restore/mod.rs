@@ -1,0 +1,248 @@
+//! Sessions from the store, and back into it. With `snapshot`, the only module that touches it.
+
+mod find;
+mod leave;
+
+use std::{sync::Arc, time::SystemTime};
+
+pub(crate) use self::find::Found;
+use crate::{
+    Outcome, OutcomeStatus, RequestView, SessionId,
+    key::SessionKey,
+    layer::RequestContext,
+    observe,
+    outcomes::Ended,
+    refusal::Refusal,
+    registry::{Purpose, Registry, Room},
+    reuse::{Candidate, Phase, Residence, ReuseDecision},
+    session::shared::{CancelHandler, Shared},
+    snapshot::{
+        MAX_TRIALS, Pointer,
+        place::Store,
+        record::{self, IdRecord, Millis, SessionRecord},
+    },
+    store::{ErrorKind, StoreError, Versioned},
+    wall,
+};
+
+/// What a request brings that may lead to a stored session.
+pub(crate) struct Asks<'a> {
+    pub(crate) context: &'a RequestContext,
+    pub(crate) req: RequestView<'a>,
+    /// The session of its cursor: a continuation is not put to the reuse policy.
+    pub(crate) continues: Option<SessionId>,
+    /// Only looks, so the policy is not asked either.
+    pub(crate) looks: bool,
+}
+
+/// A record with what it says.
+struct Loaded {
+    stored: Versioned,
+    record: SessionRecord,
+    /// What the record under its id says: that this is where it is, or nothing.
+    pointer: Pointer,
+}
+
+impl<T: Send + 'static> Registry<T> {
+    /// Makes sure that the request's session, if the store has it, is in memory, and claimed: nobody else
+    /// owns it. Returns it, taken for `purpose`, if it had to be restored.
+    ///
+    /// Single flight per key. Nothing is said to the client before the claim is on disk.
+    pub(crate) async fn ready(
+        self: &Arc<Self>,
+        asks: &Asks<'_>,
+        purpose: &Purpose,
+    ) -> Result<Option<Arc<Shared<T>>>, Refusal> {
+        let Some(store) = self.config().store.clone() else {
+            return Ok(None);
+        };
+        let key = asks.context.key();
+        if !store.store.is_exclusive() {
+            self.confirm(&store, key).await;
+        }
+        if self.is_here(key) {
+            return Ok(None);
+        }
+        let _alone = self.alone(key).await;
+        if self.is_here(key) || self.drain.is_draining() {
+            return Ok(None);
+        }
+        loop {
+            let loaded = self.load(&store, key).await.map_err(|error| Refusal::by_store(&error))?;
+            let Some(loaded) = loaded else {
+                return Ok(None);
+            };
+            if !self.may_restore(&store, &loaded, asks).await? {
+                return Ok(None);
+            }
+            let (identity, id) = (loaded.record.identity, loaded.record.session);
+            let room = self.reserve(identity, key, id)?;
+            match self.claim(&store, key, loaded, room).await {
+                Ok(session) => {
+                    session.with_core(|core, now| purpose.take(core, now));
+                    return Ok(session.outcome().is_none().then_some(session));
+                }
+                // Somebody else has just claimed it; what is there now?
+                Err(error) if error.kind() == ErrorKind::Stale => {}
+                Err(error) => return Err(Refusal::by_store(&error)),
+            }
+        }
+    }
+
+    /// Whether a live session has the key that is not on its way to the store.
+    fn is_here(&self, key: &SessionKey) -> bool {
+        self.by_key(key).is_some_and(|session| !session.lock().leaving)
+    }
+
+    /// Loads what may be restored; clears away what may not.
+    async fn load(&self, store: &Store, key: &SessionKey) -> Result<Option<Loaded>, StoreError> {
+        let bytes = key.to_bytes();
+        let at = store.session_key(&bytes);
+        let Some(stored) = store.store.load(&at).await? else {
+            return Ok(None);
+        };
+        self.has_seen(stored.generation);
+        let record = record::decode::<SessionRecord>(&stored.bytes)?;
+        // It has ended, or moved to another key; its old record is still there for a moment.
+        if self.by_id(record.session).is_some() {
+            return Ok(None);
+        }
+        let by_id = store.store.load(&store.id_key(record.session)).await?;
+        let by_id = by_id.map(|stored| record::decode::<IdRecord>(&stored.bytes)).transpose()?;
+        let pointer = match by_id {
+            None => Pointer::None,
+            Some(IdRecord::Pointer(there)) if there == bytes => Pointer::Wanted,
+            // The process died before it could remove this: who has ended does not start again, and who knows
+            // only the old key gets nothing.
+            Some(IdRecord::Pointer(_) | IdRecord::Ended(_)) => {
+                store.store.remove(&at, stored.generation).await?;
+                return Ok(None);
+            }
+        };
+        let loaded = Loaded { stored, record, pointer };
+        if self.is_over(&loaded.stored, &loaded.record) {
+            let ended = ended_of(key, &loaded.record, Outcome::by_rule(OutcomeStatus::Expired));
+            // For as long as it could be asked for before the key was wanted again.
+            let expires = loaded.stored.expires;
+            self.end_stored(store, &loaded, &ended, expires).await?;
+            return Ok(None);
+        }
+        Ok(Some(loaded))
+    }
+
+    /// Whether a stored session's time is up.
+    fn is_over(&self, stored: &Versioned, record: &SessionRecord) -> bool {
+        let now = wall::now();
+        let until = stored.expires.checked_sub(self.config().outcome_lifetime);
+        let lifetime = self.rules().max_lifetime;
+        let outlived =
+            lifetime.is_some_and(|lifetime| record.created.age(Millis::of(now)) >= lifetime);
+        self.trusts_the_clock() && (outlived || until.is_none_or(|until| until <= now))
+    }
+
+    /// Asks the reuse policy about the stored session. A fresh start ends it.
+    async fn may_restore(
+        &self,
+        store: &Store,
+        loaded: &Loaded,
+        asks: &Asks<'_>,
+    ) -> Result<bool, Refusal> {
+        let record = &loaded.record;
+        if asks.looks || asks.continues == Some(record.session) {
+            return Ok(true);
+        }
+        let candidate = Candidate {
+            residence: Residence::Stored,
+            phase: Phase::Suspended,
+            age: record.created.age(Millis::now()),
+            transports: 0,
+            same_identity: record.identity == asks.context.identity(),
+            same_handler: None,
+        };
+        match self.config().reuse.decide(|| candidate, asks.req) {
+            ReuseDecision::Reuse => Ok(true),
+            ReuseDecision::Refuse(status) => Err(Refusal::by_policy(status)),
+            ReuseDecision::Fresh => {
+                let outcome =
+                    Outcome::with_error(OutcomeStatus::Closed, "a fresh session was asked for");
+                let ended = ended_of(asks.context.key(), record, outcome);
+                let expires = record::later(wall::now(), self.config().outcome_lifetime);
+                self.end_stored(store, loaded, &ended, expires)
+                    .await
+                    .map_err(|error| Refusal::by_store(&error))?;
+                Ok(false)
+            }
+        }
+    }
+
+    async fn end_stored(
+        &self,
+        store: &Store,
+        loaded: &Loaded,
+        ended: &Ended,
+        expires: SystemTime,
+    ) -> Result<(), StoreError> {
+        let generation = loaded.stored.generation;
+        let bytes = record::encode(&IdRecord::Ended(record::OutcomeRecord::of(ended)));
+        store.store.put(&store.id_key(loaded.record.session), generation, bytes, expires).await?;
+        store.store.remove(&store.session_key(&ended.key.to_bytes()), generation).await
+    }
+
+    /// Takes the session over: the record with the next generation and without the clean mark is put, and only
+    /// then is the session there.
+    async fn claim(
+        self: &Arc<Self>,
+        store: &Store,
+        key: &SessionKey,
+        loaded: Loaded,
+        room: Room<'_, T>,
+    ) -> Result<Arc<Shared<T>>, StoreError> {
+        let Loaded { stored, mut record, pointer } = loaded;
+        let generation = stored.generation.next();
+        self.has_seen(generation);
+        let (clean, trials) = (record.clean, record.trials);
+        let session = self.rebuild(key, &record, generation, pointer)?;
+        let (machine, _) = session.lock().machine.snapshot(false);
+        record.machine = machine;
+        record.clean = false;
+        record.working = false;
+        let expires = self.record_expires(&session);
+        let bytes = record::encode(&record);
+        store.store.put(&store.session_key(&key.to_bytes()), generation, bytes, expires).await?;
+        self.insert_restored(key, &session, room);
+        observe::restored(clean);
+        tracing::debug!(session = %session.id().short(), clean, "session restored");
+        if !clean && trials >= MAX_TRIALS {
+            let text = "a message has killed the process again and again";
+            session.finish(Outcome::with_error(OutcomeStatus::Failed, text), CancelHandler::Yes);
+        }
+        Ok(session)
+    }
+
+    /// On a store that others can use, too, an attach confirms that the session is still ours.
+    async fn confirm(&self, store: &Store, key: &SessionKey) {
+        let Some(session) = self.by_key(key) else {
+            return;
+        };
+        let Some(generation) = session.lock().durable.as_ref().map(|durable| durable.generation)
+        else {
+            return;
+        };
+        let expires = self.record_expires(&session);
+        let touched =
+            store.store.touch(&store.session_key(&key.to_bytes()), generation, expires).await;
+        // NotFound: it has never been put. Anything else is the next save's to tell.
+        if touched.is_err_and(|error| error.kind() == ErrorKind::Stale) {
+            self.lose(&session);
+        }
+    }
+}
+
+fn ended_of(key: &SessionKey, record: &SessionRecord, outcome: Outcome) -> Ended {
+    Ended {
+        identities: [record.identity].iter().chain(&record.guests).copied().collect(),
+        key: key.clone(),
+        record: record.machine.record(),
+        outcome: Arc::new(outcome),
+    }
+}

@@ -1,0 +1,209 @@
+//! Takes snapshots, and tells what has become of them.
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    CommitError, Job, Urgency,
+    record::{self, SessionRecord},
+};
+use crate::session::shared::Shared;
+
+impl<T: Send + 'static> Shared<T> {
+    /// Takes a snapshot; `None` if a message is in hand, then the next boundary does, and if there is nothing
+    /// to save any more.
+    pub(crate) fn take_snapshot(&self) -> Option<Result<Job, serde_json::Error>> {
+        let registry = self.registry()?;
+        let codec = registry.config().codec?;
+        // State first, then core: the order in which `send_with` locks them, so that both its halves are in,
+        // or neither.
+        // A panic has left a state half changed: the last good snapshot stays.
+        self.state.snapshot(|state, iteration, updated| {
+            let mut core = self.lock();
+            if core.departed || core.machine.ended().is_some() {
+                return None;
+            }
+            let frozen = core.machine.is_frozen();
+            let in_hand = core.machine.is_message_in_hand();
+            let key = core.key.clone();
+            let identity = core.identity();
+            let guests = core.identities();
+            let at_work = core.machine.is_at_work();
+            let durable = core.durable.as_mut()?;
+            durable.queued = false;
+            if in_hand {
+                durable.due = true;
+                return None;
+            }
+            let bytes = match (codec.encode)(state) {
+                Ok(bytes) => bytes,
+                Err(error) => return Some(Err(error)),
+            };
+            let (version, generation, trials) =
+                (durable.version, durable.generation, durable.trials());
+            durable.writing = true;
+            durable.taken = version;
+            // Marked before: what takes no longer than a flush interval is not worth a second write.
+            let working = durable.marked && at_work;
+            let created = durable.created;
+            let handler = core.handler_name().cloned();
+            let (machine, covered) = core.machine.snapshot(frozen);
+            let record = SessionRecord {
+                session: self.id(),
+                identity,
+                guests: guests.into_iter().filter(|guest| *guest != identity).collect(),
+                key: key.to_bytes(),
+                secure: self.is_secure(),
+                handler: handler.map(Cow::into_owned),
+                created,
+                updated,
+                iteration,
+                clean: frozen,
+                working,
+                trials,
+                state: bytes,
+                machine,
+            };
+            Some(Ok(Job {
+                key,
+                bytes: record::encode(&record),
+                covered,
+                version,
+                generation,
+                working,
+            }))
+        })?
+    }
+
+    /// Returns what shall be written now: what the last boundary has left, or the session as it is.
+    pub(super) fn take_job(&self) -> Option<Result<Job, serde_json::Error>> {
+        let ready = {
+            let mut core = self.lock();
+            let departed = core.departed;
+            let durable = core.durable.as_mut()?;
+            let ready = durable.ready.take().filter(|_| !departed);
+            durable.queued &= ready.is_none();
+            ready
+        };
+        match ready {
+            // What has changed since then is next.
+            Some(ready) => Some(Ok(ready)),
+            None => self.take_snapshot(),
+        }
+    }
+
+    /// Takes the snapshot that is due at this boundary and leaves it for the saver: by the time that comes
+    /// by, the next message is in hand.
+    pub(crate) fn leave_snapshot(&self) {
+        let job = self.take_snapshot();
+        self.with_core(|core, _| {
+            if let Some(durable) = &mut core.durable {
+                // What cannot be a snapshot is the saver's to tell.
+                if let Some(Ok(job)) = job {
+                    durable.ready = Some(job);
+                }
+                // It has waited for a flush interval already.
+                core.wants_saving(Urgency::Now);
+            }
+        });
+    }
+
+    /// A snapshot is on disk.
+    pub(super) fn saved(&self, job: &Job) {
+        let progress = self.with_core(|core, now| {
+            if let Some(durable) = &mut core.durable {
+                durable.saved = durable.saved.max(job.version);
+                durable.last_saved = Instant::now();
+                durable.marked &= job.working;
+                durable.writing = false;
+                if durable.saved < durable.version && !durable.due {
+                    core.wants_saving(Urgency::Soon);
+                }
+            }
+            core.machine.handle_committed(&job.covered, now);
+            core.wake_receiver();
+            core.durable.as_ref().map(|durable| Arc::clone(&durable.progress))
+        });
+        if let Some(progress) = progress {
+            progress.notify_waiters();
+        }
+    }
+
+    /// A snapshot is not on disk; it is tried again.
+    pub(super) fn not_saved(&self, error: &dyn fmt::Display) {
+        let error = CommitError { text: error.to_string().into() };
+        let progress = self.with_core(|core, _| {
+            let durable = core.durable.as_mut()?;
+            durable.failures += 1;
+            durable.writing = false;
+            durable.last_failure = Some(error);
+            // Whoever has brought it brings it again, a while later.
+            durable.queued = true;
+            Some(Arc::clone(&durable.progress))
+        });
+        if let Some(progress) = progress {
+            progress.notify_waiters();
+        }
+    }
+
+    /// Waits until all changes so far are on disk.
+    pub(crate) async fn wait_saved(&self, urgency: Urgency) -> Result<(), CommitError> {
+        let target = self.with_core(|core, _| {
+            let durable = core.durable.as_ref().filter(|_| !core.departed)?;
+            let target = (durable.version, durable.failures);
+            if durable.saved < durable.version {
+                core.wants_saving(urgency);
+            }
+            Some(target)
+        });
+        let Some((version, failures)) = target else {
+            // Without a store there is no disk; with one, the session is not this process's any more.
+            return if self.is_durable() { Err(CommitError::ended()) } else { Ok(()) };
+        };
+        loop {
+            let progress = {
+                let core = self.lock();
+                let Some(durable) = &core.durable else {
+                    return Err(CommitError::ended());
+                };
+                if durable.saved >= version {
+                    return Ok(());
+                }
+                if core.departed || core.removed || core.machine.ended().is_some() {
+                    return Err(CommitError::ended());
+                }
+                if durable.failures > failures
+                    && let Some(error) = &durable.last_failure
+                {
+                    return Err(error.clone());
+                }
+                Arc::clone(&durable.progress).notified_owned()
+            };
+            // Registered under the lock under which it was looked at: no attempt is missed.
+            progress.await;
+        }
+    }
+
+    /// Whether the session's record has not been written for so long: in use, it must not expire.
+    pub(crate) fn is_aging(&self, after: Duration) -> bool {
+        self.lock().durable.as_ref().is_some_and(|durable| durable.is_aging(after))
+    }
+
+    /// Whether the message in hand keeps something from getting on disk.
+    pub(crate) fn is_held_up_by_hand(&self) -> bool {
+        let core = self.lock();
+        let untaken = core.durable.as_ref().is_some_and(|durable| durable.taken < durable.version);
+        untaken && core.machine.is_message_in_hand() && !core.is_over()
+    }
+}
+
+impl<T> Shared<T> {
+    /// Everybody who waits for a save looks again: the session is going.
+    pub(crate) fn tell_savers(&self) {
+        let progress = self.lock().durable.as_ref().map(|durable| Arc::clone(&durable.progress));
+        if let Some(progress) = progress {
+            progress.notify_waiters();
+        }
+    }
+}

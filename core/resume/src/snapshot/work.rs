@@ -1,0 +1,76 @@
+//! Whether the handler is at work, for those who poll after the process has died.
+
+use std::sync::Arc;
+
+use super::{
+    place::{Store, chain},
+    record::{self, SessionRecord},
+};
+use crate::{observe, session::shared::Shared, store::StoreError};
+
+impl<T: Send + 'static> Shared<T> {
+    /// The handler may be at work: whoever polls after a crash wants to know whether it was.
+    pub(crate) fn watch_work(self: &Arc<Self>) {
+        let watch = {
+            let mut core = self.lock();
+            let works = core.machine.is_at_work();
+            match &mut core.durable {
+                Some(durable) => {
+                    works && !durable.marked && !std::mem::replace(&mut durable.watched, true)
+                }
+                None => false,
+            }
+        };
+        if watch && let Some(registry) = self.registry() {
+            registry.watch(Arc::clone(self));
+        }
+    }
+}
+
+/// The handler is at work for longer than a flush interval: the record says so, for those who poll should
+/// the process die.
+pub(super) async fn mark_working<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
+    {
+        let mut core = session.lock();
+        let works = core.machine.is_at_work();
+        let Some(durable) = &mut core.durable else {
+            return;
+        };
+        durable.watched = false;
+        if !works || std::mem::replace(&mut durable.marked, true) {
+            return;
+        }
+    }
+    let marked = amend(store, session, |record| record.working = true).await;
+    if !marked && let Some(durable) = &mut session.lock().durable {
+        durable.marked = false;
+    }
+}
+
+/// Changes what the session's record says about it, the snapshot itself stays; returns whether it does now.
+pub(crate) async fn amend<T: Send + 'static>(
+    store: &Store,
+    session: &Arc<Shared<T>>,
+    change: impl FnOnce(&mut SessionRecord),
+) -> bool {
+    let key = store.session_key(&session.lock().key.to_bytes());
+    let amended: Result<bool, StoreError> = async {
+        if let Some(stored) = store.store.load(&key).await?
+            && let Ok(mut record) = record::decode::<SessionRecord>(&stored.bytes)
+            && record.session == session.id()
+            && Some(stored.generation) == session.generation()
+            && let Some(expires) = session.record_expires()
+        {
+            change(&mut record);
+            store.store.put(&key, stored.generation, record::encode(&record), expires).await?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+    .await;
+    amended.unwrap_or_else(|error| {
+        observe::store_failed();
+        tracing::warn!(session = %session.id().short(), error = %chain(&error), "record not amended");
+        false
+    })
+}
