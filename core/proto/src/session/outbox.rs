@@ -14,6 +14,7 @@ pub const MESSAGE_OVERHEAD: usize = 48;
 /// Texts and binaries apart: a type that could be both takes a quarter more memory, and most sessions send
 /// texts alone.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[expect(clippy::box_collection, reason = "one word where there are none, which is mostly")]
 pub(super) struct Outbox {
     texts: VecDeque<ByteString>,
     /// With their positions; all others are texts. Never empty.
