@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Attach, ClientName, Epoch, PlainAck, Session,
+    Attach, ClientName, PlainAck, Session,
     client::{Client, ClientUid, Standing, Takeover},
     damping::Damping,
     transport::{PROBE_DEADLINE, Transport},
@@ -419,16 +419,6 @@ impl<I: Clone> Session<I> {
     /// Whether every transport of this name is a client of its own.
     fn is_lone_plain(&self, name: ClientName) -> bool {
         name == ClientName::Plain && !self.plain_is_one_client()
-    }
-}
-
-impl Epoch {
-    /// Tells whether `token` is this epoch (`true`), an earlier one of the same session (`false`), or
-    /// one that the session never had.
-    fn knows(&self, token: &Token) -> Option<bool> {
-        let other = Self::parse(token.as_str())?;
-        (other.base == self.base && other.ordinal <= self.ordinal)
-            .then_some(other.ordinal == self.ordinal)
     }
 }
 
