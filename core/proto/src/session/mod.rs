@@ -85,6 +85,8 @@ pub struct Session<I> {
     outbox: Outbox,
     inbox: Inbox<I>,
     clients: Clients<I>,
+    /// The records of clients before this one are in a durable snapshot; matters only where the outbox is.
+    recorded: ClientUid,
     /// Attached ones and ones whose turn is over but whose socket is still there.
     transports: Vec<Transport>,
     last_attachment: AttachmentNumber,
@@ -110,6 +112,7 @@ impl<I: Clone> Session<I> {
             outbox: Outbox::default(),
             inbox: Inbox::new(),
             clients: Clients::new(),
+            recorded: ClientUid(0),
             transports: Vec::new(),
             last_attachment: AttachmentNumber::default(),
             in_hand: None,

@@ -95,6 +95,7 @@ impl<I: Clone> Session<I> {
     pub fn handle_committed(&mut self, covered: &Covered, now: Moment) {
         self.outbox.commit(covered.head);
         for &(uid, handled) in &covered.handled {
+            self.recorded = self.recorded.max(ClientUid(uid.0 + 1));
             if let Some(client) = self.clients.get_mut(uid)
                 && client.committed < handled
             {
@@ -150,6 +151,7 @@ impl<I: Clone> Session<I> {
             if let Some(client) = session.clients.get_mut(uid) {
                 stored.fill(client);
             }
+            session.recorded = ClientUid(uid.0 + 1);
         }
         session
     }

@@ -260,7 +260,7 @@ impl<I: Clone> Session<I> {
             }
             None => None,
         };
-        let (ack, heartbeat) = if t.is_plain() {
+        let (ack, heartbeat) = if t.is_plain() || self.waits_for_commit(number) {
             (None, None)
         } else {
             (
