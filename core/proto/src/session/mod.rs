@@ -37,7 +37,7 @@ pub use self::{
     record::Record,
     rules::{Attach, Bounds, Overflow, PlainAck, Rules},
     send::NotSent,
-    snapshot::{Covered, Snapshot},
+    snapshot::{Covered, Newcomers, Snapshot},
     transmit::Budget,
     transport::Frame,
 };

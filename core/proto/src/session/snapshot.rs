@@ -65,6 +65,27 @@ pub struct Covered {
     handled: Vec<(ClientUid, u64)>,
 }
 
+/// Clients of which a durable snapshot does not know yet, to be written into it at once: their first hello
+/// waits for that, and the next boundary may be far.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Newcomers {
+    clients: Vec<StoredClient>,
+    attachment: AttachmentNumber,
+    recorded: ClientUid,
+}
+
+impl Snapshot {
+    /// Adds clients that have come since.
+    pub fn admit(&mut self, newcomers: &Newcomers) {
+        let Newcomers { clients, attachment, .. } = newcomers;
+        // One that was pushed out meanwhile and came back counts from 0 again.
+        self.clients
+            .retain(|known| known.id.is_none() || clients.iter().all(|new| new.id != known.id));
+        self.clients.extend(clients.iter().cloned());
+        self.attachment = self.attachment.max(*attachment);
+    }
+}
+
 impl<I: Clone> Session<I> {
     /// Takes a snapshot; with the outbox if it is durable or `whole` asks for it.
     ///
@@ -105,6 +126,27 @@ impl<I: Clone> Session<I> {
         }
         self.wake.transports = true;
         self.wake.room |= self.life.waits_for_room();
+    }
+
+    /// Returns the clients whose first hello [waits](Self::waits_for_commit), if there are any.
+    pub fn newcomers(&self) -> Option<Newcomers> {
+        if !self.rules.durable_outbox {
+            return None;
+        }
+        let clients: Vec<_> =
+            self.clients.iter().filter(|client| client.uid >= self.recorded).collect();
+        let newest = clients.iter().map(|client| client.uid).max()?;
+        Some(Newcomers {
+            clients: clients.into_iter().map(StoredClient::of).collect(),
+            attachment: self.last_attachment,
+            recorded: ClientUid(newest.0 + 1),
+        })
+    }
+
+    /// The durable snapshot now [has](Snapshot::admit) these clients.
+    pub fn handle_admitted(&mut self, newcomers: &Newcomers) {
+        self.recorded = self.recorded.max(newcomers.recorded);
+        self.wake.transports = true;
     }
 
     /// The outcome is durable, and all that led to it: its clients may be told.

@@ -208,9 +208,9 @@ impl Core {
 
     /// Queues the session for the saver once the lock is free.
     pub(crate) fn wants_saving(&mut self, urgency: Urgency) {
-        // At a boundary that is due it is queued anyway.
+        // At a boundary that is due it is queued anyway; a newcomer does not wait for that.
         if let Some(durable) = &mut self.durable
-            && !durable.due
+            && (!durable.due || urgency == Urgency::Now && self.machine.newcomers().is_some())
             && !(durable.queued && urgency == Urgency::Soon)
         {
             durable.wants = durable.wants.max(Some(urgency));

@@ -266,7 +266,10 @@ async fn write<T: Send + 'static>(
                     session.finish(outcome, CancelHandler::Yes);
                     None
                 }
-                Ok(None) => None,
+                Ok(None) => {
+                    let admitted = admit_newcomers(registry, store, &session).await;
+                    (!admitted).then_some(Item::Session(session))
+                }
                 Ok(Some(Ok(job))) => {
                     let saved = put(registry, store, &session, job).await;
                     (!saved).then_some(Item::Session(session))
@@ -485,30 +488,65 @@ async fn mark_working<T: Send + 'static>(
     amend(registry, store, session, |record| record.working = true).await;
 }
 
-/// Changes what the session's record says about it, the snapshot itself stays.
+/// A message is in hand, so no snapshot can be taken, and that may be so for long: clients whose first hello
+/// waits for the record join the last boundary's. Returns whether that need not be tried again.
+async fn admit_newcomers<T: Send + 'static>(
+    registry: &Arc<Registry<T>>,
+    store: &Store,
+    session: &Arc<Shared<T>>,
+) -> bool {
+    let newcomers = {
+        let core = session.lock();
+        if core.is_over() { None } else { core.machine.newcomers() }
+    };
+    let Some(newcomers) = newcomers else {
+        return true;
+    };
+    match try_amend(registry, store, session, |record| record.machine.admit(&newcomers)).await {
+        Ok(true) => session.with_core(|core, _| core.machine.handle_admitted(&newcomers)),
+        // Nothing of the session is there yet: the boundary brings it.
+        Ok(false) => {}
+        Err(error) => {
+            observe::store_failed();
+            tracing::error!(session = %session.id().short(), error = %chain(&error), "client not recorded");
+            session.not_saved(&chain(&error));
+            return false;
+        }
+    }
+    true
+}
+
+/// Changes what the session's record says about it, the snapshot of its state stays.
 pub(crate) async fn amend<T: Send + 'static>(
     registry: &Arc<Registry<T>>,
     store: &Store,
     session: &Arc<Shared<T>>,
     change: impl FnOnce(&mut SessionRecord),
 ) {
-    let key = store.session_key(&session.lock().key.to_bytes());
-    let amended: Result<(), StoreError> = async {
-        if let Some(stored) = store.store.load(&key).await?
-            && let Ok(mut record) = record::decode::<SessionRecord>(&stored.bytes)
-            && record.session == session.id()
-            && Some(stored.generation) == session.generation()
-        {
-            change(&mut record);
-            let expires = registry.record_expires(session);
-            store.store.put(&key, stored.generation, record::encode(&record), expires).await?;
-        }
-        Ok(())
-    }
-    .await;
-    if let Err(error) = amended {
+    if let Err(error) = try_amend(registry, store, session, change).await {
         tracing::warn!(session = %session.id().short(), error = %chain(&error), "record not amended");
     }
+}
+
+/// Returns whether there is a record of ours.
+async fn try_amend<T: Send + 'static>(
+    registry: &Arc<Registry<T>>,
+    store: &Store,
+    session: &Arc<Shared<T>>,
+    change: impl FnOnce(&mut SessionRecord),
+) -> Result<bool, StoreError> {
+    let key = store.session_key(&session.lock().key.to_bytes());
+    if let Some(stored) = store.store.load(&key).await?
+        && let Ok(mut record) = record::decode::<SessionRecord>(&stored.bytes)
+        && record.session == session.id()
+        && Some(stored.generation) == session.generation()
+    {
+        change(&mut record);
+        let expires = registry.record_expires(session);
+        store.store.put(&key, stored.generation, record::encode(&record), expires).await?;
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 impl Store {
