@@ -40,6 +40,8 @@ pub(super) struct StoredClient {
     newest: AttachmentNumber,
     /// Why it stopped mattering, if it did.
     stopped: Option<GapReason>,
+    /// Why it last did: perhaps it has not been told.
+    stopped_by: GapReason,
     takeover: Takeover,
 }
 
@@ -215,6 +217,7 @@ impl StoredClient {
                 Standing::Matters => None,
                 Standing::Stopped(reason) => Some(reason),
             },
+            stopped_by: client.stopped_by,
             takeover: client.takeover,
         }
     }
@@ -227,6 +230,7 @@ impl StoredClient {
         client.counts_unknown = self.counts_unknown;
         client.heard = self.heard;
         client.takeover = self.takeover;
+        client.stopped_by = self.stopped_by;
         client.standing = self.stopped.map_or(Standing::Matters, Standing::Stopped);
     }
 }

@@ -386,6 +386,11 @@ fn a_gap_that_was_told_and_not_heard_keeps_its_cause() {
         let a = sim.resume("a", 0);
         assert_eq!(sim.out(a)[0], "hello resumed from 2 received 0 gap 0..2 overflow");
     }
+    let (snapshot, _) = sim.session.snapshot(true);
+    let rules = Arc::clone(sim.session.rules());
+    sim.session = Session::restore(rules, snapshot, true, Duration::ZERO, sim.now, |_| "restored");
+    let a = sim.resume("a", 0);
+    assert_eq!(sim.out(a)[0], "hello resumed from 2 received 0 gap 0..2 overflow");
 }
 
 #[test]
