@@ -11,7 +11,6 @@ use super::{PIPE, World};
 use crate::{
     link::{Down, Link, Pipe, ServerEnd, Up},
     scenario::{Kind, Scenario},
-    server::Live,
 };
 
 impl World {
@@ -144,7 +143,9 @@ impl World {
             program.send(count, scenario);
         }
         let live = server.live.as_ref();
-        let base = |stream| live.filter(|live| live.stream == stream).map(Live::base);
+        let base = |stream: usize| {
+            live.filter(|l| l.stream == stream).map(|_| ledger.streams[stream].base)
+        };
         let count = if calm { usize::MAX } else { rng.index(12) };
         program.take(count, *now, scenario, ledger, base);
     }

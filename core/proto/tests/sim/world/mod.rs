@@ -113,6 +113,10 @@ impl World {
             let fails = self.trouble.is_some() && self.rng.percent(self.scenario.store_fails);
             self.server.save(&self.scenario, &self.ledger, fails, &mut self.rng, self.now);
             self.pump();
+            if let Some(live) = &self.server.live {
+                let base = &mut self.ledger.streams[live.stream].base;
+                *base = live.base().max(*base);
+            }
             self.server.bury();
             if self.steps == before {
                 break;
