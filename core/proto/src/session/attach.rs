@@ -154,7 +154,10 @@ impl<I: Clone> Session<I> {
             });
         }
         if known.is_none() {
-            let limit = self.rules.bounds.clients;
+            // Nobody is there to make the room that the handler waits for, so no record becomes free: one
+            // more is let in, who may.
+            let stuck = self.life.waits_for_room() && !self.clients.any_attached();
+            let limit = self.rules.bounds.clients + usize::from(stuck);
             let permanent =
                 self.clients.iter().filter(|c| c.is_attached() || c.has_unhandled()).count();
             let replaces = self.is_lone_plain(client) && self.gone_plain().next().is_some();

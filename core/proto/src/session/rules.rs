@@ -56,7 +56,8 @@ pub struct Bounds {
     pub inbox_bytes: usize,
     /// Bytes of one message, either way.
     pub message: usize,
-    /// Remembered clients, attached ones included.
+    /// Remembered clients, attached ones included. One more is let in while the handler waits for outbox room,
+    /// nobody is attached, and all that are remembered have messages which it has not taken.
     pub clients: usize,
     /// Guards held at one time.
     pub guards: usize,
