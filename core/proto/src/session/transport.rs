@@ -53,6 +53,8 @@ pub(super) struct Transport {
     pub(super) unpinged_since: Option<Moment>,
     pub(super) ping: Option<OutstandingPing>,
     pub(super) ping_now: bool,
+    /// A pong has shown that everything before this arrived (plain).
+    pub(super) confirmed: Position,
     pub(super) last_ping: Moment,
     pub(super) last_heard: Moment,
     /// The last text or binary frame: what a frozen page does not send.
@@ -123,6 +125,7 @@ impl Transport {
             unpinged_since: None,
             ping: None,
             ping_now: false,
+            confirmed: Position::ZERO,
             last_ping: now,
             last_heard: now,
             last_frame: now,
