@@ -198,9 +198,9 @@ impl<I: Clone> Session<I> {
         self.life.guard(why.into(), deadline, self.rules.bounds.guards, now)
     }
 
-    /// Sets or moves a guard's deadline.
-    pub fn set_guard_deadline(&mut self, id: GuardId, deadline: Moment) {
-        self.life.set_guard_deadline(id, deadline);
+    /// Sets or moves a guard's deadline. A guard that has ended stays so.
+    pub fn set_guard_deadline(&mut self, id: GuardId, deadline: Moment, now: Moment) {
+        self.life.set_guard_deadline(id, deadline, now);
     }
 
     /// Ends a guard; a second call changes nothing.
