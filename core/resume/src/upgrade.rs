@@ -465,7 +465,8 @@ where
             let number =
                 core.machine.attach(arrival, &token, now).map_err(|refusal| (refusal, seen))?;
             core.keep_request(peer.serial, request);
-            core.changed(Urgency::Soon);
+            let waits = core.machine.waits_for_commit(number);
+            core.changed(if waits { Urgency::Now } else { Urgency::Soon });
             let starts = core.machine.start_handler(now);
             if starts {
                 core.handler_type = Some(HandlerType::of::<F>());
@@ -519,7 +520,8 @@ impl<T: Send + 'static> Accepted<T, Refused> {
 async fn is_in_the_store<T: Send + 'static>(session: &Shared<T>) {
     let new = session.with_core(|core, _| {
         let new = core.durable.as_ref().is_some_and(|durable| !durable.is_stored());
-        let new = new && !core.restored;
+        // Where the outbox is durable the machine holds the hello, for the client's record, too.
+        let new = new && !core.restored && !core.machine.rules().durable_outbox;
         if new {
             core.changed(Urgency::Now);
         }

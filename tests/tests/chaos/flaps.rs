@@ -1,11 +1,11 @@
 //! Connections that end in the middle of anything.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use session_resume_client::{Backoff, Client, Event};
 
 use crate::{
-    proxy::{End, Fate, Proxy},
+    proxy::{Counts, End, Fate, Proxy, Stall},
     server::{Testee, within},
 };
 
@@ -64,17 +64,13 @@ async fn two_way(
     seed: u64,
     count: u64,
     mut fate: impl FnMut(&mut Rng) -> Fate + Send + 'static,
-) -> u64 {
+) -> Proxy {
     let testee = Testee::start(&[]).await;
     let mut rng = Rng(seed);
     // The first answer brings the cookie: without it, another connection is another user.
     let mut first = true;
     let proxy = Proxy::start(testee.address, move || {
-        if std::mem::take(&mut first) {
-            Fate { bytes: 4000, end: End::Reset }
-        } else {
-            fate(&mut rng)
-        }
+        if std::mem::take(&mut first) { Fate::cut(4000, End::Reset) } else { fate(&mut rng) }
     })
     .await;
     let mut client = start(&proxy);
@@ -84,26 +80,40 @@ async fn two_way(
     }
     saying.await.unwrap();
     within(client.close()).await.unwrap();
-    proxy.connections()
+    proxy
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hundred_flaps_lose_and_double_nothing() {
-    let flaps = two_way(1, 10_000, |rng| {
+    let proxy = two_way(1, 10_000, |rng| {
         let end = if rng.below(2) == 0 { End::Reset } else { End::Close };
-        Fate { bytes: 600 + rng.below(4000), end }
+        let bytes = 600 + rng.below(2000);
+        let stalls = rng.below(3) == 0;
+        let stall = stalls.then(|| Stall {
+            at: rng.below(bytes),
+            wait: Some(Duration::from_micros(rng.below(5000))),
+        });
+        Fate { bytes, end, stall }
     })
     .await;
-    assert!(flaps > 100, "only {flaps} connections");
+    let flaps = proxy.connections();
+    assert!(flaps > 200, "only {flaps} connections");
+    let Counts { resets, closes, gone_on, .. } = proxy.counts();
+    for (what, count) in [("resets", resets), ("closes", closes), ("stalls that went on", gone_on)]
+    {
+        let count = count.load(Ordering::SeqCst);
+        assert!(count > flaps / 8, "only {count} {what} in {flaps} connections");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn black_holes_lose_and_double_nothing() {
-    let flaps = two_way(2, 1000, |rng| Fate {
-        bytes: 1000 + rng.below(4000),
-        end: End::BlackHole(Duration::from_millis(20 + rng.below(50))),
+    let proxy = two_way(2, 1000, |rng| {
+        let wait = Duration::from_millis(20 + rng.below(50));
+        Fate::cut(1000 + rng.below(4000), End::BlackHole(wait))
     })
     .await;
+    let flaps = proxy.connections();
     assert!(flaps > 5, "only {flaps} connections");
 }
 
@@ -124,7 +134,7 @@ async fn a_cut_at_every_byte_of_a_conversation() {
     assert!(length > 300, "{length}");
     for at in 1..length {
         let end = if at.is_multiple_of(2) { End::Reset } else { End::Close };
-        let mut fates = [Fate { bytes: at, end }].into_iter();
+        let mut fates = [Fate::cut(at, end)].into_iter();
         let proxy = Proxy::start(testee.address, move || fates.next().unwrap_or(Fate::CALM)).await;
         let client = Client::builder(proxy.url()).with_backoff(HASTE).with_cookies(&cookies);
         let mut client = client.start().unwrap();

@@ -2,5 +2,6 @@
 
 mod crash;
 mod flaps;
+mod network;
 mod proxy;
 mod server;

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -12,8 +12,12 @@ use std::{
 
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     task::JoinHandle,
 };
+
+/// How long an end whose peer was told FIN may go on; it only frees the socket.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// How a connection ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,11 +36,36 @@ pub(crate) struct Fate {
     /// So many bytes pass, of both directions together.
     pub(crate) bytes: u64,
     pub(crate) end: End,
+    pub(crate) stall: Option<Stall>,
+}
+
+/// Nothing is read or passed on for a while; then the connection goes on as if nothing had been.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stall {
+    /// After so many bytes.
+    pub(crate) at: u64,
+    /// For so long; `None`: until [`Proxy::go_on`].
+    pub(crate) wait: Option<Duration>,
+}
+
+/// What has happened to all connections so far.
+#[derive(Default, Debug)]
+pub(crate) struct Counts {
+    pub(crate) resets: AtomicU64,
+    pub(crate) closes: AtomicU64,
+    pub(crate) stalls: AtomicU64,
+    /// Stalls that went on.
+    pub(crate) gone_on: AtomicU64,
 }
 
 impl Fate {
     /// Lives for ever.
-    pub(crate) const CALM: Self = Self { bytes: u64::MAX, end: End::Close };
+    pub(crate) const CALM: Self = Self { bytes: u64::MAX, end: End::Close, stall: None };
+
+    /// Ends so after so many bytes.
+    pub(crate) const fn cut(bytes: u64, end: End) -> Self {
+        Self { bytes, end, stall: None }
+    }
 }
 
 type Fates = Arc<Mutex<Box<dyn FnMut() -> Fate + Send>>>;
@@ -48,6 +77,9 @@ pub(crate) struct Proxy {
     connections: Arc<AtomicU64>,
     /// The bytes of the last connection that has ended.
     passed: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+    /// One permit lets one stall go on.
+    told: Arc<Semaphore>,
     accepts: JoinHandle<()>,
 }
 
@@ -62,10 +94,12 @@ impl Proxy {
         let target = Arc::new(Mutex::new(target));
         let connections = Arc::new(AtomicU64::new(0));
         let passed = Arc::new(AtomicU64::new(0));
+        let (counts, told) = (Arc::<Counts>::default(), Arc::new(Semaphore::new(0)));
         let fates: Fates = Arc::new(Mutex::new(Box::new(fates)));
         let accepts = tokio::spawn({
-            let (target, connections, passed) =
-                (Arc::clone(&target), Arc::clone(&connections), Arc::clone(&passed));
+            let (target, connections) = (Arc::clone(&target), Arc::clone(&connections));
+            let (passed, counts, told) =
+                (Arc::clone(&passed), Arc::clone(&counts), Arc::clone(&told));
             async move {
                 loop {
                     let Ok((client, _)) = listener.accept().await else {
@@ -74,11 +108,27 @@ impl Proxy {
                     connections.fetch_add(1, Ordering::SeqCst);
                     let fate = fates.lock().unwrap()();
                     let target = *target.lock().unwrap();
-                    tokio::spawn(pass(client, target, fate, Arc::clone(&passed)));
+                    let connection = Connection {
+                        fate,
+                        left: fate.bytes,
+                        stall: fate.stall,
+                        told: Arc::clone(&told),
+                    };
+                    let (passed, counts) = (Arc::clone(&passed), Arc::clone(&counts));
+                    tokio::spawn(connection.pass(client, target, passed, counts));
                 }
             }
         });
-        Self { address, target, connections, passed, accepts }
+        Self { address, target, connections, passed, counts, told, accepts }
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Lets one connection that waits to be told go on.
+    pub(crate) fn go_on(&self) {
+        self.told.add_permits(1);
     }
 
     pub(crate) fn set_target(&self, target: SocketAddr) {
@@ -106,48 +156,109 @@ impl Drop for Proxy {
     }
 }
 
-async fn pass(client: TcpStream, target: SocketAddr, fate: Fate, passed: Arc<AtomicU64>) {
-    let Ok(server) = TcpStream::connect(target).await else {
-        return;
-    };
-    let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let mut left = fate.bytes;
-    let whole = pump(&client, &server, &mut left).await.is_ok();
-    passed.store(fate.bytes - left, Ordering::SeqCst);
-    if whole && left > 0 {
-        return;
-    }
-    if let End::BlackHole(wait) = fate.end {
-        tokio::time::sleep(wait).await;
-    }
-    if fate.end != End::Close {
+struct Connection {
+    fate: Fate,
+    left: u64,
+    /// Still to come.
+    stall: Option<Stall>,
+    told: Arc<Semaphore>,
+}
+
+impl Connection {
+    async fn pass(
+        mut self,
+        client: TcpStream,
+        target: SocketAddr,
+        passed: Arc<AtomicU64>,
+        counts: Arc<Counts>,
+    ) {
+        let Ok(server) = TcpStream::connect(target).await else {
+            return;
+        };
+        let _ = (client.set_nodelay(true), server.set_nodelay(true));
+        let whole = self.pump(&client, &server, &counts).await.is_ok();
+        passed.store(self.fate.bytes - self.left, Ordering::SeqCst);
+        if whole && self.left > 0 {
+            return;
+        }
+        match self.fate.end {
+            End::Close => {
+                counts.closes.fetch_add(1, Ordering::SeqCst);
+                let ends = futures_util::future::join(finish(&client), finish(&server));
+                let _ = tokio::time::timeout(LINGER, ends).await;
+                return;
+            }
+            End::BlackHole(wait) => tokio::time::sleep(wait).await,
+            End::Reset => {}
+        }
+        counts.resets.fetch_add(1, Ordering::SeqCst);
         for end in [&client, &server] {
             // Dropped with no time to linger: the kernel sends RST.
             let _ = socket2::SockRef::from(end).set_linger(Some(Duration::ZERO));
         }
     }
-}
 
-/// Passes bytes on until an end or the budget.
-async fn pump(client: &TcpStream, server: &TcpStream, left: &mut u64) -> io::Result<()> {
-    let (mut up, mut down) = ([0; 4096], [0; 4096]);
-    while *left > 0 {
-        let (from_client, read) = tokio::select! {
-            read = read(client, &mut up) => (true, read?),
-            read = read(server, &mut down) => (false, read?),
-        };
-        if read == 0 {
-            return Ok(());
+    /// Passes bytes on until an end or the budget.
+    async fn pump(
+        &mut self,
+        client: &TcpStream,
+        server: &TcpStream,
+        counts: &Counts,
+    ) -> io::Result<()> {
+        let (mut up, mut down) = ([0; 4096], [0; 4096]);
+        while self.left > 0 {
+            self.stall(counts).await;
+            let (from_client, read) = tokio::select! {
+                read = read(client, &mut up) => (true, read?),
+                read = read(server, &mut down) => (false, read?),
+            };
+            if read == 0 {
+                return Ok(());
+            }
+            let buffer = if from_client { &up } else { &down };
+            let to = if from_client { server } else { client };
+            let mut bytes = &buffer[..read.min(whole(self.left))];
+            while !bytes.is_empty() {
+                let now = bytes.len().min(whole(self.until_stall()));
+                write(to, &bytes[..now]).await?;
+                self.left -= now as u64;
+                bytes = &bytes[now..];
+                self.stall(counts).await;
+            }
         }
-        let count = usize::try_from(*left).unwrap_or(usize::MAX).min(read);
-        *left -= count as u64;
-        if from_client {
-            write(server, &up[..count]).await?;
-        } else {
-            write(client, &down[..count]).await?;
+        Ok(())
+    }
+
+    /// How many bytes pass before the stall.
+    fn until_stall(&self) -> u64 {
+        let passed = self.fate.bytes - self.left;
+        self.stall.map_or(u64::MAX, |stall| stall.at - passed)
+    }
+
+    /// Waits if it is time to.
+    async fn stall(&mut self, counts: &Counts) {
+        if self.until_stall() > 0 {
+            return;
+        }
+        if let Some(stall) = self.stall.take() {
+            counts.stalls.fetch_add(1, Ordering::SeqCst);
+            match stall.wait {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => self.told.acquire().await.expect("never closed").forget(),
+            }
+            counts.gone_on.fetch_add(1, Ordering::SeqCst);
         }
     }
-    Ok(())
+}
+
+/// Sends FIN and reads to the end: a socket dropped with something unread would send RST instead.
+async fn finish(stream: &TcpStream) {
+    let _ = socket2::SockRef::from(stream).shutdown(Shutdown::Write);
+    while read(stream, &mut [0; 4096]).await.is_ok_and(|read| read > 0) {}
+}
+
+fn whole(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 async fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Attach, ClientName, Epoch, PlainAck, Session,
+    Attach, ClientName, PlainAck, Session,
     client::{Client, ClientUid, Standing, Takeover, Who},
     damping::Damping,
     transport::{PROBE_DEADLINE, Transport},
@@ -154,7 +154,10 @@ impl<I: Clone> Session<I> {
             });
         }
         if known.is_none() {
-            let limit = self.rules.bounds.clients;
+            // Nobody is there to make the room that the handler waits for, so no record becomes free: one
+            // more is let in, who may.
+            let stuck = self.life.waits_for_room() && !self.clients.any_attached();
+            let limit = self.rules.bounds.clients + usize::from(stuck);
             let permanent =
                 self.clients.iter().filter(|c| c.is_attached() || c.has_unhandled()).count();
             let replaces = self.is_lone_plain(client) && self.gone_plain().next().is_some();
@@ -414,16 +417,6 @@ impl<I: Clone> Session<I> {
     /// Whether every transport of this name is a client of its own.
     fn is_lone_plain(&self, name: ClientName) -> bool {
         name == ClientName::Plain && !self.plain_is_one_client()
-    }
-}
-
-impl Epoch {
-    /// Tells whether `token` is this epoch (`true`), an earlier one of the same session (`false`), or
-    /// one that the session never had.
-    fn knows(&self, token: &Token) -> Option<bool> {
-        let other = Self::parse(token.as_str())?;
-        (other.base == self.base && other.ordinal <= self.ordinal)
-            .then_some(other.ordinal == self.ordinal)
     }
 }
 

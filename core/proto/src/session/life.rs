@@ -159,7 +159,8 @@ impl Life {
         Some(id)
     }
 
-    pub(super) fn set_guard_deadline(&mut self, id: GuardId, deadline: Moment) {
+    pub(super) fn set_guard_deadline(&mut self, id: GuardId, deadline: Moment, now: Moment) {
+        self.drop_overdue_guards(now);
         if let Some(guard) = self.guards.iter_mut().find(|guard| guard.id == id) {
             guard.deadline = Some(deadline);
         }

@@ -8,6 +8,8 @@
 mod attach;
 mod client;
 mod damping;
+mod end;
+mod epoch;
 mod few;
 mod inbox;
 mod life;
@@ -16,24 +18,27 @@ mod receive;
 mod record;
 mod room;
 mod rules;
+mod send;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod transmit;
 mod transport;
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 pub use self::{
     attach::{Arrival, Claim, Origin, Refusal},
     client::{ClientName, Who},
+    epoch::Epoch,
     inbox::Event,
     life::{Expiry, GuardId},
     outbox::MESSAGE_OVERHEAD,
     receive::{Incoming, Reception},
     record::Record,
     rules::{Attach, Bounds, Overflow, PlainAck, Rules},
-    snapshot::{Covered, Snapshot},
+    send::NotSent,
+    snapshot::{Covered, Newcomers, Snapshot},
     transmit::Budget,
     transport::Frame,
 };
@@ -44,60 +49,9 @@ use self::{
     inbox::Inbox,
     life::{Handler, Life},
     outbox::Outbox,
-    room::Room,
     transport::Transport,
 };
-use serde::{Deserialize, Serialize};
-
-use crate::{
-    AttachmentNumber, Message, Moment, Position, Token,
-    wire::{Close, OutcomeStatus},
-};
-
-/// Names one unbroken history of an outbox: a session's random base and how often it was broken.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct Epoch {
-    base: u64,
-    ordinal: u64,
-}
-
-impl Epoch {
-    /// Creates the first epoch of a session from random bytes.
-    pub const fn first(random: u64) -> Self {
-        Self { base: random, ordinal: 0 }
-    }
-
-    /// Returns the epoch after a break of the history.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        Self { base: self.base, ordinal: self.ordinal + 1 }
-    }
-
-    /// Returns the epoch as it is told on the wire.
-    pub fn token(&self) -> Token {
-        Token::parse(&self.to_string()).expect("hexadecimal digits and one dash")
-    }
-
-    /// Reads an epoch as told on the wire.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (base, ordinal) = text.split_once('-')?;
-        if base.len() != 16 {
-            return None;
-        }
-        let epoch = Self {
-            base: u64::from_str_radix(base, 16).ok()?,
-            ordinal: u64::from_str_radix(ordinal, 16).ok()?,
-        };
-        // Only the canonical spelling: an epoch is compared as text by others.
-        (epoch.to_string() == text).then_some(epoch)
-    }
-}
-
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}-{:x}", self.base, self.ordinal)
-    }
-}
+use crate::{AttachmentNumber, Moment, Position, wire::OutcomeStatus};
 
 /// Whom to wake after a step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -111,19 +65,6 @@ pub struct Wake {
     pub transports: bool,
     /// An operator: plain transports have begun to supersede each other in a circle.
     pub circle: bool,
-}
-
-/// Why a message was not taken.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum NotSent {
-    /// There is no room now.
-    Full(Message),
-    /// The session has ended.
-    Ended,
-    /// The message is over the limit of one message, in bytes.
-    TooLarge(usize),
-    /// Output that is not committed fills the outbox alone: waiting would not help.
-    Uncommitted,
 }
 
 /// Where a session is in its life.
@@ -146,6 +87,8 @@ pub struct Session<I> {
     outbox: Outbox,
     inbox: Inbox<I>,
     clients: Clients<I>,
+    /// The records of clients up to this one are in a durable snapshot; matters only where the outbox is.
+    recorded: Option<ClientUid>,
     /// Attached ones and ones whose turn is over but whose socket is still there.
     transports: Few<Transport>,
     last_attachment: AttachmentNumber,
@@ -171,6 +114,7 @@ impl<I: Clone> Session<I> {
             outbox: Outbox::default(),
             inbox: Inbox::new(),
             clients: Clients::new(),
+            recorded: None,
             transports: Few::new(),
             last_attachment: AttachmentNumber::default(),
             in_hand: None,
@@ -189,93 +133,6 @@ impl<I: Clone> Session<I> {
     }
 
     // The application's verbs.
-
-    /// Appends a message to the outbox.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`NotSent`], with the message if it may be tried again.
-    pub fn send(&mut self, message: Message, now: Moment) -> Result<Position, NotSent> {
-        if self.life.ended.is_some() {
-            return Err(NotSent::Ended);
-        }
-        let limit = self.rules.bounds.message;
-        if message.len() > limit {
-            return Err(NotSent::TooLarge(limit));
-        }
-        if self.frozen {
-            return Err(NotSent::Full(message));
-        }
-        match self.make_room(outbox::cost(&message), now) {
-            Room::Made => {}
-            Room::Wait => return Err(NotSent::Full(message)),
-            Room::Ended => return Err(NotSent::Ended),
-            Room::Uncommitted => return Err(NotSent::Uncommitted),
-        }
-        Ok(self.append(message))
-    }
-
-    /// Appends a message that makes everything before it obsolete for a client that starts fresh.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::send`].
-    pub fn send_checkpoint(&mut self, message: Message, now: Moment) -> Result<Position, NotSent> {
-        let position = self.send(message, now)?;
-        self.outbox.mark_checkpoint(position);
-        self.trim();
-        Ok(position)
-    }
-
-    /// Makes room for a message whose size is not known yet.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::send`]; the message in [`NotSent::Full`] is empty.
-    pub fn reserve(&mut self, now: Moment) -> Result<(), NotSent> {
-        if self.life.ended.is_some() {
-            return Err(NotSent::Ended);
-        }
-        let room = if self.frozen { Room::Wait } else { self.make_room(MESSAGE_OVERHEAD, now) };
-        match room {
-            Room::Made => Ok(()),
-            Room::Wait => Err(NotSent::Full(Message::Binary(bytes::Bytes::new()))),
-            Room::Ended => Err(NotSent::Ended),
-            Room::Uncommitted => Err(NotSent::Uncommitted),
-        }
-    }
-
-    /// Appends a message for which [`Self::reserve`] has just made room: it may go over the limit of the
-    /// outbox's bytes, by itself alone.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`NotSent`] if the session has ended or the message is over its own limit.
-    pub fn send_reserved(&mut self, message: Message, now: Moment) -> Result<Position, NotSent> {
-        if self.life.ended.is_some() {
-            return Err(NotSent::Ended);
-        }
-        let limit = self.rules.bounds.message;
-        if message.len() > limit {
-            return Err(NotSent::TooLarge(limit));
-        }
-        self.make_room(outbox::cost(&message), now);
-        if self.life.ended.is_some() {
-            return Err(NotSent::Ended);
-        }
-        Ok(self.append(message))
-    }
-
-    /// A send waits for room; every call is followed by one of [`Self::send_goes_on`].
-    pub fn send_waits(&mut self, now: Moment) {
-        self.life.send_waits(self.clients.any_attached(), now);
-        self.resolve_standoff(now);
-    }
-
-    /// A send no longer waits: it got room, or gave up.
-    pub fn send_goes_on(&mut self) {
-        self.life.send_goes_on();
-    }
 
     /// The handler starts; returns whether it may: not twice, and not after the end.
     pub fn start_handler(&mut self, now: Moment) -> bool {
@@ -331,67 +188,6 @@ impl<I: Clone> Session<I> {
         self.frozen |= self.freezes;
     }
 
-    /// Ends the session. Attached clients get the last messages, `done`, and close 1000.
-    ///
-    /// The first end counts; returns whether this was it.
-    pub fn end(&mut self, status: OutcomeStatus, now: Moment) -> bool {
-        if self.life.ended.is_some() {
-            return false;
-        }
-        self.hand_back();
-        // Whoever is attached gets the last messages and the end, drain or not.
-        self.freezes = false;
-        self.frozen = false;
-        self.life.ended = Some(status);
-        self.life.touch(now);
-        self.overflow_since = None;
-        self.inbox.clear();
-        // Nobody waits for the inbox any more, so the deadlines of those who did go on.
-        for t in self.transports.iter_mut().filter(|t| t.is_paused()) {
-            t.go_on(self.rules.pong_timeout, now);
-        }
-        if !self.rules.durable_outbox {
-            self.outbox.commit(self.outbox.head());
-        }
-        self.wake = Wake { handler: true, room: true, transports: true, circle: self.wake.circle };
-        true
-    }
-
-    /// Stops everything as soon as no message is in hand.
-    pub fn freeze_at_boundary(&mut self) {
-        if self.life.ended.is_some() {
-            return;
-        }
-        self.freezes = true;
-        if self.in_hand.is_none() {
-            self.frozen = true;
-        }
-    }
-
-    /// Stops everything: no message is taken, read, acknowledged or sent from now on.
-    pub fn freeze(&mut self) {
-        self.frozen = true;
-    }
-
-    /// Goes on after all.
-    pub fn thaw(&mut self) {
-        self.freezes = false;
-        self.frozen = false;
-        self.wake = Wake { handler: true, room: true, transports: true, circle: self.wake.circle };
-    }
-
-    /// Closes all transports; resumable ones are told when to come back.
-    pub fn close_transports(
-        &mut self,
-        close: &Close,
-        mut retry: impl FnMut() -> Option<Duration>,
-        now: Moment,
-    ) {
-        for at in 0..self.transports.len() {
-            self.end_transport(at, close.clone(), retry(), now);
-        }
-    }
-
     /// Holds off expiry until [`Self::release_guard`], at the longest until `deadline`.
     ///
     /// Returns `None` when as many guards are held as the bounds allow.
@@ -404,9 +200,9 @@ impl<I: Clone> Session<I> {
         self.life.guard(why.into(), deadline, self.rules.bounds.guards, now)
     }
 
-    /// Sets or moves a guard's deadline.
-    pub fn set_guard_deadline(&mut self, id: GuardId, deadline: Moment) {
-        self.life.set_guard_deadline(id, deadline);
+    /// Sets or moves a guard's deadline. A guard that has ended stays so.
+    pub fn set_guard_deadline(&mut self, id: GuardId, deadline: Moment, now: Moment) {
+        self.life.set_guard_deadline(id, deadline, now);
     }
 
     /// Ends a guard; a second call changes nothing.
@@ -560,16 +356,6 @@ impl<I: Clone> Session<I> {
     }
 
     // Private.
-
-    fn append(&mut self, message: Message) -> Position {
-        self.overflow_since = None;
-        let position = self.outbox.push(message);
-        if !self.rules.durable_outbox {
-            self.outbox.commit(self.outbox.head());
-            self.wake.transports = true;
-        }
-        position
-    }
 
     /// How many of the client's messages it may forget.
     fn inbound_ack(&self, client: &Client<I>) -> u64 {

@@ -174,9 +174,12 @@ impl<I: Clone> Session<I> {
         // What was written meanwhile may need a ping of its own.
         self.wake.transports |= t.confirmation_due(now);
         if t.is_plain() {
+            t.confirmed = ping.position;
             let position = match self.rules.plain_ack {
                 PlainAck::Trust => ping.position,
                 PlainAck::Margin(margin) => {
+                    // Whoever waits for room takes it from the margin.
+                    self.wake.room |= self.life.waits_for_room();
                     Position::new(ping.position.get().saturating_sub(margin))
                 }
                 PlainAck::Off => return,

@@ -26,8 +26,8 @@ impl<I: Clone> Session<I> {
         while !self.fits(cost) && self.clients.stop_longest_gone() {
             self.trim();
         }
-        if !self.fits(cost) && self.rules.plain_ack == PlainAck::Off {
-            self.forget_written_plain(cost);
+        if !self.fits(cost) && self.rules.plain_ack != PlainAck::Trust {
+            self.forget_passed_plain(cost);
         }
         if self.rules.overflow == Overflow::DropOldest {
             // What is not committed never leaves: nobody may be told a position that a restart takes back.
@@ -71,16 +71,23 @@ impl<I: Clone> Session<I> {
     }
 
     /// Without soft acknowledgements the outbox is a ring for plain clients: what was written to them
-    /// leaves, oldest first, as far as it must.
-    fn forget_written_plain(&mut self, cost: usize) {
+    /// leaves, oldest first, as far as it must. With a margin, what was confirmed does: a margin that fills
+    /// the outbox would be kept for ever.
+    fn forget_passed_plain(&mut self, cost: usize) {
         while !self.fits(cost) {
             let base = self.outbox.base();
             let mut moved = false;
             for client in self.clients.iter_mut() {
-                if client.who.name == ClientName::Plain
-                    && client.acked <= base
-                    && client.written > base
-                {
+                let passed = if self.rules.plain_ack == PlainAck::Off {
+                    client.written
+                } else {
+                    let own = self
+                        .transports
+                        .iter()
+                        .filter(|t| t.is_attached() && t.client == client.uid);
+                    own.map(|t| t.confirmed).max().unwrap_or_default()
+                };
+                if client.who.name == ClientName::Plain && client.acked <= base && passed > base {
                     client.acked = base.advanced_by(1);
                     moved = true;
                 }

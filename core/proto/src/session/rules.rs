@@ -34,7 +34,8 @@ pub enum PlainAck {
     /// Frames are ordered, so a pong proves that the peer's WebSocket stack has all before the ping.
     #[default]
     Trust,
-    /// As `Trust`, but the last so many messages before the ping are kept and sent again.
+    /// As `Trust`, but the last so many messages before the ping are kept and sent again, as far as the outbox
+    /// has room: what is confirmed makes way for what comes.
     Margin(u64),
     /// Behind a gateway that answers or swallows pings itself: no ping is sent to plain clients. Written
     /// messages leave oldest first when the outbox is full; a new plain transport gets all that is left.
@@ -56,7 +57,8 @@ pub struct Bounds {
     pub inbox_bytes: usize,
     /// Bytes of one message, either way.
     pub message: usize,
-    /// Remembered clients, attached ones included.
+    /// Remembered clients, attached ones included. One more is let in while the handler waits for outbox room,
+    /// nobody is attached, and all that are remembered have messages which it has not taken.
     pub clients: usize,
     /// Guards held at one time.
     pub guards: usize,

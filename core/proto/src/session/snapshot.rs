@@ -40,6 +40,8 @@ pub(super) struct StoredClient {
     newest: AttachmentNumber,
     /// Why it stopped mattering, if it did.
     stopped: Option<GapReason>,
+    /// Why it last did: perhaps it has not been told.
+    stopped_by: GapReason,
     takeover: Takeover,
 }
 
@@ -63,6 +65,27 @@ enum StoredMessage {
 pub struct Covered {
     head: Position,
     handled: Vec<(ClientUid, u64)>,
+}
+
+/// Clients of which a durable snapshot does not know yet, to be written into it at once: their first hello
+/// waits for that, and the next boundary may be far.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Newcomers {
+    clients: Vec<StoredClient>,
+    attachment: AttachmentNumber,
+    newest: ClientUid,
+}
+
+impl Snapshot {
+    /// Adds clients that have come since.
+    pub fn admit(&mut self, newcomers: &Newcomers) {
+        let Newcomers { clients, attachment, .. } = newcomers;
+        // One that was pushed out meanwhile and came back counts from 0 again.
+        self.clients
+            .retain(|known| known.id.is_none() || clients.iter().all(|new| new.id != known.id));
+        self.clients.extend(clients.iter().cloned());
+        self.attachment = self.attachment.max(*attachment);
+    }
 }
 
 impl<I: Clone> Session<I> {
@@ -95,6 +118,7 @@ impl<I: Clone> Session<I> {
     pub fn handle_committed(&mut self, covered: &Covered, now: Moment) {
         self.outbox.commit(covered.head);
         for &(uid, handled) in &covered.handled {
+            self.recorded = self.recorded.max(Some(uid));
             if let Some(client) = self.clients.get_mut(uid)
                 && client.committed < handled
             {
@@ -104,6 +128,27 @@ impl<I: Clone> Session<I> {
         }
         self.wake.transports = true;
         self.wake.room |= self.life.waits_for_room();
+    }
+
+    /// Returns the clients whose first hello [waits](Self::waits_for_commit), if there are any.
+    pub fn newcomers(&self) -> Option<Newcomers> {
+        if !self.rules.durable_outbox {
+            return None;
+        }
+        let clients: Vec<_> =
+            self.clients.iter().filter(|client| Some(client.uid) > self.recorded).collect();
+        let newest = clients.iter().map(|client| client.uid).max()?;
+        Some(Newcomers {
+            clients: clients.into_iter().map(StoredClient::of).collect(),
+            attachment: self.last_attachment,
+            newest,
+        })
+    }
+
+    /// The durable snapshot now [has](Snapshot::admit) these clients.
+    pub fn handle_admitted(&mut self, newcomers: &Newcomers) {
+        self.recorded = self.recorded.max(Some(newcomers.newest));
+        self.wake.transports = true;
     }
 
     /// The outcome is durable, and all that led to it: its clients may be told.
@@ -150,6 +195,7 @@ impl<I: Clone> Session<I> {
             if let Some(client) = session.clients.get_mut(uid) {
                 stored.fill(client);
             }
+            session.recorded = Some(uid);
         }
         session
     }
@@ -171,6 +217,7 @@ impl StoredClient {
                 Standing::Matters => None,
                 Standing::Stopped(reason) => Some(reason),
             },
+            stopped_by: client.stopped_by,
             takeover: client.takeover,
         }
     }
@@ -183,6 +230,7 @@ impl StoredClient {
         client.counts_unknown = self.counts_unknown;
         client.heard = self.heard;
         client.takeover = self.takeover;
+        client.stopped_by = self.stopped_by;
         client.standing = self.stopped.map_or(Standing::Matters, Standing::Stopped);
     }
 }

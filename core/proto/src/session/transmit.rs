@@ -52,6 +52,11 @@ impl<I: Clone> Session<I> {
             out.push(Frame::Close(close));
             return;
         }
+        if self.waits_for_commit(number) {
+            self.push_due_ping(at, now, out);
+            return;
+        }
+        let t = &mut self.transports[at];
         if let Mode::Resumable(_, hello) = &mut t.mode
             && let Some(hello) = hello.take()
         {
@@ -110,8 +115,7 @@ impl<I: Clone> Session<I> {
 
     /// Pushes data and pings; returns whether all there is has left.
     fn push_data(&mut self, at: usize, now: Moment, budget: Budget, out: &mut Vec<Frame>) -> bool {
-        let (plain_ack, heartbeat, pong_timeout) =
-            (self.rules.plain_ack, self.rules.heartbeat, self.rules.pong_timeout);
+        let (plain_ack, pong_timeout) = (self.rules.plain_ack, self.rules.pong_timeout);
         let t = &mut self.transports[at];
         if t.sent < self.outbox.base() {
             // Only overflow takes away what an attached client has not been sent.
@@ -138,10 +142,8 @@ impl<I: Clone> Session<I> {
                 t.push_ping(pong_timeout, now, out);
             }
         }
-        let ping_due = t.ping_now || t.last_ping + heartbeat <= now || t.confirmation_due(now);
-        if t.ping.is_none() && t.pings(plain_ack) && ping_due {
-            t.push_ping(pong_timeout, now, out);
-        }
+        self.push_due_ping(at, now, out);
+        let t = &self.transports[at];
         let complete = t.sent >= self.outbox.head();
         let (uid, sent) = (t.client, t.sent);
         if messages > 0
@@ -153,5 +155,26 @@ impl<I: Clone> Session<I> {
             self.wake.room |= ring && self.life.waits_for_room();
         }
         complete
+    }
+
+    fn push_due_ping(&mut self, at: usize, now: Moment, out: &mut Vec<Frame>) {
+        let rules = &self.rules;
+        let t = &mut self.transports[at];
+        let due = t.ping_now || t.last_ping + rules.heartbeat <= now || t.confirmation_due(now);
+        if t.ping.is_none() && t.pings(rules.plain_ack) && due {
+            t.push_ping(rules.pong_timeout, now, out);
+        }
+    }
+
+    /// Returns whether the transport's client is told nothing yet, because a crash would take back that it
+    /// was ever there.
+    ///
+    /// Where the outbox is durable, a client's first hello waits for the commit that holds its record: after
+    /// a restore without that, the others' acknowledgements would let go of what it still needs.
+    pub fn waits_for_commit(&self, number: AttachmentNumber) -> bool {
+        self.rules.durable_outbox
+            && self
+                .transport_index(number)
+                .is_some_and(|at| Some(self.transports[at].client) > self.recorded)
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Transport {
     pub(super) unpinged_since: Option<Moment>,
     pub(super) ping: Option<OutstandingPing>,
     pub(super) ping_now: bool,
+    /// A pong has shown that everything before this arrived (plain).
+    pub(super) confirmed: Position,
     pub(super) last_ping: Moment,
     pub(super) last_heard: Moment,
     /// The last text or binary frame: what a frozen page does not send.
@@ -123,6 +125,7 @@ impl Transport {
             unpinged_since: None,
             ping: None,
             ping_now: false,
+            confirmed: Position::ZERO,
             last_ping: now,
             last_heard: now,
             last_frame: now,
@@ -260,7 +263,7 @@ impl<I: Clone> Session<I> {
             }
             None => None,
         };
-        let (ack, heartbeat) = if t.is_plain() {
+        let (ack, heartbeat) = if t.is_plain() || self.waits_for_commit(number) {
             (None, None)
         } else {
             (

@@ -39,7 +39,8 @@ pub(crate) enum Fault {
     AcksWhatItHasNot,
 }
 
-/// Each is rich in something else, as everything together would be too much.
+/// Each is rich in something else, as everything together would be too much. Three messages each way go one
+/// direction at a time.
 const DOWN: Bounds = Bounds {
     attach: Attach::Takeover,
     sends: 3,
@@ -51,9 +52,11 @@ const DOWN: Bounds = Bounds {
 };
 const UP: Bounds = Bounds { sends: 0, makes: [3, 0], ..DOWN };
 const BOTH: Bounds = Bounds { sends: 1, makes: [1, 1], attaches: 2, ..DOWN };
+/// Two messages each way at once.
+const CROSSED: Bounds = Bounds { sends: 2, makes: [2, 0], ..DOWN };
 const LATE: Bounds = Bounds { sends: 1, attaches: 3, late: 1, ..DOWN };
 const FULL: Bounds = Bounds { sends: 2, attaches: 3, outbox: 1, ..DOWN };
-const ALL: [Bounds; 5] = [DOWN, UP, BOTH, LATE, FULL];
+const ALL: [Bounds; 6] = [DOWN, UP, BOTH, CROSSED, LATE, FULL];
 
 fn explore_all(attach: Attach) {
     for mut bounds in ALL {

@@ -10,6 +10,8 @@ pub(crate) struct Stream {
     session: Token,
     epoch: Token,
     pub(crate) sent: Vec<u32>,
+    /// The oldest position that is there; a crash may bring older ones back after a gap was told.
+    pub(crate) base: u64,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +33,7 @@ impl Ledger {
     pub(crate) fn stream(&mut self, session: Token, epoch: Token) -> usize {
         self.streams.iter().position(|s| s.session == session && s.epoch == epoch).unwrap_or_else(
             || {
-                self.streams.push(Stream { session, epoch, sent: Vec::new() });
+                self.streams.push(Stream { session, epoch, sent: Vec::new(), base: 0 });
                 self.streams.len() - 1
             },
         )

@@ -112,14 +112,11 @@ impl Scenario {
             () => 1,
         };
         let crowded = programs > 1 && tight;
-        // A crash may take back that one of several was ever there; what the others have is let go of.
-        let unknown = programs > 1 && kind == Kind::Exact;
         Self {
             kind,
             excuses: Excuses {
                 gaps: match kind {
                     Kind::Alone | Kind::ClientRestarts => &[],
-                    Kind::Exact if unknown => &[GapReason::Evicted, GapReason::Overflow],
                     Kind::Share | Kind::Exact if !crowded => &[],
                     Kind::Share | Kind::Exact | Kind::DropOldest => &[GapReason::Overflow],
                     Kind::Forgetful if crowded => &[GapReason::Expired, GapReason::Overflow],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use session_resume_proto::{
     Message, Moment, Token,
-    session::{Covered, Epoch, Event, NotSent, Record, Session, Snapshot},
+    session::{Covered, Epoch, Event, Newcomers, NotSent, Record, Session, Snapshot},
     wire::Close,
 };
 
@@ -56,7 +56,15 @@ pub(crate) struct Stored {
 struct Put {
     done: Moment,
     stored: Stored,
-    covered: Covered,
+    brings: Brings,
+}
+
+#[derive(Debug)]
+enum Brings {
+    /// All of a boundary.
+    Boundary(Covered),
+    /// The last boundary again, with clients that have come since.
+    Newcomers(Newcomers),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -185,10 +193,9 @@ impl Server {
     }
 
     fn saves(&self, live: &Live) -> bool {
-        live.dirty
-            && self.put.is_none()
-            && !live.machine.is_message_in_hand()
-            && self.disk.is_some()
+        let in_hand = live.machine.is_message_in_hand();
+        let saves = if in_hand { live.machine.newcomers().is_some() } else { live.dirty };
+        saves && self.put.is_none() && self.disk.is_some()
     }
 
     /// Starts and finishes puts.
@@ -211,12 +218,17 @@ impl Server {
                     self.disk = Some(put.stored);
                 }
             } else {
-                live.machine.handle_committed(&put.covered, now);
+                match &put.brings {
+                    Brings::Boundary(covered) => live.machine.handle_committed(covered, now),
+                    Brings::Newcomers(newcomers) => live.machine.handle_admitted(newcomers),
+                }
                 let clean = put.stored.clean;
                 self.disk = Some(put.stored);
                 // The last put of a drain comes after everything has stopped.
                 live.dirty |= matches!(self.drain, Some(Drain::Freezing(_))) && !clean;
-                if let Handler::Committing(replies) = live.handler {
+                if let (Handler::Committing(replies), Brings::Boundary(_)) =
+                    (live.handler, &put.brings)
+                {
                     live.handler = Handler::Working(now, replies);
                 }
                 if clean {
@@ -234,10 +246,18 @@ impl Server {
         else {
             return;
         };
+        let done = now + rng.millis(0..scenario.store_takes);
+        if live.machine.is_message_in_hand() {
+            if let (Some(disk), Some(newcomers)) = (&self.disk, live.machine.newcomers()) {
+                let mut stored = disk.clone();
+                stored.snapshot.admit(&newcomers);
+                self.put = Some(Put { done, stored, brings: Brings::Newcomers(newcomers) });
+            }
+            return;
+        }
         let clean = matches!(self.drain, Some(Drain::Freezing(_))) && live.machine.is_frozen();
         let (stored, covered) = live.snapshot(ledger, clean);
-        let done = now + rng.millis(0..scenario.store_takes);
-        self.put = Some(Put { done, stored, covered });
+        self.put = Some(Put { done, stored, brings: Brings::Boundary(covered) });
         if let Some(live) = &mut self.live {
             live.dirty = false;
         }

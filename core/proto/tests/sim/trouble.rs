@@ -166,7 +166,8 @@ impl World {
 
     /// Somebody of the same user, who knows more or less than they should.
     fn stranger(&mut self) {
-        let text = format!("stranger{:012}", self.rng.below(6));
+        let who = self.rng.below(6);
+        let text = format!("stranger{who:012}");
         let client = ClientId::parse(&text).expect("an id");
         let real = self.server.live.as_ref().map(|live| {
             (live.id, live.machine.epoch().token(), live.machine.head().get(), live.base())
@@ -191,8 +192,10 @@ impl World {
             _ => Offer::Resume { client, cursor, attachment },
         };
         self.connect(None, client, STRANGER, offer);
-        // No data: whose messages wait keeps its record, and with few records that keeps others out.
-        let says = ["\u{1}{\"ack\":0}", "\u{1}{\"ack\":99999}", "\u{1}x", "\u{1}{"];
+        // Data of as many as are remembered: one more that never reads, and with the handler waiting for
+        // room the session would be closed to everybody until it expires.
+        let last = if who < 4 { "data" } else { "\u{1}x" };
+        let says = ["\u{1}{\"ack\":0}", "\u{1}{\"ack\":99999}", "\u{1}x", "\u{1}{", last];
         let count = self.rng.index(4);
         for _ in 0..count {
             let at = self.late();

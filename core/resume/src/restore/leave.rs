@@ -8,7 +8,7 @@ use crate::{
     observe,
     registry::Registry,
     session::shared::Shared,
-    snapshot::{Urgency, place::chain, work::amend},
+    snapshot::{Urgency, amend::amend, place::chain},
     wall,
 };
 

@@ -18,7 +18,7 @@ impl ExpirationGuard {
         Self { held: id.map(|id| (session as Arc<dyn Guarded>, id)) }
     }
 
-    /// Makes the guard end by itself after `timeout`, from now.
+    /// Makes the guard end by itself after `timeout`, from now. One that has ended so already stays ended.
     pub fn with_timeout(self, timeout: Duration) -> Self {
         if let Some((session, id)) = &self.held {
             session.limit(*id, timeout);
@@ -55,7 +55,7 @@ trait Guarded: Send + Sync {
 
 impl<T: Send + 'static> Guarded for Shared<T> {
     fn limit(&self, id: GuardId, timeout: Duration) {
-        self.with_core(|core, now| core.machine.set_guard_deadline(id, now + timeout));
+        self.with_core(|core, now| core.machine.set_guard_deadline(id, now + timeout, now));
     }
 
     fn release(&self, id: GuardId) {

@@ -3,6 +3,7 @@
 //! A session *changes*; then it is queued, and the [`saver`] takes its snapshot at the next boundary (no
 //! message in hand) and puts it. What the snapshot covers is acknowledged, and may leave, only then.
 
+pub(crate) mod amend;
 pub(crate) mod place;
 pub(crate) mod queue;
 pub(crate) mod record;
@@ -10,7 +11,7 @@ pub(crate) mod saver;
 mod take;
 #[cfg(test)]
 mod tests;
-pub(crate) mod work;
+mod work;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -231,9 +232,9 @@ impl Core {
 
     /// Queues the session for the saver once the lock is free.
     pub(crate) fn wants_saving(&mut self, urgency: Urgency) {
-        // At a boundary that is due it is queued anyway.
+        // At a boundary that is due it is queued anyway; a newcomer does not wait for that.
         if let Some(durable) = &mut self.durable
-            && !durable.due
+            && (!durable.due || urgency == Urgency::Now && self.machine.newcomers().is_some())
             && !(durable.queued && urgency == Urgency::Soon)
         {
             durable.wants = durable.wants.max(Some(urgency));

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     Job, Pointer, Urgency,
+    amend::admit_newcomers,
     place::{Store, chain},
     queue::{Item, Saver},
     record::{self, IdRecord, OutcomeRecord},
@@ -112,7 +113,10 @@ async fn write<T: Send + 'static>(store: &Store, item: Item<T>) -> Option<Item<T
                     session.finish(outcome, CancelHandler::Yes);
                     None
                 }
-                Ok(None) => None,
+                Ok(None) => {
+                    let admitted = admit_newcomers(store, &session).await;
+                    (!admitted).then_some(Item::Session(session))
+                }
                 Ok(Some(Ok(job))) => {
                     let saved = put(store, &session, job).await;
                     (!saved).then_some(Item::Session(session))

@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{
-    place::{Store, chain},
-    record::{self, SessionRecord},
-};
-use crate::{observe, session::shared::Shared, store::StoreError};
+use super::{amend::amend, place::Store};
+use crate::session::shared::Shared;
 
 impl<T: Send + 'static> Shared<T> {
     /// The handler may be at work: whoever polls after a crash wants to know whether it was.
@@ -45,32 +42,4 @@ pub(super) async fn mark_working<T: Send + 'static>(store: &Store, session: &Arc
     if !marked && let Some(durable) = &mut session.lock().durable {
         durable.marked = false;
     }
-}
-
-/// Changes what the session's record says about it, the snapshot itself stays; returns whether it does now.
-pub(crate) async fn amend<T: Send + 'static>(
-    store: &Store,
-    session: &Arc<Shared<T>>,
-    change: impl FnOnce(&mut SessionRecord),
-) -> bool {
-    let key = store.session_key(&session.lock().key.to_bytes());
-    let amended: Result<bool, StoreError> = async {
-        if let Some(stored) = store.store.load(&key).await?
-            && let Ok(mut record) = record::decode::<SessionRecord>(&stored.bytes)
-            && record.session == session.id()
-            && Some(stored.generation) == session.generation()
-            && let Some(expires) = session.record_expires()
-        {
-            change(&mut record);
-            store.store.put(&key, stored.generation, record::encode(&record), expires).await?;
-            return Ok(true);
-        }
-        Ok(false)
-    }
-    .await;
-    amended.unwrap_or_else(|error| {
-        observe::store_failed();
-        tracing::warn!(session = %session.id().short(), error = %chain(&error), "record not amended");
-        false
-    })
 }

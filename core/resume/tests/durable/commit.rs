@@ -1,13 +1,13 @@
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use session_resume::{
-    Durability,
+    Attach, Durability, SessionResume,
     store::{ErrorKind, MemoryStore},
 };
 
 use crate::{
     A, B,
-    node::{Browser, ENCODED, Got, Node},
+    node::{Browser, ENCODED, Got, Node, Tally},
     store::Fault,
 };
 
@@ -37,6 +37,71 @@ async fn nothing_leaves_before_its_commit_under_exact() {
     node.store.release();
     assert_eq!(client.data().await.unwrap(), "total:1");
     assert!(client.is_acked(1).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomers_hello_waits_for_its_commit_under_exact() {
+    let disk = MemoryStore::new();
+    let node = Node::new(&disk, exact_share);
+    let mut browser = Browser::default();
+    let mut first = node.connect(&mut browser, Some(A)).await.unwrap();
+    first.hello().await;
+    node.store.hold();
+    let mut newcomer = node.connect(&mut browser, Some(B)).await.unwrap();
+    assert_eq!(newcomer.next().await, None, "a crash would take back that it was ever there");
+    let known = first.cursor(A);
+    first.cut();
+    let mut first = node.connect(&mut browser, Some(&known)).await.unwrap();
+    first.hello().await;
+    node.store.release();
+    newcomer.hello().await;
+    first.send("say one");
+    assert_eq!(first.data().await.unwrap(), "one");
+    assert!(first.is_acked(1).await);
+    let (a, b) = (first.cursor(A), newcomer.cursor(B));
+    node.kill();
+    let node = Node::new(&disk, exact_share);
+    let mut first = node.connect(&mut browser, Some(&a)).await.unwrap();
+    first.hello().await;
+    assert!(first.is_quiet().await);
+    let mut newcomer = node.connect(&mut browser, Some(&b)).await.unwrap();
+    let hello = newcomer.hello().await;
+    assert_eq!((&hello["status"], &hello["gap"]), (&"resumed".into(), &serde_json::Value::Null));
+    assert_eq!(newcomer.data().await.unwrap(), "one");
+}
+
+/// The handler may have a message in hand for minutes: whoever comes meanwhile does not wait for its end.
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_does_not_wait_for_the_message_in_hand_under_exact() {
+    let disk = MemoryStore::new();
+    let node = Node::new(&disk, exact_share);
+    let mut browser = Browser::default();
+    let mut first = node.connect(&mut browser, Some(A)).await.unwrap();
+    first.hello().await;
+    first.send("say one");
+    assert_eq!(first.data().await.unwrap(), "one");
+    first.send("work");
+    assert!(first.is_quiet().await);
+    // A change that no snapshot can show yet: the boundary is due.
+    let session = node.open(&mut browser).await.unwrap();
+    session.update(|tally| tally.total += 1);
+    assert!(first.is_quiet().await);
+    node.store.set(Fault::Fail(ErrorKind::Io));
+    let mut newcomer = node.connect(&mut browser, Some(B)).await.unwrap();
+    assert_eq!(newcomer.next().await, None);
+    node.store.set(Fault::None);
+    newcomer.hello().await;
+    let (a, b) = (first.cursor(A), newcomer.cursor(B));
+    node.kill();
+    let node = Node::new(&disk, exact_share);
+    let mut first = node.connect(&mut browser, Some(&a)).await.unwrap();
+    first.hello().await;
+    first.send("say two");
+    assert_eq!(first.data().await.unwrap(), "two");
+    let mut newcomer = node.connect(&mut browser, Some(&b)).await.unwrap();
+    let hello = newcomer.hello().await;
+    assert_eq!((&hello["status"], &hello["gap"]), (&"resumed".into(), &serde_json::Value::Null));
+    assert_eq!(newcomer.data().await.unwrap(), "two");
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,4 +311,8 @@ async fn a_session_in_use_moves_its_expiry() {
 
 fn exact(disk: &MemoryStore) -> Node {
     Node::new(disk, |layer| layer.with_durability(Durability::Exact))
+}
+
+fn exact_share(layer: SessionResume<Tally>) -> SessionResume<Tally> {
+    layer.with_durability(Durability::Exact).with_attach(Attach::Share)
 }

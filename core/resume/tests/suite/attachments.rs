@@ -162,3 +162,40 @@ async fn a_transport_that_cannot_be_written_is_let_go_even_if_reading_never_ends
     assert_eq!(session.info().transports, 0);
     assert_eq!(session.info().outbox_messages, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn hello_and_replay_leave_in_one_write() {
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let session = browser.get(&resume).await.unwrap();
+    for n in 0..100 {
+        session.send(format!("{n}")).await.unwrap();
+    }
+    let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    assert!(wire.next_control().await.get("hello").is_some());
+    for n in 0..100 {
+        assert_eq!(wire.next_text().await, format!("{n}"));
+    }
+    settle().await;
+    assert_eq!(wire.flushes(), 1, "and nothing waits for an answer of the client");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_was_quiet_for_many_heartbeats_resumes() {
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    let hello = wire.next_control().await["hello"].clone();
+    let session = browser.get(&resume).await.unwrap();
+    session.send("before").await.unwrap();
+    assert_eq!(data(&mut wire).await, "before");
+    wire.control(r#"{"ack":1}"#);
+    sleep(40.0 * 30.0).await;
+    assert_eq!(session.info().transports, 1);
+    wire.cut();
+    wire.gone().await;
+    session.send("after").await.unwrap();
+    let at = crate::blocked::cursor(CLIENT, &hello, 1);
+    let mut wire = browser.connect(&resume, Some(&at), idle).await.unwrap();
+    let hello = wire.next_control().await["hello"].clone();
+    assert_eq!((&hello["status"], &hello["gap"]), (&"resumed".into(), &serde_json::Value::Null));
+    assert_eq!(data(&mut wire).await, "after");
+}

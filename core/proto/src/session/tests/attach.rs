@@ -293,6 +293,38 @@ fn the_limit_of_clients() {
     }
 }
 
+/// Every record has messages that only the handler can free, and the handler waits for somebody to read.
+#[test]
+fn one_more_is_let_in_where_only_a_reader_can_bring_the_handler_on() {
+    let mut sim = Sim::with(|rules| {
+        rules.bounds.clients = 2;
+        rules.bounds.outbox_messages = 1;
+    });
+    for who in ["a", "b"] {
+        let number = sim.fresh(who);
+        sim.ack(number, 0);
+        assert!(sim.say(number, who));
+        sim.detach(number);
+    }
+    let refused = Err("1013 try again later retry 30s".to_owned());
+    assert_eq!(sim.offer("c", Claim::Fresh), refused, "the handler comes to them by itself");
+    while sim.event().as_deref() != Some("a:a") {}
+    sim.send_range(0..1);
+    assert!(sim.is_full());
+    sim.session.send_waits(sim.now);
+    let c = sim.fresh("c");
+    assert_eq!(sim.offer("d", Claim::Fresh), refused, "one, and not while it is there");
+    sim.ack(c, 0);
+    assert_eq!(sim.data(c), ["m0"]);
+    sim.ack(c, 1);
+    sim.session.send_goes_on();
+    sim.send_range(1..2);
+    assert_eq!(sim.messages(), ["b:b"]);
+    sim.detach(c);
+    sim.fresh("d");
+    assert_eq!(sim.session.clients.iter().count(), 2);
+}
+
 #[test]
 fn the_longest_gone_client_is_pushed_out_first() {
     let mut sim = Sim::with(|rules| {
@@ -386,6 +418,11 @@ fn a_gap_that_was_told_and_not_heard_keeps_its_cause() {
         let a = sim.resume("a", 0);
         assert_eq!(sim.out(a)[0], "hello resumed from 2 received 0 gap 0..2 overflow");
     }
+    let (snapshot, _) = sim.session.snapshot(true);
+    let rules = Arc::clone(sim.session.rules());
+    sim.session = Session::restore(rules, snapshot, true, Duration::ZERO, sim.now, |_| "restored");
+    let a = sim.resume("a", 0);
+    assert_eq!(sim.out(a)[0], "hello resumed from 2 received 0 gap 0..2 overflow");
 }
 
 #[test]

@@ -210,11 +210,26 @@ fn a_guard_with_a_deadline_ends_then() {
 fn a_deadline_may_be_set_later() {
     let mut sim = Sim::new();
     let id = sim.session.guard("slow", None, sim.now).unwrap();
-    sim.session.set_guard_deadline(id, sim.now + SECOND);
+    sim.session.set_guard_deadline(id, sim.now + SECOND, sim.now);
     pass(&mut sim, UNUSED + SECOND - MILLISECOND);
     assert_eq!(sim.expiry(), None);
     pass(&mut sim, MILLISECOND);
     assert_eq!(sim.expiry(), Some(Expiry::Unused));
+}
+
+#[test]
+fn a_guards_deadline_can_be_moved_while_it_holds_and_not_after() {
+    for (move_at, holds) in [(5, true), (9, true), (10, false), (11, false)] {
+        let mut sim = Sim::new();
+        let id = sim.session.guard("slow", Some(sim.now + SECOND * 10), sim.now).unwrap();
+        let end = sim.now + SECOND * 10;
+        sim.now = sim.now + SECOND * move_at;
+        sim.session.set_guard_deadline(id, sim.now + SECOND * 100, sim.now);
+        assert_eq!(sim.session.guard_reasons(sim.now).count(), usize::from(holds), "{move_at} s");
+        let end = if holds { sim.now + SECOND * 100 } else { end };
+        sim.now = end + sim.session.rules().unused_lifetime;
+        assert_eq!(sim.expiry(), Some(Expiry::Unused), "{move_at} s");
+    }
 }
 
 #[test]

@@ -15,8 +15,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
-    ClientId,
-    wire::{self, Inbound, ServerControl},
+    ClientId, Token,
+    wire::{self, Close, Inbound, ServerControl},
 };
 
 const HEARTBEAT: Duration = Duration::from_secs(30);

@@ -340,6 +340,7 @@ fn drop_oldest_drops_nothing_uncommitted() {
         rules.bounds.outbox_bytes = 3 * MESSAGE_OVERHEAD;
     });
     sim.fresh("a");
+    sim.commit();
     sim.out(1);
     sim.send("").unwrap();
     sim.commit();
@@ -351,4 +352,55 @@ fn drop_oldest_drops_nothing_uncommitted() {
     assert_eq!(sim.out(1), ["gap 0..1 overflow"]);
     assert_eq!(sim.send(""), Err(NotSent::Uncommitted));
     assert_eq!(sim.session.outbox_messages(), 3);
+}
+
+#[test]
+fn a_clients_first_hello_waits_for_the_commit_that_holds_its_record() {
+    let nothing = Vec::<String>::new();
+    let mut sim = Sim::with(|rules| {
+        rules.attach = Attach::Share;
+        rules.durable_outbox = true;
+        rules.durable_inbox = true;
+    });
+    sim.fresh("a");
+    let (_, before_b) = sim.session.snapshot(false);
+    let b = sim.fresh("b");
+    assert_eq!(sim.out(1), nothing);
+    // Late by more than a heartbeat: liveness is looked after meanwhile, and no timer spins.
+    sim.advance(HEARTBEAT + SECOND);
+    assert_eq!(sim.out(1), ["ping @0"]);
+    sim.session.handle_committed(&before_b, sim.now);
+    assert_eq!(sim.out(1)[0], "hello reused from 0 received 0");
+    assert!(sim.session.waits_for_commit(AttachmentNumber::new(b)));
+    assert_eq!(sim.out(b), ["ping @0"]);
+    sim.commit();
+    assert_eq!(sim.out(b)[0], "hello reused from 0 received 0");
+    // Once known, it waits for nothing: not when it comes back, not after a restart.
+    let again = sim.resume("b", 0);
+    assert_eq!(sim.out(again)[0], "hello resumed from 0 received 0");
+    let (snapshot, _) = sim.session.snapshot(false);
+    let rules = Arc::clone(sim.session.rules());
+    sim.session = Session::restore(rules, snapshot, false, Duration::ZERO, sim.now, |_| "restored");
+    let restored = sim.resume("b", 0);
+    assert_eq!(sim.out(restored)[0], "hello resumed from 0 received 0");
+    let c = sim.fresh("c");
+    assert_eq!(sim.out(c), nothing);
+}
+
+#[test]
+fn a_plain_client_is_sent_nothing_before_its_record_is_durable() {
+    let mut sim = Sim::with(|rules| rules.durable_outbox = true);
+    sim.send_range(0..1);
+    sim.commit();
+    let plain = sim.plain();
+    assert_eq!(sim.data(plain), Vec::<String>::new());
+    sim.commit();
+    assert_eq!(sim.data(plain), ["m0"]);
+}
+
+#[test]
+fn without_a_durable_outbox_no_hello_waits() {
+    let mut sim = Sim::with(|rules| rules.durable_inbox = true);
+    let a = sim.fresh("a");
+    assert_eq!(sim.out(a), ["hello reused from 0 received 0"]);
 }

@@ -121,6 +121,33 @@ fn a_margin_is_kept_and_sent_again() {
 }
 
 #[test]
+fn a_margin_that_fills_the_outbox_makes_way() {
+    for bytes in [false, true] {
+        let mut sim = Sim::with(|rules| {
+            rules.plain_ack = PlainAck::Margin(if bytes { 3 } else { 64 });
+            rules.bounds.outbox_messages = if bytes { 64 } else { 2 };
+            rules.bounds.outbox_bytes = if bytes { 2 * (MESSAGE_OVERHEAD + 2) } else { 10_000 };
+        });
+        sim.plain();
+        sim.send_range(0..2);
+        sim.out(1);
+        assert!(sim.is_full(), "nothing is confirmed yet");
+        sim.session.send_waits(sim.now);
+        sim.advance(SECOND);
+        let _ = sim.session.take_wake();
+        sim.pong(1);
+        assert!(sim.session.take_wake().room);
+        sim.session.send_goes_on();
+        sim.send_range(2..4);
+        assert_eq!(sim.out(1), ["ping @2", "m2", "m3"]);
+        assert!(sim.is_full(), "what was not confirmed does not make way");
+        // What is left of the margin is sent again.
+        sim.plain();
+        assert_eq!(sim.out(2), ["m2", "m3"]);
+    }
+}
+
+#[test]
 fn without_soft_acknowledgements_the_outbox_is_a_ring() {
     let mut sim = Sim::with(|rules| {
         rules.plain_ack = PlainAck::Off;

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn the_hello_tells_the_truth() {
     let older = |received| Claim::Cursor {
-        epoch: Epoch { base: 7, ordinal: 1 }.token(),
+        epoch: Epoch::first(7).next().token(),
         received: Position::new(received),
         attachment: None,
     };
@@ -30,7 +30,7 @@ fn the_hello_tells_the_truth() {
         ("b", foreign, Origin::Reused, "hello reused from 2 received 1 gap 1..gone restarted"),
     ] {
         let mut sim = Sim::with(|rules| rules.attach = Attach::Share);
-        sim.session.epoch = Epoch { base: 7, ordinal: 2 };
+        sim.session.epoch = Epoch::first(7).next().next();
         sim.fresh("b");
         sim.send_range(0..3);
         sim.out(1);
@@ -44,7 +44,7 @@ fn the_hello_tells_the_truth() {
 
 fn current(received: u64) -> Claim {
     Claim::Cursor {
-        epoch: Epoch { base: 7, ordinal: 2 }.token(),
+        epoch: Epoch::first(7).next().next().token(),
         received: Position::new(received),
         attachment: None,
     }

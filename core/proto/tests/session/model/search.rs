@@ -24,7 +24,6 @@ pub(crate) fn explore(bounds: Bounds, fault: Option<Fault>) -> usize {
             let mut next = state.clone();
             next.act(deed, bounds, fault);
             // A hash of 64 bits: two of a million states meet with a chance of one in ten million.
-            // 64 bits: two of a hundred thousand states meet with a chance of one in a billion.
             if seen.insert(hasher.hash_one(&next)) {
                 next.clone().calm(bounds, fault);
                 queue.push_back(next);

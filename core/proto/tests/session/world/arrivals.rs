@@ -151,6 +151,7 @@ impl World {
             hello: None,
             start: u64::MAX,
             next: u64::MAX,
+            confirmed: 0,
             made: 0,
         });
     }

@@ -56,6 +56,8 @@ struct Socket {
     /// The first and the next position on it; `u64::MAX` before a plain one's first message.
     start: u64,
     next: u64,
+    /// Everything before this was confirmed by a pong.
+    confirmed: u64,
     /// Messages that a plain peer has made on it.
     made: u64,
 }
@@ -377,6 +379,9 @@ impl World {
                 || self.session.outbox_messages() == 1
         );
         assert!(self.session.inbox_messages() <= bounds.inbox_messages * (PEERS + 2));
+        if matches!(self.setting.plain_ack, PlainAck::Margin(_)) {
+            self.margin_made_way(base);
+        }
         if self.setting.overflow != Overflow::DropOldest {
             for (client, record) in self.records.iter().enumerate() {
                 let keep = record.keep.unwrap_or(base);
@@ -388,6 +393,14 @@ impl World {
             self.sweep();
         }
         self.nobody_sleeps_who_could_go_on();
+    }
+
+    /// What a margin keeps leaves when the outbox is full, as far as it is confirmed.
+    fn margin_made_way(&mut self, base: u64) {
+        let plain = self.sockets.iter().filter(|socket| socket.attached && socket.client == PLAIN);
+        let confirmed = plain.map(|socket| socket.confirmed).max().unwrap_or(0);
+        let keep = &mut self.records[PLAIN].keep;
+        *keep = keep.map(|keep| keep.max(confirmed.min(base)));
     }
 
     fn nobody_sleeps_who_could_go_on(&self) {

@@ -136,6 +136,7 @@ impl World {
         match frame {
             Incoming::Pong(payload) => {
                 let position = u64::from_be_bytes(payload[9..].try_into().unwrap());
+                self.sockets[at].confirmed = position;
                 let position = match self.setting.plain_ack {
                     PlainAck::Trust => position,
                     PlainAck::Margin(margin) => position.saturating_sub(margin),

@@ -28,6 +28,8 @@ struct Pipe {
     server_gone: bool,
     /// How often the server has tried to read.
     polls: usize,
+    /// How often it has flushed: each is a write to the network.
+    flushes: usize,
     reader: Option<Waker>,
     writer: Option<Waker>,
     client: Option<Waker>,
@@ -100,6 +102,11 @@ impl Wire {
     /// Every write fails from now on; what is there to read can still be read.
     pub(crate) fn refuse_writes(&self) {
         self.with(|pipe| pipe.refuses = true);
+    }
+
+    /// Returns how often the server has flushed.
+    pub(crate) fn flushes(&self) -> usize {
+        self.0.lock().unwrap().flushes
     }
 
     /// Returns the next frame; `None` once the server has let go of the socket.
@@ -220,6 +227,7 @@ impl Sink<Frame> for Socket {
             pipe.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        pipe.flushes += 1;
         Poll::Ready(Ok(()))
     }
 

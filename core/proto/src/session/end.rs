@@ -1,0 +1,72 @@
+//! How a session stops: for good, or frozen where a drain finds it.
+
+use std::time::Duration;
+
+use super::{Session, Wake};
+use crate::{
+    Moment,
+    wire::{Close, OutcomeStatus},
+};
+
+impl<I: Clone> Session<I> {
+    /// Ends the session. Attached clients get the last messages, `done`, and close 1000.
+    ///
+    /// The first end counts; returns whether this was it.
+    pub fn end(&mut self, status: OutcomeStatus, now: Moment) -> bool {
+        if self.life.ended.is_some() {
+            return false;
+        }
+        self.hand_back();
+        // Whoever is attached gets the last messages and the end, drain or not.
+        self.freezes = false;
+        self.frozen = false;
+        self.life.ended = Some(status);
+        self.life.touch(now);
+        self.overflow_since = None;
+        self.inbox.clear();
+        // Nobody waits for the inbox any more, so the deadlines of those who did go on.
+        for t in self.transports.iter_mut().filter(|t| t.is_paused()) {
+            t.go_on(self.rules.pong_timeout, now);
+        }
+        if !self.rules.durable_outbox {
+            self.outbox.commit(self.outbox.head());
+        }
+        self.wake = Wake { handler: true, room: true, transports: true, circle: self.wake.circle };
+        true
+    }
+
+    /// Stops everything as soon as no message is in hand.
+    pub fn freeze_at_boundary(&mut self) {
+        if self.life.ended.is_some() {
+            return;
+        }
+        self.freezes = true;
+        if self.in_hand.is_none() {
+            self.frozen = true;
+        }
+    }
+
+    /// Stops everything: no message is taken, read, acknowledged or sent from now on.
+    pub fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
+    /// Goes on after all.
+    pub fn thaw(&mut self) {
+        self.freezes = false;
+        self.frozen = false;
+        self.wake = Wake { handler: true, room: true, transports: true, circle: self.wake.circle };
+    }
+
+    /// Closes all transports; resumable ones are told when to come back.
+    pub fn close_transports(
+        &mut self,
+        close: &Close,
+        mut retry: impl FnMut() -> Option<Duration>,
+        now: Moment,
+    ) {
+        for at in 0..self.transports.len() {
+            self.end_transport(at, close.clone(), retry(), now);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What the application sends: into the outbox, or not yet.
+
+use super::{MESSAGE_OVERHEAD, Session, outbox, room::Room};
+use crate::{Message, Moment, Position};
+
+/// Why a message was not taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NotSent {
+    /// There is no room now.
+    Full(Message),
+    /// The session has ended.
+    Ended,
+    /// The message is over the limit of one message, in bytes.
+    TooLarge(usize),
+    /// Output that is not committed fills the outbox alone: waiting would not help.
+    Uncommitted,
+}
+
+impl<I: Clone> Session<I> {
+    /// Appends a message to the outbox.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NotSent`], with the message if it may be tried again.
+    pub fn send(&mut self, message: Message, now: Moment) -> Result<Position, NotSent> {
+        if self.life.ended.is_some() {
+            return Err(NotSent::Ended);
+        }
+        let limit = self.rules.bounds.message;
+        if message.len() > limit {
+            return Err(NotSent::TooLarge(limit));
+        }
+        if self.frozen {
+            return Err(NotSent::Full(message));
+        }
+        match self.make_room(outbox::cost(&message), now) {
+            Room::Made => {}
+            Room::Wait => return Err(NotSent::Full(message)),
+            Room::Ended => return Err(NotSent::Ended),
+            Room::Uncommitted => return Err(NotSent::Uncommitted),
+        }
+        Ok(self.append(message))
+    }
+
+    /// Appends a message that makes everything before it obsolete for a client that starts fresh.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`].
+    pub fn send_checkpoint(&mut self, message: Message, now: Moment) -> Result<Position, NotSent> {
+        let position = self.send(message, now)?;
+        self.outbox.mark_checkpoint(position);
+        self.trim();
+        Ok(position)
+    }
+
+    /// Makes room for a message whose size is not known yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`]; the message in [`NotSent::Full`] is empty.
+    pub fn reserve(&mut self, now: Moment) -> Result<(), NotSent> {
+        if self.life.ended.is_some() {
+            return Err(NotSent::Ended);
+        }
+        let room = if self.frozen { Room::Wait } else { self.make_room(MESSAGE_OVERHEAD, now) };
+        match room {
+            Room::Made => Ok(()),
+            Room::Wait => Err(NotSent::Full(Message::Binary(bytes::Bytes::new()))),
+            Room::Ended => Err(NotSent::Ended),
+            Room::Uncommitted => Err(NotSent::Uncommitted),
+        }
+    }
+
+    /// Appends a message for which [`Self::reserve`] has just made room: it may go over the limit of the
+    /// outbox's bytes, by itself alone.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NotSent`] if the session has ended or the message is over its own limit.
+    pub fn send_reserved(&mut self, message: Message, now: Moment) -> Result<Position, NotSent> {
+        if self.life.ended.is_some() {
+            return Err(NotSent::Ended);
+        }
+        let limit = self.rules.bounds.message;
+        if message.len() > limit {
+            return Err(NotSent::TooLarge(limit));
+        }
+        self.make_room(outbox::cost(&message), now);
+        if self.life.ended.is_some() {
+            return Err(NotSent::Ended);
+        }
+        Ok(self.append(message))
+    }
+
+    /// A send waits for room; every call is followed by one of [`Self::send_goes_on`].
+    pub fn send_waits(&mut self, now: Moment) {
+        self.life.send_waits(self.clients.any_attached(), now);
+        self.resolve_standoff(now);
+    }
+
+    /// A send no longer waits: it got room, or gave up.
+    pub fn send_goes_on(&mut self) {
+        self.life.send_goes_on();
+    }
+
+    fn append(&mut self, message: Message) -> Position {
+        self.overflow_since = None;
+        let position = self.outbox.push(message);
+        if !self.rules.durable_outbox {
+            self.outbox.commit(self.outbox.head());
+            self.wake.transports = true;
+        }
+        position
+    }
+}

@@ -1,0 +1,134 @@
+//! Offers that reach the server.
+
+use session_resume_proto::{
+    AttachmentNumber, Token,
+    session::{Arrival, Claim, ClientName, Frame, Origin},
+    wire::{Close, Offer, OutcomeStatus},
+};
+
+use super::{LINGER, STRANGER, World};
+use crate::{
+    link::{Down, ServerEnd, Up},
+    scenario::Scenario,
+    server::Live,
+};
+
+impl World {
+    pub(super) fn arrive(&mut self, at: usize) {
+        let now = self.now;
+        if self.server.starts.is_some() {
+            self.links[at].server_end = ServerEnd::Gone;
+            self.links[at].down.push(now, Down::Refused);
+            return;
+        }
+        let offer = self.links[at].offer.clone();
+        if let Offer::Resume { client, cursor, .. } = &offer
+            && let Some((id, record)) =
+                self.server.ended.iter().find(|(id, _)| *id == cursor.session)
+        {
+            let claim = claim(&offer, Some(*id));
+            let rules = &self.scenario.rules;
+            let farewell = record.farewell(client, id, &claim, OutcomeStatus::Overflow, rules);
+            return self.refuse(at, farewell.expect("the cursor is its own"), None);
+        }
+        let ended = |live: &Live| live.machine.ended().is_some();
+        if self.server.live.as_ref().is_some_and(ended) {
+            // Its last words are still under way: whoever arrives now waits for it to be gone.
+            let later = now + self.rng.millis(50..100);
+            return self.links[at].up.put_back(later, Up::Offer);
+        }
+        let names = &self.names;
+        let name = |name| match name {
+            ClientName::Named(id) => names.get(&id).copied().unwrap_or(STRANGER),
+            ClientName::Plain => STRANGER,
+        };
+        let origin = self.server.session(
+            &self.scenario,
+            &mut self.ledger,
+            self.programs.len(),
+            name,
+            &mut self.rng,
+            now,
+        );
+        self.check_what_left(origin);
+        let nonce = self.rng.bytes();
+        let Some(live) = &mut self.server.live else {
+            return;
+        };
+        live.touch();
+        let link = &mut self.links[at];
+        let arrival = Arrival {
+            client: link.name,
+            info: link.info,
+            origin,
+            claim: claim(&offer, Some(live.id)),
+            nonce,
+        };
+        let seen = live.machine.newest_attachment();
+        let told = self.server.drain.is_some().then_some(Close::RESTARTING);
+        let id = live.id;
+        let attached = match told {
+            Some(close) => Err(close),
+            None => live.machine.attach(arrival, &id, now).map_err(|refusal| refusal.close),
+        };
+        match attached {
+            Ok(number) => {
+                link.server_end = ServerEnd::Turn(number);
+                link.pump = true;
+                link.timer_from = now;
+            }
+            Err(close) => {
+                if link.program.is_some() {
+                    assert_ne!(close.code, Close::CODE_PROTOCOL_ERROR, "{offer}");
+                }
+                let superseded = (close == Close::SUPERSEDED).then_some((link.name, seen));
+                self.refuse(at, vec![Frame::Close(close)], superseded);
+            }
+        }
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        at: usize,
+        frames: Vec<Frame>,
+        superseded: Option<(ClientName, AttachmentNumber)>,
+    ) {
+        let due = self.now + Scenario::delay(&mut self.rng);
+        self.links[at].server_end = ServerEnd::Refused(superseded);
+        self.links[at].lingers = Some(self.now + LINGER);
+        for frame in frames {
+            self.links[at].down.push(due, Down::Frame(frame));
+        }
+    }
+
+    /// Nothing has left the server that a crash could take back.
+    pub(super) fn check_what_left(&self, origin: Origin) {
+        if origin != Origin::Restored {
+            return;
+        }
+        for program in &self.programs {
+            if let Some(place) = program.place {
+                assert!(
+                    place.expects <= self.ledger.head(place.stream),
+                    "{} has {place:?} of what was not committed",
+                    program.index
+                );
+            }
+        }
+    }
+}
+
+fn claim(offer: &Offer, session: Option<Token>) -> Claim {
+    match offer {
+        Offer::Plain => Claim::Plain,
+        Offer::Fresh { .. } => Claim::Fresh,
+        Offer::Resume { cursor, attachment, .. } if Some(cursor.session) == session => {
+            Claim::Cursor {
+                epoch: cursor.epoch,
+                received: cursor.received,
+                attachment: *attachment,
+            }
+        }
+        Offer::Resume { cursor, .. } => Claim::Lost { received: cursor.received },
+    }
+}

@@ -1,0 +1,214 @@
+//! What the programs' side does.
+
+use session_resume_proto::{
+    ClientId, Message,
+    client::Action,
+    session::{ClientName, Frame, Incoming},
+    wire::{self, Close, Inbound, Offer},
+};
+
+use super::{PIPE, World};
+use crate::{
+    link::{Down, Link, Pipe, ServerEnd, Up},
+    scenario::{Kind, Scenario},
+};
+
+impl World {
+    /// Does what the client machine asks for.
+    pub(super) fn act(&mut self, at: usize) {
+        if self.programs[at].dead {
+            return;
+        }
+        while let Some(action) = self.programs[at].client.poll_action() {
+            self.steps += 1;
+            match action {
+                Action::Randomize => {
+                    let random = self.rng.bytes();
+                    self.programs[at].client.handle_random(self.now, &random);
+                }
+                Action::Connect { transport, offer } => {
+                    self.leave(at, false);
+                    let info = u32::try_from(at).expect("few");
+                    let id = *offer.client().expect("clients name themselves");
+                    self.names.insert(id, info);
+                    self.connect(Some((at, transport)), id, info, offer);
+                }
+                Action::Close { transport, close } => {
+                    let code = close.as_ref().map_or(1000, |close| close.code);
+                    assert_ne!(code, Close::CODE_PROTOCOL_ERROR, "the server broke the protocol");
+                    if self.link_of(at).is_some_and(|l| l.program == Some((at, transport))) {
+                        self.leave(at, close.is_some());
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        loop {
+            let Some(link) = self
+                .links
+                .iter()
+                .position(|l| l.client_end && l.program.is_some_and(|(of, _)| of == at))
+            else {
+                return;
+            };
+            if self.links[link].up.len() >= PIPE {
+                return;
+            }
+            let Some((transport, message)) = self.programs[at].client.poll_transmit(self.now)
+            else {
+                return;
+            };
+            assert_eq!(self.links[link].program, Some((at, transport)));
+            self.steps += 1;
+            let due = self.now + Scenario::delay(&mut self.rng);
+            self.links[link].up.push(due, Up::Frame(incoming(message)));
+        }
+    }
+
+    pub(super) fn link_of(&mut self, program: usize) -> Option<&mut Link> {
+        self.links
+            .iter_mut()
+            .find(|l| l.client_end && l.program.is_some_and(|(of, _)| of == program))
+    }
+
+    pub(super) fn leave(&mut self, program: usize, says_close: bool) {
+        let due = self.now + Scenario::delay(&mut self.rng);
+        if let Some(link) = self.link_of(program) {
+            link.leave(due, says_close);
+        }
+    }
+
+    pub(crate) fn connect(
+        &mut self,
+        program: Option<(usize, session_resume_proto::client::TransportNumber)>,
+        id: ClientId,
+        info: u32,
+        offer: Offer,
+    ) {
+        self.last_link += 1;
+        let mut link = Link {
+            id: self.last_link,
+            program,
+            name: ClientName::Named(id),
+            info,
+            offer,
+            client_end: program.is_some(),
+            server_end: ServerEnd::Coming,
+            up: Pipe::new(),
+            down: Pipe::new(),
+            stuck: None,
+            pump: false,
+            lingers: None,
+            timer_from: self.now,
+        };
+        self.tell(|| format!("link {} of {info}: {}", link.id, link.offer));
+        let mut delay = Scenario::delay(&mut self.rng);
+        // Whom strangers have pushed out is not known any more: its first offer, late, would be believed.
+        let may_be_late = self.trouble.is_some() && self.scenario.kind != Kind::Strangers;
+        if may_be_late && self.rng.percent(4) {
+            // Later, perhaps, than the client waits for it.
+            delay = self.rng.millis(0..40_000);
+        }
+        link.up.push(self.now + delay, Up::Offer);
+        self.links.push(link);
+    }
+
+    pub(super) fn application(&mut self, at: usize) {
+        let calm = self.trouble.is_none();
+        let Self { programs, server, scenario, ledger, rng, now, .. } = self;
+        let program = &mut programs[at];
+        if program.dead {
+            return;
+        }
+        if program.client.poll_timeout().is_some_and(|due| due <= *now) {
+            program.client.handle_timeout(*now);
+        }
+        if program.client.is_offline() {
+            let returns = *program.returns.get_or_insert_with(|| *now + rng.millis(0..20_000));
+            if returns <= *now {
+                program.client.reconnect_now(*now);
+                program.returns = None;
+            }
+        } else {
+            program.returns = None;
+        }
+        if program.acts > *now {
+            return;
+        }
+        let busy = if rng.percent(90) { 0..400 } else { 0..10_000 };
+        program.acts = *now + rng.millis(busy);
+        if !calm && rng.percent(70) {
+            let most = if rng.percent(90) { 3 } else { 30 };
+            let count = rng.below(most);
+            program.send(count, scenario);
+        }
+        let live = server.live.as_ref();
+        let base = |stream: usize| {
+            live.filter(|l| l.stream == stream).map(|_| ledger.streams[stream].base)
+        };
+        let count = if calm { usize::MAX } else { rng.index(12) };
+        program.take(count, *now, scenario, ledger, base);
+    }
+
+    pub(super) fn deliver_down(&mut self, at: usize) {
+        while self.links[at].client_end {
+            let link = &mut self.links[at];
+            let Some(down) = link.down.pop(self.now) else {
+                return;
+            };
+            link.pump = true;
+            link.timer_from = self.now;
+            self.steps += 1;
+            let Some((program, transport)) = link.program else {
+                continue;
+            };
+            if self.tells {
+                eprintln!("{:?} link {} to {program}: {down:?}", self.now, link.id);
+            }
+            let client = &mut self.programs[program].client;
+            let back = self.now + Scenario::delay(&mut self.rng);
+            match down {
+                Down::Frame(Frame::Data(message)) => {
+                    client.handle_frame(self.now, transport, message);
+                }
+                Down::Frame(Frame::Control(text)) => {
+                    let control = wire::decode_server_text(text.clone());
+                    if let Ok(Inbound::Control(control)) = control
+                        && let Some(hello) = control.hello
+                    {
+                        let stream = self.ledger.stream(hello.session, hello.epoch);
+                        self.programs[program].note_hello(&hello, stream);
+                    }
+                    let client = &mut self.programs[program].client;
+                    client.handle_frame(self.now, transport, Message::Text(text));
+                }
+                Down::Frame(Frame::Ping(payload)) => {
+                    client.handle_alive(self.now, transport);
+                    link.up.push(back, Up::Frame(Incoming::Pong(payload.to_vec().into())));
+                }
+                Down::Frame(Frame::Close(close)) => {
+                    link.leave(back, true);
+                    client.handle_closed(transport, Some(close));
+                }
+                Down::Refused => {
+                    link.leave(back, false);
+                    let cause = session_resume_proto::client::Cause::Unreachable("refused".into());
+                    client.handle_connect_failed(transport, cause);
+                }
+                Down::Eof => {
+                    link.leave(back, false);
+                    client.handle_closed(transport, None);
+                }
+            }
+            // What it does now may be to close this very link.
+            self.act(program);
+        }
+    }
+}
+
+fn incoming(message: Message) -> Incoming {
+    match message {
+        Message::Text(text) => Incoming::Text(text),
+        Message::Binary(bytes) => Incoming::Binary(bytes),
+    }
+}

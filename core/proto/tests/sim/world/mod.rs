@@ -1,0 +1,201 @@
+//! The whole: programs, links, a server, and what goes wrong.
+
+mod arrivals;
+mod clients;
+mod service;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use session_resume_proto::{ClientId, Moment};
+
+use crate::{
+    ledger::Ledger,
+    link::{Link, ServerEnd},
+    program::Program,
+    rng::Rng,
+    scenario::{Kind, Scenario},
+    server::{Handler, Server},
+};
+
+/// What the handler is told of one that is no program.
+pub(crate) const STRANGER: u32 = u32::MAX;
+/// Frames that a connection holds before its writer has to wait.
+const PIPE: usize = 24;
+/// How long the server waits for the answer to its close.
+const LINGER: Duration = Duration::from_secs(5);
+/// How long the calm may take: many heartbeats, and the longest waits between them.
+const CALM: u64 = 1_800_000;
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
+    pub(crate) rng: Rng,
+    pub(crate) now: Moment,
+    pub(crate) server: Server,
+    pub(crate) programs: Vec<Program>,
+    pub(crate) links: Vec<Link>,
+    pub(crate) ledger: Ledger,
+    names: BTreeMap<ClientId, u32>,
+    last_link: u64,
+    /// When something goes wrong next; `None`: the network is calm.
+    pub(crate) trouble: Option<Moment>,
+    pub(crate) steps: u64,
+    tells: bool,
+}
+
+impl World {
+    pub(crate) fn new(kind: Kind, seed: u64, tells: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let scenario = Scenario::new(kind, &mut rng);
+        if tells {
+            eprintln!("{scenario:#?}");
+        }
+        let now = Moment::from_millis(1_000_000);
+        let programs =
+            (0..scenario.programs).map(|n| Program::new(n, &scenario, &mut rng, now)).collect();
+        Self {
+            scenario,
+            rng,
+            now,
+            server: Server::default(),
+            programs,
+            links: Vec::new(),
+            ledger: Ledger::default(),
+            names: BTreeMap::new(),
+            last_link: 0,
+            trouble: Some(now),
+            steps: 0,
+            tells,
+        }
+    }
+
+    /// Lives one history to its end and checks it; returns how many steps it took.
+    pub(crate) fn live(mut self) -> u64 {
+        while self.steps < self.scenario.steps {
+            self.step();
+        }
+        self.calm_down();
+        let end = Moment::from_micros(self.now.as_micros() + CALM * 1000);
+        while !self.is_settled() {
+            self.step();
+            assert!(self.now < end, "not settled after half an hour of calm: {self:#?}");
+        }
+        self.check_all();
+        self.steps
+    }
+
+    pub(crate) fn tell(&self, what: impl FnOnce() -> String) {
+        if self.tells {
+            eprintln!("{:?} {}", self.now, what());
+        }
+    }
+
+    fn step(&mut self) {
+        self.steps += 1;
+        self.settle();
+        let due = self.due().expect("somebody always has a timer");
+        self.now = self.now.max(due);
+        self.fire();
+    }
+
+    /// Does all that can be done without time passing.
+    fn settle(&mut self) {
+        loop {
+            let before = self.steps;
+            for at in 0..self.programs.len() {
+                self.act(at);
+            }
+            let by = self.server.process;
+            if let Some(live) = &mut self.server.live {
+                self.steps +=
+                    live.handle(&self.scenario, &mut self.ledger, by, &mut self.rng, self.now);
+            }
+            let fails = self.trouble.is_some() && self.rng.percent(self.scenario.store_fails);
+            self.server.save(&self.scenario, &self.ledger, fails, &mut self.rng, self.now);
+            self.pump();
+            if let Some(live) = &self.server.live {
+                let base = &mut self.ledger.streams[live.stream].base;
+                *base = live.base().max(*base);
+            }
+            self.server.bury();
+            if self.steps == before {
+                break;
+            }
+        }
+        self.links.retain(|link| !link.is_over());
+    }
+
+    fn due(&self) -> Option<Moment> {
+        let links = self.links.iter().flat_map(|link| {
+            let reads = link.stuck.is_none() && !matches!(link.server_end, ServerEnd::Gone);
+            let timer = link
+                .turn()
+                .and_then(|number| {
+                    self.server.live.as_ref()?.machine.poll_transport_timeout(number)
+                })
+                .map(|at| at.max(link.timer_from));
+            [link.up.due().filter(|_| reads), link.down.due().filter(|_| link.client_end), timer]
+        });
+        let programs = self.programs.iter().filter(|program| !program.dead).flat_map(|program| {
+            [program.client.poll_timeout(), Some(program.acts), program.returns]
+        });
+        let due = links.chain(programs).chain([self.trouble]).flatten().chain(self.server.due());
+        due.min()
+    }
+
+    fn fire(&mut self) {
+        for at in 0..self.links.len() {
+            self.deliver_up(at);
+        }
+        for at in 0..self.links.len() {
+            self.deliver_down(at);
+            self.time_out(at);
+        }
+        for at in 0..self.programs.len() {
+            self.application(at);
+        }
+        self.process();
+        if self.trouble.is_some_and(|at| at <= self.now) {
+            self.trouble = Some(self.now + self.rng.millis(0..2 * self.scenario.peace));
+            self.make_trouble();
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        if self.programs.iter().any(|program| !program.dead && program.client.has_events()) {
+            return false;
+        }
+        let Some(live) = &self.server.live else {
+            return !self.programs.iter().any(Program::is_live);
+        };
+        let quiet = live.handler == Handler::Waiting
+            && live.machine.inbox_messages() == 0
+            && self.server.is_saved()
+            && self.links.iter().all(|link| link.stuck.is_none());
+        quiet
+            && self.programs.iter().filter(|program| program.is_live()).all(|program| {
+                program.client.unacknowledged() == 0
+                    && !program.client.is_offline()
+                    && program.place.is_some_and(|place| {
+                        place.stream == live.stream
+                            && place.expects == self.ledger.head(live.stream)
+                    })
+            })
+    }
+
+    fn check_all(&self) {
+        let handled = self.server.handled(self.programs.len());
+        for program in &self.programs {
+            let (next, skipped) = (handled.next[program.index], &handled.skipped[program.index]);
+            assert!(next <= program.made);
+            if program.dead {
+                continue;
+            }
+            for k in 0..program.made {
+                let arrived = k < next && !skipped.contains(&k);
+                let told = program.in_doubt.contains(&k) || program.untaken.contains(&k);
+                assert!(arrived || told, "{k} of {} is lost", program.index);
+            }
+        }
+    }
+}

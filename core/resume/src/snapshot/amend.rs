@@ -1,0 +1,69 @@
+//! Changes to a record that is in the store, between two snapshots.
+
+use std::sync::Arc;
+
+use super::{
+    place::{Store, chain},
+    record::{self, SessionRecord},
+};
+use crate::{observe, session::shared::Shared, store::StoreError};
+
+/// Changes what the session's record says about it, the snapshot itself stays; returns whether it does now.
+pub(crate) async fn amend<T: Send + 'static>(
+    store: &Store,
+    session: &Arc<Shared<T>>,
+    change: impl FnOnce(&mut SessionRecord),
+) -> bool {
+    try_amend(store, session, change).await.unwrap_or_else(|error| {
+        observe::store_failed();
+        tracing::warn!(session = %session.id().short(), error = %chain(&error), "record not amended");
+        false
+    })
+}
+
+/// A message is in hand, so no snapshot can be taken, and that may be so for long: clients whose first hello
+/// waits for the record join the last boundary's. Returns whether that need not be tried again.
+pub(super) async fn admit_newcomers<T: Send + 'static>(
+    store: &Store,
+    session: &Arc<Shared<T>>,
+) -> bool {
+    let newcomers = {
+        let core = session.lock();
+        if core.is_over() { None } else { core.machine.newcomers() }
+    };
+    let Some(newcomers) = newcomers else {
+        return true;
+    };
+    match try_amend(store, session, |record| record.machine.admit(&newcomers)).await {
+        Ok(true) => session.with_core(|core, _| core.machine.handle_admitted(&newcomers)),
+        // Nothing of the session is there yet: the boundary brings it.
+        Ok(false) => {}
+        Err(error) => {
+            observe::store_failed();
+            tracing::error!(session = %session.id().short(), error = %chain(&error), "client not recorded");
+            session.not_saved(&chain(&error));
+            return false;
+        }
+    }
+    true
+}
+
+/// Returns whether there is a record of ours.
+async fn try_amend<T: Send + 'static>(
+    store: &Store,
+    session: &Arc<Shared<T>>,
+    change: impl FnOnce(&mut SessionRecord),
+) -> Result<bool, StoreError> {
+    let key = store.session_key(&session.lock().key.to_bytes());
+    if let Some(stored) = store.store.load(&key).await?
+        && let Ok(mut record) = record::decode::<SessionRecord>(&stored.bytes)
+        && record.session == session.id()
+        && Some(stored.generation) == session.generation()
+        && let Some(expires) = session.record_expires()
+    {
+        change(&mut record);
+        store.store.put(&key, stored.generation, record::encode(&record), expires).await?;
+        return Ok(true);
+    }
+    Ok(false)
+}
