@@ -5,6 +5,8 @@ mod leave;
 
 use std::{sync::Arc, time::SystemTime};
 
+use futures_util::FutureExt as _;
+
 pub(crate) use self::find::Found;
 use crate::{
     Outcome, OutcomeStatus, RequestView, SessionId,
@@ -53,9 +55,22 @@ impl<T: Send + 'static> Registry<T> {
         asks: &Asks<'_>,
         purpose: &Purpose,
     ) -> Result<Option<Arc<Shared<T>>>, Refusal> {
-        let Some(store) = self.config().store.clone() else {
-            return Ok(None);
-        };
+        match &self.config().store {
+            None => Ok(None),
+            Some(store) if store.store.is_exclusive() && self.is_here(asks.context.key()) => {
+                Ok(None)
+            }
+            // Boxed: most requests find their session in memory, and need not move all this about.
+            Some(store) => self.bring_here(store.clone(), asks, purpose).boxed().await,
+        }
+    }
+
+    async fn bring_here(
+        self: &Arc<Self>,
+        store: Store,
+        asks: &Asks<'_>,
+        purpose: &Purpose,
+    ) -> Result<Option<Arc<Shared<T>>>, Refusal> {
         let key = asks.context.key();
         if !store.store.is_exclusive() {
             self.confirm(&store, key).await;
