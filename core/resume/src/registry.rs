@@ -35,7 +35,7 @@ use crate::{
         state::StateCell,
     },
     snapshot::{
-        Caution, Durable, Pointer, Urgency,
+        Durable, Pointer, Urgency,
         queue::{Item, Saver},
         record::{Millis, RecordError, SessionRecord, later},
         saver,
@@ -408,6 +408,13 @@ impl<T: Send + 'static> Registry<T> {
         }
     }
 
+    /// A session that may hold what has killed the process tries again alone, if it comes to that.
+    pub(crate) fn give_turn(&self, session: &Arc<Shared<T>>) {
+        if let Some(saver) = &self.saver {
+            saver.give_turn(session);
+        }
+    }
+
     /// Another process has taken the session over.
     pub(crate) fn lose(&self, session: &Arc<Shared<T>>) {
         if session.lock().departed {
@@ -452,7 +459,7 @@ impl<T: Send + 'static> Registry<T> {
         // Its generation and its expiry are the old owner's.
         durable.pointer = durable.pointer.max(pointer);
         if !record.clean {
-            durable.caution = Caution::Restored { trials: record.trials };
+            durable.suspect(record.trials);
         }
         let owner = Owner { identity, key: key.clone(), secure: record.secure };
         let state = StateCell::restored(state, record.iteration, record.updated);

@@ -19,9 +19,10 @@ use crate::{
     reuse::{Candidate, Phase, Residence, ReuseDecision},
     session::shared::{CancelHandler, Shared},
     snapshot::{
-        MAX_TRIALS, Pointer,
+        Pointer,
         place::Store,
         record::{self, IdRecord, Millis, SessionRecord},
+        trial::MAX_TRIALS,
     },
     store::{ErrorKind, StoreError, Versioned},
     wall,
@@ -230,6 +231,8 @@ impl<T: Send + 'static> Registry<T> {
         if !clean && trials >= MAX_TRIALS {
             let text = "a message has killed the process again and again";
             session.finish(Outcome::with_error(OutcomeStatus::Failed, text), CancelHandler::Yes);
+        } else if !clean {
+            self.give_turn(&session);
         }
         Ok(session)
     }

@@ -11,6 +11,7 @@ pub(crate) mod saver;
 mod take;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trial;
 mod work;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use session_resume_proto::session::Covered;
 use tokio::{sync::Notify, time::Instant};
 
-use self::record::Millis;
+use self::{record::Millis, trial::Caution};
 use crate::{key::SessionKey, session::shared::Core, store::Generation};
 
 /// How much a crash may cost.
@@ -95,7 +96,7 @@ pub(crate) struct Durable {
     marked: bool,
     /// Somebody looks after a flush interval whether the handler is still at work.
     watched: bool,
-    pub(crate) caution: Caution,
+    caution: Caution,
 }
 
 /// Whether a session's id leads to its key in the store.
@@ -116,24 +117,6 @@ pub(crate) enum Urgency {
     /// With the next commit.
     Now,
 }
-
-/// Whether the message that comes next may be what has killed the process.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Caution {
-    /// It is not.
-    None,
-    /// The session has just been restored after a crash; so many trials have been recorded.
-    Restored { trials: u32 },
-    /// This trial is being recorded, at this version; nothing is handed over before it is.
-    Recording { trials: u32, version: u64 },
-    /// It has been handed over.
-    Trying { trials: u32 },
-    /// It is handled, and that is being recorded: a crash before would count against it.
-    Clearing { version: u64 },
-}
-
-/// A session whose messages have killed the process so often is given up: the crash itself and two trials.
-pub(crate) const MAX_TRIALS: u32 = 2;
 
 impl Durable {
     pub(crate) fn new(generation: Generation, created: Millis, key: &SessionKey) -> Self {
@@ -187,15 +170,6 @@ impl Durable {
 
     pub(crate) fn progress(&self) -> Arc<Notify> {
         Arc::clone(&self.progress)
-    }
-
-    pub(crate) fn trials(&self) -> u32 {
-        match self.caution {
-            Caution::None | Caution::Clearing { .. } => 0,
-            Caution::Restored { trials }
-            | Caution::Recording { trials, .. }
-            | Caution::Trying { trials } => trials,
-        }
     }
 }
 
@@ -257,10 +231,7 @@ impl Core {
         let Some(durable) = &mut self.durable else {
             return false;
         };
-        let tried = handled && matches!(durable.caution, Caution::Trying { .. });
-        if tried {
-            durable.caution = Caution::Clearing { version: durable.version + 1 };
-        }
+        let tried = handled && durable.has_survived();
         let unmarked = at == Boundary::Receive && std::mem::take(&mut durable.marked);
         if handled || unmarked {
             // That it waits, after a commit, is wanted with the next one.
@@ -268,42 +239,5 @@ impl Core {
             self.changed(if urgent { Urgency::Now } else { Urgency::Soon });
         }
         self.durable.as_mut().is_some_and(|durable| std::mem::take(&mut durable.due))
-    }
-
-    /// Whether a message that may kill the process has been recorded before it is handed over.
-    ///
-    /// Without this, a message that does would do so again and again.
-    pub(crate) fn may_hand_over(&mut self) -> bool {
-        let Some(durable) =
-            self.durable.as_mut().filter(|durable| durable.caution != Caution::None)
-        else {
-            return true;
-        };
-        if self.machine.inbox_messages() == 0 {
-            return true;
-        }
-        match durable.caution {
-            Caution::None | Caution::Trying { .. } => true,
-            Caution::Restored { trials } => {
-                let version = durable.version + 1;
-                durable.caution = Caution::Recording { trials: trials + 1, version };
-                self.changed(Urgency::Now);
-                false
-            }
-            Caution::Clearing { version } => {
-                let cleared = durable.saved >= version;
-                if cleared {
-                    durable.caution = Caution::None;
-                }
-                cleared
-            }
-            Caution::Recording { trials, version } => {
-                let recorded = durable.saved >= version;
-                if recorded {
-                    durable.caution = Caution::Trying { trials };
-                }
-                recorded
-            }
-        }
     }
 }

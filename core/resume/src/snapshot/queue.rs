@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, futures::Notified},
+    sync::{Notify, Semaphore, futures::Notified},
     task::AbortHandle,
     time::Instant,
 };
@@ -20,6 +20,8 @@ pub(crate) struct Saver<T> {
     queue: Mutex<Queue<T>>,
     queued: Notify,
     task: Mutex<Option<AbortHandle>>,
+    /// Sessions whose messages may have killed the process try again one by one.
+    pub(super) turns: Arc<Semaphore>,
 }
 
 struct Queue<T> {
@@ -53,6 +55,7 @@ impl<T> Saver<T> {
             }),
             queued: Notify::new(),
             task: Mutex::new(None),
+            turns: Arc::new(Semaphore::new(1)),
         }
     }
 

@@ -280,6 +280,88 @@ async fn a_poison_message_fails_after_three_attempts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_poison_message_takes_nobody_with_it() {
+    let disk = MemoryStore::new();
+    let (mut poison, mut innocent) = (Browser::default(), Browser::default());
+    let node = Node::start(&disk);
+    let mut cursors = Vec::new();
+    for browser in [&mut poison, &mut innocent] {
+        let mut client = node.connect(browser, Some(A)).await.unwrap();
+        client.hello().await;
+        client.send("add 1");
+        assert!(client.is_acked(1).await);
+        cursors.push(client.cursor(A));
+    }
+    node.kill();
+    // Nobody can tell whose message it is: both are on trial.
+    let node = Node::start(&disk);
+    for (browser, cursor) in [&mut poison, &mut innocent].into_iter().zip(&cursors) {
+        let mut client = node.connect(browser, Some(cursor)).await.unwrap();
+        client.hello().await;
+        client.send("work");
+        assert!(client.is_quiet().await);
+    }
+    assert_eq!(at_work(&node), 2);
+    node.kill();
+    // One at a time now.
+    let node = Node::start(&disk);
+    let mut first = node.connect(&mut poison, Some(&cursors[0])).await.unwrap();
+    first.hello().await;
+    first.send("work");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(at_work(&node), 1);
+    let mut second = node.connect(&mut innocent, Some(&cursors[1])).await.unwrap();
+    second.hello().await;
+    second.send("work");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(at_work(&node), 1);
+    node.kill();
+    let node = Node::start(&disk);
+    let mut first = node.connect(&mut poison, Some(&cursors[0])).await.unwrap();
+    assert!(matches!(first.rest().await.last(), Some(Got::Close(1000))));
+    let mut second = node.connect(&mut innocent, Some(&cursors[1])).await.unwrap();
+    second.hello().await;
+    second.send("add 1");
+    assert_eq!(second.data().await.unwrap(), "total:2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn suspects_take_turns_and_a_long_one_does_not_hold_up_the_others() {
+    const USERS: usize = 5;
+    let disk = MemoryStore::new();
+    let mut browsers: Vec<_> = std::iter::repeat_with(Browser::default).take(USERS).collect();
+    let mut cursors = vec![String::from(A); USERS];
+    for life in 0..3 {
+        let node = Node::start(&disk);
+        let mut clients = Vec::new();
+        for (browser, cursor) in browsers.iter_mut().zip(&mut cursors) {
+            let mut client = node.connect(browser, Some(cursor)).await.unwrap();
+            client.hello().await;
+            if life == 0 {
+                client.send("add 1");
+                assert!(client.is_acked(1).await);
+                *cursor = client.cursor(A);
+            } else {
+                client.send("work");
+            }
+            clients.push(client);
+        }
+        for client in &mut clients {
+            while life == 1 && !client.is_quiet().await {}
+        }
+        if life == 2 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            assert_eq!(at_work(&node), 1);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(at_work(&node), 2);
+            tokio::time::sleep(Duration::from_secs(USERS as u64)).await;
+            assert_eq!(at_work(&node), USERS);
+        }
+        node.kill();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_innocent_message_never_fails() {
     let (disk, mut browser, cursor) = stored().await;
     for _ in 0..10 {
@@ -382,6 +464,14 @@ async fn another_named_handler_does_not_get_a_stored_session() {
         assert_eq!(refused.status(), 409, "{name:?}");
     }
     assert!(node.connect_named(&mut browser, None, Some("live")).await.is_ok());
+}
+
+/// How many sessions have a message in hand.
+fn at_work(node: &Node) -> usize {
+    let sessions = node.layer.sessions().into_iter();
+    sessions
+        .filter(|info| node.layer.get(info.id).is_some_and(|session| session.is_message_in_hand()))
+        .count()
 }
 
 fn in_hand(node: &Node) -> bool {
