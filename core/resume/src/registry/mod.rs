@@ -1,13 +1,17 @@
 //! Where live sessions are found. The only module that inserts and removes them.
 
+mod cycle;
+mod room;
+mod stored;
+
 use std::{
-    collections::{HashMap, hash_map::Entry, hash_map::RandomState},
+    collections::{HashMap, hash_map::RandomState},
     hash::BuildHasher,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use hashbrown::HashTable;
@@ -15,6 +19,7 @@ use http::HeaderValue;
 use session_resume_proto::{Moment, session::Rules};
 use tokio::{task::AbortHandle, time::Instant};
 
+pub(crate) use self::room::Room;
 use crate::{
     Identity, RequestView, SessionId, SessionOrigin,
     clock::Clock,
@@ -26,21 +31,18 @@ use crate::{
     observe,
     outcome::{Outcome, OutcomeStatus},
     outcomes::{Ended, Outcomes},
-    random,
     refusal::Refusal,
     reuse::{Candidate, Residence, ReuseDecision},
     session::{
-        Peer, phase,
-        shared::{CancelHandler, Core, Machine, Owner, Shared},
-        state::StateCell,
+        phase,
+        shared::{CancelHandler, Core, Owner, Shared},
     },
     snapshot::{
-        Durable, Pointer, Urgency,
+        Durable, Urgency,
         queue::{Item, Saver},
-        record::{Millis, RecordError, SessionRecord, later},
+        record::Millis,
         saver,
     },
-    store::Generation,
     sweep,
     wall::{self, Trust},
     wheel::Wheel,
@@ -48,8 +50,6 @@ use crate::{
 
 /// So many locks for the tables: two threads seldom want the same one.
 const SHARDS: usize = 64;
-/// What a refused request is told to wait: a session may have expired by then.
-const BUSY_RETRY: Duration = Duration::from_secs(5);
 
 type Shards<E> = Box<[Mutex<HashTable<E>>]>;
 
@@ -192,36 +192,6 @@ impl<T> Registry<T> {
         all
     }
 
-    /// Counts a session under a key of the identity's own choosing; `false` if there are too many.
-    fn choose(&self, identity: Identity, key: &SessionKey, id: SessionId) -> bool {
-        if key.is_own() {
-            return true;
-        }
-        let mut chosen = lock(&self.chosen);
-        let ids = chosen.entry(identity).or_default();
-        let fits = ids.len() < self.config.limits.max_sessions_per_identity;
-        if fits {
-            ids.push(id);
-        } else if ids.is_empty() {
-            chosen.remove(&identity);
-        }
-        fits
-    }
-
-    fn unchoose(&self, identity: Identity, key: &SessionKey, id: SessionId) {
-        if key.is_own() {
-            return;
-        }
-        if let Entry::Occupied(mut ids) = lock(&self.chosen).entry(identity) {
-            if let Some(at) = ids.get().iter().position(|other| *other == id) {
-                ids.get_mut().swap_remove(at);
-            }
-            if ids.get().is_empty() {
-                ids.remove();
-            }
-        }
-    }
-
     pub(crate) fn take_due(&self) -> Vec<Weak<Shared<T>>> {
         let now = self.clock.now();
         lock(&self.wheel).take_due(now)
@@ -341,6 +311,13 @@ impl<T: Send + 'static> Registry<T> {
         Ok(Some(session))
     }
 
+    fn insert_by_key(&self, key: SessionKey, session: &Arc<Shared<T>>) {
+        let hash = self.hasher.hash_one(&key);
+        let keyed = Keyed { key, session: Arc::clone(session) };
+        lock(&self.by_key[shard(hash)])
+            .insert_unique(hash, keyed, |keyed| self.hasher.hash_one(&keyed.key));
+    }
+
     fn insert_by_id(&self, session: &Arc<Shared<T>>) {
         let hash = self.hasher.hash_one(session.id());
         lock(&self.by_id[shard(hash)])
@@ -387,189 +364,6 @@ impl<T: Send + 'static> Registry<T> {
         session.publish_end();
     }
 
-    /// Queues something for the saver.
-    pub(crate) fn save(&self, item: Item<T>, urgency: Urgency) {
-        if let Some(saver) = &self.saver {
-            saver.push(item, urgency);
-        }
-    }
-
-    /// Looks after a flush interval whether the session's handler is still at work.
-    pub(crate) fn watch(&self, session: Arc<Shared<T>>) {
-        if let Some(saver) = &self.saver {
-            saver.watch(session);
-        }
-    }
-
-    /// What is queued is wanted at once.
-    pub(crate) fn hurry(&self) {
-        if let Some(saver) = &self.saver {
-            saver.hurry();
-        }
-    }
-
-    /// A session that may hold what has killed the process tries again alone, if it comes to that.
-    pub(crate) fn give_turn(&self, session: &Arc<Shared<T>>) {
-        if let Some(saver) = &self.saver {
-            saver.give_turn(session);
-        }
-    }
-
-    /// Another process has taken the session over.
-    pub(crate) fn lose(&self, session: &Arc<Shared<T>>) {
-        if session.lock().departed {
-            return;
-        }
-        tracing::warn!(session = %session.id().short(), "another process has taken the session over");
-        session.lose();
-        session.tell_savers();
-        self.vacate_key(session);
-        self.forget(session);
-    }
-
-    /// The session is in the store and leaves memory.
-    pub(crate) fn let_go(&self, session: &Arc<Shared<T>>) {
-        session.stop();
-        session.tell_savers();
-        self.vacate_key(session);
-        self.forget(session);
-    }
-
-    /// Rebuilds a session from its record; nobody can find it yet.
-    pub(crate) fn rebuild(
-        self: &Arc<Self>,
-        key: &SessionKey,
-        record: &SessionRecord,
-        generation: Generation,
-        pointer: Pointer,
-    ) -> Result<Arc<Shared<T>>, RecordError> {
-        let codec = self.config.codec.expect("a layer with a store has a codec");
-        let state =
-            (codec.decode)(&record.state).map_err(|error| RecordError::of_state::<T>(&error))?;
-        let identity = record.identity;
-        let machine = Machine::restore(
-            Arc::clone(&self.rules),
-            record.machine.clone(),
-            record.clean,
-            record.created.age(Millis::now()),
-            self.clock.now(),
-            |_| Peer::gone(identity),
-        );
-        let mut durable = Durable::new(generation, record.created, key);
-        // Its generation and its expiry are the old owner's.
-        durable.pointer = durable.pointer.max(pointer);
-        if !record.clean {
-            durable.suspect(record.trials);
-        }
-        let owner = Owner { identity, key: key.clone(), secure: record.secure };
-        let state = StateCell::restored(state, record.iteration, record.updated);
-        let session = Shared::build(self, record.session, owner, machine, state, Some(durable));
-        let mut core = session.lock();
-        core.restored = true;
-        if record.handler.is_some() || !record.guests.is_empty() {
-            let seldom = core.seldom_mut();
-            seldom.handler_name = record.handler.clone().map(Into::into);
-            seldom.guests.clone_from(&record.guests);
-        }
-        drop(core);
-        Ok(session)
-    }
-
-    /// A session has been claimed; the caller is alone with its key.
-    pub(crate) fn insert_restored(
-        self: &Arc<Self>,
-        key: &SessionKey,
-        session: &Arc<Shared<T>>,
-        room: Room<'_, T>,
-    ) {
-        room.keep();
-        self.ensure_sweeper();
-        let hash = self.hasher.hash_one(key);
-        let mut table = lock(&self.by_key[shard(hash)]);
-        let keyed = Keyed { key: key.clone(), session: Arc::clone(session) };
-        table.insert_unique(hash, keyed, |keyed| self.hasher.hash_one(&keyed.key));
-        drop(table);
-        self.insert_by_id(session);
-    }
-
-    /// Waits to be the only one who brings this key's session from the store or back.
-    pub(crate) async fn alone(&self, key: &SessionKey) -> tokio::sync::MutexGuard<'_, ()> {
-        let hash = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0);
-        self.alone[hash % self.alone.len()].lock().await
-    }
-
-    /// Returns when the session's record may be deleted: when nobody can restore it any more, nor poll that it
-    /// has expired.
-    pub(crate) fn record_expires(&self, session: &Shared<T>) -> SystemTime {
-        let now = wall::now();
-        let mut until = later(now, self.config.stored_lifetime);
-        if let Some(lifetime) = self.rules.max_lifetime {
-            let created =
-                session.lock().durable.as_ref().map_or(now, |durable| durable.created.time());
-            until = until.min(later(created, lifetime));
-        }
-        later(until, self.config.outcome_lifetime)
-    }
-
-    /// Whether what the wall clock says has expired has: the process has been up for `unused_lifetime`, and
-    /// the clock has not jumped for as long. A long outage is nobody's fault, a wrong clock neither.
-    pub(crate) fn trusts_the_clock(&self) -> bool {
-        let mut trust = lock(&self.trust);
-        // Looked at here, too: a request may come between a jump and the sweeper.
-        trust.look(wall::now(), Instant::now());
-        trust.has_lasted(self.rules.unused_lifetime, Instant::now())
-    }
-
-    /// Looks at the wall clock; returns whether it has jumped since this was last asked.
-    pub(crate) fn take_clock_jump(&self) -> bool {
-        let mut trust = lock(&self.trust);
-        trust.look(wall::now(), Instant::now());
-        trust.take_jump()
-    }
-
-    /// Returns the generation of a new session: larger than whatever this process has met, so that what an
-    /// ended session has left under the key does not fence it off, also if the clock has gone back.
-    fn first_generation(&self, now: SystemTime) -> Generation {
-        let first = Generation::first(now).get();
-        let newest = self.newest_generation.load(Ordering::Relaxed);
-        let generation = Generation::new(first.max(newest.saturating_add(1)));
-        self.has_seen(generation);
-        generation
-    }
-
-    pub(crate) fn has_seen(&self, generation: Generation) {
-        self.newest_generation.fetch_max(generation.get(), Ordering::Relaxed);
-    }
-
-    /// Takes room for one more live session.
-    pub(crate) fn reserve(
-        &self,
-        identity: Identity,
-        key: &SessionKey,
-        id: SessionId,
-    ) -> Result<Room<'_, T>, Refusal> {
-        let room = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |live| {
-            (live < self.config.limits.max_sessions).then_some(live + 1)
-        });
-        if room.is_err() {
-            let text = "too many sessions (limits.max_sessions), try again later";
-            return Err(Refusal::busy(text, BUSY_RETRY));
-        }
-        if !self.choose(identity, key, id) {
-            self.live.fetch_sub(1, Ordering::Relaxed);
-            let text = "too many sessions of one identity (limits.max_sessions_per_identity), try again later";
-            return Err(Refusal::busy(text, BUSY_RETRY));
-        }
-        Ok(Room { registry: self, identity, key: key.clone(), id })
-    }
-
-    /// Returns the live sessions that this identity has started.
-    pub(crate) fn started_by(&self, identity: Identity) -> Vec<Arc<Shared<T>>> {
-        let ids = lock(&self.chosen).get(&identity).cloned().unwrap_or_default();
-        let own = self.by_key(&SessionKey::own(identity));
-        own.into_iter().chain(ids.into_iter().filter_map(|id| self.by_id(id))).collect()
-    }
-
     /// A session's time is up.
     pub(crate) fn forget(&self, session: &Shared<T>) {
         let hash = self.hasher.hash_one(session.id());
@@ -603,50 +397,6 @@ impl<T: Send + 'static> Registry<T> {
         }
     }
 
-    /// Gives the session to a new identity: from now on it is found under that one's key alone.
-    ///
-    /// Returns the cookie that makes the browser that identity.
-    pub(crate) fn cycle_identity(&self, session: &Arc<Shared<T>>) -> HeaderValue {
-        // One at a time: two for the same session would leave it under a key that it does not know.
-        let _one = lock(&self.cycling);
-        let identity = Identity::mint(random::bytes());
-        let (old, key, new) = {
-            let core = session.lock();
-            (core.identity(), core.key.clone(), core.key.rescoped(identity))
-        };
-        if new != key {
-            let hash = self.hasher.hash_one(&key);
-            let mut table = lock(&self.by_key[shard(hash)]);
-            let found = table.find_entry(hash, |keyed| {
-                std::ptr::eq(&raw const *keyed.session, &raw const **session)
-            });
-            let was_here = found.map(|entry| entry.remove().0).is_ok();
-            drop(table);
-            {
-                let mut core = session.lock();
-                core.key = new.clone();
-                if let Some(durable) = &mut core.durable {
-                    // It is under the old key until the record has moved.
-                    durable.moved_from.get_or_insert_with(|| key.clone());
-                }
-            }
-            session.with_core(|core, _| core.changed(Urgency::Now));
-            if was_here {
-                let hash = self.hasher.hash_one(&new);
-                let keyed = Keyed { key: new.clone(), session: Arc::clone(session) };
-                lock(&self.by_key[shard(hash)])
-                    .insert_unique(hash, keyed, |keyed| self.hasher.hash_one(&keyed.key));
-                self.unchoose(old, &key, session.id());
-                self.choose(identity, &new, session.id());
-            }
-            // It may have ended while it was under neither key.
-            if session.outcome().is_some() {
-                self.vacate_key(session);
-            }
-        }
-        self.config.cookie.set_cookie(&self.config.token_key, identity, session.is_secure())
-    }
-
     /// Not in `Layer::layer`: routers apply their layers again and again.
     fn ensure_sweeper(self: &Arc<Self>) {
         if self.sweeping.load(Ordering::Relaxed) || self.sweeping.swap(true, Ordering::Relaxed) {
@@ -675,28 +425,6 @@ impl<T> Drop for Registry<T> {
         for session in self.all() {
             session.abandon();
         }
-    }
-}
-
-/// Room for a session that is about to be live; given back if dropped.
-pub(crate) struct Room<'a, T> {
-    registry: &'a Registry<T>,
-    identity: Identity,
-    key: SessionKey,
-    id: SessionId,
-}
-
-impl<T> Room<'_, T> {
-    /// The session is there; leaving its key gives the room back.
-    fn keep(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl<T> Drop for Room<'_, T> {
-    fn drop(&mut self) {
-        self.registry.live.fetch_sub(1, Ordering::Relaxed);
-        self.registry.unchoose(self.identity, &self.key, self.id);
     }
 }
 

@@ -1,0 +1,51 @@
+//! A session that gets a new identity.
+
+use std::{hash::BuildHasher as _, sync::Arc};
+
+use http::HeaderValue;
+
+use super::{Registry, lock, shard};
+use crate::{Identity, random, session::shared::Shared, snapshot::Urgency};
+
+impl<T: Send + 'static> Registry<T> {
+    /// Gives the session to a new identity: from now on it is found under that one's key alone.
+    ///
+    /// Returns the cookie that makes the browser that identity.
+    pub(crate) fn cycle_identity(&self, session: &Arc<Shared<T>>) -> HeaderValue {
+        // One at a time: two for the same session would leave it under a key that it does not know.
+        let _one = lock(&self.cycling);
+        let identity = Identity::mint(random::bytes());
+        let (old, key, new) = {
+            let core = session.lock();
+            (core.identity(), core.key.clone(), core.key.rescoped(identity))
+        };
+        if new != key {
+            let hash = self.hasher.hash_one(&key);
+            let mut table = lock(&self.by_key[shard(hash)]);
+            let found = table.find_entry(hash, |keyed| {
+                std::ptr::eq(&raw const *keyed.session, &raw const **session)
+            });
+            let was_here = found.map(|entry| entry.remove().0).is_ok();
+            drop(table);
+            {
+                let mut core = session.lock();
+                core.key = new.clone();
+                if let Some(durable) = &mut core.durable {
+                    // It is under the old key until the record has moved.
+                    durable.moved_from.get_or_insert_with(|| key.clone());
+                }
+            }
+            session.with_core(|core, _| core.changed(Urgency::Now));
+            if was_here {
+                self.insert_by_key(new.clone(), session);
+                self.unchoose(old, &key, session.id());
+                self.choose(identity, &new, session.id());
+            }
+            // It may have ended while it was under neither key.
+            if session.outcome().is_some() {
+                self.vacate_key(session);
+            }
+        }
+        self.config.cookie.set_cookie(&self.config.token_key, identity, session.is_secure())
+    }
+}

@@ -1,0 +1,178 @@
+//! What the registry has to do with the store.
+
+use std::{
+    hash::BuildHasher as _,
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
+
+use tokio::time::Instant;
+
+use super::{Registry, Room, lock};
+use crate::{
+    key::SessionKey,
+    session::{
+        Peer,
+        shared::{Machine, Owner, Shared},
+        state::StateCell,
+    },
+    snapshot::{
+        Durable, Pointer, Urgency,
+        queue::Item,
+        record::{Millis, RecordError, SessionRecord, later},
+    },
+    store::Generation,
+    wall,
+};
+
+impl<T: Send + 'static> Registry<T> {
+    /// Queues something for the saver.
+    pub(crate) fn save(&self, item: Item<T>, urgency: Urgency) {
+        if let Some(saver) = &self.saver {
+            saver.push(item, urgency);
+        }
+    }
+
+    /// Looks after a flush interval whether the session's handler is still at work.
+    pub(crate) fn watch(&self, session: Arc<Shared<T>>) {
+        if let Some(saver) = &self.saver {
+            saver.watch(session);
+        }
+    }
+
+    /// What is queued is wanted at once.
+    pub(crate) fn hurry(&self) {
+        if let Some(saver) = &self.saver {
+            saver.hurry();
+        }
+    }
+
+    /// A session that may hold what has killed the process tries again alone, if it comes to that.
+    pub(crate) fn give_turn(&self, session: &Arc<Shared<T>>) {
+        if let Some(saver) = &self.saver {
+            saver.give_turn(session);
+        }
+    }
+
+    /// Another process has taken the session over.
+    pub(crate) fn lose(&self, session: &Arc<Shared<T>>) {
+        if session.lock().departed {
+            return;
+        }
+        tracing::warn!(session = %session.id().short(), "another process has taken the session over");
+        session.lose();
+        session.tell_savers();
+        self.vacate_key(session);
+        self.forget(session);
+    }
+
+    /// The session is in the store and leaves memory.
+    pub(crate) fn let_go(&self, session: &Arc<Shared<T>>) {
+        session.stop();
+        session.tell_savers();
+        self.vacate_key(session);
+        self.forget(session);
+    }
+
+    /// Rebuilds a session from its record; nobody can find it yet.
+    pub(crate) fn rebuild(
+        self: &Arc<Self>,
+        key: &SessionKey,
+        record: &SessionRecord,
+        generation: Generation,
+        pointer: Pointer,
+    ) -> Result<Arc<Shared<T>>, RecordError> {
+        let codec = self.config.codec.expect("a layer with a store has a codec");
+        let state =
+            (codec.decode)(&record.state).map_err(|error| RecordError::of_state::<T>(&error))?;
+        let identity = record.identity;
+        let machine = Machine::restore(
+            Arc::clone(&self.rules),
+            record.machine.clone(),
+            record.clean,
+            record.created.age(Millis::now()),
+            self.clock.now(),
+            |_| Peer::gone(identity),
+        );
+        let mut durable = Durable::new(generation, record.created, key);
+        // Its generation and its expiry are the old owner's.
+        durable.pointer = durable.pointer.max(pointer);
+        if !record.clean {
+            durable.suspect(record.trials);
+        }
+        let owner = Owner { identity, key: key.clone(), secure: record.secure };
+        let state = StateCell::restored(state, record.iteration, record.updated);
+        let session = Shared::build(self, record.session, owner, machine, state, Some(durable));
+        let mut core = session.lock();
+        core.restored = true;
+        if record.handler.is_some() || !record.guests.is_empty() {
+            let seldom = core.seldom_mut();
+            seldom.handler_name = record.handler.clone().map(Into::into);
+            seldom.guests.clone_from(&record.guests);
+        }
+        drop(core);
+        Ok(session)
+    }
+
+    /// A session has been claimed; the caller is alone with its key.
+    pub(crate) fn insert_restored(
+        self: &Arc<Self>,
+        key: &SessionKey,
+        session: &Arc<Shared<T>>,
+        room: Room<'_, T>,
+    ) {
+        room.keep();
+        self.ensure_sweeper();
+        self.insert_by_key(key.clone(), session);
+        self.insert_by_id(session);
+    }
+
+    /// Waits to be the only one who brings this key's session from the store or back.
+    pub(crate) async fn alone(&self, key: &SessionKey) -> tokio::sync::MutexGuard<'_, ()> {
+        let hash = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0);
+        self.alone[hash % self.alone.len()].lock().await
+    }
+
+    /// Returns when the session's record may be deleted: when nobody can restore it any more, nor poll that it
+    /// has expired.
+    pub(crate) fn record_expires(&self, session: &Shared<T>) -> SystemTime {
+        let now = wall::now();
+        let mut until = later(now, self.config.stored_lifetime);
+        if let Some(lifetime) = self.rules.max_lifetime {
+            let created =
+                session.lock().durable.as_ref().map_or(now, |durable| durable.created.time());
+            until = until.min(later(created, lifetime));
+        }
+        later(until, self.config.outcome_lifetime)
+    }
+
+    /// Whether what the wall clock says has expired has: the process has been up for `unused_lifetime`, and
+    /// the clock has not jumped for as long. A long outage is nobody's fault, a wrong clock neither.
+    pub(crate) fn trusts_the_clock(&self) -> bool {
+        let mut trust = lock(&self.trust);
+        // Looked at here, too: a request may come between a jump and the sweeper.
+        trust.look(wall::now(), Instant::now());
+        trust.has_lasted(self.rules.unused_lifetime, Instant::now())
+    }
+
+    /// Looks at the wall clock; returns whether it has jumped since this was last asked.
+    pub(crate) fn take_clock_jump(&self) -> bool {
+        let mut trust = lock(&self.trust);
+        trust.look(wall::now(), Instant::now());
+        trust.take_jump()
+    }
+
+    /// Returns the generation of a new session: larger than whatever this process has met, so that what an
+    /// ended session has left under the key does not fence it off, also if the clock has gone back.
+    pub(super) fn first_generation(&self, now: SystemTime) -> Generation {
+        let first = Generation::first(now).get();
+        let newest = self.newest_generation.load(Ordering::Relaxed);
+        let generation = Generation::new(first.max(newest.saturating_add(1)));
+        self.has_seen(generation);
+        generation
+    }
+
+    pub(crate) fn has_seen(&self, generation: Generation) {
+        self.newest_generation.fetch_max(generation.get(), Ordering::Relaxed);
+    }
+}
