@@ -1,6 +1,6 @@
 //! A session that gets a new identity.
 
-use std::{hash::BuildHasher as _, sync::Arc};
+use std::sync::Arc;
 
 use http::HeaderValue;
 
@@ -20,7 +20,7 @@ impl<T: Send + 'static> Registry<T> {
             (core.identity(), core.key.clone(), core.key.rescoped(identity))
         };
         if new != key {
-            let hash = self.hasher.hash_one(&key);
+            let hash = self.hasher.key(&key);
             let mut table = lock(&self.by_key[shard(hash)]);
             let found = table.find_entry(hash, |keyed| {
                 std::ptr::eq(&raw const *keyed.session, &raw const **session)

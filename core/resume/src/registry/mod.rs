@@ -1,12 +1,12 @@
 //! Where live sessions are found. The only module that inserts and removes them.
 
 mod cycle;
+mod hasher;
 mod room;
 mod stored;
 
 use std::{
-    collections::{HashMap, hash_map::RandomState},
-    hash::BuildHasher,
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -19,6 +19,7 @@ use http::HeaderValue;
 use session_resume_proto::{Moment, session::Rules};
 use tokio::{task::AbortHandle, time::Instant};
 
+use self::hasher::Hasher;
 pub(crate) use self::room::Room;
 use crate::{
     Identity, RequestView, SessionId, SessionOrigin,
@@ -68,7 +69,7 @@ pub(crate) struct Registry<T> {
     saver: Option<Arc<Saver<T>>>,
     /// One request at a time brings a key's session from the store or back into it.
     alone: Box<[tokio::sync::Mutex<()>]>,
-    hasher: RandomState,
+    hasher: Hasher,
     by_key: Shards<Keyed<T>>,
     by_id: Shards<Arc<Shared<T>>>,
     live: AtomicUsize,
@@ -128,7 +129,7 @@ impl<T> Registry<T> {
             newest_generation: AtomicU64::new(0),
             saver: config.store.as_ref().map(|_| Arc::new(Saver::new())),
             alone: (0..SHARDS * 4).map(|_| tokio::sync::Mutex::new(())).collect(),
-            hasher: RandomState::new(),
+            hasher: Hasher::new(),
             by_key: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
             by_id: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
             live: AtomicUsize::new(0),
@@ -171,14 +172,14 @@ impl<T> Registry<T> {
 
     /// Returns the live session under this key.
     pub(crate) fn by_key(&self, key: &SessionKey) -> Option<Arc<Shared<T>>> {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hasher.key(key);
         let shard = lock(&self.by_key[shard(hash)]);
         shard.find(hash, |keyed| keyed.key == *key).map(|keyed| Arc::clone(&keyed.session))
     }
 
     /// Returns the session with this id, completed ones included.
     pub(crate) fn by_id(&self, id: SessionId) -> Option<Arc<Shared<T>>> {
-        let hash = self.hasher.hash_one(id);
+        let hash = self.hasher.id(id);
         let shard = lock(&self.by_id[shard(hash)]);
         shard.find(hash, |session| session.id() == id).map(Arc::clone)
     }
@@ -200,12 +201,16 @@ impl<T> Registry<T> {
     /// Looks at the session again at `at`, or earlier: by then its use may have ended, and an end of use
     /// never expires a session sooner than the shortest lifetime from then.
     pub(crate) fn look_again(&self, at: Moment, session: &Arc<Shared<T>>) {
+        self.look_by(self.clock.now(), at, session);
+    }
+
+    fn look_by(&self, now: Moment, at: Moment, session: &Arc<Shared<T>>) {
         let mut shortest = self.rules.unused_lifetime.min(self.rules.max_unattended);
         if self.saver.is_some() {
             // Its record must be moved on while it is in use.
             shortest = shortest.min(self.config.stored_lifetime / 3);
         }
-        let at = at.min(self.clock.now() + shortest);
+        let at = at.min(now + shortest);
         lock(&self.wheel).insert(at, Arc::downgrade(session));
     }
 }
@@ -294,36 +299,38 @@ impl<T: Send + 'static> Registry<T> {
             let now = wall::now();
             Durable::new(self.first_generation(now), Millis::of(now), &key)
         });
-        let session = Shared::new(self, id, owner, state, durable);
-        session.with_core(|core, now| purpose.take(core, now));
-        let hash = self.hasher.hash_one(&key);
+        // Once: where telling the time is slow, asking again and again is a good part of a first visit.
+        let now = self.clock.now();
+        let session = Shared::new(self, id, owner, state, durable, now);
+        purpose.take(&mut session.lock(), now);
+        let hash = self.hasher.key(&key);
         let mut table = lock(&self.by_key[shard(hash)]);
         if table.find(hash, |keyed| keyed.key == key).is_some() {
             return Ok(None);
         }
         let keyed = Keyed { key, session: Arc::clone(&session) };
-        table.insert_unique(hash, keyed, |keyed| self.hasher.hash_one(&keyed.key));
+        table.insert_unique(hash, keyed, |keyed| self.hasher.key(&keyed.key));
         drop(table);
         room.keep();
-        self.insert_by_id(&session);
+        self.insert_by_id(&session, now);
         observe::started();
         tracing::debug!(session = %session.id().short(), "session started");
         Ok(Some(session))
     }
 
     fn insert_by_key(&self, key: SessionKey, session: &Arc<Shared<T>>) {
-        let hash = self.hasher.hash_one(&key);
+        let hash = self.hasher.key(&key);
         let keyed = Keyed { key, session: Arc::clone(session) };
         lock(&self.by_key[shard(hash)])
-            .insert_unique(hash, keyed, |keyed| self.hasher.hash_one(&keyed.key));
+            .insert_unique(hash, keyed, |keyed| self.hasher.key(&keyed.key));
     }
 
-    fn insert_by_id(&self, session: &Arc<Shared<T>>) {
-        let hash = self.hasher.hash_one(session.id());
+    fn insert_by_id(&self, session: &Arc<Shared<T>>, now: Moment) {
+        let hash = self.hasher.id(session.id());
         lock(&self.by_id[shard(hash)])
-            .insert_unique(hash, Arc::clone(session), |session| self.hasher.hash_one(session.id()));
-        let first_look = self.clock.now() + self.rules.max_lifetime.unwrap_or(Duration::MAX);
-        self.look_again(first_look, session);
+            .insert_unique(hash, Arc::clone(session), |session| self.hasher.id(session.id()));
+        let first_look = now + self.rules.max_lifetime.unwrap_or(Duration::MAX);
+        self.look_by(now, first_look, session);
     }
 
     /// A session has ended: it leaves its key to a new one. It can still be found by its id.
@@ -366,7 +373,7 @@ impl<T: Send + 'static> Registry<T> {
 
     /// A session's time is up.
     pub(crate) fn forget(&self, session: &Shared<T>) {
-        let hash = self.hasher.hash_one(session.id());
+        let hash = self.hasher.id(session.id());
         let mut shard = lock(&self.by_id[shard(hash)]);
         // Not by its id alone: a restored one has the same.
         if let Ok(entry) = shard.find_entry(hash, |other| std::ptr::eq(&raw const **other, session))
@@ -384,7 +391,7 @@ impl<T: Send + 'static> Registry<T> {
             let core = session.lock();
             (core.identity(), core.key.clone())
         };
-        let hash = self.hasher.hash_one(&key);
+        let hash = self.hasher.key(&key);
         let mut shard = lock(&self.by_key[shard(hash)]);
         let found =
             shard.find_entry(hash, |keyed| std::ptr::eq(&raw const *keyed.session, session));

@@ -1,7 +1,6 @@
 //! What the registry has to do with the store.
 
 use std::{
-    hash::BuildHasher as _,
     sync::{Arc, atomic::Ordering},
     time::SystemTime,
 };
@@ -124,12 +123,12 @@ impl<T: Send + 'static> Registry<T> {
         room.keep();
         self.ensure_sweeper();
         self.insert_by_key(key.clone(), session);
-        self.insert_by_id(session);
+        self.insert_by_id(session, self.clock.now());
     }
 
     /// Waits to be the only one who brings this key's session from the store or back.
     pub(crate) async fn alone(&self, key: &SessionKey) -> tokio::sync::MutexGuard<'_, ()> {
-        let hash = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(0);
+        let hash = usize::try_from(self.hasher.key(key) >> 32).unwrap_or(0);
         self.alone[hash % self.alone.len()].lock().await
     }
 

@@ -135,9 +135,10 @@ impl<T: Send + 'static> Shared<T> {
         owner: Owner,
         state: T,
         durable: Option<Durable>,
+        now: Moment,
     ) -> Arc<Self> {
         let epoch = Epoch::first(u64::from_be_bytes(random::bytes()));
-        let machine = Machine::new(Arc::clone(registry.rules()), epoch, registry.clock().now());
+        let machine = Machine::new(Arc::clone(registry.rules()), epoch, now);
         Self::build(registry, id, owner, machine, StateCell::new(state), durable)
     }
 
