@@ -2,14 +2,16 @@
 
 use session_resume_benches::measure::Samples;
 
-/// What has been measured so far.
+/// What has been measured so far, as lines of the two tables.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    rows: Vec<Row>,
-    targets: Vec<Target>,
+    rows: Vec<String>,
+    targets: Vec<String>,
 }
 
-#[derive(Debug)]
+const ROWS: &str = "| case | subject | unit | min | median | max | to raw axum |";
+const TARGETS: &str = "| target | bound | measured | | the baseline here, and in the design | bound at this speed | |";
+
 struct Row {
     case: String,
     subject: String,
@@ -19,12 +21,22 @@ struct Row {
     raw: Option<f64>,
 }
 
-#[derive(Debug)]
-struct Target {
-    what: String,
+struct Target<'a> {
+    what: &'a str,
+    unit: &'static str,
     measured: f64,
     bound: Bound,
-    unit: &'static str,
+    baseline: Option<Baseline>,
+}
+
+/// The peer that a target is named beside. A target in microseconds is one of the machine, too: on a slower one
+/// the peer tells by how much.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Baseline {
+    /// What the design measured.
+    pub(crate) design: f64,
+    /// What this run has measured.
+    pub(crate) here: f64,
 }
 
 /// On which side of a number the target lies.
@@ -44,13 +56,13 @@ impl Report {
     ) {
         let raw = subjects.first().map(|(_, samples)| samples.median());
         for (subject, samples) in subjects {
-            self.push(Row { case: case.to_owned(), subject, unit, samples, raw });
+            self.push(&Row { case: case.to_owned(), subject, unit, samples, raw });
         }
     }
 
     /// Adds a measurement that has nothing to be compared with.
     pub(crate) fn add(&mut self, case: &str, subject: &str, unit: &'static str, samples: Samples) {
-        self.push(Row {
+        self.push(&Row {
             case: case.to_owned(),
             subject: subject.to_owned(),
             unit,
@@ -61,27 +73,51 @@ impl Report {
 
     /// Notes whether a target is met.
     pub(crate) fn target(&mut self, what: &str, unit: &'static str, measured: f64, bound: Bound) {
-        self.targets.push(Target { what: what.to_owned(), measured, bound, unit });
+        self.targets.push(Target { what, unit, measured, bound, baseline: None }.line());
+    }
+
+    /// Notes whether a target is met, and whether it is at the speed of this machine.
+    pub(crate) fn target_beside(
+        &mut self,
+        what: &str,
+        unit: &'static str,
+        measured: f64,
+        bound: Bound,
+        baseline: Baseline,
+    ) {
+        self.targets.push(Target { what, unit, measured, bound, baseline: Some(baseline) }.line());
+    }
+
+    /// Adds what another run has [printed](Self::print).
+    pub(crate) fn absorb(&mut self, printed: &str) {
+        let mut lines = printed.lines();
+        while let Some(line) = lines.next() {
+            let table = match line {
+                ROWS => &mut self.rows,
+                TARGETS => &mut self.targets,
+                _ => continue,
+            };
+            // Below the head is a line of dashes.
+            let rows = lines.by_ref().skip(1).take_while(|line| line.starts_with('|'));
+            table.extend(rows.map(str::to_owned));
+        }
     }
 
     /// Prints the table and the targets.
     pub(crate) fn print(&self) {
-        println!("\n| case | subject | unit | min | median | max | to raw axum |");
+        println!("\n{ROWS}");
         println!("| --- | --- | --- | ---: | ---: | ---: | ---: |");
-        for row in &self.rows {
-            println!("{}", row.line());
-        }
-        println!("\n| target | bound | measured | |");
-        println!("| --- | ---: | ---: | --- |");
-        for target in &self.targets {
-            println!("{}", target.line());
-        }
+        self.rows.iter().for_each(|row| println!("{row}"));
+        println!("\n{TARGETS}");
+        println!("| --- | ---: | ---: | --- | ---: | ---: | --- |");
+        self.targets.iter().for_each(|target| println!("{target}"));
     }
 
-    fn push(&mut self, row: Row) {
+    fn push(&mut self, row: &Row) {
+        let line = row.line();
         // Progress, since the table comes last.
-        eprintln!("{}", row.line());
-        self.rows.push(row);
+        eprintln!("{line}");
+        self.rows.push(line);
     }
 }
 
@@ -94,15 +130,44 @@ impl Row {
     }
 }
 
-impl Target {
+impl Target<'_> {
     fn line(&self) -> String {
-        let Self { what, measured, bound, unit } = self;
-        let (sign, limit, met) = match *bound {
-            Bound::AtMost(limit) => ("≤", limit, *measured <= limit),
-            Bound::AtLeast(limit) => ("≥", limit, *measured >= limit),
+        let Self { what, measured, bound, unit, baseline } = self;
+        let beside = baseline.map_or_else(
+            || "| |".to_owned(),
+            |Baseline { design, here }| {
+                let bound = bound.scaled(here / design);
+                let (here, design) = (number(here), number(design));
+                format!("{here} and {design} | {} | {}", bound.text(unit), bound.verdict(*measured))
+            },
+        );
+        let verdict = bound.verdict(*measured);
+        format!("| {what} | {} | {} | {verdict} | {beside} |", bound.text(unit), number(*measured))
+    }
+}
+
+impl Bound {
+    fn scaled(self, factor: f64) -> Self {
+        match self {
+            Self::AtMost(limit) => Self::AtMost(limit * factor),
+            Self::AtLeast(limit) => Self::AtLeast(limit * factor),
+        }
+    }
+
+    fn text(self, unit: &str) -> String {
+        let (sign, limit) = match self {
+            Self::AtMost(limit) => ("≤", limit),
+            Self::AtLeast(limit) => ("≥", limit),
         };
-        let met = if met { "met" } else { "NOT met" };
-        format!("| {what} | {sign} {limit} {unit} | {} | {met} |", number(*measured))
+        format!("{sign} {} {unit}", number(limit))
+    }
+
+    fn verdict(self, measured: f64) -> &'static str {
+        let met = match self {
+            Self::AtMost(limit) => measured <= limit,
+            Self::AtLeast(limit) => measured >= limit,
+        };
+        if met { "met" } else { "NOT met" }
     }
 }
 

@@ -43,20 +43,25 @@ mod tests {
     use super::*;
     use crate::Identity;
 
-    /// Also of numbers that differ in few bits, in the bits that choose a shard, a bucket and a tag.
+    /// In the bits that choose a shard, a bucket and a tag.
     #[test]
     fn minted_numbers_are_spread() {
         let secret = Hasher::new();
-        let random = (0..1_u32 << 12).map(|_| u128::from_be_bytes(random::bytes()));
-        let alike = (0..1_u128 << 12).map(|n| n << 40);
-        for numbers in [random.collect::<Vec<_>>(), alike.collect()] {
-            let hashes = numbers.iter().map(|&n| secret.minted(&Uuid::from_u128(n)));
-            let hashes = hashes.collect::<Vec<_>>();
-            for shift in [0, 20, 40, 52] {
-                let parts = hashes.iter().map(|hash| hash >> shift & 0xfff).collect::<HashSet<_>>();
-                // Of 4096 in 4096 places, 63 % of the places are taken.
-                assert!(parts.len() > 1 << 11, "{} at {shift}", parts.len());
-            }
+        let minted = || *Identity::mint(random::bytes()).as_uuid();
+        let hashes = (0..1 << 12).map(|_| secret.minted(&minted())).collect::<Vec<_>>();
+        for shift in [0, 20, 40, 52] {
+            let parts = hashes.iter().map(|hash| hash >> shift & 0xfff).collect::<HashSet<_>>();
+            // Of 4096 in 4096 places, 63 % of the places are taken.
+            assert!(parts.len() > 1 << 11, "{} at {shift}", parts.len());
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_alike_have_hashes_of_their_own() {
+        let secret = Hasher::new();
+        for shift in [0, 31, 64, 100] {
+            let hashes = (0..1_u128 << 12).map(|n| secret.minted(&Uuid::from_u128(n << shift)));
+            assert!(hashes.collect::<HashSet<_>>().len() > 4000, "at {shift}");
         }
     }
 

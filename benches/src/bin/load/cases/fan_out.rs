@@ -8,7 +8,7 @@ use tokio::{sync::Notify, task::LocalSet};
 use super::{Speech, Subject, client_runtime, micros};
 use crate::{
     client::{Connection, Mode, Server},
-    report::{Bound, Report},
+    report::{Baseline, Bound, Report},
 };
 
 const ROUNDS: usize = 9;
@@ -16,14 +16,18 @@ const ROUNDS: usize = 9;
 const MESSAGES: usize = 200_000;
 
 pub(super) fn run(report: &mut Report) {
-    for (connections, size, bound) in
-        [(1, 64, Some(0.5)), (200, 64, Some(0.5)), (1, 1024, None), (200, 1024, Some(1.2))]
-    {
+    for (connections, size, target) in [
+        (1, 64, Some((0.5, 0.42))),
+        (200, 64, Some((0.5, 0.45))),
+        (1, 1024, None),
+        (200, 1024, Some((1.2, 1.11))),
+    ] {
         let case = format!("fan-out to {connections}, {size} B");
         let measured =
             client_runtime().block_on(LocalSet::new().run_until(measure(connections, size)));
-        if let (Some(bound), Some((_, ours))) = (bound, measured.last()) {
-            report.target(&case, "µs", ours.median(), Bound::AtMost(bound));
+        if let (Some((bound, design)), [(_, axum), .., (_, ours)]) = (target, &measured[..]) {
+            let baseline = Baseline { design, here: axum.median() };
+            report.target_beside(&case, "µs", ours.median(), Bound::AtMost(bound), baseline);
         }
         report.compare(&case, "µs CPU / message", measured);
     }

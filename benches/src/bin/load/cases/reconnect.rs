@@ -7,15 +7,18 @@ use session_resume_benches::measure::Samples;
 use super::{Speech, Subject, client_runtime, micros};
 use crate::{
     client::{Connection, Mode},
-    report::{Bound, Report},
+    report::{Baseline, Bound, Report},
 };
 
 pub(super) fn run(report: &mut Report) {
-    for (missed, rounds, bound) in [(0, 200, 250.0), (100, 200, 250.0), (10_000, 40, 2_000.0)] {
+    for (missed, rounds, bound, design) in
+        [(0, 200, 250.0, 201.0), (100, 200, 250.0, 173.0), (10_000, 40, 2_000.0, 1_542.0)]
+    {
         let case = format!("reconnect, {missed} missed");
         let measured = client_runtime().block_on(measure(missed, rounds));
-        if let Some((_, ours)) = measured.last() {
-            report.target(&case, "µs", ours.median(), Bound::AtMost(bound));
+        if let [(_, axum), .., (_, ours)] = &measured[..] {
+            let baseline = Baseline { design, here: axum.median() };
+            report.target_beside(&case, "µs", ours.median(), Bound::AtMost(bound), baseline);
         }
         report.compare(&case, "µs", measured);
     }
