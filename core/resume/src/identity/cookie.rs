@@ -209,14 +209,24 @@ impl IdentityCookie {
     /// tokens are checked. Does not allocate.
     pub(crate) fn find(&self, headers: &HeaderMap, key: &TokenKey) -> Option<Identity> {
         let name = self.name.as_bytes();
-        headers
-            .get_all(header::COOKIE)
-            .into_iter()
-            .flat_map(|line| line.as_bytes().split(|&byte| byte == b';'))
-            .filter_map(|pair| value_of(pair.trim_ascii(), name))
-            .filter(|value| token::has_token_length(value))
-            .take(MAX_CHECKS)
-            .find_map(|value| key.verify(value))
+        let mut checks = 0;
+        // Loops: the same as a chain of iterators costs twice as much, in every request.
+        for line in headers.get_all(header::COOKIE) {
+            for pair in line.as_bytes().split(|&byte| byte == b';') {
+                let value = value_of(pair.trim_ascii(), name);
+                let Some(value) = value.filter(|value| token::has_token_length(value)) else {
+                    continue;
+                };
+                if checks == MAX_CHECKS {
+                    return None;
+                }
+                checks += 1;
+                if let Some(identity) = key.verify(value) {
+                    return Some(identity);
+                }
+            }
+        }
+        None
     }
 
     /// Returns the `Set-Cookie` value that hands `identity` out, marked sensitive so that HTTP/2

@@ -15,7 +15,7 @@
 
 use std::fmt;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use uuid::Uuid;
@@ -53,7 +53,7 @@ impl TokenKey {
         let mac = self.mac(&raw).finalize().into_bytes();
         let kept = RAW_LEN - MAC_START;
         raw[MAC_START..].copy_from_slice(&mac[..kept]);
-        URL_SAFE_NO_PAD.encode(raw)
+        BASE64URL_NOPAD.encode(&raw)
     }
 
     /// Returns the identity that `token` proves, or `None` if we never signed it.
@@ -96,6 +96,6 @@ fn decode(text: &[u8]) -> Option<[u8; RAW_LEN]> {
         return None;
     }
     let mut raw = [0; RAW_LEN];
-    let len = URL_SAFE_NO_PAD.decode_slice(text, &mut raw).ok()?;
+    let len = BASE64URL_NOPAD.decode_mut(text, &mut raw).ok()?;
     (len == RAW_LEN).then_some(raw)
 }
