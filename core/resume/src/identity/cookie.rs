@@ -229,34 +229,6 @@ impl IdentityCookie {
         None
     }
 
-    /// Returns the `Set-Cookie` value that hands `identity` out, marked sensitive so that HTTP/2
-    /// does not put it into a compression table and loggers hide it.
-    ///
-    /// `secure` is what [`request_is_secure`](Self::request_is_secure) said of the request.
-    pub(crate) fn set_cookie(
-        &self,
-        key: &TokenKey,
-        identity: Identity,
-        secure: bool,
-    ) -> HeaderValue {
-        let mut cookie = Cookie::build((&*self.name, key.sign(identity)))
-            .http_only(true)
-            .same_site(self.same_site)
-            .secure(secure)
-            .path(&*self.path);
-        if let Some(domain) = self.domain.as_deref() {
-            cookie = cookie.domain(domain);
-        }
-        if let Some(max_age) = self.max_age {
-            let max_age = max_age.try_into().unwrap_or(cookie::time::Duration::MAX);
-            cookie = cookie.max_age(max_age);
-        }
-        let mut value = HeaderValue::try_from(cookie.build().to_string())
-            .expect("the layer was built with a validated cookie");
-        value.set_sensitive(true);
-        value
-    }
-
     /// Returns whether the cookie in the answer to `req` gets `Secure`.
     pub(crate) fn request_is_secure(&self, req: RequestView<'_>) -> bool {
         self.secure.unwrap_or_else(|| self.demands_secure() || req.is_https())
@@ -280,6 +252,52 @@ impl IdentityCookie {
         } else {
             None
         }
+    }
+}
+
+/// The `Set-Cookie` values of a cookie, all but the token: a first visit is not the time to render them.
+pub(crate) struct SetCookie {
+    /// `name=`
+    start: String,
+    /// What follows the token: without `Secure`, and with.
+    attributes: [String; 2],
+}
+
+impl SetCookie {
+    pub(crate) fn of(cookie: &IdentityCookie) -> Self {
+        let start = format!("{}=", cookie.name);
+        let attributes = [false, true].map(|secure| {
+            let mut text = Cookie::build((&*cookie.name, ""))
+                .http_only(true)
+                .same_site(cookie.same_site)
+                .secure(secure)
+                .path(&*cookie.path);
+            if let Some(domain) = cookie.domain.as_deref() {
+                text = text.domain(domain);
+            }
+            if let Some(max_age) = cookie.max_age {
+                text = text.max_age(max_age.try_into().unwrap_or(cookie::time::Duration::MAX));
+            }
+            text.build().to_string()[start.len()..].to_owned()
+        });
+        Self { start, attributes }
+    }
+
+    /// Returns the value that hands `identity` out, marked sensitive so that HTTP/2 does not put it into a
+    /// compression table and loggers hide it.
+    ///
+    /// `secure` is what [`request_is_secure`](IdentityCookie::request_is_secure) said of the request.
+    pub(crate) fn value(&self, key: &TokenKey, identity: Identity, secure: bool) -> HeaderValue {
+        let attributes = &self.attributes[usize::from(secure)];
+        let length = self.start.len() + token::TEXT_LEN + attributes.len();
+        let mut text = String::with_capacity(length);
+        text.push_str(&self.start);
+        key.sign(identity, &mut text);
+        text.push_str(attributes);
+        let mut value =
+            HeaderValue::try_from(text).expect("the layer was built with a validated cookie");
+        value.set_sensitive(true);
+        value
     }
 }
 

@@ -16,11 +16,11 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use uuid::Uuid;
 
-pub(crate) use self::token::TokenKey;
 pub use self::{
     config_error::ConfigError,
     cookie::{IdentityCookie, SameSite},
 };
+pub(crate) use self::{cookie::SetCookie, token::TokenKey};
 
 /// Who a browser is: a random (version 4) UUID that it keeps in a signed cookie.
 ///

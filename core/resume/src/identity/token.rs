@@ -29,7 +29,7 @@ const DOMAIN: &[u8] = b"session-resume identity";
 
 const MAC_START: usize = 1 + 16;
 const RAW_LEN: usize = MAC_START + 16;
-const TEXT_LEN: usize = RAW_LEN / 3 * 4;
+pub(super) const TEXT_LEN: usize = RAW_LEN / 3 * 4;
 
 /// The key that signs identities, ready for use.
 ///
@@ -45,15 +45,15 @@ impl TokenKey {
         Self { keyed: Hmac::new_from_slice(key).expect("HMAC takes keys of any length") }
     }
 
-    /// Returns the token of `identity`.
-    pub(crate) fn sign(&self, identity: Identity) -> String {
+    /// Appends the token of `identity`.
+    pub(crate) fn sign(&self, identity: Identity, text: &mut String) {
         let mut raw = [0; RAW_LEN];
         raw[0] = VERSION;
         raw[1..MAC_START].copy_from_slice(identity.as_uuid().as_bytes());
         let mac = self.mac(&raw).finalize().into_bytes();
         let kept = RAW_LEN - MAC_START;
         raw[MAC_START..].copy_from_slice(&mac[..kept]);
-        BASE64URL_NOPAD.encode(&raw)
+        BASE64URL_NOPAD.encode_append(&raw, text);
     }
 
     /// Returns the identity that `token` proves, or `None` if we never signed it.

@@ -27,6 +27,7 @@ use crate::{
     config::Config,
     drain::DrainState,
     handler::HandlerType,
+    identity::SetCookie,
     key::SessionKey,
     layer::RequestContext,
     observe,
@@ -70,6 +71,7 @@ pub(crate) struct Registry<T> {
     /// One request at a time brings a key's session from the store or back into it.
     alone: Box<[tokio::sync::Mutex<()>]>,
     hasher: Hasher,
+    set_cookie: SetCookie,
     by_key: Shards<Keyed<T>>,
     by_id: Shards<Arc<Shared<T>>>,
     live: AtomicUsize,
@@ -130,6 +132,7 @@ impl<T> Registry<T> {
             saver: config.store.as_ref().map(|_| Arc::new(Saver::new())),
             alone: (0..SHARDS * 4).map(|_| tokio::sync::Mutex::new(())).collect(),
             hasher: Hasher::new(),
+            set_cookie: SetCookie::of(&config.cookie),
             by_key: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
             by_id: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
             live: AtomicUsize::new(0),
@@ -163,7 +166,7 @@ impl<T> Registry<T> {
 
     pub(crate) fn set_cookie(&self, identity: Identity, req: RequestView<'_>) -> HeaderValue {
         let cookie = &self.config.cookie;
-        cookie.set_cookie(&self.config.token_key, identity, cookie.request_is_secure(req))
+        self.set_cookie.value(&self.config.token_key, identity, cookie.request_is_secure(req))
     }
 
     pub(crate) fn outcomes(&self) -> MutexGuard<'_, Outcomes> {
