@@ -1,7 +1,7 @@
 //! Outcomes of sessions that are gone, for polling and for clients that come back too late.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{BTreeMap, VecDeque, btree_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -10,15 +10,26 @@ use session_resume_proto::{Moment, session::Record};
 
 use crate::{Identity, SessionId, key::SessionKey, outcome::Outcome};
 
+/// So many whose time is up leave with each use of the table: more than come, and no long wait for its lock.
+const AT_ONCE: usize = 16;
+
 /// A bounded table, oldest out first.
+///
+/// Trees, because a hash table moves all its entries at once when it grows: milliseconds under the one lock.
 #[derive(Debug)]
 pub(crate) struct Outcomes {
     limit: usize,
     lifetime: Duration,
-    by_id: HashMap<SessionId, Ended>,
+    by_id: BTreeMap<SessionId, Kept>,
     /// In no order; never an empty list.
-    by_identity: HashMap<Identity, Vec<SessionId>>,
-    order: VecDeque<(Moment, SessionId)>,
+    by_identity: BTreeMap<Identity, Vec<SessionId>>,
+    order: VecDeque<SessionId>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    until: Moment,
+    ended: Ended,
 }
 
 /// What is left of a session.
@@ -36,8 +47,8 @@ impl Outcomes {
         Self {
             limit,
             lifetime,
-            by_id: HashMap::new(),
-            by_identity: HashMap::new(),
+            by_id: BTreeMap::new(),
+            by_identity: BTreeMap::new(),
             order: VecDeque::new(),
         }
     }
@@ -49,11 +60,11 @@ impl Outcomes {
         while self.order.len() >= self.limit.max(1) {
             forgotten.extend(self.drop_oldest());
         }
-        self.order.push_back((now + self.lifetime, id));
+        self.order.push_back(id);
         for identity in &ended.identities {
             self.by_identity.entry(*identity).or_default().push(id);
         }
-        self.by_id.insert(id, ended);
+        self.by_id.insert(id, Kept { until: now + self.lifetime, ended });
         forgotten
     }
 
@@ -64,24 +75,33 @@ impl Outcomes {
         now: Moment,
     ) -> impl Iterator<Item = (SessionId, &Ended)> {
         self.drop_overdue(now);
-        let ids = self.by_identity.get(&identity).into_iter().flatten();
-        ids.filter_map(|id| Some((*id, self.by_id.get(id)?)))
+        let outcomes = &*self;
+        let ids = outcomes.by_identity.get(&identity).into_iter().flatten();
+        ids.filter_map(move |id| Some((*id, outcomes.kept(*id, now)?)))
     }
 
     pub(crate) fn get(&mut self, id: SessionId, now: Moment) -> Option<&Ended> {
         self.drop_overdue(now);
-        self.by_id.get(&id)
+        self.kept(id, now)
+    }
+
+    fn kept(&self, id: SessionId, now: Moment) -> Option<&Ended> {
+        self.by_id.get(&id).filter(|kept| now < kept.until).map(|kept| &kept.ended)
     }
 
     fn drop_overdue(&mut self, now: Moment) {
-        while self.order.front().is_some_and(|(until, _)| *until <= now) {
+        for _ in 0..AT_ONCE {
+            // All live equally long: the oldest is the first whose time is up.
+            if self.order.front().is_none_or(|oldest| self.kept(*oldest, now).is_some()) {
+                return;
+            }
             self.drop_oldest();
         }
     }
 
     fn drop_oldest(&mut self) -> Option<SessionId> {
-        let (_, id) = self.order.pop_front()?;
-        let ended = self.by_id.remove(&id)?;
+        let id = self.order.pop_front()?;
+        let Kept { ended, .. } = self.by_id.remove(&id)?;
         for identity in ended.identities {
             if let Entry::Occupied(mut own) = self.by_identity.entry(identity) {
                 own.get_mut().retain(|other| *other != id);

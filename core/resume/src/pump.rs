@@ -20,7 +20,7 @@ use session_resume_proto::{
 use tokio::time::{Instant, Sleep};
 
 use crate::{
-    session::shared::{Core, Shared},
+    session::{Core, shared::Shared},
     snapshot::Urgency,
     transport::{Frame, Transport, TransportError, TransportErrorKind},
 };

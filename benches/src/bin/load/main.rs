@@ -25,7 +25,7 @@ fn main() -> ExitCode {
             server::run(kind, threads.parse().expect("a number of threads"));
             ExitCode::SUCCESS
         }
-        // One subject alone, for `valgrind --tool=callgrind`.
+        // One subject alone, for the case that counts its instructions.
         ["requests", subject, count] => {
             cases::layer::requests(subject, count.parse().expect("a number of requests"));
             ExitCode::SUCCESS

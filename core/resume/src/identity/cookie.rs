@@ -5,6 +5,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 use cookie::Cookie;
 pub use cookie::SameSite;
 use http::{HeaderMap, HeaderValue, header};
+use memchr::memchr;
 
 use super::{ConfigError, Identity, TokenKey, token};
 use crate::request::RequestView;
@@ -212,7 +213,11 @@ impl IdentityCookie {
         let mut checks = 0;
         // Loops: the same as a chain of iterators costs twice as much, in every request.
         for line in headers.get_all(header::COOKIE) {
-            for pair in line.as_bytes().split(|&byte| byte == b';') {
+            let mut rest = line.as_bytes();
+            while !rest.is_empty() {
+                let end = memchr(b';', rest).unwrap_or(rest.len());
+                let pair = &rest[..end];
+                rest = rest.get(end + 1..).unwrap_or_default();
                 let value = value_of(pair.trim_ascii(), name);
                 let Some(value) = value.filter(|value| token::has_token_length(value)) else {
                     continue;

@@ -6,13 +6,18 @@ use std::{
 
 use http::{Extensions, HeaderValue};
 
-use crate::{Identity, RequestView, key::SessionKey, random, refusal::Refusal, registry::Registry};
+use crate::{
+    Identity, IdentityCookie, RequestView, key::SessionKey, random, refusal::Refusal,
+    registry::Registry,
+};
 
 /// What the layer tells the extractors of a request, as its one extension.
 #[derive(Clone)]
 pub(crate) struct RequestContext {
     identity: Identity,
     key: SessionKey,
+    /// Whether cookies for it shall be `Secure`; known if one has been made.
+    secure: Option<bool>,
     /// The registry of the layer that made this, its state type erased.
     registry: Arc<dyn Any + Send + Sync>,
     /// What a layer around that one made.
@@ -31,15 +36,16 @@ impl RequestContext {
             Some(outer) => Some(outer.identity),
             None => config.cookie.find(req.headers(), &config.token_key),
         };
-        let (identity, set_cookie) = if let Some(identity) = known {
+        let (identity, secure) = if let Some(identity) = known {
             (identity, None)
         } else {
-            let identity = Identity::mint(random::bytes());
-            (identity, Some(registry.set_cookie(identity, req)))
+            let secure = config.cookie.request_is_secure(req);
+            (Identity::mint(random::bytes()), Some(secure))
         };
+        let set_cookie = secure.map(|secure| registry.set_cookie(identity, secure));
         let key = config.key.key(req, identity);
         let registry = Arc::clone(registry) as Arc<dyn Any + Send + Sync>;
-        (Self { identity, key, registry, outer: outer.map(Box::new) }, set_cookie)
+        (Self { identity, key, secure, registry, outer: outer.map(Box::new) }, set_cookie)
     }
 
     /// Whether the same layer value has been here already.
@@ -61,6 +67,11 @@ impl RequestContext {
             context = candidate.outer.as_deref();
         }
         Err(Refusal::another_state(type_name::<T>()))
+    }
+
+    /// Whether cookies for the session of this request shall be `Secure`.
+    pub(crate) fn is_secure(&self, cookie: &IdentityCookie, req: RequestView<'_>) -> bool {
+        self.secure.unwrap_or_else(|| cookie.request_is_secure(req))
     }
 
     pub(crate) fn identity(&self) -> Identity {

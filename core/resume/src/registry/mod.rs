@@ -36,8 +36,8 @@ use crate::{
     refusal::Refusal,
     reuse::{Candidate, Residence, ReuseDecision},
     session::{
-        phase,
-        shared::{CancelHandler, Core, Owner, Shared},
+        Core, phase,
+        shared::{CancelHandler, Owner, Shared},
     },
     snapshot::{
         Durable, Urgency,
@@ -164,9 +164,8 @@ impl<T> Registry<T> {
         self.live.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_cookie(&self, identity: Identity, req: RequestView<'_>) -> HeaderValue {
-        let cookie = &self.config.cookie;
-        self.set_cookie.value(&self.config.token_key, identity, cookie.request_is_secure(req))
+    pub(crate) fn set_cookie(&self, identity: Identity, secure: bool) -> HeaderValue {
+        self.set_cookie.value(&self.config.token_key, identity, secure)
     }
 
     pub(crate) fn outcomes(&self) -> MutexGuard<'_, Outcomes> {
@@ -296,8 +295,8 @@ impl<T: Send + 'static> Registry<T> {
         let room = self.reserve(identity, &key, id)?;
         // The application's code, so outside the locks; it may panic.
         let state = (self.config.state.make)(req);
-        let owner =
-            Owner { identity, key: key.clone(), secure: self.config.cookie.request_is_secure(req) };
+        let secure = context.is_secure(&self.config.cookie, req);
+        let owner = Owner { identity, key: key.clone(), secure };
         let durable = self.saver.is_some().then(|| {
             let now = wall::now();
             Durable::new(self.first_generation(now), Millis::of(now), &key)

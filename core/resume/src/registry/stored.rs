@@ -11,8 +11,8 @@ use super::{Registry, Room, lock};
 use crate::{
     key::SessionKey,
     session::{
-        Peer,
-        shared::{Machine, Owner, Shared},
+        Machine, Peer,
+        shared::{Owner, Shared},
         state::StateCell,
     },
     snapshot::{

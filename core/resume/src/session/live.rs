@@ -10,10 +10,7 @@ use serde::de::DeserializeOwned;
 use session_resume_proto::{Message, session};
 use tokio::task::coop;
 
-use super::{
-    Client, Event, Peer, Session,
-    shared::{Core, Shared},
-};
+use super::{Client, Event, Peer, Session, core::Core, shared::Shared};
 use crate::{
     CommitError, HandlerError, SessionOrigin,
     snapshot::{Boundary, Urgency},

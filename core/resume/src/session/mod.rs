@@ -1,7 +1,8 @@
-//! One session: its handles, its state, its tasks. Suggested reading order: `shared` (the live object),
-//! `handle`, `live`, `send`.
+//! One session: its handles, its state, its tasks. Suggested reading order: `shared` (the live object), `core`
+//! (what its lock guards), `handle`, `live`, `send`.
 
 mod blocking;
+mod core;
 mod event;
 mod guard;
 mod handle;
@@ -21,4 +22,9 @@ pub use self::{
     live::LiveSession,
     send::{Closed, ClosedKind, TrySendError},
 };
-pub(crate) use self::{event::Peer, handle::phase, tasks::Tasks};
+pub(crate) use self::{
+    core::{Core, Machine},
+    event::Peer,
+    handle::phase,
+    tasks::Tasks,
+};

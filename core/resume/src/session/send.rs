@@ -7,7 +7,7 @@ use std::{
 use session_resume_proto::{Message, Moment, session::NotSent};
 use tokio::task::coop;
 
-use super::shared::{Core, Shared};
+use super::{core::Core, shared::Shared};
 use crate::snapshot::Urgency;
 
 /// Why nothing more can be sent this way.

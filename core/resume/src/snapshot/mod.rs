@@ -21,7 +21,7 @@ use session_resume_proto::session::Covered;
 use tokio::{sync::Notify, time::Instant};
 
 use self::{record::Millis, trial::Caution};
-use crate::{key::SessionKey, session::shared::Core, store::Generation};
+use crate::{key::SessionKey, session::Core, store::Generation};
 
 /// How much a crash may cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::{Notify, Semaphore};
 
 use super::{Durable, Urgency, queue::Saver};
-use crate::session::shared::{Core, Shared};
+use crate::session::{Core, shared::Shared};
 
 /// A session whose messages have killed the process so often is given up: the crash itself and two trials.
 pub(crate) const MAX_TRIALS: u32 = 2;

@@ -188,6 +188,24 @@ async fn outcomes_are_bounded_in_number_and_time_and_so_are_ended_sessions() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn outcomes_whose_time_is_up_are_gone_before_they_have_left_the_table() {
+    let resume = SessionResume::new()
+        .with_outcome_lifetime(Duration::from_secs(3600))
+        .with_reuse(session_resume::reuse::never());
+    let mut browser = Browser::default();
+    let mut ids = Vec::new();
+    for _ in 0..60 {
+        ids.push(browser.get(&resume).await.unwrap().id().to_string());
+    }
+    assert_eq!(browser.poll(&resume, &ids[0], Duration::ZERO).await.0, 200);
+    sleep(3700.0).await;
+    // The youngest first: only a few of the oldest leave with each look.
+    for id in ids[..59].iter().rev() {
+        assert_eq!(browser.poll(&resume, id, Duration::ZERO).await.0, 404);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_attached_is_followed_by_its_detached() {
     let (resume, mut browser) = (SessionResume::new(), Browser::default());
     let (told, mut tells) = tokio::sync::mpsc::unbounded_channel();

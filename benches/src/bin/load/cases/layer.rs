@@ -36,20 +36,31 @@ pub(super) fn run(report: &mut Report) {
     two_threads(report);
 }
 
-/// Makes so many requests of one subject, and nothing else after the first 100 visits.
+/// Warms a subject up, says so, makes so many requests when its input ends, and exits at once.
 pub(crate) fn requests(subject: &str, count: usize) {
+    const WARM: usize = 300;
     let runtime = Runtime::new().expect("a runtime");
     let _inside = runtime.enter();
     let (layer, ours) = services::ours();
+    let known = || ours.write.visits(100);
     let (subject, cookies) = match subject {
-        "bare" => (services::bare(), ours.write.visits(100)),
-        "layer" => (layer, ours.write.visits(100)),
-        "read" => (ours.read.clone(), ours.write.visits(100)),
-        "write" => (ours.write.clone(), ours.write.visits(100)),
+        "bare" => (services::bare(), known()),
+        "layer" => (layer, known()),
+        "read" => (ours.read.clone(), known()),
+        "write" => (ours.write.clone(), known()),
         "visit" => (ours.read.clone(), Vec::new()),
+        "minimal" => {
+            let minimal = services::minimal();
+            (minimal.read, minimal.write.visits(100))
+        }
         _ => panic!("no such subject: {subject}"),
     };
-    Visitor::new("", subject, cookies).visit(count);
+    let mut visitor = Visitor::new("", subject, cookies);
+    visitor.visit(WARM);
+    println!("warm");
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("its input ends");
+    visitor.visit(count);
+    std::process::exit(0);
 }
 
 /// A subject and where it is in its cookies; without any, each visit is a first one.

@@ -1,0 +1,296 @@
+//! What is behind a session's one lock: the machine, and who waits for it.
+
+use std::{borrow::Cow, sync::Arc, task::Waker};
+
+use session_resume_proto::{
+    AttachmentNumber,
+    session::{self, Record},
+    wire::StateOffer,
+};
+use tokio::{sync::Notify, task::AbortHandle};
+
+use super::{AttachRequest, Peer, Tasks, event::Serial};
+use crate::{Identity, handler::HandlerType, key::SessionKey, outcome::Outcome, snapshot::Durable};
+
+pub(crate) type Machine = session::Session<Peer>;
+
+/// What is behind the one lock: the machine and who waits for it.
+pub(crate) struct Core {
+    pub(crate) machine: Machine,
+    /// Where it is found, and so whose it is; changes when the identity is cycled.
+    pub(crate) key: SessionKey,
+    /// The handler that runs, or that an upgrade under way will start.
+    pub(crate) handler_type: Option<HandlerType>,
+    pub(super) handler: Option<AbortHandle>,
+    receiver: Option<Waker>,
+    next_ticket: u64,
+    pub(super) seldom: Option<Box<Seldom>>,
+    /// The one pump that waits; others are rare.
+    pump: Option<(AttachmentNumber, Waker)>,
+    /// Always there once the machine has ended and the lock is free.
+    pub(super) outcome: Option<Arc<Outcome>>,
+    /// The session has left the registry; nothing new may attach.
+    pub(crate) removed: bool,
+    /// It is on its way to the store; whoever asks for it must wait and restore it.
+    pub(crate) leaving: bool,
+    /// It has left for the store, or another process has it: nothing here speaks for it any more.
+    pub(crate) departed: bool,
+    /// It was rebuilt from the store and its handler has not been started since.
+    pub(crate) restored: bool,
+    /// Its outcome can be polled.
+    pub(super) published: bool,
+    pub(crate) durable: Option<Box<Durable>>,
+}
+
+/// What most sessions have not, most of the time: a suspended one shall take little memory.
+#[derive(Default)]
+pub(crate) struct Seldom {
+    /// Who started it, under a shared key.
+    starter: Option<Identity>,
+    /// The handler's name, or the name of the one that ran when the session was stored.
+    pub(crate) handler_name: Option<Cow<'static, str>>,
+    /// Who was in it before it was restored, under a shared key.
+    pub(crate) guests: Vec<Identity>,
+    pub(super) tasks: Tasks,
+    /// Sends that wait for room, by ticket.
+    pub(super) room: Vec<(u64, Waker)>,
+    /// Pumps that wait besides the one in `Core`.
+    pumps: Vec<(AttachmentNumber, Waker)>,
+    /// Told when the session ends; there while somebody has asked.
+    pub(super) watchers: Option<Arc<Notify>>,
+    /// A client's copy of the state, to be merged at the next boundary.
+    pub(crate) offered_state: Option<Box<StateOffer>>,
+    /// The requests of attaches that the handler has still to be told, by serial. Not longer: their headers
+    /// may hold on to a connection's whole read buffer.
+    requests: Vec<(Serial, Box<AttachRequest>)>,
+}
+
+impl Seldom {
+    fn is_empty(&self) -> bool {
+        let Self {
+            starter,
+            handler_name,
+            guests,
+            tasks,
+            room,
+            pumps,
+            watchers,
+            offered_state,
+            requests,
+        } = self;
+        starter.is_none()
+            && handler_name.is_none()
+            && guests.is_empty()
+            && tasks.is_empty()
+            && room.is_empty()
+            && pumps.is_empty()
+            && watchers.is_none()
+            && offered_state.is_none()
+            && requests.is_empty()
+    }
+}
+
+impl Core {
+    pub(super) fn new(
+        machine: Machine,
+        key: SessionKey,
+        starter: Identity,
+        durable: Option<Durable>,
+    ) -> Self {
+        // Under a key of one identity, the key knows whose it is.
+        let starter = Some(starter).filter(|_| key.is_shared());
+        Self {
+            machine,
+            seldom: starter.map(|_| Box::new(Seldom { starter, ..Seldom::default() })),
+            key,
+            handler_type: None,
+            handler: None,
+            receiver: None,
+            next_ticket: 0,
+            pump: None,
+            outcome: None,
+            removed: false,
+            leaving: false,
+            departed: false,
+            restored: false,
+            published: false,
+            durable: durable.map(Box::new),
+        }
+    }
+
+    /// The handler waits; it is woken when something comes.
+    pub(super) fn wait_to_receive(&mut self, waker: &Waker) {
+        match &mut self.receiver {
+            Some(receiver) => receiver.clone_from(waker),
+            receiver => *receiver = Some(waker.clone()),
+        }
+    }
+
+    /// The handler looks again: something that it waits for besides its inbox has come.
+    pub(crate) fn wake_receiver(&mut self) {
+        if let Some(receiver) = self.receiver.take() {
+            receiver.wake();
+        }
+    }
+
+    /// A pump has nothing to do; it is woken when there is something.
+    pub(crate) fn pump_waits(&mut self, number: AttachmentNumber, waker: &Waker) {
+        let more = self.seldom.iter_mut().flat_map(|seldom| &mut seldom.pumps);
+        if let Some((_, pump)) = self.pump.iter_mut().chain(more).find(|(of, _)| *of == number) {
+            pump.clone_from(waker);
+        } else if self.pump.is_none() {
+            self.pump = Some((number, waker.clone()));
+        } else {
+            self.seldom_mut().pumps.push((number, waker.clone()));
+        }
+    }
+
+    pub(crate) fn pump_left(&mut self, number: AttachmentNumber) {
+        self.pump.take_if(|(of, _)| *of == number);
+        if let Some(seldom) = &mut self.seldom {
+            seldom.pumps.retain(|(of, _)| *of != number);
+        }
+    }
+
+    /// Returns who may know of the session: who started it and, under a shared key, who is in it.
+    pub(crate) fn identities(&self) -> Vec<Identity> {
+        let mut identities = vec![self.identity()];
+        if self.key.is_shared() {
+            identities.extend(self.machine.infos().map(|peer| peer.identity));
+            identities.extend(self.guests());
+            identities.sort_unstable();
+            identities.dedup();
+        }
+        identities
+    }
+
+    /// Returns whose it is; under a shared key, who started it.
+    pub(crate) fn identity(&self) -> Identity {
+        let starter = || self.seldom.as_ref()?.starter;
+        self.key.identity().or_else(starter).expect("a shared key's session knows its starter")
+    }
+
+    pub(crate) fn guests(&self) -> &[Identity] {
+        self.seldom.as_ref().map_or(&[], |seldom| &seldom.guests)
+    }
+
+    pub(crate) fn handler_name(&self) -> Option<&Cow<'static, str>> {
+        self.seldom.as_ref()?.handler_name.as_ref()
+    }
+
+    pub(crate) fn take_offered_state(&mut self) -> Option<Box<StateOffer>> {
+        self.seldom.as_mut()?.offered_state.take()
+    }
+
+    /// Returns a number that no other task or send of the session has.
+    pub(super) fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    pub(crate) fn seldom(&mut self) -> Option<&mut Seldom> {
+        self.seldom.as_deref_mut()
+    }
+
+    pub(crate) fn seldom_mut(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
+    }
+
+    /// Keeps a request until the handler is told of its attach.
+    pub(crate) fn keep_request(&mut self, serial: Serial, request: Box<AttachRequest>) {
+        self.seldom_mut().requests.push((serial, request));
+        self.forget_requests();
+    }
+
+    pub(super) fn take_request(&mut self, serial: Serial) -> Option<Box<AttachRequest>> {
+        let requests = &mut self.seldom.as_mut()?.requests;
+        let at = requests.iter().position(|(of, _)| *of == serial)?;
+        let (_, request) = requests.swap_remove(at);
+        self.tidy();
+        Some(request)
+    }
+
+    /// Forgets the requests of attaches that the handler will never be told.
+    pub(crate) fn forget_requests(&mut self) {
+        let machine = &self.machine;
+        if let Some(seldom) = &mut self.seldom {
+            seldom.requests.retain(|(serial, _)| {
+                machine.untold_attaches().any(|who| who.info.serial == *serial)
+            });
+        }
+        self.tidy();
+    }
+
+    fn tidy(&mut self) {
+        self.seldom.take_if(|seldom| seldom.is_empty());
+    }
+
+    pub(super) fn take_tasks(&mut self) -> Tasks {
+        self.seldom.as_mut().map(|seldom| std::mem::take(&mut seldom.tasks)).unwrap_or_default()
+    }
+
+    /// Returns what shall be left of the session.
+    pub(crate) fn record(&self) -> Record {
+        self.machine.record()
+    }
+
+    /// Whether nothing more can be received, sent or saved here.
+    pub(crate) fn is_over(&self) -> bool {
+        self.departed || self.machine.ended().is_some()
+    }
+
+    /// Everybody who waits finds that it is over.
+    pub(super) fn wakers_of_all(&mut self) -> WakersDue {
+        let mut due = self.wakers_due();
+        due.receiver = due.receiver.or(self.receiver.take());
+        due.pump = due.pump.or(self.pump.take());
+        if let Some(seldom) = &mut self.seldom {
+            due.room.append(&mut seldom.room);
+            due.pumps.append(&mut seldom.pumps);
+        }
+        due
+    }
+
+    pub(super) fn wakers_due(&mut self) -> WakersDue {
+        let wake = self.machine.take_wake();
+        let mut due = WakersDue { circle: wake.circle, ..WakersDue::default() };
+        if wake.handler {
+            due.receiver = self.receiver.take();
+        }
+        if let (true, Some(seldom)) = (wake.room, &mut self.seldom) {
+            due.room = std::mem::take(&mut seldom.room);
+        }
+        if wake.transports {
+            due.pump = self.pump.take();
+            if let Some(seldom) = &mut self.seldom {
+                due.pumps = std::mem::take(&mut seldom.pumps);
+            }
+        }
+        due
+    }
+}
+
+/// Whom to wake once the lock is free.
+#[derive(Default)]
+pub(super) struct WakersDue {
+    receiver: Option<Waker>,
+    room: Vec<(u64, Waker)>,
+    pump: Option<(AttachmentNumber, Waker)>,
+    pumps: Vec<(AttachmentNumber, Waker)>,
+    /// Plain transports keep superseding each other.
+    pub(super) circle: bool,
+}
+
+impl WakersDue {
+    pub(super) fn wake(self) {
+        // Mostly it is nobody, or one: this is on the path of every message and request.
+        if let Some(receiver) = self.receiver {
+            receiver.wake();
+        }
+        if let Some((_, pump)) = self.pump {
+            pump.wake();
+        }
+        self.room.into_iter().for_each(|(_, waker)| waker.wake());
+        self.pumps.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+}

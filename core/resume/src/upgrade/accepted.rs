@@ -1,0 +1,185 @@
+//! An upgrade whose session is known, and its attachment.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use session_resume_proto::{
+    AttachmentNumber,
+    session::{Arrival, Refusal as AttachRefusal},
+    wire::{Close, Offer},
+};
+
+use super::{STORING, resolve::Plan};
+use crate::{
+    LiveSession, SessionOrigin,
+    handler::{self, HandlerType},
+    observe,
+    outcome::IntoOutcome,
+    pump, random,
+    registry::Registry,
+    session::{AttachRequest, Peer, shared::Shared},
+    snapshot::Urgency,
+    transport::Transport,
+};
+
+/// Stands for a handler where there is none to run.
+#[derive(Debug)]
+pub struct Refused;
+
+/// An upgrade that may become an attachment once its socket is there.
+#[must_use = "run it with the socket, or the client waits for nothing"]
+pub struct Accepted<T: Send + 'static, F>(pub(super) Box<Arriving<T, F>>);
+
+/// Boxed: adapters carry it through futures that live as long as the connection.
+pub(super) struct Arriving<T: Send + 'static, F> {
+    pub(super) plan: Plan<T>,
+    pub(super) peer: Peer,
+    pub(super) request: Box<AttachRequest>,
+    pub(super) offer: Offer,
+    pub(super) name: Option<Cow<'static, str>>,
+    pub(super) registry: Arc<Registry<T>>,
+    pub(super) handler: F,
+}
+
+impl<T, F, Fut> Accepted<T, F>
+where
+    T: Send + 'static,
+    F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+    Fut: Future<Output: IntoOutcome> + Send + 'static,
+{
+    /// Attaches the socket and moves its frames until it is gone. The first attach of a session starts the
+    /// handler; on later ones the closure is dropped uncalled.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future detaches the transport; the session and its handler go on.
+    pub fn run<S: Transport + 'static>(self, socket: S) -> BoxFuture<'static, ()> {
+        // Boxed apart: the future of a live connection need not be as large as all that is done before.
+        let begin = self.begin(socket).boxed();
+        async move {
+            if let Some(pump) = begin.await {
+                pump.await;
+            }
+        }
+        .boxed()
+    }
+
+    /// Attaches the socket, and returns what moves its frames; `None` if it was refused.
+    async fn begin<S: Transport + 'static>(self, socket: S) -> Option<BoxFuture<'static, ()>> {
+        let Arriving { plan, peer, request, offer, name, registry, handler } = *self.0;
+        let (hold, origin, client, claim) = match plan {
+            Plan::Attach { hold, origin, client, claim } => (hold, origin, client, claim),
+            Plan::Refuse(refusal) => {
+                pump::refuse(socket, refusal, offer.is_resumable()).await;
+                return None;
+            }
+            Plan::Farewell(Ok(frames)) => {
+                pump::say(socket, frames).await;
+                return None;
+            }
+            Plan::Farewell(Err(refusal)) => {
+                pump::refuse(socket, refusal, true).await;
+                return None;
+            }
+        };
+        let session = Arc::clone(&hold.session);
+        is_in_the_store(&session).await;
+        let token = session.id().token();
+        let arrival =
+            Arrival { client, info: peer, origin: origin.into(), claim, nonce: random::bytes() };
+        let attached = session.with_core(|core, now| {
+            let seen = core.machine.newest_attachment();
+            // Asked again under the lock: a drain closes every transport that it finds there, and another
+            // upgrade may have started another handler.
+            if registry.drain.is_draining() || core.departed {
+                let retry = Some(registry.drain.retry());
+                return Err((AttachRefusal { close: Close::RESTARTING, retry }, seen));
+            }
+            if core.machine.has_handler() && core.handler_type != Some(HandlerType::of::<F>()) {
+                return Err((AttachRefusal { close: Close::ANOTHER_HANDLER, retry: None }, seen));
+            }
+            let number =
+                core.machine.attach(arrival, &token, now).map_err(|refusal| (refusal, seen))?;
+            core.keep_request(peer.serial, request);
+            let waits = core.machine.waits_for_commit(number);
+            core.changed(if waits { Urgency::Now } else { Urgency::Soon });
+            let starts = core.machine.start_handler(now);
+            if starts {
+                core.handler_type = Some(HandlerType::of::<F>());
+                if name.is_some() || core.handler_name().is_some() {
+                    core.seldom_mut().handler_name = name;
+                }
+            }
+            let restored = starts && std::mem::take(&mut core.restored);
+            let origin = if restored { SessionOrigin::Restored } else { origin };
+            Ok((number, starts, origin))
+        });
+        drop(registry);
+        match attached {
+            Err((refusal, seen)) => {
+                observe::refused(refusal.close.code);
+                tracing::debug!(session = %session.id().short(), code = refusal.close.code, "attach refused");
+                drop(hold);
+                let superseded = refusal.close == Close::SUPERSEDED;
+                if pump::refuse(socket, refusal, offer.is_resumable()).await && superseded {
+                    session.with_core(|core, _| core.machine.handle_refusal_answered(client, seen));
+                }
+                None
+            }
+            Ok((number, starts, origin)) => {
+                log_attach(&session, number, &offer);
+                let turn = pump::Turn::new(Arc::clone(&session), number);
+                // Only now: the transport holds the session from here on.
+                drop(hold);
+                if starts {
+                    handler::start(&session, origin, handler);
+                } else {
+                    drop(handler);
+                }
+                Some(pump::run(turn, socket))
+            }
+        }
+    }
+}
+
+impl<T: Send + 'static> Accepted<T, Refused> {
+    /// Accepts the socket and tells the client that it is refused.
+    pub async fn run_refused<S: Transport>(self, socket: S) {
+        if let Plan::Refuse(refusal) = self.0.plan {
+            pump::refuse(socket, refusal, self.0.offer.is_resumable()).await;
+        }
+    }
+}
+
+/// A client that has been told of a session must find it after a crash. A store that fails or hangs is no
+/// reason to keep it out.
+async fn is_in_the_store<T: Send + 'static>(session: &Shared<T>) {
+    let new = session.with_core(|core, _| {
+        let new = core.durable.as_ref().is_some_and(|durable| !durable.is_stored());
+        // Where the outbox is durable the machine holds the hello, for the client's record, too.
+        let new = new && !core.restored && !core.machine.rules().durable_outbox;
+        if new {
+            core.changed(Urgency::Now);
+        }
+        new
+    });
+    if new {
+        let _ = tokio::time::timeout(STORING, session.wait_saved(Urgency::Now)).await;
+    }
+}
+
+fn log_attach<T>(session: &Shared<T>, number: AttachmentNumber, offer: &Offer) {
+    observe::attached(offer.is_resumable());
+    tracing::debug!(
+        session = %session.id().short(),
+        attachment = number.get(),
+        resumable = offer.is_resumable(),
+        "attached"
+    );
+}
+
+impl<T: Send + 'static, F> fmt::Debug for Accepted<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepted").field("peer", &self.0.peer).finish_non_exhaustive()
+    }
+}

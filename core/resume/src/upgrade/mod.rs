@@ -1,0 +1,204 @@
+//! An upgrade request on its way to an attachment, for adapters. Suggested reading order: `Upgrade`, `resolve`
+//! (which session), `accepted` (attach).
+
+mod accepted;
+mod resolve;
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use http::{StatusCode, header, request::Parts};
+use session_resume_proto::{
+    session::Refusal as AttachRefusal,
+    wire::{Close, Offer, SUBPROTOCOL},
+};
+
+pub use self::accepted::{Accepted, Refused};
+use self::{
+    accepted::Arriving,
+    resolve::{Found, Plan},
+};
+use crate::{
+    BlockingSession, LiveSession, RequestView,
+    handler::{self, HandlerType, OnThread},
+    layer::RequestContext,
+    outcome::IntoOutcome,
+    refusal::Refusal,
+    registry::Registry,
+    session::{AttachRequest, Peer},
+};
+
+/// So long is waited for the store, and a client whose session is on its way there told to wait.
+const STORING: Duration = Duration::from_secs(1);
+
+/// A request to open a WebSocket on a session of a layer with state `T`.
+///
+/// For adapters: [`prepare`](Self::prepare) it from the request, let the application call
+/// [`on_session`](Self::on_session), answer the upgrade with [`subprotocol`](Self::subprotocol) selected, and
+/// [`run`](Accepted::run) what came of it with the socket.
+pub struct Upgrade<T: Send + 'static = ()> {
+    registry: Arc<Registry<T>>,
+    context: RequestContext,
+    offer: Offer,
+    pub(crate) parts: Box<Parts>,
+    /// The handler's name, for sessions that outlive the process.
+    name: Option<Cow<'static, str>>,
+    found: Found<T>,
+}
+
+impl<T: Send + 'static> Upgrade<T> {
+    /// Checks a request for an upgrade and makes its session ready.
+    ///
+    /// Waits while plain WebSockets that supersede each other in a circle are slowed down.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Refusal`] to answer with: the layer is missing (500), the page's origin is foreign
+    /// (403), the offer is malformed (400), or, to a plain client, the store does not answer (503).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing has been done for this request yet.
+    pub async fn prepare(parts: &Parts) -> Result<Self, Refusal> {
+        let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
+        let req = RequestView::from_parts(parts);
+        registry.config().origins.check(req).map_err(Refusal::foreign_origin)?;
+        let offer = offer(parts)?;
+        let context = context.clone();
+        if offer == Offer::Plain
+            && let Some(session) = registry.by_key(context.key())
+        {
+            let delay = session.lock().machine.plain_delay(registry.clock().now());
+            drop(session);
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+        }
+        let found = match Found::look(&registry, &context, req, &offer).await {
+            Ok(found) => found,
+            // Browsers hide the status of a refused upgrade: told when it is accepted.
+            Err(refusal) if offer.is_resumable() && refusal.close().is_some() => {
+                Found::refused(refusal)
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        let mut parts = Box::new(parts.clone());
+        parts.extensions.remove::<RequestContext>();
+        Ok(Self { registry, context, offer, parts, name: None, found })
+    }
+
+    /// Names the handler: a session that was stored goes on only with a handler of the same name.
+    ///
+    /// Without names, a process that restores a session cannot tell for which handler it was.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Returns the subprotocol that the server must select; `None` leaves the choice to the application.
+    pub fn subprotocol(&self) -> Option<&'static str> {
+        self.offer.is_resumable().then_some(SUBPROTOCOL)
+    }
+
+    /// Returns the largest message that the WebSocket library must let through, in bytes.
+    ///
+    /// It lies above [`Limits::message`](crate::Limits::message), so that a message a little too big is read
+    /// whole and closed with 1009.
+    pub fn max_message_size(&self) -> usize {
+        self.registry.rules().bounds.message.saturating_mul(2).saturating_add(64 << 10)
+    }
+
+    /// Returns the identity of the browser that asks.
+    pub fn identity(&self) -> crate::Identity {
+        self.context.identity()
+    }
+
+    /// Finds or starts the session for this handler.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Refusal`] to answer with. A client that offers to resume is accepted instead, because
+    /// browsers hide the status of a refused upgrade, and told when [run](Accepted::run).
+    pub fn on_session<F, Fut>(self, handler: F) -> Result<Accepted<T, F>, Refusal>
+    where
+        F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+        Fut: Future<Output: IntoOutcome> + Send + 'static,
+    {
+        let resumable = self.offer.is_resumable();
+        let plan = match self.resolve(HandlerType::of::<F>()) {
+            Ok(plan) => plan,
+            Err(refusal) => match refusal.close() {
+                Some(close) if resumable => {
+                    Plan::Refuse(AttachRefusal { close: close.clone(), retry: refusal.retry() })
+                }
+                _ => return Err(refusal),
+            },
+        };
+        let peer = Peer::new(self.context.identity());
+        let request = AttachRequest::of(&self.parts);
+        let Self { registry, offer, name, .. } = self;
+        Ok(Accepted(Box::new(Arriving { plan, peer, request, offer, name, registry, handler })))
+    }
+
+    /// As [`on_session`](Self::on_session), with a handler that runs on a plain thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`on_session`](Self::on_session).
+    #[expect(clippy::type_complexity, reason = "a handler's type cannot be named")]
+    pub fn on_session_blocking<F, R>(
+        self,
+        handler: F,
+    ) -> Result<
+        Accepted<
+            T,
+            impl FnOnce(LiveSession<T>) -> BoxFuture<'static, OnThread<R>> + Send + 'static,
+        >,
+        Refusal,
+    >
+    where
+        F: FnOnce(BlockingSession<T>) -> R + Send + 'static,
+        R: IntoOutcome + Send + 'static,
+    {
+        self.on_session(handler::on_thread(handler))
+    }
+
+    /// Refuses the client: the handler of the framework runs on every connect and may check authority anew.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Refusal`] to answer a plain client with: 403. A client that offers to resume is accepted
+    /// and told 4101 with the reason.
+    pub fn refuse(
+        self,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Result<Accepted<T, Refused>, Refusal> {
+        let reason = reason.into();
+        if !self.offer.is_resumable() {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, reason));
+        }
+        let peer = Peer::new(self.context.identity());
+        let request = AttachRequest::of(&self.parts);
+        let close = Close::new(Close::CODE_REFUSED, reason);
+        let plan = Plan::Refuse(AttachRefusal { close, retry: None });
+        let Self { registry, offer, name, .. } = self;
+        let handler = Refused;
+        Ok(Accepted(Box::new(Arriving { plan, peer, request, offer, name, registry, handler })))
+    }
+}
+
+fn offer(parts: &Parts) -> Result<Offer, Refusal> {
+    let values = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    // A value that is no text cannot be an offer of ours; the WebSocket library deals with it.
+    let names =
+        values.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    Offer::parse(names.map(str::trim))
+        .map_err(|malformed| Refusal::new(StatusCode::BAD_REQUEST, malformed.to_string()))
+}
+
+impl<T: Send + 'static> fmt::Debug for Upgrade<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upgrade").field("context", &self.context).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,222 @@
+//! Which session an upgrade belongs to, and whether it may go on.
+
+use std::sync::Arc;
+
+use session_resume_proto::{
+    session::{Claim, ClientName, Frame, Refusal as AttachRefusal},
+    wire::Offer,
+};
+
+use super::{STORING, Upgrade};
+use crate::{
+    RequestView, SessionId, SessionOrigin,
+    handler::HandlerType,
+    layer::RequestContext,
+    outcomes::Ended,
+    refusal::Refusal,
+    registry::{Purpose, Registry},
+    restore::Asks,
+    session::shared::Shared,
+};
+
+impl<T: Send + 'static> Upgrade<T> {
+    /// Finds out which session the request belongs to and whether it may go on.
+    pub(super) fn resolve(&self, handler: HandlerType) -> Result<Plan<T>, Refusal> {
+        if let Some(refusal) = &self.found.refused {
+            return Err(refusal.clone());
+        }
+        let purpose = Purpose::Upgrade(handler);
+        let found = self.continued()?;
+        let restored = self.found.restored.as_ref().map(|hold| Arc::clone(&hold.session));
+        let (session, origin, claim) = match found {
+            Some(Continued::Here(session, claim)) => {
+                let origin = if restored.is_some() {
+                    SessionOrigin::Restored
+                } else {
+                    SessionOrigin::Reused
+                };
+                (session, origin, claim)
+            }
+            Some(Continued::Gone(farewell)) => return Ok(Plan::Farewell(farewell)),
+            None => {
+                let req = RequestView::from_parts(&self.parts);
+                // The policy has been asked before it was restored.
+                let taken = restored
+                    .filter(|session| session.with_core(|core, now| purpose.take(core, now)));
+                let (session, origin) = match taken {
+                    Some(session) => (session, SessionOrigin::Restored),
+                    None => self.registry.open(&self.context, req, &purpose)?.ok_or_else(|| {
+                        Refusal::busy("the session is being stored, try again", STORING)
+                    })?,
+                };
+                let claim = match &self.offer {
+                    Offer::Plain => Claim::Plain,
+                    Offer::Fresh { .. } => Claim::Fresh,
+                    Offer::Resume { cursor, .. } => Claim::Lost { received: cursor.received },
+                };
+                (session, origin, claim)
+            }
+        };
+        let hold = Hold { session };
+        let client = self.client_name();
+        hold.session.with_core(|core, now| {
+            match core.handler_type {
+                Some(runs) if runs != handler => return Err(Refusal::another_handler()),
+                _ if core.handler_name().is_some_and(|name| Some(name) != self.name.as_ref()) => {
+                    return Err(Refusal::another_handler());
+                }
+                _ => core.handler_type = Some(handler),
+            }
+            // A plain client is told before the 101; one that offers to resume when it attaches.
+            if claim == Claim::Plain {
+                core.machine.admit(client, &claim, now).map_err(Refusal::by_attach)?;
+            }
+            Ok(())
+        })?;
+        Ok(Plan::Attach { hold, origin, client, claim })
+    }
+
+    /// Finds the session of the cursor, if it is the one under the request's own key.
+    ///
+    /// A continuation is not put to the reuse policy.
+    fn continued(&self) -> Result<Option<Continued<T>>, Refusal> {
+        let Offer::Resume { client, cursor, attachment } = &self.offer else {
+            return Ok(None);
+        };
+        let Some(id) = continued_session(&self.offer) else {
+            return Ok(None);
+        };
+        let claim = Claim::Cursor {
+            epoch: cursor.epoch,
+            received: cursor.received,
+            attachment: *attachment,
+        };
+        if let Some(session) = self.registry.by_id(id) {
+            let taken = session.with_core(|core, _| {
+                let ours = core.key == *self.context.key() && !core.removed && !core.leaving;
+                if ours {
+                    core.machine.hold();
+                }
+                ours
+            });
+            if taken {
+                if self.registry.drain.is_draining() {
+                    drop(Hold { session });
+                    return Err(Refusal::draining(self.registry.drain.retry()));
+                }
+                return Ok(Some(Continued::Here(session, claim)));
+            }
+        }
+        let now = self.registry.clock().now();
+        let ended =
+            self.registry.outcomes().get(id, now).cloned().or_else(|| self.found.ended.clone());
+        let Some(ended) = ended.filter(|ended| {
+            ended.key == *self.context.key()
+                && ended.outcome.status() != crate::OutcomeStatus::Expired
+        }) else {
+            return Ok(None);
+        };
+        let farewell = ended.record.farewell(
+            client,
+            &id.token(),
+            &claim,
+            ended.outcome.status(),
+            self.registry.rules(),
+        );
+        Ok(Some(Continued::Gone(farewell)))
+    }
+
+    fn client_name(&self) -> ClientName {
+        self.offer.client().map_or(ClientName::Plain, |id| ClientName::Named(*id))
+    }
+}
+
+/// What has been found for an upgrade before its handler is known.
+pub(super) struct Found<T: Send + 'static> {
+    /// The session, if it had to be restored for this request.
+    restored: Option<Hold<T>>,
+    /// The session that was there, so that it does not leave before the handler is known.
+    _here: Option<Hold<T>>,
+    /// What is left of the session of its cursor, as the store knows it.
+    ended: Option<Ended>,
+    /// Nothing, and why.
+    refused: Option<Refusal>,
+}
+
+impl<T: Send + 'static> Found<T> {
+    pub(super) async fn look(
+        registry: &Arc<Registry<T>>,
+        context: &RequestContext,
+        req: RequestView<'_>,
+        offer: &Offer,
+    ) -> Result<Self, Refusal> {
+        let asks = Asks { context, req, continues: continued_session(offer), looks: false };
+        // Which handler asks is not known yet; the attach checks it.
+        let mut here = None;
+        let restored = loop {
+            if let Some(session) = registry.ready(&asks, &Purpose::Restore).await? {
+                break Some(Hold { session });
+            }
+            let Some(session) = registry.by_key(context.key()) else {
+                break None;
+            };
+            let (taken, leaving) =
+                session.with_core(|core, now| (Purpose::Restore.take(core, now), core.leaving));
+            if taken {
+                here = Some(Hold { session });
+            }
+            // On its way to the store: wait for it there.
+            if taken || !leaving {
+                break None;
+            }
+        };
+        let ended = match continued_session(offer).filter(|id| registry.by_id(*id).is_none()) {
+            Some(id) => registry.find_ended(id).await.map_err(|error| Refusal::by_store(&error))?,
+            None => None,
+        };
+        Ok(Self { restored, _here: here, ended, refused: None })
+    }
+
+    pub(super) fn refused(refusal: Refusal) -> Self {
+        Self { restored: None, _here: None, ended: None, refused: Some(refusal) }
+    }
+}
+
+/// Where a cursor leads.
+enum Continued<T: Send + 'static> {
+    /// To a session that is here, held already.
+    Here(Arc<Shared<T>>, Claim),
+    /// To one of which only its outcome is left.
+    Gone(Result<Vec<Frame>, AttachRefusal>),
+}
+
+/// What shall become of the transport.
+pub(super) enum Plan<T: Send + 'static> {
+    Attach { hold: Hold<T>, origin: SessionOrigin, client: ClientName, claim: Claim },
+    Refuse(AttachRefusal),
+    Farewell(Result<Vec<Frame>, AttachRefusal>),
+}
+
+/// An upgrade under way: the session is not removed while this lives.
+pub(super) struct Hold<T: Send + 'static> {
+    pub(super) session: Arc<Shared<T>>,
+}
+
+impl<T: Send + 'static> Drop for Hold<T> {
+    fn drop(&mut self) {
+        self.session.with_core(|core, now| {
+            core.machine.release_hold(now);
+            if !core.machine.has_handler() {
+                core.handler_type = None;
+            }
+        });
+    }
+}
+
+/// The session that a cursor names, if it can be one of ours.
+fn continued_session(offer: &Offer) -> Option<SessionId> {
+    match offer {
+        Offer::Resume { cursor, .. } => cursor.session.as_str().parse().ok(),
+        Offer::Plain | Offer::Fresh { .. } => None,
+    }
+}
