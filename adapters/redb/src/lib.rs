@@ -35,6 +35,11 @@
 //! runtime: no call blocks the thread that polls it, any executor will do, and when the last handle is
 //! dropped both have ended.
 //!
+//! # Security
+//!
+//! The file holds the sessions and the key that signs identities. It is made readable by its owner alone
+//! (mode 0600 on unix); one that is there already keeps the rights it has.
+//!
 //! # What can go wrong
 //!
 //! When the store is opened, [`OpenError`] names the file and the reason; **the file is then as it

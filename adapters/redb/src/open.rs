@@ -46,12 +46,12 @@ pub(crate) enum Expect<'a> {
 /// Opens the file at `path`, made if there is none and `expect` allows it.
 pub(crate) fn file(path: &Path, expect: &Expect<'_>) -> Result<Box<dyn StorageBackend>, Reason> {
     let is_there = path.try_exists()?;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(matches!(expect, Expect::Any))
-        .truncate(false)
-        .open(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(matches!(expect, Expect::Any)).truncate(false);
+    // Whoever reads it has the key of everybody's cookie.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
     if !is_there {
         sync_directory_of(path)?;
     }

@@ -97,6 +97,9 @@ impl Config<()> {
 
 impl<T> Config<T> {
     pub(crate) fn with_state<U>(self, state: StateSource<U>, codec: Option<Codec<U>>) -> Config<U> {
+        let merge = self.merge.retyped().expect(
+            "MergePolicy::custom is for one type of state: call with_merge after with_state",
+        );
         Config {
             cookie: self.cookie,
             token_key: self.token_key,
@@ -111,7 +114,7 @@ impl<T> Config<T> {
             rules: self.rules,
             state,
             codec,
-            merge: MergePolicy::default(),
+            merge,
             store: self.store,
             name: self.name,
             durability: self.durability,
@@ -183,6 +186,7 @@ impl<T> fmt::Debug for Config<T> {
             .field("heartbeat", &self.heartbeat)
             .field("check_interval", &self.check_interval)
             .field("rules", &self.rules)
+            .field("merge", &self.merge)
             .field("store", &self.store)
             .field("durability", &self.durability)
             .finish_non_exhaustive()

@@ -95,6 +95,7 @@ where
 #[derive(Debug)]
 pub struct OnThread<R>(io::Result<R>);
 
+#[diagnostic::do_not_recommend]
 impl<R: IntoOutcome> IntoOutcome for OnThread<R> {
     fn into_outcome(self) -> Outcome {
         match self.0 {

@@ -54,7 +54,7 @@ pub use self::{
     identity::{ConfigError, Identity, IdentityCookie, SameSite},
     layer::{ResponseFuture, SessionResume, SessionResumeService},
     limits::{Heartbeat, Limits},
-    merge::{MergePolicy, Versions},
+    merge::{CustomMerge, MergePolicy, Versions},
     origin::AllowedOrigins,
     outcome::{HandlerError, IntoOutcome, Outcome, OutcomeStatus, Result},
     request::RequestView,

@@ -10,13 +10,23 @@ use crate::snapshot::record::Millis;
 const MAX_AHEAD: u64 = 1_000_000;
 
 /// Which copy of the state wins when a client offers its own.
-pub struct MergePolicy<T>(Rule<T>);
-
-enum Rule<T> {
+///
+/// What a client offers is bounded, parsed into `T` or refused whole; more than 10^6 iterations ahead of the
+/// server's copy, it is not asked about.
+#[derive(Default)]
+#[non_exhaustive]
+pub enum MergePolicy<T> {
+    /// The server's copy wins, always. The default.
+    #[default]
     ServerWins,
+    /// The copy with the larger iteration wins; at a tie the one that changed later; at a tie the server's.
     Newest,
-    Custom(Arc<CustomFn<T>>),
+    /// A function decides: made with [`custom`](Self::custom).
+    Custom(CustomMerge<T>),
 }
+
+/// The function of [`MergePolicy::custom`].
+pub struct CustomMerge<T>(Arc<CustomFn<T>>);
 
 type CustomFn<T> = dyn Fn(Versions, &T, T) -> Option<T> + Send + Sync;
 
@@ -35,19 +45,9 @@ pub struct Versions {
 }
 
 impl<T> MergePolicy<T> {
-    /// The server's copy wins, always. The default.
-    pub const fn server_wins() -> Self {
-        Self(Rule::ServerWins)
-    }
-
-    /// The copy with the larger iteration wins; at a tie the one that changed later; at a tie the server's.
-    pub const fn newest() -> Self {
-        Self(Rule::Newest)
-    }
-
     /// The function decides: `None` keeps the server's copy, `Some` replaces it. It must not panic.
     pub fn custom(merge: impl Fn(Versions, &T, T) -> Option<T> + Send + Sync + 'static) -> Self {
-        Self(Rule::Custom(Arc::new(merge)))
+        Self::Custom(CustomMerge(Arc::new(merge)))
     }
 
     /// Whether a client's copy is worth reading.
@@ -55,22 +55,31 @@ impl<T> MergePolicy<T> {
         if versions.client_iteration > versions.server_iteration.saturating_add(MAX_AHEAD) {
             return false;
         }
-        match self.0 {
-            Rule::ServerWins => false,
-            Rule::Newest => {
+        match self {
+            Self::ServerWins => false,
+            Self::Newest => {
                 (versions.client_iteration, versions.client_updated)
                     > (versions.server_iteration, versions.server_updated)
             }
-            Rule::Custom(_) => true,
+            Self::Custom(_) => true,
         }
     }
 
     /// Returns what replaces the server's copy.
     pub(crate) fn merge(&self, versions: Versions, server: &T, client: T) -> Option<T> {
-        match &self.0 {
-            Rule::ServerWins => None,
-            Rule::Newest => Some(client),
-            Rule::Custom(merge) => merge(versions, server, client),
+        match self {
+            Self::ServerWins => None,
+            Self::Newest => Some(client),
+            Self::Custom(merge) => (merge.0)(versions, server, client),
+        }
+    }
+
+    /// The same policy for another type of state; `None` if it is a function of this one's.
+    pub(crate) fn retyped<U>(&self) -> Option<MergePolicy<U>> {
+        match self {
+            Self::ServerWins => Some(MergePolicy::ServerWins),
+            Self::Newest => Some(MergePolicy::Newest),
+            Self::Custom(_) => None,
         }
     }
 }
@@ -86,28 +95,28 @@ impl Versions {
     }
 }
 
-impl<T> Default for MergePolicy<T> {
-    fn default() -> Self {
-        Self::server_wins()
-    }
-}
-
 impl<T> Clone for MergePolicy<T> {
     fn clone(&self) -> Self {
-        Self(match &self.0 {
-            Rule::ServerWins => Rule::ServerWins,
-            Rule::Newest => Rule::Newest,
-            Rule::Custom(merge) => Rule::Custom(Arc::clone(merge)),
-        })
+        match self {
+            Self::ServerWins => Self::ServerWins,
+            Self::Newest => Self::Newest,
+            Self::Custom(merge) => Self::Custom(CustomMerge(Arc::clone(&merge.0))),
+        }
     }
 }
 
 impl<T> fmt::Debug for MergePolicy<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &self.0 {
-            Rule::ServerWins => "server_wins",
-            Rule::Newest => "newest",
-            Rule::Custom(_) => "custom",
+        f.write_str(match self {
+            Self::ServerWins => "ServerWins",
+            Self::Newest => "Newest",
+            Self::Custom(_) => "Custom",
         })
+    }
+}
+
+impl<T> fmt::Debug for CustomMerge<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CustomMerge").finish_non_exhaustive()
     }
 }

@@ -198,7 +198,7 @@ impl Flags {
             resume = resume.with_stored_lifetime(lifetime);
         }
         if self.merge_newest {
-            resume = resume.with_merge(MergePolicy::newest());
+            resume = resume.with_merge(MergePolicy::Newest);
         }
         if let Some(path) = &self.store {
             resume = resume.with_store(open(path)?);

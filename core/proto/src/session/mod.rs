@@ -79,29 +79,33 @@ pub enum Phase {
 }
 
 /// One session. `I` is what the application is told about a client; it is cloned per message.
+///
+/// Laid out as written: what a request touches comes first and lies together, because among many sessions each
+/// cache line is one to be fetched.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[repr(C)]
 pub struct Session<I> {
-    rules: Arc<Rules>,
-    epoch: Epoch,
     life: Life,
-    outbox: Outbox,
-    inbox: Inbox<I>,
-    clients: Clients<I>,
-    /// The records of clients up to this one are in a durable snapshot; matters only where the outbox is.
-    recorded: Option<ClientUid>,
-    /// Attached ones and ones whose turn is over but whose socket is still there.
-    transports: Few<Transport>,
-    last_attachment: AttachmentNumber,
-    in_hand: Option<ClientUid>,
-    /// Since when a send finds the outbox full, under `Overflow::Close`.
-    overflow_since: Option<Moment>,
-    damping: Option<Box<Damping>>,
+    wake: Wake,
     /// The outcome is durable; matters only where the inbox is.
     end_committed: bool,
     /// Freezes at the next boundary.
     freezes: bool,
     frozen: bool,
-    wake: Wake,
+    in_hand: Option<ClientUid>,
+    /// The records of clients up to this one are in a durable snapshot; matters only where the outbox is.
+    recorded: Option<ClientUid>,
+    rules: Arc<Rules>,
+    /// Attached ones and ones whose turn is over but whose socket is still there.
+    transports: Few<Transport>,
+    last_attachment: AttachmentNumber,
+    inbox: Inbox<I>,
+    clients: Clients<I>,
+    outbox: Outbox,
+    epoch: Epoch,
+    /// Since when a send finds the outbox full, under `Overflow::Close`.
+    overflow_since: Option<Moment>,
+    damping: Option<Box<Damping>>,
 }
 
 impl<I: Clone> Session<I> {

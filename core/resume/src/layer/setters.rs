@@ -41,6 +41,8 @@ impl<T> SessionResume<T> {
     }
 
     /// Sets which session a request belongs to. Default: [`key::by_identity`](crate::key::by_identity).
+    ///
+    /// A function of your own is made into a key function by [`key::from_fn`](crate::key::from_fn).
     #[must_use]
     pub fn with_key(self, key: KeyFn) -> Self {
         self.configured(|config| config.key = key)
@@ -152,8 +154,9 @@ impl<T> SessionResume<T> {
         SessionResume::from_config(config.with_state(StateSource { make: Arc::new(make) }, None))
     }
 
-    /// Sets which copy of the state wins when a client offers its own. Default:
-    /// [`MergePolicy::server_wins`].
+    /// Sets which copy of the state wins when a client offers its own. Default: [`MergePolicy::ServerWins`].
+    ///
+    /// A [`MergePolicy::custom`] belongs after the setter of the state: it is for that type alone.
     #[must_use]
     pub fn with_merge(self, merge: MergePolicy<T>) -> Self {
         self.configured(|config| config.merge = merge)

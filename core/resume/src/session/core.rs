@@ -14,21 +14,9 @@ use crate::{Identity, handler::HandlerType, key::SessionKey, outcome::Outcome, s
 
 pub(crate) type Machine = session::Session<Peer>;
 
-/// What is behind the one lock: the machine and who waits for it.
+/// What is behind the one lock: the machine and who waits for it. Laid out as written, as the machine is.
+#[repr(C)]
 pub(crate) struct Core {
-    pub(crate) machine: Machine,
-    /// Where it is found, and so whose it is; changes when the identity is cycled.
-    pub(crate) key: SessionKey,
-    /// The handler that runs, or that an upgrade under way will start.
-    pub(crate) handler_type: Option<HandlerType>,
-    pub(super) handler: Option<AbortHandle>,
-    receiver: Option<Waker>,
-    next_ticket: u64,
-    pub(super) seldom: Option<Box<Seldom>>,
-    /// The one pump that waits; others are rare.
-    pump: Option<(AttachmentNumber, Waker)>,
-    /// Always there once the machine has ended and the lock is free.
-    pub(super) outcome: Option<Arc<Outcome>>,
     /// The session has left the registry; nothing new may attach.
     pub(crate) removed: bool,
     /// It is on its way to the store; whoever asks for it must wait and restore it.
@@ -39,7 +27,20 @@ pub(crate) struct Core {
     pub(crate) restored: bool,
     /// Its outcome can be polled.
     pub(super) published: bool,
+    /// Always there once the machine has ended and the lock is free.
+    pub(super) outcome: Option<Arc<Outcome>>,
     pub(crate) durable: Option<Box<Durable>>,
+    pub(crate) machine: Machine,
+    receiver: Option<Waker>,
+    /// The one pump that waits; others are rare.
+    pump: Option<(AttachmentNumber, Waker)>,
+    pub(super) seldom: Option<Box<Seldom>>,
+    next_ticket: u64,
+    /// The handler that runs, or that an upgrade under way will start.
+    pub(crate) handler_type: Option<HandlerType>,
+    pub(super) handler: Option<AbortHandle>,
+    /// Where it is found, and so whose it is; changes when the identity is cycled.
+    pub(crate) key: SessionKey,
 }
 
 /// What most sessions have not, most of the time: a suspended one shall take little memory.

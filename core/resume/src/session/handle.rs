@@ -55,7 +55,8 @@ impl fmt::Display for SessionOrigin {
 
 /// A handle to a session: everything but receiving.
 ///
-/// Extractors give it, tasks keep it; a clone is cheap and means the same session. Holding one does not
+/// Extractors give it (axum's is `session_resume_axum::Session`, warp's filter `session_resume_warp::session`),
+/// tasks keep it; a clone is cheap and means the same session. Holding one does not
 /// keep the session from expiring: [`block_expiration`](Self::block_expiration) does.
 pub struct Session<T = ()> {
     pub(crate) shared: Arc<Shared<T>>,

@@ -25,17 +25,20 @@ use crate::{
 };
 
 /// The session itself. Handles are `Arc`s of this; so are its pumps and its handler.
+///
+/// Laid out as written: what a request touches comes first.
+#[repr(C)]
 pub(crate) struct Shared<T> {
-    this: Weak<Self>,
-    id: SessionId,
-    /// Whether it has a place in a store; else no change need be noted.
-    is_durable: bool,
     clock: Arc<Clock>,
-    registry: Weak<Registry<T>>,
-    /// Whether the request that started it came over https.
-    secure: bool,
     core: Mutex<Core>,
     pub(crate) state: StateCell<T>,
+    /// Whether it has a place in a store; else no change need be noted.
+    is_durable: bool,
+    /// Whether the request that started it came over https.
+    secure: bool,
+    id: SessionId,
+    registry: Weak<Registry<T>>,
+    this: Weak<Self>,
 }
 
 /// Whose a new session is, and where it is found.

@@ -86,6 +86,7 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
     ///
     /// Another handler than the one that runs is answered with 409: two routes that mean two things need two
     /// session keys.
+    #[must_use = "return this response, or the WebSocket is not opened"]
     pub fn on_session<F, Fut>(self, handler: F) -> Response<String>
     where
         F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
@@ -101,6 +102,7 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
 
     /// As [`on_session`](Self::on_session), with a handler that runs on a plain thread of its own and may
     /// block.
+    #[must_use = "return this response, or the WebSocket is not opened"]
     pub fn on_session_blocking<F, R>(self, handler: F) -> Response<String>
     where
         F: FnOnce(BlockingSession<T>) -> R + Send + 'static,
@@ -110,6 +112,7 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
     }
 
     /// Refuses the client: 403, or 4101 with the reason for one that offers to resume.
+    #[must_use = "return this response, or the client is not told"]
     pub fn refuse(self, reason: impl Into<Cow<'static, str>>) -> Response<String> {
         let Self { upgrade, handshake, on_upgrade } = self;
         let max = upgrade.max_message_size();

@@ -1,6 +1,6 @@
 use std::time::{Duration, SystemTime};
 
-use session_resume::{MergePolicy, store::MemoryStore};
+use session_resume::{MergePolicy, SessionResume, store::MemoryStore};
 
 use crate::{
     A,
@@ -30,6 +30,20 @@ async fn total_after(policy: MergePolicy<Tally>, offer: &str) -> String {
     }
 }
 
+#[test]
+fn a_policy_set_before_the_state_stays() {
+    let layer = SessionResume::new().with_merge(MergePolicy::Newest).with_state::<Tally>();
+    let text = format!("{layer:?}");
+    assert!(text.contains("merge: Newest"), "{text}");
+}
+
+#[test]
+#[should_panic(expected = "call with_merge after with_state")]
+fn a_function_of_another_state_is_refused() {
+    let layer = SessionResume::new().with_merge(MergePolicy::custom(|_, (), ()| None));
+    drop(layer.with_state::<Tally>());
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_newer_copy_wins() {
     let later = SystemTime::now() + Duration::from_secs(3600);
@@ -50,10 +64,10 @@ async fn the_newer_copy_wins() {
         (r#"{"iteration":9007199254740992,"updated":0,"value":{"total":7}}"#.into(), "close:4103"),
     ];
     for (offer, expected) in rows {
-        assert_eq!(total_after(MergePolicy::newest(), &offer).await, expected, "{offer}");
+        assert_eq!(total_after(MergePolicy::Newest, &offer).await, expected, "{offer}");
     }
     let offer = format!(r#"{{"iteration":5,"updated":0,{value}}}"#);
-    assert_eq!(total_after(MergePolicy::server_wins(), &offer).await, "total:1");
+    assert_eq!(total_after(MergePolicy::ServerWins, &offer).await, "total:1");
     let sum = MergePolicy::custom(|_, server: &Tally, client: Tally| {
         Some(Tally { total: server.total + client.total })
     });
@@ -63,14 +77,14 @@ async fn the_newer_copy_wins() {
 #[tokio::test(start_paused = true)]
 async fn a_second_offer_is_a_protocol_error() {
     let offer = r#"{"iteration":5,"updated":0,"value":{"total":7}}"#;
-    let (_node, mut client) = offering(MergePolicy::newest(), offer).await;
+    let (_node, mut client) = offering(MergePolicy::Newest, offer).await;
     client.send(&format!("\u{1}{{\"state\":{offer}}}"));
     assert!(client.rest().await.contains(&Got::Close(4103)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_copy_is_merged_at_a_boundary_only() {
-    let node = Node::new(&MemoryStore::new(), |layer| layer.with_merge(MergePolicy::newest()));
+    let node = Node::new(&MemoryStore::new(), |layer| layer.with_merge(MergePolicy::Newest));
     let mut browser = Browser::default();
     let mut first = node.connect(&mut browser, Some(A)).await.unwrap();
     first.hello().await;
