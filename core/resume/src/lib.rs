@@ -55,7 +55,7 @@ pub use self::{
     layer::{ResponseFuture, SessionResume, SessionResumeService},
     limits::{Heartbeat, Limits},
     merge::{CustomMerge, MergePolicy, Versions},
-    origin::AllowedOrigins,
+    origin::{AllowedOrigins, InvalidOrigin},
     outcome::{HandlerError, IntoOutcome, Outcome, OutcomeStatus, Result},
     request::RequestView,
     session::{

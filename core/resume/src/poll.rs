@@ -6,6 +6,7 @@ use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use serde::Serialize;
 use session_resume_proto::session;
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 use crate::{
     Outcome, SessionId, layer::RequestContext, outcomes::Ended, refusal::Refusal,
@@ -14,6 +15,10 @@ use crate::{
 
 /// A long poll waits at most so long: proxies give up on silent requests after about a minute.
 const LONGEST_WAIT: Duration = Duration::from_secs(50);
+/// How long the outcome of a session that has ended may take to the store before it is called running.
+const STORING: Duration = Duration::from_secs(1);
+/// A long poll for a stored session looks so often whether that is still true.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// When to ask again.
 const RETRY_AFTER: u64 = 1;
 
@@ -89,7 +94,7 @@ impl Answer {
         // The comparison is the weak one.
         let same = |known: &[u8]| {
             let known = known.trim_ascii();
-            known.strip_prefix(b"W/").unwrap_or(known) == self.etag.as_bytes()
+            known == b"*" || known.strip_prefix(b"W/").unwrap_or(known) == self.etag.as_bytes()
         };
         if self.status == StatusCode::OK && known.any(same) {
             self.status = StatusCode::NOT_MODIFIED;
@@ -122,20 +127,34 @@ pub async fn poll<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Answer, 
     let Ok(id) = id.parse::<SessionId>() else {
         return Ok(Answer::not_found());
     };
-    if let Some(session) = registry.by_id(id).filter(|session| is_known_to(session, context))
-        && let Some(end) = session.watch_end()
-        && !wait.is_zero()
-    {
-        // Enabled before the session is looked at again, so that an end in between is not missed.
-        let ended = end.notified();
-        tokio::pin!(ended);
-        ended.as_mut().enable();
+    let asked = Instant::now();
+    loop {
+        let answer = answer(&registry, context, id).await?;
+        let session = registry.by_id(id).filter(|session| is_known_to(session, context));
+        // One that has ended answers with its outcome, if the store takes it in good time.
+        let has_ended = session.as_ref().is_some_and(|session| session.has_ended());
+        let wait = if has_ended { wait.max(STORING) } else { wait };
+        let until = asked + wait.min(LONGEST_WAIT);
         // A drain wakes all who wait, and nobody waits after that.
-        if session.watch_end().is_some() && !registry.drain.is_draining() {
-            let _ = tokio::time::timeout(wait.min(LONGEST_WAIT), ended).await;
+        let over = Instant::now() >= until || registry.drain.is_draining();
+        if answer.status != StatusCode::ACCEPTED || over {
+            return Ok(answer.unless_known(parts));
         }
+        match session.as_ref().and_then(|session| Some((session, session.watch_end()?))) {
+            Some((session, end)) => {
+                let ended = end.notified();
+                tokio::pin!(ended);
+                // Enabled before the session is looked at again, so that an end in between is not missed.
+                ended.as_mut().enable();
+                if session.watch_end().is_some() && !registry.drain.is_draining() {
+                    let _ = tokio::time::timeout_at(until, ended).await;
+                }
+            }
+            // In the store, from which nobody is told anything; or about to be found there.
+            None => tokio::time::sleep_until(until.min(Instant::now() + LOOK_AGAIN)).await,
+        }
+        drop(session);
     }
-    Ok(answer(&registry, context, id).await?.unless_known(parts))
 }
 
 async fn answer<T: Send + 'static>(

@@ -122,15 +122,15 @@ async fn say_and_linger<S: Transport>(socket: &mut S, frames: Vec<Frame>) -> boo
 
 /// Reads and forgets until the peer answers our close; returns whether it did.
 async fn linger<S: Transport>(socket: &mut S) -> bool {
+    let mut readable = true;
     let answer = poll_fn(|cx| {
         loop {
             match ready!(Pin::new(&mut *socket).poll_next(cx)) {
                 Some(Ok(Frame::Close(_))) => return Poll::Ready(true),
                 Some(Ok(_)) => {}
-                // Nothing more can be read, but the peer may still be reading: a drop now could reset the
-                // connection under our close frame. The timeout bounds the wait.
-                Some(Err(error)) if error.kind() == TransportErrorKind::TooBig => {
-                    return Poll::Pending;
+                // The peer may still be reading: a drop now could reset the connection under our close frame.
+                Some(Err(error)) if readable && error.kind() != TransportErrorKind::Broken => {
+                    readable = false;
                 }
                 Some(Err(_)) | None => return Poll::Ready(false),
             }

@@ -1,6 +1,6 @@
 use std::{borrow::Cow, error::Error as _, fmt, time::Duration};
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use session_resume_proto::wire::Close;
 
 use crate::{
@@ -18,6 +18,8 @@ pub struct Refusal {
     status: StatusCode,
     text: Cow<'static, str>,
     retry_after: Option<Duration>,
+    /// What the client should have sent instead, as a header of the answer.
+    wanted: Option<Box<(HeaderName, HeaderValue)>>,
     /// How a client that offers to resume is told: accepted first, then closed, because browsers hide the
     /// status of a refused upgrade. `None`: with the status after all.
     close: Option<Close>,
@@ -26,7 +28,14 @@ pub struct Refusal {
 impl Refusal {
     /// Creates a refusal of an adapter's own, such as for a request that is no upgrade.
     pub fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, text: text.into(), retry_after: None, close: None }
+        Self { status, text: text.into(), retry_after: None, wanted: None, close: None }
+    }
+
+    /// Adds a header that says what is accepted, such as `Allow`.
+    #[cfg(feature = "tungstenite")]
+    pub(crate) fn wanting(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.wanted = Some(Box::new((name, HeaderValue::from_static(value))));
+        self
     }
 
     /// Come back later: 503 with `Retry-After`; 1013 to a client that offers to resume.
@@ -100,7 +109,10 @@ impl Refusal {
     /// The attach rules said no before a plain transport was accepted.
     pub(crate) fn by_attach(refusal: session_resume_proto::session::Refusal) -> Self {
         let (status, text) = if refusal.close == Close::TRY_AGAIN {
-            (StatusCode::SERVICE_UNAVAILABLE, "the session is held by another client, try again")
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the session has no place for another client, try again later",
+            )
         } else {
             (StatusCode::CONFLICT, "the session is held by another client")
         };
@@ -125,6 +137,9 @@ impl Refusal {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         if let Some(seconds) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(wanted) = self.wanted {
+            headers.insert(wanted.0, wanted.1);
         }
         response
     }

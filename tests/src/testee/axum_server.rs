@@ -51,7 +51,8 @@ async fn peek(session: Option<Session<Tally>>) -> Response {
     }
 }
 
-async fn add(Session(session): Session<Tally>, Path(k): Path<i64>) -> Response {
+// The path first: a request that cannot be read starts no session.
+async fn add(Path(k): Path<i64>, Session(session): Session<Tally>) -> Response {
     let total = session.update(|tally| tally.add(k));
     // With a message in hand it is saved together with that: waiting could take as long as the handler.
     if !session.is_message_in_hand() && session.saved().await.is_err() {

@@ -41,7 +41,7 @@ pub(crate) struct Flags {
     flush: Option<Duration>,
     merge_newest: bool,
     stored_lifetime: Option<Duration>,
-    origins: Vec<String>,
+    origins: AllowedOrigins,
     secret: Option<[u8; 64]>,
 }
 
@@ -66,7 +66,7 @@ impl Flags {
             flush: None,
             merge_newest: false,
             stored_lifetime: None,
-            origins: Vec::new(),
+            origins: AllowedOrigins::same_origin(),
             secret: None,
         };
         while let Some(arg) = args.next()? {
@@ -145,7 +145,10 @@ impl Flags {
             "max-message" => self.limits.message = number(name, args)?,
             "max-sessions" => self.limits.max_sessions = number(name, args)?,
             "max-clients" => self.limits.max_clients = number(name, args)?,
-            "origin" => self.origins.push(args.value()?.string()?),
+            "origin" => {
+                let allowed = self.origins.clone().try_allow(args.value()?.string()?);
+                self.origins = allowed.map_err(|error| format!("--origin: {error}"))?;
+            }
             "secret" => self.secret = Some(secret(&args.value()?.string()?)?),
             _ => return Ok(false),
         }
@@ -153,10 +156,6 @@ impl Flags {
     }
 
     pub(crate) fn layer(&self) -> Result<SessionResume<Tally>, Box<dyn std::error::Error>> {
-        let mut origins = AllowedOrigins::same_origin();
-        for origin in &self.origins {
-            origins = origins.allow(origin);
-        }
         let mut key = self.key.clone().unwrap_or_else(key::by_identity);
         if self.shared_key {
             key = key.shared();
@@ -166,7 +165,7 @@ impl Flags {
             .with_heartbeat(self.heartbeat)
             .with_limits(self.limits)
             .with_key(key)
-            .with_allowed_origins(origins);
+            .with_allowed_origins(self.origins.clone());
         if let Some(attach) = self.attach {
             resume = resume.with_attach(attach);
         }
@@ -260,7 +259,8 @@ fn key(text: &str) -> Result<KeyFn, lexopt::Error> {
 
 /// 64 bytes in hexadecimal.
 fn secret(text: &str) -> Result<[u8; 64], lexopt::Error> {
-    let bytes = (text.len() == 128 && text.is_ascii())
+    let is_hex = text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let bytes = (text.len() == 128 && is_hex)
         .then(|| (0..64).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16)).collect())
         .and_then(Result::<Vec<u8>, _>::ok)
         .and_then(|bytes| bytes.try_into().ok());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Attach, ClientName, PlainAck, Session,
+    Attach, ClientName, PlainAck, Rules, Session,
     client::{Client, ClientUid, Standing, Takeover, Who},
     damping::Damping,
     transport::{PROBE_DEADLINE, Transport},
@@ -104,7 +104,9 @@ impl<I: Clone> Session<I> {
         if self.rules.attach == Attach::Refuse
             && matches!(&admitted, Err(refusal) if refusal.close == Close::TRY_AGAIN)
         {
-            self.transports.iter_mut().filter(|t| t.is_attached()).for_each(|t| t.probe(now));
+            let plain_ack = self.rules.plain_ack;
+            let holders = self.transports.iter_mut().filter(|t| t.is_attached());
+            holders.for_each(|t| t.probe(plain_ack, now));
             self.wake.transports = true;
         }
         admitted
@@ -158,8 +160,9 @@ impl<I: Clone> Session<I> {
             // more is let in, who may.
             let stuck = self.life.waits_for_room() && !self.clients.any_attached();
             let limit = self.rules.bounds.clients + usize::from(stuck);
-            let permanent =
-                self.clients.iter().filter(|c| c.is_attached() || c.has_unhandled()).count();
+            // Under `Takeover` whoever is attached is about to be superseded.
+            let stays = |c: &Client<I>| c.is_attached() && self.rules.attach != Attach::Takeover;
+            let permanent = self.clients.iter().filter(|c| stays(c) || c.has_unhandled()).count();
             let replaces = self.is_lone_plain(client) && self.gone_plain().next().is_some();
             if permanent >= limit && !replaces {
                 return Err(Refusal { close: Close::TRY_AGAIN, retry: Some(self.rules.heartbeat) });
@@ -209,10 +212,7 @@ impl<I: Clone> Session<I> {
                 gap: start.gap,
                 heartbeat_ms: millis(self.rules.heartbeat),
                 lifetime_ms: millis(self.rules.unused_lifetime),
-                window: Window {
-                    messages: self.rules.bounds.inbox_messages as u64,
-                    bytes: self.rules.bounds.inbox_bytes as u64,
-                },
+                window: window(&self.rules),
             })
         });
         let acknowledged = self.clients.get(uid).map_or(0, |client| self.inbound_ack(client));
@@ -418,6 +418,11 @@ impl<I: Clone> Session<I> {
     fn is_lone_plain(&self, name: ClientName) -> bool {
         name == ClientName::Plain && !self.plain_is_one_client()
     }
+}
+
+pub(super) fn window(rules: &Rules) -> Window {
+    let told = |bound: usize| (bound as u64).min(crate::MAX_INTEGER);
+    Window { messages: told(rules.bounds.inbox_messages), bytes: told(rules.bounds.inbox_bytes) }
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

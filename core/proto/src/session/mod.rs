@@ -51,7 +51,7 @@ use self::{
     outbox::Outbox,
     transport::Transport,
 };
-use crate::{AttachmentNumber, Moment, Position, wire::OutcomeStatus};
+use crate::{AttachmentNumber, Moment, Position, Token, wire::OutcomeStatus};
 
 /// Whom to wake after a step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -129,6 +129,11 @@ impl<I: Clone> Session<I> {
             frozen: false,
             wake: Wake::default(),
         }
+    }
+
+    /// Returns whether the session has, or once had, this epoch.
+    pub fn knows_epoch(&self, epoch: &Token) -> bool {
+        self.epoch.knows(epoch).is_some()
     }
 
     /// Returns whom the last steps concern, once.

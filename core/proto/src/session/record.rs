@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     AttachmentNumber, ClientId, Gap, GapReason, Position, Token,
-    wire::{Close, Done, Hello, OutcomeStatus, ProtocolError, ServerControl, Status, Window},
+    wire::{Close, Done, Hello, OutcomeStatus, ProtocolError, ServerControl, Status},
 };
 
 /// The counts of an ended session, so that a client that comes back after its outbox is gone is told the
@@ -108,15 +108,13 @@ impl Record {
             received: counts.map_or(unknown, |counts| Some(counts.received)),
             gap: missing.then_some(Gap {
                 from: *received,
-                to: Some(self.head),
+                // Where another history ends says nothing of this one.
+                to: in_epoch.then_some(self.head),
                 reason: GapReason::Expired,
             }),
             heartbeat_ms: super::attach::millis(rules.heartbeat),
             lifetime_ms: super::attach::millis(rules.unused_lifetime),
-            window: Window {
-                messages: rules.bounds.inbox_messages as u64,
-                bytes: rules.bounds.inbox_bytes as u64,
-            },
+            window: super::attach::window(rules),
         };
         let done = Done { status, received: counts.map_or(0, |counts| counts.taken) };
         Ok(vec![

@@ -11,7 +11,7 @@ use super::{
     client::{Client, ClientUid, Presence, Standing, Takeover, Who},
     outbox::Outbox,
 };
-use crate::{AttachmentNumber, ClientId, GapReason, Message, Moment, Position};
+use crate::{AttachmentNumber, ClientId, GapReason, Message, Moment, Position, Token};
 
 /// After a history that may have gone on unseen, numbers go on so much further: an attachment number that
 /// was told must not be told again.
@@ -26,6 +26,13 @@ pub struct Snapshot {
     /// Longest gone first, attached ones last.
     pub(super) clients: Vec<StoredClient>,
     pub(super) outbox: Option<StoredOutbox>,
+}
+
+impl Snapshot {
+    /// Returns whether the session has, or once had, this epoch.
+    pub fn knows_epoch(&self, epoch: &Token) -> bool {
+        self.epoch.knows(epoch).is_some()
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -161,7 +161,7 @@ impl<I: Clone> Session<I> {
         let rules = &self.rules;
         let t = &mut self.transports[at];
         let due = t.ping_now || t.last_ping + rules.heartbeat <= now || t.confirmation_due(now);
-        if t.ping.is_none() && t.pings(rules.plain_ack) && due {
+        if (t.ping.is_none() || t.ping_now) && t.pings(rules.plain_ack) && due {
             t.push_ping(rules.pong_timeout, now, out);
         }
     }

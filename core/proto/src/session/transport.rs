@@ -52,6 +52,7 @@ pub(super) struct Transport {
     pub(super) unpinged_bytes: usize,
     pub(super) unpinged_since: Option<Moment>,
     pub(super) ping: Option<OutstandingPing>,
+    /// It is to be written still.
     pub(super) ping_now: bool,
     /// A pong has shown that everything before this arrived (plain).
     pub(super) confirmed: Position,
@@ -171,12 +172,14 @@ impl Transport {
     }
 
     /// Pings a silent holder at once, with a short deadline.
-    pub(super) fn probe(&mut self, now: Moment) {
-        match &mut self.ping {
-            Some(ping) => ping.deadline = ping.deadline.min(now + PROBE_DEADLINE),
-            None => {
-                self.ping_now = true;
-            }
+    pub(super) fn probe(&mut self, plain_ack: PlainAck, now: Moment) {
+        let deadline = now + PROBE_DEADLINE;
+        if let Some(ping) = &mut self.ping {
+            ping.deadline = ping.deadline.min(deadline);
+        } else if self.pings(plain_ack) {
+            self.ping_now = true;
+            // Noted before it is out: where nothing can be written any more, it never will be.
+            self.ping = Some(OutstandingPing { position: self.sent, deadline });
         }
     }
 

@@ -15,9 +15,10 @@ const DEFAULT_MAX_AGE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// How many cookies of our name and a token's length are checked in one request.
 ///
-/// An honest browser sends one, or a few after the cookie's path or domain was changed. Who sends
-/// a header full of forgeries must not make us compute a MAC for each.
-pub(super) const MAX_CHECKS: usize = 8;
+/// An honest browser sends one, or a few after the cookie's path or domain was changed. A hostile subdomain can
+/// plant others in front of it, as many as browsers keep for one site (Chrome 180): they must not lock anybody
+/// out. Nor must who sends an endless header make us compute endless MACs: so many cost about 50 µs.
+pub(super) const MAX_CHECKS: usize = 256;
 
 const HOST_PREFIX: &str = "__Host-";
 const SECURE_PREFIX: &str = "__Secure-";

@@ -44,6 +44,20 @@ pub struct AllowedOrigins {
     missing: Missing,
 }
 
+/// A text that should be an origin and is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidOrigin {
+    origin: String,
+}
+
+impl fmt::Display for InvalidOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not an origin like https://app.example", self.origin)
+    }
+}
+
+impl std::error::Error for InvalidOrigin {}
+
 #[derive(Debug, Clone)]
 enum Pages {
     Any,
@@ -83,15 +97,26 @@ impl AllowedOrigins {
     ///
     /// If `origin` is no such origin: it has a path, a wildcard or no scheme, for example.
     #[must_use]
-    pub fn allow(mut self, origin: impl AsRef<str>) -> Self {
+    pub fn allow(self, origin: impl AsRef<str>) -> Self {
+        match self.try_allow(origin) {
+            Ok(allowed) => allowed,
+            Err(error) => panic!("AllowedOrigins::allow: {error}"),
+        }
+    }
+
+    /// As [`allow`](Self::allow), for origins that somebody else has written, in a configuration for example.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`InvalidOrigin`] if `origin` is none.
+    pub fn try_allow(mut self, origin: impl AsRef<str>) -> Result<Self, InvalidOrigin> {
         let origin = origin.as_ref();
-        let Some(parsed) = Origin::parse(origin.as_bytes()) else {
-            panic!("AllowedOrigins::allow: {origin:?} is not an origin like https://app.example");
-        };
+        let parsed = Origin::parse(origin.as_bytes())
+            .ok_or_else(|| InvalidOrigin { origin: origin.to_owned() })?;
         if let Pages::Same(listed) = &mut self.pages {
             *listed = listed.iter().cloned().chain([parsed.to_listed()]).collect();
         }
-        self
+        Ok(self)
     }
 
     /// Refuses requests without `Origin`, too: nobody but browsers gets in.

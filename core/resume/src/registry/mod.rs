@@ -114,6 +114,12 @@ impl Purpose {
         if core.removed || core.leaving || core.machine.ended().is_some() {
             return false;
         }
+        if let Some(durable) = &mut core.durable
+            && durable.expires_as_before.take().is_some()
+        {
+            // Used after all: its record lives on.
+            core.changed(Urgency::Soon);
+        }
         match self {
             Self::Extract => core.machine.touch(now),
             Self::Restore | Self::Upgrade(_) => core.machine.hold(),
@@ -292,7 +298,10 @@ impl<T: Send + 'static> Registry<T> {
         self.ensure_sweeper();
         let (identity, key) = (context.identity(), context.key().clone());
         let id = SessionId::random();
-        let room = self.reserve(identity, &key, id)?;
+        if let Err(full) = self.has_room(identity, &key) {
+            // Another request of this browser may have taken the last of it, for the session asked for.
+            return if self.by_key(&key).is_some() { Ok(None) } else { Err(full) };
+        }
         // The application's code, so outside the locks; it may panic.
         let state = (self.config.state.make)(req);
         let secure = context.is_secure(&self.config.cookie, req);
@@ -310,6 +319,8 @@ impl<T: Send + 'static> Registry<T> {
         if table.find(hash, |keyed| keyed.key == key).is_some() {
             return Ok(None);
         }
+        // Under the lock under which it is inserted: who finds no room finds the session that took it.
+        let room = self.reserve(identity, &key, id)?;
         let keyed = Keyed { key, session: Arc::clone(&session) };
         table.insert_unique(hash, keyed, |keyed| self.hasher.key(&keyed.key));
         drop(table);

@@ -13,6 +13,19 @@ use crate::{Identity, SessionId, key::SessionKey, refusal::Refusal, session::sha
 const BUSY_RETRY: Duration = Duration::from_secs(5);
 
 impl<T> Registry<T> {
+    /// Whether there is room for one more live session. A look, to be followed by [`reserve`](Self::reserve).
+    pub(super) fn has_room(&self, identity: Identity, key: &SessionKey) -> Result<(), Refusal> {
+        let limits = &self.config.limits;
+        let chosen = || lock(&self.chosen).get(&identity).map_or(0, Vec::len);
+        if self.live.load(Ordering::Relaxed) >= limits.max_sessions {
+            Err(too_many_in_all())
+        } else if !key.is_own() && chosen() >= limits.max_sessions_per_identity {
+            Err(too_many_of_one())
+        } else {
+            Ok(())
+        }
+    }
+
     /// Takes room for one more live session.
     pub(crate) fn reserve(
         &self,
@@ -24,13 +37,11 @@ impl<T> Registry<T> {
             (live < self.config.limits.max_sessions).then_some(live + 1)
         });
         if room.is_err() {
-            let text = "too many sessions (limits.max_sessions), try again later";
-            return Err(Refusal::busy(text, BUSY_RETRY));
+            return Err(too_many_in_all());
         }
         if !self.choose(identity, key, id) {
             self.live.fetch_sub(1, Ordering::Relaxed);
-            let text = "too many sessions of one identity (limits.max_sessions_per_identity), try again later";
-            return Err(Refusal::busy(text, BUSY_RETRY));
+            return Err(too_many_of_one());
         }
         Ok(Room { registry: self, identity, key: key.clone(), id, kept: false })
     }
@@ -71,6 +82,16 @@ impl<T> Registry<T> {
             }
         }
     }
+}
+
+fn too_many_in_all() -> Refusal {
+    Refusal::busy("too many sessions (limits.max_sessions), try again later", BUSY_RETRY)
+}
+
+fn too_many_of_one() -> Refusal {
+    let text =
+        "too many sessions of one identity (limits.max_sessions_per_identity), try again later";
+    Refusal::busy(text, BUSY_RETRY)
 }
 
 /// Room for a session that is about to be live; given back if dropped.

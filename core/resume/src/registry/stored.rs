@@ -136,6 +136,11 @@ impl<T: Send + 'static> Registry<T> {
     /// has expired.
     pub(crate) fn record_expires(&self, session: &Shared<T>) -> SystemTime {
         let now = wall::now();
+        let as_before =
+            session.lock().durable.as_ref().and_then(|durable| durable.expires_as_before);
+        if let Some(as_before) = as_before {
+            return as_before;
+        }
         let mut until = later(now, self.config.stored_lifetime);
         if let Some(lifetime) = self.rules.max_lifetime {
             let created =

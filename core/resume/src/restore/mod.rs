@@ -6,6 +6,7 @@ mod leave;
 use std::{sync::Arc, time::SystemTime};
 
 use futures_util::FutureExt as _;
+use session_resume_proto::Token;
 
 pub(crate) use self::find::Found;
 use crate::{
@@ -32,8 +33,8 @@ use crate::{
 pub(crate) struct Asks<'a> {
     pub(crate) context: &'a RequestContext,
     pub(crate) req: RequestView<'a>,
-    /// The session of its cursor: a continuation is not put to the reuse policy.
-    pub(crate) continues: Option<SessionId>,
+    /// The session and epoch of its cursor: a continuation is not put to the reuse policy.
+    pub(crate) continues: Option<(SessionId, Token)>,
     /// Only looks, so the policy is not asked either.
     pub(crate) looks: bool,
 }
@@ -93,9 +94,11 @@ impl<T: Send + 'static> Registry<T> {
             }
             let (identity, id) = (loaded.record.identity, loaded.record.session);
             let room = self.reserve(identity, key, id)?;
-            match self.claim(&store, key, loaded, room).await {
+            match self.claim(&store, key, loaded, room, asks.looks).await {
                 Ok(session) => {
-                    session.with_core(|core, now| purpose.take(core, now));
+                    if !asks.looks {
+                        session.with_core(|core, now| purpose.take(core, now));
+                    }
                     return Ok(session.outcome().is_none().then_some(session));
                 }
                 // Somebody else has just claimed it; what is there now?
@@ -164,7 +167,13 @@ impl<T: Send + 'static> Registry<T> {
         asks: &Asks<'_>,
     ) -> Result<bool, Refusal> {
         let record = &loaded.record;
-        if asks.looks || asks.continues == Some(record.session) {
+        let caller = asks.context.identity();
+        let continues = asks.continues.is_some_and(|(session, epoch)| {
+            session == record.session
+                && record.machine.knows_epoch(&epoch)
+                && (record.identity == caller || record.guests.contains(&caller))
+        });
+        if asks.looks || continues {
             return Ok(true);
         }
         let candidate = Candidate {
@@ -212,12 +221,16 @@ impl<T: Send + 'static> Registry<T> {
         key: &SessionKey,
         loaded: Loaded,
         room: Room<'_, T>,
+        looks: bool,
     ) -> Result<Arc<Shared<T>>, StoreError> {
         let Loaded { stored, mut record, pointer } = loaded;
         let generation = stored.generation.next();
         self.has_seen(generation);
         let (clean, trials) = (record.clean, record.trials);
         let session = self.rebuild(key, &record, generation, pointer)?;
+        if let Some(durable) = &mut session.lock().durable {
+            durable.expires_as_before = looks.then_some(stored.expires);
+        }
         let (machine, _) = session.lock().machine.snapshot(false);
         record.machine = machine;
         record.clean = false;

@@ -14,7 +14,11 @@ mod tests;
 pub(crate) mod trial;
 mod work;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use session_resume_proto::session::Covered;
@@ -92,6 +96,8 @@ pub(crate) struct Durable {
     /// Where the record still is, after the identity was cycled.
     pub(crate) moved_from: Option<SessionKey>,
     last_saved: Instant,
+    /// It was restored only to be looked at: its record expires when it would have. Until it is used.
+    pub(crate) expires_as_before: Option<SystemTime>,
     /// The record says that the handler is at work, and the next one will, unless it has come to `recv`.
     marked: bool,
     /// Somebody looks after a flush interval whether the handler is still at work.
@@ -137,6 +143,7 @@ impl Durable {
             pointer: if key.is_own() { Pointer::None } else { Pointer::Wanted },
             moved_from: None,
             last_saved: Instant::now(),
+            expires_as_before: None,
             marked: false,
             watched: false,
             caution: Caution::None,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use session_resume_proto::{
+    Token,
     session::{Claim, ClientName, Frame, Refusal as AttachRefusal},
     wire::Offer,
 };
@@ -52,6 +53,16 @@ impl<T: Send + 'static> Upgrade<T> {
                 let claim = match &self.offer {
                     Offer::Plain => Claim::Plain,
                     Offer::Fresh { .. } => Claim::Fresh,
+                    // Of the session that the policy has let it into, with an epoch that this never had.
+                    Offer::Resume { cursor, attachment, .. }
+                        if continued_session(&self.offer) == Some(session.id()) =>
+                    {
+                        Claim::Cursor {
+                            epoch: cursor.epoch,
+                            received: cursor.received,
+                            attachment: *attachment,
+                        }
+                    }
                     Offer::Resume { cursor, .. } => Claim::Lost { received: cursor.received },
                 };
                 (session, origin, claim)
@@ -78,7 +89,8 @@ impl<T: Send + 'static> Upgrade<T> {
 
     /// Finds the session of the cursor, if it is the one under the request's own key.
     ///
-    /// A continuation is not put to the reuse policy.
+    /// A continuation is not put to the reuse policy: a cursor of an epoch that the session has had, from an
+    /// identity that is in it.
     fn continued(&self) -> Result<Option<Continued<T>>, Refusal> {
         let Offer::Resume { client, cursor, attachment } = &self.offer else {
             return Ok(None);
@@ -94,10 +106,13 @@ impl<T: Send + 'static> Upgrade<T> {
         if let Some(session) = self.registry.by_id(id) {
             let taken = session.with_core(|core, _| {
                 let ours = core.key == *self.context.key() && !core.removed && !core.leaving;
-                if ours {
+                let continues = ours
+                    && core.machine.knows_epoch(&cursor.epoch)
+                    && core.identities().contains(&self.context.identity());
+                if continues {
                     core.machine.hold();
                 }
-                ours
+                continues
             });
             if taken {
                 if self.registry.drain.is_draining() {
@@ -150,7 +165,7 @@ impl<T: Send + 'static> Found<T> {
         req: RequestView<'_>,
         offer: &Offer,
     ) -> Result<Self, Refusal> {
-        let asks = Asks { context, req, continues: continued_session(offer), looks: false };
+        let asks = Asks { context, req, continues: continuation(offer), looks: false };
         // Which handler asks is not known yet; the attach checks it.
         let mut here = None;
         let restored = loop {
@@ -210,6 +225,14 @@ impl<T: Send + 'static> Drop for Hold<T> {
                 core.handler_type = None;
             }
         });
+    }
+}
+
+/// What a cursor claims to continue, if it can be a session of ours.
+fn continuation(offer: &Offer) -> Option<(SessionId, Token)> {
+    match offer {
+        Offer::Resume { cursor, .. } => Some((continued_session(offer)?, cursor.epoch)),
+        Offer::Plain | Offer::Fresh { .. } => None,
     }
 }
 

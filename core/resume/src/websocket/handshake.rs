@@ -1,3 +1,4 @@
+use data_encoding::BASE64;
 use http::{
     Extensions, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header,
     request::Parts,
@@ -35,7 +36,9 @@ impl Handshake {
         }
         let req = RequestView::from_parts(parts);
         if req.header(header::SEC_WEBSOCKET_VERSION) != Some("13") {
-            return Err(bad("no WebSocket upgrade: the header sec-websocket-version is not 13"));
+            // RFC 6455 §4.4.
+            let refusal = bad("no WebSocket upgrade: the header sec-websocket-version is not 13");
+            return Err(refusal.wanting(header::SEC_WEBSOCKET_VERSION, "13"));
         }
         Ok(Self { response, protocol: None })
     }
@@ -75,9 +78,14 @@ pub(super) fn take_on_upgrade(extensions: &mut Extensions) -> Result<OnUpgrade, 
 
 /// RFC 6455 §4.2.1; returns the answer to the client's key.
 fn check_upgrade(parts: &Parts) -> Result<HeaderValue, Refusal> {
+    if parts.version < Version::HTTP_11 {
+        return Err(bad("no WebSocket upgrade: HTTP/1.0 has none"));
+    }
     if parts.method != Method::GET {
         let text = "a WebSocket upgrade is a GET";
-        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, text));
+        return Err(
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, text).wanting(header::ALLOW, "GET")
+        );
     }
     if !lists(parts, &header::CONNECTION, b"upgrade") {
         return Err(bad("no WebSocket upgrade: the header connection does not say upgrade"));
@@ -87,6 +95,10 @@ fn check_upgrade(parts: &Parts) -> Result<HeaderValue, Refusal> {
     }
     let key = parts.headers.get(header::SEC_WEBSOCKET_KEY);
     let key = key.ok_or_else(|| bad("no WebSocket upgrade: no header sec-websocket-key"))?;
+    // 16 bytes in base64.
+    if BASE64.decode(key.as_bytes()).map_or(0, |nonce| nonce.len()) != 16 {
+        return Err(bad("no WebSocket upgrade: the header sec-websocket-key is no key"));
+    }
     Ok(HeaderValue::try_from(derive_accept_key(key.as_bytes())).expect("base64 is ASCII"))
 }
 
@@ -94,7 +106,9 @@ fn check_upgrade(parts: &Parts) -> Result<HeaderValue, Refusal> {
 fn check_connect(parts: &Parts) -> Result<(), Refusal> {
     if parts.method != Method::CONNECT {
         let text = "a WebSocket upgrade over HTTP/2 is a CONNECT";
-        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, text));
+        return Err(
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, text).wanting(header::ALLOW, "CONNECT")
+        );
     }
     // Without the feature the type cannot be named.
     #[cfg(feature = "http2")]

@@ -6,7 +6,7 @@ use std::{
 use bytestring::ByteString;
 use futures_core::Stream;
 use futures_sink::Sink;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -33,7 +33,22 @@ const WRITE_BUFFER: usize = 32 << 10;
 
 /// tungstenite's WebSocket as a transport.
 #[derive(Debug)]
-pub struct WebSocket<S>(WebSocketStream<S>);
+pub struct WebSocket<S> {
+    stream: WebSocketStream<S>,
+    rest: Rest,
+}
+
+/// What becomes of the bytes that come after something unreadable. tungstenite reads no more of them; closing
+/// the connection before they are read would reset it, and with it our close frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Rest {
+    /// All has been readable.
+    Readable,
+    /// It has not, and is not wanted. The peer does not know yet that we have said all.
+    Unwanted,
+    /// The peer knows.
+    Discarded,
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Creates the server's end over a connection whose handshake is done. `max_message_size` is
@@ -44,7 +59,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             .write_buffer_size(WRITE_BUFFER)
             .max_message_size(Some(max_message_size))
             .max_frame_size(Some(max_message_size));
-        Self(WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await)
+        let stream = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+        Self { stream, rest: Rest::Readable }
+    }
+
+    /// Reads until the peer has closed, and forgets it. Whoever asks for more after an error has said all.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        /// So much at a time, and then others get a turn.
+        const PIECES: usize = 64;
+        let io = self.stream.get_mut();
+        if self.rest == Rest::Unwanted {
+            if ready!(Pin::new(&mut *io).poll_shutdown(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            self.rest = Rest::Discarded;
+        }
+        let mut piece = [0; 1024];
+        for _ in 0..PIECES {
+            let mut piece = ReadBuf::new(&mut piece);
+            let read = ready!(Pin::new(&mut *io).poll_read(cx, &mut piece));
+            if read.is_err() || piece.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -52,8 +91,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
     type Item = Result<Frame, TransportError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let message = ready!(Pin::new(&mut self.0).poll_next(cx));
-        Poll::Ready(message.map(|message| message.map(frame).map_err(error)))
+        if self.rest != Rest::Readable {
+            return self.poll_discard(cx).map(|()| None);
+        }
+        let message = ready!(Pin::new(&mut self.stream).poll_next(cx));
+        Poll::Ready(message.map(|message| {
+            let message = message.map(frame).map_err(error);
+            if message.as_ref().is_err_and(|error| error.kind() != TransportErrorKind::Broken) {
+                self.rest = Rest::Unwanted;
+            }
+            message
+        }))
     }
 }
 
@@ -61,19 +109,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Sink<Frame> for WebSocket<S> {
     type Error = TransportError;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Pin::new(&mut self.0).poll_ready(cx).map_err(error)
+        Pin::new(&mut self.stream).poll_ready(cx).map_err(error)
     }
 
     fn start_send(mut self: Pin<&mut Self>, frame: Frame) -> Result<(), Self::Error> {
-        Pin::new(&mut self.0).start_send(message(frame)).map_err(error)
+        Pin::new(&mut self.stream).start_send(message(frame)).map_err(error)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Pin::new(&mut self.0).poll_flush(cx).map_err(error)
+        Pin::new(&mut self.stream).poll_flush(cx).map_err(error)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Pin::new(&mut self.0).poll_close(cx).map_err(error)
+        Pin::new(&mut self.stream).poll_close(cx).map_err(error)
     }
 }
 

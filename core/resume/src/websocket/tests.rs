@@ -52,6 +52,27 @@ async fn frames_come_as_they_were_sent() {
     }
 }
 
+/// Dropped with bytes unread, a TCP connection is reset, and the close frame may be lost with it.
+#[tokio::test]
+async fn what_follows_the_unreadable_is_read_and_forgotten() {
+    let too_big = [&[0x82, 0xfe, 0x03, 0xe9, 0, 0, 0, 0], &[0; MAX + 1][..]].concat();
+    for unreadable in [too_big, masked(0x83, b"")] {
+        let (mut socket, mut client) = open().await;
+        client.write_all(&unreadable).await.unwrap();
+        assert!(socket.next().await.unwrap().is_err());
+        socket.send(Frame::Close(Some((1009, "".into())))).await.unwrap();
+        let server = tokio::spawn(async move { socket.next().await.is_none() });
+        // More than the pipe holds: it goes on only because somebody reads.
+        client.write_all(&vec![0; 100_000]).await.unwrap();
+        let mut said = Vec::new();
+        client.read_to_end(&mut said).await.unwrap();
+        assert_eq!(said, b"\x88\x02\x03\xf1", "the end follows the close");
+        assert!(!server.is_finished(), "until the peer has closed");
+        drop(client);
+        assert!(server.await.unwrap());
+    }
+}
+
 #[tokio::test]
 async fn what_is_wrong_is_told_apart() {
     let too_big = [&[0x82, 0xfe, 0x03, 0xe9, 0, 0, 0, 0], &[0; MAX + 1][..]].concat();

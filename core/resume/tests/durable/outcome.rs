@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use session_resume::{
-    adapter,
+    adapter, reuse,
     store::{ErrorKind, MemoryStore},
 };
 
@@ -41,6 +41,44 @@ async fn done_is_told_only_when_the_outcome_is_on_disk() {
             .any(|got| matches!(got, Got::Other(control) if control["done"]["status"] == "done"))
     );
     assert_eq!(rest.last(), Some(&Got::Close(1000)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_waits_for_a_stored_session_too() {
+    let node = Node::start(&MemoryStore::new());
+    let mut browser = Browser::default();
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    let id = client.session();
+    client.cut();
+    let mut other = browser.clone();
+    let start = tokio::time::Instant::now();
+    let (status, body) = node.poll(&mut other, &id, 40).await;
+    assert_eq!((status, body["status"].as_str()), (202, Some("suspended")));
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let (status, body) = node.poll(&mut other, &id, 30).await;
+    assert_eq!((status, body["status"].as_str()), (202, Some("stored")));
+    assert_eq!(start.elapsed().as_secs(), 170);
+    let comes_back = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+        client.hello().await;
+        client.send("finish well");
+        client.rest().await;
+    };
+    let ((status, body), ()) = tokio::join!(node.poll(&mut other, &id, 30), comes_back);
+    assert_eq!((status, body["result"].as_str()), (200, Some("well")));
+    assert!(start.elapsed().as_secs() < 190, "told at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_has_just_ended_is_not_called_running() {
+    let node = Node::new(&MemoryStore::new(), |layer| layer.with_reuse(reuse::never()));
+    let mut browser = Browser::default();
+    let id = node.open(&mut browser).await.unwrap().id().to_string();
+    node.open(&mut browser).await.unwrap();
+    let (status, body) = node.poll(&mut browser, &id, 0).await;
+    assert_eq!((status, body["status"].as_str()), (200, Some("closed")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,3 +12,4 @@ mod layer_contract;
 mod sending;
 mod support;
 mod timers;
+mod which;

@@ -251,6 +251,21 @@ fn a_probe_shortens_the_deadline_of_a_ping_that_is_out_already() {
 }
 
 #[test]
+fn a_holder_that_cannot_be_written_to_gives_way_as_soon() {
+    let mut sim = sim(REFUSE);
+    sim.fresh("a");
+    sim.out(1);
+    sim.now = sim.now + HEARTBEAT;
+    assert!(sim.offer("b", Claim::Fresh).unwrap_err().starts_with("1013"));
+    // Its socket is full, so that nothing is taken from the machine any more.
+    let a = AttachmentNumber::new(1);
+    assert_eq!(sim.session.poll_blocked_timeout(a), Some(sim.now + 2 * SECOND));
+    sim.now = sim.now + 2 * SECOND;
+    sim.session.handle_transport_timeout(a, sim.now);
+    assert_eq!(sim.offer("b", Claim::Fresh), Ok(2));
+}
+
+#[test]
 fn a_holder_that_answers_the_probe_stays() {
     let mut sim = sim(REFUSE);
     sim.fresh("a");
@@ -290,6 +305,24 @@ fn the_limit_of_clients() {
         let row = format!("{attach:?} gone {gone} unhandled {unhandled}");
         assert_eq!(sim.offer("c", Claim::Fresh), expected, "{row}");
         assert!(sim.session.clients.iter().count() <= 2, "{row}");
+    }
+}
+
+/// Whoever is about to be superseded is in nobody's way.
+#[test]
+fn a_takeover_needs_no_room_of_its_own() {
+    for (limit, busy) in [(1, false), (2, true)] {
+        let mut sim = Sim::with(|rules| rules.bounds.clients = limit);
+        if busy {
+            let a = sim.fresh("a");
+            assert!(sim.say(a, "x"));
+            sim.detach(a);
+        }
+        let b = sim.fresh("b");
+        let c = sim.fresh("c");
+        assert_eq!(sim.out(b), ["close 4100 superseded"]);
+        assert_eq!(sim.session.clients.iter().count(), limit);
+        assert_eq!(sim.offer("d", Claim::Fresh), Ok(c + 1));
     }
 }
 

@@ -1,0 +1,46 @@
+use std::time::{Duration, SystemTime};
+
+use session_resume::{
+    Session, adapter,
+    store::{MemoryStore, SnapshotStore as _},
+};
+
+use crate::node::{Browser, Node, Tally};
+
+async fn look(node: &Node, browser: &mut Browser) -> Option<Session<Tally>> {
+    adapter::look(&node.parts(browser, None).await).await.unwrap()
+}
+
+async fn expires(disk: &MemoryStore, node: &Node) -> SystemTime {
+    let key = node.store.last.lock().unwrap().clone().unwrap();
+    disk.load(&key).await.unwrap().unwrap().expires
+}
+
+/// It may be looked at again and again: that keeps it neither in memory nor in the store.
+#[tokio::test(start_paused = true)]
+async fn looking_at_a_stored_session_is_no_activity() {
+    let disk = MemoryStore::new();
+    let node = Node::start(&disk);
+    let mut browser = Browser::default();
+    let session = node.open(&mut browser).await.unwrap();
+    session.update(|tally| tally.total = 7);
+    session.saved().await.unwrap();
+    let before = expires(&disk, &node).await;
+    node.kill();
+
+    let longer = Duration::from_secs(60 * 24 * 3600);
+    let node = Node::new(&disk, |layer| layer.with_stored_lifetime(longer));
+    for _ in 0..3 {
+        let seen = look(&node, &mut browser).await.unwrap();
+        assert_eq!(seen.read(|tally| tally.total), 7);
+        tokio::time::sleep(Duration::from_secs(40)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(node.layer.sessions().is_empty(), "the looks have not kept it");
+    assert_eq!(expires(&disk, &node).await, before);
+
+    // Asked for, it is used, and lives on.
+    look(&node, &mut browser).await.unwrap();
+    node.open(&mut browser).await.unwrap().saved().await.unwrap();
+    assert!(expires(&disk, &node).await > before + longer / 2);
+}
