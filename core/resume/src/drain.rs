@@ -138,8 +138,18 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
 /// Puts a session that is still into the store; returns whether it is there.
 async fn save<T: Send + 'static>(session: &Arc<Shared<T>>, until: Instant) -> bool {
     session.with_core(|core, _| core.changed(Urgency::Now));
-    settled(session, until).await
-        || matches!(timeout_at(until, session.wait_saved(Urgency::Now)).await, Ok(Ok(())))
+    loop {
+        if settled(session, until).await {
+            return true;
+        }
+        match timeout_at(until, session.wait_saved(Urgency::Now)).await {
+            Ok(Ok(())) => return true,
+            Err(_) => return false,
+            // A store that has failed once may do better the next time: the saver tries again.
+            Ok(Err(_)) if session.lock().departed => return false,
+            Ok(Err(_)) => sleep_until(until.min(Instant::now() + ROUND)).await,
+        }
+    }
 }
 
 /// Counts a session, and tells its clients to come back.

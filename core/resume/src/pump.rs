@@ -50,6 +50,7 @@ where
         readable: true,
         writable: true,
         unflushed: false,
+        gone: false,
         said_close: false,
         give_up: None,
         timer: None,
@@ -184,6 +185,8 @@ struct Pump<T: Send + 'static, S> {
     /// Writing has not failed.
     writable: bool,
     unflushed: bool,
+    /// The peer has closed or is gone, and the session has not had room yet for all that it had sent.
+    gone: bool,
     /// Our close frame is with the socket: nothing is read or written after it.
     said_close: bool,
     /// Until when a peer whose turn is over may take its time to read what is left.
@@ -224,15 +227,19 @@ enum Written {
 impl<T: Send + 'static, S: Transport> Pump<T, S> {
     /// Does all that can be done now. All progress is in `self`, so that it may stop at any point.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.gone {
+            return self.poll_leftover(cx);
+        }
         // So many rounds without giving others a turn.
         for _ in 0..8 {
             if !self.writable {
                 return self.poll_rest(cx);
             }
-            let read = if self.said_close { Read::All } else { self.poll_read(cx) };
+            // Nothing is read beyond what the session has no room for.
+            let waits = self.said_close || !self.incoming.is_empty();
+            let read = if waits { Read::All } else { self.poll_read(cx) };
             if read == Read::Gone {
-                self.hand_over();
-                return Poll::Ready(End::Gone);
+                return self.poll_leftover(cx);
             }
             let took = self.step(cx);
             // Always polled before we wait: a timer that was only set wakes nobody.
@@ -291,7 +298,7 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
             let read = self.poll_read(cx);
             self.hand_over();
             if read == Read::Gone || !self.readable || !self.incoming.is_empty() {
-                return Poll::Ready(End::Gone);
+                return self.poll_leftover(cx);
             }
             if read == Read::All {
                 break;
@@ -301,10 +308,38 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
         if self.poll_timer(cx) { Poll::Pending } else { Poll::Ready(End::Gone) }
     }
 
+    /// The peer is gone. What it had sent before counts, and may have to wait for room in the inbox: until then
+    /// the turn is not over, unless somebody newer ends it.
+    fn poll_leftover(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let Self { turn, incoming, .. } = self;
+        let number = turn.number;
+        let (over, patience) = turn.session.with_core(|core, now| {
+            receive(core, number, incoming, now);
+            core.pump_waits(number, cx.waker());
+            (core.machine.is_turn_over(number), core.machine.rules().unused_lifetime)
+        });
+        if !self.gone {
+            self.gone = true;
+            // As long as a session waits for somebody to come: a handler may never ask for more.
+            self.give_up = Some(Instant::now() + patience);
+        }
+        if over || self.incoming.is_empty() {
+            return Poll::Ready(End::Gone);
+        }
+        self.set_timer(self.give_up);
+        if self.poll_timer(cx) {
+            return Poll::Pending;
+        }
+        let (session, lost) = (self.turn.session.id(), self.incoming.len());
+        tracing::warn!(session = %session.short(), lost, "the handler has not taken what a gone client had sent");
+        Poll::Ready(End::Gone)
+    }
+
     fn read_failed(&mut self, error: &TransportError) -> Read {
         let close = match error.kind() {
             TransportErrorKind::TooBig => Close::TOO_BIG,
             TransportErrorKind::Protocol => Close::new(1002, "protocol error"),
+            TransportErrorKind::InvalidText => Close::new(1007, "text is not UTF-8"),
             TransportErrorKind::Broken => return Read::Gone,
         };
         self.readable = false;
@@ -420,7 +455,7 @@ fn receive(
         match core.machine.handle_frame(number, frame, now) {
             Reception::Done => {}
             Reception::State(offer) => {
-                core.seldom_mut().offered_state = Some(Box::new(offer));
+                core.keep_offered_state(offer);
                 // It merges at its boundary, before any message that comes after this.
                 core.wake_receiver();
             }

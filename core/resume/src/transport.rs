@@ -34,6 +34,8 @@ pub enum TransportErrorKind {
     TooBig,
     /// Something has come that is not WebSocket: close 1002.
     Protocol,
+    /// A text message has come that is not UTF-8: close 1007.
+    InvalidText,
     /// The connection is gone.
     Broken,
 }
@@ -62,6 +64,7 @@ impl fmt::Display for TransportError {
         f.write_str(match self.kind {
             TransportErrorKind::TooBig => "message over the limit",
             TransportErrorKind::Protocol => "not a WebSocket frame",
+            TransportErrorKind::InvalidText => "text that is not UTF-8",
             TransportErrorKind::Broken => "connection broken",
         })
     }

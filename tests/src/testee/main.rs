@@ -12,6 +12,7 @@ use std::{process::ExitCode, time::Duration};
 
 use session_resume::SessionResume;
 use tokio::{net::TcpListener, signal::unix};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use crate::{
     flags::{Flags, Framework},
@@ -23,10 +24,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
     let flags = match Flags::parse(lexopt::Parser::from_env()) {
         Ok(flags) => flags,
         Err(error) => {
@@ -41,6 +39,12 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Warnings, unless `RUST_LOG` says otherwise.
+fn filter() -> EnvFilter {
+    let warnings = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into());
+    warnings.from_env_lossy()
 }
 
 async fn run(flags: Flags) -> Result<ExitCode, Box<dyn std::error::Error>> {

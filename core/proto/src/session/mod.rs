@@ -136,6 +136,11 @@ impl<I: Clone> Session<I> {
         self.epoch.knows(epoch).is_some()
     }
 
+    /// Returns whether something that the handler has sent cannot leave before the next commit.
+    pub fn has_uncommitted_output(&self) -> bool {
+        self.rules.durable_outbox && self.outbox.committed() < self.outbox.head()
+    }
+
     /// Returns whom the last steps concern, once.
     pub fn take_wake(&mut self) -> Wake {
         std::mem::take(&mut self.wake)

@@ -56,9 +56,15 @@ impl<I: Clone> Session<I> {
         }
         let t = &mut self.transports[at];
         t.last_heard = now;
-        if let Some(ping) = &mut t.ping {
-            // Whatever arrives proves life; the pong may be queued behind it.
-            ping.deadline = ping.deadline.max(now + self.rules.pong_timeout.min(PROBE_DEADLINE));
+        let timeout = self.rules.pong_timeout;
+        let (last_ping, waits_to_be_written) = (t.last_ping, t.ping_now);
+        if let Some(ping) = t.ping.as_mut().filter(|_| !matches!(frame, Incoming::Pong(_))) {
+            // Whatever arrives proves life, and the pong may be queued behind it; but not for ever: who never
+            // answers pings confirms nothing.
+            let latest = last_ping + 2 * timeout;
+            let extended = now + timeout.min(PROBE_DEADLINE);
+            let extended = if waits_to_be_written { extended } else { extended.min(latest) };
+            ping.deadline = ping.deadline.max(extended);
         }
         match frame {
             Incoming::Ping => Reception::Done,
@@ -172,7 +178,7 @@ impl<I: Clone> Session<I> {
         }
         t.ping = None;
         // What was written meanwhile may need a ping of its own.
-        self.wake.transports |= t.confirmation_due(now);
+        self.wake.transports |= t.confirmation_due(&self.rules.bounds, now);
         if t.is_plain() {
             t.confirmed = ping.position;
             let position = match self.rules.plain_ack {

@@ -138,7 +138,8 @@ impl<I: Clone> Session<I> {
             t.sent = t.sent.advanced_by(1);
             out.push(Frame::Data(if t.is_plain() { message } else { wire::escape(message) }));
             // In mid-stream, too: one ping at the end of a long replay would confirm it all or nothing.
-            if t.ping.is_none() && t.pings(plain_ack) && t.is_plain() && t.confirmation_due(now) {
+            let due = t.is_plain() && t.confirmation_due(&self.rules.bounds, now);
+            if t.ping.is_none() && t.pings(plain_ack) && due {
                 t.push_ping(pong_timeout, now, out);
             }
         }
@@ -160,7 +161,9 @@ impl<I: Clone> Session<I> {
     fn push_due_ping(&mut self, at: usize, now: Moment, out: &mut Vec<Frame>) {
         let rules = &self.rules;
         let t = &mut self.transports[at];
-        let due = t.ping_now || t.last_ping + rules.heartbeat <= now || t.confirmation_due(now);
+        let due = t.ping_now
+            || t.last_ping + rules.heartbeat <= now
+            || t.confirmation_due(&rules.bounds, now);
         if (t.ping.is_none() || t.ping_now) && t.pings(rules.plain_ack) && due {
             t.push_ping(rules.pong_timeout, now, out);
         }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytestring::ByteString;
 
 use super::{
-    Attach, ClientName, PlainAck, Session,
+    Attach, Bounds, ClientName, PlainAck, Session,
     client::{ClientUid, Takeover},
+    outbox::MESSAGE_OVERHEAD,
 };
 use crate::{
     AttachmentNumber, Message, Moment, Position,
@@ -226,10 +227,16 @@ impl Transport {
         !self.is_plain() || plain_ack != PlainAck::Off
     }
 
-    pub(super) fn confirmation_due(&self, now: Moment) -> bool {
+    /// At half an outbox at the latest, as a client's acks come at half a window: a small one must not stand
+    /// still until the second is over.
+    pub(super) fn confirmation_due(&self, bounds: &Bounds, now: Moment) -> bool {
+        let messages = usize::try_from(self.unpinged_messages).unwrap_or(usize::MAX);
+        let held = messages.saturating_mul(MESSAGE_OVERHEAD).saturating_add(self.unpinged_bytes);
         self.is_plain()
             && (self.unpinged_messages >= CONFIRM_MESSAGES
                 || self.unpinged_bytes >= CONFIRM_BYTES
+                || messages >= (bounds.outbox_messages / 2).max(1)
+                || held >= (bounds.outbox_bytes / 2).max(1)
                 || self.unpinged_since.is_some_and(|since| since + PLAIN_CONFIRM_AFTER <= now))
     }
 

@@ -325,7 +325,8 @@ impl<T: Send + 'static> Registry<T> {
         table.insert_unique(hash, keyed, |keyed| self.hasher.key(&keyed.key));
         drop(table);
         room.keep();
-        self.insert_by_id(&session, now);
+        let first_look = now + self.rules.max_lifetime.unwrap_or(Duration::MAX);
+        self.insert_by_id(&session, now, first_look);
         observe::started();
         tracing::debug!(session = %session.id().short(), "session started");
         Ok(Some(session))
@@ -338,11 +339,10 @@ impl<T: Send + 'static> Registry<T> {
             .insert_unique(hash, keyed, |keyed| self.hasher.key(&keyed.key));
     }
 
-    fn insert_by_id(&self, session: &Arc<Shared<T>>, now: Moment) {
+    fn insert_by_id(&self, session: &Arc<Shared<T>>, now: Moment, first_look: Moment) {
         let hash = self.hasher.id(session.id());
         lock(&self.by_id[shard(hash)])
             .insert_unique(hash, Arc::clone(session), |session| self.hasher.id(session.id()));
-        let first_look = now + self.rules.max_lifetime.unwrap_or(Duration::MAX);
         self.look_by(now, first_look, session);
     }
 

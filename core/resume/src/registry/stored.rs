@@ -123,7 +123,10 @@ impl<T: Send + 'static> Registry<T> {
         room.keep();
         self.ensure_sweeper();
         self.insert_by_key(key.clone(), session);
-        self.insert_by_id(session, self.clock.now());
+        let now = self.clock.now();
+        // It is as old as it was.
+        let first_look = session.lock().machine.check_expiry(now).unwrap_or(now);
+        self.insert_by_id(session, now, first_look);
     }
 
     /// Waits to be the only one who brings this key's session from the store or back.

@@ -69,6 +69,7 @@ impl<T: Send + 'static> Registry<T> {
             }
         }
         self.forgive(session).await;
+        self.unmark(session).await;
         tracing::debug!(session = %session.id().short(), "session stored");
         self.let_go(session);
     }
@@ -82,6 +83,14 @@ impl<T: Send + 'static> Registry<T> {
         };
         if let (true, Some(store)) = (tried, &self.config().store) {
             amend(store, session, |record| record.trials = 0).await;
+        }
+    }
+
+    /// Its handler is at work until now, but it was not the process that ended that.
+    async fn unmark(self: &Arc<Self>, session: &Arc<Shared<T>>) {
+        let marked = session.lock().durable.as_ref().is_some_and(|durable| durable.is_marked());
+        if let (true, Some(store)) = (marked, &self.config().store) {
+            amend(store, session, |record| record.working = false).await;
         }
     }
 

@@ -242,8 +242,7 @@ impl<T: Send + 'static> Registry<T> {
         observe::restored(clean);
         tracing::debug!(session = %session.id().short(), clean, "session restored");
         if !clean && trials >= MAX_TRIALS {
-            let text = "a message has killed the process again and again";
-            session.finish(Outcome::with_error(OutcomeStatus::Failed, text), CancelHandler::Yes);
+            session.finish(poisoned(), CancelHandler::Yes);
         } else if !clean {
             self.give_turn(&session);
         }
@@ -267,6 +266,12 @@ impl<T: Send + 'static> Registry<T> {
             self.lose(&session);
         }
     }
+}
+
+/// The outcome of a session whose process did not survive a message.
+fn poisoned() -> Outcome {
+    let text = "a message has killed the process again and again";
+    Outcome::with_error(OutcomeStatus::Failed, text)
 }
 
 fn ended_of(key: &SessionKey, record: &SessionRecord, outcome: Outcome) -> Ended {

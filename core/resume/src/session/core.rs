@@ -59,8 +59,8 @@ pub(crate) struct Seldom {
     pumps: Vec<(AttachmentNumber, Waker)>,
     /// Told when the session ends; there while somebody has asked.
     pub(super) watchers: Option<Arc<Notify>>,
-    /// A client's copy of the state, to be merged at the next boundary.
-    pub(crate) offered_state: Option<Box<StateOffer>>,
+    /// Clients' copies of the state, to be merged at the next boundary in the order of their coming.
+    offered_states: Vec<StateOffer>,
     /// The requests of attaches that the handler has still to be told, by serial. Not longer: their headers
     /// may hold on to a connection's whole read buffer.
     requests: Vec<(Serial, Box<AttachRequest>)>,
@@ -76,7 +76,7 @@ impl Seldom {
             room,
             pumps,
             watchers,
-            offered_state,
+            offered_states,
             requests,
         } = self;
         starter.is_none()
@@ -86,7 +86,7 @@ impl Seldom {
             && room.is_empty()
             && pumps.is_empty()
             && watchers.is_none()
-            && offered_state.is_none()
+            && offered_states.is_empty()
             && requests.is_empty()
     }
 }
@@ -179,8 +179,23 @@ impl Core {
         self.seldom.as_ref()?.handler_name.as_ref()
     }
 
-    pub(crate) fn take_offered_state(&mut self) -> Option<Box<StateOffer>> {
-        self.seldom.as_mut()?.offered_state.take()
+    /// Keeps a client's copy of the state for the next boundary, as far as there is room: as much as one client
+    /// may have in the inbox, or one copy whatever its size.
+    pub(crate) fn keep_offered_state(&mut self, offer: StateOffer) {
+        let bounds = &self.machine.rules().bounds;
+        let (clients, bytes) = (bounds.clients, bounds.inbox_bytes);
+        let offered = &mut self.seldom_mut().offered_states;
+        let size = |offer: &StateOffer| offer.value.get().len();
+        let kept = offered.iter().map(size).sum::<usize>();
+        if offered.is_empty() || offered.len() < clients && kept + size(&offer) <= bytes {
+            offered.push(offer);
+        }
+    }
+
+    pub(crate) fn take_offered_states(&mut self) -> Vec<StateOffer> {
+        let offered = self.seldom.as_mut().map(|seldom| std::mem::take(&mut seldom.offered_states));
+        self.tidy();
+        offered.unwrap_or_default()
     }
 
     /// Returns a number that no other task or send of the session has.

@@ -357,26 +357,31 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 
-    /// Merges the copy of the state that a client has offered, if there is one.
+    /// Merges the copies of the state that clients have offered, if there are any.
     ///
     /// Only the handler's own task calls this, where no message is in hand: from anywhere else it could come
     /// between the handler's look at the state and its change.
     pub(super) fn merge_offered(&self) {
         let offered = {
             let mut core = self.lock();
-            if core.machine.is_frozen() { None } else { core.take_offered_state() }
+            if core.machine.is_frozen() { Vec::new() } else { core.take_offered_states() }
         };
-        let (Some(offer), Some(registry)) = (offered, self.registry()) else {
+        if offered.is_empty() {
+            return;
+        }
+        let Some(registry) = self.registry() else {
             return;
         };
         let config = registry.config();
         let Some(codec) = config.codec else {
             return;
         };
-        let merged = self.state.merge(&offer, &config.merge, codec.decode);
-        tracing::debug!(session = %self.id().short(), client_newer = merged, "merged");
-        if merged {
-            self.note_change();
+        for offer in offered {
+            let merged = self.state.merge(&offer, &config.merge, codec.decode);
+            tracing::debug!(session = %self.id().short(), client_newer = merged, "merged");
+            if merged {
+                self.note_change();
+            }
         }
     }
 

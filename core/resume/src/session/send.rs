@@ -26,8 +26,8 @@ pub enum ClosedKind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Closed {
     kind: ClosedKind,
-    /// The limit that was hit, in bytes or messages.
-    limit: usize,
+    /// The limit of one message in bytes, or those of the outbox in messages and bytes.
+    limits: (usize, usize),
 }
 
 impl Closed {
@@ -41,11 +41,12 @@ impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             ClosedKind::Ended => f.write_str("the session has ended"),
-            ClosedKind::TooLarge => write!(f, "message over the limit of {} bytes", self.limit),
+            ClosedKind::TooLarge => write!(f, "message over the limit of {} bytes", self.limits.0),
             ClosedKind::Uncommitted => write!(
                 f,
-                "uncommitted output fills the outbox (limits.outbox_messages is {}): call commit() in between",
-                self.limit
+                "uncommitted output fills the outbox (limits.outbox_messages is {}, limits.outbox_bytes {}): \
+                 call commit() in between",
+                self.limits.0, self.limits.1
             ),
         }
     }
@@ -243,11 +244,12 @@ impl Core {
 
 impl Closed {
     fn of(not_sent: &NotSent, core: &Core) -> Self {
+        let bounds = &core.machine.rules().bounds;
         match not_sent {
-            NotSent::TooLarge(limit) => Self { kind: ClosedKind::TooLarge, limit: *limit },
+            NotSent::TooLarge(limit) => Self { kind: ClosedKind::TooLarge, limits: (*limit, 0) },
             NotSent::Uncommitted => Self {
                 kind: ClosedKind::Uncommitted,
-                limit: core.machine.rules().bounds.outbox_messages,
+                limits: (bounds.outbox_messages, bounds.outbox_bytes),
             },
             NotSent::Ended | NotSent::Full(_) => ended(),
         }
@@ -255,5 +257,5 @@ impl Closed {
 }
 
 fn ended() -> Closed {
-    Closed { kind: ClosedKind::Ended, limit: 0 }
+    Closed { kind: ClosedKind::Ended, limits: (0, 0) }
 }

@@ -170,6 +170,11 @@ impl Durable {
         self.writing
     }
 
+    /// Whether the record says that the handler is at work.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.marked
+    }
+
     /// Whether anything of the session is in the store.
     pub(crate) fn is_stored(&self) -> bool {
         self.saved > 0
@@ -245,6 +250,8 @@ impl Core {
             let urgent = tried || !handled;
             self.changed(if urgent { Urgency::Now } else { Urgency::Soon });
         }
-        self.durable.as_mut().is_some_and(|durable| std::mem::take(&mut durable.due))
+        // What waits for a commit must not wait for all the work on the message that is taken next.
+        let waits = self.machine.has_uncommitted_output();
+        self.durable.as_mut().is_some_and(|durable| std::mem::take(&mut durable.due) || waits)
     }
 }

@@ -160,7 +160,8 @@ fn error(error: WsError) -> TransportError {
         WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
             TransportErrorKind::Broken
         }
-        WsError::Protocol(_) | WsError::Utf8(_) => TransportErrorKind::Protocol,
+        WsError::Protocol(_) => TransportErrorKind::Protocol,
+        WsError::Utf8(_) => TransportErrorKind::InvalidText,
         _ => TransportErrorKind::Broken,
     };
     TransportError::new(kind, error)

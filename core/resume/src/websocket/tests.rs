@@ -78,7 +78,7 @@ async fn what_is_wrong_is_told_apart() {
     let too_big = [&[0x82, 0xfe, 0x03, 0xe9, 0, 0, 0, 0], &[0; MAX + 1][..]].concat();
     let rows = [
         (too_big, TransportErrorKind::TooBig),
-        (masked(0x81, b"\xff"), TransportErrorKind::Protocol),
+        (masked(0x81, b"\xff"), TransportErrorKind::InvalidText),
         (masked(0x83, b""), TransportErrorKind::Protocol),
         // Not masked.
         (b"\x81\x01a".to_vec(), TransportErrorKind::Protocol),

@@ -290,6 +290,20 @@ async fn a_handler_that_would_wait_for_itself_is_told() {
     assert_eq!(*node.commits.lock().unwrap(), [true, true, true]);
 }
 
+/// The next message is there already, and the work on it takes long.
+#[tokio::test(start_paused = true)]
+async fn what_is_said_of_one_message_does_not_wait_for_the_next() {
+    let node = exact(&MemoryStore::new());
+    let mut client = node.connect(&mut Browser::default(), Some(A)).await.unwrap();
+    client.hello().await;
+    for text in ["say a", "say b", "work"] {
+        client.send(text);
+    }
+    assert_eq!(client.data().await.as_deref(), Some("a"));
+    assert_eq!(client.data().await.as_deref(), Some("b"));
+    assert_eq!(client.data().await, None, "the gate is shut");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_in_use_moves_its_expiry() {
     let node = Node::new(&MemoryStore::new(), |layer| {

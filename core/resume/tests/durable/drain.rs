@@ -1,10 +1,11 @@
 use std::time::Duration;
 
-use session_resume::store::MemoryStore;
+use session_resume::store::{ErrorKind, MemoryStore};
 
 use crate::{
     A, B,
     node::{Browser, Got, Node},
+    store::Fault,
 };
 
 #[tokio::test(start_paused = true)]
@@ -110,6 +111,22 @@ async fn a_store_that_hangs_makes_a_drain_honest() {
     node.store.hold();
     let report = node.layer.drain(Duration::from_secs(5)).await;
     assert_eq!((report.drained, report.cut.len()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_for_a_while_costs_a_drain_nothing() {
+    let node = Node::start(&MemoryStore::new());
+    let mut client = node.connect(&mut Browser::default(), Some(A)).await.unwrap();
+    client.hello().await;
+    client.send("add 1");
+    client.data().await.unwrap();
+    node.store.set(Fault::Fail(ErrorKind::Io));
+    let recovers = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        node.store.set(Fault::None);
+    };
+    let (report, ()) = tokio::join!(node.layer.drain(Duration::from_secs(5)), recovers);
+    assert_eq!((report.drained, report.cut.len()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 use std::time::{Duration, SystemTime};
 
-use session_resume::{MergePolicy, SessionResume, store::MemoryStore};
+use session_resume::{Attach, MergePolicy, SessionResume, store::MemoryStore};
 
 use crate::{
     A,
@@ -80,6 +80,37 @@ async fn a_second_offer_is_a_protocol_error() {
     let (_node, mut client) = offering(MergePolicy::Newest, offer).await;
     client.send(&format!("\u{1}{{\"state\":{offer}}}"));
     assert!(client.rest().await.contains(&Got::Close(4103)));
+}
+
+/// They wait together for the boundary, and each is judged by itself.
+#[tokio::test(start_paused = true)]
+async fn offers_that_wait_do_not_replace_each_other() {
+    let good = r#"{"iteration":100,"updated":1,"value":{"total":7}}"#;
+    for other in [
+        r#"{"iteration":50,"updated":1,"value":{"total":50}}"#,
+        r#"{"iteration":1000,"updated":1,"value":{"total":"x"}}"#,
+        r#"{"iteration":0,"updated":1,"value":null}"#,
+        r#"{"iteration":1000000000,"updated":1,"value":{"total":9}}"#,
+    ] {
+        let node = Node::new(&MemoryStore::new(), |layer| {
+            layer.with_merge(MergePolicy::Newest).with_attach(Attach::Share)
+        });
+        let mut browser = Browser::default();
+        let mut first = node.connect(&mut browser, Some(A)).await.unwrap();
+        first.hello().await;
+        first.send("work");
+        assert!(first.is_quiet().await);
+        for (name, offer) in [("bbbbbbbbbbbbbbbb", good), ("cccccccccccccccc", other)] {
+            let mut client = node.connect(&mut browser, Some(name)).await.unwrap();
+            client.hello().await;
+            client.send(&format!("\u{1}{{\"state\":{offer}}}"));
+            assert!(client.is_quiet().await);
+        }
+        node.gate.notify_one();
+        first.send("get");
+        assert_eq!(first.data().await.unwrap(), "worked");
+        assert_eq!(first.data().await.unwrap(), "total:7", "{other}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use session_resume::{
-    adapter, reuse,
+    Limits, adapter, reuse,
     store::{ErrorKind, MemoryStore},
 };
 
@@ -69,6 +69,23 @@ async fn a_long_poll_waits_for_a_stored_session_too() {
     let ((status, body), ()) = tokio::join!(node.poll(&mut other, &id, 30), comes_back);
     assert_eq!((status, body["result"].as_str()), (200, Some("well")));
     assert!(start.elapsed().as_secs() < 190, "told at once");
+}
+
+/// The process lives: it was its session's time that was up.
+#[tokio::test(start_paused = true)]
+async fn who_is_stored_in_the_middle_of_work_was_not_interrupted() {
+    let limits = Limits::default().with_max_unattended(Duration::from_secs(600));
+    let node = Node::new(&MemoryStore::new(), |layer| layer.with_limits(limits));
+    let mut browser = Browser::default();
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    let id = client.session();
+    client.send("work");
+    assert!(client.is_quiet().await);
+    client.cut();
+    tokio::time::sleep(Duration::from_secs(620)).await;
+    assert!(node.layer.sessions().is_empty());
+    assert_eq!(node.poll(&mut browser, &id, 0).await.1["status"], "stored");
 }
 
 #[tokio::test(start_paused = true)]

@@ -272,6 +272,9 @@ async fn a_poison_message_fails_after_three_attempts() {
         node.kill();
     }
     let node = Node::start(&disk);
+    let id = cursor.split('.').nth(1).unwrap();
+    let (status, body) = node.poll(&mut browser, id, 0).await;
+    assert_eq!((status, body["status"].as_str()), (200, Some("failed")), "with no socket at all");
     let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
     let rest = client.rest().await;
     assert!(matches!(rest.last(), Some(Got::Close(1000))), "{rest:?}");

@@ -4,16 +4,17 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use futures_util::FutureExt as _;
 use http::Request;
-use session_resume::{Limits, SessionResume, key, reuse};
+use session_resume::{Limits, LiveSession, SessionResume, key, reuse, transport::Frame};
+use tokio::sync::Notify;
 
-use crate::support::{Browser, busy, echo, idle, pair, settle, sleep};
+use crate::support::{Browser, Wire, busy, echo, idle, pair, settle, sleep};
 
 const CLIENT: &str = "client-aaaaaaaaaa";
 
@@ -245,4 +246,51 @@ fn identity_changes_at_once_leave_the_session_under_one_key() {
             session.close("next");
         }
     });
+}
+
+/// A peer that says a lot and leaves has said it, though the handler is busy and the inbox small.
+#[tokio::test(start_paused = true)]
+async fn what_was_said_before_the_end_counts_also_when_the_inbox_is_full() {
+    let resume = SessionResume::new().with_limits(Limits::default().with_inbox_messages(5));
+    for ending in [|wire: &Wire| wire.send(Frame::Close(None)), Wire::cut] {
+        let mut browser = Browser::default();
+        let gate = Arc::new(Notify::new());
+        let taken = Arc::new(AtomicUsize::new(0));
+        let (opens, counts) = (Arc::clone(&gate), Arc::clone(&taken));
+        let handler = move |mut live: LiveSession| async move {
+            opens.notified().await;
+            while live.recv().await.is_some() {
+                counts.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let wire = browser.connect(&resume, None, handler).await.unwrap();
+        settle().await;
+        for _ in 0..30 {
+            wire.text("x");
+        }
+        ending(&wire);
+        sleep(3.0).await;
+        assert_eq!(taken.load(Ordering::Relaxed), 0);
+        gate.notify_one();
+        sleep(1.0).await;
+        assert_eq!(taken.load(Ordering::Relaxed), 30);
+        assert_eq!(browser.get(&resume).await.unwrap().info().transports, 0, "and then it is gone");
+    }
+}
+
+/// Nobody waits for ever for a handler that asks for nothing more.
+#[tokio::test(start_paused = true)]
+async fn a_gone_peer_does_not_stay_for_ever() {
+    let resume = SessionResume::new().with_limits(Limits::default().with_inbox_messages(5));
+    let mut browser = Browser::default();
+    let wire = browser.connect(&resume, None, busy).await.unwrap();
+    for _ in 0..30 {
+        wire.text("x");
+    }
+    wire.cut();
+    sleep(110.0).await;
+    let session = browser.get(&resume).await.unwrap();
+    assert_eq!(session.info().transports, 1);
+    sleep(15.0).await;
+    assert_eq!(session.info().transports, 0);
 }

@@ -1,4 +1,4 @@
-//! Which session a request gets: reuse policies, cursors, limits.
+//! What a cursor is worth to a reuse policy, and two requests at once.
 
 use std::sync::{Arc, Mutex};
 

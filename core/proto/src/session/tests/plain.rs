@@ -29,6 +29,46 @@ fn a_ping_follows_64_messages_64_kib_or_a_second() {
     }
 }
 
+/// A box that holds less than that must not stand still until the second is over.
+#[test]
+fn a_small_outbox_is_confirmed_by_halves() {
+    let mut sim = Sim::with(|rules| rules.bounds.outbox_messages = 20);
+    sim.plain();
+    sim.send_range(0..9);
+    assert!(!sim.out(1).iter().any(|line| line.starts_with("ping")));
+    sim.send_range(9..10);
+    assert_eq!(sim.out(1).last().unwrap(), "ping @10");
+    let mut sim = Sim::with(|rules| rules.bounds.outbox_bytes = 1000);
+    sim.plain();
+    sim.send(&"x".repeat(500)).unwrap();
+    assert_eq!(sim.out(1).last().unwrap(), "ping @1");
+}
+
+/// Frames prove life, as the pong may be queued behind them; but not for ever, and foreign pongs prove nothing.
+#[test]
+fn who_never_answers_pings_is_closed_at_last() {
+    for (frame, closed_after) in [
+        (None, 20),
+        (Some(Incoming::Pong("junk".into())), 20),
+        (Some(Incoming::Ping), 40),
+        (Some(Incoming::Text("data".into())), 40),
+    ] {
+        let mut sim = Sim::new();
+        sim.plain();
+        sim.send_range(0..64);
+        sim.out(1);
+        let mut seconds = 0;
+        while sim.session.transports() == 1 {
+            sim.advance(SECOND);
+            seconds += 1;
+            if let Some(frame) = &frame {
+                let _ = sim.session.handle_frame(AttachmentNumber::new(1), frame.clone(), sim.now);
+            }
+        }
+        assert_eq!(seconds, closed_after, "{frame:?}");
+    }
+}
+
 #[test]
 fn one_ping_at_a_time_also_within_a_long_replay() {
     let mut sim = Sim::new();
@@ -130,20 +170,21 @@ fn a_margin_that_fills_the_outbox_makes_way() {
         });
         sim.plain();
         sim.send_range(0..2);
-        sim.out(1);
+        assert_eq!(sim.out(1), ["m0", "ping @1", "m1"]);
         assert!(sim.is_full(), "nothing is confirmed yet");
         sim.session.send_waits(sim.now);
-        sim.advance(SECOND);
+        sim.pong(1);
+        assert_eq!(sim.out(1), ["ping @2"]);
         let _ = sim.session.take_wake();
         sim.pong(1);
         assert!(sim.session.take_wake().room);
         sim.session.send_goes_on();
         sim.send_range(2..4);
-        assert_eq!(sim.out(1), ["ping @2", "m2", "m3"]);
+        assert_eq!(sim.out(1), ["m2", "ping @3", "m3"]);
         assert!(sim.is_full(), "what was not confirmed does not make way");
         // What is left of the margin is sent again.
         sim.plain();
-        assert_eq!(sim.out(2), ["m2", "m3"]);
+        assert_eq!(sim.out(2), ["m2", "ping @3", "m3"]);
     }
 }
 
