@@ -69,10 +69,13 @@ where
             End::Gone => {
                 // Detached before anything else is waited for.
                 drop(pump.turn);
-                // The library has queued its answer to the peer's close.
+                // The library has queued its answer to the peer's close; what the peer has sent behind that, such
+                // as a pong, must not reset the connection before the answer is read.
                 let socket = &mut pump.socket;
                 let closed = poll_fn(|cx| Pin::new(&mut *socket).poll_close(cx));
-                let _ = tokio::time::timeout(LINGER, closed).await;
+                if let Ok(Ok(())) = tokio::time::timeout(LINGER, closed).await {
+                    linger(socket).await;
+                }
             }
             End::GivenUp => {}
         }

@@ -38,13 +38,13 @@ pub struct WebSocket<S> {
     rest: Rest,
 }
 
-/// What becomes of the bytes that come after something unreadable. tungstenite reads no more of them; closing
-/// the connection before they are read would reset it, and with it our close frame.
+/// What becomes of the bytes that come after a close or something unreadable. tungstenite reads no more of them;
+/// closing the connection before they are read would reset it, and with it our close frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Rest {
-    /// All has been readable.
+    /// There is none yet.
     Readable,
-    /// It has not, and is not wanted. The peer does not know yet that we have said all.
+    /// It is not wanted. The peer does not know yet that we have said all.
     Unwanted,
     /// The peer knows.
     Discarded,
@@ -63,7 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Self { stream, rest: Rest::Readable }
     }
 
-    /// Reads until the peer has closed, and forgets it. Whoever asks for more after an error has said all.
+    /// Reads until the peer has closed, and forgets it. Whoever asks for more after that has said all.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         /// So much at a time, and then others get a turn.
         const PIECES: usize = 64;
@@ -97,9 +97,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
         let message = ready!(Pin::new(&mut self.stream).poll_next(cx));
         Poll::Ready(message.map(|message| {
             let message = message.map(frame).map_err(error);
-            if message.as_ref().is_err_and(|error| error.kind() != TransportErrorKind::Broken) {
-                self.rest = Rest::Unwanted;
-            }
+            self.rest = match &message {
+                Ok(Frame::Close(_)) => Rest::Unwanted,
+                Err(error) if error.kind() != TransportErrorKind::Broken => Rest::Unwanted,
+                _ => Rest::Readable,
+            };
             message
         }))
     }
