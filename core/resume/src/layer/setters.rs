@@ -156,6 +156,9 @@ impl<T> SessionResume<T> {
 
     /// Sets which copy of the state wins when a client offers its own. Default: [`MergePolicy::ServerWins`].
     ///
+    /// A client offers its copy with a control frame, as PROTOCOL.md says (`state`); the clients of this workspace
+    /// carry none and offer none.
+    ///
     /// A [`MergePolicy::custom`] belongs after the setter of the state: it is for that type alone.
     #[must_use]
     pub fn with_merge(self, merge: MergePolicy<T>) -> Self {
