@@ -120,11 +120,13 @@ async fn a_layer_with_another_state_is_told_the_same() {
 #[tokio::test]
 async fn what_is_no_upgrade_is_told_the_same() {
     let no_version = [UPGRADE[0], UPGRADE[1], UPGRADE[3]];
+    let bad_key = [UPGRADE[0], UPGRADE[1], UPGRADE[2], (UPGRADE[3].0, "not 16 bytes")];
     let rows = [
         ("GET /live", &[][..], 400),
         ("GET /live", &UPGRADE[1..], 400),
         ("GET /live", &no_version, 400),
         ("GET /live", &UPGRADE[..3], 400),
+        ("GET /live", &bad_key, 400),
         ("POST /live", &UPGRADE, 405),
         ("GET /nowhere", &[], 404),
     ];

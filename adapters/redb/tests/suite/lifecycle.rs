@@ -110,3 +110,15 @@ fn handles_may_go_anywhere() {
     assert_bounds::<RedbStore>();
     assert_error::<session_resume_redb::OpenError>();
 }
+
+/// It holds the key of everybody's cookie.
+#[cfg(unix)]
+#[test]
+fn a_new_file_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let (_directory, path) = directory();
+    drop(RedbStore::open(&path).unwrap());
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}

@@ -143,6 +143,14 @@ fn the_list_adds_exact_origins() {
 }
 
 #[test]
+fn what_is_no_origin_is_an_error() {
+    for text in ["", "null", "*", "app.example", "https://app.example/", "https://*.app.example"] {
+        let error = SAME().try_allow(text).unwrap_err().to_string();
+        assert!(error.contains(&format!("{text:?}")), "{error}");
+    }
+}
+
+#[test]
 fn the_list_does_not_care_for_the_requests_scheme() {
     let origins = SAME().allow("http://app.example");
     let headers = [("origin", "http://app.example")];

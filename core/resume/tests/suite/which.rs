@@ -43,6 +43,24 @@ async fn an_invented_epoch_is_put_to_the_policy() {
     }
 }
 
+/// Only who knew the session is told how it ended.
+#[tokio::test(start_paused = true)]
+async fn an_invented_epoch_of_an_ended_session_is_a_fresh_arrival() {
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    let told = hello(&mut wire).await;
+    browser.get(&resume).await.unwrap().close("enough");
+    let mut invented = told.clone();
+    invented["epoch"] = "00000000000000aa-1".into();
+    for (claim, status, same) in [(&told, "resumed", true), (&invented, "new", false)] {
+        let mut back =
+            browser.connect(&resume, Some(&cursor(OTHER, claim, 0)), idle).await.unwrap();
+        let answer = hello(&mut back).await;
+        assert_eq!(answer["status"], status);
+        assert_eq!(answer["session"] == told["session"], same);
+    }
+}
+
 /// The key lets several identities in; the policy lets one. A cursor does not help another past it.
 #[tokio::test(start_paused = true)]
 async fn anothers_cursor_is_put_to_the_policy() {

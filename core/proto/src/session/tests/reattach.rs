@@ -273,3 +273,50 @@ fn the_cause_of_a_gap() {
         );
     }
 }
+
+/// What a client is told when only the counts of its session are left.
+#[test]
+fn a_farewell_says_what_is_missing() {
+    let mut sim = Sim::new();
+    let (first, second) = (Epoch::first(7), Epoch::first(7).next());
+    sim.session = Session::new(Arc::clone(sim.session.rules()), second, sim.now);
+    sim.fresh("a");
+    sim.send_range(0..3);
+    let record = sim.session.record();
+    let foreign = Epoch::first(8);
+    for (epoch, expected) in [(first, true), (second, true), (foreign, false)] {
+        assert_eq!(record.knows_epoch(&epoch.token()), expected, "{epoch}");
+        assert_eq!(sim.session.knows_epoch(&epoch.token()), expected, "{epoch}");
+    }
+    let ClientName::Named(client) = name("a") else { unreachable!() };
+    let session = Token::parse("s").unwrap();
+    for (epoch, received, gap) in [
+        (second, 3, ""),
+        (second, 1, " gap 1..3 expired"),
+        (first, 1, " gap 1..gone expired"),
+        (first, 3, " gap 3..gone expired"),
+        (first, 9, " gap 9..gone expired"),
+    ] {
+        let received = Position::new(received);
+        let claim = Claim::Cursor { epoch: epoch.token(), received, attachment: None };
+        let rules = sim.session.rules();
+        let told = record.farewell(&client, &session, &claim, OutcomeStatus::Done, rules).unwrap();
+        let expected = [
+            format!("hello resumed from 3 received 0{gap}"),
+            "done done 0".into(),
+            "close 1000 done".into(),
+        ];
+        assert_eq!(told.iter().map(line).collect::<Vec<_>>(), expected);
+    }
+}
+
+/// A client takes a number above 2^53 - 1 for a protocol error.
+#[test]
+fn a_window_without_bounds_is_told_as_one_that_fits() {
+    let mut sim = Sim::with(|rules| {
+        rules.bounds.inbox_messages = usize::MAX;
+        rules.bounds.inbox_bytes = usize::MAX;
+    });
+    sim.fresh("a");
+    assert_eq!(sim.out(1), ["hello reused from 0 received 0"]);
+}
