@@ -53,7 +53,7 @@ impl<T: Send + 'static> Upgrade<T> {
                 let claim = match &self.offer {
                     Offer::Plain => Claim::Plain,
                     Offer::Fresh { .. } => Claim::Fresh,
-                    // Of the session that the policy has let it into, with an epoch that this never had.
+                    // It names the session that the policy has let it into: as it is, or as it thinks it was.
                     Offer::Resume { cursor, attachment, .. }
                         if continued_session(&self.offer) == Some(session.id()) =>
                     {
