@@ -71,11 +71,6 @@ impl Snapshot {
 }
 
 impl Record {
-    /// Returns whether the session had this epoch.
-    pub fn knows_epoch(&self, epoch: &Token) -> bool {
-        self.epoch.knows(epoch).is_some()
-    }
-
     /// Returns all that a client is told that comes back with a cursor of this session.
     ///
     /// # Errors

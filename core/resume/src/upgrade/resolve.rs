@@ -127,7 +127,6 @@ impl<T: Send + 'static> Upgrade<T> {
             self.registry.outcomes().get(id, now).cloned().or_else(|| self.found.ended.clone());
         let Some(ended) = ended.filter(|ended| {
             ended.key == *self.context.key()
-                && ended.record.knows_epoch(&cursor.epoch)
                 && ended.outcome.status() != crate::OutcomeStatus::Expired
         }) else {
             return Ok(None);
