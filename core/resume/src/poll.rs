@@ -109,7 +109,8 @@ fn body(session: SessionId, status: Status<'_>) -> String {
 }
 
 /// Answers a poll for the session `id` of a layer with state `T`; with `?wait=SECONDS` it waits so long, at
-/// most 50 s, for an outcome.
+/// most 50 s, for an outcome. One that a session has just come to is waited for anyway, for at most a second,
+/// until the store has it.
 ///
 /// Polling does not count as activity.
 ///
@@ -153,7 +154,6 @@ pub async fn poll<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Answer, 
             // In the store, from which nobody is told anything; or about to be found there.
             None => tokio::time::sleep_until(until.min(Instant::now() + LOOK_AGAIN)).await,
         }
-        drop(session);
     }
 }
 

@@ -192,7 +192,8 @@ struct Pump<T: Send + 'static, S> {
     gone: bool,
     /// Our close frame is with the socket: nothing is read or written after it.
     said_close: bool,
-    /// Until when a peer whose turn is over may take its time to read what is left.
+    /// Until when a peer whose turn is over may take its time to read what is left, or the handler to take what a
+    /// gone peer has left.
     give_up: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }

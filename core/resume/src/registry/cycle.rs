@@ -46,6 +46,6 @@ impl<T: Send + 'static> Registry<T> {
                 self.vacate_key(session);
             }
         }
-        self.set_cookie.value(&self.config.token_key, identity, session.is_secure())
+        self.set_cookie(identity, session.is_secure())
     }
 }

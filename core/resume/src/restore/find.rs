@@ -56,8 +56,7 @@ impl<T: Send + 'static> Registry<T> {
             Err(error) if is_only_for(caller, &key) => return Err(error.into()),
             Err(error) => return Ok(nobodys(error)),
         };
-        let knows = record.identity == caller || record.guests.contains(&caller);
-        if record.session != id || !knows {
+        if record.session != id || !record.is_known_to(caller) {
             return Ok(None);
         }
         if self.is_over(&stored, &record) {

@@ -167,11 +167,10 @@ impl<T: Send + 'static> Registry<T> {
         asks: &Asks<'_>,
     ) -> Result<bool, Refusal> {
         let record = &loaded.record;
-        let caller = asks.context.identity();
         let continues = asks.continues.is_some_and(|(session, epoch)| {
             session == record.session
                 && record.machine.knows_epoch(&epoch)
-                && (record.identity == caller || record.guests.contains(&caller))
+                && record.is_known_to(asks.context.identity())
         });
         if asks.looks || continues {
             return Ok(true);

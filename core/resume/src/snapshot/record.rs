@@ -50,6 +50,13 @@ pub(crate) struct SessionRecord {
     pub(crate) machine: Snapshot,
 }
 
+impl SessionRecord {
+    /// Whether this identity has started the session or, under a shared key, been in it.
+    pub(crate) fn is_known_to(&self, identity: Identity) -> bool {
+        self.identity == identity || self.guests.contains(&identity)
+    }
+}
+
 /// What is kept under a session's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum IdRecord {

@@ -50,21 +50,7 @@ impl<T: Send + 'static> Upgrade<T> {
                         Refusal::busy("the session is being stored, try again", STORING)
                     })?,
                 };
-                let claim = match &self.offer {
-                    Offer::Plain => Claim::Plain,
-                    Offer::Fresh { .. } => Claim::Fresh,
-                    // It names the session that the policy has let it into: as it is, or as it thinks it was.
-                    Offer::Resume { cursor, attachment, .. }
-                        if continued_session(&self.offer) == Some(session.id()) =>
-                    {
-                        Claim::Cursor {
-                            epoch: cursor.epoch,
-                            received: cursor.received,
-                            attachment: *attachment,
-                        }
-                    }
-                    Offer::Resume { cursor, .. } => Claim::Lost { received: cursor.received },
-                };
+                let claim = self.claim_on(session.id());
                 (session, origin, claim)
             }
         };
@@ -92,17 +78,13 @@ impl<T: Send + 'static> Upgrade<T> {
     /// A continuation is not put to the reuse policy: a cursor of an epoch that the session has had, from an
     /// identity that is in it.
     fn continued(&self) -> Result<Option<Continued<T>>, Refusal> {
-        let Offer::Resume { client, cursor, attachment } = &self.offer else {
+        let Offer::Resume { client, cursor, .. } = &self.offer else {
             return Ok(None);
         };
         let Some(id) = continued_session(&self.offer) else {
             return Ok(None);
         };
-        let claim = Claim::Cursor {
-            epoch: cursor.epoch,
-            received: cursor.received,
-            attachment: *attachment,
-        };
+        let claim = self.claim_on(id);
         if let Some(session) = self.registry.by_id(id) {
             let taken = session.with_core(|core, _| {
                 let ours = core.key == *self.context.key() && !core.removed && !core.leaving;
@@ -139,6 +121,24 @@ impl<T: Send + 'static> Upgrade<T> {
             self.registry.rules(),
         );
         Ok(Some(Continued::Gone(farewell)))
+    }
+
+    /// Returns what the offer claims of this session.
+    fn claim_on(&self, session: SessionId) -> Claim {
+        match &self.offer {
+            Offer::Plain => Claim::Plain,
+            Offer::Fresh { .. } => Claim::Fresh,
+            Offer::Resume { cursor, attachment, .. }
+                if continued_session(&self.offer) == Some(session) =>
+            {
+                Claim::Cursor {
+                    epoch: cursor.epoch,
+                    received: cursor.received,
+                    attachment: *attachment,
+                }
+            }
+            Offer::Resume { cursor, .. } => Claim::Lost { received: cursor.received },
+        }
     }
 
     fn client_name(&self) -> ClientName {
