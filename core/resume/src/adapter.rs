@@ -5,6 +5,7 @@
 //! call [`Upgrade::on_session`], answers the upgrade, and runs the [`Accepted`] with the socket wrapped as a
 //! [`Transport`](crate::transport::Transport). `adapters/README.md` shows one that fits on a page.
 
+use futures_util::FutureExt as _;
 use http::request::Parts;
 
 #[cfg(feature = "server")]
@@ -12,7 +13,9 @@ pub use crate::serve::{Serve, serve};
 #[cfg(feature = "tungstenite")]
 pub use crate::websocket::ResumeUpgrade;
 use crate::{
-    Identity, RequestView, Session, SessionOrigin, layer::RequestContext, registry::Purpose,
+    Identity, RequestView, Session, SessionOrigin,
+    layer::RequestContext,
+    registry::{Purpose, Registry},
     restore::Asks,
 };
 pub use crate::{
@@ -32,15 +35,27 @@ pub use crate::{
 /// Cancel safe: a session may have been started, and is then found by the next request.
 pub async fn open<T: Send + 'static>(parts: &Parts) -> Result<Session<T>, Refusal> {
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
-    check_origin(&registry, parts)?;
+    check_origin(registry, parts)?;
     let req = RequestView::from_parts(parts);
-    let asks = Asks { context, req, continues: None, looks: false };
+    if registry.needs_no_store(context.key())
+        && let Some((session, origin)) = registry.open(context, req, &Purpose::Extract)?
+    {
+        return Ok(Session::new(session, origin));
+    }
+    // Boxed: most requests need not wait for a store, nor carry about what that takes.
+    open_stored(registry, Asks { context, req, continues: None, looks: false }).boxed().await
+}
+
+async fn open_stored<T: Send + 'static>(
+    registry: &Registry<T>,
+    asks: Asks<'_>,
+) -> Result<Session<T>, Refusal> {
     loop {
         if let Some(session) = registry.ready(&asks, &Purpose::Extract).await? {
             return Ok(Session::new(session, SessionOrigin::Restored));
         }
         // One that is on its way to the store is waited for there.
-        if let Some((session, origin)) = registry.open(context, req, &Purpose::Extract)? {
+        if let Some((session, origin)) = registry.open(asks.context, asks.req, &Purpose::Extract)? {
             return Ok(Session::new(session, origin));
         }
     }
@@ -57,7 +72,7 @@ pub async fn open<T: Send + 'static>(parts: &Parts) -> Result<Session<T>, Refusa
 /// Cancel safe.
 pub async fn look<T: Send + 'static>(parts: &Parts) -> Result<Option<Session<T>>, Refusal> {
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
-    check_origin(&registry, parts)?;
+    check_origin(registry, parts)?;
     let asks = Asks { context, req: RequestView::from_parts(parts), continues: None, looks: true };
     if let Some(session) = registry.ready(&asks, &Purpose::Extract).await? {
         return Ok(Some(Session::new(session, SessionOrigin::Restored)));
@@ -76,7 +91,7 @@ pub fn identity(parts: &Parts) -> Result<Identity, Refusal> {
 }
 
 /// An upgrade rides on the cookie, whichever handler it is for: a foreign page gets no session.
-fn check_origin<T>(registry: &crate::registry::Registry<T>, parts: &Parts) -> Result<(), Refusal> {
+fn check_origin<T>(registry: &Registry<T>, parts: &Parts) -> Result<(), Refusal> {
     let req = RequestView::from_parts(parts);
     if req.is_upgrade() {
         registry.config().origins.check(req).map_err(Refusal::foreign_origin)?;

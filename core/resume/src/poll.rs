@@ -1,6 +1,6 @@
 //! Asking for a session's outcome with no socket at all.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use serde::Serialize;
@@ -130,7 +130,7 @@ pub async fn poll<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Answer, 
     };
     let asked = Instant::now();
     loop {
-        let answer = answer(&registry, context, id).await?;
+        let answer = answer(registry, context, id).await?;
         let session = registry.by_id(id).filter(|session| is_known_to(session, context));
         // One that has ended answers with its outcome, if the store takes it in good time.
         let has_ended = session.as_ref().is_some_and(|session| session.has_ended());
@@ -158,7 +158,7 @@ pub async fn poll<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Answer, 
 }
 
 async fn answer<T: Send + 'static>(
-    registry: &Arc<Registry<T>>,
+    registry: &Registry<T>,
     context: &RequestContext,
     id: SessionId,
 ) -> Result<Answer, Refusal> {

@@ -38,25 +38,28 @@ pub enum Expiry {
 }
 
 /// When a session may go: the one expiry rule.
+///
+/// Laid out as written: what every request looks at, or writes, comes first.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[repr(C)]
 pub(super) struct Life {
-    created: Moment,
-    /// How old it was then, in microseconds: a restored session is older than its machine.
-    lived: u64,
+    pub(super) ended: Option<OutcomeStatus>,
+    handler: Handler,
+    /// Upgrades that are under way count as a transport.
+    holds: u32,
     /// When the session was last in use, extraction included.
     idle_since: Moment,
     /// When a transport, guard or extraction was last there.
     unattended_since: Moment,
-    /// Upgrades that are under way count as a transport.
-    holds: u32,
-    guards: Few<Guard>,
-    next_guard: u32,
     /// Tasks that the session owns.
     tasks: u32,
-    handler: Handler,
     /// Sends that wait for outbox room.
     waiting_for_room: u32,
-    pub(super) ended: Option<OutcomeStatus>,
+    next_guard: u32,
+    guards: Few<Guard>,
+    created: Moment,
+    /// How old it was then, in microseconds: a restored session is older than its machine.
+    lived: u64,
 }
 
 impl Life {

@@ -42,7 +42,10 @@ pub(crate) struct TokenKey {
 impl TokenKey {
     /// Takes the 64 bytes that DESIGN calls the key: exactly one block of SHA-256.
     pub(crate) fn new(key: &[u8; 64]) -> Self {
-        Self { keyed: Hmac::new_from_slice(key).expect("HMAC takes keys of any length") }
+        let mut keyed = Hmac::new_from_slice(key).expect("HMAC takes keys of any length");
+        // Once, not for every token: whoever clones this goes on from here.
+        keyed.update(DOMAIN);
+        Self { keyed }
     }
 
     /// Appends the token of `identity`.
@@ -74,7 +77,6 @@ impl TokenKey {
 
     fn mac(&self, raw: &[u8; RAW_LEN]) -> Hmac<Sha256> {
         let mut mac = self.keyed.clone();
-        mac.update(DOMAIN);
         mac.update(&raw[..MAC_START]);
         mac
     }
@@ -86,13 +88,15 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-/// Returns whether `value` could be a token at all, so that its MAC is worth computing.
-pub(super) fn has_token_length(value: &[u8]) -> bool {
-    value.len() == TEXT_LEN
+/// Returns what could be a token at the start of `value`, so that its MAC is worth computing: as many bytes as
+/// one has, with the end of the cookie behind them.
+pub(super) fn whole_at_start(value: &[u8]) -> Option<&[u8]> {
+    let (token, after) = value.split_at_checked(TEXT_LEN)?;
+    matches!(after.trim_ascii_start(), [] | [b';', ..]).then_some(token)
 }
 
 fn decode(text: &[u8]) -> Option<[u8; RAW_LEN]> {
-    if !has_token_length(text) {
+    if text.len() != TEXT_LEN {
         return None;
     }
     let mut raw = [0; RAW_LEN];

@@ -57,11 +57,11 @@ impl RequestContext {
     /// Finds the innermost layer with state of type `T`.
     pub(crate) fn of<T: Send + 'static>(
         extensions: &Extensions,
-    ) -> Result<(&Self, Arc<Registry<T>>), Refusal> {
+    ) -> Result<(&Self, &Registry<T>), Refusal> {
         let innermost = extensions.get::<Self>().ok_or_else(Refusal::missing_layer)?;
         let mut context = Some(innermost);
         while let Some(candidate) = context {
-            if let Ok(registry) = Arc::clone(&candidate.registry).downcast() {
+            if let Some(registry) = candidate.registry.downcast_ref() {
                 return Ok((candidate, registry));
             }
             context = candidate.outer.as_deref();

@@ -30,6 +30,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        if this.set_cookie.is_none() {
+            // Nothing to add for whom we know: the response need not be moved through here.
+            return this.inner.poll(cx);
+        }
         let mut response = ready!(this.inner.poll(cx))?;
         if let Some(cookie) = this.set_cookie.take()
             && !sets_same_cookie(response.headers(), &cookie)

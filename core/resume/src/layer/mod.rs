@@ -35,7 +35,7 @@ impl SessionResume {
 
 impl<T> SessionResume<T> {
     pub(crate) fn from_config(config: Config<T>) -> Self {
-        Self { registry: Arc::new(Registry::new(config)) }
+        Self { registry: Registry::new(config) }
     }
 }
 

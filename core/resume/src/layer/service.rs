@@ -46,12 +46,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let extensions = request.extensions();
-        if extensions.get::<RequestContext>().is_some_and(|context| context.is_of(&self.registry)) {
+        let outer = request.extensions_mut().remove::<RequestContext>();
+        if let Some(context) = outer.as_ref().filter(|context| context.is_of(&self.registry)) {
             // The same layer value, applied twice.
+            request.extensions_mut().insert(context.clone());
             return ResponseFuture::new(self.inner.call(request), None);
         }
-        let outer = request.extensions_mut().remove::<RequestContext>();
         let (context, set_cookie) =
             RequestContext::enter(&self.registry, RequestView::of(&request), outer);
         request.extensions_mut().insert(context);

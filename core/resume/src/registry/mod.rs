@@ -60,6 +60,7 @@ pub(crate) type Opened<T> = (Arc<Shared<T>>, SessionOrigin);
 
 /// All sessions of one layer value.
 pub(crate) struct Registry<T> {
+    this: Weak<Self>,
     config: Config<T>,
     rules: Arc<Rules>,
     clock: Arc<Clock>,
@@ -129,8 +130,9 @@ impl Purpose {
 }
 
 impl<T> Registry<T> {
-    pub(crate) fn new(config: Config<T>) -> Self {
-        Self {
+    pub(crate) fn new(config: Config<T>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             rules: Arc::new(config.effective_rules()),
             clock: Arc::new(Clock::new(config.check_interval)),
             trust: Mutex::new(Trust::new(wall::now(), Instant::now())),
@@ -150,7 +152,15 @@ impl<T> Registry<T> {
             outcomes: Mutex::new(Outcomes::new(config.limits.outcomes, config.outcome_lifetime)),
             drain: DrainState::default(),
             config,
-        }
+        })
+    }
+
+    pub(crate) fn weak(&self) -> &Weak<Self> {
+        &self.this
+    }
+
+    pub(crate) fn arc(&self) -> Arc<Self> {
+        self.this.upgrade().expect("whoever refers to it came by an owner")
     }
 
     pub(crate) fn config(&self) -> &Config<T> {
@@ -227,7 +237,7 @@ impl<T: Send + 'static> Registry<T> {
     /// Finds the session for a request, or starts it: the reuse policy decides. `None` if it is on its way to
     /// the store: it must be restored.
     pub(crate) fn open(
-        self: &Arc<Self>,
+        &self,
         context: &RequestContext,
         req: RequestView<'_>,
         purpose: &Purpose,
@@ -245,7 +255,7 @@ impl<T: Send + 'static> Registry<T> {
             };
             match self.config.reuse.decide(|| self.candidate(&session, context, purpose), req) {
                 ReuseDecision::Reuse => {
-                    if session.with_core(|core, now| purpose.take(core, now)) {
+                    if session.take(purpose) {
                         return Ok(Some((session, SessionOrigin::Reused)));
                     }
                 }
@@ -290,7 +300,7 @@ impl<T: Send + 'static> Registry<T> {
 
     /// Starts a session unless there is one by now.
     fn start(
-        self: &Arc<Self>,
+        &self,
         context: &RequestContext,
         req: RequestView<'_>,
         purpose: &Purpose,
@@ -418,15 +428,15 @@ impl<T: Send + 'static> Registry<T> {
     }
 
     /// Not in `Layer::layer`: routers apply their layers again and again.
-    fn ensure_sweeper(self: &Arc<Self>) {
+    fn ensure_sweeper(&self) {
         if self.sweeping.load(Ordering::Relaxed) || self.sweeping.swap(true, Ordering::Relaxed) {
             return;
         }
         self.clock.tick();
-        let sweeper = tokio::spawn(sweep::run(Arc::downgrade(self), self.config.check_interval));
+        let sweeper = tokio::spawn(sweep::run(self.this.clone(), self.config.check_interval));
         *lock(&self.sweeper) = Some(sweeper.abort_handle());
         if let Some(saver) = &self.saver {
-            let task = tokio::spawn(saver::run(Arc::downgrade(self), Arc::clone(saver)));
+            let task = tokio::spawn(saver::run(self.this.clone(), Arc::clone(saver)));
             saver.own(task.abort_handle());
         }
     }

@@ -75,7 +75,7 @@ impl<T: Send + 'static> Registry<T> {
 
     /// Rebuilds a session from its record; nobody can find it yet.
     pub(crate) fn rebuild(
-        self: &Arc<Self>,
+        &self,
         key: &SessionKey,
         record: &SessionRecord,
         generation: Generation,
@@ -115,7 +115,7 @@ impl<T: Send + 'static> Registry<T> {
 
     /// A session has been claimed; the caller is alone with its key.
     pub(crate) fn insert_restored(
-        self: &Arc<Self>,
+        &self,
         key: &SessionKey,
         session: &Arc<Shared<T>>,
         room: Room<'_, T>,

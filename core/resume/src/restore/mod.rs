@@ -53,22 +53,28 @@ impl<T: Send + 'static> Registry<T> {
     ///
     /// Single flight per key. Nothing is said to the client before the claim is on disk.
     pub(crate) async fn ready(
-        self: &Arc<Self>,
+        &self,
         asks: &Asks<'_>,
         purpose: &Purpose,
     ) -> Result<Option<Arc<Shared<T>>>, Refusal> {
         match &self.config().store {
-            None => Ok(None),
-            Some(store) if store.store.is_exclusive() && self.is_here(asks.context.key()) => {
-                Ok(None)
+            Some(store) if !self.needs_no_store(asks.context.key()) => {
+                // Boxed: most requests find their session in memory, and need not move all this about.
+                self.bring_here(store.clone(), asks, purpose).boxed().await
             }
-            // Boxed: most requests find their session in memory, and need not move all this about.
-            Some(store) => self.bring_here(store.clone(), asks, purpose).boxed().await,
+            _ => Ok(None),
         }
     }
 
+    /// Whether the store can know nothing of this key that matters: there is none, or it is ours alone and the
+    /// session is here.
+    pub(crate) fn needs_no_store(&self, key: &SessionKey) -> bool {
+        let store = self.config().store.as_ref();
+        store.is_none_or(|store| store.store.is_exclusive() && self.is_here(key))
+    }
+
     async fn bring_here(
-        self: &Arc<Self>,
+        &self,
         store: Store,
         asks: &Asks<'_>,
         purpose: &Purpose,
@@ -97,7 +103,7 @@ impl<T: Send + 'static> Registry<T> {
             match self.claim(&store, key, loaded, room, asks.looks).await {
                 Ok(session) => {
                     if !asks.looks {
-                        session.with_core(|core, now| purpose.take(core, now));
+                        session.take(purpose);
                     }
                     return Ok(session.outcome().is_none().then_some(session));
                 }
@@ -215,7 +221,7 @@ impl<T: Send + 'static> Registry<T> {
     /// Takes the session over: the record with the next generation and without the clean mark is put, and only
     /// then is the session there.
     async fn claim(
-        self: &Arc<Self>,
+        &self,
         store: &Store,
         key: &SessionKey,
         loaded: Loaded,

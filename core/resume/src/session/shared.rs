@@ -20,7 +20,7 @@ use crate::{
     observe,
     outcome::{Outcome, OutcomeStatus},
     random,
-    registry::Registry,
+    registry::{Purpose, Registry},
     snapshot::{Durable, Urgency, queue::Item},
 };
 
@@ -30,8 +30,9 @@ use crate::{
 #[repr(C)]
 pub(crate) struct Shared<T> {
     clock: Arc<Clock>,
-    core: Mutex<Core>,
+    // Before the core: only its first line is touched, and that is next to this then, unless the state is large.
     pub(crate) state: StateCell<T>,
+    core: Mutex<Core>,
     /// Whether it has a place in a store; else no change need be noted.
     is_durable: bool,
     /// Whether the request that started it came over https.
@@ -52,7 +53,7 @@ pub(crate) struct Owner {
 impl<T: Send + 'static> Shared<T> {
     /// Creates a session; with `durable`, one that has a place in a store.
     pub(crate) fn new(
-        registry: &Arc<Registry<T>>,
+        registry: &Registry<T>,
         id: SessionId,
         owner: Owner,
         state: T,
@@ -65,7 +66,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     pub(crate) fn build(
-        registry: &Arc<Registry<T>>,
+        registry: &Registry<T>,
         id: SessionId,
         owner: Owner,
         machine: Machine,
@@ -77,7 +78,7 @@ impl<T: Send + 'static> Shared<T> {
             id,
             is_durable: durable.is_some(),
             clock: Arc::clone(registry.clock()),
-            registry: Arc::downgrade(registry),
+            registry: registry.weak().clone(),
             secure: owner.secure,
             core: Mutex::new(Core::new(machine, owner.key, owner.identity, durable)),
             state,
@@ -150,6 +151,20 @@ impl<T: Send + 'static> Shared<T> {
         }
         tasks.abort_all();
         true
+    }
+
+    /// Takes the session for a request, unless it is on its way out. This wakes nobody and ends nothing, and is
+    /// on the path of every request: so not by [`with_core`](Self::with_core).
+    pub(crate) fn take(&self, purpose: &Purpose) -> bool {
+        let now = self.clock.now();
+        let mut core = self.lock();
+        let taken = purpose.take(&mut core, now);
+        let wants = core.take_wants();
+        drop(core);
+        if let Some((urgency, first)) = wants {
+            self.queue_for_saving(urgency, first);
+        }
+        taken
     }
 
     fn queue_for_saving(&self, urgency: Urgency, first: bool) {

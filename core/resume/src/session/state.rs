@@ -1,7 +1,7 @@
 //! The typed state under its own mutex.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -38,9 +38,14 @@ impl<T> Inner<T> {
     }
 }
 
+/// No cell's address.
+const NOWHERE: usize = 0;
+
 thread_local! {
-    /// The cells that this thread is inside of, by address.
-    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// The address of the cell that this thread is inside of.
+    static INSIDE: Cell<usize> = const { Cell::new(NOWHERE) };
+    /// And of those that it is inside of besides: seldom any.
+    static DEEPER: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 impl<T> StateCell<T> {
@@ -132,14 +137,19 @@ impl<T> StateCell<T> {
 
     fn enter(&self) -> Inside {
         let address = std::ptr::from_ref(self).addr();
-        INSIDE.with_borrow_mut(|inside| {
-            assert!(
-                !inside.contains(&address),
-                "read or update of a session inside another read or update of the same session: \
-                 return what you need from the outer closure instead"
-            );
-            inside.push(address);
-        });
+        let outermost = INSIDE.get();
+        if outermost == NOWHERE {
+            INSIDE.set(address);
+        } else {
+            DEEPER.with_borrow_mut(|deeper| {
+                assert!(
+                    outermost != address && !deeper.contains(&address),
+                    "read or update of a session inside another read or update of the same session: \
+                     return what you need from the outer closure instead"
+                );
+                deeper.push(address);
+            });
+        }
         Inside { address }
     }
 }
@@ -151,10 +161,14 @@ struct Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
+        if INSIDE.get() == self.address {
+            INSIDE.set(NOWHERE);
+            return;
+        }
         // `try_with`: a thread may be on its way out.
-        let _ = INSIDE.try_with(|inside| {
-            if let Ok(mut inside) = inside.try_borrow_mut() {
-                inside.retain(|&address| address != self.address);
+        let _ = DEEPER.try_with(|deeper| {
+            if let Ok(mut deeper) = deeper.try_borrow_mut() {
+                deeper.retain(|&address| address != self.address);
             }
         });
     }

@@ -74,7 +74,7 @@ impl<T: Send + 'static> Upgrade<T> {
                 tokio::time::sleep(delay).await;
             }
         }
-        let found = match Found::look(&registry, &context, req, &offer).await {
+        let found = match Found::look(registry, &context, req, &offer).await {
             Ok(found) => found,
             // Browsers hide the status of a refused upgrade: told when it is accepted.
             Err(refusal) if offer.is_resumable() && refusal.close().is_some() => {
@@ -84,6 +84,7 @@ impl<T: Send + 'static> Upgrade<T> {
         };
         let mut parts = Box::new(parts.clone());
         parts.extensions.remove::<RequestContext>();
+        let registry = registry.arc();
         Ok(Self { registry, context, offer, parts, name: None, found })
     }
 

@@ -160,7 +160,7 @@ pub(super) struct Found<T: Send + 'static> {
 
 impl<T: Send + 'static> Found<T> {
     pub(super) async fn look(
-        registry: &Arc<Registry<T>>,
+        registry: &Registry<T>,
         context: &RequestContext,
         req: RequestView<'_>,
         offer: &Offer,
