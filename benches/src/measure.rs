@@ -27,30 +27,38 @@ pub fn resident_bytes() -> u64 {
     kib.expect("Linux tells the resident size") << 10
 }
 
-/// Measurements of one thing, in one unit.
+/// Measurements of one thing, in one unit, in the order in which they were made.
 #[derive(Clone, Debug, Default)]
 pub struct Samples(Vec<f64>);
 
 impl Samples {
     /// Adds a measurement.
     pub fn push(&mut self, value: f64) {
-        let at = self.0.partition_point(|other| *other < value);
-        self.0.insert(at, value);
+        self.0.push(value);
+    }
+
+    /// Returns by how much each measurement exceeds that of `other` in the same round: rounds are short, so both
+    /// were made at the same speed of a machine that has several.
+    #[must_use]
+    pub fn above(&self, other: &Self) -> Self {
+        Self(self.0.iter().zip(&other.0).map(|(this, other)| this - other).collect())
     }
 
     /// Returns the smallest.
     pub fn min(&self) -> f64 {
-        self.0.first().copied().unwrap_or(f64::NAN)
+        self.0.iter().copied().reduce(f64::min).unwrap_or(f64::NAN)
     }
 
     /// Returns the median.
     pub fn median(&self) -> f64 {
-        self.0.get(self.0.len() / 2).copied().unwrap_or(f64::NAN)
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
     /// Returns the largest.
     pub fn max(&self) -> f64 {
-        self.0.last().copied().unwrap_or(f64::NAN)
+        self.0.iter().copied().reduce(f64::max).unwrap_or(f64::NAN)
     }
 }
 

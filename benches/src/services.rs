@@ -36,7 +36,7 @@ pub type Call = Box<dyn FnMut(Request<Body>) -> Response + Send>;
 pub struct Subject(Arc<dyn Fn() -> Call + Send + Sync>);
 
 impl Subject {
-    fn new<S>(service: S) -> Self
+    pub(crate) fn new<S>(service: S) -> Self
     where
         S: Service<Request<Body>, Response = Response, Error = Infallible>
             + Clone

@@ -143,7 +143,8 @@ impl KeyFn {
 
     pub(crate) fn key(&self, req: RequestView<'_>, identity: Identity) -> SessionKey {
         let name = match &self.source {
-            Source::Identity => KeyName::own(),
+            // The default: most requests need no name.
+            Source::Identity => return SessionKey::own(identity),
             Source::Path => KeyName::text(req.path()),
             Source::Header(name) => KeyName::optional_text(req.header(name)),
             Source::Client => KeyName::optional_text(req.client_id()),
