@@ -1,10 +1,11 @@
 //! Load over real sockets, memory, sweeping and storing, and every target of the design with what was measured.
 //!
 //! `load all`, or one of the cases that `load` alone lists. The server of a socket case is a process of its own:
-//! this program, started again.
+//! this program, started again, or node for the peer.
 
 mod cases;
 mod client;
+mod peer;
 mod report;
 mod server;
 

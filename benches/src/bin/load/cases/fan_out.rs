@@ -5,15 +5,17 @@ use std::{cell::Cell, rc::Rc};
 use session_resume_benches::measure::Samples;
 use tokio::{sync::Notify, task::LocalSet};
 
-use super::{Speech, Subject, client_runtime, micros};
+use super::{Speech, Subject, client_runtime, micros, ours, with_peer};
 use crate::{
-    client::{Connection, Mode, Server},
+    client::{Connection, Server},
     report::{Baseline, Bound, Report},
 };
 
 const ROUNDS: usize = 9;
 /// Messages per round, over all connections.
 const MESSAGES: usize = 200_000;
+/// From the peer, which takes many times as long for each.
+const PEER_MESSAGES: usize = 20_000;
 
 pub(super) fn run(report: &mut Report) {
     for (connections, size, target) in [
@@ -25,9 +27,9 @@ pub(super) fn run(report: &mut Report) {
         let case = format!("fan-out to {connections}, {size} B");
         let measured =
             client_runtime().block_on(LocalSet::new().run_until(measure(connections, size)));
-        if let (Some((bound, design)), [(_, axum), .., (_, ours)]) = (target, &measured[..]) {
+        if let (Some((bound, design)), [(_, axum), ..]) = (target, &measured[..]) {
             let baseline = Baseline { design, here: axum.median() };
-            report.target_beside(&case, "µs", ours.median(), Bound::AtMost(bound), baseline);
+            report.target_beside(&case, "µs", ours(&measured), Bound::AtMost(bound), baseline);
         }
         report.compare(&case, "µs CPU / message", measured);
     }
@@ -42,15 +44,17 @@ async fn measure(connections: usize, size: usize) -> Vec<(String, Samples)> {
         ("session-resume, resuming client", "resume", Speech::Resumable),
     ];
     let mut crowds = Vec::new();
-    for subject in subjects.map(Subject::start) {
-        crowds.push(Crowd::gather(subject, connections).await);
+    for subject in with_peer(&subjects, "Socket.IO with recovery") {
+        crowds.push(Crowd::gather(Subject::start(subject), connections).await);
     }
     let mut samples = vec![Samples::default(); crowds.len()];
     for _ in 0..ROUNDS {
         for (crowd, samples) in crowds.iter().zip(&mut samples) {
-            let messages = MESSAGES / connections;
+            let peer = crowd.speech == Speech::SocketIo;
+            let messages = if peer { PEER_MESSAGES } else { MESSAGES } / connections;
             let cpu = crowd.round(messages, size).await;
             samples.push(cpu / (messages * connections) as f64);
+            crowd.speech.rest().await;
         }
     }
     crowds.iter().map(|crowd| crowd.name.to_owned()).zip(samples).collect()
@@ -60,6 +64,7 @@ async fn measure(connections: usize, size: usize) -> Vec<(String, Samples)> {
 struct Crowd {
     name: &'static str,
     server: Server,
+    speech: Speech,
     connections: usize,
     received: Rc<Received>,
 }
@@ -76,12 +81,10 @@ impl Crowd {
         let Subject { name, server, speech } = subject;
         let received = Rc::new(Received::default());
         for client in 0..connections {
-            let mode = if speech == Speech::Plain { Mode::Plain } else { Mode::fresh(client) };
+            let mode = speech.fresh(client);
             let opened = Connection::open(server.addr, "/fan", mode, None, 64 << 10);
             let mut connection = opened.await.expect("the server takes all clients");
-            if speech == Speech::Resumable {
-                connection.greeted().await.expect("the server greets");
-            }
+            connection.greeted().await.expect("the server greets");
             let received = Rc::clone(&received);
             tokio::task::spawn_local(async move {
                 while let Ok(count) = connection.receive().await {
@@ -92,7 +95,7 @@ impl Crowd {
                 }
             });
         }
-        Self { name, server, connections, received }
+        Self { name, server, speech, connections, received }
     }
 
     /// Returns the server's CPU time in microseconds.
@@ -105,6 +108,7 @@ impl Crowd {
         while self.received.count.get() < wanted {
             self.received.all.notified().await;
         }
+        assert_eq!(self.received.count.get(), wanted, "each comes once");
         micros(self.server.stats().await.cpu - before)
     }
 }

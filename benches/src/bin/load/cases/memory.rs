@@ -18,7 +18,7 @@ use session_resume_benches::{counting, measure::Samples};
 use tower_layer::Layer as _;
 use tower_service::Service as _;
 
-use super::{Speech, Subject, client_runtime};
+use super::{Named, Speech, Subject, client_runtime, ours, reconnect, with_peer};
 use crate::{
     client::{Connection, Mode},
     report::{Baseline, Bound, Report},
@@ -27,12 +27,16 @@ use crate::{
 const CONNECTIONS: usize = 2_000;
 const SESSIONS: usize = 20_000;
 const ROUNDS: usize = 3;
+/// Fewer for the peer: each comes over a real socket.
+const PEER_SESSIONS: usize = 3_000;
+const PEER_WARM_UP: usize = 1_000;
+const MISSED: &str = "/missed/100";
 
 pub(super) fn run(report: &mut Report) {
     let measured = client_runtime().block_on(live_connections());
-    if let [_, (_, small), .., (_, ours)] = &measured[..] {
+    if let [_, (_, small), ..] = &measured[..] {
         let baseline = Baseline { design: 5.7, here: small.median() };
-        let (ours, bound) = (ours.median(), Bound::AtMost(9.0));
+        let (ours, bound) = (ours(&measured), Bound::AtMost(9.0));
         report.target_beside("RSS per live connection", "KB", ours, bound, baseline);
     }
     report.compare("live connection, idle", "KB RSS", measured);
@@ -42,6 +46,9 @@ pub(super) fn run(report: &mut Report) {
     report.target("with 100 × 200 B more", "B", full, Bound::AtMost(24_000.0));
     report.add("suspended session", "handler in recv, empty", "B heap", empty.into());
     report.add("suspended session", "100 × 200 B more", "B heap", full.into());
+    for subject in with_peer(&[], "Socket.IO with recovery") {
+        client_runtime().block_on(suspended_at_peer(report, subject));
+    }
 }
 
 async fn live_connections() -> Vec<(String, Samples)> {
@@ -51,6 +58,7 @@ async fn live_connections() -> Vec<(String, Samples)> {
         ("session-resume, plain clients", "resume", Speech::Plain),
         ("session-resume, resuming clients", "resume", Speech::Resumable),
     ];
+    let subjects = with_peer(&subjects, "Socket.IO with recovery");
     let mut samples = vec![Samples::default(); subjects.len()];
     for _ in 0..ROUNDS {
         for (subject, samples) in subjects.iter().zip(&mut samples) {
@@ -71,12 +79,10 @@ async fn live_connections() -> Vec<(String, Samples)> {
 
 /// Connects and has one message echoed, so that every buffer has been used.
 async fn connect(subject: &Subject, client: usize) -> Connection {
-    let mode = if subject.speech == Speech::Plain { Mode::Plain } else { Mode::fresh(client) };
+    let mode = subject.speech.fresh(client);
     let opened = Connection::open(subject.server.addr, "/echo", mode, None, 1 << 10).await;
     let mut connection = opened.expect("the server takes all clients");
-    if subject.speech == Speech::Resumable {
-        connection.greeted().await.expect("the server greets");
-    }
+    connection.greeted().await.expect("the server greets");
     connection.queue_text(b"hello", 1);
     connection.flush().await.expect("the connection holds");
     connection.receive().await.expect("the server echoes");
@@ -113,6 +119,49 @@ async fn suspended_sessions() -> (f64, f64) {
     let sent = counter.stop().live_bytes;
     let all = resume.sessions().len() as f64;
     (made as f64 / SESSIONS as f64, sent as f64 / all)
+}
+
+/// The same of the peer: what its process grows by, without garbage. Each of its sessions has got one message, which
+/// the log keeps, for without an offset nobody comes back.
+async fn suspended_at_peer(report: &mut Report, subject: Named) {
+    let subject = Subject::start(subject);
+    // What is made once.
+    visit(&subject, PEER_WARM_UP).await;
+    let before = kept(&subject).await;
+    let (cookie, mode) = visit(&subject, PEER_SESSIONS).await;
+    let empty = kept(&subject).await;
+    reconnect::miss(&subject, 100).await;
+    let full = kept(&subject).await;
+    // It is all there.
+    let addr = subject.server.addr;
+    let opened = Connection::open(addr, MISSED, mode, cookie.as_deref(), 32 << 10).await;
+    let mut connection = opened.expect("the server takes the client");
+    reconnect::receive_missed(&mut connection, subject.speech, 100).await;
+    let all = PEER_WARM_UP + PEER_SESSIONS;
+    for (unit, of) in [("B heap", 0), ("B RSS", 1)] {
+        let mut add = |what: &str, bytes: f64, sessions: usize| {
+            let name = format!("{}, {what}", subject.name);
+            report.add("suspended session", &name, unit, (bytes / sessions as f64).into());
+        };
+        add("empty but for its offset", empty[of] - before[of], PEER_SESSIONS);
+        add("100 × 200 B more", full[of] - empty[of], all);
+    }
+}
+
+/// So many clients, one after the other; returns how the last one comes back.
+async fn visit(subject: &Subject, clients: usize) -> (Option<String>, Mode) {
+    for _ in 1..clients {
+        reconnect::first_visit(subject, MISSED).await;
+    }
+    reconnect::first_visit(subject, MISSED).await
+}
+
+/// The peer's heap and resident bytes when all are gone.
+async fn kept(subject: &Subject) -> [f64; 2] {
+    subject.settle(Duration::ZERO).await;
+    let text = subject.server.get("/heap").await;
+    let (heap, resident) = text.split_once(' ').expect("two numbers");
+    [heap, resident].map(|number| number.parse().expect("a number"))
 }
 
 /// A plain client that is gone at once; the session and its handler stay.

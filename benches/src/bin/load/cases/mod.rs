@@ -10,11 +10,19 @@ mod reconnect;
 mod store;
 mod sweep;
 
-use std::process::{Command, Stdio};
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
+use session_resume_benches::measure::Samples;
 use tokio::runtime::Runtime;
 
-use crate::{client::Server, report::Report};
+use crate::{
+    client::{Mode, Server},
+    peer,
+    report::Report,
+};
 
 pub(crate) const NAMES: [&str; 9] =
     ["layer", "instructions", "fan-out", "echo", "reconnect", "crowd", "memory", "sweep", "store"];
@@ -22,7 +30,10 @@ pub(crate) const NAMES: [&str; 9] =
 /// Runs a case or all; returns whether it is known.
 pub(crate) fn run(case: &str, report: &mut Report) -> bool {
     match case {
-        "all" => NAMES.into_iter().all(|case| run_apart(case, report)),
+        "all" => {
+            let peer = peer::is_there();
+            NAMES.into_iter().all(|case| run_apart(case, peer, report))
+        }
         "layer" => known(layer::run(report)),
         "instructions" => known(instructions::run(report)),
         "fan-out" => known(fan_out::run(report)),
@@ -37,9 +48,12 @@ pub(crate) fn run(case: &str, report: &mut Report) -> bool {
 }
 
 /// Runs a case in a process of its own: what one leaves behind in the heap is not the next one's.
-fn run_apart(case: &str, report: &mut Report) -> bool {
-    let this = std::env::current_exe().expect("this program has a path");
-    let output = Command::new(this).arg(case).stderr(Stdio::inherit()).output();
+fn run_apart(case: &str, peer: bool, report: &mut Report) -> bool {
+    let mut this = Command::new(std::env::current_exe().expect("this program has a path"));
+    if !peer {
+        peer::leave_out(&mut this);
+    }
+    let output = this.arg(case).stderr(Stdio::inherit()).output();
     let output = output.expect("this program can be started");
     report.absorb(&String::from_utf8_lossy(&output.stdout));
     output.status.success()
@@ -54,7 +68,29 @@ fn known((): ()) -> bool {
 enum Speech {
     Plain,
     Resumable,
+    SocketIo,
 }
+
+impl Speech {
+    /// How a client speaks that has not been here before, and is nobody else.
+    fn fresh(self, client: usize) -> Mode {
+        match self {
+            Self::Plain => Mode::Plain,
+            Self::Resumable => Mode::fresh(client),
+            Self::SocketIo => Mode::SocketIo(None),
+        }
+    }
+
+    /// Waits so that the next subject has both cores to itself: node goes on collecting garbage for a while.
+    async fn rest(self) {
+        if self == Self::SocketIo {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// What a subject is called, the kind of its server, and how its clients speak.
+type Named = (&'static str, &'static str, Speech);
 
 /// A server and how its clients speak.
 struct Subject {
@@ -64,9 +100,30 @@ struct Subject {
 }
 
 impl Subject {
-    fn start((name, kind, speech): (&'static str, &str, Speech)) -> Self {
+    fn start((name, kind, speech): Named) -> Self {
         Self { name, server: Server::start(kind), speech }
     }
+
+    /// Gives the server time to see that its clients are gone.
+    async fn settle(&self, time: Duration) {
+        if self.speech == Speech::SocketIo {
+            // It may need more, and a client that is back before would not be the same to it.
+            self.server.get("/quiet").await;
+        }
+        tokio::time::sleep(time).await;
+    }
+}
+
+/// The subjects of a case, and behind them the peer, if it is there.
+fn with_peer(subjects: &[Named], peer: &'static str) -> Vec<Named> {
+    let peer = peer::is_there().then_some((peer, peer::KIND, Speech::SocketIo));
+    subjects.iter().copied().chain(peer).collect()
+}
+
+/// Ours among the subjects: the last, but for a peer.
+fn ours(measured: &[(String, Samples)]) -> f64 {
+    let ours = measured.iter().rfind(|(name, _)| name.starts_with("session-resume"));
+    ours.expect("we are always measured").1.median()
 }
 
 /// The client's runtime: one thread, so that the server has a core to itself.
@@ -86,6 +143,6 @@ fn raise_file_limit() {
 }
 
 /// Microseconds.
-fn micros(duration: std::time::Duration) -> f64 {
+fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }

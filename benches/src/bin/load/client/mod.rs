@@ -1,6 +1,8 @@
 //! A lean WebSocket client, so that the server is what is measured: whole frames out of one buffer, no masking
 //! work (the mask is zero, which is a mask all the same), acknowledgements as the protocol asks.
 
+mod socketio;
+
 use std::{
     io,
     net::SocketAddr,
@@ -12,6 +14,9 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
+
+use self::socketio::Recovery;
+use crate::peer;
 
 /// At the latest after so many messages a client acknowledges.
 const ACK_MESSAGES: u64 = 64;
@@ -33,18 +38,23 @@ pub(crate) struct Stats {
 
 impl Server {
     pub(crate) fn start(kind: &str) -> Self {
-        // One core for the server, one for the client.
-        let threads = std::env::var("LOAD_THREADS").unwrap_or_else(|_| "1".to_owned());
-        let mut child = Command::new(std::env::current_exe().expect("a program knows its file"))
-            .args(["serve", kind, &threads])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this program starts");
+        let mut server = if kind == peer::KIND { peer::server() } else { Self::of_this(kind) };
+        let mut child = server.stdout(Stdio::piped()).spawn().expect("the server starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("it is piped");
         io::BufRead::read_line(&mut io::BufReader::new(stdout), &mut line).expect("a line");
         let addr = line.trim().parse().expect("the server tells its address");
         Self { child, addr }
+    }
+
+    /// This program, started again.
+    fn of_this(kind: &str) -> Command {
+        // One core for the server, one for the client.
+        let threads = std::env::var("LOAD_THREADS").unwrap_or_else(|_| "1".to_owned());
+        let this = std::env::current_exe().expect("a program knows its file");
+        let mut server = Command::new(this);
+        server.args(["serve", kind, &threads]);
+        server
     }
 
     pub(crate) async fn stats(&self) -> Stats {
@@ -88,6 +98,8 @@ pub(crate) enum Mode {
     Plain,
     /// As one that resumes, with the rest of its offer.
     Resumable(String),
+    /// As one of Socket.IO: afresh, or with what it comes back with.
+    SocketIo(Option<Recovery>),
 }
 
 impl Mode {
@@ -96,9 +108,16 @@ impl Mode {
         Self::Resumable(format!("at.benchmark-{client:08}"))
     }
 
+    fn target(&self, path: &str) -> String {
+        match self {
+            Self::Plain | Self::Resumable(_) => path.to_owned(),
+            Self::SocketIo(_) => socketio::target(path),
+        }
+    }
+
     fn offer(&self) -> String {
         match self {
-            Self::Plain => String::new(),
+            Self::Plain | Self::SocketIo(_) => String::new(),
             Self::Resumable(offer) => {
                 format!("sec-websocket-protocol: session-resume.v1, {offer}\r\n")
             }
@@ -115,7 +134,10 @@ pub(crate) struct Connection {
     filled: usize,
     out: Vec<u8>,
     pub(crate) cookie: Option<String>,
-    pub(crate) hello: Option<serde_json::Value>,
+    /// What the server says first, in a protocol in which it does.
+    hello: Option<serde_json::Value>,
+    /// Of the first event of Socket.IO.
+    offset: Option<String>,
     position: u64,
     acknowledged: u64,
     unacknowledged_bytes: usize,
@@ -135,9 +157,10 @@ impl Connection {
         stream.set_nodelay(true)?;
         let cookie_line = cookie.map(|cookie| format!("cookie: {cookie}\r\n")).unwrap_or_default();
         let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+            "GET {} HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
              {cookie_line}{}\r\n",
+            mode.target(path),
             mode.offer()
         );
         stream.write_all(request.as_bytes()).await?;
@@ -149,6 +172,7 @@ impl Connection {
             out: Vec::new(),
             cookie: cookie.map(str::to_owned),
             hello: None,
+            offset: None,
             position: 0,
             acknowledged: 0,
             unacknowledged_bytes: 0,
@@ -208,21 +232,23 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads until the hello has come, and with it perhaps data; returns how many messages.
+    /// Reads until the hello has come, if one is to come, and with it perhaps data; returns how many messages.
     pub(crate) async fn greeted(&mut self) -> io::Result<u64> {
         let mut data = 0;
-        while self.hello.is_none() {
+        while self.hello.is_none() && self.mode != Mode::Plain {
             data += self.take_frames();
+            self.flush().await?;
             if self.hello.is_none() {
                 self.fill().await?;
             }
         }
-        self.flush().await?;
         Ok(data)
     }
 
     /// Queues text messages; they leave with [`flush`](Self::flush) or the next `receive`.
     pub(crate) fn queue_text(&mut self, payload: &[u8], count: u64) {
+        let event = matches!(self.mode, Mode::SocketIo(_)).then(|| socketio::event(payload));
+        let payload = event.as_deref().unwrap_or(payload);
         for _ in 0..count {
             push_frame(&mut self.out, 1, payload);
         }
@@ -236,14 +262,17 @@ impl Connection {
         Ok(())
     }
 
-    /// The offer with which this client comes back, having received nothing.
-    pub(crate) fn offer_from_start(&self) -> Option<Mode> {
-        let (Mode::Resumable(fresh), Some(hello)) = (&self.mode, &self.hello) else {
-            return None;
-        };
-        let client = fresh.split('.').nth(1)?;
-        let [session, epoch] = ["session", "epoch"].map(|name| hello[name].as_str());
-        Some(Mode::Resumable(format!("at.{client}.{}.{}.0", session?, epoch?)))
+    /// How this client comes back, having received nothing; of Socket.IO's events the first.
+    pub(crate) fn returning(&self) -> Option<Mode> {
+        match &self.mode {
+            Mode::Plain => Some(Mode::Plain),
+            Mode::Resumable(fresh) => {
+                let (client, hello) = (fresh.split('.').nth(1)?, self.hello.as_ref()?);
+                let [session, epoch] = ["session", "epoch"].map(|name| hello[name].as_str());
+                Some(Mode::Resumable(format!("at.{client}.{}.{}.0", session?, epoch?)))
+            }
+            Mode::SocketIo(_) => Some(Mode::SocketIo(Some(self.recovery()?))),
+        }
     }
 
     fn take_frames(&mut self) -> u64 {
@@ -252,6 +281,9 @@ impl Connection {
             let payload = at + start..at + end;
             at += end;
             match opcode {
+                1 if matches!(self.mode, Mode::SocketIo(_)) => {
+                    data += u64::from(self.take_packet(payload));
+                }
                 1 | 2 if self.buffer.get(payload.start) == Some(&1) && !payload.is_empty() => {
                     self.handle_control(payload);
                 }
