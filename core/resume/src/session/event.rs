@@ -59,8 +59,8 @@ pub struct AttachRequest {
 }
 
 impl AttachRequest {
-    pub(crate) fn of(parts: &Parts) -> Box<Self> {
-        Box::new(Self { uri: parts.uri.clone(), headers: parts.headers.clone() })
+    pub(crate) fn of(parts: Parts) -> Box<Self> {
+        Box::new(Self { uri: parts.uri, headers: parts.headers })
     }
 
     /// Returns the URI.

@@ -65,25 +65,28 @@ where
     }
 
     /// Attaches the socket, and returns what moves its frames; `None` if it was refused.
+    /// What most attachments need not wait for is boxed, so that they need not carry its memory about.
     async fn begin<S: Transport + 'static>(self, socket: S) -> Option<BoxFuture<'static, ()>> {
         let Arriving { plan, peer, request, offer, name, registry, handler } = *self.0;
         let (hold, origin, client, claim) = match plan {
             Plan::Attach { hold, origin, client, claim } => (hold, origin, client, claim),
             Plan::Refuse(refusal) => {
-                pump::refuse(socket, refusal, offer.is_resumable()).await;
+                pump::refuse(socket, refusal, offer.is_resumable()).boxed().await;
                 return None;
             }
             Plan::Farewell(Ok(frames)) => {
-                pump::say(socket, frames).await;
+                pump::say(socket, frames).boxed().await;
                 return None;
             }
             Plan::Farewell(Err(refusal)) => {
-                pump::refuse(socket, refusal, true).await;
+                pump::refuse(socket, refusal, true).boxed().await;
                 return None;
             }
         };
         let session = Arc::clone(&hold.session);
-        is_in_the_store(&session).await;
+        if session.is_durable() {
+            is_in_the_store(&session).boxed().await;
+        }
         let token = session.id().token();
         let arrival =
             Arrival { client, info: peer, origin: origin.into(), claim, nonce: random::bytes() };
@@ -121,7 +124,8 @@ where
                 tracing::debug!(session = %session.id().short(), code = refusal.close.code, "attach refused");
                 drop(hold);
                 let superseded = refusal.close == Close::SUPERSEDED;
-                if pump::refuse(socket, refusal, offer.is_resumable()).await && superseded {
+                let told = pump::refuse(socket, refusal, offer.is_resumable()).boxed().await;
+                if told && superseded {
                     session.with_core(|core, _| core.machine.handle_refusal_answered(client, seen));
                 }
                 None

@@ -137,8 +137,8 @@ impl<T: Send + 'static> Upgrade<T> {
             },
         };
         let peer = Peer::new(self.context.identity());
-        let request = AttachRequest::of(&self.parts);
-        let Self { registry, offer, name, .. } = self;
+        let Self { registry, offer, name, parts, .. } = self;
+        let request = AttachRequest::of(*parts);
         Ok(Accepted(Box::new(Arriving { plan, peer, request, offer, name, registry, handler })))
     }
 
@@ -180,10 +180,10 @@ impl<T: Send + 'static> Upgrade<T> {
             return Err(Refusal::new(StatusCode::FORBIDDEN, reason));
         }
         let peer = Peer::new(self.context.identity());
-        let request = AttachRequest::of(&self.parts);
         let close = Close::new(Close::CODE_REFUSED, reason);
         let plan = Plan::Refuse(AttachRefusal { close, retry: None });
-        let Self { registry, offer, name, .. } = self;
+        let Self { registry, offer, name, parts, .. } = self;
+        let request = AttachRequest::of(*parts);
         let handler = Refused;
         Ok(Accepted(Box::new(Arriving { plan, peer, request, offer, name, registry, handler })))
     }

@@ -90,6 +90,8 @@ async fn come_back(
             let mut connection = opened.await.expect("the server takes all clients");
             connection.acknowledges = false;
             reconnect::receive_missed(&mut connection, speech, missed).await;
+            // That each says what it has falls into the others' time.
+            connection.flush().await.expect("the connection holds");
             connection
         });
     }

@@ -211,14 +211,15 @@ impl Connection {
         self.filled -= bytes;
     }
 
-    /// Reads until there are data messages, answers what wants an answer; returns how many there were.
+    /// Reads until there are data messages; returns how many there were. Answers what wants an answer before it
+    /// waits for more.
     pub(crate) async fn receive(&mut self) -> io::Result<u64> {
         loop {
             let data = self.take_frames();
-            self.flush().await?;
             if data > 0 {
                 return Ok(data);
             }
+            self.flush().await?;
             self.fill().await?;
         }
     }
@@ -237,8 +238,8 @@ impl Connection {
         let mut data = 0;
         while self.hello.is_none() && self.mode != Mode::Plain {
             data += self.take_frames();
-            self.flush().await?;
             if self.hello.is_none() {
+                self.flush().await?;
                 self.fill().await?;
             }
         }
