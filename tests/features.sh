@@ -15,7 +15,7 @@ for crate in session-resume-proto session-resume session-resume-axum session-res
     check "$crate" --no-default-features
     check "$crate" --all-features
 done
-for feature in tungstenite http2 server; do
+for feature in console tungstenite http2 server; do
     check session-resume --no-default-features --features "$feature"
 done
 check session-resume-axum --no-default-features --features http2
@@ -30,6 +30,7 @@ adapters/browser/Cargo.toml warp
 adapters/client/Cargo.toml rustls-tls-webpki-roots
 adapters/warp/Cargo.toml default
 adapters/warp/Cargo.toml server
+core/resume/Cargo.toml console
 core/resume/Cargo.toml http2
 core/resume/Cargo.toml server
 core/resume/Cargo.toml tungstenite'

@@ -5,8 +5,8 @@ use std::{
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
 };
 
 use crate::{http, soon};
@@ -68,9 +68,29 @@ impl Testee {
     ///
     /// Panics if it does not come up.
     pub async fn start(program: &str, framework: Framework, flags: &str) -> Self {
-        let mut child = Command::new(program)
+        Self::spawn(Command::new(program).args(flags.split_whitespace()), framework).await
+    }
+
+    /// As [`start`](Self::start), with what it logs at this filter.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it does not come up.
+    pub async fn start_logging(
+        program: &str,
+        framework: Framework,
+        filter: &str,
+    ) -> (Self, Lines<BufReader<ChildStderr>>) {
+        let mut command = Command::new(program);
+        let mut this =
+            Self::spawn(command.env("RUST_LOG", filter).stderr(Stdio::piped()), framework).await;
+        let log = this.child.stderr.take().expect("it is piped");
+        (this, BufReader::new(log).lines())
+    }
+
+    async fn spawn(command: &mut Command, framework: Framework) -> Self {
+        let mut child = command
             .args(["--framework", framework.name()])
-            .args(flags.split_whitespace())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()

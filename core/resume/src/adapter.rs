@@ -5,6 +5,8 @@
 //! call [`Upgrade::on_session`], answers the upgrade, and runs the [`Accepted`] with the socket wrapped as a
 //! [`Transport`](crate::transport::Transport). `adapters/README.md` shows one that fits on a page.
 
+use std::net::SocketAddr;
+
 use futures_util::FutureExt as _;
 use http::request::Parts;
 
@@ -23,6 +25,12 @@ pub use crate::{
     refusal::Refusal,
     upgrade::{Accepted, Refused, Upgrade},
 };
+
+/// Where a request comes from: for the log, nothing is decided by it.
+///
+/// A server puts it into the request's extensions; [`serve`] does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
 
 /// Finds or starts the session of a request.
 ///

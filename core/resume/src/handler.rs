@@ -9,6 +9,7 @@ use std::{
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{runtime::Handle, sync::oneshot};
+use tracing::Instrument as _;
 
 use crate::{
     BlockingSession, LiveSession, SessionOrigin,
@@ -42,7 +43,7 @@ where
 {
     let live = LiveSession::new(Arc::clone(session), origin);
     let shared = Arc::clone(session);
-    let task = tokio::spawn(async move {
+    let task = async move {
         // The call, too: a closure that panics before its first await has panicked all the same.
         let ended = AssertUnwindSafe(async move { handler(live).await }).catch_unwind().await;
         let outcome = match ended {
@@ -50,7 +51,12 @@ where
             Err(panic) => Outcome::panicked(&*panic, None),
         };
         shared.finish(outcome, CancelHandler::No);
-    });
+    };
+    // What the application logs in its handler is told apart by session. Without a listener a session is not
+    // larger for it.
+    let span = tracing::info_span!("session", id = %session.id().short());
+    let task =
+        if span.is_disabled() { tokio::spawn(task) } else { tokio::spawn(task.instrument(span)) };
     session.own_handler(task.abort_handle());
 }
 

@@ -12,6 +12,8 @@
 pub mod adapter;
 mod clock;
 mod config;
+#[cfg(feature = "console")]
+pub mod console;
 mod drain;
 mod handler;
 mod identity;

@@ -4,14 +4,58 @@
 
 use std::time::Duration;
 
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
+use session_resume_proto::{GapReason, session::Attached, wire::Status};
 
-use crate::outcome::OutcomeStatus;
+use crate::{outcome::OutcomeStatus, reuse::Phase};
 
 /// A transport has been given its turn.
-pub(crate) fn attached(resumable: bool) {
+pub(crate) fn attached(attached: &Attached, resumable: bool) {
     let mode = if resumable { "resumable" } else { "plain" };
-    counter!("session_resume_attaches_total", "mode" => mode).increment(1);
+    let status = status(attached.status);
+    counter!("session_resume_attaches_total", "mode" => mode, "status" => status).increment(1);
+    if attached.behind > 0 {
+        counter!("session_resume_replayed_messages_total").increment(attached.behind);
+    }
+    if let Some(gap) = attached.gap {
+        let reason = match gap.reason {
+            GapReason::Overflow => "overflow",
+            GapReason::Expired => "expired",
+            GapReason::Restarted => "restarted",
+            GapReason::Evicted => "evicted",
+            _ => "other",
+        };
+        counter!("session_resume_gaps_total", "reason" => reason).increment(1);
+    }
+}
+
+/// What a client is told of its session, in one word.
+pub(crate) fn status(status: Status) -> &'static str {
+    match status {
+        Status::New => "new",
+        Status::Resumed => "resumed",
+        Status::Reused => "reused",
+        Status::Restored => "restored",
+    }
+}
+
+/// A live session has come to another phase; `None` while it is not counted.
+pub(crate) fn phase(before: Option<Phase>, now: Option<Phase>) {
+    let counted = |phase| {
+        let phase = if phase == Phase::Running { "running" } else { "suspended" };
+        gauge!("session_resume_sessions", "phase" => phase)
+    };
+    if let Some(before) = before {
+        counted(before).decrement(1.0);
+    }
+    if let Some(now) = now {
+        counted(now).increment(1.0);
+    }
+}
+
+/// The outboxes hold so many bytes more, or less.
+pub(crate) fn outbox(before: f64, now: f64) {
+    gauge!("session_resume_outbox_bytes").increment(now - before);
 }
 
 /// A transport or request has been refused.

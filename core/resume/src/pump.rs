@@ -151,6 +151,9 @@ pub(crate) struct Turn<T: Send + 'static> {
 
 impl<T: Send + 'static> Turn<T> {
     pub(crate) fn new(session: Arc<Shared<T>>, number: AttachmentNumber) -> Self {
+        if let Some(registry) = session.registry() {
+            registry.has_attached();
+        }
         Self { session, number }
     }
 }
@@ -163,6 +166,11 @@ impl<T: Send + 'static> Drop for Turn<T> {
             core.forget_requests();
             core.changed(Urgency::Soon);
         });
+        let Some(registry) = self.session.registry() else {
+            return;
+        };
+        let (active, session) = (registry.has_detached(), self.session.id());
+        tracing::debug!(session = %session.short(), attachment = self.number.get(), active, "detached");
     }
 }
 

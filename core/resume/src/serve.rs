@@ -5,13 +5,17 @@ use std::{
     error::Error,
     future::{Pending, pending},
     io::ErrorKind,
+    net::SocketAddr,
     pin::{Pin, pin},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::{Body, Incoming};
+use hyper::{
+    body::{Body, Incoming},
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
@@ -19,6 +23,8 @@ use hyper_util::{
 };
 use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service;
+
+use crate::adapter::PeerAddr;
 
 /// How long to wait when the process is out of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
@@ -73,11 +79,16 @@ where
             let mut shutdown = pin!(self.shutdown);
             let graceful = GracefulShutdown::new();
             loop {
-                let stream = tokio::select! {
-                    stream = accept(&self.listener) => TokioIo::new(stream),
+                let (stream, from) = tokio::select! {
+                    accepted = accept(&self.listener) => accepted,
                     () = &mut shutdown => break,
                 };
-                let service = TowerToHyperService::new(self.service.clone());
+                let inner = TowerToHyperService::new(self.service.clone());
+                let service = service_fn(move |mut request: Request<Incoming>| {
+                    request.extensions_mut().insert(PeerAddr(from));
+                    inner.call(request)
+                });
+                let stream = TokioIo::new(stream);
                 let connection = builder.serve_connection_with_upgrades(stream, service);
                 // Ends after the request under way when the server shuts down, or is dropped.
                 let connection = graceful.watch(connection.into_owned());
@@ -93,14 +104,14 @@ where
     }
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 // Messages are small and flushed when they should leave.
                 let _ = stream.set_nodelay(true);
-                return stream;
+                return (stream, from);
             }
             // That connection is gone; the next may be fine.
             Err(error)

@@ -24,7 +24,11 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
+    tracing_subscriber::fmt()
+        .event_format(session_resume::console::Console)
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter())
+        .init();
     let flags = match Flags::parse(lexopt::Parser::from_env()) {
         Ok(flags) => flags,
         Err(error) => {

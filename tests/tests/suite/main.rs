@@ -3,6 +3,7 @@
 mod drops;
 mod ends;
 mod identity;
+mod log;
 mod refusals;
 mod resumable;
 mod wire;

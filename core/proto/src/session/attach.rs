@@ -82,6 +82,19 @@ pub struct Refusal {
     pub retry: Option<Duration>,
 }
 
+/// What an attach has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attached {
+    /// The transport's number.
+    pub number: AttachmentNumber,
+    /// What the client is told; a plain one is not, but it is the same.
+    pub status: Status,
+    /// How many messages lie between where the client is and the head: those are sent first.
+    pub behind: u64,
+    /// What is gone that the client has not had.
+    pub gap: Option<Gap>,
+}
+
 /// Where a client starts.
 struct Start {
     from: Position,
@@ -183,7 +196,7 @@ impl<I: Clone> Session<I> {
         arrival: Arrival<I>,
         session: &Token,
         now: Moment,
-    ) -> Result<AttachmentNumber, Refusal> {
+    ) -> Result<Attached, Refusal> {
         let Arrival { client: name, info, origin, claim, nonce } = arrival;
         self.admit(name, &claim, now)?;
         self.note_plain_supersede(name, now);
@@ -199,6 +212,12 @@ impl<I: Clone> Session<I> {
             client.who.info = who.info.clone();
         }
         self.clients.set_attached(uid, number);
+        let attached = Attached {
+            number,
+            status: start.status,
+            behind: self.outbox.head().get() - start.from.get(),
+            gap: start.gap,
+        };
         let has_gap = start.gap.is_some();
         let hello = matches!(name, ClientName::Named(_)).then(|| {
             Box::new(Hello {
@@ -238,7 +257,7 @@ impl<I: Clone> Session<I> {
         // Now that somebody is attached, the one attached last may stop mattering, too.
         self.wake.room |= self.life.waits_for_room();
         self.wake.transports = true;
-        Ok(number)
+        Ok(attached)
     }
 
     /// Returns how long a plain transport should wait for its 101, because such ones have been

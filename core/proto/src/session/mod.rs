@@ -28,7 +28,7 @@ mod transport;
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 pub use self::{
-    attach::{Arrival, Claim, Origin, Refusal},
+    attach::{Arrival, Attached, Claim, Origin, Refusal},
     client::{ClientName, Who},
     epoch::Epoch,
     inbox::Event,

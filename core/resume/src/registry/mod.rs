@@ -76,6 +76,8 @@ pub(crate) struct Registry<T> {
     by_key: Shards<Keyed<T>>,
     by_id: Shards<Arc<Shared<T>>>,
     live: AtomicUsize,
+    /// Transports that have their turn.
+    attached: AtomicUsize,
     /// Sessions under keys of an identity's own choosing.
     chosen: Mutex<HashMap<Identity, Vec<SessionId>>>,
     cycling: Mutex<()>,
@@ -144,6 +146,7 @@ impl<T> Registry<T> {
             by_key: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
             by_id: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
             live: AtomicUsize::new(0),
+            attached: AtomicUsize::new(0),
             chosen: Mutex::new(HashMap::new()),
             cycling: Mutex::new(()),
             wheel: Mutex::new(Wheel::new(config.check_interval)),
@@ -178,6 +181,21 @@ impl<T> Registry<T> {
     /// Returns how many sessions are live.
     pub(crate) fn live(&self) -> usize {
         self.live.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many transports have their turn.
+    pub(crate) fn attached(&self) -> usize {
+        self.attached.load(Ordering::Relaxed)
+    }
+
+    /// A transport has its turn now.
+    pub(crate) fn has_attached(&self) {
+        self.attached.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A transport's turn is over; returns how many still have theirs.
+    pub(crate) fn has_detached(&self) -> usize {
+        self.attached.fetch_sub(1, Ordering::Relaxed) - 1
     }
 
     pub(crate) fn set_cookie(&self, identity: Identity, secure: bool) -> HeaderValue {
@@ -337,6 +355,7 @@ impl<T: Send + 'static> Registry<T> {
         room.keep();
         let first_look = now + self.rules.max_lifetime.unwrap_or(Duration::MAX);
         self.insert_by_id(&session, now, first_look);
+        session.lock().recount();
         observe::started();
         tracing::debug!(session = %session.id().short(), "session started");
         Ok(Some(session))

@@ -127,6 +127,7 @@ impl<T: Send + 'static> Registry<T> {
         // It is as old as it was.
         let first_look = session.lock().machine.check_expiry(now).unwrap_or(now);
         self.insert_by_id(session, now, first_look);
+        session.lock().recount();
     }
 
     /// Waits to be the only one who brings this key's session from the store or back.

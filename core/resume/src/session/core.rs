@@ -9,8 +9,15 @@ use session_resume_proto::{
 };
 use tokio::{sync::Notify, task::AbortHandle};
 
-use super::{AttachRequest, Peer, Tasks, event::Serial};
-use crate::{Identity, handler::HandlerType, key::SessionKey, outcome::Outcome, snapshot::Durable};
+use super::{AttachRequest, Peer, Tasks, event::Serial, phase};
+use crate::{
+    Identity, handler::HandlerType, key::SessionKey, observe, outcome::Outcome, reuse::Phase,
+    snapshot::Durable,
+};
+
+/// Outboxes are counted in steps of so many bytes, down: telling a recorder of every message would cost more than
+/// the message.
+const OUTBOX_STEP: u16 = 16 << 10;
 
 pub(crate) type Machine = session::Session<Peer>;
 
@@ -27,6 +34,10 @@ pub(crate) struct Core {
     pub(crate) restored: bool,
     /// Its outcome can be polled.
     pub(super) published: bool,
+    /// The phase in which the metrics count this.
+    counted: Option<Phase>,
+    /// And its outbox, in [`OUTBOX_STEP`]s.
+    counted_outbox: u16,
     /// Always there once the machine has ended and the lock is free.
     pub(super) outcome: Option<Arc<Outcome>>,
     pub(crate) durable: Option<Box<Durable>>,
@@ -115,11 +126,30 @@ impl Core {
             departed: false,
             restored: false,
             published: false,
+            counted: None,
+            counted_outbox: 0,
             durable: durable.map(Box::new),
         }
     }
 
     /// The handler waits; it is woken when something comes.
+    /// Tells the metrics what has changed. Called when a step is done, under the session's lock.
+    pub(crate) fn recount(&mut self) {
+        let live = !self.is_over();
+        let phase = live.then(|| phase(self.machine.phase()));
+        if phase != self.counted {
+            observe::phase(self.counted, phase);
+            self.counted = phase;
+        }
+        let steps = if live { self.machine.outbox_bytes() / usize::from(OUTBOX_STEP) } else { 0 };
+        let steps = u16::try_from(steps).unwrap_or(u16::MAX);
+        if steps != self.counted_outbox {
+            let bytes = |steps: u16| f64::from(steps) * f64::from(OUTBOX_STEP);
+            observe::outbox(bytes(self.counted_outbox), bytes(steps));
+            self.counted_outbox = steps;
+        }
+    }
+
     pub(super) fn wait_to_receive(&mut self, waker: &Waker) {
         match &mut self.receiver {
             Some(receiver) => receiver.clone_from(waker),

@@ -96,6 +96,7 @@ impl<T: Send + 'static> Shared<T> {
         let now = self.clock.now();
         let mut core = self.lock();
         let result = step(&mut core, now);
+        core.recount();
         let wakers = core.wakers_due();
         let circle = wakers.circle;
         let ended = core.machine.ended().filter(|_| core.outcome.is_none() && !core.departed);
@@ -130,6 +131,7 @@ impl<T: Send + 'static> Shared<T> {
         }
         core.machine.end(status, now);
         core.outcome = Some(Arc::clone(&outcome));
+        core.recount();
         let wakers = core.wakers_due();
         let handler = core.handler.take();
         let tasks = core.take_tasks();
@@ -196,6 +198,7 @@ impl<T: Send + 'static> Shared<T> {
         core.departed = true;
         core.machine.freeze();
         also(&mut core);
+        core.recount();
         let wakers = core.wakers_of_all();
         let handler = core.handler.take();
         let tasks = core.take_tasks();
@@ -267,6 +270,7 @@ impl<T> Shared<T> {
         let mut core = self.lock();
         core.machine.end(OutcomeStatus::Closed, now);
         core.outcome.get_or_insert_with(|| Arc::new(Outcome::by_rule(OutcomeStatus::Closed)));
+        core.recount();
         let wakers = core.wakers_due();
         let handler = core.handler.take();
         let tasks = core.take_tasks();

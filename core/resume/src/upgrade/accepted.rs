@@ -4,7 +4,6 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use session_resume_proto::{
-    AttachmentNumber,
     session::{Arrival, Refusal as AttachRefusal},
     wire::{Close, Offer},
 };
@@ -12,6 +11,7 @@ use session_resume_proto::{
 use super::{STORING, resolve::Plan};
 use crate::{
     LiveSession, SessionOrigin,
+    adapter::PeerAddr,
     handler::{self, HandlerType},
     observe,
     outcome::IntoOutcome,
@@ -34,6 +34,8 @@ pub struct Accepted<T: Send + 'static, F>(pub(super) Box<Arriving<T, F>>);
 pub(super) struct Arriving<T: Send + 'static, F> {
     pub(super) plan: Plan<T>,
     pub(super) peer: Peer,
+    /// Where it comes from, if the server has told.
+    pub(super) from: Option<PeerAddr>,
     pub(super) request: Box<AttachRequest>,
     pub(super) offer: Offer,
     pub(super) name: Option<Cow<'static, str>>,
@@ -65,9 +67,10 @@ where
     }
 
     /// Attaches the socket, and returns what moves its frames; `None` if it was refused.
+    ///
     /// What most attachments need not wait for is boxed, so that they need not carry its memory about.
     async fn begin<S: Transport + 'static>(self, socket: S) -> Option<BoxFuture<'static, ()>> {
-        let Arriving { plan, peer, request, offer, name, registry, handler } = *self.0;
+        let Arriving { plan, peer, from, request, offer, name, registry, handler } = *self.0;
         let (hold, origin, client, claim) = match plan {
             Plan::Attach { hold, origin, client, claim } => (hold, origin, client, claim),
             Plan::Refuse(refusal) => {
@@ -101,8 +104,9 @@ where
             if core.machine.has_handler() && core.handler_type != Some(HandlerType::of::<F>()) {
                 return Err((AttachRefusal { close: Close::ANOTHER_HANDLER, retry: None }, seen));
             }
-            let number =
+            let attached =
                 core.machine.attach(arrival, &token, now).map_err(|refusal| (refusal, seen))?;
+            let number = attached.number;
             core.keep_request(peer.serial, request);
             let waits = core.machine.waits_for_commit(number);
             core.changed(if waits { Urgency::Now } else { Urgency::Soon });
@@ -115,11 +119,11 @@ where
             }
             let restored = starts && std::mem::take(&mut core.restored);
             let origin = if restored { SessionOrigin::Restored } else { origin };
-            Ok((number, starts, origin))
+            Ok((attached, starts, origin))
         });
-        drop(registry);
         match attached {
             Err((refusal, seen)) => {
+                drop(registry);
                 observe::refused(refusal.close.code);
                 tracing::debug!(session = %session.id().short(), code = refusal.close.code, "attach refused");
                 drop(hold);
@@ -130,9 +134,22 @@ where
                 }
                 None
             }
-            Ok((number, starts, origin)) => {
-                log_attach(&session, number, &offer);
-                let turn = pump::Turn::new(Arc::clone(&session), number);
+            Ok((attached, starts, origin)) => {
+                let turn = pump::Turn::new(Arc::clone(&session), attached.number);
+                observe::attached(&attached, offer.is_resumable());
+                tracing::debug!(
+                    session = %session.id().short(),
+                    identity = %peer.identity.short(),
+                    attachment = attached.number.get(),
+                    resumable = offer.is_resumable(),
+                    status = observe::status(attached.status),
+                    replaying = attached.behind,
+                    gap = attached.gap.is_some(),
+                    peer = from.map(|PeerAddr(addr)| tracing::field::display(addr.ip())),
+                    active = registry.attached(),
+                    "attached"
+                );
+                drop(registry);
                 // Only now: the transport holds the session from here on.
                 drop(hold);
                 if starts {
@@ -170,16 +187,6 @@ async fn is_in_the_store<T: Send + 'static>(session: &Shared<T>) {
     if new {
         let _ = tokio::time::timeout(STORING, session.wait_saved(Urgency::Now)).await;
     }
-}
-
-fn log_attach<T>(session: &Shared<T>, number: AttachmentNumber, offer: &Offer) {
-    observe::attached(offer.is_resumable());
-    tracing::debug!(
-        session = %session.id().short(),
-        attachment = number.get(),
-        resumable = offer.is_resumable(),
-        "attached"
-    );
 }
 
 impl<T: Send + 'static, F> fmt::Debug for Accepted<T, F> {

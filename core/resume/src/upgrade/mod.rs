@@ -138,8 +138,18 @@ impl<T: Send + 'static> Upgrade<T> {
         };
         let peer = Peer::new(self.context.identity());
         let Self { registry, offer, name, parts, .. } = self;
+        let from = parts.extensions.get().copied();
         let request = AttachRequest::of(*parts);
-        Ok(Accepted(Box::new(Arriving { plan, peer, request, offer, name, registry, handler })))
+        Ok(Accepted(Box::new(Arriving {
+            plan,
+            peer,
+            from,
+            request,
+            offer,
+            name,
+            registry,
+            handler,
+        })))
     }
 
     /// As [`on_session`](Self::on_session), with a handler that runs on a plain thread of its own.
@@ -183,9 +193,19 @@ impl<T: Send + 'static> Upgrade<T> {
         let close = Close::new(Close::CODE_REFUSED, reason);
         let plan = Plan::Refuse(AttachRefusal { close, retry: None });
         let Self { registry, offer, name, parts, .. } = self;
+        let from = parts.extensions.get().copied();
         let request = AttachRequest::of(*parts);
         let handler = Refused;
-        Ok(Accepted(Box::new(Arriving { plan, peer, request, offer, name, registry, handler })))
+        Ok(Accepted(Box::new(Arriving {
+            plan,
+            peer,
+            from,
+            request,
+            offer,
+            name,
+            registry,
+            handler,
+        })))
     }
 }
 

@@ -9,6 +9,7 @@ mod drain;
 mod endings;
 mod guards;
 mod layer_contract;
+mod numbers;
 mod sending;
 mod support;
 mod timers;

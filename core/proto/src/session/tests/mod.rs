@@ -69,7 +69,7 @@ impl Sim {
         let arrival = Arrival { client: name(who), info: who, origin, claim, nonce };
         let session = Token::parse("s").unwrap();
         match self.session.attach(arrival, &session, self.now) {
-            Ok(number) => Ok(number.get()),
+            Ok(attached) => Ok(attached.number.get()),
             Err(Refusal { close, retry }) => Err(match retry {
                 Some(retry) => format!("{} {} retry {retry:?}", close.code, close.reason),
                 None => format!("{} {}", close.code, close.reason),

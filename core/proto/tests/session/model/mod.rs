@@ -225,7 +225,7 @@ impl State {
                 assert!(stale || untold || refuse, "refused: {:?}", refusal.close);
                 return Err(refusal.close);
             }
-            Ok(number) => number,
+            Ok(attached) => attached.number,
         };
         assert!(!stale, "an offer from before the present holder was let in");
         assert!(!untold, "a client that was taken over took the session back");

@@ -100,7 +100,8 @@ impl World {
         let arrival = Arrival { client, info, origin: Origin::Reused, claim, nonce };
         let session = Token::parse("session").unwrap();
         let newest = self.session.newest_attachment();
-        let result = self.session.attach(arrival, &session, self.now);
+        let result =
+            self.session.attach(arrival, &session, self.now).map(|attached| attached.number);
         assert_eq!(admitted.err(), result.clone().err());
         if let Ok(number) = result {
             assert_eq!(number, newest.next());

@@ -69,7 +69,10 @@ impl World {
         let id = live.id;
         let attached = match told {
             Some(close) => Err(close),
-            None => live.machine.attach(arrival, &id, now).map_err(|refusal| refusal.close),
+            None => match live.machine.attach(arrival, &id, now) {
+                Ok(attached) => Ok(attached.number),
+                Err(refusal) => Err(refusal.close),
+            },
         };
         match attached {
             Ok(number) => {

@@ -1,0 +1,168 @@
+//! What is counted for operators, and what their logs carry.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use session_resume::SessionResume;
+use tracing::{Subscriber, span};
+use tracing_subscriber::{Layer, layer::SubscriberExt as _, registry::LookupSpan};
+
+use crate::support::{Browser, idle, settle, sleep};
+
+const CLIENT: &str = "client-aaaaaaaaaa";
+
+/// Everything that is counted, by name and labels.
+#[derive(Clone, Default)]
+struct Numbers {
+    counters: Arc<Mutex<BTreeMap<String, Arc<AtomicU64>>>>,
+    gauges: Arc<Mutex<BTreeMap<String, Arc<AtomicU64>>>>,
+}
+
+impl Numbers {
+    fn count(&self, key: &str) -> u64 {
+        self.counters.lock().unwrap().get(key).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    fn gauge(&self, key: &str) -> f64 {
+        let gauges = self.gauges.lock().unwrap();
+        gauges.get(key).map_or(0.0, |gauge| f64::from_bits(gauge.load(Ordering::Relaxed)))
+    }
+
+    /// Running and suspended sessions.
+    fn phases(&self) -> [f64; 2] {
+        ["running", "suspended"]
+            .map(|phase| self.gauge(&format!("session_resume_sessions phase={phase}")))
+    }
+
+    fn attaches(&self, status: &str, mode: &str) -> u64 {
+        self.count(&format!("session_resume_attaches_total mode={mode} status={status}"))
+    }
+}
+
+fn named(key: &Key) -> String {
+    let labels = key.labels().map(|label| format!(" {}={}", label.key(), label.value()));
+    [key.name().to_owned()].into_iter().chain(labels).collect()
+}
+
+impl Recorder for Numbers {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(Arc::clone(self.counters.lock().unwrap().entry(named(key)).or_default()))
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::from_arc(Arc::clone(self.gauges.lock().unwrap().entry(named(key)).or_default()))
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_are_counted_by_phase_and_attaches_by_status() {
+    let numbers = Numbers::default();
+    let _metrics = metrics::set_default_local_recorder(&numbers);
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let session = browser.get(&resume).await.unwrap();
+    assert_eq!(numbers.phases(), [0.0, 1.0], "nobody is attached");
+
+    let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    let hello = wire.next_control().await["hello"].clone();
+    assert_eq!(numbers.phases(), [1.0, 0.0]);
+    assert_eq!(numbers.attaches("reused", "resumable"), 1);
+
+    wire.cut();
+    settle().await;
+    assert_eq!(numbers.phases(), [0.0, 1.0]);
+    session.try_send("a").unwrap();
+    session.try_send("b").unwrap();
+    let at = crate::blocked::cursor(CLIENT, &hello, 0);
+    let wire = browser.connect(&resume, Some(&at), idle).await.unwrap();
+    settle().await;
+    assert_eq!(numbers.phases(), [1.0, 0.0]);
+    assert_eq!(numbers.attaches("resumed", "resumable"), 1);
+    assert_eq!(numbers.count("session_resume_replayed_messages_total"), 2);
+
+    wire.cut();
+    let unknown = format!("{CLIENT}.{}.0123456789abcdef-7.1", hello["session"].as_str().unwrap());
+    let wire = browser.connect(&resume, Some(&unknown), idle).await.unwrap();
+    settle().await;
+    assert_eq!(numbers.count("session_resume_gaps_total reason=restarted"), 1);
+
+    let mut other = Browser::default();
+    let plain = other.connect(&resume, None, idle).await.unwrap();
+    settle().await;
+    assert_eq!(numbers.attaches("new", "plain"), 1);
+    assert_eq!(numbers.phases(), [2.0, 0.0]);
+
+    session.close("done with it");
+    plain.cut();
+    settle().await;
+    assert_eq!(numbers.phases(), [0.0, 1.0], "one has ended, the other waits");
+    sleep(130.0).await;
+    assert_eq!(numbers.phases(), [0.0, 0.0]);
+    assert_eq!(numbers.count("session_resume_sessions_ended_total status=expired"), 1);
+    drop(wire);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_outboxes_hold_is_counted_in_steps() {
+    let numbers = Numbers::default();
+    let _metrics = metrics::set_default_local_recorder(&numbers);
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let session = browser.get(&resume).await.unwrap();
+    let held = || numbers.gauge("session_resume_outbox_bytes");
+    session.try_send("m".repeat(10_000)).unwrap();
+    assert_eq!(held(), 0.0, "less than a step");
+    session.try_send("m".repeat(40_000)).unwrap();
+    assert_eq!(held(), 3.0 * 16_384.0);
+
+    let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    let hello = wire.next_control().await["hello"].clone();
+    wire.control(&format!(r#"{{"ack":{}}}"#, hello["from"]));
+    settle().await;
+    session.try_send("m".repeat(20_000)).unwrap();
+    settle().await;
+    let head = hello["from"].as_u64().unwrap() + 1;
+    let before = held();
+    wire.control(&format!(r#"{{"ack":{head}}}"#));
+    settle().await;
+    assert!(held() < before, "what is acknowledged is not held");
+    drop(resume);
+    drop(session);
+    assert_eq!(held(), 0.0, "nor what is gone");
+    assert_eq!(numbers.phases(), [0.0, 0.0]);
+}
+
+/// The names and ids of the spans that were entered.
+#[derive(Clone, Default)]
+struct Spans(Arc<Mutex<Vec<String>>>);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
+    fn on_enter(&self, id: &span::Id, context: tracing_subscriber::layer::Context<'_, S>) {
+        let name = context.span(id).map_or("", |span| span.name());
+        self.0.lock().unwrap().push(name.to_owned());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_runs_in_its_session_s_span() {
+    let spans = Spans::default();
+    let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(spans.clone()));
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let _wire = browser.connect(&resume, None, idle).await.unwrap();
+    settle().await;
+    assert!(spans.0.lock().unwrap().contains(&"session".to_owned()));
+}
