@@ -135,9 +135,9 @@ async fn what_outboxes_hold_is_counted_in_steps() {
     settle().await;
     session.try_send("m".repeat(20_000)).unwrap();
     settle().await;
-    let head = hello["from"].as_u64().unwrap() + 1;
+    let newest = hello["from"].as_u64().unwrap() + 1;
     let before = held();
-    wire.control(&format!(r#"{{"ack":{head}}}"#));
+    wire.control(&format!(r#"{{"ack":{newest}}}"#));
     settle().await;
     assert!(held() < before, "what is acknowledged is not held");
     drop(resume);
