@@ -46,12 +46,14 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let outer = request.extensions_mut().remove::<RequestContext>();
-        if let Some(context) = outer.as_ref().filter(|context| context.is_of(&self.registry)) {
+        let outer = match request.extensions_mut().remove::<RequestContext>() {
             // The same layer value, applied twice.
-            request.extensions_mut().insert(context.clone());
-            return ResponseFuture::new(self.inner.call(request), None);
-        }
+            Some(context) if context.is_of(&self.registry) => {
+                request.extensions_mut().insert(context);
+                return ResponseFuture::new(self.inner.call(request), None);
+            }
+            outer => outer,
+        };
         let (context, set_cookie) =
             RequestContext::enter(&self.registry, RequestView::of(&request), outer);
         request.extensions_mut().insert(context);
