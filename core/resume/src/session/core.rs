@@ -38,10 +38,10 @@ pub(crate) struct Core {
     counted: Option<Phase>,
     /// And its outbox, in [`OUTBOX_STEP`]s.
     counted_outbox: u16,
-    /// Always there once the machine has ended and the lock is free.
-    pub(super) outcome: Option<Arc<Outcome>>,
     pub(crate) durable: Option<Box<Durable>>,
     pub(crate) machine: Machine,
+    /// Always there once the machine has ended and the lock is free.
+    pub(super) outcome: Option<Arc<Outcome>>,
     receiver: Option<Waker>,
     /// The one pump that waits; others are rare.
     pump: Option<(AttachmentNumber, Waker)>,
