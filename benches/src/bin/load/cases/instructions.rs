@@ -18,8 +18,8 @@ use session_resume_benches::measure::Samples;
 
 use crate::report::{Bound, Report};
 
-const FEW: u64 = 2;
-const MANY: u64 = 12;
+const FEW: u64 = 1;
+const MANY: u64 = 6;
 
 pub(super) fn run(report: &mut Report) {
     let subjects = [
