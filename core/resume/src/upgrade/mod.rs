@@ -136,20 +136,7 @@ impl<T: Send + 'static> Upgrade<T> {
                 _ => return Err(refusal),
             },
         };
-        let peer = Peer::new(self.context.identity());
-        let Self { registry, offer, name, parts, .. } = self;
-        let from = parts.extensions.get().copied();
-        let request = AttachRequest::of(*parts);
-        Ok(Accepted(Box::new(Arriving {
-            plan,
-            peer,
-            from,
-            request,
-            offer,
-            name,
-            registry,
-            handler,
-        })))
+        Ok(self.accept(plan, handler))
     }
 
     /// As [`on_session`](Self::on_session), with a handler that runs on a plain thread of its own.
@@ -189,23 +176,16 @@ impl<T: Send + 'static> Upgrade<T> {
         if !self.offer.is_resumable() {
             return Err(Refusal::new(StatusCode::FORBIDDEN, reason));
         }
-        let peer = Peer::new(self.context.identity());
         let close = Close::new(Close::CODE_REFUSED, reason);
-        let plan = Plan::Refuse(AttachRefusal { close, retry: None });
+        Ok(self.accept(Plan::Refuse(AttachRefusal { close, retry: None }), Refused))
+    }
+
+    fn accept<F>(self, plan: Plan<T>, handler: F) -> Accepted<T, F> {
+        let peer = Peer::new(self.context.identity());
         let Self { registry, offer, name, parts, .. } = self;
         let from = parts.extensions.get().copied();
         let request = AttachRequest::of(*parts);
-        let handler = Refused;
-        Ok(Accepted(Box::new(Arriving {
-            plan,
-            peer,
-            from,
-            request,
-            offer,
-            name,
-            registry,
-            handler,
-        })))
+        Accepted(Box::new(Arriving { plan, peer, from, request, offer, name, registry, handler }))
     }
 }
 
