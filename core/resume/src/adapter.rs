@@ -28,7 +28,7 @@ pub use crate::{
 
 /// Where a request comes from: for the log, nothing is decided by it.
 ///
-/// A server puts it into the request's extensions; [`serve`] does.
+/// A server puts it into the request's extensions; `adapter::serve` does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
