@@ -87,7 +87,8 @@ async fn a_resumable_client_gets_each_message_once_through_flaps_at_any_byte(fra
         let mut first = true;
         while let Some(message) = ws.next().await {
             let Message::Text(text) = message else {
-                panic!("closed by the server: {message:?}");
+                expect_replaced(&message);
+                break;
             };
             let Some(json) = text.strip_prefix('\u{1}') else {
                 got.push(number(&text));
@@ -127,6 +128,16 @@ async fn a_resumable_client_gets_each_message_once_through_flaps_at_any_byte(fra
     assert!(chaos.flaps() > 10, "{} flaps", chaos.flaps());
 }
 
+/// An attempt that was cut on its way may attach after the next one: that is replaced, and its client comes back
+/// (PROTOCOL.md, 4100). Nothing else closes.
+fn expect_replaced(message: &Message) {
+    let replaced = matches!(
+        message,
+        Message::Close(Some(close)) if u16::from(close.code) == 4100 && close.reason.as_str() == "replaced"
+    );
+    assert!(replaced, "closed by the server: {message:?}");
+}
+
 /// Moves the position of an offer on.
 fn cursor(at: &str, position: u64) -> String {
     let mut parts: Vec<_> = at.split('.').map(str::to_owned).collect();
@@ -149,7 +160,8 @@ async fn commands_reach_the_handler_once_through_flaps_at_any_byte(framework: Fr
         let mut ws = opened.expect("only the network refuses");
         while let Some(message) = ws.next().await {
             let Message::Text(text) = message else {
-                panic!("closed by the server: {message:?}");
+                expect_replaced(&message);
+                break;
             };
             let control = if let Some(json) = text.strip_prefix('\u{1}') {
                 serde_json::from_str(json).unwrap()
