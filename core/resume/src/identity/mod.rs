@@ -13,6 +13,7 @@ mod token;
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -48,22 +49,13 @@ impl Identity {
     }
 
     /// A few digits for logs, from which it cannot be told.
-    pub(crate) fn short(&self) -> impl fmt::Display + use<> {
-        let digest = Sha256::digest(self.0.as_bytes());
-        Short(digest[..4].try_into().expect("SHA-256 has 32 bytes"))
+    pub(crate) fn short(&self) -> String {
+        HEXLOWER.encode(&Sha256::digest(self.0.as_bytes())[..4])
     }
 
     /// Returns the UUID.
     pub const fn as_uuid(&self) -> &Uuid {
         &self.0
-    }
-}
-
-struct Short([u8; 4]);
-
-impl fmt::Display for Short {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -208,4 +208,14 @@ mod tests {
             "another session's state is no nesting"
         );
     }
+
+    #[test]
+    fn nesting_is_seen_however_deep() {
+        let [a, b, c] = [1, 2, 3].map(StateCell::new);
+        for again in [&a, &b, &c] {
+            let nested = || a.read(|_| b.read(|_| c.read(|_| again.read(|n| *n))));
+            assert!(catch_unwind(AssertUnwindSafe(nested)).is_err());
+            assert_eq!(a.read(|x| b.read(|y| c.read(|z| x + y + z))), 6, "and leaves no trace");
+        }
+    }
 }

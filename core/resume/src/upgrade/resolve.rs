@@ -42,8 +42,7 @@ impl<T: Send + 'static> Upgrade<T> {
             None => {
                 let req = RequestView::from_parts(&self.parts);
                 // The policy has been asked before it was restored.
-                let taken = restored
-                    .filter(|session| session.with_core(|core, now| purpose.take(core, now)));
+                let taken = restored.filter(|session| session.take(&purpose));
                 let (session, origin) = match taken {
                     Some(session) => (session, SessionOrigin::Restored),
                     None => self.registry.open(&self.context, req, &purpose)?.ok_or_else(|| {
