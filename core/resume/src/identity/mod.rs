@@ -1,12 +1,13 @@
 //! Who the browser is: a UUID v4 in a signed cookie.
 //!
-//! `mod.rs` holds the type, `token` the bytes that prove it, `cookie` the way there and back. An
-//! identity is only ever made here: minted from random bytes, or read from a token whose MAC fits.
-//! What a client sends without a fitting MAC is never adopted, so nobody can choose an identity
-//! for somebody else.
+//! `mod.rs` holds the type, `token` the bytes that prove it, `cookie` the way there and back, `proven`
+//! what is remembered of a proof. An identity is only ever made here: minted from random bytes, or read
+//! from a token whose MAC fits. What a client sends without a fitting MAC is never adopted, so nobody can
+//! choose an identity for somebody else.
 
 mod config_error;
 mod cookie;
+mod proven;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -22,7 +23,11 @@ pub use self::{
     config_error::ConfigError,
     cookie::{IdentityCookie, SameSite},
 };
-pub(crate) use self::{cookie::SetCookie, token::TokenKey};
+pub(crate) use self::{
+    cookie::SetCookie,
+    proven::Proven,
+    token::{Token, TokenKey},
+};
 
 /// Who a browser is: a random (version 4) UUID that it keeps in a signed cookie.
 ///

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    ConfigError, Identity, IdentityCookie, SameSite, SetCookie, TokenKey, cookie::MAX_CHECKS,
+    ConfigError, Identity, IdentityCookie, Proven, SameSite, SetCookie, Token, TokenKey,
+    cookie::MAX_CHECKS,
 };
 use crate::request::RequestView;
 
@@ -50,6 +51,14 @@ fn sign(key: &TokenKey, identity: Identity) -> String {
     let mut token = String::new();
     key.sign(identity, &mut token);
     token
+}
+
+fn verify(key: &TokenKey, token: impl AsRef<[u8]>) -> Option<Identity> {
+    Token::read(token).filter(|token| key.fits(token)).map(|token| token.identity)
+}
+
+fn find(cookie: &IdentityCookie, headers: &HeaderMap, key: &TokenKey) -> Option<Identity> {
+    cookie.find(headers, |token| key.fits(token))
 }
 
 fn identity(seed: u8) -> Identity {
@@ -101,10 +110,10 @@ fn tokens_are_those_of_the_vector_file() {
     assert!(vectors.valid.len() >= 3 && vectors.invalid.len() >= 10);
     for Valid { identity, token } in &vectors.valid {
         assert_eq!(sign(&key, *identity), *token);
-        assert_eq!(key.verify(token), Some(*identity));
+        assert_eq!(verify(&key, token), Some(*identity));
     }
     for Invalid { why, token } in &vectors.invalid {
-        assert_eq!(key.verify(token), None, "{why}");
+        assert_eq!(verify(&key, token), None, "{why}");
     }
 }
 
@@ -115,7 +124,7 @@ fn every_bit_of_a_token_matters() {
     for bit in 0..token.len() * 8 {
         let mut forged = token.clone();
         forged[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(key.verify(&forged), None, "bit {bit}");
+        assert_eq!(verify(&key, &forged), None, "bit {bit}");
     }
 }
 
@@ -144,17 +153,17 @@ proptest! {
         let other = TokenKey::new(&bytes);
 
         let token = sign(&key, Identity::mint(random));
-        prop_assert_eq!(key.verify(&token), Some(Identity::mint(random)));
-        prop_assert_eq!(other.verify(&token), None);
+        prop_assert_eq!(verify(&key, &token), Some(Identity::mint(random)));
+        prop_assert_eq!(verify(&other, &token), None);
         for end in 0..token.len() {
-            prop_assert_eq!(key.verify(&token[..end]), None);
+            prop_assert_eq!(verify(&key, &token[..end]), None);
         }
     }
 
     #[test]
     fn no_bytes_panic_or_verify(bytes: Vec<u8>, text in "[A-Za-z0-9_-]{44}") {
-        prop_assert_eq!(key().verify(bytes), None);
-        prop_assert_eq!(key().verify(text), None);
+        prop_assert_eq!(verify(&key(), bytes), None);
+        prop_assert_eq!(verify(&key(), text), None);
     }
 
     #[test]
@@ -168,7 +177,7 @@ proptest! {
                 headers.append(header::COOKIE, value);
             }
         }
-        prop_assert_eq!(IdentityCookie::default().find(&headers, &key()), None);
+        prop_assert_eq!(find(&IdentityCookie::default(), &headers, &key()), None);
     }
 }
 
@@ -222,7 +231,7 @@ fn the_first_cookie_with_a_fitting_mac_wins() {
                     .replace("{uuid}", &uuid)
             })
             .collect();
-        let found = IdentityCookie::default().find(&headers(lines.iter().map(|l| &**l)), &key);
+        let found = find(&IdentityCookie::default(), &headers(lines.iter().map(|l| &**l)), &key);
         assert_eq!(found, expected.map(identity), "{what}");
     }
 }
@@ -233,7 +242,7 @@ fn neighbours_that_are_not_text_do_no_harm() {
     let line = [b"\xff\xfe=\x80; sr_id=".as_slice(), sign(&key, identity(1)).as_bytes()].concat();
     let mut headers = HeaderMap::new();
     headers.append(header::COOKIE, HeaderValue::from_bytes(&line).unwrap());
-    assert_eq!(IdentityCookie::default().find(&headers, &key), Some(identity(1)));
+    assert_eq!(find(&IdentityCookie::default(), &headers, &key), Some(identity(1)));
 }
 
 #[test]
@@ -243,12 +252,34 @@ fn only_so_many_forgeries_are_checked() {
     let mine = format!("sr_id={}", sign(&key, identity(1)));
     let after = |count: usize, junk: &str| {
         let line = junk.repeat(count) + &mine;
-        IdentityCookie::default().find(&headers([&*line]), &key)
+        find(&IdentityCookie::default(), &headers([&*line]), &key)
     };
     assert_eq!(after(MAX_CHECKS - 1, &forged), Some(identity(1)));
     assert_eq!(after(MAX_CHECKS, &forged), None);
     // What cannot be a token costs no check.
     assert_eq!(after(MAX_CHECKS, "sr_id=junk;"), Some(identity(1)));
+}
+
+// What is remembered of a token
+
+#[test]
+fn a_proof_is_worth_something_for_its_own_mac_alone() {
+    let key = key();
+    let token = Token::read(sign(&key, identity(1))).unwrap();
+    let proven = Proven::default();
+    proven.start(Some(identity(1)));
+    assert!(proven.is_of(identity(1)) && !proven.is_of(identity(2)));
+    assert_eq!(proven.is_by(&token), None, "nothing has been proved");
+    proven.keep(&token);
+    assert_eq!(proven.is_by(&token), Some(true));
+    for bit in 0..128 {
+        let mut forged = token;
+        forged.mac[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(proven.is_by(&forged), Some(false), "bit {bit}");
+    }
+    proven.start(Some(identity(2)));
+    assert!(proven.is_of(identity(2)) && !proven.is_of(identity(1)));
+    assert_eq!(proven.is_by(&token), None, "another's proof is forgotten");
 }
 
 // Cookie, written
@@ -263,7 +294,7 @@ fn check_set_cookie(cookie: &IdentityCookie, secure: bool, expected: &str) {
 
     // What a browser sends back is found.
     let pair = value.to_str().unwrap().split(';').next().unwrap();
-    assert_eq!(cookie.find(&headers([pair]), &key), Some(identity(1)));
+    assert_eq!(find(cookie, &headers([pair]), &key), Some(identity(1)));
 }
 
 #[test]

@@ -31,6 +31,29 @@ const MAC_START: usize = 1 + 16;
 const RAW_LEN: usize = MAC_START + 16;
 pub(super) const TEXT_LEN: usize = RAW_LEN / 3 * 4;
 
+/// What a cookie says: who somebody is, and a MAC that may prove it.
+#[derive(Clone, Copy)]
+pub(crate) struct Token {
+    pub(crate) identity: Identity,
+    pub(crate) mac: IdentityMac,
+}
+
+/// Proves an identity, if it is what the key makes of it.
+pub(crate) type IdentityMac = [u8; RAW_LEN - MAC_START];
+
+impl Token {
+    /// Reads a token; whether it proves anything is another question. Does not allocate.
+    pub(crate) fn read(text: impl AsRef<[u8]>) -> Option<Self> {
+        let raw = decode(text.as_ref())?;
+        let (body, mac) = raw.split_last_chunk()?;
+        let &[VERSION, ref uuid @ ..] = body else {
+            return None;
+        };
+        let identity = Identity::from_uuid(Uuid::from_slice(uuid).ok()?)?;
+        Some(Self { identity, mac: *mac })
+    }
+}
+
 /// The key that signs identities, ready for use.
 ///
 /// The key's own two blocks are hashed once, when it is made; a token then costs two compressions.
@@ -53,31 +76,22 @@ impl TokenKey {
         let mut raw = [0; RAW_LEN];
         raw[0] = VERSION;
         raw[1..MAC_START].copy_from_slice(identity.as_uuid().as_bytes());
-        let mac = self.mac(&raw).finalize().into_bytes();
+        let mac = self.mac(identity).finalize().into_bytes();
         let kept = RAW_LEN - MAC_START;
         raw[MAC_START..].copy_from_slice(&mac[..kept]);
         BASE64URL_NOPAD.encode_append(&raw, text);
     }
 
-    /// Returns the identity that `token` proves, or `None` if we never signed it.
-    ///
-    /// Does not allocate; the MAC is compared in constant time.
-    pub(crate) fn verify(&self, token: impl AsRef<[u8]>) -> Option<Identity> {
-        let raw = decode(token.as_ref())?;
-        // Before the MAC, since it costs next to nothing and tells a stranger nothing: version and
-        // UUID are what they sent.
-        if raw[0] != VERSION {
-            return None;
-        }
-        let uuid = Uuid::from_slice(&raw[1..MAC_START]).ok()?;
-        let identity = Identity::from_uuid(uuid)?;
-        self.mac(&raw).verify_truncated_left(&raw[MAC_START..]).ok()?;
-        Some(identity)
+    /// Returns whether we signed this. The MAC is compared in constant time.
+    pub(crate) fn fits(&self, token: &Token) -> bool {
+        self.mac(token.identity).verify_truncated_left(&token.mac).is_ok()
     }
 
-    fn mac(&self, raw: &[u8; RAW_LEN]) -> Hmac<Sha256> {
+    fn mac(&self, identity: Identity) -> Hmac<Sha256> {
         let mut mac = self.keyed.clone();
-        mac.update(&raw[..MAC_START]);
+        let mut text = [VERSION; MAC_START];
+        text[1..].copy_from_slice(identity.as_uuid().as_bytes());
+        mac.update(&text);
         mac
     }
 }

@@ -57,7 +57,15 @@ impl SessionKey {
 
     /// Whether this is the one key that every identity has, not one of its choosing.
     pub(crate) fn is_own(&self) -> bool {
-        matches!(self.0, Kind::Own(_))
+        self.owner().is_some()
+    }
+
+    /// Returns whose own key this is, if it is one.
+    pub(crate) fn owner(&self) -> Option<Identity> {
+        match self.0 {
+            Kind::Own(identity) => Some(identity),
+            Kind::Scoped(_) | Kind::Shared(_) => None,
+        }
     }
 
     /// Returns the same key in the scope of another identity; a shared key has no scope.

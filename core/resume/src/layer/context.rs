@@ -34,7 +34,7 @@ impl RequestContext {
         let config = registry.config();
         let known = match &outer {
             Some(outer) => Some(outer.identity),
-            None => config.cookie.find(req.headers(), &config.token_key),
+            None => config.cookie.find(req.headers(), |token| registry.has_signed(token)),
         };
         let (identity, secure) = if let Some(identity) = known {
             (identity, None)

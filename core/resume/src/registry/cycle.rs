@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::{Registry, lock, shard};
+use super::{Registry, lock};
 use crate::{Identity, random, session::shared::Shared, snapshot::Urgency};
 
 impl<T: Send + 'static> Registry<T> {
@@ -20,13 +20,7 @@ impl<T: Send + 'static> Registry<T> {
             (core.identity(), core.key.clone(), core.key.rescoped(identity))
         };
         if new != key {
-            let hash = self.hasher.key(&key);
-            let mut table = lock(&self.by_key[shard(hash)]);
-            let found = table.find_entry(hash, |keyed| {
-                std::ptr::eq(&raw const *keyed.session, &raw const **session)
-            });
-            let was_here = found.map(|entry| entry.remove().0).is_ok();
-            drop(table);
+            let was_here = self.keys.remove(&key, session).is_some();
             {
                 let mut core = session.lock();
                 core.key = new.clone();
@@ -37,7 +31,7 @@ impl<T: Send + 'static> Registry<T> {
             }
             session.with_core(|core, _| core.changed(Urgency::Now));
             if was_here {
-                self.insert_by_key(new.clone(), session);
+                self.keys.insert(&new, session);
                 self.unchoose(old, &key, session.id());
                 self.choose(identity, &new, session.id());
             }

@@ -20,7 +20,7 @@ impl Hasher {
     }
 
     pub(super) fn key(&self, key: &SessionKey) -> u64 {
-        match key.identity().filter(|_| key.is_own()) {
+        match key.owner() {
             Some(identity) => self.minted(identity.as_uuid()),
             None => self.chosen.hash_one(key),
         }
@@ -30,7 +30,7 @@ impl Hasher {
         self.minted(id.as_uuid())
     }
 
-    fn minted(&self, uuid: &Uuid) -> u64 {
+    pub(super) fn minted(&self, uuid: &Uuid) -> u64 {
         // The upper half of a product is where all bits of both factors meet.
         (uuid.as_u128().wrapping_mul(self.factor) >> 64) as u64
     }

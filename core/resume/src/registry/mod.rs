@@ -2,6 +2,8 @@
 
 mod cycle;
 mod hasher;
+mod keys;
+mod open;
 mod room;
 mod stored;
 
@@ -11,7 +13,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use hashbrown::HashTable;
@@ -19,30 +20,24 @@ use http::HeaderValue;
 use session_resume_proto::{Moment, session::Rules};
 use tokio::{task::AbortHandle, time::Instant};
 
-use self::hasher::Hasher;
-pub(crate) use self::room::Room;
+use self::{
+    hasher::Hasher,
+    keys::{Keys, Known},
+};
+pub(crate) use self::{open::Purpose, room::Room};
 use crate::{
-    Identity, RequestView, SessionId, SessionOrigin,
+    Identity, SessionId,
     clock::Clock,
     config::Config,
     drain::DrainState,
-    handler::HandlerType,
-    identity::SetCookie,
+    identity::{SetCookie, Token},
     key::SessionKey,
-    layer::RequestContext,
-    observe,
-    outcome::{Outcome, OutcomeStatus},
+    outcome::Outcome,
     outcomes::{Ended, Outcomes},
-    refusal::Refusal,
-    reuse::{Candidate, Residence, ReuseDecision},
-    session::{
-        Core, phase,
-        shared::{CancelHandler, Owner, Shared},
-    },
+    session::shared::Shared,
     snapshot::{
-        Durable, Urgency,
+        Urgency,
         queue::{Item, Saver},
-        record::Millis,
         saver,
     },
     sweep,
@@ -53,10 +48,7 @@ use crate::{
 /// So many locks for the tables: two threads seldom want the same one.
 const SHARDS: usize = 64;
 
-type Shards<E> = Box<[Mutex<HashTable<E>>]>;
-
-/// A session, and how its request has found it.
-pub(crate) type Opened<T> = (Arc<Shared<T>>, SessionOrigin);
+type ById<T> = HashTable<Arc<Shared<T>>>;
 
 /// All sessions of one layer value.
 pub(crate) struct Registry<T> {
@@ -73,8 +65,8 @@ pub(crate) struct Registry<T> {
     alone: Box<[tokio::sync::Mutex<()>]>,
     hasher: Hasher,
     set_cookie: SetCookie,
-    by_key: Shards<Keyed<T>>,
-    by_id: Shards<Arc<Shared<T>>>,
+    keys: Keys<T>,
+    by_id: Box<[Mutex<ById<T>>]>,
     live: AtomicUsize,
     /// Transports that have their turn.
     attached: AtomicUsize,
@@ -86,49 +78,6 @@ pub(crate) struct Registry<T> {
     sweeper: Mutex<Option<AbortHandle>>,
     outcomes: Mutex<Outcomes>,
     pub(crate) drain: DrainState,
-}
-
-/// A live session where its key's hash puts it.
-struct Keyed<T> {
-    key: SessionKey,
-    session: Arc<Shared<T>>,
-}
-
-/// What a request wants its session for.
-pub(crate) enum Purpose {
-    /// A handler extracts it: that counts as activity.
-    Extract,
-    /// An upgrade whose handler is not known yet: held, too.
-    Restore,
-    /// An upgrade for this handler: held until it is attached or has failed.
-    Upgrade(HandlerType),
-}
-
-impl Purpose {
-    fn handler(&self) -> Option<HandlerType> {
-        match self {
-            Self::Extract | Self::Restore => None,
-            Self::Upgrade(handler) => Some(*handler),
-        }
-    }
-
-    /// Takes hold of a session, unless it is on its way out.
-    pub(crate) fn take(&self, core: &mut Core, now: Moment) -> bool {
-        if core.removed || core.leaving || core.machine.ended().is_some() {
-            return false;
-        }
-        if let Some(durable) = &mut core.durable
-            && durable.expires_as_before.take().is_some()
-        {
-            // Used after all: its record lives on.
-            core.changed(Urgency::Soon);
-        }
-        match self {
-            Self::Extract => core.machine.touch(now),
-            Self::Restore | Self::Upgrade(_) => core.machine.hold(),
-        }
-        true
-    }
 }
 
 impl<T> Registry<T> {
@@ -143,7 +92,7 @@ impl<T> Registry<T> {
             alone: (0..SHARDS * 4).map(|_| tokio::sync::Mutex::new(())).collect(),
             hasher: Hasher::new(),
             set_cookie: SetCookie::of(&config.cookie),
-            by_key: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
+            keys: Keys::new(),
             by_id: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
             live: AtomicUsize::new(0),
             attached: AtomicUsize::new(0),
@@ -198,6 +147,24 @@ impl<T> Registry<T> {
         self.attached.fetch_sub(1, Ordering::Relaxed) - 1
     }
 
+    /// Returns whether this layer has signed the token.
+    ///
+    /// Computed once for a session under the identity's own key: from then on it knows the answer. The time that
+    /// this takes tells whether there is such a session, but only who can name a random identity.
+    pub(crate) fn has_signed(&self, token: &Token) -> bool {
+        match self.keys.knows(token) {
+            Known::Proved(fits) => fits,
+            Known::Nothing => self.config.token_key.fits(token),
+            Known::Unproved => {
+                let fits = self.config.token_key.fits(token);
+                if fits {
+                    self.keys.keep(token);
+                }
+                fits
+            }
+        }
+    }
+
     pub(crate) fn set_cookie(&self, identity: Identity, secure: bool) -> HeaderValue {
         self.set_cookie.value(&self.config.token_key, identity, secure)
     }
@@ -208,9 +175,7 @@ impl<T> Registry<T> {
 
     /// Returns the live session under this key.
     pub(crate) fn by_key(&self, key: &SessionKey) -> Option<Arc<Shared<T>>> {
-        let hash = self.hasher.key(key);
-        let shard = lock(&self.by_key[shard(hash)]);
-        shard.find(hash, |keyed| keyed.key == *key).map(|keyed| Arc::clone(&keyed.session))
+        self.keys.get(key)
     }
 
     /// Returns the session with this id, completed ones included.
@@ -252,122 +217,6 @@ impl<T> Registry<T> {
 }
 
 impl<T: Send + 'static> Registry<T> {
-    /// Finds the session for a request, or starts it: the reuse policy decides. `None` if it is on its way to
-    /// the store: it must be restored.
-    pub(crate) fn open(
-        &self,
-        context: &RequestContext,
-        req: RequestView<'_>,
-        purpose: &Purpose,
-    ) -> Result<Option<Opened<T>>, Refusal> {
-        loop {
-            if self.drain.is_draining() {
-                return Err(Refusal::draining(self.drain.retry()));
-            }
-            let Some(session) = self.by_key(context.key()) else {
-                if let Some(session) = self.start(context, req, purpose)? {
-                    return Ok(Some((session, SessionOrigin::New)));
-                }
-                // Another request was faster.
-                continue;
-            };
-            match self.config.reuse.decide(|| self.candidate(&session, context, purpose), req) {
-                ReuseDecision::Reuse => {
-                    if session.take(purpose) {
-                        return Ok(Some((session, SessionOrigin::Reused)));
-                    }
-                }
-                ReuseDecision::Fresh => {
-                    let outcome =
-                        Outcome::with_error(OutcomeStatus::Closed, "a fresh session was asked for");
-                    session.finish(outcome, CancelHandler::Yes);
-                }
-                ReuseDecision::Refuse(status) => return Err(Refusal::by_policy(status)),
-            }
-            if session.lock().leaving {
-                // Into the store: only there will it be found whole.
-                return Ok(None);
-            }
-            // It is on its way out; whoever ended it may not have come to taking it out yet.
-            self.vacate_key(&session);
-        }
-    }
-
-    /// Finds the session without starting it, and without counting as activity.
-    pub(crate) fn look(&self, context: &RequestContext) -> Option<Arc<Shared<T>>> {
-        self.by_key(context.key()).filter(|session| session.lock().machine.ended().is_none())
-    }
-
-    fn candidate(
-        &self,
-        session: &Shared<T>,
-        context: &RequestContext,
-        purpose: &Purpose,
-    ) -> Candidate {
-        let now = self.clock.now();
-        let core = session.lock();
-        Candidate {
-            residence: Residence::Live,
-            phase: phase(core.machine.phase()),
-            age: core.machine.age(now),
-            transports: core.machine.transports(),
-            same_identity: core.identity() == context.identity(),
-            same_handler: core.handler_type.zip(purpose.handler()).map(|(runs, asks)| runs == asks),
-        }
-    }
-
-    /// Starts a session unless there is one by now.
-    fn start(
-        &self,
-        context: &RequestContext,
-        req: RequestView<'_>,
-        purpose: &Purpose,
-    ) -> Result<Option<Arc<Shared<T>>>, Refusal> {
-        self.ensure_sweeper();
-        let (identity, key) = (context.identity(), context.key().clone());
-        let id = SessionId::random();
-        if let Err(full) = self.has_room(identity, &key) {
-            // Another request of this browser may have taken the last of it, for the session asked for.
-            return if self.by_key(&key).is_some() { Ok(None) } else { Err(full) };
-        }
-        // The application's code, so outside the locks; it may panic.
-        let state = (self.config.state.make)(req);
-        let secure = context.is_secure(&self.config.cookie, req);
-        let owner = Owner { identity, key: key.clone(), secure };
-        let durable = self.saver.is_some().then(|| {
-            let now = wall::now();
-            Durable::new(self.first_generation(now), Millis::of(now), &key)
-        });
-        // Once: where telling the time is slow, asking again and again is a good part of a first visit.
-        let now = self.clock.now();
-        let session = Shared::new(self, id, owner, state, durable, now);
-        purpose.take(&mut session.lock(), now);
-        let hash = self.hasher.key(&key);
-        let mut table = lock(&self.by_key[shard(hash)]);
-        if table.find(hash, |keyed| keyed.key == key).is_some() {
-            return Ok(None);
-        }
-        // Under the lock under which it is inserted: who finds no room finds the session that took it.
-        let room = self.reserve(identity, &key, id)?;
-        let keyed = Keyed { key, session: Arc::clone(&session) };
-        table.insert_unique(hash, keyed, |keyed| self.hasher.key(&keyed.key));
-        drop(table);
-        room.keep();
-        let first_look = now + self.rules.max_lifetime.unwrap_or(Duration::MAX);
-        self.insert_by_id(&session, now, first_look);
-        session.lock().recount();
-        observe::started();
-        tracing::debug!(session = %session.id().short(), "session started");
-        Ok(Some(session))
-    }
-
-    fn insert_by_key(&self, key: SessionKey, session: &Arc<Shared<T>>) {
-        let hash = self.hasher.key(&key);
-        let keyed = Keyed { key, session: Arc::clone(session) };
-        lock(&self.by_key[shard(hash)])
-            .insert_unique(hash, keyed, |keyed| self.hasher.key(&keyed.key));
-    }
-
     fn insert_by_id(&self, session: &Arc<Shared<T>>, now: Moment, first_look: Moment) {
         let hash = self.hasher.id(session.id());
         lock(&self.by_id[shard(hash)])
@@ -433,14 +282,7 @@ impl<T: Send + 'static> Registry<T> {
             let core = session.lock();
             (core.identity(), core.key.clone())
         };
-        let hash = self.hasher.key(&key);
-        let mut shard = lock(&self.by_key[shard(hash)]);
-        let found =
-            shard.find_entry(hash, |keyed| std::ptr::eq(&raw const *keyed.session, session));
-        if let Ok(entry) = found {
-            let (removed, _) = entry.remove();
-            drop(shard);
-            drop(removed);
+        if self.keys.remove(&key, session).is_some() {
             self.unchoose(identity, &key, session.id());
             self.live.fetch_sub(1, Ordering::Relaxed);
         }

@@ -122,7 +122,7 @@ impl<T: Send + 'static> Registry<T> {
     ) {
         room.keep();
         self.ensure_sweeper();
-        self.insert_by_key(key.clone(), session);
+        self.keys.insert(key, session);
         let now = self.clock.now();
         // It is as old as it was.
         let first_look = session.lock().machine.check_expiry(now).unwrap_or(now);
@@ -132,7 +132,7 @@ impl<T: Send + 'static> Registry<T> {
 
     /// Waits to be the only one who brings this key's session from the store or back.
     pub(crate) async fn alone(&self, key: &SessionKey) -> tokio::sync::MutexGuard<'_, ()> {
-        let hash = usize::try_from(self.hasher.key(key) >> 32).unwrap_or(0);
+        let hash = usize::try_from(self.keys.hash(key) >> 32).unwrap_or(0);
         self.alone[hash % self.alone.len()].lock().await
     }
 

@@ -103,7 +103,7 @@ impl<T: Send + 'static> Registry<T> {
             match self.claim(&store, key, loaded, room, asks.looks).await {
                 Ok(session) => {
                     if !asks.looks {
-                        session.take(purpose);
+                        session.take(purpose, self.clock().now());
                     }
                     return Ok(session.outcome().is_none().then_some(session));
                 }

@@ -132,7 +132,6 @@ impl Core {
         }
     }
 
-    /// The handler waits; it is woken when something comes.
     /// Tells the metrics what has changed. Called when a step is done, under the session's lock.
     pub(crate) fn recount(&mut self) {
         let live = !self.is_over();
@@ -150,6 +149,7 @@ impl Core {
         }
     }
 
+    /// The handler waits; it is woken when something comes.
     pub(super) fn wait_to_receive(&mut self, waker: &Waker) {
         match &mut self.receiver {
             Some(receiver) => receiver.clone_from(waker),

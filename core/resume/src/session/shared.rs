@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Identity,
     clock::Clock,
+    identity::Proven,
     key::SessionKey,
     observe,
     outcome::{Outcome, OutcomeStatus},
@@ -29,10 +30,12 @@ use crate::{
 /// Laid out as written: what a request touches comes first.
 #[repr(C)]
 pub(crate) struct Shared<T> {
-    clock: Arc<Clock>,
+    /// The registry's: read and written under the lock of the table that the session is in.
+    pub(crate) proven: Proven,
     // Before the core: only its first line is touched, and that is next to this then, unless the state is large.
     pub(crate) state: StateCell<T>,
     core: Mutex<Core>,
+    clock: Arc<Clock>,
     /// Whether it has a place in a store; else no change need be noted.
     is_durable: bool,
     /// Whether the request that started it came over https.
@@ -74,6 +77,7 @@ impl<T: Send + 'static> Shared<T> {
         durable: Option<Durable>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
+            proven: Proven::default(),
             this: this.clone(),
             id,
             is_durable: durable.is_some(),
@@ -157,8 +161,7 @@ impl<T: Send + 'static> Shared<T> {
 
     /// Takes the session for a request, unless it is on its way out. This wakes nobody and ends nothing, and is
     /// on the path of every request: so not by [`with_core`](Self::with_core).
-    pub(crate) fn take(&self, purpose: &Purpose) -> bool {
-        let now = self.clock.now();
+    pub(crate) fn take(&self, purpose: &Purpose, now: Moment) -> bool {
         let mut core = self.lock();
         let taken = purpose.take(&mut core, now);
         let wants = core.take_wants();

@@ -42,7 +42,8 @@ impl<T: Send + 'static> Upgrade<T> {
             None => {
                 let req = RequestView::from_parts(&self.parts);
                 // The policy has been asked before it was restored.
-                let taken = restored.filter(|session| session.take(&purpose));
+                let now = self.registry.clock().now();
+                let taken = restored.filter(|session| session.take(&purpose, now));
                 let (session, origin) = match taken {
                     Some(session) => (session, SessionOrigin::Restored),
                     None => self.registry.open(&self.context, req, &purpose)?.ok_or_else(|| {

@@ -179,6 +179,55 @@ async fn forged_truncated_and_foreign_cookies_get_a_new_identity_and_nobodys_ses
     assert_eq!(victim.get(&resume).await.unwrap().id(), session.id());
 }
 
+/// What the layer remembers of a session's token is a proof of that token alone.
+#[tokio::test]
+async fn a_session_in_memory_opens_to_no_other_token_of_its_identity() {
+    let resume = SessionResume::new();
+    let mut browser = Browser::default();
+    let session = browser.get(&resume).await.unwrap();
+    let first = browser.cookie.clone().unwrap();
+    for stage in ["nobody has come back yet", "proved", "another identity's", "proved again"] {
+        if stage == "another identity's" {
+            browser.cookie = Some(pair_of(session.cycle_identity().set_cookie().unwrap()));
+        }
+        let (identity, cookie) = (session.identity(), browser.cookie.clone().unwrap());
+        // These characters hold bits of the MAC alone.
+        let mac = cookie.len() - 21;
+        for at in mac..cookie.len() {
+            let other = if cookie.as_bytes()[at] == b'A' { "B" } else { "A" };
+            let mut forged = cookie.clone();
+            forged.replace_range(at..=at, other);
+            let mut stranger = Browser { cookie: Some(forged) };
+            assert!(stranger.look(&resume).await.is_none(), "{stage}: {at}");
+            assert_ne!(stranger.cookie, Some(cookie.clone()), "a new one was given");
+        }
+        let known = browser.get(&resume).await.unwrap();
+        assert_eq!((known.id(), known.identity()), (session.id(), identity), "{stage}");
+        assert_eq!(browser.cookie, Some(cookie), "{stage}: it was known");
+    }
+    let mut left = Browser { cookie: Some(first.clone()) };
+    assert!(left.look(&resume).await.is_none(), "the first identity has no session any more");
+    assert_eq!(left.cookie, Some(first), "but is ours still");
+}
+
+/// The inner layer believes the outer's cookie because the outer has; alone it does not.
+#[tokio::test]
+async fn a_layers_own_key_counts_where_it_is_alone() {
+    let outer = SessionResume::new().with_memory_state(|_| 1_u8);
+    let inner = SessionResume::new().with_memory_state(|_| "inner");
+    let nested = outer.layer(inner.layer(service_fn(|request: Request<()>| async move {
+        let parts = request.into_parts().0;
+        Ok::<_, Infallible>(Response::new(adapter::open::<&str>(&parts).await.unwrap().id()))
+    })));
+    let response = nested.clone().oneshot(Request::new(())).await.unwrap();
+    let (cookie, id) = (pair_of(&response.headers()[header::SET_COOKIE]), response.into_body());
+    let again = Request::builder().header(header::COOKIE, &cookie).body(()).unwrap();
+    assert_eq!(nested.oneshot(again).await.unwrap().into_body(), id);
+    let mut alone = Browser { cookie: Some(cookie.clone()) };
+    assert!(alone.look(&inner).await.is_none());
+    assert_ne!(alone.cookie, Some(cookie));
+}
+
 #[tokio::test]
 async fn the_same_layer_twice_is_one() {
     let resume = SessionResume::new();
