@@ -35,7 +35,14 @@ const TEXT: usize = TOKEN / 3 * 4;
 
 /// A service whose handler reads, and one whose handler writes, on the same sessions.
 pub fn least() -> Pair {
+    least_among(0)
+}
+
+/// The same, where each session has so many bytes of memory beside it, which requests do not touch: what comes of
+/// sessions that lie further apart.
+pub fn least_among(rest: usize) -> Pair {
     let table = Arc::new(Table {
+        rest,
         key: Hmac::new_from_slice(&[7; 64]).expect("HMAC takes keys of any length"),
         factor: Uuid::new_v4().as_u128() | 1,
         shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
@@ -58,12 +65,15 @@ struct Table {
     factor: u128,
     shards: Vec<Mutex<Shard>>,
     origin: Instant,
+    rest: usize,
 }
 
 #[derive(Default)]
 struct Session {
     life: Mutex<Life>,
     state: Mutex<State>,
+    /// Never touched.
+    _rest: Vec<u8>,
 }
 
 #[derive(Default)]
@@ -127,8 +137,12 @@ impl Table {
         let shard = usize::try_from((hash >> 40) % SHARDS as u64).expect("it is below 64");
         let mut shard = lock(&self.shards[shard]);
         let rehash = |(id, _): &(Uuid, _)| self.hash(*id);
+        let start = || {
+            let rest = Vec::with_capacity(self.rest);
+            (id, Arc::new(Session { _rest: rest, ..Session::default() }))
+        };
         let entry = shard.entry(hash, |(other, _)| *other == id, rehash);
-        Arc::clone(&entry.or_insert_with(|| (id, Arc::default())).get().1)
+        Arc::clone(&entry.or_insert_with(start).get().1)
     }
 
     fn hash(&self, id: Uuid) -> u64 {
