@@ -430,6 +430,22 @@ async fn a_stored_session_expires_and_says_so() {
     drop(keepalive);
 }
 
+/// Two processes on one store: a request never sees what the session was before it left.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_another_process_has_taken_is_taken_back() {
+    let disk = MemoryStore::new();
+    let (one, other) = (Node::start(&disk), Node::start(&disk));
+    [&one, &other].map(|node| node.store.shares.store(true, SeqCst));
+    let mut browser = Browser::default();
+    let id = one.open(&mut browser).await.unwrap().id();
+    for (total, node) in [(1, &one), (2, &other), (3, &one), (4, &other)] {
+        let session = node.open(&mut browser).await.unwrap();
+        assert_eq!((session.id(), session.read(|tally| tally.total)), (id, total - 1));
+        session.update(|tally| tally.total = total);
+        session.saved().await.unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_cycled_identity_takes_its_record_along() {
     let disk = MemoryStore::new();

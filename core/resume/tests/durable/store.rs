@@ -35,6 +35,8 @@ pub struct TestStore {
 #[derive(Debug)]
 pub struct Process {
     dead: AtomicBool,
+    /// Others use the store, too.
+    pub shares: AtomicBool,
     pub fault: Mutex<Fault>,
     /// Puts wait for a permit while they are gated.
     pub gated: AtomicBool,
@@ -55,6 +57,7 @@ impl TestStore {
     pub fn new(disk: &MemoryStore) -> Self {
         let process = Process {
             dead: AtomicBool::new(false),
+            shares: AtomicBool::new(false),
             fault: Mutex::new(Fault::None),
             gated: AtomicBool::new(false),
             gate: Semaphore::new(0),
@@ -199,6 +202,6 @@ impl SnapshotStore for TestStore {
     }
 
     fn is_exclusive(&self) -> bool {
-        true
+        !self.process.shares.load(SeqCst)
     }
 }
