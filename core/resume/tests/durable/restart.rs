@@ -435,7 +435,9 @@ async fn a_stored_session_expires_and_says_so() {
 async fn a_session_that_another_process_has_taken_is_taken_back() {
     let disk = MemoryStore::new();
     let (one, other) = (Node::start(&disk), Node::start(&disk));
-    [&one, &other].map(|node| node.store.shares.store(true, SeqCst));
+    for node in [&one, &other] {
+        node.store.shares.store(true, SeqCst);
+    }
     let mut browser = Browser::default();
     let id = one.open(&mut browser).await.unwrap().id();
     for (total, node) in [(1, &one), (2, &other), (3, &one), (4, &other)] {
