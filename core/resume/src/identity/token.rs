@@ -35,11 +35,8 @@ pub(super) const TEXT_LEN: usize = RAW_LEN / 3 * 4;
 #[derive(Clone, Copy)]
 pub(crate) struct Token {
     pub(crate) identity: Identity,
-    pub(crate) mac: IdentityMac,
+    pub(crate) mac: [u8; RAW_LEN - MAC_START],
 }
-
-/// Proves an identity, if it is what the key makes of it.
-pub(crate) type IdentityMac = [u8; RAW_LEN - MAC_START];
 
 impl Token {
     /// Reads a token; whether it proves anything is another question. Does not allocate.
@@ -73,27 +70,31 @@ impl TokenKey {
 
     /// Appends the token of `identity`.
     pub(crate) fn sign(&self, identity: Identity, text: &mut String) {
+        let body = body(identity);
+        let mac = self.mac(&body).finalize().into_bytes();
         let mut raw = [0; RAW_LEN];
-        raw[0] = VERSION;
-        raw[1..MAC_START].copy_from_slice(identity.as_uuid().as_bytes());
-        let mac = self.mac(identity).finalize().into_bytes();
-        let kept = RAW_LEN - MAC_START;
-        raw[MAC_START..].copy_from_slice(&mac[..kept]);
+        raw[..MAC_START].copy_from_slice(&body);
+        raw[MAC_START..].copy_from_slice(&mac[..RAW_LEN - MAC_START]);
         BASE64URL_NOPAD.encode_append(&raw, text);
     }
 
     /// Returns whether we signed this. The MAC is compared in constant time.
     pub(crate) fn fits(&self, token: &Token) -> bool {
-        self.mac(token.identity).verify_truncated_left(&token.mac).is_ok()
+        self.mac(&body(token.identity)).verify_truncated_left(&token.mac).is_ok()
     }
 
-    fn mac(&self, identity: Identity) -> Hmac<Sha256> {
+    fn mac(&self, body: &[u8; MAC_START]) -> Hmac<Sha256> {
         let mut mac = self.keyed.clone();
-        let mut text = [VERSION; MAC_START];
-        text[1..].copy_from_slice(identity.as_uuid().as_bytes());
-        mac.update(&text);
+        mac.update(body);
         mac
     }
+}
+
+/// What the MAC is over, besides the domain.
+fn body(identity: Identity) -> [u8; MAC_START] {
+    let mut body = [VERSION; MAC_START];
+    body[1..].copy_from_slice(identity.as_uuid().as_bytes());
+    body
 }
 
 impl fmt::Debug for TokenKey {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use hashbrown::{HashTable, hash_table::OccupiedEntry};
 
 use super::{SHARDS, hasher::Hasher, lock, shard};
-use crate::{Identity, identity::Token, key::SessionKey, session::shared::Shared};
+use crate::{identity::Token, key::SessionKey, session::shared::Shared};
 
 /// The live sessions, by key; locked in parts.
 ///
@@ -108,9 +108,9 @@ impl<T> Keys<T> {
     }
 
     pub(super) fn knows(&self, token: &Token) -> Known {
-        let hash = self.hasher.minted(token.identity.as_uuid());
-        let part = lock(&self.parts[shard(hash)]);
-        match part.own(token.identity, hash) {
+        let key = SessionKey::own(token.identity);
+        let (part, hash) = self.part(&key);
+        match part.get(&key, hash) {
             Some(session) => session.proven.is_by(token).map_or(Known::Unproved, Known::Proved),
             None => Known::Nothing,
         }
@@ -119,9 +119,9 @@ impl<T> Keys<T> {
     /// Notes that a token is ours, for the next time.
     #[cold]
     pub(super) fn keep(&self, token: &Token) {
-        let hash = self.hasher.minted(token.identity.as_uuid());
-        let part = lock(&self.parts[shard(hash)]);
-        if let Some(session) = part.own(token.identity, hash) {
+        let key = SessionKey::own(token.identity);
+        let (part, hash) = self.part(&key);
+        if let Some(session) = part.get(&key, hash) {
             session.proven.keep(token);
         }
     }
@@ -139,12 +139,8 @@ fn take<V>(entry: OccupiedEntry<'_, V>) -> V {
 impl<T> Part<T> {
     fn get(&self, key: &SessionKey, hash: u64) -> Option<&Arc<Shared<T>>> {
         if let Some(identity) = key.owner() {
-            return self.own(identity, hash);
+            return self.own.find(hash, |session| session.proven.is_of(identity));
         }
         self.others.find(hash, |other| other.key == *key).map(|other| &other.session)
-    }
-
-    fn own(&self, identity: Identity, hash: u64) -> Option<&Arc<Shared<T>>> {
-        self.own.find(hash, |session| session.proven.is_of(identity))
     }
 }

@@ -160,7 +160,8 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// Takes the session for a request, unless it is on its way out. This wakes nobody and ends nothing, and is
-    /// on the path of every request: so not by [`with_core`](Self::with_core).
+    /// on the path of every request: so not by [`with_core`](Self::with_core), and
+    /// the caller tells the time: the clock lies beyond what a request touches here.
     pub(crate) fn take(&self, purpose: &Purpose, now: Moment) -> bool {
         let mut core = self.lock();
         let taken = purpose.take(&mut core, now);
