@@ -71,12 +71,13 @@ impl fmt::Debug for Subject {
     }
 }
 
-/// Makes a request, with this cookie.
+/// Makes a request, with a copy of this cookie: what a socket brings is in memory that was written just now.
 pub fn request(cookie: Option<&HeaderValue>) -> Request<Body> {
     let mut request = Request::new(Body::empty());
     request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
     if let Some(cookie) = cookie {
-        request.headers_mut().insert(header::COOKIE, cookie.clone());
+        let cookie = HeaderValue::from_bytes(cookie.as_bytes()).expect("it is one");
+        request.headers_mut().insert(header::COOKIE, cookie);
     }
     request
 }
