@@ -125,6 +125,8 @@ impl<I: Clone> Session<I> {
             t.push_control(&ServerControl { gap: Some(gap), ..ServerControl::default() }, out);
         }
         let (mut messages, mut bytes) = (0, 0);
+        let waiting = usize::try_from(self.outbox.head().since(t.sent)).unwrap_or(usize::MAX);
+        out.reserve(waiting.min(budget.messages));
         while messages < budget.messages && bytes < budget.bytes {
             let Some(message) = self.outbox.sendable(t.sent) else {
                 break;
