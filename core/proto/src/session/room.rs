@@ -63,7 +63,7 @@ impl<I: Clone> Session<I> {
     }
 
     /// Any message is let in when it fits or the box is empty.
-    fn fits(&self, cost: usize) -> bool {
+    pub(super) fn fits(&self, cost: usize) -> bool {
         let bounds = &self.rules.bounds;
         self.outbox.len() == 0
             || (self.outbox.len() < bounds.outbox_messages

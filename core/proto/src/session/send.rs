@@ -23,6 +23,10 @@ impl<I: Clone> Session<I> {
     ///
     /// Returns [`NotSent`], with the message if it may be tried again.
     pub fn send(&mut self, message: Message, now: Moment) -> Result<Position, NotSent> {
+        let message = match self.send_fitting(message) {
+            Ok(position) => return Ok(position),
+            Err(message) => message,
+        };
         if self.life.ended.is_some() {
             return Err(NotSent::Ended);
         }
@@ -40,6 +44,22 @@ impl<I: Clone> Session<I> {
             Room::Uncommitted => return Err(NotSent::Uncommitted),
         }
         Ok(self.append(message))
+    }
+
+    /// As [`Self::send`], but only if nothing has to be done for it, so that nobody need ask what time it is: that
+    /// is mostly so, and asking is a good part of what a message costs.
+    ///
+    /// # Errors
+    ///
+    /// Returns the message if it is one for [`Self::send`].
+    pub fn send_fitting(&mut self, message: Message) -> Result<Position, Message> {
+        let takes = self.life.ended.is_none() && !self.frozen;
+        let is_allowed = message.len() <= self.rules.bounds.message;
+        if takes && is_allowed && self.fits(outbox::cost(&message)) {
+            Ok(self.append(message))
+        } else {
+            Err(message)
+        }
     }
 
     /// Appends a message that makes everything before it obsolete for a client that starts fresh.

@@ -169,8 +169,7 @@ impl<T: Send + 'static> Session<T> {
     ///
     /// Returns [`TrySendError::Full`] with the message if there is none.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
-        let message = message.into();
-        self.shared.with_core(|core, now| send::push(core, message, Kind::Ordinary, now))
+        send::try_send(&self.shared, message.into())
     }
 
     /// Sends a value as a JSON text message.

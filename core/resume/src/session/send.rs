@@ -140,18 +140,20 @@ pub(super) async fn send<T: Send + 'static>(
 ) -> Result<(), Closed> {
     let mut message = Some(message);
     when_room(session, |waiter| {
-        session.with_core(|core, now| {
-            let Some(unsent) = message.take().filter(|_| !core.departed) else {
-                return Poll::Ready(Err(ended()));
-            };
-            match push(core, unsent, kind, now) {
-                Ok(()) => Poll::Ready(Ok(())),
-                Err(TrySendError::Closed(closed)) => Poll::Ready(Err(closed)),
-                Err(TrySendError::Full(unsent)) => {
-                    message = Some(unsent);
-                    waiter.wait(core, now);
-                    Poll::Pending
-                }
+        let Some(unsent) = message.take() else {
+            return Poll::Ready(Err(ended()));
+        };
+        let unsent = match push_fitting(session, unsent, kind) {
+            Ok(()) => return Poll::Ready(Ok(())),
+            Err(unsent) => unsent,
+        };
+        session.with_core(|core, now| match push(core, unsent, kind, now) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(TrySendError::Closed(closed)) => Poll::Ready(Err(closed)),
+            Err(TrySendError::Full(unsent)) => {
+                message = Some(unsent);
+                waiter.wait(core, now);
+                Poll::Pending
             }
         })
     })
@@ -210,12 +212,35 @@ pub(super) enum Kind {
 }
 
 /// Sends a message if there is room now.
-pub(super) fn push(
-    core: &mut Core,
+pub(super) fn try_send<T: Send + 'static>(
+    session: &Shared<T>,
+    message: Message,
+) -> Result<(), TrySendError> {
+    let kind = Kind::Ordinary;
+    push_fitting(session, message, kind)
+        .or_else(|message| session.with_core(|core, now| push(core, message, kind, now)))
+}
+
+/// Sends a message if that takes no more than putting it into the outbox: most do, and need not know the time.
+fn push_fitting<T: Send + 'static>(
+    session: &Shared<T>,
     message: Message,
     kind: Kind,
-    now: Moment,
-) -> Result<(), TrySendError> {
+) -> Result<(), Message> {
+    if kind != Kind::Ordinary {
+        return Err(message);
+    }
+    session.step(|core| {
+        if core.departed {
+            return Err(message);
+        }
+        core.machine.send_fitting(message)?;
+        core.sent();
+        Ok(())
+    })
+}
+
+fn push(core: &mut Core, message: Message, kind: Kind, now: Moment) -> Result<(), TrySendError> {
     if core.departed {
         return Err(TrySendError::Closed(ended()));
     }

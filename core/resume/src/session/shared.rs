@@ -98,8 +98,13 @@ impl<T: Send + 'static> Shared<T> {
     /// The closure must not call the application.
     pub(crate) fn with_core<R>(&self, step: impl FnOnce(&mut Core, Moment) -> R) -> R {
         let now = self.clock.now();
+        self.step(|core| step(core, now))
+    }
+
+    /// The same for a step that seldom needs to know the time.
+    pub(crate) fn step<R>(&self, step: impl FnOnce(&mut Core) -> R) -> R {
         let mut core = self.lock();
-        let result = step(&mut core, now);
+        let result = step(&mut core);
         core.recount();
         let wakers = core.wakers_due();
         let circle = wakers.circle;

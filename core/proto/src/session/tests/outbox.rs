@@ -1,6 +1,7 @@
 //! What is kept, what is let go, what a full outbox does.
 
 use super::*;
+use crate::Message;
 
 fn sim(overflow: Overflow, messages: usize, attach: Attach) -> Sim {
     Sim::with(|rules| {
@@ -16,6 +17,32 @@ fn nothing_is_forgotten_before_the_first_client() {
     sim.send_range(0..3);
     sim.fresh("a");
     assert_eq!(sim.data(1), ["m0", "m1", "m2"]);
+}
+
+/// The way of most messages, which knows no time; whatever needs more than a place in the outbox goes the other.
+#[test]
+fn what_takes_more_than_a_place_is_given_back() {
+    let two = || sim(Overflow::DropOldest, 2, Attach::Takeover);
+    let mut fits = two();
+    assert!(fits.session.send_fitting(Message::Text("m".into())).is_ok());
+    assert!(fits.session.take_wake().transports, "told as `send` tells it");
+
+    let mut full = two();
+    full.send_range(0..2);
+    let mut ended = two();
+    ended.session.end(OutcomeStatus::Done, ended.now);
+    let mut frozen = two();
+    frozen.session.freeze();
+    let mut large = Sim::with(|rules| rules.bounds.message = 0);
+    for (what, sim) in
+        [("full", &mut full), ("ended", &mut ended), ("frozen", &mut frozen), ("large", &mut large)]
+    {
+        let _ = sim.session.take_wake();
+        let before = sim.session.clone();
+        let given_back = sim.session.send_fitting(Message::Text("m".into()));
+        assert_eq!(given_back, Err(Message::Text("m".into())), "{what}");
+        assert_eq!(sim.session, before, "{what}: nothing was done");
+    }
 }
 
 #[test]
