@@ -83,7 +83,7 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
     let mut told = Vec::new();
     let mut busy = registry.all();
     for session in &busy {
-        session.with_core(|core, _| core.machine.freeze_at_boundary());
+        session.step(|core| core.machine.freeze_at_boundary());
         session.wake_watchers();
     }
     loop {
@@ -137,7 +137,7 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
 
 /// Puts a session that is still into the store; returns whether it is there.
 async fn save<T: Send + 'static>(session: &Arc<Shared<T>>, until: Instant) -> bool {
-    session.with_core(|core, _| core.changed(Urgency::Now));
+    session.step(|core| core.changed(Urgency::Now));
     loop {
         if settled(session, until).await {
             return true;

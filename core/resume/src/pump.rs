@@ -63,7 +63,7 @@ where
                 if linger(&mut pump.socket).await {
                     let number = pump.turn.number;
                     let session = &pump.turn.session;
-                    session.with_core(|core, _| core.machine.handle_close_answered(number));
+                    session.step(|core| core.machine.handle_close_answered(number));
                 }
             }
             End::Gone => {

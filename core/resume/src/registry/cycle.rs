@@ -29,7 +29,7 @@ impl<T: Send + 'static> Registry<T> {
                     durable.moved_from.get_or_insert_with(|| key.clone());
                 }
             }
-            session.with_core(|core, _| core.changed(Urgency::Now));
+            session.step(|core| core.changed(Urgency::Now));
             if was_here {
                 self.keys.insert(&new, session);
                 self.unchoose(old, &key, session.id());

@@ -38,7 +38,7 @@ impl<T: Send + 'static> Registry<T> {
             // With a message in hand its last boundary stays on disk; the message counts as not handled.
             let frozen = session.lock().machine.is_frozen();
             if frozen && session.wait_saved(Urgency::Now).await.is_err() {
-                session.with_core(|core, _| {
+                session.step(|core| {
                     core.leaving = false;
                     // What a drain has frozen stays so.
                     if !self.drain.is_draining() {

@@ -352,7 +352,7 @@ impl<T: Send + 'static> Shared<T> {
 
     fn note_change(&self) {
         if self.is_durable() {
-            self.with_core(|core, _| core.changed(Urgency::Soon));
+            self.step(|core| core.changed(Urgency::Soon));
         }
     }
 

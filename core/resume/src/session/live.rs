@@ -140,8 +140,8 @@ impl<T: Send + 'static> Shared<T> {
     fn boundary(&self, at: Boundary) {
         self.state.step();
         if !self.is_durable() {
-            self.with_core(|core, _| core.machine.hand_back());
-        } else if self.with_core(|core, _| core.reach_boundary(at)) {
+            self.step(|core| core.machine.hand_back());
+        } else if self.step(|core| core.reach_boundary(at)) {
             self.leave_snapshot();
         }
         self.merge_offered();

@@ -86,7 +86,7 @@ struct Place<'a, T: Send + 'static> {
 impl<T: Send + 'static> Drop for Place<'_, T> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.session.with_core(|core, _| {
+            self.session.step(|core| {
                 if let Some(seldom) = core.seldom() {
                     seldom.room.retain(|(of, _)| *of != ticket);
                 }

@@ -101,7 +101,7 @@ impl<T: Send + 'static> Shared<T> {
         self.step(|core| step(core, now))
     }
 
-    /// The same for a step that seldom needs to know the time.
+    /// The same for a step that need not know the time: asking for it takes longer than many a step.
     pub(crate) fn step<R>(&self, step: impl FnOnce(&mut Core) -> R) -> R {
         let mut core = self.lock();
         let result = step(&mut core);

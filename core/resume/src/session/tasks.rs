@@ -33,7 +33,7 @@ where
     T: Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let ticket = session.with_core(|core, _| {
+    let ticket = session.step(|core| {
         if core.machine.ended().is_some() {
             return None;
         }

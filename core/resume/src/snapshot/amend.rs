@@ -35,7 +35,7 @@ pub(super) async fn admit_newcomers<T: Send + 'static>(
         return true;
     };
     match try_amend(store, session, |record| record.machine.admit(&newcomers)).await {
-        Ok(true) => session.with_core(|core, _| core.machine.handle_admitted(&newcomers)),
+        Ok(true) => session.step(|core| core.machine.handle_admitted(&newcomers)),
         // Nothing of the session is there yet: the boundary brings it.
         Ok(false) => {}
         Err(error) => {

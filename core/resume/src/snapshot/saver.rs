@@ -248,7 +248,7 @@ async fn touch<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
             }
         }
         Err(error) if error.kind() == ErrorKind::Stale => session.lose_to_another(),
-        Err(error) if error.kind() == ErrorKind::NotFound => session.with_core(|core, _| {
+        Err(error) if error.kind() == ErrorKind::NotFound => session.step(|core| {
             if let Some(durable) = &mut core.durable
                 && durable.pointer == Pointer::Saved
             {

@@ -97,7 +97,7 @@ impl<T: Send + 'static> Shared<T> {
     /// by, the next message is in hand.
     pub(crate) fn leave_snapshot(&self) {
         let job = self.take_snapshot();
-        self.with_core(|core, _| {
+        self.step(|core| {
             if let Some(durable) = &mut core.durable {
                 // What cannot be a snapshot is the saver's to tell.
                 if let Some(Ok(job)) = job {
@@ -133,7 +133,7 @@ impl<T: Send + 'static> Shared<T> {
     /// A snapshot is not on disk; it is tried again.
     pub(super) fn not_saved(&self, error: &dyn fmt::Display) {
         let error = CommitError { text: error.to_string().into() };
-        let progress = self.with_core(|core, _| {
+        let progress = self.step(|core| {
             let durable = core.durable.as_mut()?;
             durable.failures += 1;
             durable.writing = false;
@@ -149,7 +149,7 @@ impl<T: Send + 'static> Shared<T> {
 
     /// Waits until all changes so far are on disk.
     pub(crate) async fn wait_saved(&self, urgency: Urgency) -> Result<(), CommitError> {
-        let target = self.with_core(|core, _| {
+        let target = self.step(|core| {
             let durable = core.durable.as_ref().filter(|_| !core.departed)?;
             let target = (durable.version, durable.failures);
             if durable.saved < durable.version {

@@ -156,7 +156,7 @@ impl<T: Send + 'static> Suspect<T> {
             return;
         };
         if let Some(session) = self.session.upgrade() {
-            session.with_core(|core, _| core.record_trial(MAX_TRIALS));
+            session.step(|core| core.record_trial(MAX_TRIALS));
         }
         let _ = tokio::time::timeout(ALONE, self.until(|durable| !durable.is_tried())).await;
     }

@@ -130,7 +130,7 @@ where
                 let superseded = refusal.close == Close::SUPERSEDED;
                 let told = pump::refuse(socket, refusal, offer.is_resumable()).boxed().await;
                 if told && superseded {
-                    session.with_core(|core, _| core.machine.handle_refusal_answered(client, seen));
+                    session.step(|core| core.machine.handle_refusal_answered(client, seen));
                 }
                 None
             }
@@ -175,7 +175,7 @@ impl<T: Send + 'static> Accepted<T, Refused> {
 /// A client that has been told of a session must find it after a crash. A store that fails or hangs is no
 /// reason to keep it out.
 async fn is_in_the_store<T: Send + 'static>(session: &Shared<T>) {
-    let new = session.with_core(|core, _| {
+    let new = session.step(|core| {
         let new = core.durable.as_ref().is_some_and(|durable| !durable.is_stored());
         // Where the outbox is durable the machine holds the hello, for the client's record, too.
         let new = new && !core.restored && !core.machine.rules().durable_outbox;

@@ -86,7 +86,7 @@ impl<T: Send + 'static> Upgrade<T> {
         };
         let claim = self.claim_on(id);
         if let Some(session) = self.registry.by_id(id) {
-            let taken = session.with_core(|core, _| {
+            let taken = session.step(|core| {
                 let ours = core.key == *self.context.key() && !core.removed && !core.leaving;
                 let continues = ours
                     && core.machine.knows_epoch(&cursor.epoch)
