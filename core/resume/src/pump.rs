@@ -27,7 +27,7 @@ use crate::{
 
 /// One lock, one flush: feeding many messages and flushing once costs 3 to 7 times less than each alone.
 /// Bounded, so that one busy session does not hold its lock or grow its socket's buffer without end.
-const BATCH: Budget = Budget { messages: 128, bytes: 32 << 10 };
+const BATCH: Budget = Budget { messages: 256, bytes: 32 << 10 };
 /// So many frames are read before the session is locked.
 const READ_BATCH: usize = 64;
 /// After our close frame we wait so long for the peer's: a reset at once would hide the code.

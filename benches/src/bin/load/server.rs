@@ -23,7 +23,7 @@ use tokio::{net::TcpSocket, sync::mpsc, task::JoinSet};
 /// As many as our outbox takes by default.
 const QUEUE: usize = 1024;
 /// As many as our pump takes at once.
-const BATCH: usize = 128;
+const BATCH: usize = 256;
 
 /// What stands behind a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

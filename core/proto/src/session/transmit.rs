@@ -2,10 +2,11 @@
 
 use super::{
     ClientName, PlainAck, Session,
+    outbox::Outbox,
     transport::{ACK_AFTER, Frame, Mode, State},
 };
 use crate::{
-    AttachmentNumber, Gap, GapReason, Moment,
+    AttachmentNumber, Gap, GapReason, Moment, Position,
     wire::{self, Close, Done, ServerControl},
 };
 
@@ -16,6 +17,15 @@ pub struct Budget {
     pub messages: usize,
     /// Bytes of them; one message may exceed it.
     pub bytes: usize,
+}
+
+impl Budget {
+    /// About as many messages as one call hands out.
+    fn estimate(self, outbox: &Outbox, sent: Position) -> usize {
+        let waiting = usize::try_from(outbox.head().since(sent)).unwrap_or(usize::MAX);
+        let of_bytes = self.bytes.saturating_mul(outbox.len()) / outbox.bytes().max(1);
+        waiting.min(self.messages).min(of_bytes)
+    }
 }
 
 impl<I: Clone> Session<I> {
@@ -125,8 +135,7 @@ impl<I: Clone> Session<I> {
             t.push_control(&ServerControl { gap: Some(gap), ..ServerControl::default() }, out);
         }
         let (mut messages, mut bytes) = (0, 0);
-        let waiting = usize::try_from(self.outbox.head().since(t.sent)).unwrap_or(usize::MAX);
-        out.reserve(waiting.min(budget.messages));
+        out.reserve(budget.estimate(&self.outbox, t.sent));
         while messages < budget.messages && bytes < budget.bytes {
             let Some(message) = self.outbox.sendable(t.sent) else {
                 break;
