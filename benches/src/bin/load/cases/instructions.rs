@@ -19,7 +19,7 @@ use session_resume_benches::measure::Samples;
 use crate::report::{Bound, Report};
 
 const FEW: u64 = 1;
-const MANY: u64 = 6;
+const MANY: u64 = 21;
 
 pub(super) fn run(report: &mut Report) {
     let subjects = [
