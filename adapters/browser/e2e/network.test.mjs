@@ -10,7 +10,8 @@ const FAST = { backoff: { initial: 0.1, max: 0.5 } };
 
 test('a drop in the middle of a two-way stream: exact, and nobody notices', () =>
   onStage({}, async ({ page: open, proxy }) => {
-    const page = await open(FAST);
+    // A drop is short if it is over before the delay is: on a busy machine, too.
+    const page = await open(FAST, { delay: 20 });
     await talk(page, 10, 300);
     for (let i = 0; i < 3; i++) {
       await page.waitForFunction((n) => seen.got.length > n, 60 + i * 150);
@@ -38,9 +39,9 @@ for (const seed of [1, 2, 3]) {
     }));
 }
 
-test('a server gone for 5 s: exact, a countdown, and typing is not disturbed', () =>
+test('a server gone for some seconds: exact, a countdown, and typing is not disturbed', () =>
   onStage({}, async ({ page: open, proxy }) => {
-    const page = await open({ backoff: [3, 3, 3, 3] }, { delay: 0.2 });
+    const page = await open({ backoff: [10, 10, 10, 10] }, { delay: 0.2 });
     await talk(page, 20, 200);
     await page.waitForFunction(() => seen.got.length > 20);
     await page.locator('#field').focus();
@@ -48,7 +49,7 @@ test('a server gone for 5 s: exact, a countdown, and typing is not disturbed', (
     proxy.down();
     await page.getByRole('status').getByText('Connection lost').waitFor();
     await shot(page, 'waiting');
-    assert.match(await page.locator('[part=countdown]').textContent(), /^[123] s$/);
+    assert.match(await page.locator('[part=countdown]').textContent(), /^([1-9]|10) s$/);
     await page.keyboard.type('during ');
     await page.waitForFunction(() => seen.statuses.filter(({ status }) => status === 'waiting').length === 2);
     proxy.up();
@@ -86,9 +87,10 @@ test('prompt mode asks at once', () =>
     await until(page, 'open');
   }));
 
-test('20 s offline and back: connected within 1 s of the network’s return', () =>
+test('20 s offline and back: connected when the network returns, not when the backoff is over', () =>
   onStage({ ping: 30_000 }, async ({ page: open, proxy, context }) => {
-    const page = await open({}, { delay: 0.1 });
+    // Longer than any wait of this test: only the network's return can end it.
+    const page = await open({ backoff: [600, 600] }, { delay: 0.1 });
     await talk(page, 20, 1000);
     await page.waitForFunction(() => seen.got.length > 20);
     proxy.deaf();
@@ -106,18 +108,16 @@ test('20 s offline and back: connected within 1 s of the network’s return', ()
     await page.keyboard.type(', and after');
     await exact(page, 1000);
     assert.equal(await page.locator('#field').inputValue(), 'in the dark, and after');
-    const took = await page.evaluate(() => seen.statuses.find(({ status }) => status === 'resumed').at - onlineAt);
-    assert.ok(took < 1000, `${took} ms`);
   }));
 
-test('an outage while hidden: no attempts, and connected within 1 s of being looked at', () =>
+test('an outage while hidden: no attempts, and connected when it is looked at, not when the backoff is over', () =>
   onStage({}, async ({ page: open, proxy }) => {
-    const page = await open(FAST);
+    // Longer than any wait of this test: only being looked at can end it.
+    const page = await open({ backoff: [600, 600] });
     const look = (hidden) =>
       page.evaluate((hidden) => {
         // Headless pages are always visible.
         Object.defineProperty(document, 'hidden', { configurable: true, get: () => hidden });
-        globalThis.lookedAt = performance.now();
         document.dispatchEvent(new Event('visibilitychange'));
       }, hidden);
     await look(true);
@@ -129,6 +129,4 @@ test('an outage while hidden: no attempts, and connected within 1 s of being loo
     assert.deepEqual(await statuses(page), ['waiting']);
     await look(false);
     await exact(page, 200, 0);
-    const took = await page.evaluate(() => seen.statuses.find(({ status }) => status === 'resumed').at - lookedAt);
-    assert.ok(took < 1000, `${took} ms`);
   }));

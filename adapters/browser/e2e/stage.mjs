@@ -27,7 +27,6 @@ const PAGE = `<!doctype html><title>e2e</title><meta charset="utf-8">
 import { ResumableSocket } from '/session-resume.js';
 import { notify } from '/session-resume-notify.js';
 const seen = (globalThis.seen = { got: [], statuses: [], offers: [], sent: 0 });
-addEventListener('online', () => (globalThis.onlineAt = performance.now()));
 const Native = WebSocket;
 class Watched extends Native {
   constructor(url, protocols) {

@@ -9,14 +9,16 @@ use session_resume_proto::session::Attach;
 
 use crate::{script::Script, world::World};
 
-/// So many for each way to attach: 18,000 scripts of 200 operations.
+/// The scripts for each way to attach, of 200 operations each. `SCRIPT_TIMES` multiplies it in a long campaign.
 const SCRIPTS: u32 = 6_000;
 const OPERATIONS: usize = 200;
 
 fn run(attach: Attach) {
+    let times = std::env::var("SCRIPT_TIMES")
+        .map_or(1, |times| times.parse::<u32>().expect("SCRIPT_TIMES is a number"));
     // The same scripts every time; a failing one shrinks and is printed.
     let config = Config {
-        cases: SCRIPTS,
+        cases: SCRIPTS * times,
         failure_persistence: None,
         max_shrink_iters: 20_000,
         ..Config::default()

@@ -17,8 +17,14 @@ use std::panic::{self, AssertUnwindSafe};
 
 use self::{scenario::Kind, world::World};
 
-/// Lives so many histories of a kind.
+/// Returns the factor by which a long campaign lives more histories than a usual run: `SIM_TIMES`, else 1.
+fn times() -> u64 {
+    std::env::var("SIM_TIMES").map_or(1, |times| times.parse().expect("SIM_TIMES is a number"))
+}
+
+/// Lives this number of histories of a kind, or in a long campaign a multiple of it.
 fn live(kind: Kind, seeds: u64) {
+    let seeds = seeds * times();
     let mut steps = 0;
     for seed in 0..seeds {
         let history = AssertUnwindSafe(|| World::new(kind, seed, false).live());

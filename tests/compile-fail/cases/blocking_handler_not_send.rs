@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use session_resume_warp::ResumeUpgrade;
+use session_resume_axum::ResumeUpgrade;
 
-fn live(upgrade: ResumeUpgrade) -> impl warp::Reply {
+async fn live(upgrade: ResumeUpgrade) -> axum::response::Response {
     let greeting = Rc::new("hello".to_owned());
     upgrade.on_session_blocking(move |mut session| {
         while let Some(_click) = session.recv() {
