@@ -18,6 +18,8 @@ const STALL = 1000;
 const HELD = 5000;
 /** After these codes the row of attempts goes on, whatever came before: `replaced`, and a message too big. */
 const SLOWER = [4100, 1009];
+/** "Try again later"; 1013 from servers before 4113. */
+const LATER = [1013, 4113];
 
 /**
  * @param {Config} config
@@ -32,7 +34,7 @@ export function initial(config, client) {
     client, cursor: null, position: 0, owedMessages: 0, owedBytes: 0, owedSince: null,
     outbox: [], outboxBytes: 0, base: 0, sent: 0, ever: 0, underWay: 0, window: { messages: 0, bytes: 0 },
     heartbeat: 0, heardAt: 0, graced: false,
-    settled: false, stale: false, startedOver: false, tooBig: null,
+    settled: false, stale: false, reauthenticated: false, startedOver: false, tooBig: null,
   };
 }
 
@@ -214,7 +216,8 @@ function dropped(cx, code, reason) {
   const { s } = cx;
   if (s.phase === 'closing') return end(cx, code, reason);
   if (code === 4100 && reason !== 'replaced') return end(cx, code, reason, { status: 'superseded' });
-  if (code === 4101) return end(cx, code, reason, { status: 'refused', reason });
+  // Refused, or one that may only read has sent data.
+  if (code === 4101 || code === 4104) return end(cx, code, reason, { status: 'refused', reason });
   if (code === 4103) {
     const fresh = s.phase === 'connecting' && !s.cursor;
     if (s.startedOver || fresh) return end(cx, code, reason);
@@ -222,7 +225,7 @@ function dropped(cx, code, reason) {
     startOver(cx);
     return schedule(cx, code, reason);
   }
-  if (code === 1013 && reason === 'stale') {
+  if (LATER.includes(code) && reason === 'stale') {
     if (s.stale) return copied(cx);
     s.stale = true;
     return connect(cx);
@@ -232,7 +235,10 @@ function dropped(cx, code, reason) {
   // Of use, or held long enough to count as good though nothing came: the next attempt goes at once. Not
   // where to come back may be the trouble itself.
   if (!SLOWER.includes(code) && (s.settled || (open && cx.now - s.heardAt >= HELD))) s.attempt = 0;
-  schedule(cx, code, reason);
+  // Nothing is wrong with the way here; but if the next transport brings nothing either, it may not help.
+  const atOnce = code === 4106 && (s.settled || !s.reauthenticated);
+  s.reauthenticated = code === 4106;
+  schedule(cx, code, reason, atOnce);
 }
 
 /**
@@ -284,22 +290,23 @@ function forget(s) {
  * @param {Cx} cx
  * @param {number} code
  * @param {string} reason
+ * @param {boolean} [atOnce] without a wait, if it is time to come back at all
  */
-function schedule(cx, code, reason) {
+function schedule(cx, code, reason, atOnce = false) {
   const { s } = cx;
   const { reconnect, backoff, whileHidden } = s.config;
   if (!reconnect) return end(cx, code, reason);
   const attempt = s.attempt + 1;
   if (reconnect === 'prompt') return pause(cx, 'user', waiting(attempt, null, 'user'));
   // Where one went wrong just now, another at once is of no use.
-  const later = code === 1013 || code === 4103 || SLOWER.includes(code);
+  const later = LATER.includes(code) || code === 4103 || code === 4106 || SLOWER.includes(code);
   const delay = s.hint === null
     ? delayBefore(backoff, later ? Math.max(attempt, 2) : attempt, cx.random)
     : s.hint + cx.random * HINT_SPREAD;
   if (delay === null) return pause(cx, 'user', { status: 'failed', code, reason });
   if (s.offline) return pause(cx, 'online', { status: 'offline' });
   if (s.hidden && !whileHidden) return pause(cx, 'visible', waiting(attempt, null, 'visible'));
-  if (delay === 0) return connect(cx);
+  if (atOnce || delay === 0) return connect(cx);
   cx.effects.push({ type: 'setTimer', name: 'retry', delay });
   pause(cx, 'time', waiting(attempt, delay / 1000, 'time'));
 }

@@ -102,6 +102,8 @@ export interface Hello extends Cursor {
   heartbeat_ms: number;
   lifetime_ms: number;
   window: { messages: number; bytes: number };
+  /** The longest message that the session takes, in bytes; absent if the server does not say. */
+  limit?: number;
 }
 
 export interface Control {
@@ -184,6 +186,8 @@ export interface State {
   settled: boolean;
   /** Told `stale` since the last hello. */
   stale: boolean;
+  /** Told `reauthenticate` last time, and nothing but a hello since. */
+  reauthenticated: boolean;
   /** Offered fresh after a 4103, and not resumed since. */
   startedOver: boolean;
   /**

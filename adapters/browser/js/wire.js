@@ -82,7 +82,8 @@ const shape = {
     (h.gap === null || isGap(h.gap)) &&
     isObject(h.window) &&
     isCount(h.window.messages) &&
-    isCount(h.window.bytes),
+    isCount(h.window.bytes) &&
+    (!Object.hasOwn(h, 'limit') || isCount(h.limit)),
   ack: isCount,
   hb: isCount,
   gap: (gap) => isGap(gap) && gap.to !== null && gap.to >= gap.from,

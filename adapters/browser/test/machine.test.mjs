@@ -319,6 +319,8 @@ test('close codes', () => {
   const rows = [
     [1000, '', 'connecting'], [1001, '', 'connecting'], [1005, '', 'connecting'], [1006, '', 'connecting'], [1011, '', 'connecting'], [1012, 'restarting', 'connecting'],
     [1013, 'try again later', 'waiting'], [1013, 'stale', 'connecting'],
+    [4112, 'restarting', 'connecting'], [4112, 'moved', 'connecting'], [4113, 'try again later', 'waiting'], [4113, 'stale', 'connecting'],
+    [4104, 'read only', 'ended'], [4106, 'reauthenticate', 'connecting'],
     [4100, 'superseded', 'ended'], [4100, 'replaced', 'waiting'], [4101, 'another handler', 'ended'], [4103, 'protocol error', 'waiting'],
     [1009, 'message too big', 'waiting'],
   ];
@@ -328,7 +330,7 @@ test('close codes', () => {
 });
 
 test('superseded and refused wait for the user, and then offer the cursor', () => {
-  for (const [code, reason, status] of [[4100, 'superseded', 'superseded {}'], [4101, 'full', 'refused {"reason":"full"}']]) {
+  for (const [code, reason, status] of [[4100, 'superseded', 'superseded {}'], [4101, 'full', 'refused {"reason":"full"}'], [4104, 'read only', 'refused {"reason":"read only"}']]) {
     const m = open().send('kept').closed(code, reason);
     assert.deepEqual(m.took().slice(1), ['clearTimers', `status ${status}`, `ended ${code} ${reason}`]);
     m.do({ type: 'online' }).do({ type: 'visible' }).timer('retry');
@@ -341,14 +343,31 @@ test('superseded and refused wait for the user, and then offer the cursor', () =
 });
 
 test('stale once: at once with the same cursor; twice: a copy, with an id of its own', () => {
-  const m = open().send('a').closed(1013, 'stale');
+  const m = open().send('a').closed(4113, 'stale');
   assert.deepEqual(m.tookOf('connect'), [`connect session-resume.v1 at.${CLIENT}.s1.e1.0.1`]);
-  m.closed(1013, 'stale');
+  m.closed(4113, 'stale');
   const took = m.took();
   assert.ok(took.includes('status lost {"messages":["a"],"reason":"in doubt"}'));
   const [offer] = took.filter((text) => text.startsWith('connect'));
   assert.match(offer, /^connect session-resume\.v1 at\.[\w-]{16,32}$/);
   assert.ok(!offer.endsWith(CLIENT));
+});
+
+test('reauthenticate: at once with the cursor; again with nothing in between: after a wait', () => {
+  const m = open().frame('x').closed(4106, 'reauthenticate');
+  assert.deepEqual(m.tookOf('connect'), [`connect session-resume.v1 at.${CLIENT}.s1.e1.1.1`]);
+  m.hello({ status: 'resumed', from: 1 }).closed(4106, 'reauthenticate');
+  assert.deepEqual(m.tookOf('timer retry'), ['timer retry 250']);
+  m.hello({ status: 'resumed', from: 1 }).frame('y').closed(4106, 'reauthenticate');
+  assert.deepEqual(m.tookOf('connect').at(-1), `connect session-resume.v1 at.${CLIENT}.s1.e1.2.1`);
+  assert.equal(m.state.phase, 'connecting');
+});
+
+test('reauthenticate: a hidden page comes back when it is looked at, one that prompts asks', () => {
+  const hidden = open().do({ type: 'hidden' }).closed(4106, 'reauthenticate');
+  assert.equal(hidden.state.until, 'visible');
+  const prompt = open({ machine: { reconnect: 'prompt' } }).closed(4106, 'reauthenticate');
+  assert.equal(prompt.state.until, 'user');
 });
 
 test('received above what was sent: a copy', () => {
@@ -475,10 +494,10 @@ test('a list of delays is taken literally and ends in the user’s hands', () =>
 });
 
 test('the server’s retry replaces the next delay only, and is spread over half a second', () => {
-  const m = open().frame('x').control({ retry: 1234 }).closed(1012);
+  const m = open().frame('x').control({ retry: 1234 }).closed(4112);
   assert.deepEqual(m.tookOf('timer retry'), ['timer retry 1484']);
   m.random = 0;
-  m.timer('retry').control({ retry: 700 }).closed(1013);
+  m.timer('retry').control({ retry: 700 }).closed(4113);
   assert.deepEqual(m.tookOf('timer retry'), ['timer retry 700'], 'also before a hello');
   m.random = 0.5;
   m.timer('retry').closed(1006);

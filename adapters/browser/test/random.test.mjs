@@ -103,7 +103,7 @@ function run(seed, faults) {
       case 'late':
         return link?.delay(random() * 1500);
       case 'refuse':
-        server.refusal = [1013, 'try again later'];
+        server.refusal = [4113, 'try again later'];
         return world.at(300, () => (server.refusal = null));
       case 'restart':
         return server.restart();

@@ -234,7 +234,7 @@ async fn a_copy_goes_on_under_another_id() {
     for _ in 0..2 {
         let peer = server.accept().await;
         assert_eq!((peer.id.as_str(), peer.cursor.as_str()), (id.as_str(), "s.e.0.1"));
-        peer.close(1013, "stale").await;
+        peer.close(4113, "stale").await;
     }
     let peer = server.accept().await;
     assert_ne!(peer.id, id);

@@ -142,12 +142,15 @@ fn ours(name: &str) -> Close {
         "INTERNAL_ERROR" => Close::INTERNAL_ERROR,
         "RESTARTING" => Close::RESTARTING,
         "TRY_AGAIN" => Close::TRY_AGAIN,
+        "MOVED" => Close::MOVED,
         "STALE" => Close::STALE,
         "SUPERSEDED" => Close::SUPERSEDED,
         "REPLACED" => Close::REPLACED,
         "REFUSED" => Close::REFUSED,
         "ANOTHER_HANDLER" => Close::ANOTHER_HANDLER,
         "PROTOCOL_ERROR" => Close::PROTOCOL_ERROR,
+        "READ_ONLY" => Close::READ_ONLY,
+        "REAUTHENTICATE" => Close::REAUTHENTICATE,
         other => panic!("{other}"),
     }
 }

@@ -94,7 +94,8 @@ pub(crate) async fn refuse<S: Transport>(
         let retry = Some(u64::try_from(retry.as_millis()).unwrap_or(u64::MAX));
         frames.push(Frame::Text(ServerControl { retry, ..ServerControl::default() }.encode()));
     }
-    frames.push(close_frame(refusal.close));
+    let close = if resumable { refusal.close } else { refusal.close.for_plain() };
+    frames.push(close_frame(close));
     say_and_linger(&mut socket, frames).await
 }
 

@@ -38,7 +38,7 @@ impl Refusal {
         self
     }
 
-    /// Come back later: 503 with `Retry-After`; 1013 to a client that offers to resume.
+    /// Come back later: 503 with `Retry-After`; 4113 to a client that offers to resume.
     pub(crate) fn busy(text: &'static str, retry_after: Duration) -> Self {
         Self {
             retry_after: Some(retry_after),
@@ -47,7 +47,7 @@ impl Refusal {
         }
     }
 
-    /// The server restarts: 503 with `Retry-After`; 1012 to a client that offers to resume.
+    /// The server restarts: 503 with `Retry-After`; 4112 to a client that offers to resume.
     pub(crate) fn draining(retry_after: Duration) -> Self {
         let text = "the server is restarting, come back in a moment";
         Self { close: Some(Close::RESTARTING), ..Self::busy(text, retry_after) }

@@ -92,7 +92,7 @@ async fn sigterm_tells_when_to_come_back_and_exits_0(framework: Framework) {
     assert_eq!(plain.text().await, "echo:ready");
     testee.terminate().await;
     assert!(ws.member("retry").await.as_u64().is_some());
-    assert_eq!(ws.closed().await, (1012, "restarting".to_owned()));
+    assert_eq!(ws.closed().await, (4112, "restarting".to_owned()));
     assert_eq!(plain.closed().await.0, 1012);
     assert_eq!(testee.exit().await.code(), Some(0));
 }
@@ -104,7 +104,7 @@ async fn a_session_that_was_cut_is_exit_code_1(framework: Framework) {
     ws.send("busy 60000").await;
     assert_eq!(ws.text().await, "working");
     testee.terminate().await;
-    assert_eq!(ws.closed().await.0, 1012);
+    assert_eq!(ws.closed().await.0, 4112);
     assert_eq!(testee.exit().await.code(), Some(1));
 }
 

@@ -73,7 +73,7 @@ async fn limits_are_503_or_1013(framework: Framework) {
     assert_eq!(refused, Refused { status: 503, retry_after: true });
     let mut ws = second.resumable("/live", &client('a')).await;
     assert!(ws.member("retry").await.as_u64().unwrap() > 0);
-    assert_eq!(ws.closed().await.0, 1013);
+    assert_eq!(ws.closed().await.0, 4113);
 }
 
 async fn attach_refuse_is_409_or_4101(framework: Framework) {

@@ -18,7 +18,7 @@ scenarios!(
 );
 
 async fn the_hello_says_all_a_client_needs(framework: Framework) {
-    let flags = "--ping 7000 --unused-lifetime 90000 --inbox-messages 17";
+    let flags = "--ping 7000 --unused-lifetime 90000 --inbox-messages 17 --max-message 65536";
     let testee = testee(framework, flags).await;
     let mut browser = Browser::new(testee.addr);
     let mut ws = browser.resumable("/live", &client('a')).await;
@@ -27,7 +27,7 @@ async fn the_hello_says_all_a_client_needs(framework: Framework) {
     let expected = json!({
         "v": 1, "session": session, "epoch": epoch, "attachment": 1, "status": "new",
         "from": 0, "received": 0, "gap": null, "heartbeat_ms": 7000, "lifetime_ms": 90000,
-        "window": {"messages": 17, "bytes": 1_048_576},
+        "window": {"messages": 17, "bytes": 1_048_576}, "limit": 65_536,
     });
     assert_eq!(hello, expected);
     assert_eq!(browser.get("/").await.json()["session"], session);
@@ -153,7 +153,7 @@ async fn a_stale_offer_supersedes_nothing(framework: Framework) {
     new.send("echo mine").await;
     assert_eq!(new.data().await, "echo:mine");
     let mut copy = browser.resumable("/live", &Ws::cursor(&client('a'), &hello, 0)).await;
-    assert_eq!(copy.closed().await, (1013, "stale".to_owned()));
+    assert_eq!(copy.closed().await, (4113, "stale".to_owned()));
     new.send("echo still mine").await;
     assert_eq!(new.data().await, "echo:still mine");
 }

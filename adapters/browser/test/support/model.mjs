@@ -46,7 +46,7 @@ export class ModelServer {
     const { heartbeat: heartbeat_ms, window } = this.#settings;
     let client = session.clients.get(id);
     const same = cursor?.session === session.id;
-    if (same && client && cursor.n !== undefined && cursor.n < client.heardOn) return conn.close(1013, 'stale');
+    if (same && client && cursor.n !== undefined && cursor.n < client.heardOn) return conn.close(4113, 'stale');
     if (same && cursor.epoch === session.epoch && cursor.received > session.head) return conn.close(4103, 'cursor above the head');
 
     let received = client?.received ?? 0;
@@ -90,7 +90,7 @@ export class ModelServer {
       control({
         hello: {
           v: 1, session: session.id, epoch: session.epoch, attachment: conn.n, status, from, received, gap,
-          heartbeat_ms, lifetime_ms: 120_000, window, unknown: true,
+          heartbeat_ms, lifetime_ms: 120_000, window, limit: 1 << 20, unknown: true,
         },
       }),
     );
@@ -167,7 +167,7 @@ export class ModelServer {
   drain(ms) {
     this.session?.eachConn((conn) => {
       conn.write(control({ retry: ms }));
-      conn.close(1012, 'restarting');
+      conn.close(4112, 'restarting');
     });
   }
 

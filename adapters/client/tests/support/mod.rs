@@ -187,6 +187,7 @@ pub(crate) fn hello(status: Status) -> Hello {
         heartbeat_ms: 30_000,
         lifetime_ms: 120_000,
         window: Window { messages: 256, bytes: 1 << 20 },
+        limit: None,
     }
 }
 

@@ -34,6 +34,9 @@ pub(super) enum Pace {
 pub(super) struct Facts {
     /// The last offer but for this one was answered `stale`, too.
     pub(super) stale: bool,
+    /// The last transport but for this one was closed to have the client show anew who it is, and this one has
+    /// brought nothing either.
+    pub(super) reauthenticated: bool,
     /// There is no cursor to drop, or it was dropped already and none has been accepted since.
     pub(super) fresh: bool,
 }
@@ -79,9 +82,10 @@ fn decide_close(close: &Close, facts: Facts) -> Verdict {
             Verdict::Return(Pace::Slower)
         }
         Close::CODE_SUPERSEDED => Verdict::Superseded,
-        Close::CODE_REFUSED => Verdict::Refused,
+        Close::CODE_REFUSED | Close::CODE_READ_ONLY => Verdict::Refused,
         Close::CODE_PROTOCOL_ERROR => drop_cursor(facts),
-        code if code == Close::STALE.code && close.reason == Close::STALE.reason => {
+        Close::CODE_REAUTHENTICATE if !facts.reauthenticated => Verdict::Return(Pace::AtOnce),
+        _ if is_stale(close) => {
             if facts.stale {
                 Verdict::Rename
             } else {
@@ -93,6 +97,12 @@ fn decide_close(close: &Close, facts: Facts) -> Verdict {
         code if code == Close::TOO_BIG.code => Verdict::Return(Pace::Slower),
         _ => Verdict::Return(Pace::Backoff),
     }
+}
+
+/// Whether the close says that the offer was not from the client's present holder; also with 1013, the code of
+/// servers before 4113.
+pub(super) fn is_stale(close: &Close) -> bool {
+    matches!(close.code, Close::CODE_TRY_AGAIN | 1013) && close.reason == Close::STALE.reason
 }
 
 fn drop_cursor(facts: Facts) -> Verdict {
@@ -107,7 +117,7 @@ mod tests {
     #[test]
     fn every_close_code_has_its_answer() {
         let first = Facts::default();
-        let again = Facts { stale: true, fresh: true };
+        let again = Facts { stale: true, reauthenticated: true, fresh: true };
         let come_back = Verdict::Return(Pace::Backoff);
         for (code, reason, at_first, after) in [
             (1000, "", come_back, come_back),
@@ -119,6 +129,10 @@ mod tests {
             (1012, "restarting", come_back, come_back),
             (1013, "try again later", come_back, come_back),
             (1013, "stale", Verdict::Return(Pace::AtOnce), Verdict::Rename),
+            (4112, "restarting", come_back, come_back),
+            (4112, "moved", come_back, come_back),
+            (4113, "try again later", come_back, come_back),
+            (4113, "stale", Verdict::Return(Pace::AtOnce), Verdict::Rename),
             (4000, "an application's own", come_back, come_back),
             (4100, "superseded", Verdict::Superseded, Verdict::Superseded),
             (4100, "replaced", Verdict::Return(Pace::Slower), Verdict::Return(Pace::Slower)),
@@ -126,6 +140,8 @@ mod tests {
             (4101, "refused", Verdict::Refused, Verdict::Refused),
             (4101, "another handler", Verdict::Refused, Verdict::Refused),
             (4103, "protocol error", Verdict::StartFresh, Verdict::Failed),
+            (4104, "read only", Verdict::Refused, Verdict::Refused),
+            (4106, "reauthenticate", Verdict::Return(Pace::AtOnce), come_back),
         ] {
             let cause = Cause::Closed(Close::new(code, reason));
             assert_eq!(decide(&cause, first), at_first, "{code} {reason}");

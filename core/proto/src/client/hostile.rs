@@ -55,6 +55,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             heartbeat_ms,
             lifetime_ms: 0,
             window: Window { messages, bytes },
+            limit: received.map(|received| received / 2),
         },
     )
 }
@@ -75,7 +76,7 @@ fn control() -> impl Strategy<Value = ServerControl> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let codes = vec![1000, 1001, 1009, 1012, 1013, 4100, 4101, 4103];
+    let codes = vec![1000, 1001, 1009, 1012, 1013, 4100, 4101, 4103, 4104, 4106, 4112, 4113];
     let reasons = vec!["", "stale", "replaced"];
     let junk = vec!["", "data", "\u{1}", "\u{1}x", "\u{1}{", "\u{1}\u{1}"];
     prop_oneof![

@@ -341,6 +341,7 @@ impl World {
             heartbeat_ms: 30_000,
             lifetime_ms: 120_000,
             window: WINDOW,
+            limit: None,
         };
         self.tell(|_| ServerControl { hello: Some(hello), ..ServerControl::default() });
     }

@@ -42,15 +42,22 @@ impl Client {
         {
             self.too_big = Some(self.outbound.next());
         }
-        let facts = Facts { fresh: self.facts.fresh || offered_nothing, ..self.facts };
+        let facts = Facts {
+            fresh: self.facts.fresh || offered_nothing,
+            reauthenticated: self.facts.reauthenticated && !settled,
+            ..self.facts
+        };
         let verdict = detach::decide(&cause, facts);
-        self.facts.stale = verdict == Verdict::Return(Pace::AtOnce);
+        self.facts.stale = matches!(&cause, Cause::Closed(close) if detach::is_stale(close))
+            && verdict == Verdict::Return(Pace::AtOnce);
+        self.facts.reauthenticated =
+            matches!(&cause, Cause::Closed(close) if close.code == Close::CODE_REAUTHENTICATE);
         match verdict {
             Verdict::Superseded => self.stop(Event::Superseded),
             Verdict::Refused => self.stop(Event::Refused { cause }),
             Verdict::Failed => self.stop(Event::Failed { cause }),
             Verdict::Return(pace) => {
-                if settled && pace == Pace::Backoff {
+                if settled && pace != Pace::Slower {
                     self.attempt = 0;
                 }
                 self.come_back(pace, cause);

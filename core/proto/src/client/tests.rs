@@ -160,6 +160,7 @@ fn hello(status: Status) -> Hello {
         heartbeat_ms: 30_000,
         lifetime_ms: 120_000,
         window: Window { messages: 4, bytes: 1000 },
+        limit: None,
     }
 }
 
@@ -508,10 +509,10 @@ fn a_stale_client_returns_at_once_and_the_second_time_as_somebody_else() {
     let original = sim.client.id();
     sim.lose();
     sim.advance(Duration::from_millis(250));
-    sim.closed(1013, "stale");
+    sim.closed(4113, "stale");
     assert_eq!(sim.offered(), ".s.e.0.1");
     sim.events();
-    sim.closed(1013, "stale");
+    sim.closed(4113, "stale");
     assert_eq!(sim.offered(), "");
     assert_ne!(sim.client.id(), original);
     assert_eq!(sim.events(), [Event::InDoubt(messages(&["a"])), Event::Connecting]);
@@ -526,10 +527,27 @@ fn a_hello_between_two_stales_makes_them_two_firsts() {
     for _ in 0..2 {
         sim.lose();
         sim.advance(Duration::from_secs(1));
-        sim.closed(1013, "stale");
+        sim.closed(4113, "stale");
         sim.hello(resumed(0, 0));
     }
     assert_eq!(sim.client.id(), original);
+}
+
+#[test]
+fn a_client_that_shall_show_anew_who_it_is_comes_back_at_once_and_does_not_spin() {
+    let mut sim = Sim::open();
+    sim.closed(4106, "reauthenticate");
+    assert_eq!(sim.offered(), ".s.e.0.1");
+    // Nothing but a hello: perhaps it has nothing else to show.
+    sim.hello(resumed(0, 0));
+    sim.closed(4106, "reauthenticate");
+    assert!(sim.client.poll_timeout().unwrap() > sim.now, "with a wait");
+    sim.advance(Duration::from_secs(1));
+    sim.hello(resumed(0, 0));
+    sim.ack(0);
+    sim.offered();
+    sim.closed(4106, "reauthenticate");
+    assert_eq!(sim.offered(), ".s.e.0.2", "it was of use");
 }
 
 #[test]
@@ -651,7 +669,7 @@ fn the_server_says_when_to_come_back() {
     let retry = |millis| ServerControl { retry: Some(millis), ..ServerControl::default() };
     let mut sim = Sim::new(Modes::Auto);
     sim.control(&retry(5000));
-    sim.closed(1013, "try again later");
+    sim.closed(4113, "try again later");
     assert_eq!(hinted(&mut sim), Duration::from_millis(5250));
     sim.advance(Duration::from_millis(5250));
     sim.hello(hello(Status::New));
@@ -665,7 +683,7 @@ fn the_server_says_when_to_come_back() {
     sim.act();
     assert_eq!(hinted(&mut sim), Duration::from_millis(3250));
     sim.advance(Duration::from_millis(3250));
-    sim.closed(1013, "try again later");
+    sim.closed(4113, "try again later");
     assert_ne!(hinted(&mut sim), Duration::from_millis(3250), "a hint is good for one wait");
 }
 

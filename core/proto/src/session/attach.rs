@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Attach, ClientName, PlainAck, Rules, Session,
+    Attach, Bounds, ClientName, PlainAck, Rules, Session,
     client::{Client, ClientUid, Standing, Takeover, Who},
     damping::Damping,
     transport::{PROBE_DEADLINE, Transport},
@@ -232,6 +232,7 @@ impl<I: Clone> Session<I> {
                 heartbeat_ms: millis(self.rules.heartbeat),
                 lifetime_ms: millis(self.rules.unused_lifetime),
                 window: window(&self.rules),
+                limit: Some(limit(&self.rules)),
             })
         });
         let acknowledged = self.clients.get(uid).map_or(0, |client| self.inbound_ack(client));
@@ -440,8 +441,17 @@ impl<I: Clone> Session<I> {
 }
 
 pub(super) fn window(rules: &Rules) -> Window {
-    let told = |bound: usize| (bound as u64).min(crate::MAX_INTEGER);
-    Window { messages: told(rules.bounds.inbox_messages), bytes: told(rules.bounds.inbox_bytes) }
+    let Bounds { inbox_messages, inbox_bytes, .. } = rules.bounds;
+    Window { messages: told(inbox_messages), bytes: told(inbox_bytes) }
+}
+
+/// The longest message that a client may send.
+pub(super) fn limit(rules: &Rules) -> u64 {
+    told(rules.bounds.message)
+}
+
+fn told(bound: usize) -> u64 {
+    (bound as u64).min(crate::MAX_INTEGER)
 }
 
 pub(super) fn millis(duration: Duration) -> u64 {

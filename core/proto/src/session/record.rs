@@ -115,6 +115,7 @@ impl Record {
             heartbeat_ms: super::attach::millis(rules.heartbeat),
             lifetime_ms: super::attach::millis(rules.unused_lifetime),
             window: super::attach::window(rules),
+            limit: Some(super::attach::limit(rules)),
         };
         let done = Done { status, received: counts.map_or(0, |counts| counts.taken) };
         Ok(vec![

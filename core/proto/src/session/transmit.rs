@@ -52,7 +52,10 @@ impl<I: Clone> Session<I> {
                 return;
             }
             *said = true;
-            let close = close.clone();
+            let mut close = close.clone();
+            if matches!(t.mode, Mode::Plain(_)) {
+                close = close.for_plain();
+            }
             if let Some(retry) = retry.take() {
                 let retry = Some(
                     u64::try_from(retry.as_millis()).unwrap_or(u64::MAX).min(crate::MAX_INTEGER),

@@ -16,12 +16,14 @@ impl Close {
     pub const TOO_BIG: Self = Self::fixed(1009, "message too big");
     /// 1011: the server cannot go on with the session, such as a stored one that it cannot read.
     pub const INTERNAL_ERROR: Self = Self::fixed(1011, "internal error");
-    /// 1012: the server restarts; come back.
-    pub const RESTARTING: Self = Self::fixed(1012, "restarting");
-    /// 1013: come back later.
-    pub const TRY_AGAIN: Self = Self::fixed(1013, "try again later");
-    /// 1013: the offer was not from the client's present holder.
-    pub const STALE: Self = Self::fixed(1013, "stale");
+    /// 4112: the server restarts; come back. See [`Close::for_plain`].
+    pub const RESTARTING: Self = Self::fixed(4112, "restarting");
+    /// 4112: the session is elsewhere, or under another identity; come back. See [`Close::for_plain`].
+    pub const MOVED: Self = Self::fixed(4112, "moved");
+    /// 4113: come back later. See [`Close::for_plain`].
+    pub const TRY_AGAIN: Self = Self::fixed(4113, "try again later");
+    /// 4113: the offer was not from the client's present holder.
+    pub const STALE: Self = Self::fixed(4113, "stale");
     /// 4100: the same client attached again.
     pub const REPLACED: Self = Self::fixed(4100, "replaced");
     /// 4100: another client took the session over.
@@ -32,6 +34,10 @@ impl Close {
     pub const ANOTHER_HANDLER: Self = Self::fixed(4101, "another handler");
     /// 4103: the peer broke the protocol; ends the transport, never the session.
     pub const PROTOCOL_ERROR: Self = Self::fixed(4103, "protocol error");
+    /// 4104: data came on a transport that may only read; the client stops.
+    pub const READ_ONLY: Self = Self::fixed(4104, "read only");
+    /// 4106: what the client has shown of itself has run out; it comes back at once, with what is valid now.
+    pub const REAUTHENTICATE: Self = Self::fixed(4106, "reauthenticate");
 
     /// The code of [`Close::REPLACED`] and [`Close::SUPERSEDED`].
     pub const CODE_SUPERSEDED: u16 = 4100;
@@ -39,6 +45,14 @@ impl Close {
     pub const CODE_REFUSED: u16 = 4101;
     /// The code of [`Close::PROTOCOL_ERROR`].
     pub const CODE_PROTOCOL_ERROR: u16 = 4103;
+    /// The code of [`Close::READ_ONLY`].
+    pub const CODE_READ_ONLY: u16 = 4104;
+    /// The code of [`Close::REAUTHENTICATE`].
+    pub const CODE_REAUTHENTICATE: u16 = 4106;
+    /// The code of [`Close::RESTARTING`] and [`Close::MOVED`].
+    pub const CODE_RESTARTING: u16 = 4112;
+    /// The code of [`Close::TRY_AGAIN`] and [`Close::STALE`].
+    pub const CODE_TRY_AGAIN: u16 = 4113;
 
     const fn fixed(code: u16, reason: &'static str) -> Self {
         Self { code, reason: Cow::Borrowed(reason) }
@@ -52,5 +66,41 @@ impl Close {
             reason.to_mut().truncate(cut);
         }
         Self { code, reason }
+    }
+    /// Returns how a plain transport is closed for the same reason.
+    ///
+    /// Plain clients know the registered codes: 1012 stands for 4112 and 1013 for 4113. Resumable ones are told
+    /// codes of our own, because several WebSocket libraries, and the browsers on WebKit, hide 1012 and 1013.
+    #[must_use]
+    pub fn for_plain(self) -> Self {
+        let code = match self.code {
+            Self::CODE_RESTARTING => 1012,
+            Self::CODE_TRY_AGAIN => 1013,
+            code => code,
+        };
+        Self { code, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_transports_are_closed_with_registered_codes_where_there_are_some() {
+        for (close, plain) in [
+            (Close::RESTARTING, (1012, "restarting")),
+            (Close::MOVED, (1012, "moved")),
+            (Close::TRY_AGAIN, (1013, "try again later")),
+            (Close::STALE, (1013, "stale")),
+            (Close::DONE, (1000, "done")),
+            (Close::SUPERSEDED, (4100, "superseded")),
+            (Close::READ_ONLY, (4104, "read only")),
+            (Close::REAUTHENTICATE, (4106, "reauthenticate")),
+            (Close::new(4429, "too many"), (4429, "too many")),
+        ] {
+            let told = close.for_plain();
+            assert_eq!((told.code, &*told.reason), plain);
+        }
     }
 }

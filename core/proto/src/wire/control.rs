@@ -76,6 +76,9 @@ pub struct Hello {
     pub lifetime_ms: u64,
     /// How much unacknowledged data the client may keep under way.
     pub window: Window,
+    /// The longest message that the session takes, in bytes of payload; `None` if the server does not say.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
 }
 
 /// The session is over: the last frame before close 1000.
@@ -233,6 +236,7 @@ pub fn decode_server_text(text: ByteString) -> Result<Inbound<ServerControl>, Pr
                     hello.lifetime_ms,
                     hello.window.messages,
                     hello.window.bytes,
+                    hello.limit.unwrap_or(0),
                 ]
                 .into_iter()
                 .max()
@@ -362,13 +366,14 @@ mod tests {
             heartbeat_ms: 30_000,
             lifetime_ms: 120_000,
             window: Window { messages: 256, bytes: 1_048_576 },
+            limit: Some(65_536),
         };
         let frame = ServerControl { hello: Some(hello.clone()), ..ServerControl::default() };
         assert_eq!(
             &*frame.encode(),
             "\u{1}{\"hello\":{\"v\":1,\"session\":\"s\",\"epoch\":\"e\",\"attachment\":3,\"status\":\"resumed\",\
              \"from\":5,\"received\":null,\"gap\":{\"from\":2,\"to\":null,\"reason\":\"expired\"},\
-             \"heartbeat_ms\":30000,\"lifetime_ms\":120000,\"window\":{\"messages\":256,\"bytes\":1048576}}}"
+             \"heartbeat_ms\":30000,\"lifetime_ms\":120000,\"window\":{\"messages\":256,\"bytes\":1048576},\"limit\":65536}}"
         );
         let Ok(Inbound::Control(back)) = decode_server_text(frame.encode()) else { panic!() };
         assert_eq!(back.hello, Some(hello));

@@ -22,7 +22,7 @@ async fn a_drain_is_invisible() {
     let report = node.layer.drain(Duration::from_secs(5)).await;
     assert_eq!((report.drained, report.cut.len()), (1, 0));
     let rest = client.rest().await;
-    assert!(matches!(rest.last(), Some(Got::Close(1012))), "{rest:?}");
+    assert!(matches!(rest.last(), Some(Got::Close(4112))), "{rest:?}");
     let retry =
         rest.iter().any(|got| matches!(got, Got::Other(control) if control["retry"].is_u64()));
     assert!(retry, "{rest:?}");
@@ -59,7 +59,7 @@ async fn only_who_is_busy_is_cut_and_goes_on_from_its_last_boundary() {
     let cursors = [working.cursor(A), waiting.cursor(B)];
     let report = node.layer.drain(Duration::from_secs(5)).await;
     assert_eq!((report.drained, &report.cut), (1, &vec![working.id()]), "nobody else");
-    assert!(working.rest().await.contains(&Got::Close(1012)));
+    assert!(working.rest().await.contains(&Got::Close(4112)));
     assert_eq!(working.acked, 1, "the message in hand is not acknowledged");
     node.kill();
     let node = Node::start(&disk);

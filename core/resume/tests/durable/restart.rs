@@ -183,7 +183,7 @@ async fn stale_ends_the_old_owner() {
     assert_eq!(taken.origin(), SessionOrigin::Restored);
     client.send("add 5");
     let rest = client.rest().await;
-    assert!(rest.contains(&Got::Close(1012)), "{rest:?}");
+    assert!(rest.contains(&Got::Close(4112)), "{rest:?}");
     assert!(client.acked <= 1, "no ack");
     assert!(session.saved().await.is_err(), "not an acknowledged write that did not happen");
     session.update(|tally| tally.total = 99);

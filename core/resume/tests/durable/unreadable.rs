@@ -124,7 +124,7 @@ async fn while_the_store_cannot_be_read_nobody_starts_anew() {
         let mut client = node.connect(&mut browser, Some(at)).await.unwrap();
         let rest = client.rest().await;
         assert!(matches!(&rest[0], Got::Other(control) if control["retry"].is_u64()), "{rest:?}");
-        assert_eq!(rest[1..], [Got::Close(1013)]);
+        assert_eq!(rest[1..], [Got::Close(4113)]);
     }
     assert_eq!((node.layer.sessions().len(), node.store.puts()), (0, 0));
     node.store.set(Fault::None);

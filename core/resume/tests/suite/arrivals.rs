@@ -42,7 +42,7 @@ async fn too_many_sessions_are_503_with_retry_after_and_none_in_use_is_evicted()
     assert_eq!((refusal.status().as_u16(), refusal.retry_after()), (503, Some(5)));
     let mut wire = third.connect(&resume, Some(CLIENT), idle).await.unwrap();
     assert_eq!(wire.next_control().await["retry"], 5000);
-    assert_eq!(wire.closed().await.0, 1013);
+    assert_eq!(wire.closed().await.0, 4113);
     browsers[0].get(&resume).await.unwrap().close("make room");
     third.get(&resume).await.unwrap();
     browsers[1].get(&resume).await.unwrap();

@@ -123,7 +123,7 @@ async fn a_stale_offer_supersedes_nothing() {
     settle().await;
     let at = crate::blocked::cursor(CLIENT, &hello, 0);
     let mut copy = browser.connect(&resume, Some(&at), idle).await.unwrap();
-    assert_eq!(copy.closed().await, (1013, "stale".to_owned()));
+    assert_eq!(copy.closed().await, (4113, "stale".to_owned()));
     two.text("still here");
     settle().await;
     assert_eq!(resume.sessions()[0].transports, 1);

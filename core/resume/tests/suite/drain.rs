@@ -20,7 +20,7 @@ async fn clients_are_told_when_to_come_back_and_closed_with_1012() {
     assert_eq!((report.drained, report.cut.len()), (2, 0));
     let retry = named.next_control().await["retry"].as_u64().unwrap();
     assert!((500..=1000).contains(&retry), "{retry}");
-    assert_eq!(named.closed().await, (1012, "restarting".to_owned()));
+    assert_eq!(named.closed().await, (4112, "restarting".to_owned()));
     assert_eq!(plain.next().await, Some(Frame::Close(Some((1012, "restarting".into())))));
     assert_eq!(resume.drain(DEADLINE).await.drained, 2, "the same report");
 }
@@ -36,11 +36,11 @@ async fn nothing_new_begins_during_a_drain() {
     assert_eq!((refusal.status().as_u16(), refusal.retry_after()), (503, Some(1)));
     let mut late = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
     assert!(late.next_control().await["retry"].is_u64());
-    assert_eq!(late.closed().await.0, 1012);
+    assert_eq!(late.closed().await.0, 4112);
     let (socket, mut wire) = pair();
     tokio::spawn(under_way.run(socket));
     assert!(wire.next_control().await["retry"].is_u64(), "it was accepted before the drain");
-    assert_eq!(wire.closed().await.0, 1012);
+    assert_eq!(wire.closed().await.0, 4112);
     assert!(session.try_send("late").is_err());
 }
 
@@ -56,7 +56,7 @@ async fn a_handler_that_is_busy_at_the_deadline_is_named() {
     assert_eq!(report.cut, [resume.sessions()[0].id]);
     assert_eq!(report.drained, 0);
     assert!((5.0..5.5).contains(&watch.seconds()), "{}", watch.seconds());
-    assert_eq!(wire.closed().await.0, 1012);
+    assert_eq!(wire.closed().await.0, 4112);
 }
 
 #[tokio::test(start_paused = true)]

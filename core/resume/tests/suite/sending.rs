@@ -218,7 +218,7 @@ async fn a_handler_and_a_client_that_both_wait_are_set_free() {
             wire.text("more");
         }
         if at.is_some() {
-            assert_eq!(wire.closed().await.0, 1013, "it did not keep to its window");
+            assert_eq!(wire.closed().await.0, 4113, "it did not keep to its window");
         } else {
             for n in (0..4).cycle().take(40) {
                 assert_eq!(wire.next_text().await, format!("{n}"));

@@ -128,7 +128,7 @@ async fn a_frozen_page_that_owes_an_ack_is_closed_after_two_and_a_half_heartbeat
     let session = browser.get(&resume).await.unwrap();
     session.send("unread").await.unwrap();
     let watch = Watch::start();
-    assert_eq!(wire.closed().await.0, 1013);
+    assert_eq!(wire.closed().await.0, 4113);
     assert_eq!(watch.seconds(), 75.0);
     assert_eq!(session.info().outbox_messages, 1, "it may come back for it");
 }
@@ -288,13 +288,13 @@ async fn a_silent_holder_is_asked_and_gives_way_within_2_s() {
         match browser.connect(&resume, at, idle).await {
             Ok(mut refused) => {
                 assert_eq!(refused.next_control().await["retry"], 2000);
-                assert_eq!(refused.closed().await.0, 1013);
+                assert_eq!(refused.closed().await.0, 4113);
             }
             Err(refusal) => {
                 assert_eq!((refusal.status().as_u16(), refusal.retry_after()), (503, Some(2)));
             }
         }
-        assert_eq!(holder.closed().await.0, 1013, "{at:?}");
+        assert_eq!(holder.closed().await.0, 4113, "{at:?}");
         assert_eq!(watch.seconds(), 2.0, "{at:?}");
         let mut next = browser.connect(&resume, Some("client-bbbbbbbbbb"), idle).await.unwrap();
         assert_eq!(next.next_control().await["hello"]["status"], "reused");

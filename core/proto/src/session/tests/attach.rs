@@ -154,8 +154,8 @@ fn an_offer_from_before_the_present_holder_is_stale() {
     for (attachment, frame_on_third, expected) in [
         (Some(1), false, Ok(4)),
         (Some(2), false, Ok(4)),
-        (Some(1), true, Err("1013 stale".to_owned())),
-        (Some(2), true, Err("1013 stale".to_owned())),
+        (Some(1), true, Err("4113 stale".to_owned())),
+        (Some(2), true, Err("4113 stale".to_owned())),
         (Some(3), true, Ok(4)),
         (Some(9), true, Ok(4)),
         (None, true, Ok(4)),
@@ -224,13 +224,13 @@ fn a_silent_holder_is_probed_and_gives_way() {
     assert_eq!(sim.offer("b", Claim::Fresh), Err("4101 refused".to_owned()));
     sim.now = sim.now + MILLISECOND;
     let _ = sim.session.take_wake();
-    assert_eq!(sim.offer("b", Claim::Fresh), Err("1013 try again later retry 2s".to_owned()));
+    assert_eq!(sim.offer("b", Claim::Fresh), Err("4113 try again later retry 2s".to_owned()));
     assert!(sim.session.take_wake().transports);
     assert_eq!(sim.out(1), ["hb 0", "ping @0"]);
     sim.advance(2 * SECOND - MILLISECOND);
     assert_eq!(sim.session.transports(), 1);
     sim.advance(MILLISECOND);
-    assert_eq!(sim.out(1), ["close 1013 try again later"]);
+    assert_eq!(sim.out(1), ["close 4113 try again later"]);
     assert_eq!(sim.offer("b", Claim::Fresh), Ok(2));
 }
 
@@ -243,9 +243,9 @@ fn a_probe_shortens_the_deadline_of_a_ping_that_is_out_already() {
         sim.out(1),
         ["hello new from 0 received 0", "hb 0", "ping @0"].map(|l| l.replace("new", "reused"))
     );
-    assert!(sim.offer("b", Claim::Fresh).unwrap_err().starts_with("1013"));
+    assert!(sim.offer("b", Claim::Fresh).unwrap_err().starts_with("4113"));
     sim.advance(SECOND);
-    assert!(sim.offer("b", Claim::Fresh).unwrap_err().starts_with("1013"), "and not longer again");
+    assert!(sim.offer("b", Claim::Fresh).unwrap_err().starts_with("4113"), "and not longer again");
     sim.advance(SECOND);
     assert_eq!(sim.session.transports(), 0);
 }
@@ -256,7 +256,7 @@ fn a_holder_that_cannot_be_written_to_gives_way_as_soon() {
     sim.fresh("a");
     sim.out(1);
     sim.now = sim.now + HEARTBEAT;
-    assert!(sim.offer("b", Claim::Fresh).unwrap_err().starts_with("1013"));
+    assert!(sim.offer("b", Claim::Fresh).unwrap_err().starts_with("4113"));
     // Its socket is full, so that nothing is taken from the machine any more.
     let a = AttachmentNumber::new(1);
     assert_eq!(sim.session.poll_blocked_timeout(a), Some(sim.now + 2 * SECOND));
@@ -282,7 +282,7 @@ fn a_holder_that_answers_the_probe_stays() {
 /// With so many clients attached another one is refused; gone ones are pushed out.
 #[test]
 fn the_limit_of_clients() {
-    let retry = Err("1013 try again later retry 30s".to_owned());
+    let retry = Err("4113 try again later retry 30s".to_owned());
     for (attach, gone, unhandled, expected) in [
         (SHARE, false, false, retry.clone()),
         (SHARE, true, false, Ok(3)),
@@ -339,7 +339,7 @@ fn one_more_is_let_in_where_only_a_reader_can_bring_the_handler_on() {
         assert!(sim.say(number, who));
         sim.detach(number);
     }
-    let refused = Err("1013 try again later retry 30s".to_owned());
+    let refused = Err("4113 try again later retry 30s".to_owned());
     assert_eq!(sim.offer("c", Claim::Fresh), refused, "the handler comes to them by itself");
     while sim.event().as_deref() != Some("a:a") {}
     sim.send_range(0..1);

@@ -287,7 +287,25 @@ fn a_drain_is_no_overflow() {
     sim.session.freeze();
     sim.session.close_transports(&Close::RESTARTING, || Some(SECOND), sim.now);
     assert_eq!(sim.session.ended(), None);
-    assert_eq!(sim.out(1), ["retry 1000", "close 1012 restarting"]);
+    assert_eq!(sim.out(1), ["retry 1000", "close 4112 restarting"]);
+}
+
+#[test]
+fn plain_transports_are_closed_with_the_registered_codes() {
+    for (close, plain, named) in [
+        (Close::RESTARTING, "close 1012 restarting", "close 4112 restarting"),
+        (Close::MOVED, "close 1012 moved", "close 4112 moved"),
+        (Close::TRY_AGAIN, "close 1013 try again later", "close 4113 try again later"),
+        (Close::SUPERSEDED, "close 4100 superseded", "close 4100 superseded"),
+    ] {
+        let mut sim = sim(Overflow::Backpressure, 3, Attach::Share);
+        sim.plain();
+        sim.fresh("a");
+        sim.out(2);
+        sim.session.close_transports(&close, || None, sim.now);
+        assert_eq!(sim.out(1), [plain]);
+        assert_eq!(sim.out(2), [named]);
+    }
 }
 
 // Checkpoints.
