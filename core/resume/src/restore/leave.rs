@@ -38,14 +38,7 @@ impl<T: Send + 'static> Registry<T> {
             // With a message in hand its last boundary stays on disk; the message counts as not handled.
             let frozen = session.lock().machine.is_frozen();
             if frozen && session.wait_saved(Urgency::Now).await.is_err() {
-                session.step(|core| {
-                    core.leaving = false;
-                    // What a drain has frozen stays so.
-                    if !self.drain.is_draining() {
-                        core.machine.thaw();
-                    }
-                });
-                self.look_again(self.clock().now() + self.config().check_interval, session);
+                self.stays(session);
                 return;
             }
             // What is on its way to the store must be there before anybody restores from it, and nothing
@@ -54,24 +47,42 @@ impl<T: Send + 'static> Registry<T> {
                 let mut core = session.lock();
                 let core = &mut *core;
                 let in_hand = core.machine.is_message_in_hand();
-                let Some(durable) = &core.durable else {
-                    return;
-                };
-                if durable.is_settled() || (in_hand && !durable.is_writing()) {
-                    core.departed = true;
-                    break;
+                let is_over = core.is_over();
+                match &core.durable {
+                    // What is over is not put any more.
+                    Some(durable) if !is_over => {
+                        if durable.is_settled() || (in_hand && !durable.is_writing()) {
+                            core.departed = true;
+                            break;
+                        }
+                        // A put is under way, or wanted: its end tells.
+                        Some(durable.progress().notified_owned())
+                    }
+                    _ => None,
                 }
-                // Without a message in hand any more, it is at a boundary: frozen, and saved once more.
-                in_hand.then(|| durable.progress().notified_owned())
             };
-            if let Some(progress) = progress {
-                progress.await;
-            }
+            let Some(progress) = progress else {
+                self.stays(session);
+                return;
+            };
+            progress.await;
         }
         self.forgive(session).await;
         self.unmark(session).await;
         tracing::debug!(session = %session.id().short(), "session stored");
         self.let_go(session);
+    }
+
+    /// A session that was to leave goes on here, or has ended here.
+    fn stays(&self, session: &Arc<Shared<T>>) {
+        session.step(|core| {
+            core.leaving = false;
+            // What a drain has frozen stays so.
+            if !self.drain.is_draining() {
+                core.machine.thaw();
+            }
+        });
+        self.look_again(self.clock().now() + self.config().check_interval, session);
     }
 
     /// The message in hand is cut off by us: that it did not come to its end does not count against it.

@@ -32,6 +32,10 @@ impl<T: Send + 'static> Shared<T> {
             let at_work = core.machine.is_at_work();
             let durable = core.durable.as_mut()?;
             durable.queued = false;
+            if durable.saved >= durable.version {
+                // Whoever has asked meanwhile has it on disk with what was under way.
+                return None;
+            }
             if in_hand {
                 durable.due = true;
                 return None;
