@@ -104,7 +104,7 @@ async fn a_session_that_was_cut_is_exit_code_1(framework: Framework) {
     ws.send("busy 60000").await;
     assert_eq!(ws.text().await, "working");
     testee.terminate().await;
-    assert_eq!(ws.closed().await.0, 4112);
+    assert_eq!(ws.closed().await.0, 1012);
     assert_eq!(testee.exit().await.code(), Some(1));
 }
 
