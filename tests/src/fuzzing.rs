@@ -14,8 +14,8 @@ use session_resume::SessionResume;
 use session_resume_proto::{
     AttachmentNumber, ClientId, MAX_INTEGER, Message, Moment, Position, Token,
     session::{
-        Arrival, Attach, Budget, Claim, ClientName, Epoch, Frame, Incoming, Origin, Overflow,
-        Reception, Rules, Session,
+        Arrival, Attach, Budget, Claim, ClientName, Epoch, Frame, IdentityTag, Incoming, Origin,
+        Overflow, Reception, Rules, Session,
     },
     wire::{self, Inbound, Offer, OutcomeStatus, SUBPROTOCOL},
 };
@@ -147,7 +147,7 @@ pub fn operations(bytes: &[u8]) {
         let _ = session.take_wake();
         assert!(session.outbox_messages() <= 6);
         // One more client may be there than is remembered when it leaves: never more than the limit.
-        assert!(session.infos().count() <= 4);
+        assert!(session.clients().count() <= 4);
         assert!(session.inbox_messages() <= 4 * 3);
     }
 }
@@ -237,12 +237,14 @@ fn act(
 
 fn arrival(session: &Session<u8>, arg: u8) -> (ClientName, Claim) {
     let name = ClientId::parse(
-        &"abcdef"
+        &"abc"
             .chars()
-            .nth(usize::from(arg % 6))
+            .nth(usize::from(arg % 6 / 2))
             .map_or_else(String::new, |c| c.to_string().repeat(16)),
     );
-    let named = ClientName::Named(name.expect("16 letters"));
+    // The same ids under two identities.
+    let identity = IdentityTag::new([arg % 2; 16]);
+    let named = ClientName::named(identity, name.expect("16 letters"));
     let received = Position::new(match arg / 8 % 4 {
         0 => 0,
         1 => session.head().get(),
@@ -250,7 +252,7 @@ fn arrival(session: &Session<u8>, arg: u8) -> (ClientName, Claim) {
         _ => u64::MAX,
     });
     match arg / 32 {
-        0 => (ClientName::Plain, Claim::Plain),
+        0 => (ClientName::plain(identity), Claim::Plain),
         1 | 2 => (named, Claim::Fresh),
         3 => (named, Claim::Lost { received }),
         4 => {

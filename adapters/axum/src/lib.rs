@@ -39,8 +39,6 @@ mod rejection;
 mod session;
 mod upgrade;
 
-pub use session_resume::adapter::bind;
-
 pub use self::{
     poll::outcomes,
     rejection::ResumeRejection,

@@ -134,6 +134,7 @@ impl<T> Config<T> {
         bounds.inbox_bytes = limits.inbox_bytes.max(1);
         bounds.message = limits.message;
         bounds.clients = limits.max_clients.max(1);
+        bounds.shared_clients = limits.max_shared_clients.max(1);
         bounds.guards = limits.guards;
         rules.bounds = bounds;
         // Whoever a shared key brings together wants to be there together.

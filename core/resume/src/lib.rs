@@ -20,8 +20,6 @@ mod identity;
 pub mod key;
 mod layer;
 mod limits;
-#[cfg(feature = "listen")]
-mod listen;
 mod merge;
 mod observe;
 mod origin;

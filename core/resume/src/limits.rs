@@ -21,9 +21,12 @@ pub struct Limits {
     pub inbox_bytes: usize,
     /// Bytes of one message. Sending more is an error, receiving more closes with 1009. Default 1 MiB.
     pub message: usize,
-    /// Clients that one session remembers. Beyond: the longest gone is forgotten, or, with as many
+    /// Clients of one identity that a session remembers. Beyond: the longest gone is forgotten, or, with as many
     /// attached, another is told to come back later. Default 16.
     pub max_clients: usize,
+    /// Clients that a session under a [shared](crate::key::KeyFn::shared) key remembers in all, and so the most
+    /// identities that it knows. Beyond: as with [`Self::max_clients`]. Default 1,024.
+    pub max_shared_clients: usize,
     /// Guards that one session can hold at one time. Beyond: a new guard holds nothing. Default 1,024.
     pub guards: usize,
     /// Outcomes kept in memory for polling. Beyond: the oldest is forgotten. Default 10,000.
@@ -45,6 +48,7 @@ impl Default for Limits {
             inbox_bytes: 1 << 20,
             message: 1 << 20,
             max_clients: 16,
+            max_shared_clients: 1024,
             guards: 1024,
             outcomes: 10_000,
             max_unattended: Duration::from_secs(3600),
@@ -85,6 +89,8 @@ setters! {
     with_message, message: usize;
     /// Sets [`Self::max_clients`].
     with_max_clients, max_clients: usize;
+    /// Sets [`Self::max_shared_clients`].
+    with_max_shared_clients, max_shared_clients: usize;
     /// Sets [`Self::guards`].
     with_guards, guards: usize;
     /// Sets [`Self::outcomes`].

@@ -281,5 +281,5 @@ fn parameter<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
 }
 
 fn is_known_to<T>(session: &Shared<T>, context: &RequestContext) -> bool {
-    session.lock().identities().contains(&context.identity())
+    session.lock().is_known_to(context.identity())
 }

@@ -21,8 +21,7 @@ class Network extends WebSocket {
 }
 
 const socket = new ResumableSocket("live", { env: { WebSocket: Network } });
-// In a row of its own: over the page it would cover controls.
-notify(socket, { delay: 0.3, parent: $("notice") });
+notify(socket, { delay: 0.3 });
 
 let shown = $("session").textContent;
 /** Whether the page has had a view: before, it does not know what to change. */
@@ -109,7 +108,7 @@ function showView(view) {
   viewed = true;
   $("controls").disabled = false;
   if (view.session !== shown) {
-    // The earlier one has expired while we were away, or the server kept it in memory alone and was started anew.
+    // The earlier one has expired while we were away, or the server was started anew.
     shown = view.session;
     next = null;
     $("session").textContent = view.session;

@@ -4,7 +4,6 @@ mod drops;
 mod ends;
 mod identity;
 mod log;
-mod proxy;
 mod refusals;
 mod resumable;
 mod wire;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Attach, Bounds, ClientName, PlainAck, Rules, Session,
+    Attach, Bounds, ClientName, IdentityTag, PlainAck, Rules, Session,
     client::{Client, ClientUid, Standing, Takeover, Who},
     damping::Damping,
     transport::{PROBE_DEADLINE, Transport},
@@ -172,12 +172,16 @@ impl<I: Clone> Session<I> {
             // Nobody is there to make the room that the handler waits for, so no record becomes free: one
             // more is let in, who may.
             let stuck = self.life.waits_for_room() && !self.clients.any_attached();
-            let limit = self.rules.bounds.clients + usize::from(stuck);
+            let bounds = &self.rules.bounds;
             // Under `Takeover` whoever is attached is about to be superseded.
-            let stays = |c: &Client<I>| c.is_attached() && self.rules.attach != Attach::Takeover;
-            let permanent = self.clients.iter().filter(|c| stays(c) || c.has_unhandled()).count();
-            let replaces = self.is_lone_plain(client) && self.gone_plain().next().is_some();
-            if permanent >= limit && !replaces {
+            let stays = |c: &&Client<I>| c.is_attached() && self.rules.attach != Attach::Takeover;
+            let permanent = || self.clients.iter().filter(|c| stays(c) || c.has_unhandled());
+            let own = permanent().filter(|c| c.who.name.identity == client.identity).count();
+            let full = own >= bounds.clients + usize::from(stuck)
+                || permanent().count() >= bounds.shared_clients + usize::from(stuck);
+            let gone_plain = || self.gone_plain(client.identity).next();
+            let replaces = self.is_lone_plain(client) && gone_plain().is_some();
+            if full && !replaces {
                 return Err(Refusal { close: Close::TRY_AGAIN, retry: Some(self.rules.heartbeat) });
             }
         }
@@ -219,7 +223,7 @@ impl<I: Clone> Session<I> {
             gap: start.gap,
         };
         let has_gap = start.gap.is_some();
-        let hello = matches!(name, ClientName::Named(_)).then(|| {
+        let hello = (!name.is_plain()).then(|| {
             Box::new(Hello {
                 v: 1,
                 session: *session,
@@ -268,7 +272,7 @@ impl<I: Clone> Session<I> {
     }
 
     fn note_plain_supersede(&mut self, name: ClientName, now: Moment) {
-        let supersedes = name == ClientName::Plain
+        let supersedes = name.is_plain()
             && self.plain_is_one_client()
             && self.attached().any(Transport::is_plain);
         if supersedes {
@@ -307,8 +311,8 @@ impl<I: Clone> Session<I> {
             if self.is_lone_plain(name) { None } else { self.clients.named(name).map(|c| c.uid) };
         let start = match claim {
             Claim::Plain => {
-                uid = uid.or(self.gone_plain_place());
-                self.place_plain(uid, origin)
+                uid = uid.or(self.gone_plain_place(name.identity));
+                self.place_plain(uid, name.identity, origin)
             }
             Claim::Fresh => self.place_fresh(uid, origin, None),
             Claim::Lost { received } => self.place_fresh(
@@ -333,7 +337,7 @@ impl<I: Clone> Session<I> {
         // that it counts from 0, a cursor of it does not.
         let perhaps_forgotten = uid.is_none() && self.clients.pushed_out;
         let uid = uid.unwrap_or_else(|| {
-            self.clients.make_room(self.rules.bounds.clients);
+            self.clients.make_room(name.identity, &self.rules.bounds);
             self.clients.insert(who, start.acked)
         });
         if let Some(client) = self.clients.get_mut(uid) {
@@ -353,10 +357,10 @@ impl<I: Clone> Session<I> {
         (uid, start)
     }
 
-    fn place_plain(&self, uid: Option<ClientUid>, origin: Origin) -> Start {
-        // Under `Share` nobody knows which gone plain client this is: it starts where the one with the
-        // least would.
-        let least = self.gone_plain().map(|(acked, _)| acked).min();
+    fn place_plain(&self, uid: Option<ClientUid>, identity: IdentityTag, origin: Origin) -> Start {
+        // Under `Share` nobody knows which gone plain client of its identity this is: it starts where the one
+        // with the least would.
+        let least = self.gone_plain(identity).map(|(acked, _)| acked).min();
         let own = least.or_else(|| uid.and_then(|uid| self.clients.get(uid)).map(|c| c.acked));
         let from = match own {
             Some(acked) => acked.min(self.outbox.checkpoint().unwrap_or(acked)),
@@ -373,18 +377,18 @@ impl<I: Clone> Session<I> {
         }
     }
 
-    /// Under `Share` a new plain transport takes the place of the gone one with the most, so that no
+    /// Under `Share` a new plain transport takes the place of its identity's gone one with the most, so that no
     /// other finds less than it needs.
-    fn gone_plain_place(&self) -> Option<ClientUid> {
-        self.gone_plain().max().map(|(_, uid)| uid)
+    fn gone_plain_place(&self, identity: IdentityTag) -> Option<ClientUid> {
+        self.gone_plain(identity).max().map(|(_, uid)| uid)
     }
 
-    fn gone_plain(&self) -> impl Iterator<Item = (Position, ClientUid)> {
+    fn gone_plain(&self, identity: IdentityTag) -> impl Iterator<Item = (Position, ClientUid)> {
         let share = !self.plain_is_one_client();
         self.clients
             .iter()
             .filter(move |client| {
-                share && client.who.name == ClientName::Plain && !client.is_attached()
+                share && client.who.name == ClientName::plain(identity) && !client.is_attached()
             })
             .map(|client| (client.acked, client.uid))
     }
@@ -436,7 +440,7 @@ impl<I: Clone> Session<I> {
 
     /// Whether every transport of this name is a client of its own.
     fn is_lone_plain(&self, name: ClientName) -> bool {
-        name == ClientName::Plain && !self.plain_is_one_client()
+        name.is_plain() && !self.plain_is_one_client()
     }
 }
 

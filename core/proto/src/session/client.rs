@@ -1,22 +1,72 @@
-use std::num::{NonZeroU32, NonZeroU64};
+use std::{fmt, num::NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
-use super::inbox::FreshStart;
+use super::{Bounds, inbox::FreshStart};
 use crate::{AttachmentNumber, ClientId, GapReason, Position};
 
 /// Names a client's record for as long as the session lives; never given twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(super) struct ClientUid(NonZeroU32);
+pub(super) struct ClientUid(NonZeroU64);
 
-/// Who a client is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum ClientName {
-    /// All plain transports of a session together; under [`Attach::Share`](super::Attach::Share) one
-    /// plain transport.
+/// An identity as the rules know it: 16 bytes that they compare and never read.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IdentityTag([u8; 16]);
+
+impl IdentityTag {
+    /// Makes a tag of an identity's bytes.
+    pub const fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the identity's bytes.
+    pub const fn bytes(&self) -> [u8; 16] {
+        self.0
+    }
+}
+
+impl fmt::Debug for IdentityTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// Who a client is: an identity, and which of its clients. Under a shared key different identities meet in one
+/// session, and the client id of one is nobody to another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct ClientName {
+    /// Whose it is.
+    pub identity: IdentityTag,
+    /// Which of that identity's clients.
+    pub kind: ClientKind,
+}
+
+/// Which of an identity's clients one is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum ClientKind {
+    /// All plain transports of an identity together; under [`Attach::Share`](super::Attach::Share) one plain
+    /// transport.
     Plain,
     /// A page or program that names itself.
     Named(ClientId),
+}
+
+impl ClientName {
+    /// Names a plain client of this identity.
+    pub const fn plain(identity: IdentityTag) -> Self {
+        Self { identity, kind: ClientKind::Plain }
+    }
+
+    /// Names the client of this identity that has given itself this id.
+    pub const fn named(identity: IdentityTag, id: ClientId) -> Self {
+        Self { identity, kind: ClientKind::Named(id) }
+    }
+
+    /// Returns whether it is a plain client.
+    pub fn is_plain(&self) -> bool {
+        self.kind == ClientKind::Plain
+    }
 }
 
 /// A client, and what the application is told about it.
@@ -116,8 +166,9 @@ impl<I> Client<I> {
 /// The records of a session's clients.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Clients<I> {
+    /// By uid: a shared session may have a thousand.
     records: Vec<Client<I>>,
-    next_uid: NonZeroU32,
+    next_uid: NonZeroU64,
     /// Counts attaches and detaches, to tell who is gone longest.
     order: NonZeroU64,
     /// The client that was attached last.
@@ -130,7 +181,7 @@ impl<I> Clients<I> {
     pub(super) const fn new() -> Self {
         Self {
             records: Vec::new(),
-            next_uid: NonZeroU32::MIN,
+            next_uid: NonZeroU64::MIN,
             order: NonZeroU64::MIN,
             last_attached: None,
             pushed_out: false,
@@ -146,11 +197,15 @@ impl<I> Clients<I> {
     }
 
     pub(super) fn get(&self, uid: ClientUid) -> Option<&Client<I>> {
-        self.records.iter().find(|client| client.uid == uid)
+        self.index(uid).map(|at| &self.records[at])
     }
 
     pub(super) fn get_mut(&mut self, uid: ClientUid) -> Option<&mut Client<I>> {
-        self.records.iter_mut().find(|client| client.uid == uid)
+        self.index(uid).map(|at| &mut self.records[at])
+    }
+
+    fn index(&self, uid: ClientUid) -> Option<usize> {
+        self.records.binary_search_by_key(&uid, |client| client.uid).ok()
     }
 
     pub(super) fn named(&self, name: ClientName) -> Option<&Client<I>> {
@@ -160,8 +215,7 @@ impl<I> Clients<I> {
     /// Adds the record of a client that is about to attach.
     pub(super) fn insert(&mut self, who: Who<I>, start: Position) -> ClientUid {
         let uid = ClientUid(self.next_uid);
-        // After four billion others the first is long gone.
-        self.next_uid = self.next_uid.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        self.next_uid = self.next_uid.saturating_add(1);
         self.records.reserve_exact(1);
         self.records.push(Client {
             uid,
@@ -186,7 +240,9 @@ impl<I> Clients<I> {
     }
 
     pub(super) fn remove(&mut self, uid: ClientUid) {
-        self.records.retain(|client| client.uid != uid);
+        if let Some(at) = self.index(uid) {
+            self.records.remove(at);
+        }
     }
 
     pub(super) fn set_attached(&mut self, uid: ClientUid, number: AttachmentNumber) {
@@ -240,24 +296,30 @@ impl<I> Clients<I> {
         }
     }
 
-    /// Makes room for one more record; returns whether there is any.
-    ///
-    /// Pushes out the longest gone, but never one with messages in the inbox or in hand.
-    pub(super) fn make_room(&mut self, limit: usize) -> bool {
-        while self.records.len() >= limit {
+    /// Makes room for one more record of this identity, as far as there can be any.
+    pub(super) fn make_room(&mut self, identity: IdentityTag, bounds: &Bounds) {
+        let others = bounds.clients.saturating_sub(1);
+        self.push_out(others, |client| client.who.name.identity == identity);
+        let others = bounds.shared_clients.saturating_sub(1);
+        self.push_out(others, |_| true);
+    }
+
+    /// Pushes out the longest gone of these until there are no more than `keep`, but never one with messages in
+    /// the inbox or in hand.
+    fn push_out(&mut self, keep: usize, of: impl Fn(&Client<I>) -> bool) {
+        while self.records.iter().filter(|client| of(client)).count() > keep {
             let longest = self
                 .records
                 .iter()
-                .filter(|client| !client.has_unhandled())
+                .filter(|client| of(client) && !client.has_unhandled())
                 .filter_map(|client| Some((client.gone_order()?, client.uid, client.who.name)))
                 .min_by_key(|(order, ..)| *order);
             let Some((_, uid, name)) = longest else {
-                return false;
+                return;
             };
             self.remove(uid);
             // Nobody asks a plain client what it has sent.
-            self.pushed_out |= name != ClientName::Plain;
+            self.pushed_out |= !name.is_plain();
         }
-        true
     }
 }

@@ -29,7 +29,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 pub use self::{
     attach::{Arrival, Attached, Claim, Origin, Refusal},
-    client::{ClientName, Who},
+    client::{ClientKind, ClientName, IdentityTag, Who},
     epoch::Epoch,
     inbox::Event,
     life::{Expiry, GuardId},
@@ -313,9 +313,14 @@ impl<I: Clone> Session<I> {
         self.inbox.attaches()
     }
 
-    /// Returns what the application is told about each client that is remembered.
-    pub fn infos(&self) -> impl Iterator<Item = &I> {
-        self.clients.iter().map(|client| &client.who.info)
+    /// Returns the clients that are remembered, attached ones included, and what the application is told of each.
+    pub fn clients(&self) -> impl Iterator<Item = &Who<I>> {
+        self.clients.iter().map(|client| &client.who)
+    }
+
+    /// Returns whether a client of this identity is remembered.
+    pub fn knows_identity(&self, identity: IdentityTag) -> bool {
+        self.clients().any(|who| who.name.identity == identity)
     }
 
     /// Returns whether any socket is still there, also one whose turn is over.

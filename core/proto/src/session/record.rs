@@ -6,7 +6,7 @@ use super::{
     Claim, ClientName, Epoch, Frame, Refusal, Rules, Session, Snapshot, snapshot::StoredOutbox,
 };
 use crate::{
-    AttachmentNumber, ClientId, Gap, GapReason, Position, Token,
+    AttachmentNumber, Gap, GapReason, Position, Token,
     wire::{Close, Done, Hello, OutcomeStatus, ProtocolError, ServerControl, Status},
 };
 
@@ -23,7 +23,7 @@ pub struct Record {
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Counts {
-    client: ClientId,
+    client: ClientName,
     received: u64,
     taken: u64,
 }
@@ -31,11 +31,11 @@ struct Counts {
 impl<I: Clone> Session<I> {
     /// Returns what shall be left of the session.
     pub fn record(&self) -> Record {
-        let counts = self.clients.iter().filter_map(|client| match client.who.name {
-            ClientName::Named(id) => {
-                Some(Counts { client: id, received: client.received, taken: client.taken })
-            }
-            ClientName::Plain => None,
+        let named = self.clients.iter().filter(|client| !client.who.name.is_plain());
+        let counts = named.map(|client| Counts {
+            client: client.who.name,
+            received: client.received,
+            taken: client.taken,
         });
         Record {
             epoch: self.epoch,
@@ -57,12 +57,11 @@ impl Snapshot {
             clients: self
                 .clients
                 .iter()
-                .filter_map(|client| {
-                    Some(Counts {
-                        client: client.id?,
-                        received: client.handled,
-                        taken: client.handled,
-                    })
+                .filter(|client| !client.name.is_plain())
+                .map(|client| Counts {
+                    client: client.name,
+                    received: client.handled,
+                    taken: client.handled,
                 })
                 .collect(),
             pushed_out: self.pushed_out,
@@ -78,7 +77,7 @@ impl Record {
     /// Returns a [`Refusal`] if the cursor is above the head of its own epoch.
     pub fn farewell(
         &self,
-        client: &ClientId,
+        client: ClientName,
         session: &Token,
         claim: &Claim,
         status: OutcomeStatus,
@@ -95,7 +94,7 @@ impl Record {
                 retry: None,
             });
         }
-        let counts = self.clients.iter().find(|counts| counts.client == *client);
+        let counts = self.clients.iter().find(|counts| counts.client == client);
         let missing = !in_epoch || *received < self.head;
         let unknown = if self.pushed_out { None } else { Some(0) };
         let hello = Hello {

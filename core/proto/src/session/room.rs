@@ -1,6 +1,6 @@
 //! How the outbox gets room: what it forgets, who stops mattering, what a full one does.
 
-use super::{ClientName, Overflow, PlainAck, Session};
+use super::{Overflow, PlainAck, Session};
 use crate::{Moment, wire::OutcomeStatus};
 
 /// What became of the need for room in the outbox.
@@ -87,7 +87,7 @@ impl<I: Clone> Session<I> {
                         .filter(|t| t.is_attached() && t.client == client.uid);
                     own.map(|t| t.confirmed).max().unwrap_or_default()
                 };
-                if client.who.name == ClientName::Plain && client.acked <= base && passed > base {
+                if client.who.name.is_plain() && client.acked <= base && passed > base {
                     client.acked = base.advanced_by(1);
                     moved = true;
                 }

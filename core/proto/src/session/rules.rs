@@ -57,9 +57,11 @@ pub struct Bounds {
     pub inbox_bytes: usize,
     /// Bytes of one message, either way.
     pub message: usize,
-    /// Remembered clients, attached ones included. One more is let in while the handler waits for outbox room,
-    /// nobody is attached, and all that are remembered have messages which it has not taken.
+    /// Remembered clients of one identity, attached ones included. One more is let in while the handler waits
+    /// for outbox room, nobody is attached, and all that are remembered have messages which it has not taken.
     pub clients: usize,
+    /// Remembered clients of all identities together, with the same exception.
+    pub shared_clients: usize,
     /// Guards held at one time.
     pub guards: usize,
 }
@@ -73,6 +75,7 @@ impl Default for Bounds {
             inbox_bytes: 1 << 20,
             message: 1 << 20,
             clients: 16,
+            shared_clients: 1024,
             guards: 1024,
         }
     }

@@ -7,11 +7,11 @@ use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClientName, Epoch, Rules, Session,
+    ClientName, Epoch, IdentityTag, Rules, Session,
     client::{Client, ClientUid, Presence, Standing, Takeover, Who},
     outbox::Outbox,
 };
-use crate::{AttachmentNumber, ClientId, GapReason, Message, Moment, Position, Token};
+use crate::{AttachmentNumber, GapReason, Message, Moment, Position, Token};
 
 /// After a history that may have gone on unseen, numbers go on so much further: an attachment number that
 /// was told must not be told again.
@@ -33,12 +33,21 @@ impl Snapshot {
     pub fn knows_epoch(&self, epoch: &Token) -> bool {
         self.epoch.knows(epoch).is_some()
     }
+
+    /// Returns whether a client of this identity is remembered.
+    pub fn knows_identity(&self, identity: IdentityTag) -> bool {
+        self.identities().any(|known| known == identity)
+    }
+
+    /// Returns the identity of each client that is remembered.
+    pub fn identities(&self) -> impl Iterator<Item = IdentityTag> {
+        self.clients.iter().map(|client| client.name.identity)
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(super) struct StoredClient {
-    /// `None`: a plain one.
-    pub(super) id: Option<ClientId>,
+    pub(super) name: ClientName,
     /// How many of its messages are handled.
     pub(super) handled: u64,
     counts_unknown: bool,
@@ -88,8 +97,9 @@ impl Snapshot {
     pub fn admit(&mut self, newcomers: &Newcomers) {
         let Newcomers { clients, attachment, .. } = newcomers;
         // One that was pushed out meanwhile and came back counts from 0 again.
-        self.clients
-            .retain(|known| known.id.is_none() || clients.iter().all(|new| new.id != known.id));
+        self.clients.retain(|known| {
+            known.name.is_plain() || clients.iter().all(|new| new.name != known.name)
+        });
         self.clients.extend(clients.iter().cloned());
         self.attachment = self.attachment.max(*attachment);
     }
@@ -194,7 +204,7 @@ impl<I: Clone> Session<I> {
             AttachmentNumber::new(snapshot.attachment.get().saturating_add(unseen));
         session.clients.pushed_out = snapshot.pushed_out;
         for stored in snapshot.clients {
-            let name = stored.id.map_or(ClientName::Plain, ClientName::Named);
+            let name = stored.name;
             let acked = if same_epoch { stored.acked } else { Position::ZERO };
             let uid = session.clients.insert(Who { name, info: info(name) }, acked);
             session.clients.set_attached(uid, stored.newest);
@@ -211,10 +221,7 @@ impl<I: Clone> Session<I> {
 impl StoredClient {
     fn of<I>(client: &Client<I>) -> Self {
         Self {
-            id: match client.who.name {
-                ClientName::Plain => None,
-                ClientName::Named(id) => Some(id),
-            },
+            name: client.who.name,
             handled: client.handled,
             counts_unknown: client.counts_unknown,
             acked: client.acked,

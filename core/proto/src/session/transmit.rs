@@ -1,7 +1,7 @@
 //! What goes out on a transport, in order.
 
 use super::{
-    ClientName, PlainAck, Session,
+    PlainAck, Session,
     outbox::Outbox,
     transport::{ACK_AFTER, Frame, Mode, State},
 };
@@ -166,7 +166,7 @@ impl<I: Clone> Session<I> {
         {
             client.written = sent;
             // What was written is what the ring may let go.
-            let ring = client.who.name == ClientName::Plain && plain_ack == PlainAck::Off;
+            let ring = client.who.name.is_plain() && plain_ack == PlainAck::Off;
             self.wake.room |= ring && self.life.waits_for_room();
         }
         complete

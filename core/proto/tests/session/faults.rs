@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     CursorIsLastAck,
     /// A client acknowledges what it has not got yet.
     AcksWhatItHasNot,
+    /// A client is its id alone, whose ever it is.
+    IdentityIsIgnored,
 }
 
 /// Each is rich in something else, as everything together would be too much. Three messages each way go one
@@ -99,6 +101,7 @@ fn every_planted_fault_is_found() {
         (Fault::GapIsNotTold, share, FULL),
         (Fault::CursorIsLastAck, takeover, DOWN),
         (Fault::AcksWhatItHasNot, takeover, DOWN),
+        (Fault::IdentityIsIgnored, share, UP),
     ] {
         bounds.attach = attach;
         let found = catch_unwind(AssertUnwindSafe(move || explore(bounds, Some(fault)))).is_err();

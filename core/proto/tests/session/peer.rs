@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use session_resume_proto::{
     AttachmentNumber, ClientId, Position,
-    session::{Claim, ClientName, Epoch, Frame, Incoming},
+    session::{Claim, ClientName, Epoch, Frame, IdentityTag, Incoming},
     wire::{self, Hello, Inbound, ServerControl, Status},
 };
 
@@ -59,9 +59,12 @@ impl Peer {
         }
     }
 
+    /// The first two have given themselves the same id and are of two identities; the third shares the first
+    /// one's identity.
     pub(crate) fn name(&self) -> ClientName {
-        let letter = char::from(b'a' + self.who).to_string();
-        ClientName::Named(ClientId::parse(&letter.repeat(16)).unwrap())
+        let letter = if self.who < 2 { "a" } else { "b" };
+        let identity = IdentityTag::new([self.who % 2; 16]);
+        ClientName::named(identity, ClientId::parse(&letter.repeat(16)).unwrap())
     }
 
     /// What it offers, and that it listens to nothing else from now on.

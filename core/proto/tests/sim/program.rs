@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use session_resume_proto::{
     Moment,
     client::{Cause, Client, Event},
+    session::IdentityTag,
     wire::{Hello, Status},
 };
 
@@ -13,6 +14,9 @@ use crate::{
     rng::Rng,
     scenario::Scenario,
 };
+
+/// The identity of all programs that nothing else is said of.
+pub(crate) const EVERYBODY: IdentityTag = IdentityTag::new([0; 16]);
 
 /// Where an application is in a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +28,9 @@ pub(crate) struct Place {
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) index: usize,
+    pub(crate) identity: IdentityTag,
+    /// The random bytes with which it has begun: its first client id is made of them.
+    seed: [u8; 32],
     pub(crate) client: Client,
     /// How many messages its application has made.
     pub(crate) made: u64,
@@ -45,10 +52,24 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    pub(crate) fn new(index: usize, scenario: &Scenario, rng: &mut Rng, now: Moment) -> Self {
+    /// Creates a program; with a `twin`, one that has given itself the same id under another identity.
+    pub(crate) fn new(
+        index: usize,
+        twin: Option<&Self>,
+        scenario: &Scenario,
+        rng: &mut Rng,
+        now: Moment,
+    ) -> Self {
+        let drawn = rng.bytes();
+        let (identity, seed) = match twin {
+            Some(twin) => (IdentityTag::new([1; 16]), twin.seed),
+            None => (EVERYBODY, drawn),
+        };
         Self {
             index,
-            client: Client::new(scenario.config, &rng.bytes(), now),
+            identity,
+            seed,
+            client: Client::new(scenario.config, &seed, now),
             made: 0,
             place: None,
             openings: VecDeque::new(),

@@ -68,6 +68,8 @@ pub(crate) struct Scenario {
     pub(crate) rules: Arc<Rules>,
     pub(crate) config: Config,
     pub(crate) programs: usize,
+    /// The first two programs are of different identities, and have given themselves the same client id.
+    pub(crate) two_identities: bool,
     pub(crate) excuses: Excuses,
     /// Steps before the network becomes calm.
     pub(crate) steps: u64,
@@ -112,6 +114,8 @@ impl Scenario {
             () => 1,
         };
         let crowded = programs > 1 && tight;
+        // As good as drawn, and nothing else is drawn differently.
+        let two_identities = programs > 1 && rules.heartbeat.as_millis().is_multiple_of(2);
         Self {
             kind,
             excuses: Excuses {
@@ -138,6 +142,7 @@ impl Scenario {
                 ..Config::default()
             },
             programs,
+            two_identities,
             steps: 100 + rng.below(400),
             store_fails: if rng.percent(50) { 0 } else { rng.below(60) },
             store_takes: [2, 50, 3000][rng.index(3)],

@@ -1,12 +1,14 @@
 //! What goes wrong.
 
 use session_resume_proto::{
-    AttachmentNumber, ClientId, Cursor, Position, Token, session::Incoming, wire::Offer,
+    AttachmentNumber, ClientId, Cursor, Position, Token,
+    session::{ClientName, Incoming},
+    wire::Offer,
 };
 
 use crate::{
     link::{Down, Up},
-    program::Program,
+    program::{EVERYBODY, Program},
     scenario::{Kind, Scenario},
     server::Drain,
     world::{STRANGER, World},
@@ -91,8 +93,8 @@ impl World {
             return;
         }
         let (info, offer) = (link.info, link.offer.clone());
-        let client = *offer.client().expect("a name");
-        self.connect(None, client, info, offer);
+        let name = link.name;
+        self.connect(None, name, info, offer);
         let gone = self.late();
         let link = self.links.last_mut().expect("just made");
         link.up.push(gone, Up::Eof);
@@ -129,7 +131,7 @@ impl World {
         }
         let last = self.programs.len() - 1;
         self.end_program(last);
-        let program = Program::new(last + 1, &self.scenario, &mut self.rng, self.now);
+        let program = Program::new(last + 1, None, &self.scenario, &mut self.rng, self.now);
         self.programs.push(program);
         if let Some(live) = &mut self.server.live {
             live.handled.grow(last + 2);
@@ -191,7 +193,7 @@ impl World {
             0 => Offer::Fresh { client },
             _ => Offer::Resume { client, cursor, attachment },
         };
-        self.connect(None, client, STRANGER, offer);
+        self.connect(None, ClientName::named(EVERYBODY, client), STRANGER, offer);
         // Data of as many as are remembered: one more that never reads, and with the handler waiting for
         // room the session would be closed to everybody until it expires.
         let last = if who < 4 { "data" } else { "\u{1}x" };

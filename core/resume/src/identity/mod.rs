@@ -16,6 +16,7 @@ use std::fmt;
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use session_resume_proto::session::IdentityTag;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -56,6 +57,16 @@ impl Identity {
     /// A few digits for logs, from which it cannot be told.
     pub(crate) fn short(&self) -> String {
         HEXLOWER.encode(&Sha256::digest(self.0.as_bytes())[..4])
+    }
+
+    /// Returns the identity as the rules know it.
+    pub(crate) const fn tag(self) -> IdentityTag {
+        IdentityTag::new(self.0.into_bytes())
+    }
+
+    /// Returns the identity of which this is the tag.
+    pub(crate) const fn of_tag(tag: IdentityTag) -> Self {
+        Self(Uuid::from_bytes(tag.bytes()))
     }
 
     /// Returns the UUID.

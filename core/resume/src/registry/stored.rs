@@ -91,7 +91,7 @@ impl<T: Send + 'static> Registry<T> {
             record.clean,
             record.created.age(Millis::now()),
             self.clock.now(),
-            |_| Peer::gone(identity),
+            |_| Peer::gone(),
         );
         let mut durable = Durable::new(generation, record.created, key);
         // Its generation and its expiry are the old owner's.
@@ -104,10 +104,8 @@ impl<T: Send + 'static> Registry<T> {
         let session = Shared::build(self, record.session, owner, machine, state, Some(durable));
         let mut core = session.lock();
         core.restored = true;
-        if record.handler.is_some() || !record.guests.is_empty() {
-            let seldom = core.seldom_mut();
-            seldom.handler_name = record.handler.clone().map(Into::into);
-            seldom.guests.clone_from(&record.guests);
+        if let Some(handler) = record.handler.clone() {
+            core.seldom_mut().handler_name = Some(handler.into());
         }
         drop(core);
         Ok(session)

@@ -281,7 +281,7 @@ fn poisoned() -> Outcome {
 
 fn ended_of(key: &SessionKey, record: &SessionRecord, outcome: Outcome) -> Ended {
     Ended {
-        identities: [record.identity].iter().chain(&record.guests).copied().collect(),
+        identities: record.identities(),
         key: key.clone(),
         record: record.machine.record(),
         outcome: Arc::new(outcome),

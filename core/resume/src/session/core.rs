@@ -61,8 +61,6 @@ pub(crate) struct Seldom {
     starter: Option<Identity>,
     /// The handler's name, or the name of the one that ran when the session was stored.
     pub(crate) handler_name: Option<Cow<'static, str>>,
-    /// Who was in it before it was restored, under a shared key.
-    pub(crate) guests: Vec<Identity>,
     pub(super) tasks: Tasks,
     /// Sends that wait for room, by ticket.
     pub(super) room: Vec<(u64, Waker)>,
@@ -79,20 +77,10 @@ pub(crate) struct Seldom {
 
 impl Seldom {
     fn is_empty(&self) -> bool {
-        let Self {
-            starter,
-            handler_name,
-            guests,
-            tasks,
-            room,
-            pumps,
-            watchers,
-            offered_states,
-            requests,
-        } = self;
+        let Self { starter, handler_name, tasks, room, pumps, watchers, offered_states, requests } =
+            self;
         starter.is_none()
             && handler_name.is_none()
-            && guests.is_empty()
             && tasks.is_empty()
             && room.is_empty()
             && pumps.is_empty()
@@ -183,26 +171,28 @@ impl Core {
         }
     }
 
-    /// Returns who may know of the session: who started it and, under a shared key, who is in it.
+    /// Returns who may know of the session: who started it and, under a shared key, whose clients are remembered.
     pub(crate) fn identities(&self) -> Vec<Identity> {
         let mut identities = vec![self.identity()];
         if self.key.is_shared() {
-            identities.extend(self.machine.infos().map(|peer| peer.identity));
-            identities.extend(self.guests());
+            identities
+                .extend(self.machine.clients().map(|who| Identity::of_tag(who.name.identity)));
             identities.sort_unstable();
             identities.dedup();
         }
         identities
     }
 
+    /// Whether this identity is one of [those](Self::identities).
+    pub(crate) fn is_known_to(&self, identity: Identity) -> bool {
+        self.identity() == identity
+            || (self.key.is_shared() && self.machine.knows_identity(identity.tag()))
+    }
+
     /// Returns whose it is; under a shared key, who started it.
     pub(crate) fn identity(&self) -> Identity {
         let starter = || self.seldom.as_ref()?.starter;
         self.key.identity().or_else(starter).expect("a shared key's session knows its starter")
-    }
-
-    pub(crate) fn guests(&self) -> &[Identity] {
-        self.seldom.as_ref().map_or(&[], |seldom| &seldom.guests)
     }
 
     pub(crate) fn handler_name(&self) -> Option<&Cow<'static, str>> {

@@ -3,14 +3,20 @@ use std::fmt;
 use http::{HeaderMap, Uri, request::Parts};
 use session_resume_proto::{
     ClientId, Message,
-    session::{ClientName, Who},
+    session::{ClientKind, ClientName, Who},
 };
 
 use crate::{Identity, random};
 
 /// One page or program instance, as the handler sees it. Outlives its transports.
+///
+/// Under a shared key, clients of different identities are different clients, whatever they call themselves; and
+/// after [`Session::cycle_identity`](crate::Session::cycle_identity) those of that browser are new ones.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Client(Kind);
+pub struct Client {
+    identity: Identity,
+    kind: Kind,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
@@ -21,24 +27,32 @@ enum Kind {
 
 impl Client {
     pub(crate) fn of(who: &Who<Peer>) -> Self {
-        Self(match who.name {
-            ClientName::Named(id) => Kind::Named(id),
-            ClientName::Plain => Kind::Plain(u64::from_be_bytes(who.info.serial)),
-        })
+        let ClientName { identity, kind } = who.name;
+        let kind = match kind {
+            ClientKind::Named(id) => Kind::Named(id),
+            ClientKind::Plain => Kind::Plain(u64::from_be_bytes(who.info.serial)),
+        };
+        Self { identity: Identity::of_tag(identity), kind }
+    }
+
+    /// Returns whose it is.
+    pub fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// Returns the id that the client has given itself; `None` for a plain WebSocket.
     pub fn id(&self) -> Option<&str> {
-        match &self.0 {
+        match &self.kind {
             Kind::Named(id) => Some(id.as_str()),
             Kind::Plain(_) => None,
         }
     }
 }
 
+/// Shows its id alone.
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.kind {
             Kind::Named(id) => id.fmt(f),
             Kind::Plain(serial) => write!(f, "plain-{serial}"),
         }
@@ -120,7 +134,6 @@ pub enum Event {
 /// What the machine keeps of a client for the application, besides its name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
-    pub(crate) identity: Identity,
     /// Tells one attach from another.
     pub(crate) serial: Serial,
 }
@@ -129,12 +142,12 @@ pub(crate) struct Peer {
 pub(crate) type Serial = [u8; 8];
 
 impl Peer {
-    pub(crate) fn new(identity: Identity) -> Self {
-        Self { identity, serial: random::bytes() }
+    pub(crate) fn new() -> Self {
+        Self { serial: random::bytes() }
     }
 
     /// A client of a stored session.
-    pub(crate) const fn gone(identity: Identity) -> Self {
-        Self { identity, serial: [0; 8] }
+    pub(crate) const fn gone() -> Self {
+        Self { serial: [0; 8] }
     }
 }

@@ -151,17 +151,20 @@ impl<T: Send + 'static> Shared<T> {
 impl Core {
     fn told(&mut self, event: session::Event<Peer>) -> Event {
         match event {
-            session::Event::Attached { who, resumed, checkpoint } => Event::Attached {
-                client: Client::of(&who),
-                identity: who.info.identity,
-                resumed,
-                checkpoint,
-                request: self.take_request(who.info.serial),
-            },
+            session::Event::Attached { who, resumed, checkpoint } => {
+                let client = Client::of(&who);
+                Event::Attached {
+                    client,
+                    identity: client.identity(),
+                    resumed,
+                    checkpoint,
+                    request: self.take_request(who.info.serial),
+                }
+            }
             session::Event::Detached { who } => Event::Detached { client: Client::of(&who) },
             session::Event::Message { message, from } => {
-                let (client, identity) = (Client::of(&from), from.info.identity);
-                Event::Message { message, client, identity }
+                let client = Client::of(&from);
+                Event::Message { message, client, identity: client.identity() }
             }
         }
     }

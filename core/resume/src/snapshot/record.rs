@@ -19,16 +19,14 @@ use crate::{
     wall,
 };
 
-/// The first byte of every record. A newer one is an error, not data loss.
-const VERSION: u8 = 1;
+/// The first byte of every record. Another one is an error, not data loss.
+const VERSION: u8 = 2;
 
 /// A session's snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SessionRecord {
     pub(crate) session: SessionId,
     pub(crate) identity: Identity,
-    /// Who else has been in it, under a shared key.
-    pub(crate) guests: Vec<Identity>,
     /// [`SessionKey::to_bytes`].
     pub(crate) key: Vec<u8>,
     pub(crate) secure: bool,
@@ -51,9 +49,18 @@ pub(crate) struct SessionRecord {
 }
 
 impl SessionRecord {
-    /// Whether this identity has started the session or, under a shared key, been in it.
+    /// Returns who may know of the session: who started it and, under a shared key, whose clients are remembered.
+    pub(crate) fn identities(&self) -> Vec<Identity> {
+        let mut identities = vec![self.identity];
+        identities.extend(self.machine.identities().map(Identity::of_tag));
+        identities.sort_unstable();
+        identities.dedup();
+        identities
+    }
+
+    /// Whether this identity is one of [those](Self::identities).
     pub(crate) fn is_known_to(&self, identity: Identity) -> bool {
-        self.identity == identity || self.guests.contains(&identity)
+        self.identity == identity || self.machine.knows_identity(identity.tag())
     }
 }
 
@@ -117,6 +124,7 @@ pub(crate) fn later(time: SystemTime, by: Duration) -> SystemTime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecordError {
     TooNew(u8),
+    TooOld(u8),
     Corrupt,
     /// The application's type has changed since.
     State {
@@ -138,6 +146,9 @@ impl fmt::Display for RecordError {
             Self::TooNew(version) => {
                 write!(f, "record is from a newer version (got {version}, know {VERSION})")
             }
+            Self::TooOld(version) => {
+                write!(f, "record is from an older version (got {version}, know {VERSION})")
+            }
             Self::Corrupt => f.write_str("record is damaged"),
             Self::State { expected, column } => write!(
                 f,
@@ -154,7 +165,9 @@ impl From<RecordError> for StoreError {
     fn from(error: RecordError) -> Self {
         let kind = match error {
             RecordError::TooNew(_) => ErrorKind::TooNew,
-            RecordError::Corrupt | RecordError::State { .. } => ErrorKind::Corrupt,
+            RecordError::TooOld(_) | RecordError::Corrupt | RecordError::State { .. } => {
+                ErrorKind::Corrupt
+            }
         };
         Self::new(kind, error)
     }
@@ -173,6 +186,7 @@ pub(crate) fn decode<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, RecordError
             Ok(_) | Err(_) => Err(RecordError::Corrupt),
         },
         Some((&version, _)) if version > VERSION => Err(RecordError::TooNew(version)),
+        Some((&version, _)) if version > 0 => Err(RecordError::TooOld(version)),
         _ => Err(RecordError::Corrupt),
     }
 }

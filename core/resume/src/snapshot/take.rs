@@ -28,7 +28,6 @@ impl<T: Send + 'static> Shared<T> {
             let in_hand = core.machine.is_message_in_hand();
             let key = core.key.clone();
             let identity = core.identity();
-            let guests = core.identities();
             let at_work = core.machine.is_at_work();
             let durable = core.durable.as_mut()?;
             durable.queued = false;
@@ -56,7 +55,6 @@ impl<T: Send + 'static> Shared<T> {
             let record = SessionRecord {
                 session: self.id(),
                 identity,
-                guests: guests.into_iter().filter(|guest| *guest != identity).collect(),
                 key: key.to_bytes(),
                 secure: self.is_secure(),
                 handler: handler.map(Cow::into_owned),

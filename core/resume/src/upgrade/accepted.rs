@@ -10,7 +10,7 @@ use session_resume_proto::{
 
 use super::{STORING, resolve::Plan};
 use crate::{
-    LiveSession, SessionOrigin,
+    Identity, LiveSession, SessionOrigin,
     adapter::PeerAddr,
     handler::{self, HandlerType},
     observe,
@@ -139,7 +139,7 @@ where
                 observe::attached(&attached, offer.is_resumable());
                 tracing::debug!(
                     session = %session.id().short(),
-                    identity = %peer.identity.short(),
+                    identity = %Identity::of_tag(client.identity).short(),
                     attachment = attached.number.get(),
                     resumable = offer.is_resumable(),
                     status = observe::status(attached.status),

@@ -181,7 +181,7 @@ impl<T: Send + 'static> Upgrade<T> {
     }
 
     fn accept<F>(self, plan: Plan<T>, handler: F) -> Accepted<T, F> {
-        let peer = Peer::new(self.context.identity());
+        let peer = Peer::new();
         let Self { registry, offer, name, parts, .. } = self;
         let from = parts.extensions.get().copied();
         let request = AttachRequest::of(*parts);

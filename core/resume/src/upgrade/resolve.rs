@@ -78,7 +78,7 @@ impl<T: Send + 'static> Upgrade<T> {
     /// A continuation is not put to the reuse policy: a cursor of an epoch that the session has had, from an
     /// identity that is in it.
     fn continued(&self) -> Result<Option<Continued<T>>, Refusal> {
-        let Offer::Resume { client, cursor, .. } = &self.offer else {
+        let Offer::Resume { cursor, .. } = &self.offer else {
             return Ok(None);
         };
         let Some(id) = continued_session(&self.offer) else {
@@ -90,7 +90,7 @@ impl<T: Send + 'static> Upgrade<T> {
                 let ours = core.key == *self.context.key() && !core.removed && !core.leaving;
                 let continues = ours
                     && core.machine.knows_epoch(&cursor.epoch)
-                    && core.identities().contains(&self.context.identity());
+                    && core.is_known_to(self.context.identity());
                 if continues {
                     core.machine.hold();
                 }
@@ -114,7 +114,7 @@ impl<T: Send + 'static> Upgrade<T> {
             return Ok(None);
         };
         let farewell = ended.record.farewell(
-            client,
+            self.client_name(),
             &id.token(),
             &claim,
             ended.outcome.status(),
@@ -142,7 +142,11 @@ impl<T: Send + 'static> Upgrade<T> {
     }
 
     fn client_name(&self) -> ClientName {
-        self.offer.client().map_or(ClientName::Plain, |id| ClientName::Named(*id))
+        let identity = self.context.identity().tag();
+        match self.offer.client() {
+            None => ClientName::plain(identity),
+            Some(id) => ClientName::named(identity, *id),
+        }
     }
 }
 

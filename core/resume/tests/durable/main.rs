@@ -12,6 +12,7 @@ mod merge;
 mod node;
 mod outcome;
 mod restart;
+mod shared;
 mod store;
 mod unreadable;
 

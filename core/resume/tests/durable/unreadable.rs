@@ -139,18 +139,22 @@ fn unreachable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_of_a_newer_version_is_refused_and_kept() {
+async fn a_record_of_another_version_is_refused_and_kept() {
     let stored = Stored::new().await;
-    stored.rewrite(|bytes| bytes[0] = 2).await;
-    let node = Node::start(&stored.disk);
-    stored.is_refused(node.layer.clone(), &["got 2, know 1"]).await;
-    let mut parts = node.parts(&mut stored.browser.clone(), None).await;
-    parts.uri = format!("/sessions/{}", stored.id).parse().unwrap();
-    let refused = adapter::poll::<crate::node::Tally>(&parts, &stored.id).await.err().unwrap();
-    assert_eq!(refused.status(), 500);
-    assert!(refused.to_string().contains("got 2, know 1"), "{refused}");
-    node.kill();
-    stored.rewrite(|bytes| bytes[0] = 1).await;
+    let version = stored.bytes().await[0];
+    for (other, text) in [(version + 1, "newer version"), (version - 1, "older version")] {
+        stored.rewrite(|bytes| bytes[0] = other).await;
+        let node = Node::start(&stored.disk);
+        let says = format!("from an {text} (got {other}, know {version})").replace("an n", "a n");
+        stored.is_refused(node.layer.clone(), &[&says]).await;
+        let mut parts = node.parts(&mut stored.browser.clone(), None).await;
+        parts.uri = format!("/sessions/{}", stored.id).parse().unwrap();
+        let refused = adapter::poll::<crate::node::Tally>(&parts, &stored.id).await.err().unwrap();
+        assert_eq!(refused.status(), 500);
+        assert!(refused.to_string().contains(&says), "{refused}");
+        node.kill();
+    }
+    stored.rewrite(|bytes| bytes[0] = version).await;
     stored.is_there().await;
 }
 
@@ -170,11 +174,11 @@ async fn strangers_learn_nothing_of_what_cannot_be_read() {
     let node = Node::new(&stored.disk, |layer| layer.with_key(key::by_path()));
     let unknown = polled(&node, &stranger, "00000000-0000-4000-8000-000000000000").await;
     assert_eq!(unknown.0, 404);
-    stored.rewrite(|bytes| bytes[0] = 2).await;
+    stored.rewrite(|bytes| bytes[0] += 1).await;
     assert_eq!(polled(&node, &stored.browser, &stored.id).await.0, 500, "theirs");
     assert_eq!(polled(&node, &stranger, &stored.id).await, unknown);
-    stored.rewrite(|bytes| bytes[0] = 1).await;
-    stored.rewrite_at(&by_id.unwrap(), |bytes| bytes[0] = 2).await;
+    stored.rewrite(|bytes| bytes[0] -= 1).await;
+    stored.rewrite_at(&by_id.unwrap(), |bytes| bytes[0] += 1).await;
     assert_eq!(polled(&node, &stranger, &stored.id).await, unknown);
     // Nor by a cursor: a stranger starts as with one that never was.
     let mut client = node.connect(&mut stranger.clone(), Some(&stored.cursor)).await.unwrap();

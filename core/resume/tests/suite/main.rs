@@ -11,6 +11,7 @@ mod guards;
 mod layer_contract;
 mod numbers;
 mod sending;
+mod shared;
 mod support;
 mod timers;
 mod which;

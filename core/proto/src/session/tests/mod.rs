@@ -6,6 +6,7 @@
 mod attach;
 mod events;
 mod flow;
+mod identities;
 mod life;
 mod outbox;
 mod plain;
@@ -224,10 +225,15 @@ impl Sim {
 }
 
 fn name(who: &str) -> ClientName {
-    if who.starts_with("plain") {
-        ClientName::Plain
+    // `bob/a` is the client a of bob; without a name it is everybody's own.
+    let (identity, which) = who.split_once('/').unwrap_or(("", who));
+    let mut tag = [0; 16];
+    tag[..identity.len()].copy_from_slice(identity.as_bytes());
+    let identity = IdentityTag::new(tag);
+    if which.starts_with("plain") {
+        ClientName::plain(identity)
     } else {
-        ClientName::Named(ClientId::parse(&who.repeat(16)[..16]).unwrap())
+        ClientName::named(identity, ClientId::parse(&which.repeat(16)[..16]).unwrap())
     }
 }
 

@@ -287,7 +287,7 @@ fn a_farewell_says_what_is_missing() {
     for (epoch, expected) in [(first, true), (second, true), (foreign, false)] {
         assert_eq!(sim.session.knows_epoch(&epoch.token()), expected, "{epoch}");
     }
-    let ClientName::Named(client) = name("a") else { unreachable!() };
+    let client = name("a");
     let session = Token::parse("s").unwrap();
     for (epoch, received, gap) in [
         (second, 3, ""),
@@ -300,7 +300,7 @@ fn a_farewell_says_what_is_missing() {
         let received = Position::new(received);
         let claim = Claim::Cursor { epoch: epoch.token(), received, attachment: None };
         let rules = sim.session.rules();
-        let told = record.farewell(&client, &session, &claim, OutcomeStatus::Done, rules).unwrap();
+        let told = record.farewell(client, &session, &claim, OutcomeStatus::Done, rules).unwrap();
         let expected = [
             format!("hello resumed from 3 received 0{gap}"),
             "done done 0".into(),

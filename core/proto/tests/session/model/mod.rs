@@ -212,8 +212,12 @@ impl State {
                 claim = Claim::Fresh;
             }
         }
+        let mut client = self.peers[who].name();
+        if fault == Some(Fault::IdentityIsIgnored) {
+            client.identity = self.peers[0].name().identity;
+        }
         let arrival = Arrival {
-            client: self.peers[who].name(),
+            client,
             info: u32::try_from(who).unwrap(),
             origin: Origin::Reused,
             claim,

@@ -61,6 +61,7 @@ impl World {
     }
 
     pub(super) fn connect_plain(&mut self) {
+        let plain = || ClientName::plain(IdentityTag::new([0; 16]));
         let share = self.setting.attach == Attach::Share;
         if share && self.sockets.iter().filter(|s| s.client == PLAIN).count() >= 2 {
             return;
@@ -69,7 +70,7 @@ impl World {
         let info = self.plains;
         self.plains += 1;
         let base = self.base();
-        match self.attach(ClientName::Plain, info, Claim::Plain) {
+        match self.attach(plain(), info, Claim::Plain) {
             Err(close) => {
                 assert!(others && self.setting.attach == Attach::Refuse, "refused: {close:?}");
             }

@@ -10,7 +10,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use session_resume_proto::{
     AttachmentNumber, Message, Moment, Position, Token,
     session::{
-        Arrival, Attach, Budget, Claim, ClientName, Epoch, Event, Frame, Incoming,
+        Arrival, Attach, Budget, Claim, ClientName, Epoch, Event, Frame, IdentityTag, Incoming,
         MESSAGE_OVERHEAD, NotSent, Origin, Overflow, PlainAck, Reception, Rules, Session,
     },
     wire::{self, Close, Inbound, OutcomeStatus, ServerControl},

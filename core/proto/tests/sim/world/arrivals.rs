@@ -22,13 +22,14 @@ impl World {
             return;
         }
         let offer = self.links[at].offer.clone();
-        if let Offer::Resume { client, cursor, .. } = &offer
+        let link = &self.links[at];
+        if let Offer::Resume { cursor, .. } = &offer
             && let Some((id, record)) =
                 self.server.ended.iter().find(|(id, _)| *id == cursor.session)
         {
             let claim = claim(&offer, Some(*id));
             let rules = &self.scenario.rules;
-            let farewell = record.farewell(client, id, &claim, OutcomeStatus::Overflow, rules);
+            let farewell = record.farewell(link.name, id, &claim, OutcomeStatus::Overflow, rules);
             return self.refuse(at, farewell.expect("the cursor is its own"), None);
         }
         let ended = |live: &Live| live.machine.ended().is_some();
@@ -38,10 +39,7 @@ impl World {
             return self.links[at].up.put_back(later, Up::Offer);
         }
         let names = &self.names;
-        let name = |name| match name {
-            ClientName::Named(id) => names.get(&id).copied().unwrap_or(STRANGER),
-            ClientName::Plain => STRANGER,
-        };
+        let name = |name| names.get(&name).copied().unwrap_or(STRANGER);
         let origin = self.server.session(
             &self.scenario,
             &mut self.ledger,

@@ -1,7 +1,7 @@
 //! What the programs' side does.
 
 use session_resume_proto::{
-    ClientId, Message,
+    Message,
     client::Action,
     session::{ClientName, Frame, Incoming},
     wire::{self, Close, Inbound, Offer},
@@ -30,8 +30,9 @@ impl World {
                     self.leave(at, false);
                     let info = u32::try_from(at).expect("few");
                     let id = *offer.client().expect("clients name themselves");
-                    self.names.insert(id, info);
-                    self.connect(Some((at, transport)), id, info, offer);
+                    let name = ClientName::named(self.programs[at].identity, id);
+                    self.names.insert(name, info);
+                    self.connect(Some((at, transport)), name, info, offer);
                 }
                 Action::Close { transport, close } => {
                     let code = close.as_ref().map_or(1000, |close| close.code);
@@ -81,7 +82,7 @@ impl World {
     pub(crate) fn connect(
         &mut self,
         program: Option<(usize, session_resume_proto::client::TransportNumber)>,
-        id: ClientId,
+        name: ClientName,
         info: u32,
         offer: Offer,
     ) {
@@ -89,7 +90,7 @@ impl World {
         let mut link = Link {
             id: self.last_link,
             program,
-            name: ClientName::Named(id),
+            name,
             info,
             offer,
             client_end: program.is_some(),

@@ -6,7 +6,7 @@ mod service;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use session_resume_proto::{ClientId, Moment};
+use session_resume_proto::{Moment, session::ClientName};
 
 use crate::{
     ledger::Ledger,
@@ -35,7 +35,7 @@ pub(crate) struct World {
     pub(crate) programs: Vec<Program>,
     pub(crate) links: Vec<Link>,
     pub(crate) ledger: Ledger,
-    names: BTreeMap<ClientId, u32>,
+    names: BTreeMap<ClientName, u32>,
     last_link: u64,
     /// When something goes wrong next; `None`: the network is calm.
     pub(crate) trouble: Option<Moment>,
@@ -51,8 +51,11 @@ impl World {
             eprintln!("{scenario:#?}");
         }
         let now = Moment::from_millis(1_000_000);
-        let programs =
-            (0..scenario.programs).map(|n| Program::new(n, &scenario, &mut rng, now)).collect();
+        let mut programs: Vec<Program> = Vec::new();
+        for n in 0..scenario.programs {
+            let twin = programs.first().filter(|_| n == 1 && scenario.two_identities);
+            programs.push(Program::new(n, twin, &scenario, &mut rng, now));
+        }
         Self {
             scenario,
             rng,

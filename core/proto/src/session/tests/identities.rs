@@ -1,0 +1,143 @@
+//! Several identities in one session, as under a shared key: a client is an identity and a client id.
+
+use super::*;
+
+fn sharing(change: impl FnOnce(&mut Rules)) -> Sim {
+    Sim::with(|rules| {
+        rules.attach = Attach::Share;
+        change(rules);
+    })
+}
+
+#[test]
+fn a_client_id_of_another_identity_takes_nobodys_place() {
+    for attach in [Attach::Share, Attach::Takeover] {
+        let mut sim = Sim::with(|rules| rules.attach = attach);
+        let ann = sim.fresh("ann/a");
+        assert!(sim.say(ann, "1"));
+        sim.out(ann);
+        let bob = sim.fresh("bob/a");
+        assert_eq!(sim.out(bob), ["hello reused from 0 received 0"]);
+        let told: &[&str] = match attach {
+            Attach::Share => &[],
+            // Another client has come, not the same one again.
+            _ => &["close 4100 superseded"],
+        };
+        assert_eq!(sim.out(ann), told);
+        assert!(sim.say(bob, "2"));
+        let expected: &[&str] = match attach {
+            Attach::Share => &["+ann/a", "ann/a:1", "+bob/a", "bob/a:2"],
+            _ => &["+ann/a", "ann/a:1", "-ann/a", "+bob/a", "bob/a:2"],
+        };
+        assert_eq!(sim.events(), expected);
+    }
+}
+
+#[test]
+fn counts_cursors_and_stale_offers_are_each_ones_own() {
+    let mut sim = sharing(|_| {});
+    let (ann, bob) = (sim.fresh("ann/a"), sim.fresh("bob/a"));
+    sim.send_range(0..3);
+    sim.out(ann);
+    sim.out(bob);
+    sim.ack(ann, 3);
+    assert!(sim.say(ann, "1") && sim.say(ann, "2") && sim.say(bob, "3"));
+    assert_eq!(sim.session.outbox_messages(), 3, "bob has acknowledged nothing");
+    sim.detach(ann);
+    sim.detach(bob);
+    // Ann was heard on attachment 1 and bob on 2: what is stale for him is not for her.
+    assert_eq!(sim.offer("bob/a", at_n(0, 1)), Err("4113 stale".to_owned()));
+    let ann = sim.offer("ann/a", at_n(3, 1)).unwrap();
+    assert_eq!(sim.out(ann)[0], "hello resumed from 3 received 2");
+    let bob = sim.offer("bob/a", at_n(0, 2)).unwrap();
+    assert_eq!(sim.out(bob)[0], "hello resumed from 0 received 1");
+}
+
+#[test]
+fn a_snapshot_and_what_is_left_of_a_session_know_clients_by_both() {
+    let mut sim = sharing(|_| {});
+    let (ann, bob) = (sim.fresh("ann/a"), sim.fresh("bob/a"));
+    assert!(sim.say(ann, "1") && sim.say(ann, "2") && sim.say(bob, "3"));
+    sim.messages();
+    for number in [ann, bob] {
+        sim.out(number);
+    }
+    let rules = Arc::clone(sim.session.rules());
+    let (snapshot, _) = sim.session.snapshot(true);
+    assert!(snapshot.knows_identity(name("bob/a").identity));
+    assert!(!snapshot.knows_identity(name("eve/a").identity));
+    for record in [snapshot.record(), sim.session.record()] {
+        for (who, received) in [("ann/a", 2), ("bob/a", 1), ("eve/a", 0)] {
+            let told = record.farewell(
+                name(who),
+                &Token::parse("s").unwrap(),
+                &at(0),
+                OutcomeStatus::Done,
+                &rules,
+            );
+            let told: Vec<_> = told.unwrap().iter().map(line).collect();
+            assert_eq!(told[0], format!("hello resumed from 0 received {received}"));
+        }
+    }
+    sim.session = Session::restore(rules, snapshot, true, Duration::ZERO, sim.now, |_| "");
+    assert!(sim.session.knows_identity(name("bob/a").identity));
+    let ann = sim.resume("ann/a", 0);
+    assert_eq!(sim.out(ann)[0], "hello resumed from 0 received 2");
+    let bob = sim.resume("bob/a", 0);
+    assert_eq!(sim.out(bob)[0], "hello resumed from 0 received 1");
+    let eve = sim.fresh("eve/a");
+    assert_eq!(sim.out(eve)[0], "hello reused from 0 received 0");
+}
+
+#[test]
+fn a_plain_page_of_another_identity_continues_nothing() {
+    for attach in [Attach::Share, Attach::Takeover] {
+        let mut sim = Sim::with(|rules| rules.attach = attach);
+        let ann = sim.offer("ann/plain", Claim::Plain).unwrap();
+        sim.send_range(0..2);
+        assert_eq!(sim.data(ann), ["m0", "m1"]);
+        assert_eq!(sim.events(), ["+ann/plain"]);
+        sim.detach(ann);
+        let bob = sim.offer("bob/plain", Claim::Plain).unwrap();
+        assert_eq!(sim.events(), ["-ann/plain", "+bob/plain"], "he is not resumed");
+        sim.detach(bob);
+        sim.offer("ann/plain", Claim::Plain).unwrap();
+        assert_eq!(sim.events(), ["-bob/plain", "+ann/plain resumed"]);
+    }
+}
+
+#[test]
+fn a_client_takes_about_200_bytes() {
+    // What the application is told of it takes 8 there, too.
+    let size = size_of::<client::Client<[u8; 8]>>();
+    assert!((150..=208).contains(&size), "{size}");
+}
+
+#[test]
+fn each_identity_has_as_many_clients_as_one() {
+    let mut sim = sharing(|rules| rules.bounds.clients = 2);
+    sim.fresh("ann/a");
+    let second = sim.fresh("ann/b");
+    assert!(sim.offer("ann/c", Claim::Fresh).unwrap_err().starts_with("4113 try again later"));
+    for who in ["bob/a", "bob/b", "eve/a", "eve/b"] {
+        sim.fresh(who);
+    }
+    sim.detach(second);
+    sim.fresh("ann/c");
+    assert_eq!(sim.session.clients().count(), 6, "ann's longest gone made room for her");
+}
+
+#[test]
+fn all_identities_together_have_a_bound_and_who_is_longest_gone_makes_room() {
+    let mut sim = sharing(|rules| rules.bounds.shared_clients = 3);
+    let first = sim.fresh("ann/a");
+    sim.fresh("bob/a");
+    sim.fresh("eve/a");
+    assert!(sim.offer("zoe/a", Claim::Fresh).unwrap_err().starts_with("4113 try again later"));
+    sim.detach(first);
+    sim.fresh("zoe/a");
+    assert_eq!(sim.session.clients().count(), 3);
+    assert!(!sim.session.knows_identity(name("ann/a").identity), "ann is forgotten");
+    // She is told that nobody knows how much of hers has come.
+    assert!(sim.offer("ann/a", at(0)).unwrap_err().starts_with("4113 try again later"));
+}
