@@ -15,7 +15,7 @@ for crate in session-resume-proto session-resume session-resume-axum session-res
     check "$crate" --no-default-features
     check "$crate" --all-features
 done
-for feature in console tungstenite http2 server; do
+for feature in console listen tungstenite http2 server; do
     check session-resume --no-default-features --features "$feature"
 done
 check session-resume-axum --no-default-features --features http2
@@ -32,6 +32,7 @@ adapters/warp/Cargo.toml default
 adapters/warp/Cargo.toml server
 core/resume/Cargo.toml console
 core/resume/Cargo.toml http2
+core/resume/Cargo.toml listen
 core/resume/Cargo.toml server
 core/resume/Cargo.toml tungstenite'
 found=$(awk '/^\[/ { inside = ($0 == "[features]") } inside && /^[a-z]/ { print FILENAME, $1 }' \

@@ -39,6 +39,8 @@ mod rejection;
 mod session;
 mod upgrade;
 
+pub use session_resume::adapter::bind;
+
 pub use self::{
     poll::outcomes,
     rejection::ResumeRejection,

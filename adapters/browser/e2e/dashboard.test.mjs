@@ -1,6 +1,9 @@
 // What a visitor of examples/dashboard is promised. `DASHBOARD=path` is its binary.
 
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { startProxy } from './proxy.mjs';
 import { close, open, shot, startServer } from './stage.mjs';
@@ -8,14 +11,16 @@ import { close, open, shot, startServer } from './stage.mjs';
 const skip = { skip: !process.env.DASHBOARD && 'needs the dashboard' };
 after(close);
 
-/** Runs one scenario against a dashboard of its own. */
-async function withDashboard(scenario) {
-  const start = () => startServer(process.env.DASHBOARD, ['--listen', '127.0.0.1:0']);
+/** Runs one scenario against a dashboard of its own, with a store or with sessions in `memory` alone. */
+async function withDashboard(scenario, { memory = false } = {}) {
+  const folder = mkdtempSync(join(tmpdir(), 'session-resume-dashboard-'));
+  const kept = memory ? ['--memory'] : ['--store', join(folder, 'sessions.redb')];
+  const start = () => startServer(process.env.DASHBOARD, ['--listen', '127.0.0.1:0', ...kept]);
   let server = await start();
   const proxy = await startProxy(server.port);
   const context = await (await open()).newContext();
   const stage = {
-    proxy,
+    proxy, context,
     async restart() {
       await server.stop();
       server = await start();
@@ -37,6 +42,7 @@ async function withDashboard(scenario) {
     await context.close();
     proxy.close();
     await server.stop();
+    rmSync(folder, { recursive: true });
   }
 }
 
@@ -108,7 +114,69 @@ test('the second tab takes over; the first takes back and sees what the second d
     await first.locator('#empty').waitFor();
   }));
 
-test('a server that was started anew has another session, and the page says so', skip, () =>
+test('a server that was killed and started anew: the selection is restored, the plot is drawn again', skip, () =>
+  withDashboard(async ({ visit, restart }) => {
+    const page = await visit();
+    const session = await page.locator('#session').textContent();
+    await page.getByLabel('Solar', { exact: true }).check();
+    await page.getByRole('button', { name: 'Plot', exact: true }).click();
+    await lines(page, 1);
+    // A plot is shown once it is in the state, and in the store soon after: the next value is there later.
+    await page.locator('#number').getByText('no.').waitFor();
+    const seen = await value(page);
+    while ((await value(page)) < seen + 2) await page.waitForTimeout(100);
+    await page.close();
+    await restart();
+    const again = await visit();
+    assert.equal(await again.locator('#session').textContent(), session);
+    assert.equal(await again.locator('#origin').textContent(), 'restored');
+    assert.deepEqual(await ticked(again), ['solar']);
+    await lines(again, 1);
+  }));
+
+test('on a phone the plot fits the page, and nothing covers a control', skip, () =>
+  withDashboard(async ({ visit, context }) => {
+    const page = await visit();
+    await page.setViewportSize({ width: 390, height: 844 });
+    await page.getByLabel('Solar', { exact: true }).check();
+    await page.getByRole('button', { name: 'Plot', exact: true }).click();
+    await lines(page, 1);
+    const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok((await overflow()) <= 0, 'the page scrolls sideways');
+    const fits = await page.locator('#svg').evaluate((box) => box.scrollWidth <= box.clientWidth);
+    assert.ok(fits, 'the plot is wider than its box');
+    await shot(page, 'dashboard-phone');
+    // The page loses its session to another tab: a prompt with a button.
+    const other = await context.newPage();
+    await other.goto(page.url());
+    await state(page, 'Continued in another tab');
+    await page.bringToFront();
+    const button = page.getByRole('button', { name: 'Use it here' });
+    await button.waitFor();
+    await shot(page, 'dashboard-phone-prompt');
+    assert.ok((await overflow()) <= 0, 'the prompt makes the page scroll sideways');
+    const covered = await page.evaluate(() => {
+      const controls = [...document.querySelectorAll('button, input, select')].filter((control) => control.checkVisibility());
+      return controls.filter((control) => {
+        control.scrollIntoView({ block: 'center' });
+        const { x, y, width, height } = control.getBoundingClientRect();
+        const top = document.elementFromPoint(x + width / 2, y + height / 2);
+        return !(control.contains(top) || top?.contains(control));
+      }).map(({ id }) => id);
+    });
+    assert.deepEqual(covered, []);
+    // From the top of the page the button is a few Tabs away.
+    await page.evaluate(() => (document.activeElement?.blur(), scrollTo(0, 0)));
+    let tabs = 0;
+    const reached = () => page.evaluate(() => document.activeElement?.localName === 'session-resume-status');
+    while (!(await reached()) && tabs < 10) {
+      await page.keyboard.press('Tab');
+      tabs++;
+    }
+    assert.ok(tabs <= 2, `${tabs} Tabs`);
+  }));
+
+test('in memory alone a server that was started anew has another session, and the page says so', skip, () =>
   withDashboard(async ({ visit, restart }) => {
     const page = await visit();
     const session = await page.locator('#session').textContent();
@@ -120,4 +188,4 @@ test('a server that was started anew has another session, and the page says so',
     await shot(page, 'dashboard-anew');
     assert.notEqual(await page.locator('#session').textContent(), session);
     assert.deepEqual(await ticked(page), []);
-  }));
+  }, { memory: true }));

@@ -10,7 +10,6 @@
 //! use serde::{Deserialize, Serialize};
 //! use session_resume::{Session, SessionResume};
 //! use session_resume_warp::ResumeUpgrade;
-//! use tokio::net::TcpListener;
 //! use tower::Layer as _;
 //! use warp::Filter as _;
 //!
@@ -35,7 +34,7 @@
 //!
 //! let resume = SessionResume::new().with_state::<Counter>();
 //! let app = resume.layer(session_resume_warp::service(routes));
-//! let listener = TcpListener::bind("127.0.0.1:3030").await?;
+//! let listener = session_resume_warp::bind("127.0.0.1:3030").await?;
 //! session_resume_warp::serve(listener, app)
 //!     .with_graceful_shutdown(async move {
 //!         tokio::signal::ctrl_c().await.expect("signals can be had");
@@ -69,7 +68,7 @@ mod service;
 
 pub use session_resume::adapter::ResumeUpgrade;
 #[cfg(feature = "server")]
-pub use session_resume::adapter::{Serve, serve};
+pub use session_resume::adapter::{Serve, bind, serve};
 
 pub use self::{
     filters::{identity, optional_session, outcomes, resume, session, with_identity_change},

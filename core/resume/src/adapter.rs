@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use futures_util::FutureExt as _;
 use http::request::Parts;
 
+#[cfg(feature = "listen")]
+pub use crate::listen::bind;
 #[cfg(feature = "server")]
 pub use crate::serve::{Serve, serve};
 #[cfg(feature = "tungstenite")]

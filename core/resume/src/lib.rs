@@ -20,6 +20,8 @@ mod identity;
 pub mod key;
 mod layer;
 mod limits;
+#[cfg(feature = "listen")]
+mod listen;
 mod merge;
 mod observe;
 mod origin;

@@ -3,7 +3,7 @@ import { notify } from "./session-resume-notify.js";
 
 /** How long "Drop connection" stays away, so that there is something to miss. */
 const DROP_MS = 6000;
-/** The session that this browser saw last; its outcome can be asked for when the page is long gone. */
+/** The session of the last run that this browser saw; its outcome can be asked for when the page is long gone. */
 const LAST = "agent-session";
 
 const $ = (id) => document.getElementById(id);
@@ -49,7 +49,6 @@ socket.onstatus = (event) => {
     case "open":
       if (event.session !== session) forget();
       session = event.session;
-      localStorage.setItem(LAST, session);
       $("session").textContent = session;
       return setState("connected", "Connected");
     case "new":
@@ -85,6 +84,7 @@ function forget() {
   view = answered = null;
   startCounting();
   $("end").hidden = true;
+  delete $("steps").dataset.status;
 }
 
 function startCounting() {
@@ -118,6 +118,8 @@ function takeFile({ read, line }) {
 
 function show() {
   const { step, lines, files, question } = view;
+  // A session without a run is no last run: until the next one begins, the one before stays on the page.
+  if (step !== "idle") localStorage.setItem(LAST, session);
   const log = $("lines");
   lines.forEach(({ who, text }, n) => {
     const line = log.children[n] ?? log.appendChild(newLine());
@@ -172,7 +174,7 @@ async function showOutcome() {
   if (session !== ended) return;
   $("ask").hidden = $("start").hidden = true;
   $("outcome").textContent = outcome ? describe(outcome) : "The run is over; its outcome cannot be reached now.";
-  $("outcome").dataset.status = outcome?.status ?? "";
+  $("outcome").dataset.status = $("steps").dataset.status = outcome?.status ?? "";
   $("end").hidden = false;
   $("again").focus();
 }

@@ -3,12 +3,10 @@
 //! killed and started again, and it goes on with the next word.
 //!
 //! The parts in reading order: [`app`] (routes and the layer), [`live`] (the handler), [`state`] (what a
-//! session remembers), [`script`] (what the agent says and does), [`view`] (what clients are told),
-//! [`place`] (where files go).
+//! session remembers), [`script`] (what the agent says and does), [`view`] (what clients are told).
 
 pub mod app;
 pub mod live;
-pub mod place;
 pub mod script;
 pub mod state;
 pub mod view;

@@ -2,10 +2,10 @@
 
 use std::{error::Error, path::PathBuf, process::ExitCode, time::Duration};
 
-use agent_app::{app, live, place};
+use agent_app::{app, live};
+use example_support::{log_to_stderr, place, stop_signal};
 use lexopt::{Arg, Parser, ValueExt as _};
 use session_resume_redb::RedbStore;
-use tokio::net::TcpListener;
 
 const USAGE: &str = "usage: agent [--listen ADDR] [--store PATH] [--beat MS]
   --listen  default 127.0.0.1:5008; port 0 picks one
@@ -35,6 +35,7 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    log_to_stderr();
     match serve(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -48,7 +49,7 @@ async fn main() -> ExitCode {
 fn options(mut args: Parser) -> Result<Option<Options>, lexopt::Error> {
     let mut options = Options {
         listen: "127.0.0.1:5008".into(),
-        store: place::default_file("sessions.redb"),
+        store: place::default_file("agent", "sessions.redb"),
         beat: Duration::from_millis(60),
     };
     while let Some(arg) = args.next()? {
@@ -68,7 +69,7 @@ async fn serve(Options { listen, store, beat }: Options) -> Result<(), Box<dyn E
         .map_err(|error| format!("folder of {}: {error}", store.display()))?;
     let resume = app::layer(RedbStore::open(&store)?);
     let listener =
-        TcpListener::bind(&listen).await.map_err(|error| format!("{listen}: {error}"))?;
+        session_resume_axum::bind(&listen).await.map_err(|error| format!("{listen}: {error}"))?;
     let stop = stop_signal()?;
     println!("listening on http://{}", listener.local_addr()?);
     // A flushed message leaves at once: with Nagle's algorithm it may wait for a delayed ACK of the one before.
@@ -87,32 +88,6 @@ async fn serve(Options { listen, store, beat }: Options) -> Result<(), Box<dyn E
         report = drained => eprintln!("agent: {} sessions drained, {} cut", report.drained, report.cut.len()),
     }
     Ok(())
-}
-
-/// Returns a future that ends with ctrl-c or, where there is such a thing, `SIGTERM`.
-#[cfg(unix)]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    // Both are taken now, not when first polled: a signal right after "listening" must not kill.
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
-/// Returns a future that ends with ctrl-c.
-#[cfg(not(unix))]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending().await
-        }
-    })
 }
 
 #[cfg(test)]

@@ -21,7 +21,8 @@ class Network extends WebSocket {
 }
 
 const socket = new ResumableSocket("live", { env: { WebSocket: Network } });
-notify(socket, { delay: 0.3 });
+// In a row of its own: over the page it would cover controls.
+notify(socket, { delay: 0.3, parent: $("notice") });
 
 let shown = $("session").textContent;
 /** Whether the page has had a view: before, it does not know what to change. */
@@ -108,7 +109,7 @@ function showView(view) {
   viewed = true;
   $("controls").disabled = false;
   if (view.session !== shown) {
-    // The earlier one has expired while we were away, or the server was started anew.
+    // The earlier one has expired while we were away, or the server kept it in memory alone and was started anew.
     shown = view.session;
     next = null;
     $("session").textContent = view.session;

@@ -15,27 +15,40 @@ mod state;
 mod tests;
 mod view;
 
-use std::{error::Error, process::ExitCode, time::Duration};
+use std::{error::Error, path::PathBuf, process::ExitCode, time::Duration};
 
+use example_support::{log_to_stderr, place, stop_signal};
 use lexopt::{Arg, Parser, ValueExt as _};
 use session_resume::SessionResume;
-use tokio::net::TcpListener;
+use session_resume_redb::RedbStore;
 
 use crate::state::Dashboard;
 
-const USAGE: &str =
-    "usage: dashboard [--listen ADDR]    (default 127.0.0.1:5007; port 0 picks one)";
+const USAGE: &str = "usage: dashboard [--listen ADDR] [--store PATH | --memory]
+  --listen  default 127.0.0.1:5007; port 0 picks one
+  --store   where sessions are kept; default session-resume-dashboard/sessions.redb in the state folder
+  --memory  keeps sessions in memory alone: they end with the server";
 
 /// How long sessions get to finish the command in hand when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long a session is kept that nobody comes back to.
+const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
 /// How often the live value changes.
 const TICK: Duration = Duration::from_secs(1);
 
+#[derive(Debug)]
+struct Options {
+    listen: String,
+    /// The file of the sessions; `None` keeps them in memory.
+    store: Option<PathBuf>,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let listen = match listen_address(Parser::from_env()) {
-        Ok(Some(listen)) => listen,
+    let options = match options(Parser::from_env()) {
+        Ok(Some(options)) => options,
         Ok(None) => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
@@ -45,33 +58,51 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match serve(&listen).await {
+    log_to_stderr();
+    match serve(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dashboard: {listen}: {error}");
+            eprintln!("dashboard: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Returns the address, or `None` if help is all that was asked for.
-fn listen_address(mut args: Parser) -> Result<Option<String>, lexopt::Error> {
-    let mut listen = String::from("127.0.0.1:5007");
+/// Returns the options, or `None` if help is all that was asked for.
+fn options(mut args: Parser) -> Result<Option<Options>, lexopt::Error> {
+    let mut options = Options {
+        listen: "127.0.0.1:5007".into(),
+        store: Some(place::default_file("dashboard", "sessions.redb")),
+    };
     while let Some(arg) = args.next()? {
         match arg {
-            Arg::Long("listen") => listen = args.value()?.string()?,
+            Arg::Long("listen") => options.listen = args.value()?.string()?,
+            Arg::Long("store") => options.store = Some(args.value()?.into()),
+            Arg::Long("memory") => options.store = None,
             Arg::Short('h') | Arg::Long("help") => return Ok(None),
             other => return Err(other.unexpected()),
         }
     }
-    Ok(Some(listen))
+    Ok(Some(options))
 }
 
-async fn serve(listen: &str) -> Result<(), Box<dyn Error>> {
-    let listener = TcpListener::bind(listen).await?;
+/// Makes the layer: with a file, sessions outlive the server.
+fn layer(store: Option<PathBuf>) -> Result<SessionResume<Dashboard>, Box<dyn Error>> {
+    let resume = SessionResume::new().with_state::<Dashboard>();
+    let Some(path) = store else {
+        return Ok(resume);
+    };
+    place::make_folder_of(&path)
+        .map_err(|error| format!("folder of {}: {error}", path.display()))?;
+    Ok(resume.with_stored_lifetime(KEPT).with_store(RedbStore::open(path)?))
+}
+
+async fn serve(Options { listen, store }: Options) -> Result<(), Box<dyn Error>> {
+    let resume = layer(store)?;
+    let listener =
+        session_resume_axum::bind(&listen).await.map_err(|error| format!("{listen}: {error}"))?;
     let stop = stop_signal()?;
     println!("listening on http://{}", listener.local_addr()?);
-    let resume = SessionResume::new().with_state::<Dashboard>();
     // A flushed message leaves at once: with Nagle's algorithm it may wait for a delayed ACK of the one before.
     let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
         let _ = stream.set_nodelay(true);
@@ -90,51 +121,29 @@ async fn serve(listen: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Returns a future that ends with ctrl-c or, where there is such a thing, `SIGTERM`.
-#[cfg(unix)]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    // Both are taken now, not when first polled: a signal right after "listening" must not kill.
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
-/// Returns a future that ends with ctrl-c.
-#[cfg(not(unix))]
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending().await
-        }
-    })
-}
-
 #[cfg(test)]
 mod arguments {
     use super::*;
 
-    fn listen(args: &[&str]) -> Result<Option<String>, String> {
-        listen_address(Parser::from_args(args)).map_err(|error| error.to_string())
+    fn parse(args: &[&str]) -> Result<Option<Options>, String> {
+        options(Parser::from_args(args)).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn the_address_is_the_default_or_what_was_asked_for() {
-        assert_eq!(listen(&[]).unwrap().unwrap(), "127.0.0.1:5007");
-        assert_eq!(listen(&["--listen", "[::]:80"]).unwrap().unwrap(), "[::]:80");
-        assert_eq!(listen(&["--help"]).unwrap(), None);
+    fn options_are_the_defaults_or_what_was_asked_for() {
+        let defaults = parse(&[]).unwrap().unwrap();
+        assert_eq!(defaults.listen, "127.0.0.1:5007");
+        assert!(defaults.store.unwrap().ends_with("session-resume-dashboard/sessions.redb"));
+        let given = parse(&["--listen", "[::]:80", "--store", "s.redb"]).unwrap().unwrap();
+        assert_eq!((given.listen.as_str(), given.store), ("[::]:80", Some("s.redb".into())));
+        assert_eq!(parse(&["--memory"]).unwrap().unwrap().store, None);
+        assert!(parse(&["--help"]).unwrap().is_none());
     }
 
     #[test]
     fn what_is_not_known_is_named() {
-        assert!(listen(&["--port", "1"]).unwrap_err().contains("--port"));
-        assert!(listen(&["--listen"]).unwrap_err().contains("--listen"));
-        assert!(listen(&["5007"]).unwrap_err().contains("5007"));
+        assert!(parse(&["--port", "1"]).unwrap_err().contains("--port"));
+        assert!(parse(&["--listen"]).unwrap_err().contains("--listen"));
+        assert!(parse(&["5007"]).unwrap_err().contains("5007"));
     }
 }

@@ -14,7 +14,6 @@ use session_resume::{
     LiveSession, SessionResume,
     adapter::{self, Refusal, ResumeUpgrade},
 };
-use tokio::net::TcpListener;
 use tower::ServiceBuilder;
 
 #[derive(Default, Serialize, Deserialize)]
@@ -24,7 +23,7 @@ struct Counter {
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:3000").await?;
+    let listener = session_resume::adapter::bind("127.0.0.1:3000").await?;
     println!("listening on {}", listener.local_addr()?);
     let resume = SessionResume::new().with_state::<Counter>();
     let app = ServiceBuilder::new().layer(resume.clone()).service_fn(route);

@@ -11,7 +11,7 @@ mod warp_server;
 use std::{process::ExitCode, time::Duration};
 
 use session_resume::SessionResume;
-use tokio::{net::TcpListener, signal::unix};
+use tokio::signal::unix;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use crate::{
@@ -54,7 +54,7 @@ fn filter() -> EnvFilter {
 async fn run(flags: Flags) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut terminate = unix::signal(unix::SignalKind::terminate())?;
     let resume = flags.layer()?;
-    let listener = TcpListener::bind(&flags.listen).await?;
+    let listener = session_resume::adapter::bind(&flags.listen).await?;
     println!("listening on {}", listener.local_addr()?);
     let server = match flags.framework {
         Framework::Axum => tokio::spawn(axum_server::serve(listener, resume.clone())),

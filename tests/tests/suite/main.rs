@@ -4,6 +4,7 @@ mod drops;
 mod ends;
 mod identity;
 mod log;
+mod proxy;
 mod refusals;
 mod resumable;
 mod wire;

@@ -2,7 +2,6 @@
 
 use std::{
     io::Write as _,
-    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -18,7 +17,7 @@ use serde::Deserialize;
 use session_resume::{Limits, LiveSession, Message, SessionResume};
 use session_resume_axum::ResumeUpgrade;
 use session_resume_benches::measure;
-use tokio::{net::TcpSocket, sync::mpsc, task::JoinSet};
+use tokio::{sync::mpsc, task::JoinSet};
 
 /// As many as our outbox takes by default.
 const QUEUE: usize = 1024;
@@ -50,10 +49,8 @@ pub(crate) fn run(kind: &str, threads: usize) {
         _ => panic!("no server of this kind: {kind}"),
     };
     runtime.block_on(async {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
-        // A crowd must fit: whom the queue does not take tries again only a second later.
-        let listener = socket.listen(4096).expect("a bound socket listens");
+        // As the README does.
+        let listener = session_resume_axum::bind("127.0.0.1:0").await.expect("a free port");
         println!("{}", listener.local_addr().expect("a bound socket"));
         std::io::stdout().flush().expect("somebody reads");
         // As a server of small messages should: else partial segments wait for delayed ACKs.

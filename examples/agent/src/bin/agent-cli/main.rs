@@ -10,7 +10,7 @@ use std::{
     process::ExitCode,
 };
 
-use agent_app::place;
+use example_support::place;
 use lexopt::{Arg, Parser, ValueExt as _};
 use serde_json::json;
 use session_resume_client::{Client, Event, OutcomeStatus};
@@ -68,7 +68,7 @@ async fn main() -> ExitCode {
 fn options(mut args: Parser) -> Result<Option<Options>, lexopt::Error> {
     let mut options = Options {
         server: "127.0.0.1:5008".into(),
-        profile: place::default_file("cli.json"),
+        profile: place::default_file("agent", "cli.json"),
         mishap: "none".into(),
         task: None,
     };

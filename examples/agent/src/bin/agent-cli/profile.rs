@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agent_app::place;
+use example_support::place;
 use serde::{Deserialize, Serialize};
 
 /// The cookies are the identity: whoever can read the file gets into the session.

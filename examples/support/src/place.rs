@@ -5,17 +5,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Returns the path of a file in the folder for the state of these programs: `$XDG_STATE_HOME`,
-/// `~/.local/state`, or the folder for temporary files, then `session-resume-agent`.
+/// Returns the path of a file in the folder for the state of a program: `$XDG_STATE_HOME`,
+/// `~/.local/state`, or the folder for temporary files, then `session-resume-<program>`.
 ///
-/// Not in a folder that everybody can write to, if there is another: who has these files is the user.
-pub fn default_file(name: &str) -> PathBuf {
+/// The folder for temporary files is the last choice, because everybody can write to it: a program that reads
+/// the file of another user acts for that user.
+pub fn default_file(program: &str, name: &str) -> PathBuf {
     let given =
         |variable| env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     given("XDG_STATE_HOME")
         .or_else(|| given("HOME").map(|home| home.join(".local/state")))
         .unwrap_or_else(env::temp_dir)
-        .join("session-resume-agent")
+        .join(format!("session-resume-{program}"))
         .join(name)
 }
 
