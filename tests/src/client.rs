@@ -49,14 +49,24 @@ impl Browser {
         self.ask("GET", path).await
     }
 
+    /// `GET path` as a browser asks for a page.
+    pub async fn navigate(&mut self, path: &str) -> Answer {
+        self.ask_with("GET", path, "accept: text/html\r\nsec-fetch-mode: navigate\r\n").await
+    }
+
     /// `POST path`.
     pub async fn post(&mut self, path: &str) -> Answer {
         self.ask("POST", path).await
     }
 
     async fn ask(&mut self, method: &str, path: &str) -> Answer {
-        let line = self.cookie.as_ref().map(|cookie| format!("cookie: {cookie}\r\n"));
-        let answer = http::request(self.addr, method, path, line.as_deref()).await;
+        self.ask_with(method, path, "").await
+    }
+
+    async fn ask_with(&mut self, method: &str, path: &str, lines: &str) -> Answer {
+        let cookie = self.cookie.as_ref().map(|cookie| format!("cookie: {cookie}\r\n"));
+        let lines = cookie.unwrap_or_default() + lines;
+        let answer = http::request(self.addr, method, path, Some(&lines)).await;
         let set: Vec<_> = answer.header("set-cookie").map(str::to_owned).collect();
         for set in set {
             self.keep(&set);
@@ -66,7 +76,8 @@ impl Browser {
 
     fn keep(&mut self, set_cookie: &str) {
         let pair = set_cookie.split(';').next().unwrap_or_default();
-        if pair.starts_with("sr_id=") {
+        // With the port of the server behind it, unless a flag says otherwise.
+        if pair.starts_with("sr_id=") || pair.starts_with("sr_id-") {
             self.cookie = Some(pair.to_owned());
         }
     }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::http::{HeaderValue, Request, Response, header};
-use session_resume::SessionResume;
+use session_resume::{SessionResume, adapter};
 use session_resume_proto::{
     AttachmentNumber, ClientId, MAX_INTEGER, Message, Moment, Position, Token,
     session::{
@@ -118,7 +118,9 @@ impl Service<Request<()>> for Empty {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Request<()>) -> Self::Future {
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        // Used, so that the answer sets its cookie.
+        adapter::identity(&request.into_parts().0).expect("the layer is there");
         ready(Ok(Response::new(())))
     }
 }

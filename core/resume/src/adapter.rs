@@ -5,7 +5,7 @@
 //! call [`Upgrade::on_session`], answers the upgrade, and runs the [`Accepted`] with the socket wrapped as a
 //! [`Transport`](crate::transport::Transport). `adapters/README.md` shows one that fits on a page.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use futures_util::FutureExt as _;
 use http::request::Parts;
@@ -21,6 +21,7 @@ use crate::{
     layer::RequestContext,
     registry::{Purpose, Registry},
     restore::Asks,
+    session::shared::Shared,
 };
 pub use crate::{
     poll::{Answer, list, poll},
@@ -50,10 +51,20 @@ pub async fn open<T: Send + 'static>(parts: &Parts) -> Result<Session<T>, Refusa
     if registry.needs_no_store(context.key())
         && let Some((session, origin)) = registry.open(context, req, &Purpose::Extract)?
     {
-        return Ok(Session::new(session, origin));
+        return Ok(handle(context, session, origin));
     }
     // Boxed: most requests need not wait for a store, nor carry about what that takes.
     open_stored(registry, Asks { context, req, continues: None, looks: false }).boxed().await
+}
+
+/// The request uses this session.
+fn handle<T>(
+    context: &RequestContext,
+    session: Arc<Shared<T>>,
+    origin: SessionOrigin,
+) -> Session<T> {
+    context.has_used();
+    Session::for_request(session, origin, context.cookie_name())
 }
 
 async fn open_stored<T: Send + 'static>(
@@ -62,16 +73,17 @@ async fn open_stored<T: Send + 'static>(
 ) -> Result<Session<T>, Refusal> {
     loop {
         if let Some(session) = registry.ready(&asks, &Purpose::Extract).await? {
-            return Ok(Session::new(session, SessionOrigin::Restored));
+            return Ok(handle(asks.context, session, SessionOrigin::Restored));
         }
         // One that is on its way to the store is waited for there.
         if let Some((session, origin)) = registry.open(asks.context, asks.req, &Purpose::Extract)? {
-            return Ok(Session::new(session, origin));
+            return Ok(handle(asks.context, session, origin));
         }
     }
 }
 
-/// Looks for the session of a request without starting one, and without counting as activity.
+/// Looks for the session of a request without starting one, and without counting as activity. The answer sets no
+/// cookie for it.
 ///
 /// # Errors
 ///
@@ -85,18 +97,22 @@ pub async fn look<T: Send + 'static>(parts: &Parts) -> Result<Option<Session<T>>
     check_origin(registry, parts)?;
     let asks = Asks { context, req: RequestView::from_parts(parts), continues: None, looks: true };
     if let Some(session) = registry.ready(&asks, &Purpose::Extract).await? {
-        return Ok(Some(Session::new(session, SessionOrigin::Restored)));
+        let origin = SessionOrigin::Restored;
+        return Ok(Some(Session::for_request(session, origin, context.cookie_name())));
     }
-    Ok(registry.look(context).map(Session::reused))
+    let origin = SessionOrigin::Reused;
+    let found = registry.look(context);
+    Ok(found.map(|session| Session::for_request(session, origin, context.cookie_name())))
 }
 
-/// Returns the identity of a request.
+/// Returns the identity of a request. That is a use of it: the answer sets its cookie if it is new.
 ///
 /// # Errors
 ///
 /// Returns the [`Refusal`] to answer with if there is no layer around the route.
 pub fn identity(parts: &Parts) -> Result<Identity, Refusal> {
     let context = parts.extensions.get::<RequestContext>().ok_or_else(Refusal::missing_layer)?;
+    context.has_used();
     Ok(context.identity())
 }
 

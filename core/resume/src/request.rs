@@ -134,13 +134,58 @@ impl<'a> RequestView<'a> {
         if resumable && is_id { str::from_utf8(client).ok() } else { None }
     }
 
+    /// Returns the port that the request's authority names: `:authority` or `Host`.
+    pub(crate) fn port(self) -> Option<u16> {
+        let authority = match self.uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => self.header(header::HOST)?,
+        };
+        let (_, port) = authority.rsplit_once(':')?;
+        // `parse` would take a sign.
+        port.bytes().all(|byte| byte.is_ascii_digit()).then(|| port.parse().ok())?
+    }
+
+    /// Returns whether it asks for a page: a `GET` by which a browser goes to another document.
+    ///
+    /// Browsers say so, but not over plain http; then it is who accepts HTML by name.
+    pub(crate) fn is_navigation(self) -> bool {
+        if self.method != Method::GET {
+            return false;
+        }
+        match self.fetch_metadata("sec-fetch-mode") {
+            Some(mode) => mode == b"navigate",
+            None => list_items(self.headers, &header::ACCEPT)
+                .any(|item| is_media_type(item, b"text/html")),
+        }
+    }
+
+    /// Returns whether a browser goes to another document in a tab of its own by a safe method: with such a
+    /// request it sends a `SameSite=Lax` cookie, whichever site the link is on.
+    pub(crate) fn is_top_level_navigation(self) -> bool {
+        // Not Method::is_safe: that also lets TRACE and OPTIONS through.
+        matches!(*self.method, Method::GET | Method::HEAD)
+            && self.fetch_metadata("sec-fetch-mode") == Some(b"navigate")
+            && self.fetch_metadata("sec-fetch-dest").is_none_or(|dest| dest == b"document")
+    }
+
+    /// Returns whether a browser asks by this if it may send a cross-origin request. It keeps nothing of the answer.
+    pub(crate) fn is_preflight(self) -> bool {
+        self.method == Method::OPTIONS
+            && self.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+    }
+
+    /// Returns what a browser says of its request in this header, which no page can set.
+    pub(crate) fn fetch_metadata(self, name: &'static str) -> Option<&'a [u8]> {
+        self.headers.get(name).map(|value| value.as_bytes().trim_ascii())
+    }
+
     /// Returns whether the browser is known to have used https.
     ///
     /// Behind a proxy that ends TLS only forwarded headers tell, and anybody can send those. So
     /// this may only ever make us stricter (`Secure` on a cookie, a refused http origin): who
     /// lies in them harms nobody else.
     pub(crate) fn is_https(self) -> bool {
-        self.uri.scheme() == Some(&http::uri::Scheme::HTTPS)
+        self.uri.scheme_str().is_some_and(|scheme| is_https_name(scheme.as_bytes()))
             || self.forwarded_proto().is_some_and(is_https_name)
             || self.x_forwarded_proto().is_some_and(is_https_name)
     }
@@ -173,12 +218,19 @@ pub(crate) fn list_items<'a>(
         .map(<[u8]>::trim_ascii)
 }
 
+/// Whether a type, with parameters or without, is this one.
+pub(crate) fn is_media_type(text: &[u8], media_type: &[u8]) -> bool {
+    let end = text.iter().position(|&byte| byte == b';').unwrap_or(text.len());
+    text[..end].trim_ascii().eq_ignore_ascii_case(media_type)
+}
+
 fn unquoted(value: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value)
 }
 
+/// What a proxy calls a WebSocket over TLS is TLS, too.
 fn is_https_name(scheme: &[u8]) -> bool {
-    scheme.eq_ignore_ascii_case(b"https")
+    scheme.eq_ignore_ascii_case(b"https") || scheme.eq_ignore_ascii_case(b"wss")
 }
 
 #[cfg(test)]
@@ -297,6 +349,11 @@ mod tests {
             (&[("x-forwarded-proto", "https, http")], true),
             (&[("x-forwarded-proto", "http, https")], false),
             (&[("x-forwarded-proto", "http"), ("x-forwarded-proto", "https")], false),
+            (&[("x-forwarded-proto", "wss")], true),
+            (&[("x-forwarded-proto", "WSS, ws")], true),
+            (&[("x-forwarded-proto", "ws")], false),
+            (&[("forwarded", "for=192.0.2.1;proto=wss")], true),
+            (&[("forwarded", "proto=\"wss\"")], true),
             (&[("x-forwarded-proto", "httpss")], false),
             (&[("forwarded", "proto=https")], true),
             (&[("forwarded", "for=192.0.2.1; Proto=\"HTTPS\" ;by=_p")], true),
@@ -311,7 +368,12 @@ mod tests {
             let req = request(headers);
             assert_eq!(RequestView::of(&req).is_https(), *expected, "{headers:?}");
         }
-        for (uri, expected) in [("https://a.example/", true), ("http://a.example/", false)] {
+        for (uri, expected) in [
+            ("https://a.example/", true),
+            ("http://a.example/", false),
+            ("wss://a.example/", true),
+            ("ws://a.example/", false),
+        ] {
             let mut req = request(&[]);
             *req.uri_mut() = Uri::from_static(uri);
             assert_eq!(RequestView::of(&req).is_https(), expected, "{uri}");

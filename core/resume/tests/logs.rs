@@ -88,8 +88,15 @@ async fn no_secret_is_in_any_log_line() {
         settle().await;
     }
     let change = session.cycle_identity();
-    secrets.push(change.set_cookie().unwrap().to_str().unwrap()[6..60].to_owned());
+    let cookie = change.set_cookie().unwrap().to_str().unwrap();
+    secrets.push(cookie.split(['=', ';']).nth(1).unwrap().to_owned());
     secrets.push(session.identity().to_string());
+    // Of another layer: what is signed with another key is told once.
+    let foreign = browser.cookie.clone();
+    let other = SessionResume::new();
+    for _ in 0..3 {
+        Browser { cookie: foreign.clone() }.enter(&other, Request::get("/")).await;
+    }
     let _ = resume.drain(Duration::from_secs(1)).await;
     session.close("over");
     tokio::time::advance(Duration::from_secs(1000)).await;
@@ -99,6 +106,7 @@ async fn no_secret_is_in_any_log_line() {
     for event in ["session started", "attached", "superseding", "session ended", "drained"] {
         assert!(log.contains(event), "the log has all events: {event}\n{log}");
     }
+    assert_eq!(log.matches("signed with another key").count(), 1, "{log}");
     let debug = format!("{resume:?} {session:?} {parts:?} {change:?}", parts = parts.extensions);
     for secret in secrets {
         assert!(!log.contains(&secret), "{secret} in\n{log}");

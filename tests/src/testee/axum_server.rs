@@ -2,7 +2,7 @@ use axum::{
     Json, Router,
     extract::{Path, State},
     http::StatusCode,
-    response::{AppendHeaders, IntoResponse, Response},
+    response::{AppendHeaders, Html, IntoResponse, Response},
     routing::{any, get, post},
     serve::ListenerExt as _,
 };
@@ -12,7 +12,7 @@ use session_resume_axum::{ResumeUpgrade, Session};
 use tokio::net::TcpListener;
 
 use crate::{
-    live,
+    PAGE, PUBLIC, live,
     tally::{Count, Overview, Tally},
 };
 
@@ -22,6 +22,8 @@ pub(crate) fn router(resume: SessionResume<Tally>) -> Router {
         .route("/peek", get(peek))
         .route("/add/{k}", post(add))
         .route("/plain", get(|| async { "ok" }))
+        .route("/page", get(|| async { Html(PAGE) }))
+        .route("/asset", get(|| async { ([("cache-control", PUBLIC)], "asset") }))
         .route("/cookies", get(cookies))
         .route("/count", get(count))
         .route("/live", any(live))

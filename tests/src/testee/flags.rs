@@ -43,6 +43,7 @@ pub(crate) struct Flags {
     stored_lifetime: Option<Duration>,
     origins: AllowedOrigins,
     secret: Option<[u8; 64]>,
+    cookie: Option<String>,
 }
 
 impl Flags {
@@ -68,6 +69,7 @@ impl Flags {
             stored_lifetime: None,
             origins: AllowedOrigins::same_origin(),
             secret: None,
+            cookie: None,
         };
         while let Some(arg) = args.next()? {
             let Arg::Long(name) = arg else {
@@ -149,6 +151,7 @@ impl Flags {
                 let allowed = self.origins.clone().try_allow(args.value()?.string()?);
                 self.origins = allowed.map_err(|error| format!("--origin: {error}"))?;
             }
+            "cookie" => self.cookie = Some(args.value()?.string()?),
             "secret" => self.secret = Some(secret(&args.value()?.string()?)?),
             _ => return Ok(false),
         }
@@ -202,8 +205,14 @@ impl Flags {
         if let Some(path) = &self.store {
             resume = resume.with_store(open(path)?);
         }
-        if let Some(secret) = self.secret {
-            resume = resume.with_identity(IdentityCookie::default().with_key(secret));
+        if self.secret.is_some() || self.cookie.is_some() {
+            let mut cookie =
+                self.cookie.clone().map_or_else(IdentityCookie::default, IdentityCookie::new);
+            if let Some(secret) = self.secret {
+                cookie = cookie.with_key(secret);
+            }
+            cookie.validate()?;
+            resume = resume.with_identity(cookie);
         }
         Ok(resume)
     }

@@ -10,7 +10,7 @@ use warp::{
 };
 
 use crate::{
-    live,
+    PAGE, PUBLIC, live,
     tally::{Count, Overview, Tally},
 };
 
@@ -35,6 +35,10 @@ fn routes(
         .map(peek);
     let add = warp::path!("add" / i64).and(warp::post()).and(session()).then(add);
     let plain = warp::path!("plain").and(warp::get()).map(|| "ok");
+    let page = warp::path!("page").and(warp::get()).map(|| reply::html(PAGE));
+    let asset = warp::path!("asset")
+        .and(warp::get())
+        .map(|| reply::with_header("asset", header::CACHE_CONTROL, PUBLIC));
     let cookies =
         warp::path!("cookies").and(warp::get()).and(session()).map(|session| cookies(&session));
     let count = warp::path!("count")
@@ -51,6 +55,8 @@ fn routes(
         .or(peek)
         .or(add)
         .or(plain)
+        .or(page)
+        .or(asset)
         .or(cookies)
         .or(count)
         .or(live)

@@ -9,6 +9,11 @@ scenarios!(
     forged_truncated_foreign_and_duplicate_cookies_open_nothing,
     the_applications_own_cookies_stay,
     the_upgrade_sets_the_cookie_too,
+    a_page_that_opens_its_socket_beside_three_fetches_keeps_its_session,
+    a_form_of_another_site_wipes_nobody,
+    two_applications_on_one_host_leave_each_other_alone,
+    an_asset_that_caches_share_carries_no_cookie,
+    a_given_name_stays_as_given,
 );
 
 async fn two_hundred_requests_without_a_cookie_create_no_session(framework: Framework) {
@@ -16,7 +21,7 @@ async fn two_hundred_requests_without_a_cookie_create_no_session(framework: Fram
     for _ in 0..200 {
         let answer = request(testee.addr, "GET", "/plain", None).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, "ok"));
-        assert_eq!(answer.header("set-cookie").count(), 1);
+        assert_eq!(answer.header("set-cookie").count(), 0, "nothing was used");
     }
     assert_eq!(Browser::new(testee.addr).get("/peek").await.status, 404);
     let count = testee.count().await;
@@ -32,13 +37,14 @@ async fn forged_truncated_foreign_and_duplicate_cookies_open_nothing(framework: 
     let mut foreign = Browser::new(elsewhere.addr);
     foreign.get("/").await;
     let foreign = foreign.cookie.unwrap();
+    let name = own.split('=').next().unwrap();
     let last = own.chars().last().unwrap();
     let forged = format!("{}{}", &own[..own.len() - 1], if last == 'A' { 'B' } else { 'A' });
     for cookie in [
         foreign.clone(),
         forged.clone(),
         own[..own.len() - 5].to_owned(),
-        format!("sr_id={}", session["identity"].as_str().unwrap()),
+        format!("{name}={}", session["identity"].as_str().unwrap()),
         format!("{forged}; {foreign}"),
     ] {
         let mut stranger = Browser::new(testee_.addr);
@@ -58,7 +64,8 @@ async fn the_applications_own_cookies_stay(framework: Framework) {
     let testee = testee(framework, "").await;
     let answer = Browser::new(testee.addr).get("/cookies").await;
     let set: Vec<_> = answer.header("set-cookie").map(|set| set.split('=').next()).collect();
-    assert_eq!(set, [Some("a"), Some("b"), Some("sr_id")]);
+    let name = format!("sr_id-{}", testee.addr.port());
+    assert_eq!(set, [Some("a"), Some("b"), Some(name.as_str())]);
 }
 
 async fn the_upgrade_sets_the_cookie_too(framework: Framework) {
@@ -71,4 +78,73 @@ async fn the_upgrade_sets_the_cookie_too(framework: Framework) {
     assert_eq!(session["origin"], "reused");
     assert!(whoami.contains(session["session"].as_str().unwrap()), "{whoami}");
     assert!(whoami.contains(session["identity"].as_str().unwrap()), "{whoami}");
+}
+
+async fn a_page_that_opens_its_socket_beside_three_fetches_keeps_its_session(framework: Framework) {
+    let testee = testee(framework, "").await;
+    let mut browser = Browser::new(testee.addr);
+    let page = browser.navigate("/page").await;
+    assert_eq!(page.header("set-cookie").count(), 1);
+    // All at once: which answer comes last must not matter.
+    let mut fetches = [(); 3].map(|()| browser.clone());
+    let mut opens = browser.clone();
+    let [one, two, three] = &mut fetches;
+    let (mut ws, ..) =
+        tokio::join!(opens.plain("/live"), one.get("/"), two.get("/plain"), three.get("/asset"));
+    ws.send("whoami").await;
+    let first = ws.text().await;
+    drop(ws);
+    for other in [one, two, three, &mut opens] {
+        assert_eq!(other.cookie, browser.cookie, "no answer has set another");
+    }
+    let mut ws = browser.plain("/live").await;
+    ws.send("whoami").await;
+    while ws.text().await != first {}
+    assert_eq!(testee.count().await["live"], 1);
+}
+
+/// To any path, one that does not exist included.
+async fn a_form_of_another_site_wipes_nobody(framework: Framework) {
+    let testee = testee(framework, "").await;
+    // The browser withholds its cookie.
+    let form =
+        "sec-fetch-site: cross-site\r\nsec-fetch-mode: navigate\r\nsec-fetch-dest: document\r\n";
+    for (method, path) in
+        [("POST", "/add/1"), ("POST", "/nowhere"), ("POST", "/page"), ("GET", "/nowhere")]
+    {
+        let answer = request(testee.addr, method, path, Some(form)).await;
+        assert_eq!(answer.header("set-cookie").count(), 0, "{method} {path}: {answer:?}");
+    }
+    // A link does not withhold it: who comes by one without a cookie is new.
+    let answer = request(testee.addr, "GET", "/", Some(form)).await;
+    assert_eq!(answer.header("set-cookie").count(), 1);
+}
+
+async fn two_applications_on_one_host_leave_each_other_alone(framework: Framework) {
+    let (dashboard, agent) = (testee(framework, "").await, testee(framework, "").await);
+    let mut browser = Browser::new(dashboard.addr);
+    let first = browser.get("/").await.json();
+    let of_dashboard = browser.cookie.clone().unwrap();
+    // The same host, so the same cookies.
+    let mut at_agent = browser.through(agent.addr);
+    let there = at_agent.get("/").await.json();
+    let of_agent = at_agent.cookie.clone().unwrap();
+    assert_ne!(of_dashboard.split('=').next(), of_agent.split('=').next());
+    browser.cookie = Some(format!("{of_agent}; {of_dashboard}"));
+    assert_eq!(browser.get("/").await.json()["session"], first["session"]);
+    let mut at_agent = browser.through(agent.addr);
+    assert_eq!(at_agent.get("/").await.json()["session"], there["session"]);
+}
+
+async fn an_asset_that_caches_share_carries_no_cookie(framework: Framework) {
+    let testee = testee(framework, "").await;
+    let answer = Browser::new(testee.addr).navigate("/asset").await;
+    assert_eq!((answer.status, answer.header("set-cookie").count()), (200, 0));
+}
+
+async fn a_given_name_stays_as_given(framework: Framework) {
+    let testee = testee(framework, "--cookie who").await;
+    let answer = Browser::new(testee.addr).get("/").await;
+    let set = answer.header("set-cookie").next().unwrap().to_owned();
+    assert!(set.starts_with("who="), "{set}");
 }

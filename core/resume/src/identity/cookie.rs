@@ -1,24 +1,14 @@
-//! The cookie that carries an identity: how it is set, and how it is found again.
+//! The settings of the cookie that carries an identity.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use cookie::Cookie;
 pub use cookie::SameSite;
-use http::{HeaderMap, HeaderValue, header};
-use memchr::memchr;
 
-use super::{ConfigError, Identity, Token, TokenKey, token};
+use super::{ConfigError, TokenKey};
 use crate::request::RequestView;
 
 /// Browsers keep a cookie for 400 days at most, so a year is about as long as one can ask for.
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// How many cookies of our name and a token's length are checked in one request.
-///
-/// An honest browser sends one, or a few after the cookie's path or domain was changed. A hostile subdomain can
-/// plant others in front of it, as many as browsers keep for one site (Chrome 180): they must not lock anybody
-/// out. Nor must who sends an endless header make us compute endless MACs: so many cost about 50 µs.
-pub(super) const MAX_CHECKS: usize = 256;
 
 const HOST_PREFIX: &str = "__Host-";
 const SECURE_PREFIX: &str = "__Secure-";
@@ -30,7 +20,7 @@ const SECURE_PREFIX: &str = "__Secure-";
 ///
 /// | setting | default |
 /// | --- | --- |
-/// | name | `sr_id` |
+/// | name | `sr_id`, or `sr_id-<port>` where the request's `Host` names a port |
 /// | `Secure` | on requests known to be https |
 /// | `SameSite` | `Lax` |
 /// | `Domain` | none: this host alone |
@@ -40,11 +30,27 @@ const SECURE_PREFIX: &str = "__Secure-";
 ///
 /// # Security
 ///
-/// The key signs identities: who has it can be anybody. It appears in no `Debug` output.
+/// The key signs identities: with it one can be anybody. It appears in no `Debug` output.
 ///
 /// A cookie without the [`__Host-` prefix](Self::with_host_prefix) can be overwritten from sibling
 /// subdomains. Such a cookie is only believed with a fitting signature, so it can at worst make the
-/// browser the identity of whoever planted it.
+/// browser the identity of the one who planted it.
+///
+/// # When it is set
+///
+/// An answer sets the cookie of a new identity if its request used the identity or a session, or if it is a page:
+/// a navigation answered 2xx with `text/html`. Pages set it so that the requests of the page all carry it. It is
+/// never set on an answer that shared caches may keep (`Cache-Control` with `public`, `s-maxage` or `immutable`),
+/// on a preflight, or where the browser says that it withheld the cookie (a form that another site posts).
+///
+/// The cookie of a known identity is set anew when it is used and the last time is a day ago.
+///
+/// # Its name
+///
+/// Browsers keep cookies by host and not by port, so two applications on one host would overwrite each other's.
+/// The default's name therefore has the port behind it where the request's authority names one. A cookie under
+/// any such name, or without a port, is read; the one of the request's own port counts first. A name that
+/// [`new`](Self::new) gives is used as it is.
 ///
 /// # Example
 ///
@@ -61,21 +67,24 @@ const SECURE_PREFIX: &str = "__Secure-";
 /// ```
 #[derive(Clone)]
 pub struct IdentityCookie {
-    name: Cow<'static, str>,
+    pub(super) name: Cow<'static, str>,
+    /// The request's port is part of the name, if its authority names one.
+    pub(super) per_port: bool,
     /// `None`: when the request is known to be https.
     secure: Option<bool>,
-    same_site: SameSite,
-    domain: Option<Cow<'static, str>>,
-    path: Cow<'static, str>,
-    max_age: Option<Duration>,
+    pub(super) same_site: SameSite,
+    pub(super) domain: Option<Cow<'static, str>>,
+    pub(super) path: Cow<'static, str>,
+    pub(super) max_age: Option<Duration>,
     key: Option<TokenKey>,
 }
 
 impl IdentityCookie {
-    /// Creates the cookie `name` with defaults for everything else.
+    /// Creates the cookie `name` with defaults for everything else. The name stays as given: no port is added.
     pub fn new(name: impl Into<Cow<'static, str>>) -> Self {
         Self {
             name: name.into(),
+            per_port: false,
             secure: None,
             same_site: SameSite::Lax,
             domain: None,
@@ -157,7 +166,7 @@ impl IdentityCookie {
         self
     }
 
-    /// Returns the name, with its prefix.
+    /// Returns the name, with its prefix, and without the port that the default adds.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -204,47 +213,28 @@ impl IdentityCookie {
         self.key.as_ref()
     }
 
-    /// Returns the first identity in `headers` whose token `is_signed`.
-    ///
-    /// Walks every pair of every `Cookie` header: HTTP/2 splits the header, and browsers send
-    /// several cookies of one name if their paths or domains differ. At most [`MAX_CHECKS`]
-    /// tokens are checked. Does not allocate.
-    pub(crate) fn find(
-        &self,
-        headers: &HeaderMap,
-        mut is_signed: impl FnMut(&Token) -> bool,
-    ) -> Option<Identity> {
-        let name = self.name.as_bytes();
-        let mut checks = 0;
-        // Loops: the same as a chain of iterators costs twice as much, in every request.
-        for line in headers.get_all(header::COOKIE) {
-            let mut rest = line.as_bytes();
-            loop {
-                let pair = rest.trim_ascii_start();
-                if let Some(token) = value_of(pair, name).and_then(token::whole_at_start) {
-                    if checks == MAX_CHECKS {
-                        return None;
-                    }
-                    checks += 1;
-                    if let Some(token) = Token::read(token)
-                        && is_signed(&token)
-                    {
-                        return Some(token.identity);
-                    }
-                }
-                // Only now: where a token ends is known without looking for it.
-                let Some(end) = memchr(b';', pair) else {
-                    break;
-                };
-                rest = &pair[end + 1..];
-            }
-        }
-        None
-    }
-
     /// Returns whether the cookie in the answer to `req` gets `Secure`.
     pub(crate) fn request_is_secure(&self, req: RequestView<'_>) -> bool {
         self.secure.unwrap_or_else(|| self.demands_secure() || req.is_https())
+    }
+
+    /// Returns whether browsers withhold the cookie from this request, because another site makes them send it.
+    ///
+    /// What they have not sent they still have: an identity made for such a request must not take its place.
+    pub(crate) fn is_withheld(&self, req: RequestView<'_>) -> bool {
+        if req.fetch_metadata("sec-fetch-site") != Some(b"cross-site") {
+            return false;
+        }
+        match self.same_site {
+            SameSite::None => false,
+            SameSite::Lax => !req.is_top_level_navigation(),
+            SameSite::Strict => true,
+        }
+    }
+
+    /// Returns whether browsers forget the cookie some time, so that it must be set anew.
+    pub(crate) fn is_renewed(&self) -> bool {
+        self.max_age.is_some()
     }
 
     fn demands_secure(&self) -> bool {
@@ -268,55 +258,9 @@ impl IdentityCookie {
     }
 }
 
-/// The `Set-Cookie` values of a cookie, all but the token: a first visit is not the time to render them.
-pub(crate) struct SetCookie {
-    /// `name=`
-    start: String,
-    /// What follows the token: without `Secure`, and with.
-    attributes: [String; 2],
-}
-
-impl SetCookie {
-    pub(crate) fn of(cookie: &IdentityCookie) -> Self {
-        let start = format!("{}=", cookie.name);
-        let attributes = [false, true].map(|secure| {
-            let mut text = Cookie::build((&*cookie.name, ""))
-                .http_only(true)
-                .same_site(cookie.same_site)
-                .secure(secure)
-                .path(&*cookie.path);
-            if let Some(domain) = cookie.domain.as_deref() {
-                text = text.domain(domain);
-            }
-            if let Some(max_age) = cookie.max_age {
-                text = text.max_age(max_age.try_into().unwrap_or(cookie::time::Duration::MAX));
-            }
-            text.build().to_string()[start.len()..].to_owned()
-        });
-        Self { start, attributes }
-    }
-
-    /// Returns the value that hands `identity` out, marked sensitive so that HTTP/2 does not put it into a
-    /// compression table and loggers hide it.
-    ///
-    /// `secure` is what [`request_is_secure`](IdentityCookie::request_is_secure) said of the request.
-    pub(crate) fn value(&self, key: &TokenKey, identity: Identity, secure: bool) -> HeaderValue {
-        let attributes = &self.attributes[usize::from(secure)];
-        let length = self.start.len() + token::TEXT_LEN + attributes.len();
-        let mut text = String::with_capacity(length);
-        text.push_str(&self.start);
-        key.sign(identity, &mut text);
-        text.push_str(attributes);
-        let mut value =
-            HeaderValue::try_from(text).expect("the layer was built with a validated cookie");
-        value.set_sensitive(true);
-        value
-    }
-}
-
 impl Default for IdentityCookie {
     fn default() -> Self {
-        Self::new("sr_id")
+        Self { per_port: true, ..Self::new("sr_id") }
     }
 }
 
@@ -324,6 +268,7 @@ impl fmt::Debug for IdentityCookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IdentityCookie")
             .field("name", &self.name)
+            .field("per_port", &self.per_port)
             .field("secure", &self.secure)
             .field("same_site", &self.same_site)
             .field("domain", &self.domain)
@@ -331,11 +276,6 @@ impl fmt::Debug for IdentityCookie {
             .field("max_age", &self.max_age)
             .finish_non_exhaustive()
     }
-}
-
-/// What follows the name and `=`, if the first pair's name is `name`, exactly: cookie names are case-sensitive.
-fn value_of<'a>(pair: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    pair.strip_prefix(name)?.strip_prefix(b"=")
 }
 
 /// Without regard to case, as browsers compare these prefixes.

@@ -1,13 +1,16 @@
 //! Who the browser is: a UUID v4 in a signed cookie.
 //!
-//! `mod.rs` holds the type, `token` the bytes that prove it, `cookie` the way there and back, `proven`
-//! what is remembered of a proof. An identity is only ever made here: minted from random bytes, or read
+//! `mod.rs` holds the type, `token` the bytes that prove it, `cookie` and `name` the settings, `set_cookie` and
+//! `find` the way there and back, `proven` what is remembered of a proof. An identity is only ever made here: minted from random bytes, or read
 //! from a token whose MAC fits. What a client sends without a fitting MAC is never adopted, so nobody can
 //! choose an identity for somebody else.
 
 mod config_error;
 mod cookie;
+mod find;
+mod name;
 mod proven;
+mod set_cookie;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -25,9 +28,10 @@ pub use self::{
     cookie::{IdentityCookie, SameSite},
 };
 pub(crate) use self::{
-    cookie::SetCookie,
+    name::CookieName,
     proven::Proven,
-    token::{Token, TokenKey},
+    set_cookie::{SetCookie, Via},
+    token::{Hour, Token, TokenKey},
 };
 
 /// Who a browser is: a random (version 4) UUID that it keeps in a signed cookie.

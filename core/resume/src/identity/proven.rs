@@ -1,9 +1,9 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use ctutils::CtEq as _;
 use uuid::Uuid;
 
-use super::{Identity, Token};
+use super::{Hour, Identity, Token};
 
 /// Whose a session under an identity's own key is, and by which token that was proved last.
 ///
@@ -16,6 +16,8 @@ pub(crate) struct Proven {
     identity: Number,
     /// Zero if nothing has been proved yet. Should it be somebody's MAC: it is computed each time then.
     mac: Number,
+    /// The hour of that token.
+    issued: AtomicU32,
 }
 
 /// 128 bits in two halves.
@@ -33,12 +35,15 @@ impl Proven {
     pub(crate) fn keep(&self, token: &Token) {
         debug_assert!(self.is_of(token.identity));
         self.mac.set(u128::from_be_bytes(token.mac));
+        self.issued.store(token.issued.number(), Ordering::Relaxed);
     }
 
-    /// Returns whether this is the proof kept, in constant time; `None` if none is.
-    pub(crate) fn is_by(&self, token: &Token) -> Option<bool> {
+    /// Returns whether this is the token that has proved it last, in constant time. Another one may be ours, too: a
+    /// cookie that was renewed is a token of its own.
+    pub(crate) fn is_by(&self, token: &Token) -> bool {
         let mac = self.mac.get();
-        (mac != 0).then(|| mac.to_be_bytes().ct_eq(&token.mac).to_bool())
+        let issued = Hour::from_number(self.issued.load(Ordering::Relaxed));
+        mac != 0 && issued == token.issued && mac.to_be_bytes().ct_eq(&token.mac).to_bool()
     }
 
     pub(crate) fn is_of(&self, identity: Identity) -> bool {

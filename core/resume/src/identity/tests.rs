@@ -6,8 +6,9 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    ConfigError, Identity, IdentityCookie, Proven, SameSite, SetCookie, Token, TokenKey,
-    cookie::MAX_CHECKS,
+    ConfigError, CookieName, Hour, Identity, IdentityCookie, Proven, SameSite, SetCookie, Token,
+    TokenKey, Via,
+    find::{Found, MAX_CHECKS},
 };
 use crate::request::RequestView;
 
@@ -21,6 +22,7 @@ struct Vectors {
 #[derive(Deserialize)]
 struct Valid {
     identity: Identity,
+    issued_hour: u32,
     token: String,
 }
 
@@ -47,9 +49,16 @@ fn key() -> TokenKey {
     TokenKey::new(&[7; 64])
 }
 
+/// When the tokens of these tests are made, if it does not matter.
+const THEN: Hour = Hour::from_number(490_000);
+
 fn sign(key: &TokenKey, identity: Identity) -> String {
+    sign_at(key, identity, THEN)
+}
+
+fn sign_at(key: &TokenKey, identity: Identity, issued: Hour) -> String {
     let mut token = String::new();
-    key.sign(identity, &mut token);
+    key.sign(identity, issued, &mut token);
     token
 }
 
@@ -58,7 +67,22 @@ fn verify(key: &TokenKey, token: impl AsRef<[u8]>) -> Option<Identity> {
 }
 
 fn find(cookie: &IdentityCookie, headers: &HeaderMap, key: &TokenKey) -> Option<Identity> {
-    cookie.find(headers, |token| key.fits(token))
+    find_at(cookie, None, headers, key).known.map(|known| known.identity)
+}
+
+/// Finds what a request to this authority says.
+fn find_at(
+    cookie: &IdentityCookie,
+    host: Option<&str>,
+    headers: &HeaderMap,
+    key: &TokenKey,
+) -> Found {
+    let mut req = Request::new(());
+    *req.headers_mut() = headers.clone();
+    if let Some(host) = host {
+        req.headers_mut().insert(header::HOST, HeaderValue::from_str(host).unwrap());
+    }
+    cookie.find(RequestView::of(&req), |token| key.fits(token))
 }
 
 fn identity(seed: u8) -> Identity {
@@ -108,8 +132,10 @@ fn tokens_are_those_of_the_vector_file() {
     let vectors = Vectors::read();
     let key = vectors.key();
     assert!(vectors.valid.len() >= 3 && vectors.invalid.len() >= 10);
-    for Valid { identity, token } in &vectors.valid {
-        assert_eq!(sign(&key, *identity), *token);
+    for Valid { identity, issued_hour, token } in &vectors.valid {
+        let issued = Hour::from_number(*issued_hour);
+        assert_eq!(sign_at(&key, *identity, issued), *token);
+        assert_eq!(Token::read(token).unwrap().issued, issued);
         assert_eq!(verify(&key, token), Some(*identity));
     }
     for Invalid { why, token } in &vectors.invalid {
@@ -161,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic_or_verify(bytes: Vec<u8>, text in "[A-Za-z0-9_-]{44}") {
+    fn no_bytes_panic_or_verify(bytes: Vec<u8>, text in "[A-Za-z0-9_-]{48}") {
         prop_assert_eq!(verify(&key(), bytes), None);
         prop_assert_eq!(verify(&key(), text), None);
     }
@@ -189,7 +215,7 @@ fn the_first_cookie_with_a_fitting_mac_wins() {
     let one = sign(&key, identity(1));
     let two = sign(&key, identity(2));
     let foreign = sign(&TokenKey::new(&[8; 64]), identity(3));
-    let cut = &one[..43];
+    let cut = &one[..47];
     let uuid = identity(1).to_string();
 
     let rows: &[(&str, &[&str], Option<u8>)] = &[
@@ -269,17 +295,20 @@ fn a_proof_is_worth_something_for_its_own_mac_alone() {
     let proven = Proven::default();
     proven.start(Some(identity(1)));
     assert!(proven.is_of(identity(1)) && !proven.is_of(identity(2)));
-    assert_eq!(proven.is_by(&token), None, "nothing has been proved");
+    assert!(!proven.is_by(&token), "nothing has been proved");
     proven.keep(&token);
-    assert_eq!(proven.is_by(&token), Some(true));
+    assert!(proven.is_by(&token));
     for bit in 0..128 {
         let mut forged = token;
         forged.mac[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(proven.is_by(&forged), Some(false), "bit {bit}");
+        assert!(!proven.is_by(&forged), "bit {bit}");
     }
+    let mut forged = token;
+    forged.issued = Hour::from_number(forged.issued.number() + 1);
+    assert!(!proven.is_by(&forged), "another hour");
     proven.start(Some(identity(2)));
     assert!(proven.is_of(identity(2)) && !proven.is_of(identity(1)));
-    assert_eq!(proven.is_by(&token), None, "another's proof is forgotten");
+    assert!(!proven.is_by(&token), "another's proof is forgotten");
 }
 
 // Cookie, written
@@ -287,7 +316,8 @@ fn a_proof_is_worth_something_for_its_own_mac_alone() {
 fn check_set_cookie(cookie: &IdentityCookie, secure: bool, expected: &str) {
     cookie.validate().unwrap();
     let key = key();
-    let value = SetCookie::of(cookie).value(&key, identity(1), secure);
+    let set_cookie = SetCookie::of(cookie, &key);
+    let value = set_cookie.value(identity(1), THEN, Via { name: CookieName::Plain, secure });
     assert!(value.is_sensitive());
     let token = sign(&key, identity(1));
     assert_eq!(value.to_str().unwrap(), expected.replace("{}", &token));
@@ -409,4 +439,120 @@ fn cookies_that_browsers_would_drop_are_config_errors() {
 #[test]
 fn uuids_come_from_identities_for_applications_that_store_them() {
     assert_eq!(Uuid::from(identity(1)), *identity(1).as_uuid());
+}
+
+// Names
+
+#[test]
+fn the_defaults_name_has_the_port_that_the_request_names() {
+    let name = |cookie: IdentityCookie, uri: &str, host: Option<&str>| {
+        let mut req = Request::get(uri);
+        if let Some(host) = host {
+            req = req.header(header::HOST, host);
+        }
+        cookie.name_for(RequestView::of(&req.body(()).unwrap()))
+    };
+    let of = CookieName::OfPort;
+    let rows = [
+        ("/", None, CookieName::Plain),
+        ("/", Some("app.example"), CookieName::Plain),
+        ("/", Some("app.example:443"), of(443)),
+        ("/", Some("localhost:3000"), of(3000)),
+        ("/", Some("127.0.0.1:65535"), of(65535)),
+        ("/", Some("[::1]"), CookieName::Plain),
+        ("/", Some("[::1]:80"), of(80)),
+        ("/", Some("app.example:"), CookieName::Plain),
+        ("/", Some("app.example:65536"), CookieName::Plain),
+        ("/", Some("app.example:+80"), CookieName::Plain),
+        ("http://app.example:81/", None, of(81)),
+        ("http://app.example/", Some("other:82"), CookieName::Plain),
+    ];
+    for (uri, host, expected) in rows {
+        assert_eq!(name(IdentityCookie::default(), uri, host), expected, "{uri} {host:?}");
+        let prefixed = IdentityCookie::default().with_host_prefix();
+        assert_eq!(name(prefixed, uri, host), expected, "{uri} {host:?}");
+        let given = IdentityCookie::new("sr_id");
+        assert_eq!(name(given, uri, host), CookieName::Plain, "given: {uri} {host:?}");
+    }
+}
+
+#[test]
+fn a_port_is_written_as_it_is_read() {
+    let (cookie, key) = (IdentityCookie::default(), key());
+    let set_cookie = SetCookie::of(&cookie, &key);
+    for port in [0, 7, 80, 443, 3000, 65535] {
+        let via = Via { name: CookieName::OfPort(port), secure: false };
+        let value = set_cookie.value(identity(1), THEN, via);
+        let text = value.to_str().unwrap();
+        assert!(text.starts_with(&format!("sr_id-{port}=")), "{text}");
+        let pair = text.split(';').next().unwrap();
+        let found = find_at(&cookie, None, &headers([pair]), &key).known.unwrap();
+        assert_eq!((found.identity, found.name), (identity(1), via.name));
+        let mut set = HeaderMap::new();
+        set.append(header::SET_COOKIE, HeaderValue::from_static("sr_ids=1"));
+        assert!(!set_cookie.is_set_in(&set));
+        set.append(header::SET_COOKIE, value);
+        assert!(set_cookie.is_set_in(&set));
+    }
+}
+
+#[test]
+fn the_requests_own_name_counts_before_others_of_ours() {
+    /// Cookies, what is found at port 3000, whether one of that name was foreign.
+    type Row<'a> = (&'a [&'a str], Option<(u8, CookieName)>, bool);
+    let key = key();
+    let token = |seed| sign(&key, identity(seed));
+    let foreign = sign(&TokenKey::new(&[8; 64]), identity(9));
+    let text = |line: &str| {
+        let line = line.replace("{1}", &token(1)).replace("{2}", &token(2));
+        line.replace("{foreign}", &foreign)
+    };
+    let of = CookieName::OfPort;
+    let rows: &[Row<'_>] = &[
+        (&["sr_id-3000={1}"], Some((1, of(3000))), false),
+        (&["sr_id={1}"], Some((1, CookieName::Plain)), false),
+        (&["sr_id-81={1}"], Some((1, of(81))), false),
+        (&["sr_id={1}; sr_id-3000={2}"], Some((2, of(3000))), false),
+        (&["sr_id-3000={2}; sr_id={1}"], Some((2, of(3000))), false),
+        (&["sr_id={1}", "a=b; sr_id-3000={2}; c=d"], Some((2, of(3000))), false),
+        (&["sr_id={1}; sr_id-81={2}"], Some((1, CookieName::Plain)), false),
+        (&["sr_id-81={2}; sr_id={1}; a=b"], Some((2, of(81))), false),
+        // Two of the own name: the first, as ever.
+        (&["sr_id-3000={1}; sr_id-3000={2}"], Some((1, of(3000))), false),
+        (&["sr_id={1}; sr_id-3000={foreign}"], Some((1, CookieName::Plain)), true),
+        // Another application's, at another port: that is how it is meant to be.
+        (&["sr_id-81={foreign}; sr_id={foreign}"], None, false),
+        (&["sr_id-3000={foreign}"], None, true),
+        (
+            &["sr_id-03000={1}; sr_id-65536={1}; sr_id-={1}; sr_id-x={1}; sr_id-+80={1}"],
+            None,
+            false,
+        ),
+    ];
+    for (lines, expected, foreign) in rows {
+        let lines = lines.iter().map(|line| text(line)).collect::<Vec<_>>();
+        let headers = headers(lines.iter().map(|line| &**line));
+        let found = find_at(&IdentityCookie::default(), Some("a:3000"), &headers, &key);
+        let known = found.known.map(|known| (known.identity, known.name));
+        assert_eq!(known, expected.map(|(seed, name)| (identity(seed), name)), "{lines:?}");
+        assert_eq!(found.foreign, *foreign, "{lines:?}");
+    }
+    let lines = text("sr_id-3000={1}; sr_id={2}");
+    let given = find_at(&IdentityCookie::new("sr_id"), Some("a:3000"), &headers([&*lines]), &key);
+    assert_eq!(given.known.map(|known| known.identity), Some(identity(2)), "as given");
+}
+
+// Time
+
+#[test]
+fn a_cookie_is_due_for_renewal_after_a_day() {
+    let hour = Hour::from_number;
+    for (issued, now, over) in
+        [(1000, 1000, false), (1000, 1023, false), (1000, 1024, true), (1024, 1000, true)]
+    {
+        assert_eq!(hour(issued).is_over(hour(now)), over, "{issued} {now}");
+    }
+    let time = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(3600 * 490_000 + 3599);
+    assert_eq!(Hour::of(time), THEN);
+    assert!(!IdentityCookie::default().with_max_age(None).is_renewed());
 }

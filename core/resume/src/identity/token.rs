@@ -1,19 +1,23 @@
 //! The cookie's value: an identity and the proof that we handed it out.
 //!
-//! One base64url text (no padding) of 33 bytes, hence always 44 characters with no spare bits, so
+//! One base64url text (no padding) of 36 bytes, hence always 48 characters with no spare bits, so
 //! that each token has exactly one spelling:
 //!
 //! | bytes | meaning |
 //! | --- | --- |
 //! | 1 | version, 1 |
 //! | 16 | the identity, a version 4 UUID |
-//! | 16 | the first half of HMAC-SHA-256 over [`DOMAIN`], version and identity |
+//! | 3 | when the cookie was set, in hours since 1970, big-endian: it is renewed once a day |
+//! | 16 | the first half of HMAC-SHA-256 over [`DOMAIN`] and all that comes before |
 //!
 //! RFC 2104 allows half of the output; 128 bits cannot be guessed online. `DOMAIN` keeps a MAC
 //! made by another part of an application under the same key from being worth anything here.
 //! `tests/vectors/identity-token.json` pins the format.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -24,10 +28,11 @@ use super::Identity;
 
 const VERSION: u8 = 1;
 
-/// Domain, version and identity are 40 bytes: with its padding that is one SHA-256 block.
+/// Domain, version, identity and hour are 43 bytes: with its padding that is one SHA-256 block.
 const DOMAIN: &[u8] = b"session-resume identity";
 
-const MAC_START: usize = 1 + 16;
+const HOUR_START: usize = 1 + 16;
+const MAC_START: usize = HOUR_START + 3;
 const RAW_LEN: usize = MAC_START + 16;
 pub(super) const TEXT_LEN: usize = RAW_LEN / 3 * 4;
 
@@ -35,6 +40,7 @@ pub(super) const TEXT_LEN: usize = RAW_LEN / 3 * 4;
 #[derive(Clone, Copy)]
 pub(crate) struct Token {
     pub(crate) identity: Identity,
+    pub(crate) issued: Hour,
     pub(crate) mac: [u8; RAW_LEN - MAC_START],
 }
 
@@ -43,11 +49,40 @@ impl Token {
     pub(crate) fn read(text: impl AsRef<[u8]>) -> Option<Self> {
         let raw = decode(text.as_ref())?;
         let (body, mac) = raw.split_last_chunk()?;
-        let &[VERSION, ref uuid @ ..] = body else {
+        let &[VERSION, ref uuid @ .., high, middle, low] = body else {
             return None;
         };
         let identity = Identity::from_uuid(Uuid::from_slice(uuid).ok()?)?;
-        Some(Self { identity, mac: *mac })
+        Some(Self { identity, issued: Hour(u32::from_be_bytes([0, high, middle, low])), mac: *mac })
+    }
+}
+
+/// A whole hour since 1970: as exactly as it matters when a cookie was set. Three bytes, until the year 3883.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Hour(u32);
+
+impl Hour {
+    const LAST: u32 = 0xff_ffff;
+    /// A cookie is set anew when it is used and as old as this.
+    const RENEWED_AFTER: u32 = 24;
+
+    pub(crate) fn of(time: SystemTime) -> Self {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self(u32::try_from(since.as_secs() / 3600).unwrap_or(Self::LAST).min(Self::LAST))
+    }
+
+    pub(crate) const fn from_number(number: u32) -> Self {
+        Self(number & Self::LAST)
+    }
+
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// Returns whether a cookie that was set at this hour is due for another one. One from the future is, too: the
+    /// clock was wrong then.
+    pub(crate) const fn is_over(self, now: Self) -> bool {
+        self.0.abs_diff(now.0) >= Self::RENEWED_AFTER
     }
 }
 
@@ -69,8 +104,8 @@ impl TokenKey {
     }
 
     /// Appends the token of `identity`.
-    pub(crate) fn sign(&self, identity: Identity, text: &mut String) {
-        let body = body(identity);
+    pub(crate) fn sign(&self, identity: Identity, issued: Hour, text: &mut String) {
+        let body = body(identity, issued);
         let mac = self.mac(&body).finalize().into_bytes();
         let mut raw = [0; RAW_LEN];
         raw[..MAC_START].copy_from_slice(&body);
@@ -80,7 +115,7 @@ impl TokenKey {
 
     /// Returns whether we signed this. The MAC is compared in constant time.
     pub(crate) fn fits(&self, token: &Token) -> bool {
-        self.mac(&body(token.identity)).verify_truncated_left(&token.mac).is_ok()
+        self.mac(&body(token.identity, token.issued)).verify_truncated_left(&token.mac).is_ok()
     }
 
     fn mac(&self, body: &[u8; MAC_START]) -> Hmac<Sha256> {
@@ -91,9 +126,10 @@ impl TokenKey {
 }
 
 /// What the MAC is over, besides the domain.
-fn body(identity: Identity) -> [u8; MAC_START] {
+fn body(identity: Identity, issued: Hour) -> [u8; MAC_START] {
     let mut body = [VERSION; MAC_START];
-    body[1..].copy_from_slice(identity.as_uuid().as_bytes());
+    body[1..HOUR_START].copy_from_slice(identity.as_uuid().as_bytes());
+    body[HOUR_START..].copy_from_slice(&issued.0.to_be_bytes()[1..]);
     body
 }
 

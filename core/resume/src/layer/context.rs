@@ -4,10 +4,15 @@ use std::{
     sync::Arc,
 };
 
-use http::{Extensions, HeaderValue};
+use http::Extensions;
 
+use super::visit::{Occasion, Visit};
 use crate::{
-    Identity, IdentityCookie, RequestView, key::SessionKey, random, refusal::Refusal,
+    Identity, IdentityCookie, RequestView,
+    identity::{CookieName, Via},
+    key::SessionKey,
+    random,
+    refusal::Refusal,
     registry::Registry,
 };
 
@@ -16,8 +21,11 @@ use crate::{
 pub(crate) struct RequestContext {
     identity: Identity,
     key: SessionKey,
-    /// Whether cookies for it shall be `Secure`; known if one has been made.
-    secure: Option<bool>,
+    /// Under which name its cookie came, or would be set.
+    name: CookieName,
+    /// What decides whether the answer sets a cookie; with those that certainly set none, nothing. The outermost
+    /// layer's.
+    visit: Option<Arc<Visit>>,
     /// The registry of the layer that made this, its state type erased.
     registry: Arc<dyn Any + Send + Sync>,
     /// What a layer around that one made.
@@ -25,27 +33,20 @@ pub(crate) struct RequestContext {
 }
 
 impl RequestContext {
-    /// Identifies the browser and computes the key; returns the cookie to set, if the identity is new.
+    /// Identifies the browser and computes the key; returns what decides whether the answer sets a cookie.
     pub(super) fn enter<T: Send + 'static>(
         registry: &Arc<Registry<T>>,
         req: RequestView<'_>,
         outer: Option<Self>,
-    ) -> (Self, Option<HeaderValue>) {
-        let config = registry.config();
-        let known = match &outer {
-            Some(outer) => Some(outer.identity),
-            None => config.cookie.find(req.headers(), |token| registry.has_signed(token)),
+    ) -> (Self, Option<Arc<Visit>>) {
+        let (identity, name, visit) = match &outer {
+            Some(outer) => (outer.identity, outer.name, outer.visit.clone()),
+            None => identify(registry, req),
         };
-        let (identity, secure) = if let Some(identity) = known {
-            (identity, None)
-        } else {
-            let secure = config.cookie.request_is_secure(req);
-            (Identity::mint(random::bytes()), Some(secure))
-        };
-        let set_cookie = secure.map(|secure| registry.set_cookie(identity, secure));
-        let key = config.key.key(req, identity);
+        let decides = visit.clone().filter(|_| outer.is_none());
+        let key = registry.config().key.key(req, identity);
         let registry = Arc::clone(registry) as Arc<dyn Any + Send + Sync>;
-        (Self { identity, key, secure, registry, outer: outer.map(Box::new) }, set_cookie)
+        (Self { identity, key, name, visit, registry, outer: outer.map(Box::new) }, decides)
     }
 
     /// Whether the same layer value has been here already.
@@ -69,9 +70,22 @@ impl RequestContext {
         Err(Refusal::another_state(type_name::<T>()))
     }
 
-    /// Whether cookies for the session of this request shall be `Secure`.
-    pub(crate) fn is_secure(&self, cookie: &IdentityCookie, req: RequestView<'_>) -> bool {
-        self.secure.unwrap_or_else(|| cookie.request_is_secure(req))
+    /// The request has used its identity or a session: the browser keeps that identity.
+    pub(crate) fn has_used(&self) {
+        if let Some(visit) = &self.visit {
+            visit.has_used();
+        }
+    }
+
+    /// How a cookie for the session of this request is set.
+    pub(crate) fn via(&self, cookie: &IdentityCookie, req: RequestView<'_>) -> Via {
+        let known = || Via { name: self.name, secure: cookie.request_is_secure(req) };
+        self.visit.as_ref().map_or_else(known, |visit| visit.via())
+    }
+
+    /// Under which name its cookie came, or would be set.
+    pub(crate) fn cookie_name(&self) -> CookieName {
+        self.name
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -81,6 +95,40 @@ impl RequestContext {
     pub(crate) fn key(&self) -> &SessionKey {
         &self.key
     }
+}
+
+/// Finds out who the browser is, and under which name its cookie came, or would be set.
+fn identify<T: Send + 'static>(
+    registry: &Registry<T>,
+    req: RequestView<'_>,
+) -> (Identity, CookieName, Option<Arc<Visit>>) {
+    let cookie = &registry.config().cookie;
+    let found = cookie.find(req, |token| registry.has_signed(token));
+    let now = registry.hour();
+    let (occasion, identity, name) = match found.known {
+        Some(known) if !(cookie.is_renewed() && known.issued.is_over(now)) => {
+            return (known.identity, known.name, None);
+        }
+        Some(known) => (Occasion::Renewal, known.identity, known.name),
+        None => {
+            if found.foreign {
+                registry.has_seen_foreign_cookie();
+            }
+            let identity = Identity::mint(random::bytes());
+            let name = cookie.name_for(req);
+            // The browser has kept its cookie from us, and must not lose it: this identity is passing.
+            if cookie.is_withheld(req) {
+                return (identity, name, None);
+            }
+            (Occasion::New, identity, name)
+        }
+    };
+    if req.is_preflight() {
+        return (identity, name, None);
+    }
+    let via = Via { name, secure: cookie.request_is_secure(req) };
+    let visit = Visit::new(occasion, req, identity, via, now, registry.set_cookie());
+    (identity, name, Some(visit))
 }
 
 impl fmt::Debug for RequestContext {

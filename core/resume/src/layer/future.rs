@@ -1,24 +1,27 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{Response, header};
 use pin_project_lite::pin_project;
+
+use super::visit::Visit;
 
 pin_project! {
     /// The response future of [`SessionResumeService`](super::SessionResumeService).
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,
-        set_cookie: Option<HeaderValue>,
+        visit: Option<Arc<Visit>>,
     }
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn new(inner: F, set_cookie: Option<HeaderValue>) -> Self {
-        Self { inner, set_cookie }
+    pub(super) fn new(inner: F, visit: Option<Arc<Visit>>) -> Self {
+        Self { inner, visit }
     }
 }
 
@@ -30,28 +33,19 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if this.set_cookie.is_none() {
-            // Nothing to add for whom we know: the response need not be moved through here.
+        if this.visit.is_none() {
+            // Nothing to add for most browsers that we know: the response need not be moved through here.
             return this.inner.poll(cx);
         }
         let mut response = ready!(this.inner.poll(cx))?;
-        if let Some(cookie) = this.set_cookie.take()
-            && !sets_same_cookie(response.headers(), &cookie)
+        if let Some(visit) = this.visit.take()
+            && let Some(cookie) = visit.cookie(response.status(), response.headers())
         {
             // Appended: the application's own cookies stay.
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
         Poll::Ready(Ok(response))
     }
-}
-
-/// A handler that has changed the identity has the last word.
-fn sets_same_cookie(headers: &HeaderMap, cookie: &HeaderValue) -> bool {
-    let name = |value: &HeaderValue| {
-        value.as_bytes().split(|&byte| byte == b'=').next().map(<[u8]>::to_vec)
-    };
-    headers.contains_key(header::SET_COOKIE)
-        && headers.get_all(header::SET_COOKIE).iter().any(|value| name(value) == name(cookie))
 }
 
 impl<F> fmt::Debug for ResponseFuture<F> {

@@ -4,6 +4,7 @@ mod context;
 mod future;
 mod service;
 mod setters;
+mod visit;
 
 use std::{fmt, sync::Arc, time::Duration};
 

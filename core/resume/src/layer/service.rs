@@ -54,10 +54,10 @@ where
             }
             outer => outer,
         };
-        let (context, set_cookie) =
+        let (context, visit) =
             RequestContext::enter(&self.registry, RequestView::of(&request), outer);
         request.extensions_mut().insert(context);
-        ResponseFuture::new(self.inner.call(request), set_cookie)
+        ResponseFuture::new(self.inner.call(request), visit)
     }
 }
 

@@ -5,13 +5,23 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::{Registry, lock};
-use crate::{Identity, random, session::shared::Shared, snapshot::Urgency};
+use crate::{
+    Identity,
+    identity::{CookieName, Via},
+    random,
+    session::shared::Shared,
+    snapshot::Urgency,
+};
 
 impl<T: Send + 'static> Registry<T> {
     /// Gives the session to a new identity: from now on it is found under that one's key alone.
     ///
-    /// Returns the cookie that makes the browser that identity.
-    pub(crate) fn cycle_identity(&self, session: &Arc<Shared<T>>) -> HeaderValue {
+    /// Returns the cookie that makes the browser that identity, under the `name` that its request's had.
+    pub(crate) fn cycle_identity(
+        &self,
+        session: &Arc<Shared<T>>,
+        name: Option<CookieName>,
+    ) -> HeaderValue {
         // One at a time: two for the same session would leave it under a key that it does not know.
         let _one = lock(&self.cycling);
         let identity = Identity::mint(random::bytes());
@@ -40,6 +50,8 @@ impl<T: Send + 'static> Registry<T> {
                 self.vacate_key(session);
             }
         }
-        self.set_cookie(identity, session.is_secure())
+        let via = session.via();
+        let via = Via { name: name.unwrap_or(via.name), ..via };
+        self.set_cookie().value(identity, self.hour(), via)
     }
 }

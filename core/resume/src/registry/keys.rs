@@ -30,9 +30,9 @@ struct Other<T> {
 
 /// What is known of a token without computing anything.
 pub(super) enum Known {
-    /// It is the one that has proved the identity before, or is not.
-    Proved(bool),
-    /// There is a session of this identity, but nobody has proved to be it since it is in memory.
+    /// It is the one that has proved the identity last.
+    Proved,
+    /// There is a session of this identity, but another token, or none, has proved it since it is in memory.
     Unproved,
     Nothing,
 }
@@ -111,7 +111,8 @@ impl<T> Keys<T> {
         let key = SessionKey::own(token.identity);
         let (part, hash) = self.part(&key);
         match part.get(&key, hash) {
-            Some(session) => session.proven.is_by(token).map_or(Known::Unproved, Known::Proved),
+            Some(session) if session.proven.is_by(token) => Known::Proved,
+            Some(_) => Known::Unproved,
             None => Known::Nothing,
         }
     }

@@ -11,12 +11,11 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use hashbrown::HashTable;
-use http::HeaderValue;
 use session_resume_proto::{Moment, session::Rules};
 use tokio::{task::AbortHandle, time::Instant};
 
@@ -30,7 +29,7 @@ use crate::{
     clock::Clock,
     config::Config,
     drain::DrainState,
-    identity::{SetCookie, Token},
+    identity::{Hour, SetCookie, Token},
     key::SessionKey,
     outcome::Outcome,
     outcomes::{Ended, Outcomes},
@@ -64,7 +63,11 @@ pub(crate) struct Registry<T> {
     /// One request at a time brings a key's session from the store or back into it.
     alone: Box<[tokio::sync::Mutex<()>]>,
     hasher: Hasher,
-    set_cookie: SetCookie,
+    set_cookie: Arc<SetCookie>,
+    /// The hour that the sweeper has seen last: so exactly it matters when a cookie is set.
+    hour: AtomicU32,
+    /// A cookie of our name with another key's MAC has come, and that was logged.
+    foreign_cookie: AtomicBool,
     keys: Keys<T>,
     by_id: Box<[Mutex<ById<T>>]>,
     live: AtomicUsize,
@@ -91,7 +94,9 @@ impl<T> Registry<T> {
             saver: config.store.as_ref().map(|_| Arc::new(Saver::new())),
             alone: (0..SHARDS * 4).map(|_| tokio::sync::Mutex::new(())).collect(),
             hasher: Hasher::new(),
-            set_cookie: SetCookie::of(&config.cookie),
+            set_cookie: Arc::new(SetCookie::of(&config.cookie, &config.token_key)),
+            hour: AtomicU32::new(0),
+            foreign_cookie: AtomicBool::new(false),
             keys: Keys::new(),
             by_id: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
             live: AtomicUsize::new(0),
@@ -153,7 +158,7 @@ impl<T> Registry<T> {
     /// this takes tells whether there is such a session, but only who can name a random identity.
     pub(crate) fn has_signed(&self, token: &Token) -> bool {
         match self.keys.knows(token) {
-            Known::Proved(fits) => fits,
+            Known::Proved => true,
             Known::Nothing => self.config.token_key.fits(token),
             Known::Unproved => {
                 let fits = self.config.token_key.fits(token);
@@ -165,8 +170,35 @@ impl<T> Registry<T> {
         }
     }
 
-    pub(crate) fn set_cookie(&self, identity: Identity, secure: bool) -> HeaderValue {
-        self.set_cookie.value(&self.config.token_key, identity, secure)
+    pub(crate) fn set_cookie(&self) -> &Arc<SetCookie> {
+        &self.set_cookie
+    }
+
+    /// Returns the hour. Asking the wall clock in every request would be a good part of what a request costs.
+    pub(crate) fn hour(&self) -> Hour {
+        match self.hour.load(Ordering::Relaxed) {
+            // Nobody sweeps yet.
+            0 => Hour::of(wall::now()),
+            number => Hour::from_number(number),
+        }
+    }
+
+    /// The sweeper tells the hour.
+    pub(crate) fn tell_hour(&self) {
+        self.hour.store(Hour::of(wall::now()).number(), Ordering::Relaxed);
+    }
+
+    /// A cookie of our name has come with the MAC of another key.
+    #[cold]
+    pub(crate) fn has_seen_foreign_cookie(&self) {
+        if !self.foreign_cookie.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                cookie = self.config.cookie.name(),
+                "an identity cookie was signed with another key: another application on this host may use the \
+                 same name (give this one a name: with_identity(IdentityCookie::new(..))), or the key was lost \
+                 with an earlier process (with_store, or IdentityCookie::with_key, keeps it). Told once"
+            );
+        }
     }
 
     pub(crate) fn outcomes(&self) -> MutexGuard<'_, Outcomes> {

@@ -142,8 +142,8 @@ impl<T: Send + 'static> Registry<T> {
         }
         // The application's code, so outside the locks; it may panic.
         let state = (self.config.state.make)(req);
-        let secure = context.is_secure(&self.config.cookie, req);
-        let owner = Owner { identity, key: key.clone(), secure };
+        let via = context.via(&self.config.cookie, req);
+        let owner = Owner { identity, key: key.clone(), via };
         let durable = self.saver.is_some().then(|| {
             let now = wall::now();
             Durable::new(self.first_generation(now), Millis::of(now), &key)

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{Registry, Room, lock};
 use crate::{
+    identity::{CookieName, Via},
     key::SessionKey,
     session::{
         Machine, Peer,
@@ -80,6 +81,7 @@ impl<T: Send + 'static> Registry<T> {
         record: &SessionRecord,
         generation: Generation,
         pointer: Pointer,
+        name: CookieName,
     ) -> Result<Arc<Shared<T>>, RecordError> {
         let codec = self.config.codec.expect("a layer with a store has a codec");
         let state =
@@ -99,7 +101,7 @@ impl<T: Send + 'static> Registry<T> {
         if !record.clean {
             durable.suspect(record.trials);
         }
-        let owner = Owner { identity, key: key.clone(), secure: record.secure };
+        let owner = Owner { identity, key: key.clone(), via: Via { name, secure: record.secure } };
         let state = StateCell::restored(state, record.iteration, record.updated);
         let session = Shared::build(self, record.session, owner, machine, state, Some(durable));
         let mut core = session.lock();

@@ -100,7 +100,7 @@ impl<T: Send + 'static> Registry<T> {
             }
             let (identity, id) = (loaded.record.identity, loaded.record.session);
             let room = self.reserve(identity, key, id)?;
-            match self.claim(&store, key, loaded, room, asks.looks).await {
+            match self.claim(&store, loaded, room, asks).await {
                 Ok(session) => {
                     if !asks.looks {
                         session.take(purpose, self.clock().now());
@@ -223,18 +223,19 @@ impl<T: Send + 'static> Registry<T> {
     async fn claim(
         &self,
         store: &Store,
-        key: &SessionKey,
         loaded: Loaded,
         room: Room<'_, T>,
-        looks: bool,
+        asks: &Asks<'_>,
     ) -> Result<Arc<Shared<T>>, StoreError> {
+        let key = asks.context.key();
         let Loaded { stored, mut record, pointer } = loaded;
         let generation = stored.generation.next();
         self.has_seen(generation);
         let (clean, trials) = (record.clean, record.trials);
-        let session = self.rebuild(key, &record, generation, pointer)?;
+        let session =
+            self.rebuild(key, &record, generation, pointer, asks.context.cookie_name())?;
         if let Some(durable) = &mut session.lock().durable {
-            durable.expires_as_before = looks.then_some(stored.expires);
+            durable.expires_as_before = asks.looks.then_some(stored.expires);
         }
         let (machine, _) = session.lock().machine.snapshot(false);
         record.machine = machine;

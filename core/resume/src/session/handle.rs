@@ -15,8 +15,10 @@ use super::{
 };
 use crate::{
     CommitError, HandlerError, Identity,
+    identity::CookieName,
     key::SessionKey,
     outcome::{Outcome, OutcomeStatus},
+    registry::Registry,
     reuse::Phase,
     snapshot::Urgency,
 };
@@ -61,6 +63,8 @@ impl fmt::Display for SessionOrigin {
 pub struct Session<T = ()> {
     pub(crate) shared: Arc<Shared<T>>,
     origin: SessionOrigin,
+    /// The name of the cookie of the request that this is for.
+    cookie_name: Option<CookieName>,
 }
 
 /// The cookie of a new identity, to be set by the response.
@@ -107,7 +111,16 @@ pub struct SessionInfo {
 
 impl<T> Session<T> {
     pub(crate) fn new(shared: Arc<Shared<T>>, origin: SessionOrigin) -> Self {
-        Self { shared, origin }
+        Self { shared, origin, cookie_name: None }
+    }
+
+    /// Creates the handle for a request.
+    pub(crate) fn for_request(
+        shared: Arc<Shared<T>>,
+        origin: SessionOrigin,
+        cookie_name: CookieName,
+    ) -> Self {
+        Self { cookie_name: Some(cookie_name), ..Self::new(shared, origin) }
     }
 
     pub(crate) fn reused(shared: Arc<Shared<T>>) -> Self {
@@ -309,9 +322,10 @@ impl<T: Send + 'static> Session<T> {
     ///
     /// Against session fixation: an identity that somebody planted before the login is worth nothing after.
     pub fn cycle_identity(&self) -> IdentityChange {
-        IdentityChange {
-            cookie: self.shared.registry().map(|registry| registry.cycle_identity(&self.shared)),
-        }
+        let registry = self.shared.registry();
+        let cycle =
+            |registry: Arc<Registry<T>>| registry.cycle_identity(&self.shared, self.cookie_name);
+        IdentityChange { cookie: registry.map(cycle) }
     }
 
     /// Returns a description of the session.
@@ -411,7 +425,7 @@ impl<T: Send + 'static> Drop for EndOnPanic<'_, T> {
 
 impl<T> Clone for Session<T> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), origin: self.origin }
+        Self { shared: Arc::clone(&self.shared), ..*self }
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Identity,
     clock::Clock,
-    identity::Proven,
+    identity::{Proven, Via},
     key::SessionKey,
     observe,
     outcome::{Outcome, OutcomeStatus},
@@ -38,8 +38,8 @@ pub(crate) struct Shared<T> {
     clock: Arc<Clock>,
     /// Whether it has a place in a store; else no change need be noted.
     is_durable: bool,
-    /// Whether the request that started it came over https.
-    secure: bool,
+    /// How the request that started it would have had its cookie set.
+    via: Via,
     id: SessionId,
     registry: Weak<Registry<T>>,
     this: Weak<Self>,
@@ -49,8 +49,8 @@ pub(crate) struct Shared<T> {
 pub(crate) struct Owner {
     pub(crate) identity: Identity,
     pub(crate) key: SessionKey,
-    /// Whether cookies for it shall be `Secure`.
-    pub(crate) secure: bool,
+    /// How cookies for it are set.
+    pub(crate) via: Via,
 }
 
 impl<T: Send + 'static> Shared<T> {
@@ -83,7 +83,7 @@ impl<T: Send + 'static> Shared<T> {
             is_durable: durable.is_some(),
             clock: Arc::clone(registry.clock()),
             registry: registry.weak().clone(),
-            secure: owner.secure,
+            via: owner.via,
             core: Mutex::new(Core::new(machine, owner.key, owner.identity, durable)),
             state,
         })
@@ -255,8 +255,8 @@ impl<T> Shared<T> {
         core.removed || core.is_over()
     }
 
-    pub(crate) fn is_secure(&self) -> bool {
-        self.secure
+    pub(crate) fn via(&self) -> Via {
+        self.via
     }
 
     pub(crate) fn clock(&self) -> &Clock {

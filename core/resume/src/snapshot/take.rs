@@ -56,7 +56,7 @@ impl<T: Send + 'static> Shared<T> {
                 session: self.id(),
                 identity,
                 key: key.to_bytes(),
-                secure: self.is_secure(),
+                secure: self.via().secure,
                 handler: handler.map(Cow::into_owned),
                 created,
                 updated,

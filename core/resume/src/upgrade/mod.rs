@@ -112,6 +112,7 @@ impl<T: Send + 'static> Upgrade<T> {
 
     /// Returns the identity of the browser that asks.
     pub fn identity(&self) -> crate::Identity {
+        self.context.has_used();
         self.context.identity()
     }
 
@@ -181,6 +182,8 @@ impl<T: Send + 'static> Upgrade<T> {
     }
 
     fn accept<F>(self, plan: Plan<T>, handler: F) -> Accepted<T, F> {
+        // The 101 carries the cookie.
+        self.context.has_used();
         let peer = Peer::new();
         let Self { registry, offer, name, parts, .. } = self;
         let from = parts.extensions.get().copied();
@@ -191,10 +194,12 @@ impl<T: Send + 'static> Upgrade<T> {
 
 fn offer(parts: &Parts) -> Result<Offer, Refusal> {
     let values = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
-    // A value that is no text cannot be an offer of ours; the WebSocket library deals with it.
-    let names =
-        values.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
-    Offer::parse(names.map(str::trim))
+    // Names of subprotocols are ASCII. What is no text must not be taken for no offer.
+    let lines = values.iter().map(|value| value.to_str()).collect::<Result<Vec<_>, _>>();
+    let lines = lines.map_err(|_| {
+        Refusal::new(StatusCode::BAD_REQUEST, "the header sec-websocket-protocol is not ASCII")
+    })?;
+    Offer::parse(lines.into_iter().flat_map(|line| line.split(',')).map(str::trim))
         .map_err(|malformed| Refusal::new(StatusCode::BAD_REQUEST, malformed.to_string()))
 }
 

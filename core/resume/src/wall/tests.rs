@@ -81,14 +81,15 @@ async fn open(process: &Layered, cookie: &mut Option<String>) -> Session<u64> {
     if let Some(cookie) = cookie {
         req = req.header(header::COOKIE, &*cookie);
     }
-    let echo = service_fn(|req: Request<()>| async move {
-        Ok::<_, Infallible>(Response::new(req.into_parts().0))
+    let opens = service_fn(|req: Request<()>| async move {
+        let session = adapter::open::<u64>(&req.into_parts().0).await.unwrap();
+        Ok::<_, Infallible>(Response::new(session))
     });
-    let response = process.layer(echo).oneshot(req.body(()).unwrap()).await.unwrap();
+    let response = process.layer(opens).oneshot(req.body(()).unwrap()).await.unwrap();
     if let Some(set) = response.headers().get(header::SET_COOKIE) {
         *cookie = set.to_str().unwrap().split(';').next().map(str::to_owned);
     }
-    adapter::open(&response.into_body()).await.unwrap()
+    response.into_body()
 }
 
 /// A session in the store, with a state of 7, and its browser's cookie.

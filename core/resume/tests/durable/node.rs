@@ -144,13 +144,25 @@ impl Node {
     }
 }
 
-/// A request as it comes to a handler behind the layer.
+/// A request as it comes to a handler behind the layer, from a browser that has loaded a page before.
 pub async fn parts<T: Send + 'static>(
     layer: &SessionResume<T>,
     browser: &mut Browser,
     protocols: Option<&str>,
 ) -> Parts {
-    let mut req = Request::get("http://a.example/live");
+    if browser.cookie.is_none() {
+        first_parts(layer, browser, None).await;
+    }
+    first_parts(layer, browser, protocols).await
+}
+
+/// The same from a browser that may be new. The answer is a page.
+pub async fn first_parts<T: Send + 'static>(
+    layer: &SessionResume<T>,
+    browser: &mut Browser,
+    protocols: Option<&str>,
+) -> Parts {
+    let mut req = Request::get("http://a.example/live").header(header::ACCEPT, "text/html");
     if let Some(cookie) = &browser.cookie {
         req = req.header(header::COOKIE, cookie);
     }
@@ -158,7 +170,8 @@ pub async fn parts<T: Send + 'static>(
         req = req.header(header::SEC_WEBSOCKET_PROTOCOL, protocols);
     }
     let echo = service_fn(|req: Request<()>| async move {
-        Ok::<_, Infallible>(Response::new(req.into_parts().0))
+        let page = Response::builder().header(header::CONTENT_TYPE, "text/html");
+        Ok::<_, Infallible>(page.body(req.into_parts().0).unwrap())
     });
     let response = layer.layer(echo).oneshot(req.body(()).unwrap()).await.unwrap();
     if let Some(cookie) = response.headers().get(header::SET_COOKIE) {

@@ -93,7 +93,15 @@ async fn visit(
     resume: &SessionResume,
     cookies: &[&str],
 ) -> (session_resume::Identity, Vec<HeaderValue>) {
-    let mut request = Request::get("/");
+    visit_at(resume, "/", cookies).await
+}
+
+async fn visit_at(
+    resume: &SessionResume,
+    uri: &str,
+    cookies: &[&str],
+) -> (session_resume::Identity, Vec<HeaderValue>) {
+    let mut request = Request::get(uri);
     for cookie in cookies {
         request = request.header(header::COOKIE, *cookie);
     }
@@ -283,4 +291,105 @@ async fn a_cookie_of_ones_own_is_used() {
     assert!(set[2].to_str().unwrap().starts_with("__Host-who="), "{set:?}");
     let restarted = SessionResume::new().with_identity(cookie);
     assert_eq!(visit(&restarted, &[&pair_of(&set[2])]).await.0, identity, "the key is the same");
+}
+
+/// Browsers know no ports: both applications' cookies come to both.
+#[tokio::test]
+async fn two_applications_on_one_host_leave_each_other_alone() {
+    let (dashboard, agent) = (SessionResume::new(), SessionResume::new());
+    let (one, set) = visit_at(&dashboard, "http://localhost:5007/", &[]).await;
+    let of_dashboard = pair_of(&set[2]);
+    assert!(of_dashboard.starts_with("sr_id-5007="), "{of_dashboard}");
+    let (two, set) = visit_at(&agent, "http://localhost:5008/", &[&of_dashboard]).await;
+    let both = format!("{of_dashboard}; {}", pair_of(&set[2]));
+    assert_eq!(
+        visit_at(&dashboard, "http://localhost:5007/", &[&both]).await,
+        (one, set[..2].to_vec())
+    );
+    assert_eq!(
+        visit_at(&agent, "http://localhost:5008/", &[&both]).await,
+        (two, set[..2].to_vec())
+    );
+}
+
+/// A proxy may name the upstream's port: nodes, or the old server and the new one, differ in it.
+#[tokio::test]
+async fn a_cookie_is_read_at_every_port_of_one_application() {
+    let resume = SessionResume::new();
+    let (identity, set) = visit_at(&resume, "http://10.0.0.7:3001/", &[]).await;
+    for uri in ["http://10.0.0.7:3002/", "http://app.example/", "/"] {
+        let (same, set) = visit_at(&resume, uri, &[&pair_of(&set[2])]).await;
+        assert_eq!((same, set.len()), (identity, 2), "{uri}");
+    }
+}
+
+/// The new cookie takes the place of the old one, whatever the port of the request: else the old one would win.
+#[tokio::test]
+async fn a_changed_identity_goes_under_the_name_of_the_old_one() {
+    for (first, login) in [
+        ("http://a:3001/", "http://a:3001/"),
+        ("http://a:3001/", "http://a:3002/"),
+        ("/", "http://a:3001/"),
+        ("http://a:3001/", "/"),
+    ] {
+        let resume = SessionResume::new();
+        let (old, set) = visit_at(&resume, first, &[]).await;
+        let old_cookie = pair_of(&set[2]);
+        let service = resume.layer(service_fn(|request: Request<()>| async move {
+            let session = adapter::open::<()>(&request.into_parts().0).await.unwrap();
+            let change = session.cycle_identity();
+            let mut response = Response::new(session.identity());
+            response.headers_mut().append(header::SET_COOKIE, change.set_cookie().unwrap().clone());
+            Ok::<_, Infallible>(response)
+        }));
+        let request = Request::get(login).header(header::COOKIE, &old_cookie).body(()).unwrap();
+        let response = service.oneshot(request).await.unwrap();
+        let new_cookie = pair_of(&response.headers()[header::SET_COOKIE]);
+        let name = |pair: &str| pair.split('=').next().unwrap().to_owned();
+        assert_eq!(name(&new_cookie), name(&old_cookie), "{first} {login}");
+        let new = response.into_body();
+        assert_ne!(new, old);
+        assert_eq!(visit_at(&resume, login, &[&new_cookie]).await.0, new);
+    }
+}
+
+/// A newcomer who logs in with the very first request gets one cookie, the last one.
+#[tokio::test]
+async fn the_handlers_cookie_is_the_only_one() {
+    let resume = SessionResume::new();
+    let service = resume.layer(service_fn(|request: Request<()>| async move {
+        let session = adapter::open::<()>(&request.into_parts().0).await.unwrap();
+        let change = session.cycle_identity();
+        let mut response = Response::new(session.identity());
+        response.headers_mut().append(header::SET_COOKIE, change.set_cookie().unwrap().clone());
+        Ok::<_, Infallible>(response)
+    }));
+    let request = Request::get("http://a:3001/").body(()).unwrap();
+    let response = service.oneshot(request).await.unwrap();
+    let set = response.headers().get_all(header::SET_COOKIE).iter().collect::<Vec<_>>();
+    assert_eq!(set.len(), 1, "{set:?}");
+    let pair = pair_of(set[0]);
+    assert_eq!(visit_at(&resume, "/", &[&pair]).await.0, response.into_body());
+}
+
+/// Bytes beyond ASCII are not taken for the absence of an offer.
+#[tokio::test]
+async fn an_offer_that_is_not_ascii_is_refused() {
+    let resume = SessionResume::new();
+    let at = "at.aaaaaaaaaaaaaaaa";
+    for lines in [
+        vec![format!("session-resume.v1, {at}ä").into_bytes()],
+        vec![format!("session-resume.v1, {at}, x\u{e4}").into_bytes()],
+        vec![format!("session-resume.v1, {at}").into_bytes(), b"\xff".to_vec()],
+        vec![b"chat\xe4".to_vec()],
+    ] {
+        let mut request = Request::get("/live");
+        for line in &lines {
+            let value = HeaderValue::from_bytes(line).unwrap();
+            request = request.header(header::SEC_WEBSOCKET_PROTOCOL, value);
+        }
+        let parts = Browser::default().enter(&resume, request).await;
+        let refusal = adapter::Upgrade::<()>::prepare(&parts).await.unwrap_err();
+        assert_eq!(refusal.status(), 400, "{lines:?}");
+    }
 }

@@ -18,7 +18,7 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 
 pub(crate) use self::wire::{Wire, pair};
 
-/// One browser profile: it keeps its cookie.
+/// One browser profile: it keeps its cookie, which it gets with a page before it asks for anything else.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Browser {
     pub(crate) cookie: Option<String>,
@@ -93,8 +93,21 @@ impl Browser {
     pub(crate) async fn enter<T: Send + 'static>(
         &mut self,
         resume: &SessionResume<T>,
+        request: http::request::Builder,
+    ) -> Parts {
+        if self.cookie.is_none() {
+            self.send(resume, Request::get("/page")).await;
+        }
+        self.send(resume, request).await
+    }
+
+    /// Sends a request, as one for a page, to a handler that uses nothing and answers with one.
+    pub(crate) async fn send<T: Send + 'static>(
+        &mut self,
+        resume: &SessionResume<T>,
         mut request: http::request::Builder,
     ) -> Parts {
+        request = request.header(header::ACCEPT, "text/html");
         if let Some(cookie) = &self.cookie {
             request = request.header(header::COOKIE, cookie);
         }
@@ -102,7 +115,8 @@ impl Browser {
         let handler_sees = Arc::clone(&seen);
         let service = resume.layer(service_fn(move |request: Request<()>| {
             *handler_sees.lock().unwrap() = Some(request.into_parts().0);
-            async { Ok::<_, Infallible>(Response::new(())) }
+            let page = Response::builder().header(header::CONTENT_TYPE, "text/html").body(());
+            async { Ok::<_, Infallible>(page.unwrap()) }
         }));
         let response = service.oneshot(request.body(()).unwrap()).await.unwrap();
         if let Some(cookie) = response.headers().get(header::SET_COOKIE) {
