@@ -1,11 +1,6 @@
 //! Runs the application's handler, once per session.
 
-use std::{
-    any::TypeId,
-    io,
-    panic::{AssertUnwindSafe, resume_unwind},
-    sync::Arc,
-};
+use std::{any::TypeId, io, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{runtime::Handle, sync::oneshot};
@@ -14,6 +9,7 @@ use tracing::Instrument as _;
 use crate::{
     BlockingSession, LiveSession, SessionOrigin,
     outcome::{IntoOutcome, Outcome, OutcomeStatus},
+    panics::{Panic, caught, run_caught},
     session::shared::{CancelHandler, Shared},
 };
 
@@ -45,10 +41,11 @@ where
     let shared = Arc::clone(session);
     let task = async move {
         // The call, too: a closure that panics before its first await has panicked all the same.
-        let ended = AssertUnwindSafe(async move { handler(live).await }).catch_unwind().await;
-        let outcome = match ended {
-            Ok(output) => output.into_outcome(),
-            Err(panic) => Outcome::panicked(&*panic, None),
+        let ended = run_caught(async move { handler(live).await }).await;
+        // What it has returned is the application's, too: how it is written, and its drop.
+        let outcome = match ended.and_then(|output| caught(|| output.into_outcome())) {
+            Ok(outcome) => outcome,
+            Err(panic) => Outcome::panicked(&panic, None),
         };
         shared.finish(outcome, CancelHandler::No);
     };
@@ -81,17 +78,17 @@ where
                     // What it spawns runs on the runtime.
                     let _entered = runtime.enter();
                     // The session's task waits for it, or has been cancelled with the session.
-                    let _ = answer
-                        .send(std::panic::catch_unwind(AssertUnwindSafe(|| handler(session))));
+                    let _ = answer.send(caught(|| handler(session)));
                 });
-            match spawned {
-                Err(error) => OnThread(Err(error)),
+            OnThread(match spawned {
+                Err(error) => Err(NoOutput::NoThread(error)),
                 Ok(_) => match ended.await {
-                    Ok(Ok(output)) => OnThread(Ok(output)),
-                    Ok(Err(panic)) => resume_unwind(panic),
-                    Err(_) => OnThread(Err(io::Error::other("the handler's thread is gone"))),
+                    Ok(output) => output.map_err(NoOutput::Panicked),
+                    Err(_) => {
+                        Err(NoOutput::NoThread(io::Error::other("the handler's thread is gone")))
+                    }
                 },
-            }
+            })
         }
         .boxed()
     }
@@ -99,17 +96,58 @@ where
 
 /// What a handler on a thread has returned.
 #[derive(Debug)]
-pub struct OnThread<R>(io::Result<R>);
+pub struct OnThread<R>(Result<R, NoOutput>);
+
+/// Why a handler on a thread has returned nothing.
+#[derive(Debug)]
+enum NoOutput {
+    Panicked(Panic),
+    NoThread(io::Error),
+}
 
 #[diagnostic::do_not_recommend]
 impl<R: IntoOutcome> IntoOutcome for OnThread<R> {
     fn into_outcome(self) -> Outcome {
         match self.0 {
             Ok(output) => output.into_outcome(),
-            Err(error) => Outcome::with_error(
+            Err(NoOutput::Panicked(panic)) => Outcome::panicked(&panic, None),
+            Err(NoOutput::NoThread(error)) => Outcome::with_error(
                 OutcomeStatus::Failed,
                 format_args!("no thread for the handler: {error}"),
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        Identity, SessionId,
+        config::Config,
+        identity::{CookieName, Via},
+        key::SessionKey,
+        registry::Registry,
+        session::shared::Owner,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_starts_as_its_session_departs_is_aborted() {
+        let registry = Registry::new(Config::new());
+        let identity = Identity::mint([7; 16]);
+        let via = Via { name: CookieName::default(), secure: false };
+        let owner = Owner { identity, key: SessionKey::own(identity), via };
+        let now = registry.clock().now();
+        let session = Shared::new(&registry, SessionId::random(), owner, (), None, now);
+        session.stop();
+        let (alive, gone) = oneshot::channel::<()>();
+        start(&session, SessionOrigin::New, async move |_live| {
+            let _alive = alive;
+            std::future::pending::<()>().await;
+        });
+        let gone = tokio::time::timeout(Duration::from_secs(3600), gone).await;
+        assert!(gone.expect("aborted").is_err());
     }
 }

@@ -27,6 +27,7 @@ mod observe;
 mod origin;
 mod outcome;
 mod outcomes;
+mod panics;
 mod poll;
 mod pump;
 mod random;

@@ -1,13 +1,13 @@
 //! How a session ended.
 
-use std::{borrow::Cow, error::Error, fmt, time::SystemTime};
+use std::{error::Error, fmt, time::SystemTime};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 pub use session_resume_proto::wire::OutcomeStatus;
 
-use crate::{Closed, ClosedKind, wall};
+use crate::{Closed, ClosedKind, panics::Panic, wall};
 
 /// Errors and panics are kept as text of at most so many bytes.
 const MAX_ERROR: usize = 1024;
@@ -111,18 +111,12 @@ impl Outcome {
         Self::new(status, None, Some(bounded(error.to_string())))
     }
 
-    pub(crate) fn panicked(payload: &(dyn std::any::Any + Send), task: Option<&str>) -> Self {
-        let text: Cow<'_, str> =
-            match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-                (Some(text), _) => Cow::Borrowed(text),
-                (None, Some(text)) => Cow::Borrowed(text),
-                (None, None) => Cow::Borrowed("panic with a payload that is no text"),
-            };
+    pub(crate) fn panicked(panic: &Panic, task: Option<&str>) -> Self {
         match task {
             Some(task) => {
-                Self::with_error(OutcomeStatus::Panicked, format_args!("task {task}: {text}"))
+                Self::with_error(OutcomeStatus::Panicked, format_args!("task {task}: {panic}"))
             }
-            None => Self::with_error(OutcomeStatus::Panicked, text),
+            None => Self::with_error(OutcomeStatus::Panicked, panic),
         }
     }
 

@@ -1,7 +1,6 @@
 //! Removes sessions whose time is up.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -61,17 +60,11 @@ async fn sweep<T: Send + 'static>(
             if looked_at % BREATH == BREATH - 1 {
                 tokio::task::yield_now().await;
             }
-            if let Some(session) = session.upgrade() {
-                // With the last handle goes the application's state, and its drop may panic: that must not
-                // be the end of all expiry.
-                let leaves = catch_unwind(AssertUnwindSafe(|| {
-                    let leaves = look_at(registry, &session);
-                    leaves.then_some(session)
-                }));
-                if let Ok(Some(session)) = leaves {
-                    let registry = Arc::clone(registry);
-                    store_work.push(async move { registry.store_away(&session).await }.boxed());
-                }
+            if let Some(session) = session.upgrade()
+                && look_at(registry, &session)
+            {
+                let registry = Arc::clone(registry);
+                store_work.push(async move { registry.store_away(&session).await }.boxed());
             }
         }
         tokio::task::yield_now().await;

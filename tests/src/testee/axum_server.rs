@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     PAGE, PUBLIC, live,
-    tally::{Count, Overview, Tally},
+    tally::{self, Count, Overview, Tally},
 };
 
 pub(crate) fn router(resume: SessionResume<Tally>) -> Router {
@@ -25,6 +25,7 @@ pub(crate) fn router(resume: SessionResume<Tally>) -> Router {
         .route("/page", get(|| async { Html(PAGE) }))
         .route("/asset", get(|| async { ([("cache-control", PUBLIC)], "asset") }))
         .route("/cookies", get(cookies))
+        .route("/panic-read", get(panic_read))
         .route("/count", get(count))
         .route("/live", any(live))
         .route("/live/{*anything}", any(live))
@@ -66,6 +67,10 @@ async fn add(Path(k): Path<i64>, Session(session): Session<Tally>) -> Response {
 async fn cookies(Session(session): Session<Tally>) -> impl IntoResponse {
     let own = AppendHeaders([("set-cookie", "a=1"), ("set-cookie", "b=2")]);
     (own, Json(Overview::of(&session)))
+}
+
+async fn panic_read(Session(session): Session<Tally>) {
+    tally::panic_read(&session);
 }
 
 async fn count(State(resume): State<SessionResume<Tally>>) -> Json<Count> {

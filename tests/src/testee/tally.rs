@@ -52,6 +52,11 @@ impl Overview {
     }
 }
 
+/// A handler with a mistake.
+pub(crate) fn panic_read(session: &Session<Tally>) {
+    session.read(|_| panic!("told to panic in a read"));
+}
+
 /// What `GET /count` answers.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Count {

@@ -11,7 +11,7 @@ use warp::{
 
 use crate::{
     PAGE, PUBLIC, live,
-    tally::{Count, Overview, Tally},
+    tally::{self, Count, Overview, Tally},
 };
 
 pub(crate) async fn serve(listener: TcpListener, resume: SessionResume<Tally>) {
@@ -41,6 +41,10 @@ fn routes(
         .map(|| reply::with_header("asset", header::CACHE_CONTROL, PUBLIC));
     let cookies =
         warp::path!("cookies").and(warp::get()).and(session()).map(|session| cookies(&session));
+    let panic_read = warp::path!("panic-read").and(warp::get()).and(session()).map(|session| {
+        tally::panic_read(&session);
+        StatusCode::OK
+    });
     let count = warp::path!("count")
         .and(warp::get())
         .map(move || reply::json(&Count::of(&resume.sessions())));
@@ -58,6 +62,7 @@ fn routes(
         .or(page)
         .or(asset)
         .or(cookies)
+        .or(panic_read)
         .or(count)
         .or(live)
         .or(other)

@@ -12,6 +12,7 @@ scenarios!(
     sigterm_tells_when_to_come_back_and_exits_0,
     a_session_that_was_cut_is_exit_code_1,
     guards_and_silence_decide_about_expiry,
+    a_panic_in_a_read_is_its_requests_matter,
 );
 
 async fn every_end_is_told_and_can_be_polled(framework: Framework) {
@@ -122,4 +123,21 @@ async fn guards_and_silence_decide_about_expiry(framework: Framework) {
     assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("expired")));
     assert_eq!(guarded.get("/peek").await.status, 200, "held by its guard");
     until("the guarded one expires", async || testee.count().await["live"] == 0).await;
+}
+
+async fn a_panic_in_a_read_is_its_requests_matter(framework: Framework) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store.redb");
+    let testee = testee(framework, &format!("--store {}", store.display())).await;
+    let mut browser = Browser::new(testee.addr);
+    let mut ws = browser.resumable("/live", &client('a')).await;
+    ws.member("hello").await;
+    let mut broken = browser.clone();
+    let answer = tokio::spawn(async move { broken.get("/panic-read").await.status }).await;
+    assert!(answer.is_err() || answer.is_ok_and(|status| status == 500));
+    ws.send("add 2").await;
+    assert_eq!(ws.data().await, "total:2");
+    assert_eq!(ws.member("ack").await, json!(1), "on disk");
+    assert_eq!(browser.post("/add/3").await.json()["total"], 5, "saved");
+    assert_eq!(Browser::new(testee.addr).get("/").await.status, 200);
 }

@@ -204,6 +204,9 @@ impl<T> SessionResume<T> {
 
     /// Keeps sessions in a store, so that they outlive memory and the process.
     ///
+    /// A state's `Serialize` is called while its lock is held: until it returns, `read` and `update` of that session
+    /// wait; messages go on. If it fails or panics, the session ends, outcome `panicked`.
+    ///
     /// Identity cookies are signed with the key that the store keeps, if it keeps one, unless
     /// [`with_identity`](Self::with_identity) gives one.
     #[must_use]

@@ -243,7 +243,8 @@ impl<T: Send + 'static> Session<T> {
     ///
     /// # Panics
     ///
-    /// Panics, instead of waiting for ever, inside another `read` or `update` of the same session.
+    /// Panics, instead of waiting for ever, inside another `read` or `update` of the same session. A panic in the
+    /// closure reaches the caller; the session goes on, because its state is as it was.
     pub fn read<R>(&self, f: impl FnOnce(&T) -> R) -> R {
         self.shared.state.read(f)
     }
@@ -267,7 +268,8 @@ impl<T: Send + 'static> Session<T> {
     ///
     /// # Errors
     ///
-    /// Fails if the store does not take the snapshot; it is tried again all the same.
+    /// Fails if the store does not take the snapshot; it is tried again all the same. Fails if the session has
+    /// ended: one whose state cannot be written (its `Serialize` fails or panics) ends, outcome `panicked`.
     ///
     /// # Cancel safety
     ///
@@ -298,7 +300,7 @@ impl<T: Send + 'static> Session<T> {
     ///
     /// While it runs the session is in use (except while it only waits for outbox room with no transport
     /// attached). When the session ends, it is cancelled at its next `.await`. If it panics, the session
-    /// ends, outcome `panicked`. On a session that has ended already nothing runs.
+    /// ends, outcome `panicked`. On a session that has ended or left memory already nothing runs.
     pub fn spawn<F>(&self, why: impl Into<Cow<'static, str>>, future: F) -> bool
     where
         F: Future<Output = ()> + Send + 'static,

@@ -54,7 +54,8 @@ impl<T: Send + 'static> LiveSession<T> {
             let coop = ready!(coop::poll_proceed(cx));
             shared.boundary(Boundary::Receive);
             let received = shared.with_core(|core, now| {
-                if !core.may_hand_over() {
+                // What is over hands nothing over, and nobody records a trial for it any more.
+                if !core.is_over() && !core.may_hand_over() {
                     core.wait_to_receive(cx.waker());
                     return Poll::Pending;
                 }

@@ -220,18 +220,18 @@ impl<T: Send + 'static> Shared<T> {
         tasks.abort_all();
     }
 
-    /// Notes the handler's task, so that the end of the session ends it.
+    /// Notes the handler's task, so that the end of the session ends it, and its departure.
     pub(crate) fn own_handler(&self, handler: AbortHandle) {
         let mut core = self.lock();
-        if core.outcome.is_none() {
-            core.handler = Some(handler);
-        } else if core
-            .outcome
-            .as_ref()
-            .is_some_and(|outcome| outcome.status() != OutcomeStatus::Done)
-        {
-            drop(core);
-            handler.abort();
+        match &core.outcome {
+            // By the handler itself.
+            Some(outcome) if outcome.status() == OutcomeStatus::Done => {}
+            // It may have left just when its handler was to start.
+            None if !core.departed => core.handler = Some(handler),
+            _ => {
+                drop(core);
+                handler.abort();
+            }
         }
     }
 }

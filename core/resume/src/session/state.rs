@@ -2,13 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
 };
 
 use session_resume_proto::wire::StateOffer;
 
 use crate::{
     merge::{MergePolicy, Versions},
+    panics::caught,
     snapshot::record::Millis,
 };
 
@@ -20,9 +21,12 @@ pub(crate) struct StateCell<T> {
 
 #[derive(Debug)]
 struct Inner<T> {
-    value: T,
+    /// Always there until the cell is dropped.
+    value: Option<T>,
     /// Changed since the last boundary.
     dirty: bool,
+    /// A change has begun and not ended: it is under way, or it has panicked.
+    half_changed: bool,
     /// How many boundaries have seen changes.
     iteration: u64,
     /// When a boundary last saw changes.
@@ -30,6 +34,17 @@ struct Inner<T> {
 }
 
 impl<T> Inner<T> {
+    fn value(&self) -> &T {
+        self.value.as_ref().expect("a state is there until it is dropped")
+    }
+
+    fn change<R>(&mut self, f: impl FnOnce(&mut T) -> R) -> R {
+        self.half_changed = true;
+        let result = f(self.value.as_mut().expect("a state is there until it is dropped"));
+        self.half_changed = false;
+        result
+    }
+
     fn step(&mut self) {
         if std::mem::take(&mut self.dirty) {
             self.iteration += 1;
@@ -54,26 +69,28 @@ impl<T> StateCell<T> {
     }
 
     pub(crate) fn restored(value: T, iteration: u64, updated: Millis) -> Self {
-        Self { inner: Mutex::new(Inner { value, dirty: false, iteration, updated }) }
+        let value = Some(value);
+        let inner = Inner { value, dirty: false, half_changed: false, iteration, updated };
+        Self { inner: Mutex::new(inner) }
     }
 
     pub(crate) fn read<R>(&self, f: impl FnOnce(&T) -> R) -> R {
         let _inside = self.enter();
-        f(&self.lock().value)
+        f(self.lock().value())
     }
 
     pub(crate) fn update<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         let _inside = self.enter();
         let mut inner = self.lock();
         inner.dirty = true;
-        f(&mut inner.value)
+        inner.change(f)
     }
 
     /// As [`Self::update`], for a closure that says whether it has changed anything.
     pub(crate) fn update_if<R>(&self, f: impl FnOnce(&mut T) -> (R, bool)) -> (R, bool) {
         let _inside = self.enter();
         let mut inner = self.lock();
-        let (result, changed) = f(&mut inner.value);
+        let (result, changed) = inner.change(f);
         inner.dirty |= changed;
         (result, changed)
     }
@@ -82,8 +99,10 @@ impl<T> StateCell<T> {
     pub(crate) fn step(&self) {
         // Not while an HTTP handler is in the middle of a change: that belongs to the next step. A busy
         // lock is no reason to make the handler's task wait.
-        if let Ok(mut inner) = self.inner.try_lock() {
-            inner.step();
+        match self.inner.try_lock() {
+            Ok(mut inner) => inner.step(),
+            Err(TryLockError::Poisoned(inner)) => inner.into_inner().step(),
+            Err(TryLockError::WouldBlock) => {}
         }
     }
 
@@ -92,9 +111,12 @@ impl<T> StateCell<T> {
     /// `None` once a change has panicked: the state may be half changed.
     pub(crate) fn snapshot<R>(&self, f: impl FnOnce(&T, u64, Millis) -> R) -> Option<R> {
         let _inside = self.enter();
-        let mut inner = self.inner.lock().ok()?;
+        let mut inner = self.lock();
+        if inner.half_changed {
+            return None;
+        }
         inner.step();
-        Some(f(&inner.value, inner.iteration, inner.updated))
+        Some(f(inner.value(), inner.iteration, inner.updated))
     }
 
     /// Replaces the state by a client's copy, if the policy says so; returns whether it does.
@@ -115,12 +137,14 @@ impl<T> StateCell<T> {
         let Ok(client) = read(offer.value.get().as_bytes()) else {
             return false;
         };
-        let Some(merged) = policy.merge(versions, &inner.value, client) else {
+        let Some(merged) = policy.merge(versions, inner.value(), client) else {
             return false;
         };
-        inner.value = merged;
+        let before = inner.value.replace(merged);
         inner.iteration = inner.iteration.max(versions.client_iteration);
         inner.dirty = true;
+        drop(inner);
+        drop_caught(before);
         true
     }
 
@@ -130,7 +154,8 @@ impl<T> StateCell<T> {
         inner.iteration + u64::from(inner.dirty)
     }
 
-    /// A panic in an update has ended the session; what is left can still be looked at.
+    /// A panic in a read has changed nothing, and one in a change has ended the session; what is left can still be
+    /// looked at.
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -151,6 +176,21 @@ impl<T> StateCell<T> {
             });
         }
         Inside { address }
+    }
+}
+
+impl<T> Drop for StateCell<T> {
+    /// The last handle may go anywhere: a panic in the state's own `Drop` is no reason to end what runs there.
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        drop_caught(inner.value.take());
+    }
+}
+
+/// Drops the application's state.
+fn drop_caught<T>(state: T) {
+    if let Err(panic) = caught(|| drop(state)) {
+        tracing::error!(%panic, "a session's state has panicked when it was dropped");
     }
 }
 
@@ -191,6 +231,48 @@ mod tests {
         cell.step();
         cell.step();
         assert_eq!((cell.iteration(), cell.read(|n| *n)), (1, 3));
+    }
+
+    #[test]
+    fn a_panic_in_a_read_changes_nothing() {
+        let cell = StateCell::new(1);
+        cell.update(|n| *n += 1);
+        let read =
+            || cell.read(|_| -> () { std::panic::resume_unwind(Box::new("index out of bounds")) });
+        assert!(catch_unwind(AssertUnwindSafe(read)).is_err());
+        assert_eq!(cell.snapshot(|n, iteration, _| (*n, iteration)), Some((2, 1)));
+        cell.update(|n| *n += 1);
+        cell.step();
+        assert_eq!(cell.snapshot(|n, iteration, _| (*n, iteration)), Some((3, 2)));
+    }
+
+    #[test]
+    fn what_a_panic_has_half_changed_is_never_stored() {
+        let cell = StateCell::new(1);
+        let change = || cell.update(|_| -> () { std::panic::resume_unwind(Box::new("half-way")) });
+        assert!(catch_unwind(AssertUnwindSafe(change)).is_err());
+        assert_eq!(cell.snapshot(|n, _, _| *n), None);
+        assert_eq!(cell.read(|n| *n), 1, "what is left can still be looked at");
+    }
+
+    #[test]
+    fn a_state_whose_drop_panics_goes_quietly() {
+        struct Loud(bool);
+        impl Drop for Loud {
+            fn drop(&mut self) {
+                if self.0 {
+                    std::panic::resume_unwind(Box::new("drop"));
+                }
+            }
+        }
+        let cell = StateCell::new(Loud(true));
+        drop(cell);
+        // Also while the thread unwinds already.
+        let unwinds = || {
+            let _cell = StateCell::new(Loud(true));
+            std::panic::resume_unwind(Box::new("first"));
+        };
+        assert!(catch_unwind(AssertUnwindSafe(unwinds)).is_err());
     }
 
     #[test]

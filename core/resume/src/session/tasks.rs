@@ -1,12 +1,11 @@
 //! Tasks that a session owns.
 
-use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
-use futures_util::FutureExt as _;
 use tokio::task::AbortHandle;
 
 use super::shared::{CancelHandler, Shared};
-use crate::outcome::Outcome;
+use crate::{outcome::Outcome, panics::run_caught};
 
 /// The tasks of one session, to end them with it.
 #[derive(Debug, Default)]
@@ -34,7 +33,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let ticket = session.step(|core| {
-        if core.machine.ended().is_some() {
+        if core.is_over() {
             return None;
         }
         core.machine.task_started();
@@ -47,15 +46,15 @@ where
     };
     let running = Running { session: Arc::clone(session), ticket };
     let task = tokio::spawn(async move {
-        let ended = AssertUnwindSafe(future).catch_unwind().await;
+        let ended = run_caught(future).await;
         let session = Arc::clone(&running.session);
         drop(running);
         if let Err(panic) = ended {
-            session.finish(Outcome::panicked(&*panic, Some(&why)), CancelHandler::Yes);
+            session.finish(Outcome::panicked(&panic, Some(&why)), CancelHandler::Yes);
         }
     });
     let mut core = session.lock();
-    if core.machine.ended().is_some() {
+    if core.is_over() {
         drop(core);
         task.abort();
     } else if let Some(seldom) = core.seldom()

@@ -1,7 +1,6 @@
 //! The task that writes: one for all sessions of a layer, so that the store can group its commits.
 
 use std::{
-    panic::AssertUnwindSafe,
     sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
@@ -19,10 +18,9 @@ use super::{
 };
 use crate::{
     observe,
-    outcome::Outcome,
     outcomes::Ended,
     registry::Registry,
-    session::shared::{CancelHandler, Shared},
+    session::shared::Shared,
     store::{ErrorKind, Generation, StoreError},
 };
 
@@ -105,26 +103,14 @@ async fn write<T: Send + 'static>(store: &Store, item: Item<T>) -> Option<Item<T
             if session.has_ended() {
                 return None;
             }
-            // The application's code: a panic in it is its session's, not everybody's.
-            let job = std::panic::catch_unwind(AssertUnwindSafe(|| session.take_job()));
-            match job {
-                Err(panic) => {
-                    let outcome = Outcome::panicked(&*panic, Some("snapshot"));
-                    session.finish(outcome, CancelHandler::Yes);
-                    None
-                }
-                Ok(None) => {
+            match session.take_job() {
+                None => {
                     let admitted = admit_newcomers(store, &session).await;
                     (!admitted).then_some(Item::Session(session))
                 }
-                Ok(Some(Ok(job))) => {
+                Some(job) => {
                     let saved = put(store, &session, job).await;
                     (!saved).then_some(Item::Session(session))
-                }
-                Ok(Some(Err(error))) => {
-                    tracing::error!(session = %session.id().short(), %error, "the state cannot be JSON");
-                    session.not_saved(&error);
-                    Some(Item::Session(session))
                 }
             }
         }

@@ -2,109 +2,152 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
+use session_resume_proto::session::Covered;
 use tokio::time::Instant;
 
 use super::{
     CommitError, Job, Urgency,
-    record::{self, SessionRecord},
+    record::{self, Millis, SessionRecord},
 };
-use crate::session::shared::Shared;
+use crate::{
+    key::SessionKey,
+    outcome::{Outcome, OutcomeStatus},
+    panics::caught,
+    session::shared::{CancelHandler, Shared},
+    store::Generation,
+};
+
+/// Which changes are worth a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Unsaved {
+    /// Those that are not on disk: the saver asks when nothing of the session is under way.
+    Any,
+    /// Those that no snapshot covers, be it on its way or not: a boundary asks.
+    Untaken,
+}
+
+/// A snapshot without the application's state.
+struct Draft {
+    key: SessionKey,
+    record: SessionRecord,
+    covered: Covered,
+    version: u64,
+    generation: Generation,
+}
+
+impl Draft {
+    fn into_job(self, state: Vec<u8>) -> Job {
+        let Self { key, mut record, covered, version, generation } = self;
+        record.state = state;
+        let working = record.working;
+        Job { key, bytes: record::encode(&record), covered, version, generation, working }
+    }
+}
 
 impl<T: Send + 'static> Shared<T> {
     /// Takes a snapshot; `None` if a message is in hand, then the next boundary does, and if there is nothing
-    /// to save any more.
-    pub(crate) fn take_snapshot(&self) -> Option<Result<Job, serde_json::Error>> {
+    /// to save (any more). A session whose state cannot be written ends.
+    fn take_snapshot(&self, of: Unsaved) -> Option<Job> {
         let registry = self.registry()?;
         let codec = registry.config().codec?;
         // State first, then core: the order in which `send_with` locks them, so that both its halves are in,
-        // or neither.
+        // or neither. The core is free again while the application's code writes its state: that may take long,
+        // and may use the session's handle.
         // A panic has left a state half changed: the last good snapshot stays.
-        self.state.snapshot(|state, iteration, updated| {
-            let mut core = self.lock();
-            if core.departed || core.machine.ended().is_some() {
-                return None;
+        let (draft, state) = self.state.snapshot(|state, iteration, updated| {
+            let draft = self.draft(of, iteration, updated)?;
+            Some((draft, caught(|| (codec.encode)(state))))
+        })??;
+        let outcome = match state {
+            Ok(Ok(state)) => return Some(draft.into_job(state)),
+            Ok(Err(error)) => {
+                let text = format_args!("the state cannot be JSON: {error}");
+                Outcome::with_error(OutcomeStatus::Panicked, text)
             }
-            let frozen = core.machine.is_frozen();
-            let in_hand = core.machine.is_message_in_hand();
-            let key = core.key.clone();
-            let identity = core.identity();
-            let at_work = core.machine.is_at_work();
-            let durable = core.durable.as_mut()?;
+            Err(panic) => Outcome::panicked(&panic, Some("snapshot")),
+        };
+        tracing::error!(session = %self.id().short(), error = outcome.error(), "a state cannot be stored");
+        self.finish(outcome, CancelHandler::Yes);
+        None
+    }
+
+    /// Takes everything of a snapshot but the state, which the caller has locked.
+    fn draft(&self, of: Unsaved, iteration: u64, updated: Millis) -> Option<Draft> {
+        let mut core = self.lock();
+        if core.is_over() {
+            return None;
+        }
+        let frozen = core.machine.is_frozen();
+        let in_hand = core.machine.is_message_in_hand();
+        let key = core.key.clone();
+        let identity = core.identity();
+        let at_work = core.machine.is_at_work();
+        let durable = core.durable.as_mut()?;
+        let covered = match of {
+            Unsaved::Any => durable.saved,
+            Unsaved::Untaken => durable.taken,
+        };
+        if of == Unsaved::Any {
             durable.queued = false;
-            if durable.saved >= durable.version {
-                // Whoever has asked meanwhile has it on disk with what was under way.
-                return None;
-            }
-            if in_hand {
-                durable.due = true;
-                return None;
-            }
-            let bytes = match (codec.encode)(state) {
-                Ok(bytes) => bytes,
-                Err(error) => return Some(Err(error)),
-            };
-            let (version, generation, trials) =
-                (durable.version, durable.generation, durable.trials());
-            durable.writing = true;
-            durable.taken = version;
-            // Marked before: what takes no longer than a flush interval is not worth a second write.
-            let working = durable.marked && at_work;
-            let created = durable.created;
-            let handler = core.handler_name().cloned();
-            let (machine, covered) = core.machine.snapshot(frozen);
-            let record = SessionRecord {
-                session: self.id(),
-                identity,
-                key: key.to_bytes(),
-                secure: self.via().secure,
-                handler: handler.map(Cow::into_owned),
-                created,
-                updated,
-                iteration,
-                clean: frozen,
-                working,
-                trials,
-                state: bytes,
-                machine,
-            };
-            Some(Ok(Job {
-                key,
-                bytes: record::encode(&record),
-                covered,
-                version,
-                generation,
-                working,
-            }))
-        })?
+        }
+        if covered >= durable.version {
+            // Whoever has asked meanwhile has it on disk with what was under way.
+            return None;
+        }
+        if in_hand {
+            durable.due = true;
+            return None;
+        }
+        let (version, generation, trials) = (durable.version, durable.generation, durable.trials());
+        durable.writing = true;
+        durable.taken = version;
+        // Marked before: what takes no longer than a flush interval is not worth a second write.
+        let working = durable.marked && at_work;
+        let created = durable.created;
+        let handler = core.handler_name().cloned();
+        let (machine, covered) = core.machine.snapshot(frozen);
+        let record = SessionRecord {
+            session: self.id(),
+            identity,
+            key: key.to_bytes(),
+            secure: self.via().secure,
+            handler: handler.map(Cow::into_owned),
+            created,
+            updated,
+            iteration,
+            clean: frozen,
+            working,
+            trials,
+            state: Vec::new(),
+            machine,
+        };
+        Some(Draft { key, record, covered, version, generation })
     }
 
     /// Returns what shall be written now: what the last boundary has left, or the session as it is.
-    pub(super) fn take_job(&self) -> Option<Result<Job, serde_json::Error>> {
+    pub(super) fn take_job(&self) -> Option<Job> {
         let ready = {
             let mut core = self.lock();
             let departed = core.departed;
             let durable = core.durable.as_mut()?;
-            let ready = durable.ready.take().filter(|_| !departed);
+            let saved = durable.saved;
+            let ready = durable.ready.take().filter(|job| !departed && job.version > saved);
             durable.queued &= ready.is_none();
             ready
         };
-        match ready {
-            // What has changed since then is next.
-            Some(ready) => Some(Ok(ready)),
-            None => self.take_snapshot(),
-        }
+        // What has changed since then is next.
+        ready.or_else(|| self.take_snapshot(Unsaved::Any))
     }
 
     /// Takes the snapshot that is due at this boundary and leaves it for the saver: by the time that comes
     /// by, the next message is in hand.
     pub(crate) fn leave_snapshot(&self) {
-        let job = self.take_snapshot();
+        let Some(job) = self.take_snapshot(Unsaved::Untaken) else {
+            return;
+        };
         self.step(|core| {
             if let Some(durable) = &mut core.durable {
-                // What cannot be a snapshot is the saver's to tell.
-                if let Some(Ok(job)) = job {
-                    durable.ready = Some(job);
-                }
+                durable.ready = Some(job);
                 // It has waited for a flush interval already.
                 core.wants_saving(Urgency::Now);
             }
@@ -139,6 +182,8 @@ impl<T: Send + 'static> Shared<T> {
             let durable = core.durable.as_mut()?;
             durable.failures += 1;
             durable.writing = false;
+            // It is in no snapshot any more.
+            durable.taken = durable.saved;
             durable.last_failure = Some(error);
             // Whoever has brought it brings it again, a while later.
             durable.queued = true;

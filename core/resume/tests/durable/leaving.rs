@@ -13,7 +13,7 @@ const STEP: Duration = Duration::from_millis(10);
 
 /// Runs a test in virtual time. A task that never gives its thread back stops virtual time, too: a plain thread
 /// tells.
-fn in_virtual_time(test: impl Future<Output = ()> + Send + 'static) {
+pub fn in_virtual_time(test: impl Future<Output = ()> + Send + 'static) {
     let (done, is_done) = mpsc::channel();
     let runs = std::thread::spawn(move || {
         let mut runtime = tokio::runtime::Builder::new_current_thread();

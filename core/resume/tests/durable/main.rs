@@ -11,6 +11,7 @@ mod looks;
 mod merge;
 mod node;
 mod outcome;
+mod panics;
 mod restart;
 mod shared;
 mod store;

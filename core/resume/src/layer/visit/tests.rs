@@ -17,12 +17,7 @@ enum Use {
 const USES: [Use; 2] = [Use::Identity, Use::Session];
 
 /// Sends a request through the layer to a handler that does this and answers so; returns what the answer sets.
-async fn visit(
-    resume: &SessionResume,
-    req: Builder,
-    does: Use,
-    res: Answers,
-) -> Option<String> {
+async fn visit(resume: &SessionResume, req: Builder, does: Use, res: Answers) -> Option<String> {
     let service = resume.layer(service_fn(move |request: Request<()>| async move {
         let parts = request.into_parts().0;
         match does {
@@ -74,11 +69,9 @@ async fn use_sets_the_cookie_and_nothing_else_does() {
     for (does, sets) in
         [(Use::Nothing, false), (Use::Looks, false), (Use::Identity, true), (Use::Session, true)]
     {
-        for answer in [
-            ok as Answers,
-            || Response::builder().status(404),
-            || Response::builder().status(500),
-        ] {
+        for answer in
+            [ok as Answers, || Response::builder().status(404), || Response::builder().status(500)]
+        {
             let set = visit(&resume, fetch(), does, answer).await;
             assert_eq!(set.is_some(), sets, "{does:?}");
         }
