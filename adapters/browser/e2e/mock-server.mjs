@@ -64,6 +64,7 @@ export async function startMock({ attach = 'takeover', ping = 1000 } = {}) {
     port: http.address().port,
     faults: model.faults,
     model,
+    http,
     stop() {
       for (const timer of timers) clearInterval(timer);
       sockets.clients.forEach((socket) => socket.terminate());

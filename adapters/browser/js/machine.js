@@ -5,7 +5,7 @@ import { delayBefore } from './backoff.js';
 import { acknowledged, ackIfDue, deliver, emit, flush, greet, silence, skip, takeInDoubt, writeAck } from './stream.js';
 import { decode, offer, PROTOCOL } from './wire.js';
 
-/** @import { Config, Control, Effect, MachineEvent, State, Status, Until } from './types.js' */
+/** @import { Config, Control, Effect, MachineEvent, Pause, State, Status, Until } from './types.js' */
 /** @import { Cx } from './stream.js' */
 
 /** A server's `retry` is followed up to an hour. */
@@ -16,6 +16,9 @@ const HINT_SPREAD = 500;
 const STALL = 1000;
 /** A transport on which anything came after the hello, or that held this long, was of use. */
 const HELD = 5000;
+const NOT_SPOKEN = `the server does not speak ${PROTOCOL}`;
+/** Where the browser says that there is no network, it may be wrong. */
+const OFFLINE_RETRY = 30_000;
 /** After these codes the row of attempts goes on, whatever came before: `replaced`, and a message too big. */
 const SLOWER = [4100, 1009];
 /** "Try again later"; 1013 from servers before 4113. */
@@ -32,8 +35,9 @@ export function initial(config, client) {
     transport: 0, attached: false, attempt: 0, hint: null,
     hidden: false, offline: false, suspect: false, closing: null,
     client, cursor: null, position: 0, owedMessages: 0, owedBytes: 0, owedSince: null,
-    outbox: [], outboxBytes: 0, base: 0, sent: 0, ever: 0, underWay: 0, window: { messages: 0, bytes: 0 },
+    outbox: [], outboxBytes: 0, base: 0, sent: 0, ever: 0, underWay: 0, window: { messages: 0, bytes: 0 }, limit: null,
     heartbeat: 0, heardAt: 0, graced: false,
+    greeted: false, asked: false, done: null,
     settled: false, stale: false, reauthenticated: false, startedOver: false, tooBig: null,
   };
 }
@@ -68,14 +72,19 @@ function handle(cx, event) {
     case 'opened':
       if (event.protocol !== PROTOCOL) {
         leave(cx, 1000, '');
-        return end(cx, 1002, 'the server does not speak session-resume.v1');
+        return end(cx, 1002, NOT_SPOKEN);
       }
       return;
     case 'frame':
       return frame(cx, event.data);
     case 'closed':
       s.attached = false;
+      if (s.phase === 'connecting' && event.code === 1006 && s.config.asks && !s.greeted && !s.asked) return ask(cx);
       return dropped(cx, event.code, event.reason);
+    case 'answered':
+      if (s.phase !== 'waiting' || s.until !== 'answer' || event.of !== s.transport) return;
+      if (event.foreign === null) return schedule(cx, 1006, '');
+      return end(cx, 1002, `${NOT_SPOKEN}: ${event.foreign}`);
     case 'timer':
       return timer(cx, event.name, event.due);
     case 'send':
@@ -97,9 +106,9 @@ function handle(cx, event) {
     case 'offline':
       s.offline = true;
       s.suspect = s.attached;
-      if (s.phase === 'waiting' && s.until === 'time') s.until = 'online';
-      else if (s.phase !== 'open') return;
-      return emit(cx, { status: 'offline' });
+      if (s.phase === 'waiting' && s.until === 'time') return awaitNetwork(cx);
+      if (s.phase === 'open') emit(cx, { status: 'offline' });
+      return;
     case 'hidden':
       s.hidden = true;
       return;
@@ -141,7 +150,20 @@ function connect(cx) {
 function again(cx) {
   leave(cx, 1000, '');
   cx.s.attempt = 0;
+  cx.s.asked = false;
   connect(cx);
+}
+
+/**
+ * The first attempt failed before it was open. Some browsers hide that a route does not speak the protocol;
+ * another look at it tells.
+ *
+ * @param {Cx} cx
+ */
+function ask(cx) {
+  cx.s.asked = true;
+  cx.effects.push({ type: 'ask', of: cx.s.transport }, { type: 'setTimer', name: 'retry', delay: cx.s.config.connectTimeout });
+  pause(cx, 'answer', null);
 }
 
 /**
@@ -150,6 +172,7 @@ function again(cx) {
  */
 function frame(cx, data) {
   const { s } = cx;
+  if (s.done) return;
   s.heardAt = cx.now;
   s.graced = false;
   if (s.suspect && s.phase === 'open' && s.cursor) emit(cx, { status: 'open', session: s.cursor.session });
@@ -189,20 +212,52 @@ function control(cx, { hello, ack, hb, gap, retry, done }) {
     return ack ?? hb ?? gap ?? done ? 'no hello' : null;
   }
   if (ack !== undefined || hb !== undefined) {
-    s.settled = true;
+    // What was acknowledged before says nothing about the next message, at which this transport may end.
+    if (hb !== undefined || (ack ?? 0) > s.base) s.settled = true;
     const breach = acknowledged(cx, Math.max(ack ?? 0, hb ?? 0));
     if (breach) return breach;
     if (s.phase === 'closing' && !s.outbox.length) closeTransport(cx);
   }
   if (gap) return skip(cx, gap);
-  if (done) {
-    writeAck(cx);
-    leave(cx, 1000, '');
-    const taken = Math.max(0, done.received - s.base);
-    const messages = empty(s).slice(taken);
-    end(cx, 1000, done.status, { status: 'done', outcome: done.status, messages });
-  }
+  if (done) finish(cx, done);
   return null;
+}
+
+/**
+ * The session is over. The server's close follows, and may have a code of the application's own.
+ *
+ * @param {Cx} cx
+ * @param {NonNullable<Control['done']>} done
+ */
+function finish(cx, done) {
+  const { s } = cx;
+  writeAck(cx);
+  if (s.phase === 'closing') {
+    s.outbox = s.outbox.slice(Math.max(0, done.received - s.base));
+    leave(cx, 1000, '');
+    return endClosed(cx);
+  }
+  s.phase = 'closing';
+  s.done = done;
+  cx.effects.push({ type: 'setTimer', name: 'close', delay: s.config.closeTimeout });
+}
+
+/**
+ * The server has closed after its `done`, or should have.
+ *
+ * @param {Cx} cx
+ * @param {number} code
+ * @param {string} reason
+ */
+function over(cx, code, reason) {
+  const { s } = cx;
+  const { done, base } = s;
+  if (!done) return;
+  s.done = null;
+  const messages = empty(s).slice(Math.max(0, done.received - base));
+  const own = code !== 1000 && code !== 1005 && code !== 1006;
+  const said = own || (code === 1000 && reason && reason !== 'done');
+  end(cx, own ? code : 1000, said ? reason : done.status, { status: 'done', outcome: done.status, messages });
 }
 
 /**
@@ -214,7 +269,8 @@ function control(cx, { hello, ack, hb, gap, retry, done }) {
  */
 function dropped(cx, code, reason) {
   const { s } = cx;
-  if (s.phase === 'closing') return end(cx, code, reason);
+  if (s.done) return over(cx, code, reason);
+  if (s.phase === 'closing') return endClosed(cx);
   if (code === 4100 && reason !== 'replaced') return end(cx, code, reason, { status: 'superseded' });
   // Refused, or one that may only read has sent data.
   if (code === 4101 || code === 4104) return end(cx, code, reason, { status: 'refused', reason });
@@ -231,7 +287,9 @@ function dropped(cx, code, reason) {
     return connect(cx);
   }
   const open = s.phase === 'open';
-  if (code === 1009 && open) s.tooBig = s.sent;
+  // A server that has told its limit says why, too. Without a reason it is the echo of a browser's or library's
+  // own 1009, and the message too big was one of the server's.
+  if (code === 1009 && open && (reason || s.limit === null)) s.tooBig = s.sent;
   // Of use, or held long enough to count as good though nothing came: the next attempt goes at once. Not
   // where to come back may be the trouble itself.
   if (!SLOWER.includes(code) && (s.settled || (open && cx.now - s.heardAt >= HELD))) s.attempt = 0;
@@ -298,17 +356,29 @@ function schedule(cx, code, reason, atOnce = false) {
   if (!reconnect) return end(cx, code, reason);
   const attempt = s.attempt + 1;
   if (reconnect === 'prompt') return pause(cx, 'user', waiting(attempt, null, 'user'));
+  if (s.offline) return awaitNetwork(cx);
   // Where one went wrong just now, another at once is of no use.
   const later = LATER.includes(code) || code === 4103 || code === 4106 || SLOWER.includes(code);
   const delay = s.hint === null
     ? delayBefore(backoff, later ? Math.max(attempt, 2) : attempt, cx.random)
     : s.hint + cx.random * HINT_SPREAD;
   if (delay === null) return pause(cx, 'user', { status: 'failed', code, reason });
-  if (s.offline) return pause(cx, 'online', { status: 'offline' });
   if (s.hidden && !whileHidden) return pause(cx, 'visible', waiting(attempt, null, 'visible'));
   if (atOnce || delay === 0) return connect(cx);
   cx.effects.push({ type: 'setTimer', name: 'retry', delay });
   pause(cx, 'time', waiting(attempt, delay / 1000, 'time'));
+}
+
+/**
+ * Waits for the network. A browser may say that there is none where only some of it is away, so attempts go on, slowly,
+ * and do not count.
+ *
+ * @param {Cx} cx
+ */
+function awaitNetwork(cx) {
+  cx.s.attempt = 0;
+  cx.effects.push({ type: 'setTimer', name: 'retry', delay: OFFLINE_RETRY });
+  pause(cx, 'online', { status: 'offline' });
 }
 
 /**
@@ -321,7 +391,7 @@ const waiting = (attempt, delay, until) => ({ status: 'waiting', attempt, delay,
 
 /**
  * @param {Cx} cx
- * @param {Until} until
+ * @param {Pause} until
  * @param {Status | null} status
  */
 function pause(cx, until, status) {
@@ -352,7 +422,7 @@ function wake(cx) {
   if (s.hidden && !s.config.whileHidden) {
     if (s.until !== 'visible') pause(cx, 'visible', waiting(s.attempt + 1, null, 'visible'));
   } else if (!s.offline) again(cx);
-  else if (s.until !== 'online') pause(cx, 'online', { status: 'offline' });
+  else if (s.until !== 'online') awaitNetwork(cx);
 }
 
 /**
@@ -362,8 +432,10 @@ function wake(cx) {
  */
 function timer(cx, name, due) {
   const { s, now } = cx;
-  const talking = s.attached && (s.phase === 'open' || s.phase === 'closing');
-  if (name === 'retry' && s.phase === 'waiting' && s.until === 'time') {
+  const talking = s.attached && !s.done && (s.phase === 'open' || s.phase === 'closing');
+  if (name === 'retry' && s.phase === 'waiting' && s.until === 'answer') {
+    schedule(cx, 1006, '');
+  } else if (name === 'retry' && s.phase === 'waiting' && (s.until === 'time' || s.until === 'online')) {
     if (s.hidden && !s.config.whileHidden) pause(cx, 'visible', waiting(s.attempt + 1, null, 'visible'));
     else connect(cx);
   } else if (name === 'connect' && s.phase === 'connecting') {
@@ -384,9 +456,9 @@ function timer(cx, name, due) {
       dropped(cx, 1006, 'silence');
     }
   } else if (name === 'close' && s.phase === 'closing') {
-    const { code, reason } = s.closing ?? { code: 1006, reason: '' };
-    leave(cx, code, reason);
-    end(cx, code, reason);
+    leave(cx, s.closing?.code ?? 1000, s.closing?.reason ?? '');
+    if (s.done) over(cx, 1000, '');
+    else endClosed(cx);
   }
 }
 
@@ -394,7 +466,7 @@ function timer(cx, name, due) {
  * The application closes. What it has sent gets `closeTimeout` to be acknowledged.
  *
  * @param {Cx} cx
- * @param {number} code
+ * @param {number | null} code
  * @param {string} reason
  */
 function close(cx, code, reason) {
@@ -405,16 +477,16 @@ function close(cx, code, reason) {
   s.closing = { code, reason };
   // Without a transport there is nothing to wait for, but `close` is never fired inside a call.
   cx.effects.push({ type: 'setTimer', name: 'close', delay: open ? s.config.closeTimeout : 0 });
-  if (!open) leave(cx, code, reason);
+  if (!open) leave(cx, code ?? 1000, reason);
   else if (!s.outbox.length) closeTransport(cx);
 }
 
 /** @param {Cx} cx */
 function closeTransport(cx) {
   const { s } = cx;
-  const { code, reason } = s.closing ?? { code: 1000, reason: '' };
   if (s.owedSince !== null) writeAck(cx);
-  cx.effects.push({ type: 'closeTransport', n: s.transport, code, reason });
+  const { code, reason } = s.closing ?? { code: null, reason: '' };
+  cx.effects.push({ type: 'closeTransport', n: s.transport, code: code ?? 1000, reason });
 }
 
 /**
@@ -430,25 +502,47 @@ function leave(cx, code, reason) {
 }
 
 /**
- * Ends until the application says `reconnect`. Without a status it is a failure, or the
- * application's own close.
+ * The application's own close is done: the event has the codes that a WebSocket's has.
+ *
+ * @param {Cx} cx
+ */
+function endClosed(cx) {
+  const { s } = cx;
+  const { opened, closing } = s;
+  const messages = empty(s);
+  /** @type {Status | null} */
+  const lost = messages.length ? { status: 'lost', messages, reason: 'closed' } : null;
+  // One that was closed before it was open has failed; without a code there is none.
+  if (opened) ended(cx, lost, closing?.code ?? 1005, closing?.reason ?? '', true);
+  else ended(cx, lost, 1006, '', false);
+}
+
+/**
+ * Ends until the application says `reconnect`. Without a status it is a failure.
  *
  * @param {Cx} cx
  * @param {number} code
  * @param {string} reason
- * @param {Status | null} [status]
+ * @param {Status} [status]
  */
 function end(cx, code, reason, status) {
+  ended(cx, status ?? { status: 'failed', code, reason }, code, reason, code !== 1006 && code !== 1002);
+}
+
+/**
+ * @param {Cx} cx
+ * @param {Status | null} status
+ * @param {number} code
+ * @param {string} reason
+ * @param {boolean} clean
+ */
+function ended(cx, status, code, reason, clean) {
   const { s } = cx;
-  const own = s.phase === 'closing';
   s.phase = 'ended';
   s.opened = false;
-  s.closing = null;
+  s.closing = s.done = null;
   s.attempt = 0;
   cx.effects.push({ type: 'clearTimers' });
-  if (own) {
-    const messages = empty(s);
-    if (messages.length) emit(cx, { status: 'lost', messages, reason: 'closed' });
-  } else emit(cx, status ?? { status: 'failed', code, reason });
-  cx.effects.push({ type: 'ended', code, reason, clean: own || (code !== 1006 && code !== 1002) });
+  if (status) emit(cx, status);
+  cx.effects.push({ type: 'ended', code, reason, clean });
 }

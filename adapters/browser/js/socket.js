@@ -1,11 +1,16 @@
 // A WebSocket that outlives its connections: the machine's effects carried out.
 
 import { milliseconds, parseBackoff } from './backoff.js';
+import { asInterface, byteLength, closeEvent, Handlers, isBinaryType, isProtocols, own, readClose, readProtocols, readUrl } from './idl.js';
 import { initial, step } from './machine.js';
-import { byteLength } from './wire.js';
+import { PROTOCOL } from './wire.js';
 
 /** @import { Config, Data, Effect, Env, Event_, EventMap, Options, State, Status, StatusEvent, Timer, Transport } from './types.js' */
 
+/** There the network is always up, whatever the browser says. */
+const LOOPBACK = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/;
+/** Statuses that say nothing about what a route is. */
+const PASSING = [408, 425, 429];
 const MOMENTS = ['new', 'resumed', 'reused', 'restored', 'gap', 'expired', 'lost'];
 
 /**
@@ -14,14 +19,31 @@ const MOMENTS = ['new', 'resumed', 'reused', 'restored', 'gap', 'expired', 'lost
  * underneath is told by `status` events.
  */
 export class ResumableSocket extends EventTarget {
-  static CONNECTING = 0;
-  static OPEN = 1;
-  static CLOSING = 2;
-  static CLOSED = 3;
-  CONNECTING = 0;
-  OPEN = 1;
-  CLOSING = 2;
-  CLOSED = 3;
+  // Made constants below, as an interface has them.
+  static get CONNECTING() {
+    return /** @type {const} */ (0);
+  }
+  static get OPEN() {
+    return /** @type {const} */ (1);
+  }
+  static get CLOSING() {
+    return /** @type {const} */ (2);
+  }
+  static get CLOSED() {
+    return /** @type {const} */ (3);
+  }
+  get CONNECTING() {
+    return /** @type {const} */ (0);
+  }
+  get OPEN() {
+    return /** @type {const} */ (1);
+  }
+  get CLOSING() {
+    return /** @type {const} */ (2);
+  }
+  get CLOSED() {
+    return /** @type {const} */ (3);
+  }
 
   /** @type {State} */
   #state;
@@ -34,16 +56,19 @@ export class ResumableSocket extends EventTarget {
   /** @type {Effect[]} */
   #effects = [];
   #running = false;
+  /** There has been an `open` event. */
+  #opened = false;
   /** @type {Map<Timer, unknown>} */
   #timers = new Map();
-  /** @type {Map<string, (event: any) => void>} */
-  #handlers = new Map();
+  #handlers = new Handlers(this);
   #page = new AbortController();
   #maxMessages;
   #maxBytes;
   /** @type {BinaryType} */
   #binaryType;
-  #origin;
+  /** @type {URL} */
+  #url;
+  #loopback;
   /** @type {string[]} */
   #protocols;
   /** @type {Status} */
@@ -53,14 +78,16 @@ export class ResumableSocket extends EventTarget {
    * @param {string | URL} url
    * @param {Options | string | string[]} [options] or, as with a WebSocket, the application's own subprotocols
    */
-  constructor(url, options = {}) {
+  constructor(url, options = undefined) {
+    if (!arguments.length) throw new TypeError('a WebSocket needs a URL');
     super();
-    const given = typeof options === 'string' || Array.isArray(options) ? { protocols: options } : options;
+    const given = isProtocols(options) ? { protocols: options } : options;
     this.#env = { ...browser(), ...given.env };
-    this.url = parseUrl(url, this.#env.document?.baseURI);
-    this.#origin = new URL(this.url).origin;
-    this.#protocols = [given.protocols ?? []].flat();
+    this.#url = readUrl(url, this.#env.document?.baseURI ?? this.#env.location?.href);
+    this.#loopback = LOOPBACK.test(this.#url.hostname);
+    this.#protocols = readProtocols(given.protocols);
     this.#binaryType = given.binaryType ?? 'blob';
+    if (!isBinaryType(this.#binaryType)) throw new TypeError(`binaryType must be "blob" or "arraybuffer" (got ${this.#binaryType})`);
     this.#maxMessages = given.maxBufferedMessages ?? 4096;
     this.#maxBytes = given.maxBufferedBytes ?? 8 * 1024 * 1024;
     this.#state = initial(
@@ -70,6 +97,7 @@ export class ResumableSocket extends EventTarget {
         whileHidden: given.whileHidden ?? false,
         connectTimeout: milliseconds(given.connectTimeout ?? 10, 'connectTimeout'),
         closeTimeout: milliseconds(given.closeTimeout ?? 2, 'closeTimeout'),
+        asks: this.#canAsk(),
       },
       this.#env.clientId(),
     );
@@ -102,6 +130,10 @@ export class ResumableSocket extends EventTarget {
     super.addEventListener(type, listener, options);
   }
 
+  get url() {
+    return this.#url.href;
+  }
+
   get readyState() {
     const { phase, opened } = this.#state;
     return phase === 'ended' ? 3 : phase === 'closing' ? 2 : opened ? 1 : 0;
@@ -117,12 +149,14 @@ export class ResumableSocket extends EventTarget {
   }
 
   set binaryType(type) {
+    if (!isBinaryType(type)) return;
     this.#binaryType = type;
     if (this.#transport) this.#transport.binaryType = type;
   }
 
+  /** The application's subprotocol, if it has offered one. Which of several is in use, the server does not say. */
   get protocol() {
-    return this.#transport?.protocol ?? '';
+    return this.#opened && this.#protocols.length === 1 ? this.#protocols[0] : '';
   }
 
   get extensions() {
@@ -142,16 +176,20 @@ export class ResumableSocket extends EventTarget {
   /**
    * Sends a message, at once or as soon as there is a connection, exactly once.
    *
-   * Throws a `QuotaExceededError` when the buffer is full, and an `InvalidStateError` after
-   * `close`: a message is never dropped silently.
+   * Throws a `QuotaExceededError` when the buffer is full or the message is longer than the server takes, and
+   * an `InvalidStateError` after `close`: a message is never dropped silently.
    *
    * @param {Data} data
    */
   send(data) {
+    if (!arguments.length) throw new TypeError('nothing to send');
     if (this.readyState > 1) throw new DOMException('the socket is closed', 'InvalidStateError');
     const message = own(data);
     const bytes = byteLength(message);
-    const { outbox, outboxBytes } = this.#state;
+    const { outbox, outboxBytes, limit } = this.#state;
+    if (limit !== null && bytes > limit) {
+      throw new DOMException(`the message has ${bytes} bytes, and the server takes ${limit}`, 'QuotaExceededError');
+    }
     // As on the server, one message larger than the buffer is let in when it is empty.
     if (outbox.length && (outbox.length >= this.#maxMessages || outboxBytes + bytes > this.#maxBytes)) {
       throw new DOMException(`${outbox.length} messages wait to be acknowledged`, 'QuotaExceededError');
@@ -165,12 +203,8 @@ export class ResumableSocket extends EventTarget {
    * @param {number} [code]
    * @param {string} [reason]
    */
-  close(code = 1000, reason = '') {
-    if (code !== 1000 && !(code >= 3000 && code < 5000)) {
-      throw new DOMException('the code must be 1000 or from 3000 to 4999', 'InvalidAccessError');
-    }
-    if (byteLength(reason) > 123) throw new DOMException('the reason is longer than 123 bytes', 'SyntaxError');
-    this.#step({ type: 'close', code, reason });
+  close(code = undefined, reason = undefined) {
+    this.#step({ type: 'close', ...readClose(code, reason) });
   }
 
   /** Connects now, whatever it waits for, also after `close` events; an open transport is replaced. */
@@ -181,56 +215,43 @@ export class ResumableSocket extends EventTarget {
 
   /** @returns {((this: ResumableSocket, event: Event) => any) | null} */
   get onopen() {
-    return this.#handlers.get('open') ?? null;
+    return this.#handlers.get('open');
   }
   set onopen(handler) {
-    this.#handle('open', handler);
+    this.#handlers.set('open', handler);
   }
   /** @returns {((this: ResumableSocket, event: MessageEvent) => any) | null} */
   get onmessage() {
-    return this.#handlers.get('message') ?? null;
+    return this.#handlers.get('message');
   }
   set onmessage(handler) {
-    this.#handle('message', handler);
+    this.#handlers.set('message', handler);
   }
   /** @returns {((this: ResumableSocket, event: CloseEvent) => any) | null} */
   get onclose() {
-    return this.#handlers.get('close') ?? null;
+    return this.#handlers.get('close');
   }
   set onclose(handler) {
-    this.#handle('close', handler);
+    this.#handlers.set('close', handler);
   }
   /** @returns {((this: ResumableSocket, event: Event) => any) | null} */
   get onerror() {
-    return this.#handlers.get('error') ?? null;
+    return this.#handlers.get('error');
   }
   set onerror(handler) {
-    this.#handle('error', handler);
+    this.#handlers.set('error', handler);
   }
   /** @returns {((this: ResumableSocket, event: StatusEvent) => any) | null} */
   get onstatus() {
-    return this.#handlers.get('status') ?? null;
+    return this.#handlers.get('status');
   }
   set onstatus(handler) {
-    this.#handle('status', handler);
-  }
-
-  /**
-   * @param {string} type
-   * @param {any} handler
-   */
-  #handle(type, handler) {
-    const old = this.#handlers.get(type);
-    if (old) this.removeEventListener(type, old);
-    this.#handlers.delete(type);
-    if (typeof handler !== 'function') return;
-    this.#handlers.set(type, handler);
-    this.addEventListener(type, handler);
+    this.#handlers.set('status', handler);
   }
 
   /** Whether the page is hidden and the network away. */
   #weather() {
-    return { hidden: this.#env.document?.hidden ?? false, offline: this.#env.navigator?.onLine === false };
+    return { hidden: this.#env.document?.hidden ?? false, offline: !this.#loopback && this.#env.navigator?.onLine === false };
   }
 
   #listen() {
@@ -246,8 +267,10 @@ export class ResumableSocket extends EventTarget {
         },
         { signal },
       );
-    on(window, 'online', () => ({ type: 'online' }));
-    on(window, 'offline', () => ({ type: 'offline' }));
+    if (!this.#loopback) {
+      on(window, 'online', () => ({ type: 'online' }));
+      on(window, 'offline', () => ({ type: 'offline' }));
+    }
     on(window, 'pagehide', (e) => (e.persisted ? { type: 'cached' } : null));
     on(window, 'pageshow', (e) => (e.persisted ? { type: 'shown', ...this.#weather() } : null));
     on(document, 'resume', () => ({ type: 'shown', ...this.#weather() }));
@@ -291,22 +314,56 @@ export class ResumableSocket extends EventTarget {
         for (const timer of this.#timers.values()) this.#env.clearTimeout(timer);
         return this.#timers.clear();
       case 'deliver':
-        this.dispatchEvent(new MessageEvent('message', { data: effect.data, origin: this.#origin }));
+        this.dispatchEvent(new MessageEvent('message', { data: effect.data, origin: this.#url.origin }));
         return;
       case 'emit':
         if (!MOMENTS.includes(effect.status.status)) this.#current = effect.status;
         this.dispatchEvent(Object.assign(new Event('status'), effect.status));
         return;
       case 'opened':
+        this.#opened = true;
         this.dispatchEvent(new Event('open'));
+        return;
+      case 'ask':
+        this.#ask(effect.of);
         return;
       case 'ended': {
         const { code, reason, clean } = effect;
         this.#page.abort();
         if (!clean) this.dispatchEvent(new Event('error'));
-        this.dispatchEvent(Object.assign(new Event('close'), { code, reason, wasClean: clean }));
+        this.dispatchEvent(closeEvent({ code, reason, wasClean: clean }));
       }
     }
+  }
+
+  /** Whether an answer of the route could be read. */
+  #canAsk() {
+    const { fetch, location } = this.#env;
+    const page = location?.origin;
+    // Outside of browsers there is no origin, and nothing is hidden.
+    return Boolean(fetch) && (!page || page === 'null' || page === this.#httpUrl().origin);
+  }
+
+  #httpUrl() {
+    return new URL(this.#url.href.replace(/^ws/, 'http'));
+  }
+
+  /**
+   * Asks the route what it is: one that speaks the protocol says so to whoever does not upgrade, too.
+   *
+   * @param {number} of
+   */
+  async #ask(of) {
+    let foreign = null;
+    try {
+      const { status, headers } = await /** @type {any} */ (this.#env.fetch)(this.#httpUrl().href, { cache: 'no-store', redirect: 'manual' });
+      const ours = headers.get('sec-websocket-protocol')?.includes(PROTOCOL);
+      // A status of 0 is a redirect, which no WebSocket follows.
+      if (!ours && status < 500 && !PASSING.includes(status)) foreign = status ? `it answers with status ${status}` : 'it redirects';
+    } catch {
+      // Not reached: as with the attempt.
+    }
+    this.#step({ type: 'answered', of, foreign });
   }
 
   /**
@@ -315,12 +372,16 @@ export class ResumableSocket extends EventTarget {
    */
   #connect(n, protocols) {
     const transport = new this.#env.WebSocket(this.url, [...protocols, ...this.#protocols]);
+    let unreadable = false;
+    // First of all: where nobody listens for the error of a socket, Node ends the process.
+    transport.onerror = (event) => (unreadable ||= event?.error?.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH');
     this.#transport = transport;
     this.#n = n;
     transport.binaryType = this.#binaryType;
     transport.onopen = () => this.#step({ type: 'opened', n, protocol: transport.protocol });
     transport.onmessage = ({ data }) => this.#step({ type: 'frame', n, data });
-    transport.onclose = ({ code, reason }) => this.#step({ type: 'closed', n, code, reason });
+    // What the other end echoes when this one cannot read a message says nothing about ours.
+    transport.onclose = ({ code, reason }) => this.#step({ type: 'closed', n, code: unreadable ? 1006 : code, reason });
   }
 
   /**
@@ -339,7 +400,7 @@ export class ResumableSocket extends EventTarget {
 
 /** @returns {Env} */
 function browser() {
-  const { WebSocket, window, document, navigator } = globalThis;
+  const { WebSocket, document, location, navigator, fetch } = globalThis;
   return {
     WebSocket: /** @type {any} */ (WebSocket),
     setTimeout: (run, ms) => setTimeout(run, ms),
@@ -347,8 +408,11 @@ function browser() {
     now: Date.now,
     random: Math.random,
     clientId,
-    window,
+    // A worker has no window, and hears of the network all the same.
+    window: 'addEventListener' in globalThis ? globalThis : undefined,
     document,
+    location,
+    fetch: fetch && ((url, init) => fetch(url, init)),
     navigator,
   };
 }
@@ -360,29 +424,7 @@ function clientId() {
   return Array.from(words, (word) => word.toString(16).padStart(8, '0')).join('');
 }
 
-/**
- * @param {string | URL} given
- * @param {string | undefined} base
- */
-function parseUrl(given, base) {
-  const url = new URL(given, base);
-  url.protocol = url.protocol.replace('http', 'ws');
-  if (!/^wss?:$/.test(url.protocol) || url.hash) {
-    throw new DOMException(`not the URL of a WebSocket: ${given}`, 'SyntaxError');
-  }
-  return url.href;
-}
-
-/**
- * Returns what cannot change any more while it waits.
- *
- * @param {any} data
- * @returns {Data}
- */
-function own(data) {
-  if (data instanceof ArrayBuffer) return data.slice(0);
-  if (ArrayBuffer.isView(data)) {
-    return new Uint8Array(/** @type {ArrayBuffer} */ (data.buffer), data.byteOffset, data.byteLength).slice();
-  }
-  return data instanceof Blob ? data : String(data);
-}
+asInterface(ResumableSocket, { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 }, [
+  'addEventListener', 'url', 'readyState', 'bufferedAmount', 'binaryType', 'protocol', 'extensions', 'session', 'current', 'send', 'close', 'reconnect',
+  'onopen', 'onmessage', 'onclose', 'onerror', 'onstatus',
+]);

@@ -3,7 +3,8 @@
 // Everything here works on `cx.s`, the copy of the state that a step may change, and adds to
 // `cx.effects`. A returned text is the server's breach of the protocol.
 
-import { byteLength, encodeControl, encodeData } from './wire.js';
+import { byteLength } from './idl.js';
+import { encodeControl, encodeData } from './wire.js';
 
 /** @import { Data, Effect, Gap, Hello, State, Status } from './types.js' */
 /** @typedef {{ s: State, effects: Effect[], now: number, random: number }} Cx */
@@ -50,12 +51,16 @@ export function greet(cx, hello) {
     s.sent = received;
     s.underWay = bytesOf(s.outbox.slice(0, received - s.base));
   }
+  s.limit = hello.limit ?? null;
+  const tooBig = takeTooBig(s);
+  if (tooBig.length) told.push({ status: 'lost', messages: tooBig, reason: 'too big' });
 
   s.cursor = { session, epoch, attachment };
   s.position = from;
   s.window = hello.window;
   s.heartbeat = hello.heartbeat_ms;
   s.graced = s.stale = false;
+  s.greeted = true;
   s.tooBig = null;
   if (status === 'resumed') s.startedOver = false;
   s.phase = 'open';
@@ -182,6 +187,25 @@ export function takeInDoubt(s) {
   s.outbox = s.outbox.slice(written.length);
   s.outboxBytes -= bytesOf(written);
   return written.map(({ data }) => data);
+}
+
+/**
+ * Removes what is still to be written and longer than the server takes: it does not count any more.
+ *
+ * @param {State} s
+ */
+function takeTooBig(s) {
+  const { limit } = s;
+  if (limit === null) return [];
+  const from = s.sent - s.base;
+  const written = s.ever - s.base;
+  const isTooBig = (/** @type {{ bytes: number }} */ { bytes }, /** @type {number} */ at) => at >= from && bytes > limit;
+  const taken = s.outbox.filter(isTooBig);
+  if (!taken.length) return [];
+  s.ever -= s.outbox.slice(0, written).filter(isTooBig).length;
+  s.outbox = s.outbox.filter((message, at) => !isTooBig(message, at));
+  s.outboxBytes -= bytesOf(taken);
+  return taken.map(({ data }) => data);
 }
 
 /**

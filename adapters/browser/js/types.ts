@@ -40,6 +40,10 @@ export interface Env {
   clientId(): string;
   window: EventTarget | undefined;
   document: (EventTarget & { hidden: boolean; baseURI: string }) | undefined;
+  /** What a relative URL is relative to where there is no document. */
+  location: { href: string; origin: string } | undefined;
+  /** Asks a route that does not open what it is. */
+  fetch: ((url: string, init: RequestInit) => Promise<Response>) | undefined;
   navigator: { onLine?: boolean } | undefined;
 }
 
@@ -51,12 +55,16 @@ export interface Transport {
   onopen: ((event: any) => void) | null;
   onmessage: ((event: any) => void) | null;
   onclose: ((event: any) => void) | null;
+  onerror: ((event: any) => void) | null;
   send(data: any): void;
   close(code?: number, reason?: string): void;
 }
 
 /** Why nothing is under way: the backoff, a hidden page, a network that is away, or the user's turn. */
 export type Until = 'time' | 'visible' | 'online' | 'user';
+
+/** The same, or the question what a route is. */
+export type Pause = Until | 'answer';
 
 /** How a session ended. */
 export type Outcome = 'done' | 'failed' | 'panicked' | 'expired' | 'overflow' | 'closed';
@@ -124,6 +132,8 @@ export interface Config {
   whileHidden: boolean;
   connectTimeout: number;
   closeTimeout: number;
+  /** Whether a route that does not open can be asked what it is. */
+  asks: boolean;
 }
 
 export interface Outgoing {
@@ -139,7 +149,7 @@ export interface State {
   /** Whether the application has seen `open` and not yet `close`. */
   opened: boolean;
   /** What the phase `waiting` waits for. */
-  until: Until;
+  until: Pause;
   /** Number of the current transport; news of any other is ignored. */
   transport: number;
   /** Whether a transport of that number may still send and receive. */
@@ -153,7 +163,9 @@ export interface State {
   /** The network went away under this transport, and nothing has arrived since. */
   suspect: boolean;
   /** What the application closed with, while that takes its time. */
-  closing: { code: number; reason: string } | null;
+  closing: { code: number | null; reason: string } | null;
+  /** The session is over, and the server's close is still to come. */
+  done: Control['done'] | null;
 
   client: string;
   /** Null before the first hello and after the session was given up. */
@@ -176,13 +188,19 @@ export interface State {
   /** Bytes of the messages `base..sent`. */
   underWay: number;
   window: { messages: number; bytes: number };
+  /** The longest message that the server takes, or null. */
+  limit: number | null;
 
   heartbeat: number;
   heardAt: number;
   /** A late watchdog has given queued frames their second chance. */
   graced: boolean;
 
-  /** The current transport has shown more than its hello. */
+  /** There has been a hello. */
+  greeted: boolean;
+  /** The route has been asked what it is. */
+  asked: boolean;
+  /** The current transport was of use: it has brought a message, an acknowledgement of something, or a heartbeat. */
   settled: boolean;
   /** Told `stale` since the last hello. */
   stale: boolean;
@@ -211,7 +229,8 @@ export type Event_ =
   | { type: 'closed'; n: number; code: number; reason: string }
   | { type: 'timer'; name: Timer; due: number }
   | { type: 'send'; data: Data; bytes: number }
-  | { type: 'close'; code: number; reason: string }
+  | { type: 'close'; code: number | null; reason: string }
+  | { type: 'answered'; of: number; foreign: string | null }
   | { type: 'reconnect'; hidden: boolean; offline: boolean }
   | { type: 'online' }
   | { type: 'offline' }
@@ -234,4 +253,5 @@ export type Effect =
   | { type: 'deliver'; data: Data }
   | { type: 'emit'; status: Status }
   | { type: 'opened' }
+  | { type: 'ask'; of: number }
   | { type: 'ended'; code: number; reason: string; clean: boolean };

@@ -90,23 +90,3 @@ const shape = {
   retry: isCount,
   done: (done) => isObject(done) && OUTCOMES.includes(done.status) && isCount(done.received),
 };
-
-/**
- * Returns the length of a message in bytes, as it counts against the window.
- *
- * @param {Data} data
- */
-export function byteLength(data) {
-  if (typeof data !== 'string') return data instanceof Blob ? data.size : data.byteLength;
-  let bytes = data.length;
-  for (let i = 0; i < data.length; i++) {
-    const unit = data.charCodeAt(i);
-    // A surrogate pair is two units and four bytes; a lone surrogate becomes U+FFFD, three bytes.
-    if (unit > 0x7ff) {
-      const pair = unit >= 0xd800 && unit < 0xdc00 && (data.charCodeAt(i + 1) & 0xfc00) === 0xdc00;
-      bytes += 2;
-      if (pair) i++;
-    } else if (unit > 0x7f) bytes++;
-  }
-  return bytes;
-}

@@ -22,6 +22,7 @@ class Machine {
         whileHidden: false,
         connectTimeout: 10_000,
         closeTimeout: 2000,
+        asks: false,
         ...config.machine,
       },
       CLIENT,
@@ -439,12 +440,27 @@ test('done ends, and names what was never taken', () => {
   m.frame('last').control({ ack: 1 });
   m.took();
   m.control({ done: { status: 'failed', received: 2 } });
-  assert.deepEqual(m.took(), [
-    'write ^{"ack":1}', 'timer ack 30000', 'close 1000', 'clearTimers', 'status done {"outcome":"failed","messages":["c"]}', 'ended 1000 failed',
-  ]);
-  m.closed(1000).timer('retry');
+  assert.deepEqual(m.took(), ['write ^{"ack":1}', 'timer ack 30000', 'timer close 2000']);
+  m.frame('late').control({ ack: 9 }).timer('watch').timer('ack').do({ type: 'online' }).do({ type: 'close', code: null, reason: '' });
+  assert.deepEqual(m.took(), [], 'it waits for the server’s close and for nothing else');
+  m.closed(1000, 'done');
+  assert.deepEqual(m.took(), ['clearTimers', 'status done {"outcome":"failed","messages":["c"]}', 'ended 1000 failed']);
+  m.timer('retry');
   assert.deepEqual(m.took(), []);
   assert.deepEqual(m.do({ type: 'reconnect', hidden: false, offline: false }).tookOf('connect'), [`connect session-resume.v1 at.${CLIENT}`]);
+});
+
+test('done, and how the server closed', () => {
+  const rows = [
+    [4429, 'too many', 'ended 4429 too many'], [1000, 'bye', 'ended 1000 bye'], [1000, '', 'ended 1000 closed'],
+    [1006, '', 'ended 1000 closed'], [1005, '', 'ended 1000 closed'],
+  ];
+  for (const [code, reason, expected] of rows) {
+    const m = open().control({ done: { status: 'closed', received: 0 } }).closed(code, reason);
+    assert.deepEqual(m.took().slice(-2), ['status done {"outcome":"closed","messages":[]}', expected]);
+  }
+  const silent = open().control({ done: { status: 'closed', received: 0 } }).timer('close');
+  assert.deepEqual(silent.took().slice(-4), ['close 1000', 'clearTimers', 'status done {"outcome":"closed","messages":[]}', 'ended 1000 closed']);
 });
 
 test('news of an older transport is ignored', () => {
@@ -531,15 +547,111 @@ test('no attempts while hidden; at once when looked at', () => {
 
 test('no attempts while offline; at once when online', () => {
   const m = open({ backoff: [5] }).frame('x').closed(1006);
+  m.took();
   assert.equal(m.do({ type: 'offline' }).state.until, 'online');
-  m.timer('retry');
-  assert.equal(m.state.phase, 'waiting');
+  assert.deepEqual(m.took(), ['timer retry 30000', 'status offline {}'], 'or slowly: the browser may be wrong');
   assert.equal(m.do({ type: 'online' }).state.phase, 'connecting');
   // Hidden and offline: both must be over, and the status says what is left.
   const both = open().frame('x').do({ type: 'hidden' }).closed(1006).do({ type: 'offline' }).do({ type: 'visible' });
   assert.equal(both.state.until, 'online');
   assert.equal(both.tookOf('status').at(-1), 'status offline {}');
   assert.equal(both.do({ type: 'online' }).state.phase, 'connecting');
+});
+
+test('attempts while offline are slow, and never the last', () => {
+  const m = open({ backoff: { attempts: 2 } }).frame('x').do({ type: 'offline' }).closed(1006);
+  for (let i = 0; i < 9; i++) {
+    assert.equal(m.state.until, 'online');
+    assert.deepEqual(m.tookOf('timer retry'), ['timer retry 30000']);
+    assert.deepEqual(m.timer('retry').tookOf('status'), ['status connecting {"attempt":1}']);
+    m.closed(1006);
+  }
+  // It was only the browser that said so.
+  m.timer('retry').hello({ status: 'resumed', from: 1 });
+  assert.equal(m.state.phase, 'open');
+  const hidden = open().frame('x').do({ type: 'hidden' }).do({ type: 'offline' }).closed(1006).timer('retry');
+  assert.equal(hidden.state.until, 'visible');
+  const prompt = open({ machine: { reconnect: 'prompt' } }).do({ type: 'offline' }).closed(1006);
+  assert.equal(prompt.state.until, 'user');
+});
+
+test('a first attempt that fails asks what the route is, once', () => {
+  const asking = () => {
+    const m = new Machine({ machine: { asks: true } });
+    m.took();
+    return m.closed(1006);
+  };
+  const m = asking();
+  assert.deepEqual(m.took(), ['ask', 'timer retry 10000']);
+  assert.equal(m.state.phase, 'waiting');
+  m.do({ type: 'answered', of: 1, foreign: 'it answers with status 404' });
+  assert.deepEqual(m.took(), [
+    'clearTimers', 'status failed {"code":1002,"reason":"the server does not speak session-resume.v1: it answers with status 404"}',
+    'ended 1002 the server does not speak session-resume.v1: it answers with status 404',
+  ]);
+  m.do({ type: 'answered', of: 1, foreign: null });
+  assert.deepEqual(m.took(), []);
+  m.do({ type: 'reconnect', hidden: false, offline: false }).took();
+  assert.deepEqual(m.closed(1006).tookOf('ask'), ['ask'], 'the user may ask again');
+  // Ours, not to be told, or no answer: as ever.
+  for (const event of [{ type: 'answered', of: 1, foreign: null }, { type: 'timer', name: 'retry', due: 0 }]) {
+    const other = asking();
+    other.took();
+    assert.deepEqual(other.do(event).took(), ['timer retry 250', 'status waiting {"attempt":2,"delay":0.25,"until":"time"}']);
+    assert.deepEqual(other.timer('retry').closed(1006).tookOf('ask'), [], 'once');
+    other.do({ type: 'answered', of: 1, foreign: 'late' });
+    assert.equal(other.state.phase, 'waiting');
+  }
+  const back = asking();
+  assert.equal(back.do({ type: 'visible' }).state.phase, 'connecting');
+  assert.equal(back.do({ type: 'answered', of: 1, foreign: 'late' }).state.phase, 'connecting');
+  // Not where it has spoken before, said something, or took the connection.
+  const spoken = open({ machine: { asks: true } });
+  for (let i = 0; i < 3; i++) spoken.closed(1006).timer('retry');
+  assert.deepEqual(spoken.tookOf('ask'), []);
+  const refused = new Machine({ machine: { asks: true } }).closed(4113, 'try again later');
+  assert.deepEqual(refused.tookOf('ask'), []);
+  const silent = new Machine({ machine: { asks: true } }).timer('connect');
+  assert.deepEqual(silent.tookOf('ask'), []);
+});
+
+test('the waits grow while a transport brings nothing new', () => {
+  const m = open().send('a').control({ ack: 1 }).frame('x').closed(1006);
+  assert.equal(m.state.phase, 'connecting');
+  // The server tells the last ack again, and then comes what this browser cannot take.
+  const delays = [];
+  for (let i = 0; i < 5; i++) {
+    m.hello({ status: 'resumed', from: 1, received: 1 }).control({ ack: 1 });
+    m.took();
+    m.closed(1006);
+    delays.push(Number(m.tookOf('timer retry')[0]?.split(' ')[2] ?? 0));
+  }
+  assert.deepEqual(delays, [250, 500, 1000, 2000, 4000]);
+  m.hello({ status: 'resumed', from: 1, received: 1 }).control({ hb: 1 }).closed(1006);
+  assert.equal(m.state.phase, 'connecting', 'it held');
+});
+
+test('what is longer than the server takes is never written', () => {
+  const m = new Machine().send('long').send('ok');
+  m.took();
+  m.hello({ limit: 3 });
+  const took = m.took();
+  assert.deepEqual(took.filter((text) => /^write|lost/.test(text)), ['write ^{"ack":0}', 'write ok', 'status lost {"messages":["long"],"reason":"too big"}']);
+  assert.deepEqual([m.state.limit, m.state.outboxBytes, m.state.ever], [3, 2, 1]);
+  // Another process, which takes less and has not accepted what was written; what was accepted stays.
+  m.send('abc').control({ ack: 0 }).closed(1006).hello({ status: 'resumed', received: 1, limit: 1 });
+  assert.deepEqual(m.took().filter((text) => /^write|lost/.test(text)).slice(-2), ['write ^{"ack":0}', 'status lost {"messages":["abc"],"reason":"too big"}']);
+  assert.deepEqual([m.state.base, m.state.sent, m.state.ever, m.state.outboxBytes], [0, 1, 1, 2]);
+  m.closed(1006).hello({ status: 'resumed', received: 1 }).send('anything');
+  assert.ok(m.took().includes('write anything'));
+});
+
+test('a 1009 without a reason, from a server that has told its limit, is not about our messages', () => {
+  const after = (limit, reason) => {
+    const m = open({}, limit).send('a').closed(1009, reason).hello({ status: 'resumed', received: 0, ...limit });
+    return m.tookOf('status lost').length;
+  };
+  assert.deepEqual([after({}, ''), after({}, 'message too big'), after({ limit: 9 }, 'message too big'), after({ limit: 9 }, '')], [1, 1, 1, 0]);
 });
 
 test('a transport that was open when the network went is replaced when it is back', () => {

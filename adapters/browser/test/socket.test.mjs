@@ -31,7 +31,7 @@ test('constants, url and handlers are a WebSocket’s', () => {
   const { socket, world } = open();
   assert.deepEqual([ResumableSocket.CONNECTING, ResumableSocket.OPEN, socket.CLOSING, socket.CLOSED], [0, 1, 2, 3]);
   assert.equal(socket.url, 'ws://example.test/live');
-  assert.equal(socket.protocol, 'session-resume.v1');
+  assert.equal(socket.protocol, '', 'the application has offered none');
   assert.equal(socket.binaryType, 'blob');
   const got = [];
   socket.onmessage = function ({ data }) {

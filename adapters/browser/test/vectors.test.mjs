@@ -67,7 +67,7 @@ each('closes', ({ code, reason, first, again }, row) => {
 /** A machine with a session, on the transport that is to be closed. */
 class Attached {
   constructor() {
-    const config = { reconnect: true, backoff: parseBackoff(), whileHidden: false, connectTimeout: 1, closeTimeout: 1 };
+    const config = { reconnect: true, backoff: parseBackoff(), whileHidden: false, connectTimeout: 1, closeTimeout: 1, asks: false };
     this.state = initial(config, 'abcdefghijklmnop');
     this.do({ type: 'start', hidden: false, offline: false });
     this.do({ type: 'opened', n: 1, protocol: PROTOCOL });

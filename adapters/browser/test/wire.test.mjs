@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseBackoff } from '../js/backoff.js';
-import { byteLength, decode, encodeData } from '../js/wire.js';
+import { byteLength } from '../js/idl.js';
+import { decode, encodeData } from '../js/wire.js';
 
 test('lengths are those of UTF-8', () => {
   const texts = ['', 'abc', 'é', '€', '😀', '\ud800', '\udc00', '\ud800\ud800x', 'a😀\udc00', '\u07ff\u0800\uffff'];

@@ -27,6 +27,7 @@ pub struct Builder {
     config: Config,
     headers: HeaderMap,
     cookies: Cookies,
+    max_received: usize,
     /// The first setting that cannot work.
     broken: Option<ConfigError>,
 }
@@ -38,6 +39,7 @@ impl Builder {
             config: Config::default(),
             headers: HeaderMap::new(),
             cookies: Cookies::default(),
+            max_received: 64 << 20,
             broken: None,
         }
     }
@@ -57,6 +59,16 @@ impl Builder {
     /// Sets what may be queued for the server. Default: 1,024 messages, 1 MiB, 1 MiB per message.
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.config.limits = limits;
+        self
+    }
+
+    /// Sets the longest message that the client takes from the server, in bytes. Default: 64 MiB.
+    ///
+    /// One that is longer ends the connection ([`Cause::TooBig`](crate::Cause::TooBig)), and the server will send
+    /// it again: the client comes back ever more slowly until the limit is raised by a new start, or the server
+    /// gives the message up.
+    pub fn with_max_received(mut self, bytes: usize) -> Self {
+        self.max_received = bytes;
         self
     }
 
@@ -108,7 +120,8 @@ impl Builder {
             return Err(err);
         }
         let url = parse(&self.url)?;
-        let connector = Connector { url, headers: self.headers, cookies: Mutex::new(self.cookies) };
+        let Self { headers, max_received, .. } = self;
+        let connector = Connector { url, headers, max_received, cookies: Mutex::new(self.cookies) };
         Ok(Client::spawn(self.config, connector))
     }
 

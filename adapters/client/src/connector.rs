@@ -31,12 +31,19 @@ pub(crate) struct Connector {
     pub(crate) url: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) cookies: Mutex<Cookies>,
+    /// The longest message that is read, in bytes.
+    pub(crate) max_received: usize,
 }
 
 impl Connector {
     /// Opens a transport; the time it may take is the machine's business.
     pub(crate) async fn connect(&self, offer: &Offer) -> Result<Socket, Cause> {
-        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+        // A message may come in one frame. The limit is of what the application gets: an escaped one is longer.
+        let longest = Some(self.max_received.saturating_add(1));
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .max_frame_size(longest)
+            .max_message_size(longest);
         let request = self.request(offer).map_err(|err| cause_of(&err))?;
         match open(request, config).await {
             Ok((socket, response)) => {

@@ -93,13 +93,20 @@ impl Driver<'_> {
                 }
             }
             step = stepped(&mut self.transport, shared) => {
-                if let Step::Gone(close) = step
-                    && let Some(gone) = self.transport.take()
-                {
-                    tracing::debug!(transport = ?gone.number(), ?close, "gone");
-                    shared.lock().machine.handle_closed(gone.number(), close.clone());
-                    if close.is_some() {
-                        self.leaving.spawn(gone.linger(None));
+                match step {
+                    Step::Progress => {}
+                    // The machine closes it.
+                    Step::TooBig => if let Some(transport) = &self.transport {
+                        let number = transport.number();
+                        tracing::warn!("the server has sent a message over the limit (with_max_received)");
+                        shared.lock().machine.handle_too_big(number);
+                    },
+                    Step::Gone(close) => if let Some(gone) = self.transport.take() {
+                        tracing::debug!(transport = ?gone.number(), ?close, "gone");
+                        shared.lock().machine.handle_closed(gone.number(), close.clone());
+                        if close.is_some() {
+                            self.leaving.spawn(gone.linger(None));
+                        }
                     }
                 }
             }

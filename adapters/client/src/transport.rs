@@ -35,6 +35,8 @@ pub(crate) struct Transport {
 pub(crate) enum Step {
     /// Something was read; the machine has it.
     Progress,
+    /// A message has come that is over the limit; nothing more can be read.
+    TooBig,
     /// The transport is over.
     Gone(Option<Close>),
 }
@@ -56,8 +58,10 @@ impl Transport {
             let Poll::Ready(read) = self.socket.poll_next_unpin(cx) else {
                 break;
             };
-            let Some(Ok(frame)) = read else {
-                return Poll::Ready(Step::Gone(None));
+            let frame = match read {
+                Some(Ok(frame)) => frame,
+                Some(Err(tungstenite::Error::Capacity(_))) => return Poll::Ready(Step::TooBig),
+                Some(Err(_)) | None => return Poll::Ready(Step::Gone(None)),
             };
             progress = true;
             if let tungstenite::Message::Close(frame) = frame {

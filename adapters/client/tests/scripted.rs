@@ -280,10 +280,70 @@ async fn the_end_of_a_session_is_told_and_answered() {
     })
     .await;
     assert_eq!(client.recv().await, Some("last".into()));
-    let done = Event::Done { status: OutcomeStatus::Done, untaken: vec!["b".into()] };
-    assert_eq!(client.recv_event().await, Some(done));
+    let (event, ()) = join!(client.recv_event(), peer.close(4429, "too many"));
+    let done = Event::Done {
+        status: OutcomeStatus::Done,
+        untaken: vec!["b".into()],
+        close: Close::new(4429, "too many"),
+    };
+    assert_eq!(event, Some(done));
     assert_eq!(client.recv_event().await, None);
-    assert_eq!(peer.closed().await, Some(1000));
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_of_the_client_is_named_and_the_waits_grow() {
+    let server = Server::bind().await;
+    let builder = server.client().with_max_received(1000);
+    let (mut client, mut peer) = open_at(&server, builder, hello(Status::New)).await;
+    peer.send(&"x".repeat(1000)).await;
+    assert_eq!(client.recv().await.unwrap().len(), 1000);
+    let mut waited = Vec::new();
+    for expected in 1..=4 {
+        peer.ack(0).await;
+        peer.send(&"y".repeat(2000)).await;
+        let closed = async {
+            assert_eq!(peer.closed().await, Some(1009));
+            let mut peer = server.accept().await;
+            assert_eq!(peer.cursor, format!("s.e.1.{}", if expected == 1 { 1 } else { 2 }));
+            peer.hello(resumed(1, 0)).await;
+            peer
+        };
+        let told = async {
+            loop {
+                match client.recv_event().await {
+                    Some(Event::Waiting { attempt, cause: Cause::TooBig, .. }) => break attempt,
+                    Some(Event::Open { .. }) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        let (next, attempt) = join!(closed, told);
+        peer = next;
+        waited.push(attempt);
+        assert_eq!(attempt, expected);
+    }
+    let message = Cause::TooBig.to_string();
+    assert!(message.contains("over the limit"), "{message}");
+}
+
+#[tokio::test]
+async fn a_long_message_in_one_frame_is_read() {
+    let (_server, mut client, mut peer) = open().await;
+    let long = "x".repeat(20 << 20);
+    let (message, ()) = join!(client.recv(), peer.send(&long));
+    assert_eq!(message.unwrap().len(), long.len());
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_of_the_server_is_an_error_and_not_sent() {
+    let server = Server::bind().await;
+    let limited = Hello { limit: Some(5), ..hello(Status::New) };
+    let (client, mut peer) = open_at(&server, server.client(), limited).await;
+    let err = client.send("longer").await.unwrap_err();
+    assert_eq!(err.kind(), SendErrorKind::TooBig);
+    assert_eq!(err.into_message(), "longer".into());
+    client.send("short").await.unwrap();
+    assert_eq!(peer.data(1).await, [tungstenite::Message::text("short")]);
 }
 
 #[tokio::test]
@@ -376,7 +436,7 @@ async fn send_waits_only_while_the_queue_is_full() {
     let full = client.try_send("c").unwrap_err();
     assert_eq!(full.kind(), SendErrorKind::Full);
     let long = client.send("x".repeat(11)).await.unwrap_err();
-    assert_eq!(long.kind(), SendErrorKind::TooLong);
+    assert_eq!(long.kind(), SendErrorKind::TooBig);
     {
         // Cancelled while it waits: the message is not sent.
         let mut waiting = pin!(client.send("cancelled"));

@@ -52,6 +52,7 @@ mod wheel;
 pub use session_resume_proto::{
     Message,
     session::{Attach, Overflow, PlainAck},
+    wire::CodeError,
 };
 
 pub use self::{

@@ -22,6 +22,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// When to ask again.
 const RETRY_AFTER: u64 = 1;
 
+/// What a weak validator begins with.
+const WEAK: &str = "W/";
+
 /// The answer to a poll or a list: a status, a JSON body, and when to ask again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -32,7 +35,8 @@ pub struct Answer {
     pub body: String,
     /// Seconds, for `Retry-After`.
     pub retry_after: Option<u64>,
-    /// A validator of the body, quotes included.
+    /// A weak validator of the body, `W/` and quotes included. Weak, because what stands around the route may
+    /// compress the body and keep the validator.
     pub etag: String,
 }
 
@@ -71,7 +75,8 @@ impl Answer {
     fn new(status: StatusCode, body: String, retry_after: Option<u64>) -> Self {
         let digest = Sha256::digest(&body);
         let start: [u8; 8] = digest[..8].try_into().expect("a SHA-256 digest has 32 bytes");
-        Self { status, body, retry_after, etag: format!("\"{:016x}\"", u64::from_be_bytes(start)) }
+        let etag = format!("{WEAK}\"{:016x}\"", u64::from_be_bytes(start));
+        Self { status, body, retry_after, etag }
     }
 
     fn ended(id: SessionId, outcome: &Outcome) -> Self {
@@ -94,7 +99,8 @@ impl Answer {
         // The comparison is the weak one.
         let same = |known: &[u8]| {
             let known = known.trim_ascii();
-            known == b"*" || known.strip_prefix(b"W/").unwrap_or(known) == self.etag.as_bytes()
+            let known = known.strip_prefix(WEAK.as_bytes()).unwrap_or(known);
+            known == b"*" || Some(known) == self.etag.strip_prefix(WEAK).map(str::as_bytes)
         };
         if self.status == StatusCode::OK && known.any(same) {
             self.status = StatusCode::NOT_MODIFIED;

@@ -18,8 +18,8 @@ pub struct Refusal {
     status: StatusCode,
     text: Cow<'static, str>,
     retry_after: Option<Duration>,
-    /// What the client should have sent instead, as a header of the answer.
-    wanted: Option<Box<(HeaderName, HeaderValue)>>,
+    /// What the client should have sent instead, as headers of the answer.
+    wanted: Vec<(HeaderName, HeaderValue)>,
     /// How a client that offers to resume is told: accepted first, then closed, because browsers hide the
     /// status of a refused upgrade. `None`: with the status after all.
     close: Option<Close>,
@@ -28,13 +28,13 @@ pub struct Refusal {
 impl Refusal {
     /// Creates a refusal of an adapter's own, such as for a request that is no upgrade.
     pub fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, text: text.into(), retry_after: None, wanted: None, close: None }
+        Self { status, text: text.into(), retry_after: None, wanted: Vec::new(), close: None }
     }
 
     /// Adds a header that says what is accepted, such as `Allow`.
     #[cfg(feature = "tungstenite")]
     pub(crate) fn wanting(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.wanted = Some(Box::new((name, HeaderValue::from_static(value))));
+        self.wanted.push((name, HeaderValue::from_static(value)));
         self
     }
 
@@ -138,9 +138,7 @@ impl Refusal {
         if let Some(seconds) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(wanted) = self.wanted {
-            headers.insert(wanted.0, wanted.1);
-        }
+        headers.extend(self.wanted);
         response
     }
 

@@ -84,6 +84,13 @@ async fn obey(session: &mut LiveSession<Tally>, text: &str) -> Result<Next> {
             session.send("committed").await?;
         }
         ("close", "") => session.close("closed by its handler"),
+        ("close", with) => {
+            let (code, reason) = with.split_once(' ').unwrap_or((with, ""));
+            let closed = code.parse().map(|code| session.close_with(code, reason.to_owned()));
+            if !matches!(closed, Ok(Ok(()))) {
+                session.send(format!("unknown:{text}")).await?;
+            }
+        }
         ("finish", text) => return Ok(Next::Finish(text.to_owned())),
         ("fail", text) => return Err(text.into()),
         ("panic", "") => panic!("told to panic"),

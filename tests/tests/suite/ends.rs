@@ -7,6 +7,7 @@ use crate::{client, testee};
 
 scenarios!(
     every_end_is_told_and_can_be_polled,
+    a_code_of_the_application_reaches_the_client,
     a_client_that_was_away_at_the_end_gets_the_tail,
     a_long_poll_waits_for_the_outcome,
     sigterm_tells_when_to_come_back_and_exits_0,
@@ -39,6 +40,26 @@ async fn every_end_is_told_and_can_be_polled(framework: Framework) {
         plain.send("whoami").await;
         assert!(plain.text().await.contains("origin:new"), "a fresh session under its key");
     }
+}
+
+async fn a_code_of_the_application_reaches_the_client(framework: Framework) {
+    let testee = testee(framework, "--attach share").await;
+    let mut browser = Browser::new(testee.addr);
+    let mut ws = browser.resumable("/live", &client('a')).await;
+    let hello = ws.member("hello").await;
+    let mut plain = browser.plain("/live").await;
+    for taken in ["close 4150 no", "close 1001 no", "close 70000 no", "close now"] {
+        ws.send(taken).await;
+        assert_eq!(ws.data().await, format!("unknown:{taken}"));
+        assert_eq!(plain.text().await, format!("unknown:{taken}"));
+    }
+    ws.send("close 4429 too many").await;
+    assert_eq!(ws.member("done").await, json!({"status": "closed", "received": 5}));
+    assert_eq!(ws.closed().await, (4429, "too many".to_owned()));
+    assert_eq!(plain.closed().await, (4429, "too many".to_owned()));
+    let path = format!("/sessions/{}", hello["session"].as_str().unwrap());
+    let body = browser.get(&path).await.json();
+    assert_eq!((&body["status"], &body["error"]), (&json!("closed"), &json!("too many")));
 }
 
 async fn a_client_that_was_away_at_the_end_gets_the_tail(framework: Framework) {

@@ -7,8 +7,9 @@ use crate::{client, testee};
 scenarios!(
     malformed_offers_are_400,
     another_handler_is_409_or_4101,
+    a_route_says_what_it_speaks_to_whoever_does_not_upgrade,
     a_foreign_origin_is_403,
-    limits_are_503_or_1013,
+    limits_are_503_or_4113,
     attach_refuse_is_409_or_4101,
     protocol_errors_are_4103_and_end_the_transport_alone,
     a_message_over_the_limit_is_1009,
@@ -53,6 +54,20 @@ async fn another_handler_is_409_or_4101(framework: Framework) {
     assert_eq!(ws.text().await, "echo:b");
 }
 
+async fn a_route_says_what_it_speaks_to_whoever_does_not_upgrade(framework: Framework) {
+    let testee = testee(framework, "").await;
+    for (method, path, status, speaks) in
+        [("GET", "/live", 400, true), ("POST", "/live", 405, true), ("GET", "/plain", 200, false)]
+    {
+        let answer = request(testee.addr, method, path, None).await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        let spoken =
+            answer.header("sec-websocket-protocol").any(|name| name == "session-resume.v1");
+        assert_eq!(spoken, speaks, "{method} {path}");
+    }
+    assert_eq!(testee.count().await["live"], 0, "no session was touched");
+}
+
 async fn a_foreign_origin_is_403(framework: Framework) {
     let testee = testee(framework, "--origin https://friend.example").await;
     let upgrade = "upgrade: websocket\r\nconnection: upgrade, close\r\nsec-websocket-version: 13\r\n\
@@ -63,7 +78,7 @@ async fn a_foreign_origin_is_403(framework: Framework) {
     assert_eq!(testee.count().await["live"], 0);
 }
 
-async fn limits_are_503_or_1013(framework: Framework) {
+async fn limits_are_503_or_4113(framework: Framework) {
     let testee = testee(framework, "--max-sessions 1").await;
     Browser::new(testee.addr).get("/").await;
     let mut second = Browser::new(testee.addr);

@@ -17,6 +17,7 @@ export class ModelServer {
       attach: 'takeover',
       heartbeat: 30_000,
       window: { messages: 256, bytes: 1 << 20 },
+      limit: 1 << 20,
       /** Called when the handler takes a message. */
       onMessage: () => {},
       ...settings,
@@ -43,7 +44,7 @@ export class ModelServer {
     if (this.refusal) return conn.close(...this.refusal);
     this.session ??= this.#create();
     const session = this.session;
-    const { heartbeat: heartbeat_ms, window } = this.#settings;
+    const { heartbeat: heartbeat_ms, window, limit } = this.#settings;
     let client = session.clients.get(id);
     const same = cursor?.session === session.id;
     if (same && client && cursor.n !== undefined && cursor.n < client.heardOn) return conn.close(4113, 'stale');
@@ -90,7 +91,7 @@ export class ModelServer {
       control({
         hello: {
           v: 1, session: session.id, epoch: session.epoch, attachment: conn.n, status, from, received, gap,
-          heartbeat_ms, lifetime_ms: 120_000, window, limit: 1 << 20, unknown: true,
+          heartbeat_ms, lifetime_ms: 120_000, window, limit, unknown: true,
         },
       }),
     );
@@ -154,11 +155,11 @@ export class ModelServer {
   }
 
   /** The handler ends. */
-  finish(outcome) {
+  finish(outcome, code = 1000, reason = outcome) {
     this.session.eachConn((conn) => {
       conn.pump();
       conn.write(control({ done: { status: outcome, received: conn.client.taken } }));
-      conn.close(1000, outcome);
+      conn.close(code, reason);
     });
     this.session = null;
   }

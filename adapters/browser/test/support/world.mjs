@@ -62,15 +62,17 @@ export class World {
     return page;
   }
 
-  connect(options = {}, page = this.page()) {
+  connect(options = {}, page = this.page(), url = '/live') {
     const world = this;
     let ids = 0;
-    return new ResumableSocket('/live', {
+    return new ResumableSocket(url, {
       ...options,
       env: {
         WebSocket: class extends Link {
           constructor(url, protocols) {
             super(world, protocols);
+            // Once it has its handlers.
+            if (world.onLink) world.at(0, () => world.onLink(this));
           }
         },
         setTimeout: (run, ms) => world.at(ms, run),
@@ -78,6 +80,7 @@ export class World {
         now: () => world.now,
         random: world.random,
         clientId: () => `client-${String(world.random()).slice(2, 12)}-${ids++}`.padEnd(20, '_'),
+        fetch: undefined,
         ...page,
         ...options.env,
       },

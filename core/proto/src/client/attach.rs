@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use super::{Client, Known, Open, Phase, TransportNumber, acks::Acks, inbound, outbound::Mismatch};
+use super::{
+    Client, FAREWELL, Known, Open, Phase, TransportNumber, acks::Acks, inbound, outbound::Mismatch,
+};
 use crate::{
     Message, Moment,
     client::{Cause, Event},
@@ -16,7 +18,7 @@ const VERSION: u64 = 1;
 impl Client {
     /// Takes in a frame that `transport` brought.
     pub fn handle_frame(&mut self, now: Moment, transport: TransportNumber, frame: Message) {
-        if !self.is_newest(transport) {
+        if !self.is_newest(transport) || matches!(self.phase, Phase::Over { .. }) {
             return;
         }
         self.handle_alive(now, transport);
@@ -52,9 +54,9 @@ impl Client {
         let Phase::Open(open) = &mut self.phase else {
             return Err(unexpected());
         };
-        open.settled = true;
         let bytes = message.len();
-        self.inbound.deliver(message);
+        // What was held already says nothing about the next message, at which this transport may end.
+        open.settled |= self.inbound.deliver(message);
         // Taken on an earlier transport already: the server may hear of it only now.
         open.acks.note(now, self.inbound.position(), bytes);
         Ok(())
@@ -66,8 +68,9 @@ impl Client {
             self.attach(now, hello)?;
         }
         for count in [control.ack, control.hb].into_iter().flatten() {
-            self.open()?.settled = true;
-            self.outbound.acknowledge(count).map_err(Cause::Protocol)?;
+            self.open()?;
+            let news = self.outbound.acknowledge(count).map_err(Cause::Protocol)?;
+            self.open()?.settled |= news || control.hb.is_some();
         }
         if let Some(gap) = control.gap {
             self.open()?;
@@ -77,7 +80,7 @@ impl Client {
             self.retry = Some(Duration::from_millis(millis));
         }
         match &control.done {
-            Some(done) => self.finish(done)?,
+            Some(done) => self.finish(now, done)?,
             None => self.close_if_acknowledged(),
         }
         Ok(())
@@ -114,6 +117,10 @@ impl Client {
             self.tell_doubt();
             self.outbound.restart(hello.received.unwrap_or(0), hello.window);
         }
+        // What this session cannot take is not sent at all.
+        for message in self.outbound.limit_to(hello.limit) {
+            self.inbound.push(Event::TooBig(message));
+        }
         if same_stream {
             self.inbound.resume(hello);
         } else {
@@ -141,11 +148,9 @@ impl Client {
         Ok(())
     }
 
-    fn finish(&mut self, done: &Done) -> Result<(), Cause> {
+    fn finish(&mut self, now: Moment, done: &Done) -> Result<(), Cause> {
         self.open()?;
-        let untaken = self.outbound.finish(done.received);
-        self.drop_transport(Some(Close::DONE));
-        self.end(Event::Done { status: done.status, untaken });
+        self.phase = Phase::Over { done: done.clone(), deadline: now + FAREWELL };
         Ok(())
     }
 

@@ -21,7 +21,8 @@ pub struct Limits {
     pub messages: usize,
     /// Payload bytes kept, 1 MiB by default. An empty queue takes one message of any allowed length.
     pub bytes: usize,
-    /// The longest message, in payload bytes; 1 MiB by default, as on the server.
+    /// The longest message to be sent, in payload bytes; 1 MiB by default, as on the server. Where the server's
+    /// own limit is lower, that one counts, as soon as a hello has told it.
     pub message: usize,
 }
 
@@ -56,7 +57,7 @@ impl Limits {
         bytes: usize,
     ) -> Result<(), SendError> {
         if message.len() > self.message {
-            return Err(SendError::TooLong);
+            return Err(SendError::TooBig);
         }
         let fits = messages < self.messages && message.len() <= self.bytes.saturating_sub(bytes);
         if messages == 0 || fits { Ok(()) } else { Err(SendError::Full) }
@@ -124,7 +125,7 @@ mod tests {
         let limits = Limits { messages: 2, bytes: 4, message: 8 };
         for (length, messages, bytes, expected) in [
             (8, 0, 0, Ok(())),
-            (9, 0, 0, Err(SendError::TooLong)),
+            (9, 0, 0, Err(SendError::TooBig)),
             (3, 1, 1, Ok(())),
             (4, 1, 1, Err(SendError::Full)),
             (0, 2, 0, Err(SendError::Full)),

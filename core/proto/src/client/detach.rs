@@ -54,7 +54,7 @@ pub(super) fn decide(cause: &Cause, facts: Facts) -> Verdict {
             400..=499 => Verdict::Refused,
             _ => Verdict::Return(Pace::Backoff),
         },
-        Cause::Lost | Cause::Silent | Cause::TimedOut | Cause::Unreachable(_) => {
+        Cause::Lost | Cause::Silent | Cause::TooBig | Cause::TimedOut | Cause::Unreachable(_) => {
             Verdict::Return(Pace::Backoff)
         }
     }
@@ -67,6 +67,7 @@ pub(super) fn hint(cause: &Cause) -> Option<Duration> {
         Cause::Closed(_)
         | Cause::Lost
         | Cause::Silent
+        | Cause::TooBig
         | Cause::TimedOut
         | Cause::Unreachable(_)
         | Cause::Protocol(_)
@@ -155,6 +156,7 @@ mod tests {
         for (cause, expected) in [
             (Cause::Lost, Verdict::Return(Pace::Backoff)),
             (Cause::Silent, Verdict::Return(Pace::Backoff)),
+            (Cause::TooBig, Verdict::Return(Pace::Backoff)),
             (Cause::TimedOut, Verdict::Return(Pace::Backoff)),
             (Cause::Unreachable("refused".into()), Verdict::Return(Pace::Backoff)),
             (http(200), Verdict::Return(Pace::Backoff)),

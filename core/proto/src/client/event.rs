@@ -25,7 +25,8 @@ pub enum Event {
     /// Messages that were sent to a session which is gone: whether it handled them cannot be known, and
     /// they are not sent again by themselves.
     InDoubt(Vec<Message>),
-    /// A message that is over the server's limit: it was closed for it, and it is not sent again.
+    /// A message of this client that is over the server's limit. It is not sent, or not again: the hello has told
+    /// the limit, or the server has closed a transport for it.
     TooBig(Message),
     /// The transport is gone or an attempt failed; the next attempt follows.
     Waiting {
@@ -55,6 +56,8 @@ pub enum Event {
         status: OutcomeStatus,
         /// This client's messages that the handler never took.
         untaken: Vec<Message>,
+        /// How the server closed: 1000, or with the application's own code and reason.
+        close: Close,
     },
     /// The client gave up.
     Failed {
@@ -77,6 +80,8 @@ pub enum Cause {
     Lost,
     /// The server was silent for 2.5 heartbeats.
     Silent,
+    /// The server has sent a message that is over this client's limit. It will send it again.
+    TooBig,
     /// There was no hello within the time an attempt has.
     TimedOut,
     /// The server could not be reached; the text is for humans.
@@ -104,8 +109,8 @@ pub enum Cause {
 pub enum SendError {
     /// The queue is full until the server acknowledges something.
     Full,
-    /// The message is over [`Limits::message`](super::Limits::message).
-    TooLong,
+    /// The message is over [`Limits::message`](super::Limits::message), or over the server's limit.
+    TooBig,
     /// The client has ended.
     Closed,
 }
@@ -139,6 +144,7 @@ impl fmt::Display for Cause {
             Self::Closed(close) => write!(f, "server closed: {} {}", close.code, close.reason),
             Self::Lost => f.write_str("connection lost"),
             Self::Silent => f.write_str("server silent for 2.5 heartbeats"),
+            Self::TooBig => f.write_str("the server sent a message over the limit of this client"),
             Self::TimedOut => f.write_str("no hello in time"),
             Self::Unreachable(reason) => write!(f, "server not reached: {reason}"),
             Self::Http { status, .. } => write!(f, "upgrade answered with status {status}"),
@@ -154,7 +160,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full => "outbound queue is full",
-            Self::TooLong => "message is over the limit",
+            Self::TooBig => "message is over the limit",
             Self::Closed => "client has ended",
         })
     }

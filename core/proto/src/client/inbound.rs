@@ -69,15 +69,16 @@ impl Inbound {
         self.taken = hello.from;
     }
 
-    /// Takes in the next data message of the transport.
-    pub(super) fn deliver(&mut self, message: Message) {
+    /// Takes in the next data message of the transport; tells whether it was news.
+    pub(super) fn deliver(&mut self, message: Message) -> bool {
         let position = self.next;
         self.next = position.advanced_by(1);
         if position < self.expected {
-            return;
+            return false;
         }
         self.expected = self.next;
         self.held.push_back(Held { event: Event::Message(message), reaches: self.expected });
+        true
     }
 
     /// Takes in a gap in the stream.
@@ -118,6 +119,18 @@ impl Inbound {
     /// The position to offer.
     pub(super) fn taken(&self) -> Position {
         self.taken
+    }
+
+    /// The attempts of the waits that the application has not been told yet.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> Vec<u32> {
+        let events = self.held.iter().map(|held| &held.event);
+        events
+            .filter_map(|event| match event {
+                Event::Waiting { attempt, .. } => Some(*attempt),
+                _ => None,
+            })
+            .collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {

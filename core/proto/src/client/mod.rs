@@ -42,8 +42,11 @@ use self::{
 };
 use crate::{
     AttachmentNumber, ClientId, Cursor, Message, Moment, Token,
-    wire::{ClientControl, Close},
+    wire::{ClientControl, Close, Done},
 };
+
+/// How long the server's close may take to follow its `done`.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The client machine.
 #[derive(Debug)]
@@ -89,6 +92,8 @@ enum Phase {
     Connecting { deadline: Moment, offered: Option<Cursor> },
     /// The hello is there.
     Open(Open),
+    /// The session is over; the server's close says with which code.
+    Over { done: Done, deadline: Moment },
     /// Nothing happens until the application asks.
     Offline,
     /// Nothing will ever happen.
@@ -101,7 +106,8 @@ struct Open {
     /// 2.5 heartbeats.
     patience: Duration,
     acks: Acks,
-    /// The server has said more than hello.
+    /// The transport was of use: it has brought a message that was news, an acknowledgement of something, or a
+    /// heartbeat.
     settled: bool,
 }
 
@@ -135,7 +141,7 @@ impl Client {
     /// Returns [`SendError`] if it was not taken; the message can be offered again when that is
     /// [`SendError::Full`] and something has been acknowledged.
     pub fn send(&mut self, message: Message) -> Result<(), SendError> {
-        if self.closing || self.is_ended() {
+        if self.closing || matches!(self.phase, Phase::Over { .. } | Phase::Ended) {
             return Err(SendError::Closed);
         }
         self.outbound.push(message, &self.config.limits)
@@ -176,7 +182,7 @@ impl Client {
             Phase::Offline if self.renaming => self.draw(Pace::AtOnce, Cause::Copied),
             Phase::Waiting { .. } | Phase::Offline => self.connect(now),
             Phase::Drawing { pace, .. } => *pace = Pace::AtOnce,
-            Phase::Connecting { .. } | Phase::Open(_) | Phase::Ended => {}
+            Phase::Connecting { .. } | Phase::Open(_) | Phase::Over { .. } | Phase::Ended => {}
         }
     }
 
@@ -211,6 +217,15 @@ impl Client {
         }
     }
 
+    /// Takes in that `transport` has brought a message that is over the limit of what reads it: the transport is
+    /// of no use any more.
+    pub fn handle_too_big(&mut self, transport: TransportNumber) {
+        if self.is_newest(transport) {
+            self.drop_transport(Some(Close::TOO_BIG));
+            self.detach(Cause::TooBig);
+        }
+    }
+
     /// Takes in that `transport` is gone; `close` is what the server said.
     pub fn handle_closed(&mut self, transport: TransportNumber, close: Option<Close>) {
         if self.is_newest(transport) {
@@ -232,9 +247,14 @@ impl Client {
                 self.detach(Cause::Silent);
             }
             Phase::Open(open) => open.acks.handle_timeout(now),
+            Phase::Over { deadline, .. } if now >= *deadline => {
+                self.drop_transport(Some(Close::DONE));
+                self.detach(Cause::Silent);
+            }
             Phase::Drawing { .. }
             | Phase::Waiting { .. }
             | Phase::Connecting { .. }
+            | Phase::Over { .. }
             | Phase::Offline
             | Phase::Ended => {}
         }
@@ -267,7 +287,7 @@ impl Client {
     pub fn poll_timeout(&self) -> Option<Moment> {
         match &self.phase {
             Phase::Waiting { until } => Some(*until),
-            Phase::Connecting { deadline, .. } => Some(*deadline),
+            Phase::Connecting { deadline, .. } | Phase::Over { deadline, .. } => Some(*deadline),
             Phase::Open(open) => {
                 let silent = open.heard + open.patience;
                 Some(open.acks.due().map_or(silent, |due| due.min(silent)))
@@ -302,7 +322,8 @@ impl Client {
     }
 
     fn is_newest(&self, transport: TransportNumber) -> bool {
-        let attached = matches!(self.phase, Phase::Connecting { .. } | Phase::Open(_));
+        let attached =
+            matches!(self.phase, Phase::Connecting { .. } | Phase::Open(_) | Phase::Over { .. });
         attached && transport == self.transport
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Outbound {
     /// The payload bytes of `base..next`.
     under_way: u64,
     window: Window,
+    /// The longest message that the server takes, as the last hello has told.
+    limit: Option<u64>,
 }
 
 /// The server's count and this client's do not go together.
@@ -44,10 +46,14 @@ impl Outbound {
             sent: 0,
             under_way: 0,
             window: Window { messages: 0, bytes: 0 },
+            limit: None,
         }
     }
 
     pub(super) fn push(&mut self, message: Message, limits: &Limits) -> Result<(), SendError> {
+        if self.limit.is_some_and(|limit| bytes(&message) > limit) {
+            return Err(SendError::TooBig);
+        }
         limits.admit(&message, self.queue.len(), self.bytes)?;
         self.bytes += message.len();
         self.queue.push_back(message);
@@ -67,6 +73,27 @@ impl Outbound {
         // Accepted is not acknowledged: it stays under way, and here, until an ack.
         self.under_way = self.queue.iter().take(self.under_way_messages()).map(bytes).sum();
         Ok(())
+    }
+
+    /// Takes out what is to be transmitted and is longer than the server takes; it does not count any more. To be
+    /// called after [`Self::resume`] or [`Self::restart`].
+    pub(super) fn limit_to(&mut self, limit: Option<u64>) -> Vec<Message> {
+        self.limit = limit;
+        let mut too_big = Vec::new();
+        let mut at = self.under_way_messages();
+        while let (Some(limit), Some(message)) = (limit, self.queue.get(at)) {
+            if bytes(message) <= limit {
+                at += 1;
+                continue;
+            }
+            if at < self.sent_messages() {
+                self.sent -= 1;
+            }
+            let message = self.queue.remove(at).expect("it was there");
+            self.bytes -= message.len();
+            too_big.push(message);
+        }
+        too_big
     }
 
     /// Returns the number of the message to transmit next.
@@ -96,7 +123,7 @@ impl Outbound {
     ///
     /// What was queued behind and never sent is not in doubt; it goes to the next session.
     pub(super) fn forget(&mut self) -> Vec<Message> {
-        let count = usize::try_from(self.sent - self.base).expect("what was sent is in memory");
+        let count = self.sent_messages();
         self.base = self.sent;
         self.next = self.sent;
         self.under_way = 0;
@@ -162,6 +189,10 @@ impl Outbound {
 
     fn under_way_messages(&self) -> usize {
         usize::try_from(self.next - self.base).expect("what is under way is in memory")
+    }
+
+    fn sent_messages(&self) -> usize {
+        usize::try_from(self.sent - self.base).expect("what was sent is in memory")
     }
 
     fn release(&mut self, count: usize) -> Vec<Message> {
@@ -236,6 +267,27 @@ mod tests {
         outbound.resume(3, WINDOW).unwrap();
         assert_eq!(outbound.acknowledge(4), Err(ProtocolError::OverAck));
         outbound.resume(5, WINDOW).unwrap();
+    }
+
+    #[test]
+    fn what_the_server_does_not_take_is_taken_out_where_it_is_not_accepted() {
+        let lengths =
+            |messages: Vec<Message>| messages.iter().map(Message::len).collect::<Vec<_>>();
+        let mut outbound = outbound(&[9, 1, 8, 2, 7, 3]);
+        outbound.window = Window { messages: 4, bytes: 100 };
+        assert_eq!(transmit_all(&mut outbound), [9, 1, 8, 2]);
+        // The first one was accepted; the third was sent, and the fifth was not.
+        outbound.resume(1, Window { messages: 9, bytes: 100 }).unwrap();
+        assert_eq!(lengths(outbound.limit_to(Some(6))), [8, 7]);
+        assert_eq!((outbound.sent, outbound.bytes), (3, 9 + 1 + 2 + 3));
+        assert_eq!(transmit_all(&mut outbound), [1, 2, 3]);
+        assert_eq!(outbound.acknowledge(4), Ok(true));
+        assert!(outbound.is_empty());
+        let limits = Limits::default();
+        assert_eq!(outbound.push(vec![0; 7].into(), &limits), Err(SendError::TooBig));
+        assert_eq!(outbound.push(vec![0; 6].into(), &limits), Ok(()));
+        assert!(outbound.limit_to(None).is_empty());
+        assert_eq!(outbound.push(vec![0; 7].into(), &limits), Ok(()));
     }
 
     #[test]

@@ -32,6 +32,15 @@ impl Client {
 
     /// Decides how to go on without the newest transport, which is gone.
     pub(super) fn detach(&mut self, cause: Cause) {
+        if let Phase::Over { done, .. } = &self.phase {
+            let status = done.status;
+            let untaken = self.outbound.finish(done.received);
+            let close = match cause {
+                Cause::Closed(close) if close.code != 1005 => close,
+                _ => Close::DONE,
+            };
+            return self.end(Event::Done { status, untaken, close });
+        }
         let offered_nothing = match &self.phase {
             Phase::Connecting { offered, .. } => offered.is_none(),
             _ => false,
@@ -138,7 +147,8 @@ impl Client {
             Phase::Drawing { .. } | Phase::Waiting { .. } | Phase::Offline => {
                 return self.end(Event::Closed);
             }
-            Phase::Ended => return,
+            // The end comes with the server's close.
+            Phase::Over { .. } | Phase::Ended => return,
         };
         self.drop_transport(goodbye);
         self.end(Event::Closed);

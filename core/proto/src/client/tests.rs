@@ -89,6 +89,11 @@ impl Sim {
         self.control(&ServerControl { ack: Some(count), ..ServerControl::default() });
     }
 
+    fn done(&mut self, received: u64) {
+        let done = Some(Done { status: OutcomeStatus::Failed, received });
+        self.control(&ServerControl { done, ..ServerControl::default() });
+    }
+
     fn frame(&mut self, frame: impl Into<Message>) {
         let transport = self.transport.expect("a transport is there");
         self.client.handle_frame(self.now, transport, frame.into());
@@ -544,8 +549,7 @@ fn a_client_that_shall_show_anew_who_it_is_comes_back_at_once_and_does_not_spin(
     assert!(sim.client.poll_timeout().unwrap() > sim.now, "with a wait");
     sim.advance(Duration::from_secs(1));
     sim.hello(resumed(0, 0));
-    sim.ack(0);
-    sim.offered();
+    sim.control(&ServerControl { hb: Some(0), ..ServerControl::default() });
     sim.closed(4106, "reauthenticate");
     assert_eq!(sim.offered(), ".s.e.0.2", "it was of use");
 }
@@ -725,6 +729,69 @@ fn waits_grow_until_a_transport_has_settled() {
 }
 
 #[test]
+fn waits_grow_while_a_transport_brings_nothing_new() {
+    let mut sim = Sim::open();
+    sim.send(&["a"]);
+    sim.sent();
+    let attempts = |sim: &mut Sim, cause: &dyn Fn(&mut Sim), bring: &[&str]| -> Vec<u32> {
+        let mut attempts = Vec::new();
+        for _ in 0..4 {
+            // The first ack is news, once; what comes again was held before.
+            sim.ack(1);
+            for &text in bring {
+                sim.frame(text);
+            }
+            cause(sim);
+            attempts.extend(sim.client.inbound.waiting());
+            sim.advance(Duration::from_secs(20));
+            sim.hello(resumed(0, 1));
+            sim.sent();
+        }
+        attempts
+    };
+    // The application takes nothing, so that the server sends it all again, up to what is too long.
+    let too_big = |sim: &mut Sim| {
+        sim.client.handle_too_big(sim.transport.take().unwrap());
+        let close = Action::Close { transport: sim.client.transport, close: Some(Close::TOO_BIG) };
+        assert_eq!(sim.client.actions.pop_front(), Some(close));
+        sim.act();
+    };
+    assert_eq!(attempts(&mut sim, &too_big, &["0", "1"]), [1, 2, 3, 4]);
+    // So does what is lost at the same place each time, whoever cuts it there.
+    assert_eq!(attempts(&mut sim, &Sim::lose, &["0", "1"]), [5, 6, 7, 8]);
+    assert_eq!(attempts(&mut sim, &Sim::lose, &["0", "1", "2"])[0], 1, "a message that is news");
+    sim.control(&ServerControl { hb: Some(1), ..ServerControl::default() });
+    sim.lose();
+    assert_eq!(sim.client.inbound.waiting(), [1], "it held");
+}
+
+#[test]
+fn a_message_over_the_limit_of_the_hello_is_never_sent() {
+    let limited = |hello, limit| Hello { limit: Some(limit), ..hello };
+    let mut sim = Sim::new(Modes::Auto);
+    sim.send(&["queued", "ok"]);
+    sim.hello(limited(hello(Status::New), 5));
+    assert_eq!(sim.sent(), ["ack 0", "ok"]);
+    assert!(sim.events().contains(&Event::TooBig("queued".into())));
+    assert_eq!(sim.client.send("longer".into()), Err(SendError::TooBig));
+    sim.send(&["short"]);
+    assert_eq!(sim.sent(), ["short"]);
+    // A server with another limit: what was sent and not accepted is taken out, what was accepted is not.
+    sim.lose();
+    sim.advance(WAIT);
+    sim.hello(limited(resumed(0, 0), 1));
+    assert_eq!(sim.sent(), ["ack 0"]);
+    let events = sim.events();
+    assert!(events.ends_with(&[Event::TooBig("ok".into()), Event::TooBig("short".into())]));
+    assert_eq!(sim.client.unacknowledged(), 0);
+    sim.lose();
+    sim.advance(WAIT);
+    sim.hello(resumed(0, 0));
+    sim.send(&["longer"]);
+    assert_eq!(sim.sent(), ["ack 0", "longer"]);
+}
+
+#[test]
 fn an_attempt_ends_without_a_hello_in_time() {
     let mut sim = Sim::new(Modes::Auto);
     sim.advance(Duration::from_secs(20));
@@ -812,18 +879,57 @@ fn the_end_of_the_session_names_what_the_handler_never_took() {
         sim.sent();
         sim.send(&["c"]);
         sim.frame("last");
-        sim.control(&ServerControl {
-            done: Some(Done { status: OutcomeStatus::Failed, received: taken }),
-            ..ServerControl::default()
-        });
-        assert_eq!(sim.closed, [Some(Close::DONE)]);
-        let done = Event::Done { status: OutcomeStatus::Failed, untaken: messages(&expected) };
+        sim.done(taken);
+        assert_eq!(sim.client.send("late".into()), Err(SendError::Closed));
+        assert_eq!(sim.sent(), [""; 0], "nobody would take it");
+        sim.closed(1000, "done");
+        let done = Event::Done {
+            status: OutcomeStatus::Failed,
+            untaken: messages(&expected),
+            close: Close::DONE,
+        };
         assert_eq!(sim.events(), [received(&["last"]), vec![done]].concat());
         assert!(sim.client.is_ended());
         sim.client.reconnect_now(sim.now);
         sim.act();
         assert_eq!(sim.transport, None);
     }
+}
+
+#[test]
+fn the_end_of_the_session_tells_how_the_server_closed() {
+    let told = |sim: &mut Sim| {
+        assert!(sim.client.is_ended());
+        match sim.events().pop() {
+            Some(Event::Done { close, .. }) => close,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut sim = Sim::open();
+    sim.done(0);
+    // Late frames, the user and the clock change nothing.
+    sim.frame("late");
+    sim.ack(99);
+    sim.client.reconnect_now(sim.now);
+    sim.act();
+    assert!(sim.events().is_empty());
+    sim.closed(4429, "too many");
+    assert_eq!(told(&mut sim), Close::new(4429, "too many"));
+
+    let mut sim = Sim::open();
+    sim.done(0);
+    sim.lose();
+    assert_eq!(told(&mut sim), Close::DONE, "its close got lost");
+
+    let mut sim = Sim::open();
+    sim.done(0);
+    sim.client.close();
+    let almost = Duration::from_millis(1);
+    sim.advance(FAREWELL.saturating_sub(almost));
+    assert!(!sim.client.is_ended());
+    sim.advance(almost);
+    assert_eq!(sim.closed, [Some(Close::DONE)], "its close does not come");
+    assert_eq!(told(&mut sim), Close::DONE);
 }
 
 #[test]

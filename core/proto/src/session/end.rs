@@ -13,9 +13,17 @@ impl<I: Clone> Session<I> {
     ///
     /// The first end counts; returns whether this was it.
     pub fn end(&mut self, status: OutcomeStatus, now: Moment) -> bool {
+        self.end_with(status, None, now)
+    }
+
+    /// As [`Self::end`], with a close of the application's own in place of 1000.
+    ///
+    /// Those who come back to the session while it is in memory are closed so, too.
+    pub fn end_with(&mut self, status: OutcomeStatus, close: Option<Close>, now: Moment) -> bool {
         if self.life.ended.is_some() {
             return false;
         }
+        self.farewell = close.map(Box::new);
         self.hand_back();
         // Whoever is attached gets the last messages and the end, drain or not.
         self.freezes = false;

@@ -51,7 +51,10 @@ use self::{
     outbox::Outbox,
     transport::Transport,
 };
-use crate::{AttachmentNumber, Moment, Position, Token, wire::OutcomeStatus};
+use crate::{
+    AttachmentNumber, Moment, Position, Token,
+    wire::{Close, OutcomeStatus},
+};
 
 /// Whom to wake after a step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -106,6 +109,8 @@ pub struct Session<I> {
     /// Since when a send finds the outbox full, under `Overflow::Close`.
     overflow_since: Option<Moment>,
     damping: Option<Box<Damping>>,
+    /// How the application closes the transports at the end; `None`: 1000.
+    farewell: Option<Box<Close>>,
 }
 
 impl<I: Clone> Session<I> {
@@ -124,6 +129,7 @@ impl<I: Clone> Session<I> {
             in_hand: None,
             overflow_since: None,
             damping: None,
+            farewell: None,
             end_committed: false,
             freezes: false,
             frozen: false,

@@ -90,8 +90,9 @@ impl<I: Clone> Session<I> {
             let done =
                 ServerControl { done: Some(Done { status, received }), ..ServerControl::default() };
             t.push_control(&done, out);
-            out.push(Frame::Close(Close::DONE));
-            self.end_transport(at, Close::DONE, None, now);
+            let close = self.farewell.as_deref().cloned().unwrap_or(Close::DONE);
+            out.push(Frame::Close(close.clone()));
+            self.end_transport(at, close, None, now);
             if let State::Over { said, .. } = &mut self.transports[at].state {
                 *said = true;
             }

@@ -1,4 +1,4 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 /// A close code with its reason, as either end sends it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -67,6 +67,22 @@ impl Close {
         }
         Self { code, reason }
     }
+    /// Creates the close of an application's own; a reason over 123 bytes is cut at a character.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CodeError`] unless the code is 1000, 4000 to 4099, or 4200 to 4999. All others mean
+    /// something to WebSockets or to this protocol.
+    pub fn of_application(
+        code: u16,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Result<Self, CodeError> {
+        match code {
+            1000 | 4000..=4099 | 4200..=4999 => Ok(Self::new(code, reason)),
+            _ => Err(CodeError { code }),
+        }
+    }
+
     /// Returns how a plain transport is closed for the same reason.
     ///
     /// Plain clients know the registered codes: 1012 stands for 4112 and 1013 for 4113. Resumable ones are told
@@ -82,9 +98,45 @@ impl Close {
     }
 }
 
+/// A close code that an application may not use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CodeError {
+    code: u16,
+}
+
+impl CodeError {
+    /// Returns the code.
+    pub fn code(&self) -> u16 {
+        self.code
+    }
+}
+
+impl fmt::Display for CodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "close code {} is taken: use 1000, 4000 to 4099, or 4200 to 4999", self.code)
+    }
+}
+
+impl std::error::Error for CodeError {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_application_has_codes_of_its_own() {
+        for code in [1000, 4000, 4099, 4200, 4429, 4999] {
+            let close = Close::of_application(code, "why").unwrap();
+            assert_eq!((code, "why"), (close.code, &*close.reason));
+        }
+        for code in [0, 999, 1001, 1005, 1006, 1012, 3000, 3999, 4100, 4113, 4199, 5000] {
+            let err = Close::of_application(code, "why").unwrap_err();
+            assert_eq!(err.code(), code);
+            assert!(err.to_string().contains(&code.to_string()));
+        }
+        let long = Close::of_application(4000, "ä".repeat(100)).unwrap();
+        assert_eq!(long.reason, "ä".repeat(61));
+    }
 
     #[test]
     fn plain_transports_are_closed_with_registered_codes_where_there_are_some() {

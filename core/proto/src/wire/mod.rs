@@ -8,7 +8,7 @@ mod control;
 mod offer;
 
 pub use self::{
-    close::Close,
+    close::{Close, CodeError},
     control::{
         ClientControl, Done, Hello, Inbound, OutcomeStatus, ProtocolError, ServerControl,
         StateOffer, Status, Window, decode_client_text, decode_server_text, escape,

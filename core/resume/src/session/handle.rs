@@ -5,6 +5,7 @@ use serde::Serialize;
 use session_resume_proto::{
     Message,
     session::{Origin, Phase as MachinePhase},
+    wire::{Close, CodeError},
 };
 
 use super::{
@@ -312,6 +313,27 @@ impl<T: Send + 'static> Session<T> {
     /// cancelled at its next `.await`.
     pub fn close(&self, reason: impl fmt::Display) {
         self.shared.finish(Outcome::with_error(OutcomeStatus::Closed, reason), CancelHandler::Yes);
+    }
+
+    /// As [`close`](Self::close), and closes the transports with a code of the application's: 1000, 4000 to 4099,
+    /// or 4200 to 4999. The reason is the outcome's error, too; a close frame has room for 123 bytes of it.
+    ///
+    /// Clients that offer to resume get the last messages and `done` before it. The code is not stored: a client
+    /// that comes back when the session has left memory is told `done` and closed 1000.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CodeError`] for any other code; the session goes on.
+    pub fn close_with(
+        &self,
+        code: u16,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Result<(), CodeError> {
+        let reason = reason.into();
+        let close = Close::of_application(code, reason.clone())?;
+        let outcome = Outcome::with_error(OutcomeStatus::Closed, reason);
+        self.shared.finish_with(outcome, Some(close), CancelHandler::Yes);
+        Ok(())
     }
 
     /// Makes the browser a new identity and takes the session along: what knew the old cookie no longer

@@ -131,6 +131,16 @@ impl<T: Send + 'static> Shared<T> {
 
     /// Ends the session with this outcome, unless it has one already; returns whether it was this.
     pub(crate) fn finish(&self, outcome: Outcome, cancel: CancelHandler) -> bool {
+        self.finish_with(outcome, None, cancel)
+    }
+
+    /// As [`Self::finish`]; `close` is how its transports are closed, if the application says.
+    pub(crate) fn finish_with(
+        &self,
+        outcome: Outcome,
+        close: Option<Close>,
+        cancel: CancelHandler,
+    ) -> bool {
         let now = self.clock.now();
         let status = outcome.status();
         let outcome = Arc::new(outcome);
@@ -138,7 +148,7 @@ impl<T: Send + 'static> Shared<T> {
         if core.outcome.is_some() || core.departed {
             return false;
         }
-        core.machine.end(status, now);
+        core.machine.end_with(status, close, now);
         core.outcome = Some(Arc::clone(&outcome));
         core.recount();
         let wakers = core.wakers_due();

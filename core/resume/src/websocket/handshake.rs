@@ -7,6 +7,7 @@ use http::{
 use hyper::ext::Protocol;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use session_resume_proto::wire::SUBPROTOCOL;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::WebSocket;
@@ -23,6 +24,14 @@ pub(super) struct Handshake {
 impl Handshake {
     /// Checks a request.
     pub(super) fn check(parts: &Parts) -> Result<Self, Refusal> {
+        // Some browsers hide how an upgrade was refused, and ask again without one: a route that speaks the
+        // protocol says so.
+        let speaks =
+            |refusal: Refusal| refusal.wanting(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+        Self::check_request(parts).map_err(speaks)
+    }
+
+    fn check_request(parts: &Parts) -> Result<Self, Refusal> {
         let mut response = Response::new(String::new());
         if parts.version < Version::HTTP_2 {
             let accept = check_upgrade(parts)?;

@@ -207,7 +207,8 @@ async fn who_has_the_answer_already_is_told_so() {
     assert_eq!([ended[0].0, ended[1].0], [200, 200]);
     assert_ne!(ended[0].1, running.1);
     for (at, (_, etag, _)) in ended.iter().enumerate() {
-        for known in [etag.clone(), format!("W/{etag}"), format!("\"other\", {etag}")] {
+        let strong = etag.strip_prefix("W/").expect("compression must not keep a strong one");
+        for known in [etag.clone(), strong.to_owned(), format!("\"other\", {etag}")] {
             let (status, same, body) = &ask(Some(&known)).await[at];
             assert_eq!((*status, same, body.as_str()), (304, etag, ""), "{known}");
         }

@@ -291,6 +291,23 @@ fn a_drain_is_no_overflow() {
 }
 
 #[test]
+fn the_application_may_close_with_a_code_of_its_own() {
+    let mut sim = sim(Overflow::Backpressure, 9, Attach::Share);
+    sim.plain();
+    sim.fresh("a");
+    sim.out(2);
+    sim.send_range(0..1);
+    let close = Close::of_application(4429, "too many").unwrap();
+    assert!(sim.session.end_with(OutcomeStatus::Closed, Some(close), sim.now));
+    assert_eq!(sim.out(1), ["m0", "close 4429 too many"]);
+    assert_eq!(sim.out(2), ["m0", "done closed 0", "close 4429 too many"]);
+    // The first end counts.
+    assert!(!sim.session.end_with(OutcomeStatus::Closed, None, sim.now));
+    sim.resume("a", 0);
+    assert_eq!(sim.out(3).last().unwrap(), "close 4429 too many", "also to one that was away");
+}
+
+#[test]
 fn plain_transports_are_closed_with_the_registered_codes() {
     for (close, plain, named) in [
         (Close::RESTARTING, "close 1012 restarting", "close 4112 restarting"),
