@@ -9,10 +9,11 @@ import { WebSocketServer } from 'ws';
 import { startMock } from './mock-server.mjs';
 import { close, open } from './stage.mjs';
 
-const module = readFileSync(new URL('../dist/session-resume.js', import.meta.url), 'utf8');
+const dist = (name) => readFileSync(new URL(`../dist/${name}`, import.meta.url), 'utf8');
 const FILES = {
   '/': ['text/html', '<!doctype html><title>interface</title>'],
-  '/session-resume.js': ['text/javascript', module],
+  '/session-resume.js': ['text/javascript', dist('session-resume.js')],
+  '/session-resume-notify.js': ['text/javascript', dist('session-resume-notify.js')],
   '/js/worker.js': ['text/javascript', `
     import { ResumableSocket } from '/session-resume.js';
     const run = (post) => {
@@ -325,14 +326,18 @@ test('a route that does not speak the protocol ends after one attempt, with a te
     for (const path of ['/echo', '/nothing']) {
       upgrades.length = 0;
       const failed = await page.evaluate(
-        (path) =>
-          new Promise((resolve) => {
+        async (path) => {
+          const { notify } = await import('/session-resume-notify.js');
+          return new Promise((resolve) => {
             const socket = new ResumableSocket(path);
             socket.onstatus = ({ status, code, reason }) => status === 'failed' && resolve({ code, reason, state: socket.readyState });
-          }),
+            notify(socket);
+          });
+        },
         path,
       );
       assert.deepEqual(failed, { code: 1002, reason: 'the server does not speak session-resume.v1: it answers with status 404', state: 3 });
       assert.deepEqual(upgrades, [path]);
+      await page.getByRole('alert').getByText('Not connected: the server does not speak session-resume.v1').last().waitFor();
     }
   }));

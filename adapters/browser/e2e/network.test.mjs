@@ -88,7 +88,7 @@ test('prompt mode asks at once', () =>
   }));
 
 test('20 s offline and back: connected when the network returns, not when the backoff is over', () =>
-  onStage({ ping: 30_000 }, async ({ page: open, proxy, context }) => {
+  onStage({ ping: 30_000, host: 'page.test' }, async ({ page: open, proxy, context }) => {
     // Longer than any wait of this test: only the network's return can end it.
     const page = await open({ backoff: [600, 600] }, { delay: 0.1 });
     await talk(page, 20, 1000);

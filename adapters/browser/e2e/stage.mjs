@@ -18,7 +18,8 @@ const dist = (name) => readFileSync(new URL(`../dist/${name}`, import.meta.url),
 
 const ARGS = [
   '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-  '--disable-background-networking', '--disable-component-update', '--disable-sync',
+  // A host that is not this machine by its name: there a browser's word on the network counts.
+  '--host-resolver-rules=MAP page.test 127.0.0.1', '--disable-background-networking', '--disable-component-update', '--disable-sync',
 ];
 
 const PAGE = `<!doctype html><title>e2e</title><meta charset="utf-8">
@@ -77,8 +78,8 @@ export const onTestee = { skip: !process.env.TESTEE && 'needs the testee' };
 export const onMock = { skip: Boolean(process.env.TESTEE) && 'needs the mock’s hand' };
 
 /**
- * Runs one scenario on a stage of its own. Options: `attach`, `ping`, and for the testee more `flags`, and
- * `store` to have one.
+ * Runs one scenario on a stage of its own. Options: `attach`, `ping`, `host` (of the page's address), and for the
+ * testee more `flags`, and `store` to have one.
  */
 export async function onStage(options, scenario) {
   const folder = options.store && mkdtempSync(join(tmpdir(), 'session-resume-e2e-'));
@@ -88,7 +89,7 @@ export async function onStage(options, scenario) {
   const front = await startFront(server.port, FILES);
   const proxy = await startProxy(front.port);
   const context = await (await open()).newContext();
-  const origin = `http://127.0.0.1:${proxy.port}`;
+  const origin = `http://${options.host ?? '127.0.0.1'}:${proxy.port}`;
   const stage = {
     server, proxy, context,
     /** Kills the server at once, and starts it again on what it has left on disk. */

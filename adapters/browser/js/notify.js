@@ -15,6 +15,7 @@ export const messages = {
   offline: 'You are offline. What you do is kept until the network is back.',
   disconnected: 'Connection lost.',
   failed: 'The server cannot be reached.',
+  foreign: 'Not connected: {reason}.',
   resumed: 'Connected again.',
   reused: 'Connected again, to the running session.',
   restored: 'Connected again. Your session was restored.',
@@ -186,8 +187,11 @@ export class SessionResumeStatus extends Base {
       }
       case 'offline':
         return this.#wait({ text: this.#say('offline'), kind: 'waiting', button: this.#say('reconnect') });
-      case 'failed':
-        return this.#show({ text: this.#say('failed'), kind: 'prompt', button: this.#say('reconnect') });
+      case 'failed': {
+        // It was reached, and does not speak the protocol.
+        const text = event.code === 1002 ? this.#say('foreign', { reason: event.reason }) : this.#say('failed');
+        return this.#show({ text, kind: 'prompt', button: this.#say('reconnect') });
+      }
       case 'superseded':
         return this.#show({ text: this.#say('superseded'), kind: 'prompt', button: this.#say('takeOver') });
       case 'refused': {
