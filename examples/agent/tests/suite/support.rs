@@ -334,7 +334,7 @@ impl Watcher {
                 self.cookies = self.client.cookies();
                 self.statuses.push(status);
             }
-            Event::Done { status, untaken } => {
+            Event::Done { status, untaken, .. } => {
                 assert_eq!(untaken, []);
                 self.done = Some(status);
             }
