@@ -6,7 +6,7 @@ import { byteLength } from './wire.js';
 
 /** @import { Config, Data, Effect, Env, Event_, EventMap, Options, State, Status, StatusEvent, Timer, Transport } from './types.js' */
 
-const MOMENTS = ['new', 'resumed', 'reused', 'restored', 'gap', 'expired', 'lost'];
+const MOMENTS = ['new', 'resumed', 'reused', 'restored', 'gap', 'expired', 'takenback', 'lost'];
 
 /**
  * The WebSocket interface over a session: `readyState` stays `OPEN` through drops, `send` keeps
