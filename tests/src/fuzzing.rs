@@ -142,7 +142,7 @@ pub fn operations(bytes: &[u8]) {
     rules.bounds.clients = 4;
     let rules = Arc::new(rules);
     let mut now = Moment::from_millis(1_000_000);
-    let mut session = Session::new(Arc::clone(&rules), Epoch::first(1), now);
+    let mut session = Session::new(Arc::clone(&rules), Epoch::new(1, 1), now);
     session.start_handler(now);
     for deed in deeds.chunks_exact(2) {
         session = act(session, &rules, deed[0], deed[1], &mut now);

@@ -227,6 +227,9 @@ export class SessionResumeStatus extends Base {
       case 'gap':
         this.#missed += event.gap.to === null ? NaN : event.gap.to - event.gap.from;
         return this.#settle('');
+      case 'takenback':
+        this.#doubtful += event.count;
+        return this.#settle('');
       case 'lost':
         if (event.reason === 'too big') this.#tooBig = true;
         else this.#doubtful += event.messages.length;

@@ -11,7 +11,7 @@ import { PROTOCOL } from './wire.js';
 const LOOPBACK = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/;
 /** Statuses that say nothing about what a route is. */
 const PASSING = [408, 425, 429];
-const MOMENTS = ['new', 'resumed', 'reused', 'restored', 'gap', 'expired', 'lost'];
+const MOMENTS = ['new', 'resumed', 'reused', 'restored', 'gap', 'expired', 'takenback', 'lost'];
 
 /**
  * The WebSocket interface over a session: `readyState` stays `OPEN` through drops, `send` keeps

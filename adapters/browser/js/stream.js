@@ -24,10 +24,13 @@ export function greet(cx, hello) {
   const { s } = cx;
   const { session, epoch, attachment, status, from, gap } = hello;
   const same = s.cursor?.session === session;
+  const sameEpoch = same && s.cursor?.epoch === epoch;
   const received = same ? hello.received : null;
-  if (received !== null && received < s.base) return 'received below what was acknowledged';
+  // In another epoch a store may have gone back in time.
+  const undone = received === null ? 0 : Math.max(0, s.base - received);
+  if (undone && sameEpoch) return 'received below what was acknowledged';
   // Never a silent loss, never a double: a stream that goes on does so here, or its gap is told.
-  if (same && status === 'resumed' && s.cursor?.epoch === epoch && (gap ? from < s.position : from !== s.position)) {
+  if (same && gap?.to !== null && (gap ? from < s.position : from !== s.position)) {
     return 'resumed at another position';
   }
 
@@ -39,9 +42,14 @@ export function greet(cx, hello) {
     s.base = s.ever = s.sent = hello.received ?? 0;
     s.underWay = 0;
     if (messages.length) told.push({ status: 'lost', messages, reason: 'in doubt' });
+  } else if (undone) {
+    // What is kept was sent later than all that the session has now: it goes again, under new numbers.
+    s.base = s.ever = s.sent = received;
+    s.underWay = 0;
+    told.push({ status: 'takenback', count: undone });
   } else {
-    // Only the process that has closed knows how far it had come: after a restart it may be less.
-    if (s.tooBig !== null && received < s.tooBig && status === 'resumed') {
+    // Only the process that has closed knows how far it had come: in another it may be less.
+    if (s.tooBig !== null && received < s.tooBig && sameEpoch && status === 'resumed') {
       const at = received - s.base;
       told.push({ status: 'lost', messages: [s.outbox[at].data], reason: 'too big' });
       s.outboxBytes -= s.outbox[at].bytes;

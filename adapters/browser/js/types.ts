@@ -77,6 +77,7 @@ export type Status =
   | { status: 'waiting'; attempt: number; delay: number | null; until: Until }
   | { status: 'offline' }
   | { status: 'gap' | 'expired'; gap: Gap }
+  | { status: 'takenback'; count: number }
   | { status: 'lost'; messages: Data[]; reason: 'in doubt' | 'too big' | 'closed' }
   | { status: 'done'; outcome: Outcome; messages: Data[] }
   | { status: 'superseded' }

@@ -379,6 +379,34 @@ test('received above what was sent: a copy', () => {
   assert.notEqual(m.state.client, CLIENT);
 });
 
+test('the stream goes on in another epoch, whatever the status says', () => {
+  for (const status of ['resumed', 'reused']) {
+    const m = open().frame('0').closed(1006);
+    m.took();
+    m.hello({ status, epoch: 'e2', from: 1, received: status === 'reused' ? null : 0 });
+    assert.deepEqual(m.tookOf('write'), ['write ^{"ack":1}']);
+    m.frame('1').closed(1006);
+    assert.deepEqual(m.tookOf('connect'), [`connect session-resume.v1 at.${CLIENT}.s1.e2.2.1`]);
+    // It is held to it.
+    const other = open().frame('0').closed(1006).hello({ status, epoch: 'e2', from: 0, received: null });
+    assert.deepEqual(other.tookOf('close'), ['close 4103']);
+  }
+});
+
+test('what was acknowledged and taken back is told, and the rest goes again', () => {
+  const m = open();
+  for (const data of ['a', 'b', 'c', 'd']) m.send(data);
+  m.control({ ack: 3 }).closed(1006);
+  m.took();
+  m.hello({ status: 'resumed', epoch: 'e2', received: 1 });
+  const took = m.took();
+  assert.deepEqual(took.filter((text) => /^write|takenback|lost/.test(text)), ['write ^{"ack":0}', 'write d', 'status takenback {"count":2}']);
+  assert.equal(m.control({ ack: 2 }).state.outbox.length, 0, 'it is the second now');
+  // In the epoch that was offered it cannot be.
+  const wrong = open().send('a').control({ ack: 1 }).closed(1006).hello({ status: 'resumed', received: 0 });
+  assert.deepEqual(wrong.tookOf('close'), ['close 4103']);
+});
+
 test('a message that the server finds too big is given up and told, the others go on', () => {
   const m = open();
   for (const data of ['a', 'BIG', 'c']) m.send(data);
@@ -395,6 +423,7 @@ test('what cannot be the message that was too big is sent again', () => {
   const narrow = { window: { messages: 1, bytes: 100 } };
   const rows = {
     'restarted meanwhile': [{}, { status: 'restored', epoch: 'e2', gap: { from: 0, to: null, reason: 'restarted' } }, ['a']],
+    'rebuilt meanwhile': [{}, { status: 'resumed', epoch: 'e2' }, ['a']],
     'all of it arrived': [narrow, { ...narrow, received: 1 }, []],
   };
   for (const [name, [before, hello, again]] of Object.entries(rows)) {

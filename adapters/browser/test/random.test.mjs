@@ -10,7 +10,7 @@ const ONLY = process.env.SEED;
 
 /** What can go wrong; each script uses one set of these. */
 const troubles = {
-  cuts: ['cut', 'halfOpen', 'late', 'refuse', 'page'],
+  cuts: ['cut', 'halfOpen', 'late', 'refuse', 'page', 'rebuild'],
   restarts: ['cut', 'halfOpen', 'late', 'restart'],
   losses: ['cut', 'late', 'restart', 'expire', 'evict', 'dropOldest'],
   copies: ['cut', 'late', 'halfOpen', 'drain', 'reconnect'],
@@ -107,6 +107,8 @@ function run(seed, faults) {
         return world.at(300, () => (server.refusal = null));
       case 'restart':
         return server.restart();
+      case 'rebuild':
+        return server.rebuild();
       case 'expire':
         return server.expire();
       case 'evict':

@@ -59,7 +59,7 @@ export class ModelServer {
     } else if (!same) {
       status = session.isNew ? 'new' : 'reused';
       gap = { from: cursor.received, to: null, reason: 'expired' };
-    } else if (cursor.epoch !== session.epoch) {
+    } else if (!session.honours(cursor)) {
       status = session.epochs.includes(cursor.epoch) ? 'restored' : 'reused';
       gap = { from: cursor.received, to: null, reason: 'restarted' };
       if (!client) received = null;
@@ -131,15 +131,23 @@ export class ModelServer {
   restart() {
     const { session } = this;
     if (!session) return;
+    this.rebuild();
+    session.lives.clear();
+    session.outbox = [];
+    session.base = 0;
+    for (const client of session.clients.values()) client.acked = 0;
+  }
+
+  /** Comes back from its store with its outbox: the stream goes on in another epoch. */
+  rebuild() {
+    const { session } = this;
+    if (!session) return;
     session.eachConn((conn) => conn.close(1006, ''));
+    session.lives.set(session.epoch, session.head);
     session.epochs.push(session.epoch);
     session.epoch = `e${++this.#epochs}`;
     session.restored = true;
-    session.outbox = [];
-    session.base = 0;
-    for (const client of session.clients.values()) {
-      Object.assign(client, { received: client.taken, inbox: [], acked: 0, conn: null });
-    }
+    for (const client of session.clients.values()) Object.assign(client, { received: client.taken, inbox: [], conn: null });
   }
 
   /** The session is gone, as after its lifetime. */
@@ -183,7 +191,10 @@ export class ModelServer {
 
 class Session {
   clients = new Map();
+  /** All that it has had. */
   epochs = [];
+  /** Those whose history goes on, and where each has ended. */
+  lives = new Map();
   outbox = [];
   base = 0;
   attachments = 0;
@@ -197,6 +208,10 @@ class Session {
 
   get head() {
     return this.base + this.outbox.length;
+  }
+
+  honours({ epoch, received }) {
+    return epoch === this.epoch || received <= (this.lives.get(epoch) ?? -1);
   }
 
   /** Where a fresh client starts: at what nobody has acknowledged. */

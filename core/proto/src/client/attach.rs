@@ -64,8 +64,10 @@ impl Client {
 
     /// Obeys the members of a control frame, which are independent, in the order that suits a client.
     fn obey(&mut self, now: Moment, control: &ServerControl) -> Result<(), Cause> {
-        if let Some(hello) = &control.hello {
-            self.attach(now, hello)?;
+        if let Some(hello) = &control.hello
+            && !self.attach(now, hello)?
+        {
+            return Ok(());
         }
         for count in [control.ack, control.hb].into_iter().flatten() {
             self.open()?;
@@ -86,7 +88,8 @@ impl Client {
         Ok(())
     }
 
-    fn attach(&mut self, now: Moment, hello: &Hello) -> Result<(), Cause> {
+    /// Takes the hello in; returns `false` if the offer that it answers no longer says where the application is.
+    fn attach(&mut self, now: Moment, hello: &Hello) -> Result<bool, Cause> {
         let Phase::Connecting { offered, .. } = &self.phase else {
             return Err(unexpected());
         };
@@ -94,20 +97,38 @@ impl Client {
             return Err(Cause::Version(hello.v));
         }
         let same_stream = inbound::continues(hello, offered.as_ref()).map_err(Cause::Protocol)?;
-        let same_session = offered.as_ref().is_some_and(|cursor| cursor.session == hello.session);
-        let received = hello.received.filter(|_| same_session);
+        let same_session = offered.as_ref().filter(|cursor| cursor.session == hello.session);
+        let same_epoch = same_session.is_some_and(|cursor| cursor.epoch == hello.epoch);
+        if let Some(cursor) = offered
+            && same_stream
+            && !same_epoch
+            && cursor.received < self.inbound.taken()
+        {
+            // The session has confirmed what was offered, and may have other messages behind it than the
+            // application has taken meanwhile.
+            self.drop_transport(Some(Close::new(1000, "")));
+            self.connect(now);
+            return Ok(false);
+        }
+        let received = hello.received.filter(|_| same_session.is_some());
+        let mut taken_back = 0;
         if let Some(received) = received {
-            self.outbound.resume(received, hello.window).map_err(|mismatch| match mismatch {
+            let resumed = self.outbound.resume(received, hello.window, same_epoch);
+            taken_back = resumed.map_err(|mismatch| match mismatch {
                 Mismatch::Copy => Cause::Copied,
                 Mismatch::Broken(err) => Cause::Protocol(err),
             })?;
         }
         // From here on nothing fails: the application is told in the order in which things happened.
         self.inbound.push(Event::Open { session: hello.session, status: hello.status });
+        if taken_back > 0 {
+            self.inbound.push(Event::TakenBack { count: taken_back });
+        }
         let too_big = self.too_big.take();
         if let Some(received) = received {
-            // Only the process that has closed knows how far it had come: after a restart it may be less.
-            if hello.status == Status::Resumed
+            // Only the process that has closed knows how far it had come: in another it may be less.
+            if same_epoch
+                && hello.status == Status::Resumed
                 && too_big.is_some_and(|had| received < had)
                 && let Some(message) = self.outbound.give_up_next()
             {
@@ -122,7 +143,7 @@ impl Client {
             self.inbound.push(Event::TooBig(message));
         }
         if same_stream {
-            self.inbound.resume(hello);
+            self.inbound.resume(hello, same_epoch);
         } else {
             self.inbound.restart(hello);
         }
@@ -145,7 +166,7 @@ impl Client {
             acks: Acks::new(self.inbound.position(), hello.window, heartbeat),
             settled: false,
         });
-        Ok(())
+        Ok(true)
     }
 
     fn finish(&mut self, now: Moment, done: &Done) -> Result<(), Cause> {

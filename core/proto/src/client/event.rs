@@ -25,6 +25,13 @@ pub enum Event {
     /// Messages that were sent to a session which is gone: whether it handled them cannot be known, and
     /// they are not sent again by themselves.
     InDoubt(Vec<Message>),
+    /// Messages that were acknowledged, the last ones: the server's store has gone back to a state before them,
+    /// so they have no effect any more. What this client still keeps is sent again by itself; these it does not
+    /// have any more.
+    TakenBack {
+        /// How many.
+        count: u64,
+    },
     /// A message of this client that is over the server's limit. It is not sent, or not again: the hello has told
     /// the limit, or the server has closed a transport for it.
     TooBig(Message),
@@ -126,6 +133,7 @@ impl Event {
             | Self::Open { .. }
             | Self::Gap(_)
             | Self::InDoubt(_)
+            | Self::TakenBack { .. }
             | Self::TooBig(_)
             | Self::Offline { .. }
             | Self::Superseded

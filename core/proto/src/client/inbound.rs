@@ -6,11 +6,10 @@ use crate::{
     wire::{Hello, ProtocolError},
 };
 
-/// Says whether a hello goes on with the stream of the cursor that was offered.
+/// Says whether a hello goes on with the stream of the cursor that was offered, in whichever epoch.
 pub(super) fn continues(hello: &Hello, offered: Option<&Cursor>) -> Result<bool, ProtocolError> {
     let same = offered.filter(|cursor| {
-        let named = cursor.session == hello.session && cursor.epoch == hello.epoch;
-        named && hello.gap.is_none_or(|gap| gap.to.is_some())
+        cursor.session == hello.session && hello.gap.is_none_or(|gap| gap.to.is_some())
     });
     match same {
         None => Ok(false),
@@ -26,6 +25,9 @@ pub(super) fn continues(hello: &Hello, offered: Option<&Cursor>) -> Result<bool,
 /// The cursor that is offered is what the application has *taken*, not what has arrived: it acknowledges,
 /// and what is acknowledged is gone if this program dies. So the server sends again what is already
 /// held; it is recognised by its position and skipped. Both sides' memory stays within the outbox.
+///
+/// In another epoch only the cursor is honoured, not what is held beyond it: a store that has gone back in time
+/// may have other messages there. So that is dropped, and comes again.
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
     held: VecDeque<Held>,
@@ -45,8 +47,12 @@ struct Held {
 }
 
 impl Inbound {
-    /// Goes on with the stream that was offered.
-    pub(super) fn resume(&mut self, hello: &Hello) {
+    /// Goes on with the stream that was offered; in another epoch, what was not taken comes again.
+    pub(super) fn resume(&mut self, hello: &Hello, same_epoch: bool) {
+        if !same_epoch {
+            self.held.retain(|held| held.reaches <= self.taken);
+            self.expected = self.taken;
+        }
         self.next = hello.from;
         self.taken = self.taken.max(hello.from);
         if let Some(gap) = hello.gap {

@@ -1,6 +1,8 @@
-//! Random scripts against a small honest server: exactly once, in order, both ways.
+//! Random scripts against a small honest server: exactly once, in order, both ways; and the truth about a server
+//! whose store goes back in time.
 //!
-//! Message `k` of either side is the text of `k`, so what arrives says by itself what is missing.
+//! Every message of either side is the text of a number that is never used again, so what arrives says by itself
+//! what is missing.
 
 use std::collections::VecDeque;
 
@@ -36,8 +38,12 @@ enum Op {
     Freeze,
     /// The connection ends; what the client has sent still arrives.
     HalfClose,
-    /// The server comes back from its last commit.
+    /// The server comes back from its last commit, in another life.
     Restarts,
+    /// Its store is copied.
+    Copies,
+    /// The copy is put back, and the server comes back from that.
+    GoesBack,
     /// The server lets go of so many of the oldest messages.
     DropsOldest(u64),
     Advances(u64),
@@ -60,6 +66,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Freeze),
         1 => Just(Op::HalfClose),
         1 => Just(Op::Restarts),
+        1 => Just(Op::Copies),
+        1 => Just(Op::GoesBack),
         1 => (1..4_u64).prop_map(Op::DropsOldest),
         3 => (0..30_000_u64).prop_map(Op::Advances),
         1 => Just(Op::Reconnects),
@@ -78,6 +86,20 @@ struct Attached {
     from: u64,
 }
 
+/// What the server's store holds.
+#[derive(Clone, Debug)]
+struct Store {
+    /// Which life of the session this is.
+    life: u64,
+    /// Those whose history goes on, and where each ends.
+    earlier: Vec<(u64, u64)>,
+    base: u64,
+    /// The content of every position.
+    said: Vec<u64>,
+    /// The content of every message that was handled.
+    handled: Vec<u64>,
+}
+
 #[derive(Debug)]
 struct World {
     client: Client,
@@ -94,14 +116,21 @@ struct World {
     attachments: u64,
     /// The newest attachment on which a frame has arrived.
     heard: u64,
-    base: u64,
-    head: u64,
-    accepted: u64,
-    handled: u64,
+    store: Store,
+    copy: Option<Store>,
+    /// The content of every message that was accepted.
+    accepted: Vec<u64>,
+    /// How many messages the server has said in all its histories.
+    words: u64,
+    lives: u64,
 
     sent: u64,
-    /// The position the application expects.
+    /// The position the application expects, and what it has had before in this stream.
     expects: u64,
+    stream: Vec<(u64, u64)>,
+    /// Where streams start that the application has not been told of.
+    openings: VecDeque<u64>,
+    taken_back: u64,
     draws: u8,
 }
 
@@ -119,12 +148,16 @@ impl World {
             attached: None,
             attachments: 0,
             heard: 0,
-            base: 0,
-            head: 0,
-            accepted: 0,
-            handled: 0,
+            store: Store { life: 0, earlier: vec![], base: 0, said: vec![], handled: vec![] },
+            copy: None,
+            accepted: vec![],
+            words: 0,
+            lives: 0,
             sent: 0,
             expects: 0,
+            stream: vec![],
+            openings: VecDeque::new(),
+            taken_back: 0,
             draws: 0,
         };
         world.act();
@@ -137,10 +170,14 @@ impl World {
                 self.client.send(self.sent.to_string().into()).unwrap();
                 self.sent += 1;
             }
-            Op::ServerSends => self.head += 1,
+            Op::ServerSends => {
+                self.store.said.push(self.words);
+                self.words += 1;
+            }
             Op::ClientTakes(count) => (0..count).for_each(|_| self.take()),
             Op::HandlerTakes(count) => {
-                self.handled = self.accepted.min(self.handled + count as u64);
+                let handled = self.accepted.len().min(self.store.handled.len() + count);
+                self.store.handled = self.accepted[..handled].to_vec();
             }
             Op::Writes(count) => self.write(count),
             Op::Acknowledges => {
@@ -167,19 +204,35 @@ impl World {
             }
             Op::HalfClose => self.cut(),
             Op::Freeze => self.frozen = true,
-            Op::Restarts => {
-                self.accepted = self.handled;
-                self.to_server.clear();
-                self.attached = None;
-                self.cut();
+            Op::Restarts => self.restart(),
+            Op::Copies => self.copy = Some(self.store.clone()),
+            Op::GoesBack => {
+                if let Some(copy) = self.copy.clone() {
+                    self.store = copy;
+                    self.restart();
+                }
             }
             Op::DropsOldest(count) => {
-                self.base = self.head.min(self.base + count);
+                self.store.base = self.head().min(self.store.base + count);
             }
             Op::Advances(millis) => self.advance(Duration::from_millis(millis)),
             Op::Reconnects => self.client.reconnect_now(self.now),
         }
         self.act();
+    }
+
+    fn head(&self) -> u64 {
+        self.store.said.len() as u64
+    }
+
+    fn restart(&mut self) {
+        self.store.earlier.push((self.store.life, self.head()));
+        self.lives += 1;
+        self.store.life = self.lives;
+        self.accepted = self.store.handled.clone();
+        self.to_server.clear();
+        self.attached = None;
+        self.cut();
     }
 
     /// Does what the client asks for, and takes over what it transmits.
@@ -197,7 +250,8 @@ impl World {
                     self.pending = Some((transport, offer));
                 }
                 Some(Action::Close { close, .. }) => {
-                    assert_eq!(close, None, "nobody broke the protocol");
+                    let code = close.map(|close| close.code);
+                    assert_ne!(code, Some(4103), "nobody broke the protocol");
                     self.transport = None;
                     self.late.extend(self.pending.take());
                 }
@@ -229,13 +283,29 @@ impl World {
     fn take(&mut self) {
         match self.client.take(self.now) {
             Some(Event::Message(message)) => {
-                assert_eq!(message, self.expects.to_string().into());
+                let said = message.as_text().unwrap().parse().unwrap();
+                self.stream.push((self.expects, said));
                 self.expects += 1;
+            }
+            Some(Event::Gap(Gap { from, to: Some(to), .. })) => {
+                assert_eq!(from.get(), self.expects);
+                self.expects = to.get();
+                // A store that goes back may have again what was gone.
+                assert!(
+                    to.get() <= self.store.base || self.copy.is_some(),
+                    "a gap in what is there"
+                );
             }
             Some(Event::Gap(gap)) => {
                 assert_eq!(gap.from.get(), self.expects);
-                self.expects = gap.to.expect("the session is never gone").get();
-                assert!(self.expects <= self.base, "what is there is no gap");
+                assert_eq!(gap.reason, GapReason::Restarted);
+                assert!(self.copy.is_some(), "the stream goes on through every restart");
+                self.expects = self.openings.pop_front().expect("a hello has said so");
+                self.stream.clear();
+            }
+            Some(Event::TakenBack { count }) => {
+                assert!(self.copy.is_some() && count > 0);
+                self.taken_back += count;
             }
             Some(Event::Connecting | Event::Open { .. } | Event::Waiting { .. }) | None => {}
             other => panic!("{other:?}"),
@@ -248,7 +318,18 @@ impl World {
         }
         for (transport, frame) in self.to_client.drain(..count.min(self.to_client.len())) {
             match frame {
-                Ok(frame) => self.client.handle_frame(self.now, transport, frame),
+                Ok(frame) => {
+                    if self.transport == Some(transport)
+                        && let Message::Text(text) = &frame
+                        && let Ok(Frame::Control(control)) =
+                            crate::wire::decode_server_text(text.clone())
+                        && let Some(hello) = control.hello
+                        && hello.gap.is_some_and(|gap| gap.to.is_none())
+                    {
+                        self.openings.push_back(hello.from.get());
+                    }
+                    self.client.handle_frame(self.now, transport, frame);
+                }
                 Err(close) => {
                     if self.transport == Some(transport) {
                         self.transport = None;
@@ -279,15 +360,20 @@ impl World {
                     }
                     assert!(ack <= attached.next, "acknowledged what was not sent");
                     attached.acked = Some(ack);
-                    self.base = self.base.max(ack);
+                    self.store.base = self.store.base.max(ack);
                 }
                 Frame::Data(text) => {
                     assert!(attached.acked.is_some(), "data before the first ack");
-                    assert_eq!(&*text, self.accepted.to_string());
-                    self.accepted += 1;
-                    let bytes: usize =
-                        (self.handled..self.accepted).map(|n| n.to_string().len()).sum();
-                    assert!(self.accepted - self.handled <= WINDOW.messages);
+                    let said = text.parse().unwrap();
+                    let last = self.accepted.last().copied();
+                    assert!(last.is_none_or(|last| last < said), "{said} after {last:?}");
+                    // Only what was taken back may be missing.
+                    let next = last.map_or(0, |last| last + 1);
+                    assert!(said == next || self.copy.is_some(), "{said}, {next} was next");
+                    self.accepted.push(said);
+                    let waiting = &self.accepted[self.store.handled.len()..];
+                    let bytes: usize = waiting.iter().map(|n| n.to_string().len()).sum();
+                    assert!(waiting.len() as u64 <= WINDOW.messages);
                     assert!(bytes as u64 <= WINDOW.bytes);
                 }
             }
@@ -298,12 +384,24 @@ impl World {
         let close = |close| (transport, Err(close));
         let (received, status) = match offer {
             Offer::Resume { cursor, attachment, .. } => {
-                assert!(cursor.received.get() <= self.head);
                 if attachment.unwrap().get() < self.heard {
                     assert_ne!(self.transport, Some(transport), "this is no copy");
                     return self.to_client.push_back(close(Close::STALE));
                 }
-                (Some(cursor.received.get()), Status::Resumed)
+                let received = cursor.received.get();
+                let life: u64 = cursor.epoch.as_str()[1..].parse().unwrap();
+                let mut lives = self.store.earlier.iter().copied();
+                let end = if life == self.store.life {
+                    assert!(received <= self.head());
+                    Some(self.head())
+                } else {
+                    lives.find(|(of, _)| *of == life).map(|(_, end)| end)
+                };
+                if end.is_some_and(|end| received <= end) {
+                    (Some(received), Status::Resumed)
+                } else {
+                    (Some(received), Status::Restored)
+                }
             }
             _ => (None, Status::Reused),
         };
@@ -312,11 +410,12 @@ impl World {
             self.to_client.push_back((old.transport, replaced));
         }
         self.attachments += 1;
-        let from = received.unwrap_or(0).max(self.base);
-        let gap = received.filter(|&received| received < from).map(|received| Gap {
+        let broken = status == Status::Restored;
+        let from = received.filter(|_| !broken).unwrap_or(0).max(self.store.base);
+        let gap = received.filter(|&received| broken || received < from).map(|received| Gap {
             from: Position::new(received),
-            to: Some(Position::new(from)),
-            reason: GapReason::Overflow,
+            to: (!broken).then_some(Position::new(from)),
+            reason: if broken { GapReason::Restarted } else { GapReason::Overflow },
         });
         self.attached = Some(Attached {
             transport,
@@ -332,11 +431,11 @@ impl World {
         let hello = Hello {
             v: 1,
             session: Token::parse("s").unwrap(),
-            epoch: Token::parse("e").unwrap(),
+            epoch: Token::parse(&format!("e{}", self.store.life)).unwrap(),
             attachment: AttachmentNumber::new(self.attachments),
             status,
             from: Position::new(from),
-            received: Some(self.accepted),
+            received: Some(self.accepted.len() as u64),
             gap,
             heartbeat_ms: 30_000,
             lifetime_ms: 120_000,
@@ -351,19 +450,21 @@ impl World {
             return;
         };
         let transport = attached.transport;
-        if attached.next < self.base {
+        let base = self.store.base;
+        if attached.next < base {
             let gap = Gap {
                 from: Position::new(attached.next),
-                to: Some(Position::new(self.base)),
+                to: Some(Position::new(base)),
                 reason: GapReason::Overflow,
             };
-            attached.next = self.base;
+            attached.next = base;
             self.tell(|_| ServerControl { gap: Some(gap), ..ServerControl::default() });
         }
         let attached = self.attached.as_mut().expect("still there");
         for _ in 0..count {
-            if attached.next < self.head {
-                let message = Message::from(attached.next.to_string());
+            let next = usize::try_from(attached.next).unwrap();
+            if let Some(said) = self.store.said.get(next) {
+                let message = Message::from(said.to_string());
                 attached.next += 1;
                 self.to_client.push_back((transport, Ok(message)));
             }
@@ -372,7 +473,8 @@ impl World {
 
     fn tell(&mut self, control: impl FnOnce(u64) -> ServerControl) {
         if let Some(attached) = &self.attached {
-            let frame = Message::Text(control(self.handled).encode());
+            let handled = self.store.handled.len() as u64;
+            let frame = Message::Text(control(handled).encode());
             self.to_client.push_back((attached.transport, Ok(frame)));
         }
     }
@@ -399,16 +501,21 @@ impl World {
                 break;
             }
         }
-        assert_eq!(self.expects, self.head, "received");
-        assert_eq!(self.handled, self.sent, "handled");
+        assert_eq!(self.expects, self.head(), "received");
+        for &(position, said) in &self.stream {
+            let at = usize::try_from(position).unwrap();
+            assert_eq!(self.store.said[at], said, "one cursor has two histories: {position}");
+        }
+        let handled = self.store.handled.len() as u64;
+        assert_eq!(handled + self.taken_back, self.sent, "handled, or taken back");
         assert_eq!(self.client.unacknowledged(), 0, "acknowledged");
-        assert_eq!(self.base, self.head, "acknowledged to the server");
+        assert_eq!(self.store.base, self.head(), "acknowledged to the server");
     }
 
     fn is_exact(&self) -> bool {
-        self.expects == self.head
-            && self.base == self.head
-            && self.handled == self.sent
+        self.expects == self.head()
+            && self.store.base == self.head()
+            && self.store.handled.len() as u64 + self.taken_back == self.sent
             && self.client.unacknowledged() == 0
     }
 }

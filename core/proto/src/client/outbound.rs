@@ -60,19 +60,33 @@ impl Outbound {
         Ok(())
     }
 
-    /// Goes on in the session that was offered, which has accepted all before `received`.
-    pub(super) fn resume(&mut self, received: u64, window: Window) -> Result<(), Mismatch> {
+    /// Goes on in the session that was offered, which has accepted all before `received`. Returns how many
+    /// messages were acknowledged and are taken back.
+    ///
+    /// In another epoch than the offered one, that may be fewer than were acknowledged: the server's store has
+    /// gone back in time. What is kept here was sent later than all that the session has now.
+    pub(super) fn resume(
+        &mut self,
+        received: u64,
+        window: Window,
+        same_epoch: bool,
+    ) -> Result<u64, Mismatch> {
         if received > self.sent {
             return Err(Mismatch::Copy);
         }
         if received < self.base {
-            return Err(Mismatch::Broken(ProtocolError::Unexpected));
+            if same_epoch {
+                return Err(Mismatch::Broken(ProtocolError::Unexpected));
+            }
+            let taken_back = self.base - received;
+            self.restart(received, window);
+            return Ok(taken_back);
         }
         self.next = received;
         self.window = window;
         // Accepted is not acknowledged: it stays under way, and here, until an ack.
         self.under_way = self.queue.iter().take(self.under_way_messages()).map(bytes).sum();
-        Ok(())
+        Ok(0)
     }
 
     /// Takes out what is to be transmitted and is longer than the server takes; it does not count any more. To be
@@ -110,7 +124,8 @@ impl Outbound {
         Some(message)
     }
 
-    /// Starts in another session, which counts from `received`. To be called after [`Self::forget`].
+    /// Sends all that is kept as new messages of a session that counts from `received`. In another session
+    /// than before, to be called after [`Self::forget`].
     pub(super) fn restart(&mut self, received: u64, window: Window) {
         self.base = received;
         self.next = received;
@@ -245,10 +260,10 @@ mod tests {
         assert_eq!(transmit_all(&mut outbound), [6, 4]);
         assert_eq!(outbound.acknowledge(1), Ok(true));
         assert_eq!(transmit_all(&mut outbound), [5]);
-        outbound.resume(3, WINDOW).unwrap();
+        outbound.resume(3, WINDOW, true).unwrap();
         assert_eq!(outbound.len(), 3, "accepted is not acknowledged");
         assert!(transmit_all(&mut outbound).is_empty(), "and still under way");
-        outbound.resume(1, WINDOW).unwrap();
+        outbound.resume(1, WINDOW, true).unwrap();
         assert_eq!(transmit_all(&mut outbound), [4, 5]);
     }
 
@@ -260,13 +275,16 @@ mod tests {
         assert_eq!(outbound.acknowledge(2), Ok(true));
         assert_eq!(outbound.acknowledge(2), Ok(false));
         assert_eq!(outbound.acknowledge(1), Ok(false));
-        assert_eq!(outbound.resume(1, WINDOW), Err(Mismatch::Broken(ProtocolError::Unexpected)));
+        assert_eq!(
+            outbound.resume(1, WINDOW, true),
+            Err(Mismatch::Broken(ProtocolError::Unexpected))
+        );
         assert_eq!(transmit_all(&mut outbound).len(), 2);
-        assert_eq!(outbound.resume(6, WINDOW), Err(Mismatch::Copy));
+        assert_eq!(outbound.resume(6, WINDOW, true), Err(Mismatch::Copy));
         // Sent before, not yet again: an ack of it is an ack of what this transport never had.
-        outbound.resume(3, WINDOW).unwrap();
+        outbound.resume(3, WINDOW, true).unwrap();
         assert_eq!(outbound.acknowledge(4), Err(ProtocolError::OverAck));
-        outbound.resume(5, WINDOW).unwrap();
+        outbound.resume(5, WINDOW, true).unwrap();
     }
 
     #[test]

@@ -420,6 +420,11 @@ fn what_cannot_be_the_message_that_was_too_big_is_sent_again() {
         ..hello(Status::Restored)
     };
     check(&mut sim, restored, &["a", "b"]);
+    // Also where the stream goes on.
+    let mut sim = Sim::open();
+    sim.send(&["a", "b"]);
+    sim.sent();
+    check(&mut sim, rebuilt(0, 0), &["a", "b"]);
     // The closed transport had not come so far: something else was too big.
     let mut sim = Sim::open();
     sim.send(&["a", "b"]);
@@ -436,6 +441,106 @@ fn what_cannot_be_the_message_that_was_too_big_is_sent_again() {
     sim.lose();
     sim.advance(WAIT);
     check(&mut sim, resumed(0, 0), &["a"]);
+}
+
+/// A hello that names another epoch and goes on with the stream all the same.
+fn rebuilt(from: u64, received: u64) -> Hello {
+    Hello { epoch: token("e2"), ..resumed(from, received) }
+}
+
+#[test]
+fn the_stream_goes_on_in_another_epoch_and_what_is_held_comes_again() {
+    let mut sim = Sim::open();
+    for text in ["0", "1", "2"] {
+        sim.frame(text);
+    }
+    sim.client.take(sim.now);
+    sim.lose();
+    sim.advance(WAIT);
+    assert_eq!(sim.offered(), ".s.e.1.1");
+    sim.hello(rebuilt(1, 0));
+    assert_eq!(sim.sent(), ["ack 1"]);
+    // A store that was put back has the same up to here, and another message next.
+    sim.frame("another 1");
+    let told: Vec<_> = sim.events().into_iter().filter(|event| !event.is_passing()).collect();
+    assert_eq!(told, received(&["another 1"]));
+    sim.lose();
+    sim.advance(WAIT);
+    assert_eq!(sim.offered(), ".s.e2.2.2", "the epoch of the last hello");
+}
+
+#[test]
+fn an_epoch_that_is_new_confirms_no_more_than_was_offered() {
+    let mut sim = Sim::open();
+    for text in ["0", "1", "2"] {
+        sim.frame(text);
+    }
+    sim.client.take(sim.now);
+    sim.lose();
+    sim.advance(WAIT);
+    assert_eq!(sim.offered(), ".s.e.1.1");
+    // The application goes on while the offer is under way.
+    sim.client.take(sim.now);
+    sim.hello(rebuilt(1, 0));
+    assert_eq!(sim.offered(), ".s.e.2.1", "it asks again, and about all that it has");
+    assert_eq!(sim.sent(), Vec::<String>::new());
+    sim.hello(rebuilt(2, 0));
+    assert_eq!(sim.sent(), ["ack 2"]);
+}
+
+/// A client that was pushed out is told `reused`, and holds its place all the same.
+#[test]
+fn the_status_does_not_say_whether_the_stream_goes_on() {
+    let mut sim = Sim::open();
+    sim.frame("0");
+    sim.frame("1");
+    sim.client.take(sim.now);
+    sim.lose();
+    sim.advance(WAIT);
+    sim.hello(Hello {
+        epoch: token("e2"),
+        status: Status::Reused,
+        received: None,
+        ..hello_from(1)
+    });
+    sim.frame("1");
+    let told: Vec<_> =
+        sim.events().into_iter().filter(|event| matches!(event, Event::Message(_))).collect();
+    assert_eq!(told, received(&["1"]));
+}
+
+fn hello_from(from: u64) -> Hello {
+    Hello { from: Position::new(from), ..hello(Status::Resumed) }
+}
+
+#[test]
+fn what_was_acknowledged_and_taken_back_is_told_and_the_rest_goes_again() {
+    let mut sim = Sim::open();
+    sim.send(&["a", "b", "c", "d"]);
+    sim.sent();
+    sim.ack(3);
+    sim.send(&["e"]);
+    sim.sent();
+    sim.lose();
+    sim.advance(WAIT);
+    // In the epoch that was offered it cannot be.
+    sim.hello(resumed(0, 1));
+    assert_eq!(sim.closed.last(), Some(&Some(Close::PROTOCOL_ERROR)));
+    let mut sim = Sim::open();
+    sim.send(&["a", "b", "c", "d"]);
+    sim.sent();
+    sim.ack(3);
+    sim.send(&["e"]);
+    sim.sent();
+    sim.lose();
+    sim.advance(WAIT);
+    sim.hello(rebuilt(0, 1));
+    assert_eq!(sim.sent(), ["ack 0", "d", "e"]);
+    let told: Vec<_> = sim.events().into_iter().filter(|event| !event.is_passing()).collect();
+    assert_eq!(told, [Event::TakenBack { count: 2 }]);
+    // They are the session's second and third now.
+    sim.ack(3);
+    assert_eq!(sim.client.unacknowledged(), 0);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::{
     Attach, Bounds, ClientName, IdentityTag, PlainAck, Rules, Session,
     client::{Client, ClientUid, Standing, Takeover, Who},
     damping::Damping,
+    lives::Lineage,
     transport::{PROBE_DEADLINE, Transport},
 };
 use crate::{
@@ -146,8 +147,8 @@ impl<I: Clone> Session<I> {
             return Err(Refusal { close: Close::SUPERSEDED, retry: None });
         }
         let above_head = received.is_some_and(|received| match claim {
-            Claim::Cursor { epoch, .. } if self.epoch.knows(epoch) == Some(true) => {
-                received > self.outbox.head()
+            Claim::Cursor { epoch, .. } if self.lineage(epoch, received) == Lineage::AboveHead => {
+                true
             }
             Claim::Cursor { .. } | Claim::Lost { .. } | Claim::Fresh | Claim::Plain => {
                 received.get() > crate::MAX_INTEGER
@@ -214,6 +215,10 @@ impl<I: Clone> Session<I> {
         let (uid, start) = self.place(who.clone(), &claim, origin);
         if let Some(client) = self.clients.get_mut(uid) {
             client.who.info = who.info.clone();
+            if !name.is_plain() {
+                client.shown = Some(self.lives.epoch().life());
+                self.lives.name();
+            }
         }
         self.clients.set_attached(uid, number);
         let attached = Attached {
@@ -227,7 +232,7 @@ impl<I: Clone> Session<I> {
             Box::new(Hello {
                 v: 1,
                 session: *session,
-                epoch: self.epoch.token(),
+                epoch: self.epoch().token(),
                 attachment: number,
                 status: start.status,
                 from: start.from,
@@ -320,12 +325,14 @@ impl<I: Clone> Session<I> {
                 origin,
                 Some(Gap { from: *received, to: None, reason: GapReason::Expired }),
             ),
-            Claim::Cursor { epoch, received, .. } => match self.epoch.knows(epoch) {
-                Some(true) => self.place_cursor(uid, *received),
-                known => {
+            Claim::Cursor { epoch, received, .. } => match self.lineage(epoch, *received) {
+                Lineage::Honoured => self.place_cursor(uid, *received),
+                // One above the head is not admitted.
+                lineage @ (Lineage::Broken | Lineage::Foreign | Lineage::AboveHead) => {
                     let gap = Gap { from: *received, to: None, reason: GapReason::Restarted };
                     let mut start = self.place_fresh(uid, origin, Some(gap));
-                    start.status = if known.is_some() { Status::Restored } else { Status::Reused };
+                    start.status =
+                        if lineage == Lineage::Foreign { Status::Reused } else { Status::Restored };
                     if uid.is_none() && self.clients.pushed_out {
                         start.received = None;
                     }
@@ -344,10 +351,15 @@ impl<I: Clone> Session<I> {
             client.acked = start.acked;
             client.written = start.from;
             client.counts_unknown = start.received.is_none() || perhaps_forgotten;
+            if let Claim::Cursor { epoch, .. } = claim {
+                client.held = self.lives.epoch().life_in(epoch).or(client.held);
+            }
         }
         self.outbox.acknowledge(match claim {
             // The cursor of an offer is an acknowledgement.
-            Claim::Cursor { epoch, received, .. } if self.epoch.knows(epoch) == Some(true) => {
+            Claim::Cursor { epoch, received, .. }
+                if self.lineage(epoch, *received) == Lineage::Honoured =>
+            {
                 *received
             }
             Claim::Cursor { .. } | Claim::Lost { .. } | Claim::Fresh | Claim::Plain => {
@@ -436,6 +448,11 @@ impl<I: Clone> Session<I> {
             Some(client) => (!client.counts_unknown).then_some(client.received),
             None => Some(0),
         }
+    }
+
+    /// How a cursor of this session stands to what the session has.
+    fn lineage(&self, epoch: &Token, received: Position) -> Lineage {
+        self.lives.lineage(epoch, received, self.outbox.head())
     }
 
     /// Whether every transport of this name is a client of its own.

@@ -2,7 +2,7 @@ use std::{fmt, num::NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bounds, inbox::FreshStart};
+use super::{Bounds, epoch::LifeNumber, inbox::FreshStart};
 use crate::{AttachmentNumber, ClientId, GapReason, Position};
 
 /// Names a client's record for as long as the session lives; never given twice.
@@ -121,6 +121,10 @@ pub(super) struct Client<I> {
     pub(super) newest: AttachmentNumber,
     /// It was told `received: null` and has sent no frame since: every offer of it gets `null` again.
     pub(super) counts_unknown: bool,
+    /// The life whose epoch its newest hello has named; `None` for a plain one.
+    pub(super) shown: Option<LifeNumber>,
+    /// The life whose epoch it is known to have: it has offered that, or answered a hello that named it.
+    pub(super) held: Option<LifeNumber>,
     /// Everything before this is acknowledged.
     pub(super) acked: Position,
     /// Everything before this was written to its newest transport.
@@ -227,6 +231,8 @@ impl<I> Clients<I> {
             untold_start: None,
             newest: AttachmentNumber::default(),
             counts_unknown: false,
+            shown: None,
+            held: None,
             acked: start,
             written: start,
             heard: AttachmentNumber::default(),

@@ -1,26 +1,34 @@
-use std::fmt;
+use std::{fmt, num::NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
 use crate::Token;
 
-/// Names one unbroken history of an outbox: a session's random base and how often it was broken.
+/// Names one life of a session in one process: its outbox from when the session was made or rebuilt until it
+/// left the process.
+///
+/// The first half is the session's, the second is drawn anew for every life. So two lives never share an epoch,
+/// also if both were rebuilt from the same bytes, and every epoch tells whose it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Epoch {
-    base: u64,
-    ordinal: u64,
+    session: u64,
+    life: LifeNumber,
 }
 
+/// What tells the lives of a session apart: random.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub(super) struct LifeNumber(NonZeroU64);
+
 impl Epoch {
-    /// Creates the first epoch of a session from random bytes.
-    pub const fn first(random: u64) -> Self {
-        Self { base: random, ordinal: 0 }
+    /// Creates the epoch of a session's life; both halves are random bytes.
+    pub const fn new(session: u64, life: u64) -> Self {
+        Self { session, life: LifeNumber::new(life) }
     }
 
-    /// Returns the epoch after a break of the history.
+    /// Returns the epoch of another life of the same session, from random bytes.
     #[must_use]
-    pub const fn next(self) -> Self {
-        Self { base: self.base, ordinal: self.ordinal + 1 }
+    pub const fn reborn(self, life: u64) -> Self {
+        Self::new(self.session, life)
     }
 
     /// Returns the epoch as it is told on the wire.
@@ -30,29 +38,40 @@ impl Epoch {
 
     /// Reads an epoch as told on the wire.
     pub fn parse(text: &str) -> Option<Self> {
-        let (base, ordinal) = text.split_once('-')?;
-        if base.len() != 16 {
+        let (session, life) = text.split_once('-')?;
+        if session.len() != 16 || life.len() != 16 {
             return None;
         }
         let epoch = Self {
-            base: u64::from_str_radix(base, 16).ok()?,
-            ordinal: u64::from_str_radix(ordinal, 16).ok()?,
+            session: u64::from_str_radix(session, 16).ok()?,
+            life: LifeNumber(NonZeroU64::new(u64::from_str_radix(life, 16).ok()?)?),
         };
         // Only the canonical spelling: an epoch is compared as text by others.
         (epoch.to_string() == text).then_some(epoch)
     }
 
-    /// Tells whether `token` is this epoch (`true`), an earlier one of the same session (`false`), or
-    /// one that the session never had.
-    pub(super) fn knows(&self, token: &Token) -> Option<bool> {
+    pub(super) fn life(&self) -> LifeNumber {
+        self.life
+    }
+
+    /// Returns which life of this epoch's session `token` names; `None` if it is no epoch of that session.
+    pub(super) fn life_in(&self, token: &Token) -> Option<LifeNumber> {
         let other = Self::parse(token.as_str())?;
-        (other.base == self.base && other.ordinal <= self.ordinal)
-            .then_some(other.ordinal == self.ordinal)
+        (other.session == self.session).then_some(other.life)
+    }
+}
+
+impl LifeNumber {
+    const fn new(random: u64) -> Self {
+        match NonZeroU64::new(random) {
+            Some(random) => Self(random),
+            None => Self(NonZeroU64::MIN),
+        }
     }
 }
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}-{:x}", self.base, self.ordinal)
+        write!(f, "{:016x}-{:016x}", self.session, self.life.0)
     }
 }

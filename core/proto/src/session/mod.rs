@@ -13,6 +13,7 @@ mod epoch;
 mod few;
 mod inbox;
 mod life;
+mod lives;
 mod outbox;
 mod receive;
 mod record;
@@ -48,6 +49,7 @@ use self::{
     few::Few,
     inbox::Inbox,
     life::{Handler, Life},
+    lives::Lives,
     outbox::Outbox,
     transport::Transport,
 };
@@ -105,7 +107,7 @@ pub struct Session<I> {
     inbox: Inbox<I>,
     clients: Clients<I>,
     outbox: Outbox,
-    epoch: Epoch,
+    lives: Lives,
     /// Since when a send finds the outbox full, under `Overflow::Close`.
     overflow_since: Option<Moment>,
     damping: Option<Box<Damping>>,
@@ -118,7 +120,7 @@ impl<I: Clone> Session<I> {
     pub fn new(rules: Arc<Rules>, epoch: Epoch, now: Moment) -> Self {
         Self {
             rules,
-            epoch,
+            lives: Lives::first(epoch),
             life: Life::new(now),
             outbox: Outbox::default(),
             inbox: Inbox::new(),
@@ -137,9 +139,17 @@ impl<I: Clone> Session<I> {
         }
     }
 
-    /// Returns whether the session has, or once had, this epoch.
+    /// Returns whether this is an epoch of the session, of whichever of its lives.
     pub fn knows_epoch(&self, epoch: &Token) -> bool {
-        self.epoch.knows(epoch).is_some()
+        self.epoch().life_in(epoch).is_some()
+    }
+
+    /// A hello is going to name the epoch: the next snapshot says so.
+    ///
+    /// Where the outbox is durable, no hello leaves before a snapshot that says so is. Saying it with the
+    /// snapshot that is put anyway saves the first client a wait.
+    pub fn expect_hello(&mut self) {
+        self.lives.name();
     }
 
     /// Returns whether something that the handler has sent cannot leave before the next commit.
@@ -273,9 +283,9 @@ impl<I: Clone> Session<I> {
         &self.rules
     }
 
-    /// Returns the epoch.
+    /// Returns the epoch of the present life.
     pub fn epoch(&self) -> Epoch {
-        self.epoch
+        self.lives.epoch()
     }
 
     /// Returns where the session is in its life.

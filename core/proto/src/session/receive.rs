@@ -139,6 +139,8 @@ impl<I: Clone> Session<I> {
         let number = t.number;
         if let Some(client) = self.clients.get_mut(t.client) {
             client.heard = client.heard.max(number);
+            // It speaks only after the hello.
+            client.held = client.shown;
             client.counts_unknown = false;
         }
     }

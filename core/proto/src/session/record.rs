@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Claim, ClientName, Epoch, Frame, Refusal, Rules, Session, Snapshot, snapshot::StoredOutbox,
+    Claim, ClientName, Epoch, Frame, Refusal, Rules, Session, Snapshot,
+    lives::{self, Earlier, Lineage},
+    snapshot::StoredOutbox,
 };
 use crate::{
     AttachmentNumber, Gap, GapReason, Position, Token,
@@ -15,7 +17,10 @@ use crate::{
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Record {
     epoch: Epoch,
-    head: Position,
+    /// The lives whose history this one's outbox has gone on from.
+    earlier: Vec<Earlier>,
+    /// Where the outbox ended; `None`: the process died, and what it had said is not known.
+    head: Option<Position>,
     attachment: AttachmentNumber,
     clients: Vec<Counts>,
     pushed_out: bool,
@@ -38,8 +43,9 @@ impl<I: Clone> Session<I> {
             taken: client.taken,
         });
         Record {
-            epoch: self.epoch,
-            head: self.outbox.head(),
+            epoch: self.epoch(),
+            earlier: self.lives.earlier().to_vec(),
+            head: Some(self.outbox.head()),
             attachment: self.last_attachment,
             clients: counts.collect(),
             pushed_out: self.clients.pushed_out,
@@ -48,11 +54,13 @@ impl<I: Clone> Session<I> {
 }
 
 impl Snapshot {
-    /// Returns what shall be left of a session that is only a snapshot.
-    pub fn record(&self) -> Record {
+    /// Returns what shall be left of a session that is only a snapshot; `clean`: it has said nothing since.
+    pub fn record(&self, clean: bool) -> Record {
+        let head = self.whole_outbox(clean).map(StoredOutbox::head);
         Record {
             epoch: self.epoch,
-            head: self.outbox.as_ref().map_or(Position::ZERO, StoredOutbox::head),
+            earlier: if head.is_some() { self.earlier.clone() } else { Vec::new() },
+            head,
             attachment: self.attachment,
             clients: self
                 .clients
@@ -86,8 +94,8 @@ impl Record {
         let Claim::Cursor { epoch, received, .. } = claim else {
             return Err(Refusal { close: Close::DONE, retry: None });
         };
-        let in_epoch = *epoch == self.epoch.token();
-        if received.get() > crate::MAX_INTEGER || (in_epoch && *received > self.head) {
+        let lineage = lives::lineage(self.epoch, &self.earlier, self.head, epoch, *received);
+        if received.get() > crate::MAX_INTEGER || lineage == Lineage::AboveHead {
             let reason = format!("protocol error: {}", ProtocolError::CursorAboveHead);
             return Err(Refusal {
                 close: Close::new(Close::CODE_PROTOCOL_ERROR, reason),
@@ -95,7 +103,9 @@ impl Record {
             });
         }
         let counts = self.clients.iter().find(|counts| counts.client == client);
-        let missing = !in_epoch || *received < self.head;
+        let honoured = lineage == Lineage::Honoured;
+        let head = self.head.unwrap_or_default();
+        let missing = !honoured || *received < head;
         let unknown = if self.pushed_out { None } else { Some(0) };
         let hello = Hello {
             v: 1,
@@ -103,12 +113,12 @@ impl Record {
             epoch: self.epoch.token(),
             attachment: self.attachment.next(),
             status: Status::Resumed,
-            from: self.head,
+            from: head,
             received: counts.map_or(unknown, |counts| Some(counts.received)),
             gap: missing.then_some(Gap {
                 from: *received,
                 // Where another history ends says nothing of this one.
-                to: in_epoch.then_some(self.head),
+                to: honoured.then_some(head),
                 reason: GapReason::Expired,
             }),
             heartbeat_ms: super::attach::millis(rules.heartbeat),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ClientName, Epoch, IdentityTag, Rules, Session,
     client::{Client, ClientUid, Presence, Standing, Takeover, Who},
+    lives::{self, Earlier, Lives},
     outbox::Outbox,
 };
 use crate::{AttachmentNumber, GapReason, Message, Moment, Position, Token};
@@ -18,9 +19,15 @@ use crate::{AttachmentNumber, GapReason, Message, Moment, Position, Token};
 const UNSEEN_ATTACHMENTS: u64 = 1 << 20;
 
 /// What a snapshot keeps of a session, taken at a boundary: no message is in hand.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Snapshot {
     pub(super) epoch: Epoch,
+    /// A hello has named the epoch.
+    named: bool,
+    /// The lives whose history this one's outbox goes on from.
+    pub(super) earlier: Vec<Earlier>,
+    /// Nothing has left that is not in the outbox: it is whole, also if the history has gone on since.
+    exact: bool,
     pub(super) attachment: AttachmentNumber,
     pub(super) pushed_out: bool,
     /// Longest gone first, attached ones last.
@@ -29,9 +36,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns whether the session has, or once had, this epoch.
+    /// Returns whether this is an epoch of the session, of whichever of its lives.
     pub fn knows_epoch(&self, epoch: &Token) -> bool {
-        self.epoch.knows(epoch).is_some()
+        self.epoch.life_in(epoch).is_some()
+    }
+
+    /// Returns the outbox, if it holds all that has left: the session has said nothing since (`clean`), or the
+    /// life that wrote it put everything into the record before it left. How the session is kept now says
+    /// nothing of that.
+    pub(super) fn whole_outbox(&self, clean: bool) -> Option<&StoredOutbox> {
+        self.outbox.as_ref().filter(|_| clean || self.exact)
     }
 
     /// Returns whether a client of this identity is remembered.
@@ -45,12 +59,15 @@ impl Snapshot {
     }
 }
 
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub(super) struct StoredClient {
     pub(super) name: ClientName,
     /// How many of its messages are handled.
     pub(super) handled: u64,
     counts_unknown: bool,
+    /// Which of the session's lives, see [`life_at`](super::lives::life_at): random numbers would double it.
+    shown: Option<u32>,
+    held: Option<u32>,
     acked: Position,
     heard: AttachmentNumber,
     newest: AttachmentNumber,
@@ -61,7 +78,7 @@ pub(super) struct StoredClient {
     takeover: Takeover,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub(super) struct StoredOutbox {
     pub(super) base: Position,
     pub(super) acknowledged: Position,
@@ -70,7 +87,7 @@ pub(super) struct StoredOutbox {
     messages: Vec<StoredMessage>,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 enum StoredMessage {
     Text(String),
     Binary(Bytes),
@@ -80,21 +97,23 @@ enum StoredMessage {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Covered {
     head: Position,
+    named: bool,
     handled: Vec<(ClientUid, u64)>,
 }
 
-/// Clients of which a durable snapshot does not know yet, to be written into it at once: their first hello
-/// waits for that, and the next boundary may be far.
+/// Clients of which a durable snapshot does not know yet, or whose hello is the first of this life, to be
+/// written into it at once: that hello waits for this, and the next boundary may be far.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Newcomers {
     clients: Vec<StoredClient>,
     attachment: AttachmentNumber,
-    newest: ClientUid,
+    newest: Option<ClientUid>,
 }
 
 impl Snapshot {
-    /// Adds clients that have come since.
+    /// Adds clients that have come since, and that a hello names the epoch.
     pub fn admit(&mut self, newcomers: &Newcomers) {
+        self.named = true;
         let Newcomers { clients, attachment, .. } = newcomers;
         // One that was pushed out meanwhile and came back counts from 0 again.
         self.clients.retain(|known| {
@@ -121,19 +140,27 @@ impl<I: Clone> Session<I> {
             Presence::Attached => u64::MAX,
         });
         let snapshot = Snapshot {
-            epoch: self.epoch,
+            epoch: self.epoch(),
+            named: self.lives.is_named(),
+            earlier: self.lives.earlier().to_vec(),
+            exact: self.rules.durable_outbox,
             attachment: self.last_attachment,
             pushed_out: self.clients.pushed_out,
-            clients: clients.into_iter().map(StoredClient::of).collect(),
+            clients: clients
+                .into_iter()
+                .map(|client| StoredClient::of(client, &self.lives))
+                .collect(),
             outbox: (whole || self.rules.durable_outbox).then(|| self.outbox.stored()),
         };
         let handled = self.clients.iter().map(|client| (client.uid, client.handled)).collect();
-        (snapshot, Covered { head: self.outbox.head(), handled })
+        let named = self.lives.is_named();
+        (snapshot, Covered { head: self.outbox.head(), named, handled })
     }
 
     /// A snapshot is durable: what it covers may be acknowledged, and may leave.
     pub fn handle_committed(&mut self, covered: &Covered, now: Moment) {
         self.outbox.commit(covered.head);
+        self.lives.record(covered.named);
         for &(uid, handled) in &covered.handled {
             self.recorded = self.recorded.max(Some(uid));
             if let Some(client) = self.clients.get_mut(uid)
@@ -154,9 +181,13 @@ impl<I: Clone> Session<I> {
         }
         let clients: Vec<_> =
             self.clients.iter().filter(|client| Some(client.uid) > self.recorded).collect();
-        let newest = clients.iter().map(|client| client.uid).max()?;
-        Some(Newcomers {
-            clients: clients.into_iter().map(StoredClient::of).collect(),
+        let newest = clients.iter().map(|client| client.uid).max();
+        let names = self.lives.is_named() && !self.lives.is_recorded();
+        (newest.is_some() || names).then(|| Newcomers {
+            clients: clients
+                .into_iter()
+                .map(|client| StoredClient::of(client, &self.lives))
+                .collect(),
             attachment: self.last_attachment,
             newest,
         })
@@ -164,7 +195,8 @@ impl<I: Clone> Session<I> {
 
     /// The durable snapshot now [has](Snapshot::admit) these clients.
     pub fn handle_admitted(&mut self, newcomers: &Newcomers) {
-        self.recorded = self.recorded.max(Some(newcomers.newest));
+        self.recorded = self.recorded.max(newcomers.newest);
+        self.lives.record(true);
         self.wake.transports = true;
     }
 
@@ -175,55 +207,62 @@ impl<I: Clone> Session<I> {
             self.outbox.head(),
             self.clients.iter().map(|client| (client.uid, client.handled)).collect(),
         );
-        self.handle_committed(&Covered { head, handled }, now);
+        self.handle_committed(&Covered { head, named: true, handled }, now);
     }
 
-    /// Rebuilds a session that is so old already. Its clients are gone; `info` says what the application is told about each.
+    /// Rebuilds a session that is so old already, for another life: `life` is random bytes. Its clients are gone;
+    /// `info` says what the application is told about each.
     ///
-    /// If the snapshot holds the outbox of a history that has not gone on since (`clean`, or the outbox is
-    /// durable), the epoch goes on. Else a new one begins, empty.
+    /// If the snapshot holds the whole outbox (`clean`: the session has said nothing since; or the life that wrote
+    /// it was exact), the history goes on, and cursors of the lives before are honoured as far as it is theirs.
+    /// Else another history begins, empty.
     pub fn restore(
         rules: Arc<Rules>,
         snapshot: Snapshot,
         clean: bool,
+        life: u64,
         age: Duration,
         now: Moment,
         mut info: impl FnMut(ClientName) -> I,
     ) -> Self {
-        let goes_on = clean || rules.durable_outbox;
-        let mut session = Self::new(rules, snapshot.epoch.next(), now);
+        let mut session = Self::new(rules, snapshot.epoch.reborn(life), now);
         session.life.has_lived(age);
-        let outbox = snapshot.outbox.filter(|_| goes_on);
-        let same_epoch = outbox.is_some();
-        if let Some(outbox) = outbox {
-            session.epoch = snapshot.epoch;
-            session.outbox = Outbox::restored(outbox);
-        }
+        let end = snapshot.whole_outbox(clean).map(StoredOutbox::head);
         let unseen = if clean { 0 } else { UNSEEN_ATTACHMENTS };
         session.last_attachment =
             AttachmentNumber::new(snapshot.attachment.get().saturating_add(unseen));
         session.clients.pushed_out = snapshot.pushed_out;
         for stored in snapshot.clients {
             let name = stored.name;
-            let acked = if same_epoch { stored.acked } else { Position::ZERO };
+            let acked = if end.is_some() { stored.acked } else { Position::ZERO };
             let uid = session.clients.insert(Who { name, info: info(name) }, acked);
             session.clients.set_attached(uid, stored.newest);
             session.clients.set_gone(uid);
             if let Some(client) = session.clients.get_mut(uid) {
                 stored.fill(client);
+                let life = |at| lives::life_at(snapshot.epoch, &snapshot.earlier, at);
+                client.shown = stored.shown.and_then(life);
+                client.held = stored.held.and_then(life);
             }
             session.recorded = Some(uid);
+        }
+        if let (Some(end), Some(outbox)) = (end, snapshot.outbox) {
+            let Snapshot { epoch, named, earlier, .. } = snapshot;
+            session.lives.go_on(&earlier, epoch, named, end, &session.clients);
+            session.outbox = Outbox::restored(outbox);
         }
         session
     }
 }
 
 impl StoredClient {
-    fn of<I>(client: &Client<I>) -> Self {
+    fn of<I>(client: &Client<I>, lives: &Lives) -> Self {
         Self {
             name: client.who.name,
             handled: client.handled,
             counts_unknown: client.counts_unknown,
+            shown: client.shown.and_then(|life| lives.index_of(life)),
+            held: client.held.and_then(|life| lives.index_of(life)),
             acked: client.acked,
             heard: client.heard,
             newest: client.newest,

@@ -188,11 +188,14 @@ impl<I: Clone> Session<I> {
     /// was ever there.
     ///
     /// Where the outbox is durable, a client's first hello waits for the commit that holds its record: after
-    /// a restore without that, the others' acknowledgements would let go of what it still needs.
+    /// a restore without that, the others' acknowledgements would let go of what it still needs. And the first
+    /// hello of a life waits for the commit that says that its epoch was named: after a restore without that,
+    /// the epoch would be nobody's.
     pub fn waits_for_commit(&self, number: AttachmentNumber) -> bool {
-        self.rules.durable_outbox
-            && self
-                .transport_index(number)
-                .is_some_and(|at| Some(self.transports[at].client) > self.recorded)
+        let Some(at) = self.transport_index(number).filter(|_| self.rules.durable_outbox) else {
+            return false;
+        };
+        let t = &self.transports[at];
+        Some(t.client) > self.recorded || !(t.is_plain() || self.lives.is_recorded())
     }
 }

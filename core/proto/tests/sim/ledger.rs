@@ -4,12 +4,19 @@ use std::collections::BTreeSet;
 
 use session_resume_proto::{Message, Token};
 
-/// The messages of one epoch: which process has sent each.
+/// A message that was said: in which epoch first, and by which process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Said {
+    pub(crate) stream: usize,
+    pub(crate) by: u32,
+}
+
+/// The messages of one epoch, those included that its history goes on from.
 #[derive(Debug)]
 pub(crate) struct Stream {
     session: Token,
     epoch: Token,
-    pub(crate) sent: Vec<u32>,
+    pub(crate) said: Vec<Said>,
     /// The oldest position that is there; a crash may bring older ones back after a gap was told.
     pub(crate) base: u64,
 }
@@ -33,22 +40,33 @@ impl Ledger {
     pub(crate) fn stream(&mut self, session: Token, epoch: Token) -> usize {
         self.streams.iter().position(|s| s.session == session && s.epoch == epoch).unwrap_or_else(
             || {
-                self.streams.push(Stream { session, epoch, sent: Vec::new(), base: 0 });
+                self.streams.push(Stream { session, epoch, said: Vec::new(), base: 0 });
                 self.streams.len() - 1
             },
         )
     }
 
+    /// Whether a client that has all before `position` of one stream has the same of another.
+    pub(crate) fn agree(&self, one: usize, other: usize, position: u64) -> bool {
+        let at = usize::try_from(position).expect("in memory");
+        let said = |stream: usize| self.streams[stream].said.get(..at);
+        said(one).is_some() && said(one) == said(other)
+    }
+
+    pub(crate) fn same_session(&self, one: usize, other: usize) -> bool {
+        self.streams[one].session == self.streams[other].session
+    }
+
     pub(crate) fn head(&self, stream: usize) -> u64 {
-        self.streams[stream].sent.len() as u64
+        self.streams[stream].said.len() as u64
     }
 
     /// The message at a position, as it was sent.
     pub(crate) fn message(&self, stream: usize, position: u64) -> Message {
         let at = usize::try_from(position).expect("a position in memory");
-        let sent = &self.streams[stream].sent;
-        assert!(at < sent.len(), "position {position} was never sent, or lost after it had left");
-        from_server(stream, position, sent[at])
+        let said = &self.streams[stream].said;
+        assert!(at < said.len(), "position {position} was never sent, or lost after it had left");
+        from_server(said[at].stream, position, said[at].by)
     }
 }
 
@@ -59,14 +77,14 @@ impl Handled {
     }
 
     /// The handler takes a message of a program: the next one, or a later one if those between can only be
-    /// in doubt.
-    pub(crate) fn take(&mut self, program: usize, message: &Message, doubt: bool) {
+    /// in doubt or taken back (`told_apart`).
+    pub(crate) fn take(&mut self, program: usize, message: &Message, told_apart: bool) {
         let next = self.next[program];
-        if *message == from_client(program, next, doubt) {
+        if *message == from_client(program, next, told_apart) {
             self.next[program] = next + 1;
             return;
         }
-        assert!(doubt, "expected {next} of {program}, got {message:?}");
+        assert!(told_apart, "expected {next} of {program}, got {message:?}");
         let k = number(message);
         assert!(k > next, "{k} of {program} again, {next} was next");
         self.skipped[program].extend(next..k);

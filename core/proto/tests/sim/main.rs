@@ -104,3 +104,8 @@ fn restarts_lose_nothing_that_was_sent_to_the_server() {
 fn exact_is_exact_through_crashes() {
     live(Kind::Exact, 3000);
 }
+
+#[test]
+fn a_store_that_goes_back_in_time_never_gives_one_cursor_two_histories() {
+    live(Kind::Backup, 3000);
+}

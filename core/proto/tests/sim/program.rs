@@ -42,6 +42,11 @@ pub(crate) struct Program {
     left: Option<Place>,
     pub(crate) in_doubt: BTreeSet<u64>,
     pub(crate) untaken: BTreeSet<u64>,
+    /// What its session has acknowledged to it, as far as its last hello knows, oldest first.
+    acknowledged: Vec<u64>,
+    /// What hellos have taken back, and the application has not heard of yet.
+    undone: VecDeque<Vec<u64>>,
+    pub(crate) taken_back: BTreeSet<u64>,
     pub(crate) done: bool,
     /// Its process is gone.
     pub(crate) dead: bool,
@@ -76,6 +81,9 @@ impl Program {
             left: None,
             in_doubt: BTreeSet::new(),
             untaken: BTreeSet::new(),
+            acknowledged: Vec::new(),
+            undone: VecDeque::new(),
+            taken_back: BTreeSet::new(),
             done: false,
             dead: false,
             acts: now,
@@ -88,19 +96,52 @@ impl Program {
     }
 
     /// Notes what a hello says that the client is about to get.
-    pub(crate) fn note_hello(&mut self, hello: &Hello, stream: usize) {
+    pub(crate) fn note_hello(&mut self, hello: &Hello, stream: usize, ledger: &Ledger) {
+        let offered = hello.gap.map_or(hello.from, |gap| gap.from).get();
+        let newest = self.openings.back().map(|(place, _)| *place).or(self.place);
+        let same_session =
+            newest.filter(|newest| ledger.same_session(newest.stream, stream)).is_some();
+        let goes_on = same_session && hello.gap.is_none_or(|gap| gap.to.is_some());
+        if let Some(newest) = newest.filter(|newest| goes_on && newest.stream != stream) {
+            if newest.expects > offered {
+                // The application has gone on since the offer: the client asks again.
+                return;
+            }
+            let agree = ledger.agree(newest.stream, stream, offered);
+            assert!(agree, "one cursor has two histories: {newest:?}, {hello:?}");
+            let since = self.openings.iter().rposition(|(_, goes_on)| !goes_on);
+            for (place, _) in self.openings.iter_mut().skip(since.unwrap_or(0)) {
+                place.stream = stream;
+            }
+            if let Some(place) = self.place.as_mut().filter(|_| since.is_none()) {
+                place.stream = stream;
+            }
+        }
         if hello.status != Status::Resumed {
-            let newest = self.openings.back().map(|(place, _)| *place).or(self.place);
-            let goes_on = hello.gap.is_none_or(|gap| gap.to.is_some())
-                && newest.is_some_and(|place| place.stream == stream)
-                && hello.received.is_none();
-            self.openings.push_back((Place { stream, expects: hello.from.get() }, goes_on));
+            let place = Place { stream, expects: hello.from.get() };
+            self.openings.push_back((place, goes_on && hello.received.is_none()));
+        }
+        if same_session && let Some(received) = hello.received {
+            self.note_received(received);
+        }
+    }
+
+    /// Notes how many of its messages the session has now.
+    fn note_received(&mut self, received: u64) {
+        let kept = self.made - self.client.unacknowledged() as u64;
+        let known =
+            self.acknowledged.iter().chain(&self.taken_back).chain(self.undone.iter().flatten());
+        let next = known.max().map_or(0, |last| last + 1);
+        self.acknowledged.extend(next..kept);
+        let received = usize::try_from(received).expect("in memory");
+        if received < self.acknowledged.len() {
+            self.undone.push_back(self.acknowledged.split_off(received));
         }
     }
 
     pub(crate) fn send(&mut self, count: u64, scenario: &Scenario) {
         for _ in 0..count {
-            let message = ledger::from_client(self.index, self.made, scenario.excuses.doubt);
+            let message = ledger::from_client(self.index, self.made, scenario.excuses.told_apart());
             if self.client.send(message).is_err() {
                 return;
             }
@@ -171,11 +212,18 @@ impl Program {
                 assert!(scenario.excuses.doubt, "in doubt: {messages:?}");
                 self.in_doubt.extend(messages.iter().map(ledger::number));
             }
+            Event::TakenBack { count } => {
+                assert!(scenario.excuses.taken_back, "{count} are taken back");
+                let undone = self.undone.pop_front().expect("a hello has said so");
+                assert_eq!(undone.len() as u64, count);
+                self.taken_back.extend(undone);
+            }
             Event::Done { untaken, .. } => {
                 self.done = true;
                 let first = self.made - untaken.len() as u64;
                 for (k, message) in (first..).zip(&untaken) {
-                    let expected = ledger::from_client(self.index, k, scenario.excuses.doubt);
+                    let expected =
+                        ledger::from_client(self.index, k, scenario.excuses.told_apart());
                     assert_eq!(*message, expected, "untaken");
                     self.untaken.insert(k);
                 }

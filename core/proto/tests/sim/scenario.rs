@@ -30,10 +30,12 @@ pub(crate) enum Kind {
     State,
     /// The same with `Durability::Exact`.
     Exact,
+    /// One of both, and an older copy of the store is put back.
+    Backup,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Alone,
         Self::ClientRestarts,
         Self::Share,
@@ -45,10 +47,11 @@ impl Kind {
         Self::Forgetful,
         Self::State,
         Self::Exact,
+        Self::Backup,
     ];
 
     pub(crate) fn has_store(self) -> bool {
-        matches!(self, Self::State | Self::Exact)
+        matches!(self, Self::State | Self::Exact | Self::Backup)
     }
 }
 
@@ -60,6 +63,15 @@ pub(crate) struct Excuses {
     pub(crate) doubt: bool,
     /// A client may find that its stream is gone.
     pub(crate) new_stream: bool,
+    /// What was acknowledged may be undone.
+    pub(crate) taken_back: bool,
+}
+
+impl Excuses {
+    /// Whether the handler must be able to tell a client's messages apart, because some may never come.
+    pub(crate) fn told_apart(&self) -> bool {
+        self.doubt || self.taken_back
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -96,7 +108,7 @@ impl Scenario {
             _ => Overflow::Backpressure,
         };
         rules.durable_inbox = kind.has_store();
-        rules.durable_outbox = kind == Kind::Exact;
+        rules.durable_outbox = kind == Kind::Exact || (kind == Kind::Backup && rng.percent(50));
         rules.heartbeat = rng.millis(2000..30_000);
         rules.pong_timeout = rng.millis(2000..20_000);
         let tight = rng.percent(60);
@@ -107,7 +119,10 @@ impl Scenario {
         rules.bounds.inbox_bytes = if tight { 20 + rng.index(200) } else { 1 << 20 };
         rules.bounds.clients = if kind == Kind::Strangers { 4 } else { 64 };
         let several = matches!(kind, Kind::Share | Kind::Takeover | Kind::Refuse);
-        let mixed = matches!(kind, Kind::DropOldest | Kind::State | Kind::Exact | Kind::Forgetful);
+        let mixed = matches!(
+            kind,
+            Kind::DropOldest | Kind::State | Kind::Exact | Kind::Backup | Kind::Forgetful
+        );
         let programs = match () {
             () if several => 2 + rng.index(2),
             () if mixed && rules.attach == Attach::Share => 1 + rng.index(3),
@@ -125,15 +140,22 @@ impl Scenario {
                     Kind::Share | Kind::Exact | Kind::DropOldest => &[GapReason::Overflow],
                     Kind::Forgetful if crowded => &[GapReason::Expired, GapReason::Overflow],
                     Kind::OverflowEnds | Kind::Forgetful => &[GapReason::Expired],
-                    Kind::State if crowded => &[GapReason::Restarted, GapReason::Overflow],
-                    Kind::State => &[GapReason::Restarted],
+                    Kind::State | Kind::Backup if crowded => {
+                        &[GapReason::Restarted, GapReason::Overflow]
+                    }
+                    Kind::State | Kind::Backup => &[GapReason::Restarted],
                     _ => &[GapReason::Evicted, GapReason::Overflow, GapReason::Restarted],
                 },
                 doubt: matches!(kind, Kind::Forgetful | Kind::Strangers),
                 new_stream: matches!(
                     kind,
-                    Kind::Forgetful | Kind::State | Kind::Strangers | Kind::OverflowEnds
+                    Kind::Forgetful
+                        | Kind::State
+                        | Kind::Backup
+                        | Kind::Strangers
+                        | Kind::OverflowEnds
                 ),
+                taken_back: kind == Kind::Backup,
             },
             rules: Arc::new(rules),
             config: Config {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use session_resume_proto::{
     Message, Moment, Token,
-    session::{Covered, Epoch, Event, Newcomers, NotSent, Record, Session, Snapshot},
+    session::{Covered, Epoch, Event, Newcomers, NotSent, Phase, Record, Session, Snapshot},
     wire::Close,
 };
 
 use crate::{
-    ledger::{self, Handled, Ledger},
+    ledger::{self, Handled, Ledger, Said},
     rng::Rng,
-    scenario::{Kind, Scenario},
+    scenario::Scenario,
 };
 
 /// A session in memory.
@@ -48,7 +48,7 @@ pub(crate) struct Stored {
     snapshot: Snapshot,
     handled: Handled,
     stream: usize,
-    head: u64,
+    said: Vec<Said>,
     clean: bool,
 }
 
@@ -75,6 +75,15 @@ pub(crate) enum Drain {
     Leaving(Moment),
 }
 
+/// How far a session is on its way out of memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Leaving {
+    /// Until it is on disk, and says that nothing follows.
+    Freezing,
+    /// That put has failed, and may be on disk all the same: it is silent until one without the mark is there.
+    Unmarking,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Server {
     /// Which process this is.
@@ -85,6 +94,11 @@ pub(crate) struct Server {
     disk: Option<Stored>,
     put: Option<Put>,
     pub(crate) drain: Option<Drain>,
+    pub(crate) leaving: Option<Leaving>,
+    /// An older copy of the disk.
+    copy: Option<Stored>,
+    /// It was put back.
+    went_back: bool,
     /// Sessions that have ended.
     pub(crate) ended: Vec<(Token, Record)>,
     sessions: u64,
@@ -108,27 +122,45 @@ impl Server {
             return Origin::Reused;
         }
         let rules = Arc::clone(&scenario.rules);
+        let exact = rules.durable_outbox;
         let (machine, id, handled, origin) = if let Some(stored) = &mut self.disk {
             let clean = std::mem::replace(&mut stored.clean, false);
             let snapshot = stored.snapshot.clone();
-            let machine =
-                Session::restore(rules, snapshot, clean, std::time::Duration::ZERO, now, name);
-            if clean || scenario.kind == Kind::Exact {
-                assert_eq!(machine.head().get(), stored.head, "what was committed is there");
+            let (life, age) = (rng.draw(), std::time::Duration::ZERO);
+            let mut machine = Session::restore(rules, snapshot, clean, life, age, now, name);
+            let whole = clean || exact;
+            let said = std::mem::take(&mut stored.said);
+            let end = if whole { said.len() as u64 } else { 0 };
+            assert_eq!(machine.head().get(), end, "what was committed is there");
+            let before = stored.stream;
+            stored.stream = ledger.stream(stored.id, machine.epoch().token());
+            let base = ledger.streams[before].base;
+            let stream = &mut ledger.streams[stored.stream];
+            if whole {
+                stream.said = said;
+                // A crash may bring messages back that are told to be gone.
+                stream.base = base;
+            }
+            if exact {
+                stored.said.clone_from(&stream.said);
+            }
+            // Perhaps it is brought back for somebody who only looks at it.
+            if rng.percent(50) {
+                machine.expect_hello();
             }
             // The claim: nobody speaks for an epoch before it is on disk.
-            stored.snapshot = machine.snapshot(false).0;
+            let (snapshot, covered) = machine.snapshot(false);
+            stored.snapshot = snapshot;
+            machine.handle_committed(&covered, now);
             (machine, stored.id, stored.handled.clone(), Origin::Restored)
         } else {
             self.sessions += 1;
             let id = Token::parse(&format!("s{}", self.sessions)).expect("a token");
-            let machine = Session::new(rules, Epoch::first(rng.draw()), now);
+            let random = rng.draw();
+            let machine = Session::new(rules, Epoch::new(random, random), now);
             (machine, id, std::mem::take(&mut self.past), Origin::New)
         };
         let stream = ledger.stream(id, machine.epoch().token());
-        // What was not committed never was.
-        let head = usize::try_from(machine.head().get()).expect("in memory");
-        ledger.streams[stream].sent.truncate(head);
         let mut live = Live {
             machine,
             id,
@@ -164,8 +196,40 @@ impl Server {
             self.past = live.handled;
         }
         self.drain = None;
+        self.leaving = None;
         self.process += 1;
         self.starts = Some(starts);
+    }
+
+    /// Copies the disk.
+    pub(crate) fn copy(&mut self) {
+        self.copy.clone_from(&self.disk);
+    }
+
+    /// The process is gone: the copy takes the disk's place, if there is one.
+    pub(crate) fn go_back(&mut self) {
+        if let Some(copy) = self.copy.clone() {
+            self.disk = Some(copy);
+            self.went_back = true;
+        }
+    }
+
+    pub(crate) fn has_gone_back(&self) -> bool {
+        self.went_back
+    }
+
+    /// Nobody uses the session: it leaves memory for the disk.
+    pub(crate) fn leave(&mut self) {
+        if let Some(live) = self.live.as_mut().filter(|live| {
+            let machine = &live.machine;
+            machine.phase() == Phase::Suspended
+                && machine.ended().is_none()
+                && !machine.is_message_in_hand()
+        }) {
+            live.machine.freeze_at_boundary();
+            live.dirty = true;
+            self.leaving = Some(Leaving::Freezing);
+        }
     }
 
     /// Forgets a session that has ended and that nobody listens to any more.
@@ -213,6 +277,9 @@ impl Server {
             live.save_at = now + rng.millis(0..60);
             if fails {
                 live.dirty = true;
+                if put.stored.clean && self.leaving.is_some() {
+                    self.leaving = Some(Leaving::Unmarking);
+                }
                 // It may have reached the disk all the same.
                 if rng.percent(50) {
                     self.disk = Some(put.stored);
@@ -223,7 +290,23 @@ impl Server {
                     Brings::Newcomers(newcomers) => live.machine.handle_admitted(newcomers),
                 }
                 let clean = put.stored.clean;
+                let boundary = matches!(put.brings, Brings::Boundary(_));
                 self.disk = Some(put.stored);
+                match self.leaving {
+                    Some(Leaving::Freezing) if clean => {
+                        self.leaving = None;
+                        self.live = None;
+                        return;
+                    }
+                    Some(Leaving::Unmarking) if !clean && boundary => {
+                        self.leaving = None;
+                        if self.drain.is_none() {
+                            live.machine.thaw();
+                        }
+                    }
+                    Some(Leaving::Freezing) => live.dirty = true,
+                    Some(Leaving::Unmarking) | None => {}
+                }
                 // The last put of a drain comes after everything has stopped.
                 live.dirty |= matches!(self.drain, Some(Drain::Freezing(_))) && !clean;
                 if let (Handler::Committing(replies), Brings::Boundary(_)) =
@@ -255,7 +338,9 @@ impl Server {
             }
             return;
         }
-        let clean = matches!(self.drain, Some(Drain::Freezing(_))) && live.machine.is_frozen();
+        let drains = matches!(self.drain, Some(Drain::Freezing(_)));
+        let stops = drains || self.leaving == Some(Leaving::Freezing);
+        let clean = stops && live.machine.is_frozen();
         let (stored, covered) = live.snapshot(ledger, clean);
         self.put = Some(Put { done, stored, brings: Brings::Boundary(covered) });
         if let Some(live) = &mut self.live {
@@ -284,10 +369,9 @@ impl Live {
             snapshot,
             handled: self.handled.clone(),
             stream: self.stream,
-            head: ledger.head(self.stream),
+            said: ledger.streams[self.stream].said.clone(),
             clean,
         };
-        assert_eq!(stored.stream, self.stream);
         (stored, covered)
     }
 
@@ -324,7 +408,7 @@ impl Live {
         assert_eq!(position, self.machine.head().get());
         let message: Message = ledger::from_server(self.stream, position, by);
         self.machine.send(message, now)?;
-        ledger.streams[self.stream].sent.push(by);
+        ledger.streams[self.stream].said.push(Said { stream: self.stream, by });
         self.dirty = true;
         Ok(())
     }
@@ -355,7 +439,7 @@ impl Live {
                     if let Event::Message { message, from } = event {
                         let from = usize::try_from(from.info).expect("small");
                         if from < self.handled.next.len() {
-                            self.handled.take(from, &message, scenario.excuses.doubt);
+                            self.handled.take(from, &message, scenario.excuses.told_apart());
                         }
                         let works = if rng.percent(80) { 0..1 } else { 0..2000 };
                         let replies = if rng.percent(60) { 1 } else { rng.below(4) };

@@ -38,7 +38,13 @@ impl World {
             | Kind::OverflowEnds => self.burst(),
             Kind::ClientRestarts => self.restart_program(),
             Kind::Strangers => self.stranger(),
-            Kind::Forgetful | Kind::State | Kind::Exact => self.end_process(),
+            Kind::Forgetful => self.end_process(),
+            Kind::State | Kind::Exact => self.disturb_store(),
+            Kind::Backup => match self.rng.below(4) {
+                0 => self.server.copy(),
+                1 => self.put_copy_back(),
+                _ => self.disturb_store(),
+            },
         }
     }
 
@@ -148,6 +154,25 @@ impl World {
         }
     }
 
+    fn disturb_store(&mut self) {
+        if self.rng.percent(70) {
+            self.end_process();
+        } else if self.server.drain.is_none() && self.server.leaving.is_none() {
+            self.server.leave();
+            self.tell(|| "the session leaves memory, if nobody is there".to_owned());
+        }
+    }
+
+    /// Somebody brings the store back to what it was.
+    fn put_copy_back(&mut self) {
+        if self.server.starts.is_none() {
+            let told = self.rng.percent(70);
+            self.kill(told);
+            self.server.go_back();
+            self.tell(|| "an older copy of the store is put back".to_owned());
+        }
+    }
+
     fn end_process(&mut self) {
         if self.server.starts.is_some() || self.server.live.is_none() {
             return;
@@ -176,7 +201,9 @@ impl World {
         });
         let other = Token::parse("other").expect("a token");
         let (id, epoch, head, base) = real.unwrap_or((other, other, 0, 0));
-        let past = Token::parse("0000000000000000-0").expect("a token");
+        // Of this session and of none.
+        let life = format!("{}-0000000000000009", &epoch.as_str()[..epoch.as_str().len().min(16)]);
+        let past = Token::parse(&life).expect("a token");
         let (session, epoch, received) = match self.rng.below(8) {
             0 => (id, epoch, 0),
             1 => (id, epoch, head),

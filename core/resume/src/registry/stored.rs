@@ -11,6 +11,7 @@ use super::{Registry, Room, lock};
 use crate::{
     identity::{CookieName, Via},
     key::SessionKey,
+    random,
     session::{
         Machine, Peer,
         shared::{Owner, Shared},
@@ -91,6 +92,7 @@ impl<T: Send + 'static> Registry<T> {
             Arc::clone(&self.rules),
             record.machine.clone(),
             record.clean,
+            u64::from_be_bytes(random::bytes()),
             record.created.age(Millis::now()),
             self.clock.now(),
             |_| Peer::gone(),

@@ -100,7 +100,7 @@ impl<T: Send + 'static> Registry<T> {
             }
             let (identity, id) = (loaded.record.identity, loaded.record.session);
             let room = self.reserve(identity, key, id)?;
-            match self.claim(&store, loaded, room, asks).await {
+            match self.claim(&store, loaded, room, asks, purpose).await {
                 Ok(session) => {
                     if !asks.looks {
                         session.take(purpose, self.clock().now());
@@ -226,6 +226,7 @@ impl<T: Send + 'static> Registry<T> {
         loaded: Loaded,
         room: Room<'_, T>,
         asks: &Asks<'_>,
+        purpose: &Purpose,
     ) -> Result<Arc<Shared<T>>, StoreError> {
         let key = asks.context.key();
         let Loaded { stored, mut record, pointer } = loaded;
@@ -237,13 +238,20 @@ impl<T: Send + 'static> Registry<T> {
         if let Some(durable) = &mut session.lock().durable {
             durable.expires_as_before = asks.looks.then_some(stored.expires);
         }
-        let (machine, _) = session.lock().machine.snapshot(false);
+        let (machine, covered) = {
+            let core = &mut *session.lock();
+            if matches!(purpose, Purpose::Restore) {
+                core.machine.expect_hello();
+            }
+            core.machine.snapshot(false)
+        };
         record.machine = machine;
         record.clean = false;
         record.working = false;
         let expires = self.record_expires(&session);
         let bytes = record::encode(&record);
         store.store.put(&store.session_key(&key.to_bytes()), generation, bytes, expires).await?;
+        session.lock().machine.handle_committed(&covered, self.clock().now());
         self.insert_restored(key, &session, room);
         observe::restored(clean);
         tracing::debug!(session = %session.id().short(), clean, "session restored");
@@ -284,7 +292,7 @@ fn ended_of(key: &SessionKey, record: &SessionRecord, outcome: Outcome) -> Ended
     Ended {
         identities: record.identities(),
         key: key.clone(),
-        record: record.machine.record(),
+        record: record.machine.record(record.clean),
         outcome: Arc::new(outcome),
     }
 }

@@ -63,7 +63,8 @@ impl<T: Send + 'static> Shared<T> {
         durable: Option<Durable>,
         now: Moment,
     ) -> Arc<Self> {
-        let epoch = Epoch::first(u64::from_be_bytes(random::bytes()));
+        let [session, life] = [random::bytes(), random::bytes()].map(u64::from_be_bytes);
+        let epoch = Epoch::new(session, life);
         let machine = Machine::new(Arc::clone(registry.rules()), epoch, now);
         Self::build(registry, id, owner, machine, StateCell::new(state), durable)
     }

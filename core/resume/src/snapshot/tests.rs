@@ -28,10 +28,27 @@ struct Refused {
 }
 
 impl Vectors {
+    const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/snapshot.json");
+
     fn read() -> Self {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/snapshot.json");
-        let vectors = std::fs::read(path).expect("the vectors lie in tests/vectors");
+        let vectors = std::fs::read(Self::PATH).expect("the vectors lie in tests/vectors");
         serde_json::from_slice(&vectors).expect("the vectors are JSON of this shape")
+    }
+
+    /// After a change of the form, whose fields stand in the file already: writes their bytes there, too.
+    fn write_bytes() {
+        let mut file =
+            std::fs::read_to_string(Self::PATH).expect("the vectors lie in tests/vectors");
+        for Pinned { kind, hex, fields, .. } in Self::read().records {
+            let fields = with_bytes(fields);
+            let bytes = match kind.as_str() {
+                "session" => encode(&SessionRecord::deserialize(&fields).unwrap()),
+                _ => encode(&IdRecord::deserialize(&fields).unwrap()),
+            };
+            let text = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            file = file.replace(&format!("\"{hex}\""), &format!("\"{text}\""));
+        }
+        std::fs::write(Self::PATH, file).expect("the vectors can be written");
     }
 }
 
@@ -73,6 +90,9 @@ where
 
 #[test]
 fn records_are_written_and_read_byte_for_byte() {
+    if std::env::var_os("WRITE_VECTORS").is_some() {
+        Vectors::write_bytes();
+    }
     let vectors = Vectors::read();
     assert!(vectors.records.len() >= 10);
     for Pinned { name, kind, hex, fields } in vectors.records {

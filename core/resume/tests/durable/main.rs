@@ -7,6 +7,7 @@ mod commit;
 mod drain;
 mod gone;
 mod leaving;
+mod lives;
 mod looks;
 mod merge;
 mod node;

@@ -23,7 +23,8 @@ async fn record(disk: &MemoryStore, node: &Node) -> usize {
     disk.load(&key).await.unwrap().unwrap().bytes.len()
 }
 
-/// Whoever came by and is forgotten leaves nothing; whoever is remembered costs less than 64 bytes.
+/// Whoever came by and is forgotten leaves nothing; whoever is remembered costs less than 80 bytes, with the
+/// epoch that it was shown: here each came in another life of the session.
 #[tokio::test(start_paused = true)]
 async fn the_record_does_not_grow_with_everybody_who_ever_came_by() {
     let disk = MemoryStore::new();
@@ -44,8 +45,8 @@ async fn the_record_does_not_grow_with_everybody_who_ever_came_by() {
         }
     }
     let each = (sizes[1] - sizes[0]) / 10;
-    assert!((16 + 16..64).contains(&each), "{each} bytes for each client that is remembered");
-    assert!(sizes[3] < sizes[1] + 16, "record size by visitors: {sizes:?}");
+    assert!((16 + 16..80).contains(&each), "{each} bytes for each client that is remembered");
+    assert!(sizes[3] < sizes[1] + 32, "record size by visitors: {sizes:?}");
 }
 
 /// Two people whose programs call themselves the same: after a restart each finds what is theirs.

@@ -194,8 +194,8 @@ fn pings_and_pongs_are_no_frames_of_a_holder() {
 #[test]
 fn a_cursor_above_the_head_is_a_protocol_error() {
     let refused = Err("4103 protocol error: cursor above the head of its epoch".to_owned());
-    let other = Epoch::first(8).token();
-    let older = Token::parse("0000000000000008-0").unwrap();
+    let other = Epoch::new(8, 1).token();
+    let older = Token::parse("0000000000000007-0000000000000009").unwrap();
     let above = Position::new(u64::MAX);
     let cursor = |epoch, received| Claim::Cursor { epoch, received, attachment: None };
     for (claim, expected) in [
@@ -453,7 +453,8 @@ fn a_gap_that_was_told_and_not_heard_keeps_its_cause() {
     }
     let (snapshot, _) = sim.session.snapshot(true);
     let rules = Arc::clone(sim.session.rules());
-    sim.session = Session::restore(rules, snapshot, true, Duration::ZERO, sim.now, |_| "restored");
+    sim.session =
+        Session::restore(rules, snapshot, true, 2, Duration::ZERO, sim.now, |_| "restored");
     let a = sim.resume("a", 0);
     assert_eq!(sim.out(a)[0], "hello resumed from 2 received 0 gap 0..2 overflow");
 }

@@ -66,7 +66,7 @@ fn a_snapshot_and_what_is_left_of_a_session_know_clients_by_both() {
     let (snapshot, _) = sim.session.snapshot(true);
     assert!(snapshot.knows_identity(name("bob/a").identity));
     assert!(!snapshot.knows_identity(name("eve/a").identity));
-    for record in [snapshot.record(), sim.session.record()] {
+    for record in [snapshot.record(true), sim.session.record()] {
         for (who, received) in [("ann/a", 2), ("bob/a", 1), ("eve/a", 0)] {
             let told = record.farewell(
                 name(who),
@@ -79,7 +79,7 @@ fn a_snapshot_and_what_is_left_of_a_session_know_clients_by_both() {
             assert_eq!(told[0], format!("hello resumed from 0 received {received}"));
         }
     }
-    sim.session = Session::restore(rules, snapshot, true, Duration::ZERO, sim.now, |_| "");
+    sim.session = Session::restore(rules, snapshot, true, 2, Duration::ZERO, sim.now, |_| "");
     assert!(sim.session.knows_identity(name("bob/a").identity));
     let ann = sim.resume("ann/a", 0);
     assert_eq!(sim.out(ann)[0], "hello resumed from 0 received 2");

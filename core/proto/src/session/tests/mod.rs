@@ -8,6 +8,7 @@ mod events;
 mod flow;
 mod identities;
 mod life;
+mod lives;
 mod outbox;
 mod plain;
 mod reattach;
@@ -50,7 +51,7 @@ impl Sim {
         change(&mut rules);
         let now = Moment::from_millis(1_000_000);
         Self {
-            session: Session::new(Arc::new(rules), Epoch::first(7), now),
+            session: Session::new(Arc::new(rules), Epoch::new(7, 1), now),
             now,
             pings: BTreeMap::new(),
             written: BTreeMap::new(),
@@ -238,7 +239,7 @@ fn name(who: &str) -> ClientName {
 }
 
 fn epoch() -> Token {
-    Epoch::first(7).token()
+    Epoch::new(7, 1).token()
 }
 
 /// A cursor of the session's epoch.

@@ -437,13 +437,18 @@ fn a_clients_first_hello_waits_for_the_commit_that_holds_its_record() {
     assert_eq!(sim.out(b), ["ping @0"]);
     sim.commit();
     assert_eq!(sim.out(b)[0], "hello reused from 0 received 0");
-    // Once known, it waits for nothing: not when it comes back, not after a restart.
+    // Once known, it waits for nothing when it comes back; after a restart only for the commit that names the
+    // epoch of its hello.
     let again = sim.resume("b", 0);
     assert_eq!(sim.out(again)[0], "hello resumed from 0 received 0");
     let (snapshot, _) = sim.session.snapshot(false);
     let rules = Arc::clone(sim.session.rules());
-    sim.session = Session::restore(rules, snapshot, false, Duration::ZERO, sim.now, |_| "restored");
+    sim.session =
+        Session::restore(rules, snapshot, false, 2, Duration::ZERO, sim.now, |_| "restored");
     let restored = sim.resume("b", 0);
+    assert_eq!(sim.out(restored), nothing);
+    assert!(sim.session.newcomers().is_some());
+    sim.commit();
     assert_eq!(sim.out(restored)[0], "hello resumed from 0 received 0");
     let c = sim.fresh("c");
     assert_eq!(sim.out(c), nothing);

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn the_hello_tells_the_truth() {
     let older = |received| Claim::Cursor {
-        epoch: Epoch::first(7).next().token(),
+        epoch: Epoch::new(7, 6).token(),
         received: Position::new(received),
         attachment: None,
     };
@@ -22,15 +22,14 @@ fn the_hello_tells_the_truth() {
         ("b", Claim::Fresh, Origin::Reused, "hello reused from 2 received 1"),
         ("a", lost.clone(), Origin::New, "hello new from 2 received 0 gap 4..gone expired"),
         ("a", lost, Origin::Reused, "hello reused from 2 received 0 gap 4..gone expired"),
-        ("b", current(2), Origin::Reused, "hello resumed from 2 received 1"),
-        ("b", current(3), Origin::Reused, "hello resumed from 3 received 1"),
-        ("b", current(3), Origin::Restored, "hello resumed from 3 received 1"),
+        ("b", at(2), Origin::Reused, "hello resumed from 2 received 1"),
+        ("b", at(3), Origin::Reused, "hello resumed from 3 received 1"),
+        ("b", at(3), Origin::Restored, "hello resumed from 3 received 1"),
         ("b", older(3), Origin::Restored, "hello restored from 2 received 1 gap 3..gone restarted"),
         ("b", older(3), Origin::Reused, "hello restored from 2 received 1 gap 3..gone restarted"),
         ("b", foreign, Origin::Reused, "hello reused from 2 received 1 gap 1..gone restarted"),
     ] {
         let mut sim = Sim::with(|rules| rules.attach = Attach::Share);
-        sim.session.epoch = Epoch::first(7).next().next();
         sim.fresh("b");
         sim.send_range(0..3);
         sim.out(1);
@@ -39,14 +38,6 @@ fn the_hello_tells_the_truth() {
         sim.detach(1);
         let number = sim.arrive(who, claim.clone(), origin).unwrap();
         assert_eq!(sim.out(number)[0], expected, "{who} {claim:?} {origin:?}");
-    }
-}
-
-fn current(received: u64) -> Claim {
-    Claim::Cursor {
-        epoch: Epoch::first(7).next().next().token(),
-        received: Position::new(received),
-        attachment: None,
     }
 }
 
@@ -271,42 +262,6 @@ fn the_cause_of_a_gap() {
             hello.split_once(" gap").map(|(_, gap)| format!("gap{gap}")).as_deref(),
             expected
         );
-    }
-}
-
-/// What a client is told when only the counts of its session are left.
-#[test]
-fn a_farewell_says_what_is_missing() {
-    let mut sim = Sim::new();
-    let (first, second) = (Epoch::first(7), Epoch::first(7).next());
-    sim.session = Session::new(Arc::clone(sim.session.rules()), second, sim.now);
-    sim.fresh("a");
-    sim.send_range(0..3);
-    let record = sim.session.record();
-    let foreign = Epoch::first(8);
-    for (epoch, expected) in [(first, true), (second, true), (foreign, false)] {
-        assert_eq!(sim.session.knows_epoch(&epoch.token()), expected, "{epoch}");
-    }
-    let client = name("a");
-    let session = Token::parse("s").unwrap();
-    for (epoch, received, gap) in [
-        (second, 3, ""),
-        (second, 1, " gap 1..3 expired"),
-        (first, 1, " gap 1..gone expired"),
-        (first, 3, " gap 3..gone expired"),
-        (first, 9, " gap 9..gone expired"),
-        (foreign, 3, " gap 3..gone expired"),
-    ] {
-        let received = Position::new(received);
-        let claim = Claim::Cursor { epoch: epoch.token(), received, attachment: None };
-        let rules = sim.session.rules();
-        let told = record.farewell(client, &session, &claim, OutcomeStatus::Done, rules).unwrap();
-        let expected = [
-            format!("hello resumed from 3 received 0{gap}"),
-            "done done 0".into(),
-            "close 1000 done".into(),
-        ];
-        assert_eq!(told.iter().map(line).collect::<Vec<_>>(), expected);
     }
 }
 

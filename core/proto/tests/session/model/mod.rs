@@ -23,7 +23,7 @@ use crate::{
 };
 
 const NOW: Moment = Moment::from_millis(1_000_000);
-const EPOCH: Epoch = Epoch::first(1);
+const EPOCH: Epoch = Epoch::new(1, 1);
 const PEERS: usize = 2;
 
 /// How much may happen.

@@ -114,7 +114,7 @@ impl World {
         let now = Moment::from_millis(10_000_000);
         Self {
             setting,
-            session: Session::new(rules.clone(), Epoch::first(1), now),
+            session: Session::new(rules.clone(), Epoch::new(1, 1), now),
             rules,
             now,
             sockets: Vec::new(),

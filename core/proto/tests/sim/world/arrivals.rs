@@ -10,7 +10,7 @@ use super::{LINGER, STRANGER, World};
 use crate::{
     link::{Down, ServerEnd, Up},
     scenario::Scenario,
-    server::Live,
+    server::{Leaving, Live},
 };
 
 impl World {
@@ -33,8 +33,9 @@ impl World {
             return self.refuse(at, farewell.expect("the cursor is its own"), None);
         }
         let ended = |live: &Live| live.machine.ended().is_some();
-        if self.server.live.as_ref().is_some_and(ended) {
-            // Its last words are still under way: whoever arrives now waits for it to be gone.
+        let leaves = self.server.leaving == Some(Leaving::Freezing);
+        if leaves || self.server.live.as_ref().is_some_and(ended) {
+            // Its last words, or its last put, are still under way: whoever arrives now waits for it to be gone.
             let later = now + self.rng.millis(50..100);
             return self.links[at].up.put_back(later, Up::Offer);
         }
@@ -102,15 +103,19 @@ impl World {
         }
     }
 
-    /// Nothing has left the server that a crash could take back.
+    /// Nothing has left the server that a crash could take back: but by a store that goes back in time, and under
+    /// `State`.
     pub(super) fn check_what_left(&self, origin: Origin) {
-        if origin != Origin::Restored {
+        let Some(live) = self.server.live.as_ref().filter(|_| origin == Origin::Restored) else {
+            return;
+        };
+        if !self.scenario.rules.durable_outbox || self.server.has_gone_back() {
             return;
         }
         for program in &self.programs {
             if let Some(place) = program.place {
                 assert!(
-                    place.expects <= self.ledger.head(place.stream),
+                    self.ledger.agree(place.stream, live.stream, place.expects),
                     "{} has {place:?} of what was not committed",
                     program.index
                 );

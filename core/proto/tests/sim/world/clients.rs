@@ -178,7 +178,7 @@ impl World {
                         && let Some(hello) = control.hello
                     {
                         let stream = self.ledger.stream(hello.session, hello.epoch);
-                        self.programs[program].note_hello(&hello, stream);
+                        self.programs[program].note_hello(&hello, stream, &self.ledger);
                     }
                     let client = &mut self.programs[program].client;
                     client.handle_frame(self.now, transport, Message::Text(text));

@@ -196,7 +196,9 @@ impl World {
             }
             for k in 0..program.made {
                 let arrived = k < next && !skipped.contains(&k);
-                let told = program.in_doubt.contains(&k) || program.untaken.contains(&k);
+                let told = [&program.in_doubt, &program.untaken, &program.taken_back]
+                    .iter()
+                    .any(|told| told.contains(&k));
                 assert!(arrived || told, "{k} of {} is lost", program.index);
             }
         }

@@ -1,0 +1,144 @@
+//! Which lives of a session the present outbox goes on from: whose cursors are honoured.
+//!
+//! A session that is rebuilt begins another life, with another epoch. If its outbox was whole, the history goes
+//! on: whatever a client had in an earlier life is here, at the same positions, up to where that life's outbox
+//! ended in the record. Above that end the earlier life may have gone on unseen (the process went on after
+//! somebody else had the record, or the record is older than what was told), and nobody knows what it said there.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Epoch, client::Clients, epoch::LifeNumber, few::Few};
+use crate::{Position, Token};
+
+/// So many earlier lives are kept of those that a hello has named, the newest: beyond that only those that a
+/// remembered client may hold a cursor of.
+const REMEMBERED: usize = 16;
+
+/// A life that is over, and where the history of it ends that the present one goes on from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub(super) struct Earlier {
+    life: LifeNumber,
+    end: Position,
+}
+
+/// A session's present life, and the earlier ones that its history goes on from.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Lives {
+    epoch: Epoch,
+    /// Oldest first. A hello has named each.
+    earlier: Few<Earlier>,
+    /// A hello has named the present epoch, or is about to.
+    named: bool,
+    /// A durable snapshot says so.
+    recorded: bool,
+}
+
+/// How a cursor stands to the present history.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lineage {
+    /// All before its position is in this history.
+    Honoured,
+    /// It is of the present life, which has not come so far.
+    AboveHead,
+    /// It is of another life of this session, which nobody knows any more, at least not so far.
+    Broken,
+    /// It was never this session's.
+    Foreign,
+}
+
+impl Lives {
+    pub(super) const fn first(epoch: Epoch) -> Self {
+        Self { epoch, earlier: Few::new(), named: false, recorded: false }
+    }
+
+    /// Goes on from a life of which the record has the whole outbox, up to `end`.
+    pub(super) fn go_on<I>(
+        &mut self,
+        earlier: &[Earlier],
+        before: Epoch,
+        named: bool,
+        end: Position,
+        clients: &Clients<I>,
+    ) {
+        let last = named.then_some(Earlier { life: before.life(), end });
+        let lives: Vec<_> = earlier.iter().copied().chain(last).collect();
+        let old = lives.len().saturating_sub(REMEMBERED);
+        for (at, life) in lives.into_iter().enumerate() {
+            let held = |mut of: std::slice::Iter<'_, Option<LifeNumber>>| {
+                of.any(|shown| *shown == Some(life.life))
+            };
+            if at >= old || clients.iter().any(|client| held([client.shown, client.held].iter())) {
+                self.earlier.push(life);
+            }
+        }
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub(super) fn earlier(&self) -> &[Earlier] {
+        &self.earlier
+    }
+
+    pub(super) fn is_named(&self) -> bool {
+        self.named
+    }
+
+    pub(super) fn is_recorded(&self) -> bool {
+        self.recorded
+    }
+
+    /// A hello is going to name the present epoch.
+    pub(super) fn name(&mut self) {
+        self.named = true;
+    }
+
+    /// A durable snapshot says whether a hello has named the present epoch.
+    pub(super) fn record(&mut self, named: bool) {
+        self.recorded |= named;
+    }
+
+    /// Where a life stands among these: see [`life_at`].
+    pub(super) fn index_of(&self, life: LifeNumber) -> Option<u32> {
+        let earlier = || self.earlier.iter().position(|earlier| earlier.life == life);
+        let at = if life == self.epoch.life() { Some(0) } else { earlier().map(|at| at + 1) };
+        at.and_then(|at| u32::try_from(at).ok())
+    }
+
+    pub(super) fn lineage(&self, epoch: &Token, received: Position, head: Position) -> Lineage {
+        lineage(self.epoch, &self.earlier, Some(head), epoch, received)
+    }
+}
+
+/// Returns the life at an index: 0 is the present one, then come the earlier ones.
+pub(super) fn life_at(present: Epoch, earlier: &[Earlier], at: u32) -> Option<LifeNumber> {
+    match at.checked_sub(1) {
+        None => Some(present.life()),
+        Some(at) => earlier.get(usize::try_from(at).ok()?).map(|earlier| earlier.life),
+    }
+}
+
+/// Tells how a cursor stands to the history of `present`, which ends at `head`; `None`: nobody knows where.
+pub(super) fn lineage(
+    present: Epoch,
+    earlier: &[Earlier],
+    head: Option<Position>,
+    epoch: &Token,
+    received: Position,
+) -> Lineage {
+    let Some(life) = present.life_in(epoch) else {
+        return Lineage::Foreign;
+    };
+    if life == present.life() {
+        return match head {
+            Some(head) if received <= head => Lineage::Honoured,
+            Some(_) => Lineage::AboveHead,
+            None => Lineage::Broken,
+        };
+    }
+    match earlier.iter().find(|earlier| earlier.life == life) {
+        Some(earlier) if received <= earlier.end => Lineage::Honoured,
+        Some(_) | None => Lineage::Broken,
+    }
+}
