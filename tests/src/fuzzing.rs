@@ -224,6 +224,7 @@ fn act(
                     Arc::clone(rules),
                     snapshot,
                     clean,
+                    now.as_micros(),
                     Duration::ZERO,
                     *now,
                     |_| 0,

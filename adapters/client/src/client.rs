@@ -172,6 +172,7 @@ impl Client {
                     undelivered.unsent.extend(messages);
                 }
                 Event::TooBig(message) => undelivered.unsent.push(message),
+                Event::TakenBack { count } => undelivered.taken_back += count,
                 _ => {}
             }
         }

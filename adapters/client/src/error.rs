@@ -52,6 +52,8 @@ pub struct Undelivered {
     pub in_doubt: Vec<Message>,
     /// Never handled.
     pub unsent: Vec<Message>,
+    /// So many were acknowledged and [taken back](crate::Event::TakenBack).
+    pub taken_back: u64,
 }
 
 impl SendError {
@@ -115,6 +117,7 @@ impl fmt::Debug for Undelivered {
         f.debug_struct("Undelivered")
             .field("in_doubt", &self.in_doubt.len())
             .field("unsent", &self.unsent.len())
+            .field("taken_back", &self.taken_back)
             .finish()
     }
 }
@@ -123,9 +126,10 @@ impl fmt::Display for Undelivered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "closed with {} messages in doubt and {} unsent",
+            "closed with {} messages in doubt, {} unsent and {} taken back",
             self.in_doubt.len(),
-            self.unsent.len()
+            self.unsent.len(),
+            self.taken_back
         )
     }
 }

@@ -3,8 +3,8 @@
 //! A [`Client`] outlives its connections. It connects, and when the connection drops, connects again,
 //! presents what it has, sends again what the server has not accepted, and skips what it already got.
 //! The application sends and receives as if nothing had happened, and is told the truth when something
-//! is really gone: a [`Gap`](Event::Gap), messages [in doubt](Event::InDoubt), or one that was
-//! [too big](Event::TooBig).
+//! is really gone: a [`Gap`](Event::Gap), messages [in doubt](Event::InDoubt), one that was
+//! [too big](Event::TooBig), or some that a server [took back](Event::TakenBack) with an older state.
 //!
 //! ```no_run
 //! use session_resume_client::Client;

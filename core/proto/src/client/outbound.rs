@@ -295,7 +295,7 @@ mod tests {
         outbound.window = Window { messages: 4, bytes: 100 };
         assert_eq!(transmit_all(&mut outbound), [9, 1, 8, 2]);
         // The first one was accepted; the third was sent, and the fifth was not.
-        outbound.resume(1, Window { messages: 9, bytes: 100 }).unwrap();
+        outbound.resume(1, Window { messages: 9, bytes: 100 }, true).unwrap();
         assert_eq!(lengths(outbound.limit_to(Some(6))), [8, 7]);
         assert_eq!((outbound.sent, outbound.bytes), (3, 9 + 1 + 2 + 3));
         assert_eq!(transmit_all(&mut outbound), [1, 2, 3]);

@@ -99,8 +99,7 @@ impl Program {
     pub(crate) fn note_hello(&mut self, hello: &Hello, stream: usize, ledger: &Ledger) {
         let offered = hello.gap.map_or(hello.from, |gap| gap.from).get();
         let newest = self.openings.back().map(|(place, _)| *place).or(self.place);
-        let same_session =
-            newest.filter(|newest| ledger.same_session(newest.stream, stream)).is_some();
+        let same_session = newest.is_some_and(|newest| ledger.same_session(newest.stream, stream));
         let goes_on = same_session && hello.gap.is_none_or(|gap| gap.to.is_some());
         if let Some(newest) = newest.filter(|newest| goes_on && newest.stream != stream) {
             if newest.expects > offered {

@@ -45,7 +45,7 @@ impl Vectors {
                 "session" => encode(&SessionRecord::deserialize(&fields).unwrap()),
                 _ => encode(&IdRecord::deserialize(&fields).unwrap()),
             };
-            let text = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            let text = data_encoding::HEXLOWER.encode(&bytes);
             file = file.replace(&format!("\"{hex}\""), &format!("\"{text}\""));
         }
         std::fs::write(Self::PATH, file).expect("the vectors can be written");

@@ -30,7 +30,7 @@ async fn an_invented_epoch_is_put_to_the_policy() {
         let mut browser = Browser::default();
         let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
         let mut told = hello(&mut wire).await;
-        told["epoch"] = "00000000000000aa-1".into();
+        told["epoch"] = "00000000000000aa-0000000000000001".into();
         let mut other =
             browser.connect(&resume, Some(&cursor(OTHER, &told, 3)), idle).await.unwrap();
         let fresh = hello(&mut other).await;
@@ -51,7 +51,7 @@ async fn an_invented_epoch_of_an_ended_session_is_told_of_its_end() {
     let told = hello(&mut wire).await;
     browser.get(&resume).await.unwrap().close("enough");
     let mut invented = told.clone();
-    invented["epoch"] = "00000000000000aa-1".into();
+    invented["epoch"] = "00000000000000aa-0000000000000001".into();
     for claim in [&told, &invented] {
         let mut back =
             browser.connect(&resume, Some(&cursor(OTHER, claim, 0)), idle).await.unwrap();
