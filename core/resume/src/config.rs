@@ -32,6 +32,8 @@ pub(crate) struct Config<T> {
     pub(crate) codec: Option<Codec<T>>,
     pub(crate) merge: MergePolicy<T>,
     pub(crate) store: Option<Store>,
+    /// The deadline of each of its calls.
+    pub(crate) store_timeout: Duration,
     /// The layer's name in the store.
     pub(crate) name: Arc<str>,
     pub(crate) durability: Durability,
@@ -87,6 +89,7 @@ impl Config<()> {
             codec: Some(Codec::json()),
             merge: MergePolicy::default(),
             store: None,
+            store_timeout: Duration::from_secs(10),
             name: "default".into(),
             durability: Durability::default(),
             flush_interval: Duration::from_millis(50),
@@ -116,6 +119,7 @@ impl<T> Config<T> {
             codec,
             merge,
             store: self.store,
+            store_timeout: self.store_timeout,
             name: self.name,
             durability: self.durability,
             flush_interval: self.flush_interval,
@@ -168,6 +172,7 @@ impl<T> Clone for Config<T> {
             codec: self.codec,
             merge: self.merge.clone(),
             store: self.store.clone(),
+            store_timeout: self.store_timeout,
             name: Arc::clone(&self.name),
             durability: self.durability,
             flush_interval: self.flush_interval,

@@ -1,6 +1,7 @@
 //! Ends a layer's work so that a restart is just another drop.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -8,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    stream::{self, FuturesUnordered},
+};
 use session_resume_proto::wire::Close;
 use tokio::{
     sync::OnceCell,
@@ -22,6 +26,8 @@ use crate::{SessionId, random, registry::Registry, session::shared::Shared, snap
 const RETRY: Duration = Duration::from_millis(500);
 /// So many transports are closed before others get a turn.
 const BATCH: usize = 256;
+/// So many sessions that are cut off are forgiven at the same time.
+const AT_ONCE: usize = 256;
 /// How often sessions that are busy are looked at.
 const ROUND: Duration = Duration::from_millis(5);
 
@@ -115,24 +121,36 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
         told.push(session);
     }
     drop(saving);
-    for session in registry.all() {
-        if !told.iter().chain(&busy).any(|other| Arc::ptr_eq(other, &session)) {
-            busy.push(session);
-        }
+    // Those that have been restored meanwhile.
+    let seen = told.iter().chain(&busy);
+    let late = others(registry.all(), seen, |session| Arc::as_ptr(session).addr());
+    busy.extend(late);
+    for session in &busy {
+        close(registry, session, false, &mut report);
     }
-    for session in busy {
-        registry.forgive(&session).await;
-        close(registry, &session, false, &mut report);
-        told.push(session);
-    }
-    // The close frames must leave before the process does.
+    // The close frames must leave before the process does, and what the store is told of those who are cut off may
+    // get there: but it is not waited for longer than that.
     let until = until.max(Instant::now() + ROUND * 20);
+    let forgiving: Vec<_> = busy.iter().map(|session| registry.forgive(session)).collect();
+    let forgiving = stream::iter(forgiving).buffer_unordered(AT_ONCE).collect::<()>();
+    let _ = timeout_at(until, forgiving).await;
+    told.append(&mut busy);
     while Instant::now() < until && told.iter().any(|session| session.lock().machine.has_sockets())
     {
         sleep_until(until.min(Instant::now() + ROUND)).await;
     }
     tracing::info!(drained = report.drained, cut = report.cut.len(), "drained");
     report
+}
+
+/// Returns those of `all` that are not among `seen`. Each is looked at once.
+fn others<'a, S: 'a>(
+    all: Vec<S>,
+    seen: impl Iterator<Item = &'a S>,
+    id: impl Fn(&S) -> usize,
+) -> Vec<S> {
+    let seen: HashSet<_> = seen.map(&id).collect();
+    all.into_iter().filter(|session| !seen.contains(&id(session))).collect()
 }
 
 /// Puts a session that is still into the store; returns whether it is there.
@@ -194,4 +212,25 @@ async fn settled<T>(session: &Shared<T>, until: Instant) -> bool {
 fn is_still<T>(session: &Shared<T>) -> bool {
     let core = session.lock();
     core.machine.is_frozen() || core.machine.ended().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn sessions_are_not_compared_with_each_other() {
+        const MANY: usize = 10_000;
+        let looks = Cell::new(0);
+        let id = |session: &usize| {
+            looks.set(looks.get() + 1);
+            *session
+        };
+        let seen: Vec<_> = (0..MANY).collect();
+        let late = others((0..MANY + 3).collect(), seen.iter(), id);
+        assert_eq!(late, [MANY, MANY + 1, MANY + 2]);
+        assert!(looks.get() <= 2 * MANY + 3, "{} looks", looks.get());
+    }
 }

@@ -5,9 +5,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use session_resume_proto::{Moment, session::Expiry};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
 
 use crate::{
     outcome::{Outcome, OutcomeStatus},
@@ -21,35 +23,33 @@ const BREATH: usize = 64;
 
 /// Sweeps until the last handle of the layer is gone.
 pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, interval: Duration) {
-    // What the store is asked to do. Beside the sweeping: a slow store must not stop the clock.
-    let mut store_work = FuturesUnordered::new();
+    // What the store is asked to do, beside the sweeping and each in a task of its own: a store that is slow, or with
+    // one key, stops neither the clock nor the others.
+    let mut leaving = JoinSet::new();
+    let mut deleting = JoinSet::new();
     loop {
-        let until = Instant::now() + interval;
-        while let Ok(Some(())) = timeout_at(until, store_work.next()).await {}
-        sleep_until(until).await;
+        sleep_until(Instant::now() + interval).await;
+        while leaving.try_join_next().is_some() {}
+        while deleting.try_join_next().is_some() {}
         let Some(registry) = registry.upgrade() else {
             return;
         };
         registry.clock().tick();
-        registry.tell_hour();
         if registry.take_clock_jump() {
             // By the new time, their records may be due already.
             registry.all().into_iter().for_each(|session| {
                 registry.save(Item::Touch(session), Urgency::Soon);
             });
         }
-        sweep(&registry, &mut store_work).await;
-        if store_work.is_empty() {
-            store_work.push(async move { registry.delete_expired().await }.boxed());
+        sweep(&registry, &mut leaving).await;
+        if deleting.is_empty() {
+            deleting.spawn(async move { registry.delete_expired().await });
         }
     }
 }
 
 /// Looks at every session that is due, a piece at a time.
-async fn sweep<T: Send + 'static>(
-    registry: &Arc<Registry<T>>,
-    store_work: &mut FuturesUnordered<BoxFuture<'static, ()>>,
-) {
+async fn sweep<T: Send + 'static>(registry: &Arc<Registry<T>>, leaving: &mut JoinSet<()>) {
     loop {
         let due = registry.take_due();
         if due.is_empty() {
@@ -64,7 +64,7 @@ async fn sweep<T: Send + 'static>(
                 && look_at(registry, &session)
             {
                 let registry = Arc::clone(registry);
-                store_work.push(async move { registry.store_away(&session).await }.boxed());
+                leaving.spawn(async move { registry.store_away(&session).await });
             }
         }
         tokio::task::yield_now().await;

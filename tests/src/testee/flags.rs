@@ -39,6 +39,7 @@ pub(crate) struct Flags {
     store: Option<String>,
     durability: Option<Durability>,
     flush: Option<Duration>,
+    store_timeout: Option<Duration>,
     merge_newest: bool,
     stored_lifetime: Option<Duration>,
     origins: AllowedOrigins,
@@ -65,6 +66,7 @@ impl Flags {
             store: None,
             durability: None,
             flush: None,
+            store_timeout: None,
             merge_newest: false,
             stored_lifetime: None,
             origins: AllowedOrigins::same_origin(),
@@ -130,6 +132,7 @@ impl Flags {
                 self.durability = Some(word(name, args, &words)?);
             }
             "flush" => self.flush = Some(millis(name, args)?),
+            "store-timeout" => self.store_timeout = Some(millis(name, args)?),
             "merge" => {
                 self.merge_newest = word(name, args, &[("server", false), ("newest", true)])?;
             }
@@ -195,6 +198,9 @@ impl Flags {
         }
         if let Some(interval) = self.flush {
             resume = resume.with_flush_interval(interval);
+        }
+        if let Some(timeout) = self.store_timeout {
+            resume = resume.with_store_timeout(timeout);
         }
         if let Some(lifetime) = self.stored_lifetime {
             resume = resume.with_stored_lifetime(lifetime);

@@ -196,6 +196,18 @@ impl<T> SessionResume<T> {
         self.configured(|config| config.flush_interval = interval)
     }
 
+    /// Sets how long one call of the store may take. Default 10 s.
+    ///
+    /// A call past it counts as failed, though it may have happened: what was to be saved is tried again and
+    /// not acknowledged, a request that needs it is answered 503. Other sessions do not wait for it.
+    #[must_use]
+    pub fn with_store_timeout(self, timeout: Duration) -> Self {
+        self.configured(|config| {
+            config.store_timeout = timeout;
+            config.store = config.store.take().map(|store| store.with_timeout(timeout));
+        })
+    }
+
     /// Sets how long a session can be restored after it has left memory. Default 30 days.
     #[must_use]
     pub fn with_stored_lifetime(self, lifetime: Duration) -> Self {
@@ -221,7 +233,8 @@ impl<T> SessionResume<T> {
                 config.token_key = TokenKey::new(&key);
             }
             config.codec = Some(Codec::json());
-            config.store = Some(Store { store: Arc::new(store), name: Arc::clone(&config.name) });
+            let name = Arc::clone(&config.name);
+            config.store = Some(Store::new(Arc::new(store), name, config.store_timeout));
         })
     }
 }

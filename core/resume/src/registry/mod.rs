@@ -1,6 +1,7 @@
 //! Where live sessions are found. The only module that inserts and removes them.
 
 mod cycle;
+mod flights;
 mod hasher;
 mod keys;
 mod open;
@@ -19,11 +20,12 @@ use hashbrown::HashTable;
 use session_resume_proto::{Moment, session::Rules};
 use tokio::{task::AbortHandle, time::Instant};
 
+pub(crate) use self::{flights::Flight, open::Purpose, room::Room};
 use self::{
+    flights::Flights,
     hasher::Hasher,
     keys::{Keys, Known},
 };
-pub(crate) use self::{open::Purpose, room::Room};
 use crate::{
     Identity, SessionId,
     clock::Clock,
@@ -61,7 +63,7 @@ pub(crate) struct Registry<T> {
     newest_generation: AtomicU64,
     saver: Option<Arc<Saver<T>>>,
     /// One request at a time brings a key's session from the store or back into it.
-    alone: Box<[tokio::sync::Mutex<()>]>,
+    flights: Flights,
     hasher: Hasher,
     set_cookie: Arc<SetCookie>,
     /// The hour that the sweeper has seen last: so exactly it matters when a cookie is set.
@@ -92,7 +94,7 @@ impl<T> Registry<T> {
             trust: Mutex::new(Trust::new(wall::now(), Instant::now())),
             newest_generation: AtomicU64::new(0),
             saver: config.store.as_ref().map(|_| Arc::new(Saver::new())),
-            alone: (0..SHARDS * 4).map(|_| tokio::sync::Mutex::new(())).collect(),
+            flights: Flights::default(),
             hasher: Hasher::new(),
             set_cookie: Arc::new(SetCookie::of(&config.cookie, &config.token_key)),
             hour: AtomicU32::new(0),

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Registry, Room, lock};
+use super::{Flight, Registry, Room, lock};
 use crate::{
     identity::{CookieName, Via},
     key::SessionKey,
@@ -133,9 +133,8 @@ impl<T: Send + 'static> Registry<T> {
     }
 
     /// Waits to be the only one who brings this key's session from the store or back.
-    pub(crate) async fn alone(&self, key: &SessionKey) -> tokio::sync::MutexGuard<'_, ()> {
-        let hash = usize::try_from(self.keys.hash(key) >> 32).unwrap_or(0);
-        self.alone[hash % self.alone.len()].lock().await
+    pub(crate) async fn alone(&self, key: &SessionKey) -> Flight<'_> {
+        self.flights.start(key).await
     }
 
     /// Returns when the session's record may be deleted: when nobody can restore it any more, nor poll that it

@@ -14,6 +14,16 @@ pub(crate) async fn amend<T: Send + 'static>(
     session: &Arc<Shared<T>>,
     change: impl FnOnce(&mut SessionRecord),
 ) -> bool {
+    let _turn = session.write_turn().await;
+    amend_in_turn(store, session, change).await
+}
+
+/// As [`amend`], for a caller whose turn it is to write.
+pub(super) async fn amend_in_turn<T: Send + 'static>(
+    store: &Store,
+    session: &Arc<Shared<T>>,
+    change: impl FnOnce(&mut SessionRecord),
+) -> bool {
     try_amend(store, session, change).await.unwrap_or_else(|error| {
         observe::store_failed();
         tracing::warn!(session = %session.id().short(), error = %chain(&error), "record not amended");

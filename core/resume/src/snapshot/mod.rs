@@ -12,6 +12,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 pub(crate) mod trial;
+mod turn;
 mod work;
 
 use std::{
@@ -84,7 +85,7 @@ pub(crate) struct Durable {
     due: bool,
     /// What that boundary has taken; the saver fetches it.
     ready: Option<Job>,
-    /// A snapshot is on its way to the store.
+    /// Somebody writes what the store has of the session: [`turn::WriteTurn`].
     writing: bool,
     /// The next step must be queued once the lock is free; soon, or at once.
     wants: Option<Urgency>,
@@ -165,9 +166,9 @@ impl Durable {
         self.saved >= self.version && !self.writing
     }
 
-    /// Whether a snapshot is on its way to the store.
+    /// Whether a snapshot, or anything else, is on its way to the store.
     pub(crate) fn is_writing(&self) -> bool {
-        self.writing
+        self.writing || self.ready.is_some()
     }
 
     /// Whether the record says that the handler is at work.

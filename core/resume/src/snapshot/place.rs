@@ -1,19 +1,37 @@
 //! Where things are in the store.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::record::{self, IdRecord};
-use crate::store::{Generation, RecordKind, StoreError, StoreKey, erased::ErasedStore};
+use crate::store::{
+    Generation, RecordKind, StoreError, StoreKey, deadline::Punctual, erased::ErasedStore,
+};
 
 /// The store as the layer knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     pub(crate) store: Arc<dyn ErasedStore>,
+    /// The application's own, without a deadline.
+    bare: Arc<dyn ErasedStore>,
     /// The layer's name in the store.
     pub(crate) name: Arc<str>,
 }
 
 impl Store {
+    /// A store whose calls have this deadline.
+    pub(crate) fn new(store: Arc<dyn ErasedStore>, name: Arc<str>, timeout: Duration) -> Self {
+        Self { store: Arc::new(Punctual::new(Arc::clone(&store), timeout)), bare: store, name }
+    }
+
+    /// The same store with another deadline.
+    pub(crate) fn with_timeout(&self, timeout: Duration) -> Self {
+        Self::new(Arc::clone(&self.bare), Arc::clone(&self.name), timeout)
+    }
+
     /// Returns where the session of this key is.
     ///
     /// Keys of sessions are at most 560 bytes and names are checked when they are set, so it fits.

@@ -25,16 +25,26 @@ pub(crate) struct Saver<T> {
 }
 
 struct Queue<T> {
-    items: VecDeque<Item<T>>,
+    items: VecDeque<Attempt<T>>,
     urgency: Option<Urgency>,
     /// What the store has not taken, until when it is not tried again.
-    failed: VecDeque<(Instant, Item<T>)>,
+    failed: VecDeque<(Instant, Attempt<T>)>,
     /// Sessions whose handler may be at work for longer than a flush interval, and since when.
     watched: VecDeque<(Instant, Arc<Shared<T>>)>,
 }
 
-/// Work for the store. One session has at most one [`Item::Session`] at a time, and a batch is done before the
-/// next begins: so no older snapshot overtakes a newer one.
+/// After a failure an item waits, ever longer.
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+
+/// Something to be written, and how often it has failed.
+pub(super) struct Attempt<T> {
+    pub(super) item: Item<T>,
+    pub(super) failures: u32,
+}
+
+/// Work for the store. One session has at most one [`Item::Session`] in the queue, and what is written of it is
+/// written one after the other ([`write_turn`](Shared::write_turn)): so no older snapshot overtakes a newer one.
 pub(crate) enum Item<T> {
     /// A session that has changed.
     Session(Arc<Shared<T>>),
@@ -42,6 +52,14 @@ pub(crate) enum Item<T> {
     Touch(Arc<Shared<T>>),
     /// A session that has ended, and what is left of it.
     Ended(Arc<Shared<T>>, Ended),
+}
+
+impl<T> Item<T> {
+    pub(super) fn session(&self) -> &Arc<Shared<T>> {
+        match self {
+            Self::Session(session) | Self::Touch(session) | Self::Ended(session, _) => session,
+        }
+    }
 }
 
 impl<T> Saver<T> {
@@ -61,7 +79,7 @@ impl<T> Saver<T> {
 
     pub(crate) fn push(&self, item: Item<T>, urgency: Urgency) {
         let mut queue = lock(&self.queue);
-        queue.items.push_back(item);
+        queue.items.push_back(Attempt { item, failures: 0 });
         queue.urgency = queue.urgency.max(Some(urgency));
         drop(queue);
         self.queued.notify_one();
@@ -124,23 +142,27 @@ impl<T> Saver<T> {
     }
 
     /// Takes everything that is to be written now.
-    pub(super) fn take(&self) -> VecDeque<Item<T>> {
+    pub(super) fn take(&self) -> VecDeque<Attempt<T>> {
         let now = Instant::now();
         let mut queue = lock(&self.queue);
         queue.urgency = None;
         let mut items = std::mem::take(&mut queue.items);
-        for (until, item) in std::mem::take(&mut queue.failed) {
+        for (until, attempt) in std::mem::take(&mut queue.failed) {
             if until <= now {
-                items.push_back(item);
+                items.push_back(attempt);
             } else {
-                queue.failed.push_back((until, item));
+                queue.failed.push_back((until, attempt));
             }
         }
         items
     }
 
-    pub(super) fn put_back(&self, items: impl Iterator<Item = Item<T>>, until: Instant) {
-        lock(&self.queue).failed.extend(items.map(|item| (until, item)));
+    /// Tries something again, a while later: a store that is down must not be asked all the time.
+    pub(super) fn put_back(&self, attempt: Attempt<T>) {
+        let backoff = FIRST_BACKOFF.saturating_mul(1 << attempt.failures.saturating_sub(1).min(10));
+        let until = Instant::now() + backoff.min(LONGEST_BACKOFF);
+        lock(&self.queue).failed.push_back((until, attempt));
+        self.queued.notify_one();
     }
 
     pub(super) fn take_watched(&self, since: Instant) -> Vec<Arc<Shared<T>>> {

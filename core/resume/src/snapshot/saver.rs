@@ -2,37 +2,37 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
-use futures_util::{StreamExt as _, stream};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use super::{
     Job, Pointer, Urgency,
     amend::admit_newcomers,
     place::{Store, chain},
-    queue::{Item, Saver},
+    queue::{Attempt, Item, Saver},
     record::{self, IdRecord, OutcomeRecord},
     work::mark_working,
 };
 use crate::{
     observe,
+    outcome::Outcome,
     outcomes::Ended,
+    panics::run_caught,
     registry::Registry,
-    session::shared::Shared,
+    session::shared::{CancelHandler, Shared},
     store::{ErrorKind, Generation, StoreError},
 };
 
-/// So many calls are under way at the same time; the store groups them.
+/// So many items are being written at the same time; the store groups them.
 const CONCURRENCY: usize = 1024;
-/// After a failure the saver waits, ever longer.
-const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
 /// Writes until the layer stops it.
+///
+/// Each item in a task of its own: what the store does with one holds up no other.
 pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, saver: Arc<Saver<T>>) {
-    let mut backoff = FIRST_BACKOFF;
+    let mut tasks = Tasks { set: JoinSet::new(), room: Arc::new(Semaphore::new(CONCURRENCY)) };
     loop {
         let Some(interval) = registry.upgrade().map(|registry| registry.config().flush_interval)
         else {
@@ -53,51 +53,67 @@ pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, saver: A
                 since = Instant::now();
             }
         }
-        let items = saver.take();
         // Not kept while the store works: dropping the last handle of the layer must end all of it, also
         // if the store never answers.
         let Some(store) = registry.upgrade().and_then(|registry| registry.config().store.clone())
         else {
             return;
         };
-        let total = items.len();
-        let failed: Vec<_> = stream::iter(items)
-            .map(|item| write(&store, item))
-            .buffer_unordered(CONCURRENCY)
-            .filter_map(async |failed| failed)
-            .collect()
-            .await;
-        // After the snapshots: a handler that has come to its boundary is not at work.
+        for attempt in saver.take() {
+            let (store, saver) = (store.clone(), Arc::clone(&saver));
+            tasks.spawn(async move { attempt.make(&store, &saver).await }).await;
+        }
         if let Some(since) = Instant::now().checked_sub(interval) {
-            let marks = stream::iter(saver.take_watched(since))
-                .map(async |session| mark_working(&store, &session).await);
-            marks.buffer_unordered(CONCURRENCY).collect::<()>().await;
-        }
-        if failed.is_empty() {
-            if total > 0 {
-                backoff = FIRST_BACKOFF;
+            for session in saver.take_watched(since) {
+                let store = store.clone();
+                tasks.spawn(async move { mark_working(&store, &session).await }).await;
             }
-            continue;
         }
-        tracing::warn!(
-            failed = failed.len(),
-            of = total,
-            retry_ms = backoff.as_millis(),
-            "the store does not take everything"
-        );
-        // One session that cannot be stored must not hold up the others, and a store that is down must not be
-        // asked by everybody all the time.
-        let is_down = failed.len() == total && total > 1;
-        saver.put_back(failed.into_iter(), Instant::now() + backoff);
-        if is_down {
-            tokio::time::sleep(FIRST_BACKOFF).await;
+        tasks.reap();
+    }
+}
+
+/// What is being written; dropping this ends it.
+struct Tasks {
+    set: JoinSet<()>,
+    room: Arc<Semaphore>,
+}
+
+impl Tasks {
+    /// Starts a task once there is room for it.
+    async fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        let room = Arc::clone(&self.room).acquire_owned().await;
+        self.set.spawn(async move {
+            task.await;
+            drop(room);
+        });
+    }
+
+    /// Forgets those that have ended.
+    fn reap(&mut self) {
+        while self.set.try_join_next().is_some() {}
+    }
+}
+
+impl<T: Send + 'static> Attempt<T> {
+    /// Writes the item; one that is not written is tried again later.
+    async fn make(self, store: &Store, saver: &Saver<T>) {
+        let Self { item, failures } = self;
+        let session = Arc::clone(item.session());
+        match run_caught(write(store, item)).await {
+            Ok(None) => {}
+            Ok(Some(item)) => saver.put_back(Self { item, failures: failures + 1 }),
+            Err(panic) => {
+                session.finish(Outcome::panicked(&panic, Some("snapshot")), CancelHandler::Yes);
+            }
         }
-        backoff = (backoff * 2).min(LONGEST_BACKOFF);
     }
 }
 
 /// Writes one item; returns it if it must be tried again.
 async fn write<T: Send + 'static>(store: &Store, item: Item<T>) -> Option<Item<T>> {
+    let session = Arc::clone(item.session());
+    let _turn = session.write_turn().await;
     match item {
         Item::Session(session) => {
             if session.has_ended() {

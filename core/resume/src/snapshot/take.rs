@@ -99,7 +99,6 @@ impl<T: Send + 'static> Shared<T> {
             return None;
         }
         let (version, generation, trials) = (durable.version, durable.generation, durable.trials());
-        durable.writing = true;
         durable.taken = version;
         // Marked before: what takes no longer than a flush interval is not worth a second write.
         let working = durable.marked && at_work;
@@ -156,42 +155,35 @@ impl<T: Send + 'static> Shared<T> {
 
     /// A snapshot is on disk.
     pub(super) fn saved(&self, job: &Job) {
-        let progress = self.with_core(|core, now| {
+        self.with_core(|core, now| {
             if let Some(durable) = &mut core.durable {
                 durable.saved = durable.saved.max(job.version);
                 durable.last_saved = Instant::now();
                 durable.marked &= job.working;
-                durable.writing = false;
                 if durable.saved < durable.version && !durable.due {
                     core.wants_saving(Urgency::Soon);
                 }
             }
             core.machine.handle_committed(&job.covered, now);
             core.wake_receiver();
-            core.durable.as_ref().map(|durable| Arc::clone(&durable.progress))
         });
-        if let Some(progress) = progress {
-            progress.notify_waiters();
-        }
+        self.tell_savers();
     }
 
     /// A snapshot is not on disk; it is tried again.
     pub(super) fn not_saved(&self, error: &dyn fmt::Display) {
         let error = CommitError { text: error.to_string().into() };
-        let progress = self.step(|core| {
-            let durable = core.durable.as_mut()?;
-            durable.failures += 1;
-            durable.writing = false;
-            // It is in no snapshot any more.
-            durable.taken = durable.saved;
-            durable.last_failure = Some(error);
-            // Whoever has brought it brings it again, a while later.
-            durable.queued = true;
-            Some(Arc::clone(&durable.progress))
+        self.step(|core| {
+            if let Some(durable) = &mut core.durable {
+                durable.failures += 1;
+                // It is in no snapshot any more.
+                durable.taken = durable.saved;
+                durable.last_failure = Some(error);
+                // Whoever has brought it brings it again, a while later.
+                durable.queued = true;
+            }
         });
-        if let Some(progress) = progress {
-            progress.notify_waiters();
-        }
+        self.tell_savers();
     }
 
     /// Waits until all changes so far are on disk.

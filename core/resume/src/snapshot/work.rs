@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{amend::amend, place::Store};
+use super::{amend::amend_in_turn, place::Store};
 use crate::session::shared::Shared;
 
 impl<T: Send + 'static> Shared<T> {
@@ -27,9 +27,10 @@ impl<T: Send + 'static> Shared<T> {
 /// The handler is at work for longer than a flush interval: the record says so, for those who poll should
 /// the process die.
 pub(super) async fn mark_working<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
+    let _turn = session.write_turn().await;
     {
         let mut core = session.lock();
-        let works = core.machine.is_at_work();
+        let works = core.machine.is_at_work() && !core.is_over();
         let Some(durable) = &mut core.durable else {
             return;
         };
@@ -38,7 +39,7 @@ pub(super) async fn mark_working<T: Send + 'static>(store: &Store, session: &Arc
             return;
         }
     }
-    let marked = amend(store, session, |record| record.working = true).await;
+    let marked = amend_in_turn(store, session, |record| record.working = true).await;
     if !marked && let Some(durable) = &mut session.lock().durable {
         durable.marked = false;
     }

@@ -8,6 +8,7 @@
 //! If you write a backend, the rules are on [`SnapshotStore`], and [`contract`] checks them.
 
 pub mod contract;
+pub(crate) mod deadline;
 // Not re-exported: where both traits are in scope, calls on a store would be ambiguous.
 pub(crate) mod erased;
 mod error;

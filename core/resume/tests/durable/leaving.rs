@@ -29,7 +29,7 @@ pub fn in_virtual_time(test: impl Future<Output = ()> + Send + 'static) {
 #[test]
 fn a_save_that_is_asked_for_while_one_is_under_way_is_no_second_one() {
     in_virtual_time(async {
-        let node = Node::start(&MemoryStore::new());
+        let node = Node::patient(&MemoryStore::new());
         let session = node.open(&mut Browser::default()).await.unwrap();
         session.update(|tally| tally.total = 1);
         session.saved().await.unwrap();
@@ -53,7 +53,7 @@ fn a_save_that_is_asked_for_while_one_is_under_way_is_no_second_one() {
 #[test]
 fn a_session_that_leaves_waits_for_every_put_that_is_under_way() {
     in_virtual_time(async {
-        let node = Node::start(&MemoryStore::new());
+        let node = Node::patient(&MemoryStore::new());
         let session = node.open(&mut Browser::default()).await.unwrap();
         session.saved().await.unwrap();
         node.store.calls();
@@ -77,7 +77,9 @@ fn a_session_that_leaves_waits_for_every_put_that_is_under_way() {
 fn a_session_that_is_closed_while_it_leaves_is_not_waited_for() {
     in_virtual_time(async {
         let disk = MemoryStore::new();
-        let node = Node::new(&disk, |layer| layer.with_limits(brief()));
+        let node = Node::new(&disk, |layer| {
+            layer.with_limits(brief()).with_store_timeout(Duration::from_secs(3600))
+        });
         let mut browser = Browser::default();
         let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
         client.hello().await;

@@ -6,6 +6,7 @@
 mod commit;
 mod drain;
 mod gone;
+mod hangs;
 mod leaving;
 mod lives;
 mod looks;

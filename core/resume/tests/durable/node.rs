@@ -74,6 +74,11 @@ impl Node {
         Self::new(disk, |layer| layer)
     }
 
+    /// One that waits for its store as long as it takes.
+    pub fn patient(disk: &MemoryStore) -> Self {
+        Self::new(disk, |layer| layer.with_store_timeout(Duration::from_secs(24 * 3600)))
+    }
+
     /// `kill -9`: nothing more reaches the disk, and nobody is told anything.
     pub fn kill(self) {
         self.store.kill();

@@ -141,7 +141,7 @@ async fn work_that_is_done_within_a_flush_interval_is_not_written_down() {
 #[tokio::test(start_paused = true)]
 async fn restore_claims_before_it_speaks() {
     let (disk, mut browser, cursor) = stored().await;
-    let node = Node::start(&disk);
+    let node = Node::patient(&disk);
     node.store.hold();
     let other = browser.clone();
     let connect = node.connect(&mut browser, Some(&cursor));
@@ -210,7 +210,7 @@ async fn one_flight_per_key() {
 #[tokio::test(start_paused = true)]
 async fn a_session_that_leaves_memory_is_restored_for_whoever_comes() {
     let disk = MemoryStore::new();
-    let node = Node::start(&disk);
+    let node = Node::patient(&disk);
     let mut browser = Browser::default();
     let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
     client.hello().await;

@@ -24,6 +24,8 @@ pub enum Fault {
     FailToLoad(ErrorKind),
     /// It fails and has happened all the same.
     Tear,
+    /// It panics.
+    Panic,
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +89,7 @@ impl TestStore {
         match fault {
             Fault::Fail(error) if write => Err(error.into()),
             Fault::FailToLoad(error) if !write => Err(error.into()),
+            Fault::Panic => std::panic::resume_unwind(Box::new("boom")),
             _ => Ok(()),
         }
     }
