@@ -10,6 +10,7 @@ mod leaving;
 mod looks;
 mod merge;
 mod node;
+mod nodes;
 mod outcome;
 mod panics;
 mod restart;
