@@ -1,9 +1,9 @@
 //! The embedded store of session-resume: sessions survive a restart, in one file.
 //!
 //! ```
-//! use session_resume::store::{Generation, RecordKind, SnapshotStore, StoreKey};
+//! use session_resume::store::{RecordKind, SnapshotStore, Stamp, StoreKey};
 //! use session_resume_redb::{OpenErrorKind, RedbStore};
-//! # use std::time::{Duration, SystemTime};
+//! # use std::time::Duration;
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("sessions.redb");
@@ -15,8 +15,8 @@
 //!
 //! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 //! let key = StoreKey::new(RecordKind::Session, "live", b"aad5")?;
-//! let now = SystemTime::now();
-//! store.put(&key, Generation::first(now), "state".into(), now + Duration::from_secs(60)).await?;
+//! let (stamp, minute) = (Stamp::first(0xaad5, 1), Duration::from_secs(60));
+//! store.claim(&key, None, stamp, "state".into(), minute).await?;
 //! drop(store); // what is queued is written, the lock is released
 //!
 //! let store = RedbStore::open(&path)?;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The format of everything in the file: tables, their names and encodings.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Pages that redb keeps in memory. Its own default is 1 GiB; the records of live sessions are not
 /// read again, so a small cache that holds the upper levels of the trees does. Smaller in our
@@ -144,7 +144,10 @@ fn read_meta(db: &Database) -> Result<[u8; 64], Reason> {
             let text = format!("format {newer}, this version knows up to {FORMAT}");
             return Err(Reason::because(OpenErrorKind::TooNew, text));
         }
-        _ => return Err(OpenErrorKind::Damaged.into()),
+        older => {
+            let text = format!("format {older} is not one of those that this version reads");
+            return Err(Reason::because(OpenErrorKind::Damaged, text));
+        }
     }
     let tables: Vec<_> = transaction
         .list_tables()

@@ -6,29 +6,31 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use redb::{ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
-use session_resume::store::{ErrorKind, Generation, StoreError, StoreKey, Versioned};
+use session_resume::store::{ErrorKind, Stamp, StoreError, StoreKey, Verdict, Versioned};
 
 /// `format` and `identity_key`.
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("session-resume");
 
-/// Key → generation, expiry (both 8 bytes, big endian) and the bytes.
+/// Key → the head and the bytes. The head is line (16 bytes), generation, owner, number and expiry (8 each), big
+/// endian.
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 
 /// (Expiry, key), exactly one for each record: what is due is at the front.
 const EXPIRY: TableDefinition<'_, (u64, &[u8]), ()> = TableDefinition::new("expiry");
 
-const HEAD: usize = 16;
+const HEAD: usize = 48;
 
 /// The end of the year 9999 in milliseconds: what is later is stored as this, since not every
 /// platform can express more.
 const MAX_MILLIS: u64 = 253_402_300_799_999;
 
-/// A writing call.
+/// A writing call. Expiries are by the clock at the time of the call.
 #[derive(Debug)]
 pub(crate) enum Op {
-    Put { key: StoreKey, generation: Generation, bytes: Bytes, expires: SystemTime },
-    Touch { key: StoreKey, generation: Generation, expires: SystemTime },
-    Remove { key: StoreKey, generation: Generation },
+    Claim { key: StoreKey, found: Option<Stamp>, stamp: Stamp, bytes: Bytes, expires: SystemTime },
+    Put { key: StoreKey, stamp: Stamp, bytes: Bytes, expires: SystemTime },
+    Touch { key: StoreKey, stamp: Stamp, expires: SystemTime },
+    Remove { key: StoreKey, stamp: Stamp },
     DeleteExpired { now: SystemTime, limit: usize },
 }
 
@@ -36,7 +38,7 @@ impl Op {
     /// Returns about how much this writes, to bound a batch.
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Put { bytes, .. } => bytes.len(),
+            Self::Claim { bytes, .. } | Self::Put { bytes, .. } => bytes.len(),
             // A touch writes the record again, but hardly ever: once in a third of its lifetime.
             Self::Touch { .. } | Self::Remove { .. } | Self::DeleteExpired { .. } => 0,
         }
@@ -63,22 +65,30 @@ pub(crate) fn load(
     db: &impl ReadableDatabase,
     key: &StoreKey,
 ) -> Result<Option<Versioned>, StoreError> {
-    let read = || -> Result<_, redb::Error> {
-        let table = db.begin_read()?.open_table(RECORDS)?;
-        Ok(table.get(key.as_bytes())?)
+    let read = || -> Result<Option<Option<Versioned>>, redb::Error> {
+        // What redb returns points into a page, which is freed as soon as table and transaction are gone: so the
+        // bytes are copied while both are here.
+        let transaction = db.begin_read()?;
+        let table = transaction.open_table(RECORDS)?;
+        let value = table.get(key.as_bytes())?;
+        Ok(value.map(|value| decode(value.value())))
     };
-    let Some(value) = read().map_err(|err| StoreError::new(kind_of(&err), err))? else {
-        return Ok(None);
-    };
-    let corrupt = || StoreError::from(ErrorKind::Corrupt);
-    let value = value.value();
-    let head = Head::of(value).ok_or_else(corrupt)?;
+    match read().map_err(|err| StoreError::new(kind_of(&err), err))? {
+        None => Ok(None),
+        Some(Some(record)) => Ok(Some(record)),
+        Some(None) => Err(ErrorKind::Corrupt.into()),
+    }
+}
+
+/// Returns a record that owns its bytes; `None` if it has no head.
+fn decode(value: &[u8]) -> Option<Versioned> {
+    let head = Head::of(value)?;
     let expires = SystemTime::UNIX_EPOCH + Duration::from_millis(head.expires.min(MAX_MILLIS));
-    Ok(Some(Versioned {
-        generation: head.generation,
+    Some(Versioned {
+        stamp: head.stamp,
         bytes: Bytes::copy_from_slice(&value[HEAD..]),
-        expires,
-    }))
+        expires_in: expires.duration_since(SystemTime::now()).unwrap_or_default(),
+    })
 }
 
 /// The tables besides [`META`] that every store file has.
@@ -108,46 +118,54 @@ struct Tables<'t> {
 impl Tables<'_> {
     fn apply(&mut self, op: &Op) -> Result<Answer, redb::Error> {
         match op {
-            Op::Put { key, generation, bytes, expires } => {
-                self.put(key.as_bytes(), *generation, bytes, millis_up(*expires))
+            Op::Claim { key, found, stamp, bytes, expires } => {
+                let old = self.head(key.as_bytes())?;
+                let verdict = stamp.claims(*found, stamp_of(old));
+                self.judged(verdict, key.as_bytes(), old, *stamp, bytes, *expires)
             }
-            Op::Touch { key, generation, expires } => {
-                self.touch(key.as_bytes(), *generation, millis_up(*expires))
+            Op::Put { key, stamp, bytes, expires } => {
+                let old = self.head(key.as_bytes())?;
+                let verdict = stamp.puts(stamp_of(old));
+                self.judged(verdict, key.as_bytes(), old, *stamp, bytes, *expires)
             }
-            Op::Remove { key, generation } => self.remove(key.as_bytes(), *generation),
+            Op::Touch { key, stamp, expires } => {
+                self.touch(key.as_bytes(), *stamp, millis_up(*expires))
+            }
+            Op::Remove { key, stamp } => self.remove(key.as_bytes(), *stamp),
             Op::DeleteExpired { now, limit } => self.delete_expired(millis_down(*now), *limit),
         }
     }
 
-    fn put(
+    /// Writes a record, if that is how its rule judges.
+    fn judged(
         &mut self,
+        verdict: Result<Verdict, ErrorKind>,
         key: &[u8],
-        generation: Generation,
+        old: Option<Head>,
+        stamp: Stamp,
         bytes: &[u8],
-        expires: u64,
+        expires: SystemTime,
     ) -> Result<Answer, redb::Error> {
-        if bytes.len() > MAX_BYTES {
-            return Ok(Err(ErrorKind::TooLarge));
-        }
-        let old = self.head(key)?;
-        if old.is_some_and(|old| old.generation > generation) {
-            return Ok(Err(ErrorKind::Stale));
-        }
-        self.write(key, old, Head { generation, expires }, bytes)?;
-        Ok(Ok(1))
+        Ok(match verdict {
+            _ if bytes.len() > MAX_BYTES => Err(ErrorKind::TooLarge),
+            Err(refused) => Err(refused),
+            Ok(Verdict::Keep) => Ok(0),
+            Ok(Verdict::Change) => {
+                self.write(key, old, Head { stamp, expires: millis_up(expires) }, bytes)?;
+                Ok(1)
+            }
+        })
     }
 
-    fn touch(
-        &mut self,
-        key: &[u8],
-        generation: Generation,
-        expires: u64,
-    ) -> Result<Answer, redb::Error> {
-        let Some(old) = self.head(key)? else {
+    fn touch(&mut self, key: &[u8], stamp: Stamp, expires: u64) -> Result<Answer, redb::Error> {
+        let old = self.head(key)?;
+        let (verdict, Some(old)) = (stamp.touches(stamp_of(old)), old) else {
             return Ok(Err(ErrorKind::NotFound));
         };
-        if old.generation > generation {
-            return Ok(Err(ErrorKind::Stale));
+        match verdict {
+            Err(refused) => return Ok(Err(refused)),
+            Ok(Verdict::Keep) => return Ok(Ok(0)),
+            Ok(Verdict::Change) => {}
         }
         let bytes =
             self.records.get(key)?.map(|value| value.value()[HEAD..].to_vec()).unwrap_or_default();
@@ -155,16 +173,17 @@ impl Tables<'_> {
         Ok(Ok(1))
     }
 
-    fn remove(&mut self, key: &[u8], generation: Generation) -> Result<Answer, redb::Error> {
-        let Some(old) = self.head(key)? else {
-            return Ok(Ok(0));
-        };
-        if old.generation > generation {
-            return Ok(Err(ErrorKind::Stale));
+    fn remove(&mut self, key: &[u8], stamp: Stamp) -> Result<Answer, redb::Error> {
+        let old = self.head(key)?;
+        match (stamp.removes(stamp_of(old)), old) {
+            (Err(refused), _) => Ok(Err(refused)),
+            (Ok(Verdict::Change), Some(old)) => {
+                self.expiry.remove((old.expires, key))?;
+                self.records.remove(key)?;
+                Ok(Ok(1))
+            }
+            (Ok(_), _) => Ok(Ok(0)),
         }
-        self.expiry.remove((old.expires, key))?;
-        self.records.remove(key)?;
-        Ok(Ok(1))
     }
 
     fn delete_expired(&mut self, now: u64, limit: usize) -> Result<Answer, redb::Error> {
@@ -211,8 +230,7 @@ impl Tables<'_> {
         }
         let mut value = self.records.insert_reserve(key, HEAD + bytes.len())?;
         let value = value.as_mut();
-        value[..8].copy_from_slice(&head.generation.get().to_be_bytes());
-        value[8..HEAD].copy_from_slice(&head.expires.to_be_bytes());
+        value[..HEAD].copy_from_slice(&head.to_bytes());
         value[HEAD..].copy_from_slice(bytes);
         Ok(())
     }
@@ -223,19 +241,39 @@ const MAX_BYTES: usize = 1 << 30;
 
 #[derive(Clone, Copy)]
 struct Head {
-    generation: Generation,
+    stamp: Stamp,
     expires: u64,
 }
 
 impl Head {
     fn of(value: &[u8]) -> Option<Self> {
-        let (generation, rest) = value.split_first_chunk()?;
+        let (line, rest) = value.split_first_chunk()?;
+        let (generation, rest) = rest.split_first_chunk()?;
+        let (owner, rest) = rest.split_first_chunk()?;
+        let (number, rest) = rest.split_first_chunk()?;
         let (expires, _) = rest.split_first_chunk()?;
-        Some(Self {
-            generation: Generation::new(u64::from_be_bytes(*generation)),
-            expires: u64::from_be_bytes(*expires),
-        })
+        let stamp = Stamp {
+            line: u128::from_be_bytes(*line),
+            generation: u64::from_be_bytes(*generation),
+            owner: u64::from_be_bytes(*owner),
+            number: u64::from_be_bytes(*number),
+        };
+        Some(Self { stamp, expires: u64::from_be_bytes(*expires) })
     }
+
+    fn to_bytes(self) -> [u8; HEAD] {
+        let Stamp { line, generation, owner, number } = self.stamp;
+        let mut bytes = [0; HEAD];
+        bytes[..16].copy_from_slice(&line.to_be_bytes());
+        for (at, part) in [generation, owner, number, self.expires].into_iter().enumerate() {
+            bytes[16 + 8 * at..][..8].copy_from_slice(&part.to_be_bytes());
+        }
+        bytes
+    }
+}
+
+fn stamp_of(head: Option<Head>) -> Option<Stamp> {
+    head.map(|head| head.stamp)
 }
 
 /// Rounds up, so that nothing expires early.

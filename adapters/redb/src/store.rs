@@ -7,9 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use session_resume::store::{
-    ErrorKind, Generation, SnapshotStore, StoreError, StoreKey, Versioned,
-};
+use session_resume::store::{ErrorKind, SnapshotStore, Stamp, StoreError, StoreKey, Versioned};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -108,36 +106,47 @@ impl SnapshotStore for RedbStore {
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
+    async fn claim(
+        &self,
+        key: &StoreKey,
+        found: Option<Stamp>,
+        stamp: Stamp,
+        bytes: Bytes,
+        expires_in: Duration,
+    ) -> Result<(), StoreError> {
+        let (key, expires) = (key.clone(), later(expires_in));
+        let op = Op::Claim { key, found, stamp, bytes, expires };
+        self.write(op).await.map(drop)
+    }
+
     async fn put(
         &self,
         key: &StoreKey,
-        generation: Generation,
+        stamp: Stamp,
         bytes: Bytes,
-        expires: SystemTime,
+        expires_in: Duration,
     ) -> Result<(), StoreError> {
-        let key = key.clone();
-        let op = Op::Put { key, generation, bytes, expires };
-        self.write(op).await.map(drop)
+        let (key, expires) = (key.clone(), later(expires_in));
+        self.write(Op::Put { key, stamp, bytes, expires }).await.map(drop)
     }
 
     async fn touch(
         &self,
         key: &StoreKey,
-        generation: Generation,
-        expires: SystemTime,
+        stamp: Stamp,
+        expires_in: Duration,
     ) -> Result<(), StoreError> {
-        let key = key.clone();
-        let op = Op::Touch { key, generation, expires };
-        self.write(op).await.map(drop)
+        let (key, expires) = (key.clone(), later(expires_in));
+        self.write(Op::Touch { key, stamp, expires }).await.map(drop)
     }
 
-    async fn remove(&self, key: &StoreKey, generation: Generation) -> Result<(), StoreError> {
+    async fn remove(&self, key: &StoreKey, stamp: Stamp) -> Result<(), StoreError> {
         let key = key.clone();
-        self.write(Op::Remove { key, generation }).await.map(drop)
+        self.write(Op::Remove { key, stamp }).await.map(drop)
     }
 
-    async fn delete_expired(&self, now: SystemTime, limit: usize) -> Result<usize, StoreError> {
-        self.write(Op::DeleteExpired { now, limit }).await
+    async fn delete_expired(&self, limit: usize) -> Result<usize, StoreError> {
+        self.write(Op::DeleteExpired { now: SystemTime::now(), limit }).await
     }
 
     fn identity_key(&self) -> Option<[u8; 64]> {
@@ -178,6 +187,13 @@ impl Drop for Inner {
             }
         }
     }
+}
+
+/// At most a thousand years from now, for lifetimes that mean "never".
+fn later(expires_in: Duration) -> SystemTime {
+    const LONGEST: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+    let now = SystemTime::now();
+    now.checked_add(expires_in.min(LONGEST)).unwrap_or(now)
 }
 
 async fn send<T>(queue: Option<&mpsc::Sender<T>>, call: T) -> Result<(), StoreError> {

@@ -35,6 +35,7 @@ pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, interval
             return;
         };
         registry.clock().tick();
+        registry.tell_hour();
         if registry.take_clock_jump() {
             // By the new time, their records may be due already.
             registry.all().into_iter().for_each(|session| {

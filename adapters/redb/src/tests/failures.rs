@@ -8,7 +8,7 @@ use std::{
 
 use session_resume::store::{ErrorKind, SnapshotStore};
 
-use super::{Disk, ONE, expect, key, later, put};
+use super::{Disk, FIRST, LATER, expect, key, put};
 use crate::{
     OpenErrorKind,
     open::{self, Expect},
@@ -87,7 +87,7 @@ async fn a_failed_read_is_told_and_recovered_from() {
     // More than the cache of pages holds.
     let large = vec![7; 1 << 16];
     for n in 0..40 {
-        store.put(&key(n), ONE, large.clone().into(), later()).await.unwrap();
+        store.claim(&key(n), None, FIRST, large.clone().into(), LATER).await.unwrap();
     }
     disk.state().reads_fail = true;
     let mut failed = 0;

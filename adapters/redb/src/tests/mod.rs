@@ -8,15 +8,17 @@ use std::{
     io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use redb::{BackendError, StorageBackend};
-use session_resume::store::{Generation, RecordKind, SnapshotStore, StoreError, StoreKey};
+use session_resume::store::{RecordKind, SnapshotStore, Stamp, StoreError, StoreKey};
 
 use crate::{RedbStore, error::Reason, open::Expect};
 
-const ONE: Generation = Generation::new(1);
+const FIRST: Stamp = Stamp::first(1, 1);
+
+const LATER: Duration = Duration::from_secs(1_000_000_000);
 
 /// What a disk has: `current` as the operating system shows it, `synced` as a power failure leaves it.
 #[derive(Clone, Debug, Default)]
@@ -136,12 +138,8 @@ fn key(n: usize) -> StoreKey {
     StoreKey::new(RecordKind::Session, "test", &n.to_be_bytes()).unwrap()
 }
 
-fn later() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000)
-}
-
 async fn put(store: &RedbStore, n: usize) -> Result<(), StoreError> {
-    store.put(&key(n), ONE, vec![7; 3000].into(), later()).await
+    store.claim(&key(n), None, FIRST, vec![7; 3000].into(), LATER).await
 }
 
 async fn expect(disk: &Disk, acknowledged: &[usize]) {

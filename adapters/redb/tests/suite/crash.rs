@@ -8,10 +8,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use session_resume::store::{Generation, SnapshotStore};
+use session_resume::store::{SnapshotStore, Stamp};
 use session_resume_redb::{OpenErrorKind, RedbStore};
 
-use crate::support::{directory, key, later};
+use crate::support::{FIRST, LAST, directory, key, write};
 
 /// Names the store file to the child; absent in the parent, whose run of `child` does nothing.
 const STORE: &str = "SESSION_RESUME_CRASH_STORE";
@@ -45,16 +45,14 @@ fn child() {
                 for n in 1.. {
                     // Of many sizes, so that pages are split, merged and reused.
                     let bytes = format!("{n}:").repeat(n * 37 % 2000 + 1);
-                    let generation = Generation::new(n as u64);
-                    store.put(&key(writer), generation, bytes.into(), later()).await.unwrap();
+                    let stamp = Stamp { number: n as u64, ..FIRST };
+                    write(&store, &key(writer), stamp, bytes).await.unwrap();
                     let spare = key(format!("{writer}-{}", n % 50));
                     if n % 3 == 0 {
-                        store.remove(&spare, Generation::new(u64::MAX)).await.unwrap();
+                        store.remove(&spare, stamp).await.unwrap();
                     } else {
-                        store
-                            .put(&spare, generation, vec![7; n * 91 % 5000].into(), later())
-                            .await
-                            .unwrap_or_else(|err| panic!("{err}"));
+                        let bytes = vec![7; n * 91 % 5000];
+                        write(&store, &spare, stamp, bytes).await.unwrap();
                     }
                     // One write call a line, so that a kill tears no line that counts.
                     let line = format!("ack {writer} {n}\n");
@@ -96,19 +94,16 @@ async fn a_kill_loses_nothing_that_was_acknowledged() {
         let store = RedbStore::open(&path).unwrap();
         for (writer, newest) in &acknowledged {
             let record = store.load(&key(writer)).await.unwrap().unwrap();
-            let n = usize::try_from(record.generation.get()).unwrap();
+            let n = usize::try_from(record.stamp.number).unwrap();
             assert!(n >= *newest, "writer {writer}: {newest} was acknowledged, {n} is there");
             let whole = format!("{n}:").repeat(n * 37 % 2000 + 1);
             assert!(record.bytes == whole, "writer {writer}: half a record");
         }
-        // The next child starts over, as a lower generation of the same keys.
+        // The next child starts over, with the same numbers.
         for writer in 0..WRITERS {
-            store.remove(&key(writer), Generation::new(u64::MAX)).await.unwrap();
+            store.remove(&key(writer), LAST).await.unwrap();
             for n in 0..50 {
-                store
-                    .remove(&key(format!("{writer}-{n}")), Generation::new(u64::MAX))
-                    .await
-                    .unwrap();
+                store.remove(&key(format!("{writer}-{n}")), LAST).await.unwrap();
             }
         }
         acknowledged.clear();

@@ -6,7 +6,7 @@ use redb::{Database, TableDefinition};
 use session_resume::store::SnapshotStore;
 use session_resume_redb::{OpenError, OpenErrorKind, RedbStore};
 
-use crate::support::{ONE, directory, expect_filled, filled, key, later};
+use crate::support::{FIRST, LATER, directory, expect_filled, filled, key};
 
 /// Asserts that `path` is refused as `kind`, with a line that names it, and not changed.
 fn refused(path: &Path, kind: OpenErrorKind) -> OpenError {
@@ -157,13 +157,17 @@ async fn a_newer_format_is_not_touched() {
         transaction.open_table(META).unwrap().insert("format", bytes.as_slice()).unwrap();
         transaction.commit().unwrap();
     };
-    set_format(2);
+    set_format(3);
     let err = refused(&path, OpenErrorKind::TooNew);
     let cause = std::error::Error::source(&err).unwrap().to_string();
-    assert_eq!(cause, "format 2, this version knows up to 1");
-    set_format(0);
-    refused(&path, OpenErrorKind::Damaged);
-    set_format(1);
+    assert_eq!(cause, "format 3, this version knows up to 2");
+    for older in [0, 1] {
+        set_format(older);
+        let err = refused(&path, OpenErrorKind::Damaged);
+        let cause = std::error::Error::source(&err).unwrap().to_string();
+        assert_eq!(cause, format!("format {older} is not one of those that this version reads"));
+    }
+    set_format(2);
     expect_filled(&path, 3).await;
 
     // A newer format of redb: its version is the first byte of both commit slots.
@@ -211,6 +215,6 @@ fn a_path_that_cannot_be_used_is_named() {
 async fn crashed_image(path: &Path, records: usize) -> Vec<u8> {
     filled(path, records).await;
     let store = RedbStore::open(path).unwrap();
-    store.put(&key("last"), ONE, "last".into(), later()).await.unwrap();
+    store.claim(&key("last"), None, FIRST, "last".into(), LATER).await.unwrap();
     fs::read(path).unwrap()
 }

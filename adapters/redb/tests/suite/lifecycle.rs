@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
-use session_resume::store::{ErrorKind, Generation, SnapshotStore, contract};
+use session_resume::store::{ErrorKind, SnapshotStore, contract};
 use session_resume_redb::{OpenErrorKind, RedbStore};
 
-use crate::support::{ONE, directory, filled, key, later};
+use crate::support::{FIRST, LATER, directory, filled, key};
 
 #[tokio::test]
 async fn the_contract_holds() {
@@ -36,8 +36,9 @@ async fn the_lock_goes_with_the_last_handle() {
     for round in 0..20 {
         drop(RedbStore::open(&path).unwrap_err());
         let (one, two) = (key(format!("one {round}")), key(format!("two {round}")));
-        let (put, _) = tokio::join!(other.put(&one, ONE, "a".into(), later()), store.load(&two));
-        put.unwrap();
+        let claim = other.claim(&one, None, FIRST, "a".into(), LATER);
+        let (claim, _) = tokio::join!(claim, store.load(&two));
+        claim.unwrap();
     }
     drop(store);
     let err = RedbStore::open(&path).unwrap_err();
@@ -54,7 +55,7 @@ async fn dropping_the_last_handle_writes_what_is_queued() {
     let store = RedbStore::open(&path).unwrap();
     let key = key("queued");
     {
-        let put = store.put(&key, ONE, "queued".into(), later());
+        let put = store.claim(&key, None, FIRST, "queued".into(), LATER);
         let mut put = std::pin::pin!(put);
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         // Queued now; whether it is answered already does not matter.
@@ -72,7 +73,8 @@ async fn more_callers_than_the_queue_holds_wait_for_room() {
     let mut puts = tokio::task::JoinSet::new();
     for n in 0..5000 {
         let store = store.clone();
-        puts.spawn(async move { store.put(&key(n), ONE, "x".into(), later()).await });
+        let key = key(n);
+        puts.spawn(async move { store.claim(&key, None, FIRST, "x".into(), LATER).await });
     }
     let results = puts.join_all().await;
     assert!(results.iter().all(Result::is_ok));
@@ -83,11 +85,16 @@ async fn more_callers_than_the_queue_holds_wait_for_room() {
 async fn what_changes_nothing_is_not_committed() {
     let (_directory, path) = directory();
     let store = RedbStore::open(&path).unwrap();
-    store.put(&key("a"), Generation::new(5), "a".into(), later()).await.unwrap();
+    let stamp = FIRST.next();
+    store.claim(&key("a"), None, stamp, "a".into(), LATER).await.unwrap();
     let before = store.stats();
-    assert_eq!(store.delete_expired(std::time::SystemTime::UNIX_EPOCH, 9).await.unwrap(), 0);
-    store.remove(&key("absent"), ONE).await.unwrap();
-    let err = store.put(&key("a"), ONE, "b".into(), later()).await.unwrap_err();
+    assert_eq!(store.delete_expired(9).await.unwrap(), 0);
+    store.remove(&key("absent"), stamp).await.unwrap();
+    // Put already, and refused.
+    store.put(&key("a"), stamp, "b".into(), LATER).await.unwrap();
+    store.put(&key("a"), FIRST, "b".into(), LATER).await.unwrap();
+    let other = FIRST.taken_by(2);
+    let err = store.claim(&key("a"), None, other, "b".into(), LATER).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Stale);
     assert_eq!(store.stats(), before);
 }

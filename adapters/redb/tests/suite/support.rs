@@ -1,17 +1,34 @@
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use session_resume::store::{Generation, RecordKind, SnapshotStore, StoreKey};
+use bytes::Bytes;
+use session_resume::store::{ErrorKind, RecordKind, SnapshotStore, Stamp, StoreError, StoreKey};
 use session_resume_redb::RedbStore;
 use tempfile::TempDir;
 
-pub(crate) const ONE: Generation = Generation::new(1);
+pub(crate) const FIRST: Stamp = Stamp::first(1, 1);
+/// Of the last write that there can be.
+pub(crate) const LAST: Stamp = Stamp { number: u64::MAX, ..FIRST };
 
 /// Far enough that nothing in these tests expires.
-pub(crate) fn later() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000)
+pub(crate) const LATER: Duration = Duration::from_secs(1_000_000_000);
+
+/// Writes a record, made if there is none.
+pub(crate) async fn write(
+    store: &RedbStore,
+    key: &StoreKey,
+    stamp: Stamp,
+    bytes: impl Into<Bytes>,
+) -> Result<(), StoreError> {
+    let bytes = bytes.into();
+    match store.put(key, stamp, bytes.clone(), LATER).await {
+        Err(err) if err.kind() == ErrorKind::NotFound => {
+            store.claim(key, None, stamp, bytes, LATER).await
+        }
+        done => done,
+    }
 }
 
 pub(crate) fn directory() -> (TempDir, PathBuf) {
@@ -29,7 +46,7 @@ pub(crate) fn key(id: impl ToString) -> StoreKey {
 pub(crate) async fn filled(path: &Path, records: usize) {
     let store = RedbStore::open(path).unwrap();
     for n in 0..records {
-        store.put(&key(n), ONE, body(n).into(), later()).await.unwrap();
+        store.claim(&key(n), None, FIRST, body(n).into(), LATER).await.unwrap();
     }
 }
 

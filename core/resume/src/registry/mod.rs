@@ -12,7 +12,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
 };
 
@@ -33,7 +33,6 @@ use crate::{
     drain::DrainState,
     identity::{Hour, SetCookie, Token},
     key::SessionKey,
-    outcome::Outcome,
     outcomes::{Ended, Outcomes},
     session::shared::Shared,
     snapshot::{
@@ -60,7 +59,6 @@ pub(crate) struct Registry<T> {
     /// Whether the wall clock can be trusted to say what has expired.
     trust: Mutex<Trust>,
     /// The largest generation that this process has seen: a new session's is larger, whatever the clock says.
-    newest_generation: AtomicU64,
     saver: Option<Arc<Saver<T>>>,
     /// One request at a time brings a key's session from the store or back into it.
     flights: Flights,
@@ -92,7 +90,6 @@ impl<T> Registry<T> {
             rules: Arc::new(config.effective_rules()),
             clock: Arc::new(Clock::new(config.check_interval)),
             trust: Mutex::new(Trust::new(wall::now(), Instant::now())),
-            newest_generation: AtomicU64::new(0),
             saver: config.store.as_ref().map(|_| Arc::new(Saver::new())),
             flights: Flights::default(),
             hasher: Hasher::new(),
@@ -259,18 +256,11 @@ impl<T: Send + 'static> Registry<T> {
     }
 
     /// A session has ended: it leaves its key to a new one. It can still be found by its id.
-    pub(crate) fn completed(&self, session: &Shared<T>, outcome: Arc<Outcome>) {
-        let (ended, durable) = {
-            let core = session.lock();
-            let ended = Ended {
-                identities: core.identities(),
-                key: core.key.clone(),
-                record: core.record(),
-                outcome,
-            };
-            (ended, core.durable.is_some())
+    pub(crate) fn completed(&self, session: &Shared<T>) {
+        let Some(ended) = session.ended() else {
+            return;
         };
-        match session.arc().filter(|_| durable) {
+        match session.arc().filter(|_| session.is_durable()) {
             // Told, and polled, only when it is on disk.
             Some(session) => self.save(Item::Ended(session, ended), Urgency::Now),
             None => self.record(session, ended),

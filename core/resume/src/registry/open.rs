@@ -11,6 +11,7 @@ use crate::{
     layer::RequestContext,
     observe,
     outcome::{Outcome, OutcomeStatus},
+    random,
     refusal::Refusal,
     reuse::{Candidate, Residence, ReuseDecision},
     session::{
@@ -18,7 +19,7 @@ use crate::{
         shared::{CancelHandler, Owner, Shared},
     },
     snapshot::{Durable, Urgency, record::Millis},
-    wall,
+    store::Stamp,
 };
 
 /// A session, and how its request has found it.
@@ -145,8 +146,10 @@ impl<T: Send + 'static> Registry<T> {
         let via = context.via(&self.config.cookie, req);
         let owner = Owner { identity, key: key.clone(), via };
         let durable = self.saver.is_some().then(|| {
-            let now = wall::now();
-            Durable::new(self.first_generation(now), Millis::of(now), &key)
+            // Nothing is written yet.
+            let owner = u64::from_be_bytes(random::bytes());
+            let stamp = Stamp { number: 0, ..Stamp::first(id.line(), owner) };
+            Durable::new(stamp, Millis::now(), &key)
         });
         // Once: where telling the time is slow, asking again and again is a good part of a first visit.
         let now = self.clock.now();

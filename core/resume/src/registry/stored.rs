@@ -1,9 +1,6 @@
 //! What the registry has to do with the store.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::SystemTime,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -18,11 +15,11 @@ use crate::{
         state::StateCell,
     },
     snapshot::{
-        Durable, Pointer, Urgency,
+        Durable, Place, Pointer, Urgency,
         queue::Item,
-        record::{Millis, RecordError, SessionRecord, later},
+        record::{Millis, RecordError, SessionRecord},
     },
-    store::Generation,
+    store::Stamp,
     wall,
 };
 
@@ -80,7 +77,7 @@ impl<T: Send + 'static> Registry<T> {
         &self,
         key: &SessionKey,
         record: &SessionRecord,
-        generation: Generation,
+        stamp: Stamp,
         pointer: Pointer,
         name: CookieName,
     ) -> Result<Arc<Shared<T>>, RecordError> {
@@ -97,8 +94,9 @@ impl<T: Send + 'static> Registry<T> {
             self.clock.now(),
             |_| Peer::gone(),
         );
-        let mut durable = Durable::new(generation, record.created, key);
-        // Its generation and its expiry are the old owner's.
+        let mut durable = Durable::new(stamp, record.created, key);
+        durable.place = Place::Ours(key.clone());
+        // Its stamp and its expiry are the old owner's.
         durable.pointer = durable.pointer.max(pointer);
         if !record.clean {
             durable.suspect(record.trials);
@@ -137,22 +135,22 @@ impl<T: Send + 'static> Registry<T> {
         self.flights.start(key).await
     }
 
-    /// Returns when the session's record may be deleted: when nobody can restore it any more, nor poll that it
-    /// has expired.
-    pub(crate) fn record_expires(&self, session: &Shared<T>) -> SystemTime {
-        let now = wall::now();
-        let as_before =
-            session.lock().durable.as_ref().and_then(|durable| durable.expires_as_before);
+    /// Returns for how long the session's record must be kept: until nobody can restore it any more, nor poll
+    /// that it has expired.
+    pub(crate) fn record_expires_in(&self, session: &Shared<T>) -> Duration {
+        let (as_before, created) = {
+            let core = session.lock();
+            let durable = core.durable.as_ref();
+            (durable.and_then(|it| it.expires_as_before), durable.map(|it| it.created.time()))
+        };
         if let Some(as_before) = as_before {
-            return as_before;
+            return wall::until(as_before);
         }
-        let mut until = later(now, self.config.stored_lifetime);
-        if let Some(lifetime) = self.rules.max_lifetime {
-            let created =
-                session.lock().durable.as_ref().map_or(now, |durable| durable.created.time());
-            until = until.min(later(created, lifetime));
+        let mut left = self.config.stored_lifetime;
+        if let (Some(lifetime), Some(created)) = (self.rules.max_lifetime, created) {
+            left = left.min(wall::until(wall::later(created, lifetime)));
         }
-        later(until, self.config.outcome_lifetime)
+        left.saturating_add(self.config.outcome_lifetime)
     }
 
     /// Whether what the wall clock says has expired has: the process has been up for `unused_lifetime`, and
@@ -169,19 +167,5 @@ impl<T: Send + 'static> Registry<T> {
         let mut trust = lock(&self.trust);
         trust.look(wall::now(), Instant::now());
         trust.take_jump()
-    }
-
-    /// Returns the generation of a new session: larger than whatever this process has met, so that what an
-    /// ended session has left under the key does not fence it off, also if the clock has gone back.
-    pub(super) fn first_generation(&self, now: SystemTime) -> Generation {
-        let first = Generation::first(now).get();
-        let newest = self.newest_generation.load(Ordering::Relaxed);
-        let generation = Generation::new(first.max(newest.saturating_add(1)));
-        self.has_seen(generation);
-        generation
-    }
-
-    pub(crate) fn has_seen(&self, generation: Generation) {
-        self.newest_generation.fetch_max(generation.get(), Ordering::Relaxed);
     }
 }

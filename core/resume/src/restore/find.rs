@@ -9,11 +9,10 @@ use crate::{
     outcomes::Ended,
     registry::Registry,
     snapshot::{
-        record::{self, IdRecord, RecordError, SessionRecord},
+        record::{self, IdRecord, KeyRecord, RecordError},
         trial::MAX_TRIALS,
     },
     store::StoreError,
-    wall,
 };
 
 /// What polling finds in the store.
@@ -42,7 +41,7 @@ impl<T: Send + 'static> Registry<T> {
                 Ok(IdRecord::Pointer(key)) => key,
                 Ok(IdRecord::Ended(outcome)) => {
                     let ended = outcome.into_ended().map_or_else(nobodys, Some);
-                    let ended = ended.filter(|_| stored.expires > wall::now());
+                    let ended = ended.filter(|_| !stored.expires_in.is_zero());
                     return Ok(ended.map(Found::Ended));
                 }
                 Err(error) => return Ok(nobodys(error)),
@@ -51,8 +50,14 @@ impl<T: Send + 'static> Registry<T> {
         let Some(stored) = store.store.load(&store.session_key(&key)).await? else {
             return Ok(None);
         };
-        let record = match record::decode::<SessionRecord>(&stored.bytes) {
-            Ok(record) => record,
+        let record = match record::decode(&stored.bytes) {
+            Ok(KeyRecord::Live(record)) => record,
+            // Its process died before it could put this under the id.
+            Ok(KeyRecord::Ended(outcome)) => {
+                let theirs = stored.stamp.line == id.line() && !stored.expires_in.is_zero();
+                let ended = outcome.into_ended().map_or_else(nobodys, Some);
+                return Ok(ended.filter(|_| theirs).map(Found::Ended));
+            }
             Err(error) if is_only_for(caller, &key) => return Err(error.into()),
             Err(error) => return Ok(nobodys(error)),
         };
@@ -61,7 +66,7 @@ impl<T: Send + 'static> Registry<T> {
         }
         if self.is_over(&stored, &record) {
             // Its record is kept for as long as this can be asked.
-            let gone = stored.expires <= wall::now();
+            let gone = stored.expires_in.is_zero();
             let key = SessionKey::from_bytes(&key).filter(|_| !gone);
             let outcome = Outcome::by_rule(OutcomeStatus::Expired);
             return Ok(key.map(|key| Found::Ended(ended_of(&key, &record, outcome))));
@@ -82,7 +87,7 @@ impl<T: Send + 'static> Registry<T> {
         let Some(stored) = store.store.load(&store.id_key(id)).await? else {
             return Ok(None);
         };
-        let live = stored.expires > wall::now();
+        let live = !stored.expires_in.is_zero();
         Ok(match record::decode(&stored.bytes) {
             Ok(IdRecord::Ended(outcome)) if live => outcome.into_ended().map_or_else(nobodys, Some),
             Ok(IdRecord::Ended(_) | IdRecord::Pointer(_)) => None,
@@ -102,7 +107,9 @@ impl<T: Send + 'static> Registry<T> {
         let Some(stored) = store.store.load(&store.session_key(&key)).await? else {
             return Ok(None);
         };
-        let record = record::decode::<SessionRecord>(&stored.bytes)?;
+        let KeyRecord::Live(record) = record::decode(&stored.bytes)? else {
+            return Ok(None);
+        };
         let found = self.find_stored(record.session, context).await?;
         Ok(found.map(|found| (record.session, found)))
     }

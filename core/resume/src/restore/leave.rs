@@ -9,7 +9,6 @@ use crate::{
     registry::Registry,
     session::shared::Shared,
     snapshot::{Urgency, amend::amend, place::chain},
-    wall,
 };
 
 impl<T: Send + 'static> Registry<T> {
@@ -115,7 +114,7 @@ impl<T: Send + 'static> Registry<T> {
             return;
         }
         loop {
-            match store.store.delete_expired(wall::now(), AT_ONCE).await {
+            match store.store.delete_expired(AT_ONCE).await {
                 Ok(AT_ONCE) => {}
                 Ok(_) => return,
                 Err(error) => {

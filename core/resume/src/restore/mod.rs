@@ -3,7 +3,7 @@
 mod find;
 mod leave;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use session_resume_proto::Token;
@@ -15,18 +15,19 @@ use crate::{
     layer::RequestContext,
     observe,
     outcomes::Ended,
+    random,
     refusal::Refusal,
     registry::{Purpose, Registry, Room},
     reuse::{Candidate, Phase, Residence, ReuseDecision},
     session::shared::{CancelHandler, Shared},
     snapshot::{
-        Pointer,
-        place::Store,
-        record::{self, IdRecord, Millis, SessionRecord},
+        Place, Pointer,
+        place::{Store, is},
+        record::{self, IdRecord, KeyRecord, Millis, OutcomeRecord, SessionRecord},
         trial::MAX_TRIALS,
     },
     store::{ErrorKind, StoreError, Versioned},
-    wall,
+    wall::{self, later},
 };
 
 /// What a request brings that may lead to a stored session.
@@ -91,9 +92,12 @@ impl<T: Send + 'static> Registry<T> {
             return Ok(None);
         }
         loop {
-            let loaded = self.load(&store, key).await.map_err(|error| Refusal::by_store(&error))?;
-            let Some(loaded) = loaded else {
-                return Ok(None);
+            let loaded = match self.load(&store, key).await {
+                Ok(Some(loaded)) => loaded,
+                Ok(None) => return Ok(None),
+                // Another process has been faster; what is there now?
+                Err(error) if error.kind() == ErrorKind::Stale => continue,
+                Err(error) => return Err(Refusal::by_store(&error)),
             };
             if !self.may_restore(&store, &loaded, asks).await? {
                 return Ok(None);
@@ -126,8 +130,14 @@ impl<T: Send + 'static> Registry<T> {
         let Some(stored) = store.store.load(&at).await? else {
             return Ok(None);
         };
-        self.has_seen(stored.generation);
-        let record = record::decode::<SessionRecord>(&stored.bytes)?;
+        let record = match record::decode(&stored.bytes)? {
+            KeyRecord::Live(record) => *record,
+            KeyRecord::Ended(outcome) => {
+                // The key is free; the session that begins claims over this.
+                store.publish(&stored, outcome).await?;
+                return Ok(None);
+            }
+        };
         // It has ended, or moved to another key; its old record is still there for a moment.
         if self.by_id(record.session).is_some() {
             return Ok(None);
@@ -140,7 +150,7 @@ impl<T: Send + 'static> Registry<T> {
             // The process died before it could remove this: who has ended does not start again, and who knows
             // only the old key gets nothing.
             Some(IdRecord::Pointer(_) | IdRecord::Ended(_)) => {
-                store.store.remove(&at, stored.generation).await?;
+                store.store.remove(&at, stored.stamp).await?;
                 return Ok(None);
             }
         };
@@ -148,8 +158,8 @@ impl<T: Send + 'static> Registry<T> {
         if self.is_over(&loaded.stored, &loaded.record) {
             let ended = ended_of(key, &loaded.record, Outcome::by_rule(OutcomeStatus::Expired));
             // For as long as it could be asked for before the key was wanted again.
-            let expires = loaded.stored.expires;
-            self.end_stored(store, &loaded, &ended, expires).await?;
+            let expires_in = loaded.stored.expires_in;
+            self.end_stored(store, &loaded, &ended, expires_in).await?;
             return Ok(None);
         }
         Ok(Some(loaded))
@@ -157,12 +167,11 @@ impl<T: Send + 'static> Registry<T> {
 
     /// Whether a stored session's time is up.
     fn is_over(&self, stored: &Versioned, record: &SessionRecord) -> bool {
-        let now = wall::now();
-        let until = stored.expires.checked_sub(self.config().outcome_lifetime);
         let lifetime = self.rules().max_lifetime;
         let outlived =
-            lifetime.is_some_and(|lifetime| record.created.age(Millis::of(now)) >= lifetime);
-        self.trusts_the_clock() && (outlived || until.is_none_or(|until| until <= now))
+            lifetime.is_some_and(|lifetime| record.created.age(Millis::now()) >= lifetime);
+        let expired = stored.expires_in <= self.config().outcome_lifetime;
+        self.trusts_the_clock() && (outlived || expired)
     }
 
     /// Asks the reuse policy about the stored session. A fresh start ends it.
@@ -196,8 +205,7 @@ impl<T: Send + 'static> Registry<T> {
                 let outcome =
                     Outcome::with_error(OutcomeStatus::Closed, "a fresh session was asked for");
                 let ended = ended_of(asks.context.key(), record, outcome);
-                let expires = record::later(wall::now(), self.config().outcome_lifetime);
-                self.end_stored(store, loaded, &ended, expires)
+                self.end_stored(store, loaded, &ended, self.config().outcome_lifetime)
                     .await
                     .map_err(|error| Refusal::by_store(&error))?;
                 Ok(false)
@@ -205,21 +213,25 @@ impl<T: Send + 'static> Registry<T> {
         }
     }
 
+    /// Ends a session that is not in memory: claims it with its final record.
     async fn end_stored(
         &self,
         store: &Store,
         loaded: &Loaded,
         ended: &Ended,
-        expires: SystemTime,
+        expires_in: Duration,
     ) -> Result<(), StoreError> {
-        let generation = loaded.stored.generation;
-        let bytes = record::encode(&IdRecord::Ended(record::OutcomeRecord::of(ended)));
-        store.store.put(&store.id_key(loaded.record.session), generation, bytes, expires).await?;
-        store.store.remove(&store.session_key(&ended.key.to_bytes()), generation).await
+        let found = loaded.stored.stamp;
+        let stamp = found.taken_by(new_owner());
+        let at = store.session_key(&ended.key.to_bytes());
+        let bytes = record::encode(&KeyRecord::Ended(OutcomeRecord::of(ended)));
+        store.store.claim(&at, Some(found), stamp, bytes, expires_in).await?;
+        let outcome = IdRecord::Ended(OutcomeRecord::of(ended));
+        store.put_by_id(loaded.record.session, stamp.next(), &outcome, expires_in).await
     }
 
-    /// Takes the session over: the record with the next generation and without the clean mark is put, and only
-    /// then is the session there.
+    /// Takes the session over: the next generation of its record, without the clean mark, is put over the one
+    /// that was found, and only then is the session there.
     async fn claim(
         &self,
         store: &Store,
@@ -230,13 +242,11 @@ impl<T: Send + 'static> Registry<T> {
     ) -> Result<Arc<Shared<T>>, StoreError> {
         let key = asks.context.key();
         let Loaded { stored, mut record, pointer } = loaded;
-        let generation = stored.generation.next();
-        self.has_seen(generation);
+        let stamp = stored.stamp.taken_by(new_owner());
         let (clean, trials) = (record.clean, record.trials);
-        let session =
-            self.rebuild(key, &record, generation, pointer, asks.context.cookie_name())?;
+        let session = self.rebuild(key, &record, stamp, pointer, asks.context.cookie_name())?;
         if let Some(durable) = &mut session.lock().durable {
-            durable.expires_as_before = asks.looks.then_some(stored.expires);
+            durable.expires_as_before = asks.looks.then(|| later(wall::now(), stored.expires_in));
         }
         let (machine, covered) = {
             let core = &mut *session.lock();
@@ -248,9 +258,19 @@ impl<T: Send + 'static> Registry<T> {
         record.machine = machine;
         record.clean = false;
         record.working = false;
-        let expires = self.record_expires(&session);
-        let bytes = record::encode(&record);
-        store.store.put(&store.session_key(&key.to_bytes()), generation, bytes, expires).await?;
+        let expires_in = self.record_expires_in(&session);
+        let at = store.session_key(&key.to_bytes());
+        let bytes = record::encode(&KeyRecord::Live(Box::new(record)));
+        store.store.claim(&at, Some(stored.stamp), stamp, bytes, expires_in).await?;
+        if !store.store.is_exclusive() {
+            // From here on its former owner cannot lead anybody astray.
+            let stamp = stamp.next();
+            let pointer = IdRecord::Pointer(key.to_bytes());
+            store.put_by_id(session.id(), stamp, &pointer, expires_in).await?;
+            if let Some(durable) = &mut session.lock().durable {
+                (durable.stamp, durable.pointer) = (stamp, Pointer::Saved);
+            }
+        }
         session.lock().machine.handle_committed(&covered, self.clock().now());
         self.insert_restored(key, &session, room);
         observe::restored(clean);
@@ -268,18 +288,28 @@ impl<T: Send + 'static> Registry<T> {
         let Some(session) = self.by_key(key) else {
             return;
         };
-        let Some(generation) = session.lock().durable.as_ref().map(|durable| durable.generation)
+        let Some((stamp, place)) =
+            session.lock().durable.as_ref().map(|durable| (durable.stamp, durable.place.clone()))
         else {
             return;
         };
-        let expires = self.record_expires(&session);
-        let touched =
-            store.store.touch(&store.session_key(&key.to_bytes()), generation, expires).await;
-        // NotFound: it has never been put. Anything else is the next save's to tell.
-        if touched.is_err_and(|error| error.kind() == ErrorKind::Stale) {
+        if place != Place::Ours(key.clone()) {
+            // It has not been put there yet.
+            return;
+        }
+        let expires_in = self.record_expires_in(&session);
+        let at = store.session_key(&key.to_bytes());
+        let touched = store.store.touch(&at, stamp, expires_in).await;
+        // What is not found may be put again. Anything else is the next save's to tell.
+        if is(&touched, ErrorKind::Stale) {
             self.lose(&session);
         }
     }
+}
+
+/// Which of those who claim a record this process is, this time.
+fn new_owner() -> u64 {
+    u64::from_be_bytes(random::bytes())
 }
 
 /// The outcome of a session whose process did not survive a message.

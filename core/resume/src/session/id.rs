@@ -22,6 +22,15 @@ impl SessionId {
         &self.0
     }
 
+    /// Returns what tells this session's records from those of others of its key.
+    pub(crate) const fn line(self) -> u128 {
+        self.0.as_u128()
+    }
+
+    pub(crate) const fn of_line(line: u128) -> Self {
+        Self(Uuid::from_u128(line))
+    }
+
     pub(crate) fn token(&self) -> Token {
         let mut buffer = Uuid::encode_buffer();
         Token::parse(self.0.hyphenated().encode_lower(&mut buffer))

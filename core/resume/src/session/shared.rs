@@ -20,6 +20,7 @@ use crate::{
     key::SessionKey,
     observe,
     outcome::{Outcome, OutcomeStatus},
+    outcomes::Ended,
     random,
     registry::{Purpose, Registry},
     snapshot::{Durable, Urgency, queue::Item},
@@ -161,7 +162,7 @@ impl<T: Send + 'static> Shared<T> {
         tracing::debug!(session = %self.id.short(), ?status, error = outcome.error(), "session ended");
         // The registry first: whoever is woken and asks again finds the key free.
         if let Some(registry) = self.registry() {
-            registry.completed(self, outcome);
+            registry.completed(self);
         }
         self.tell_savers();
         wakers.wake();
@@ -255,6 +256,18 @@ impl<T> Shared<T> {
     /// Returns the session as an `Arc`; `None` while it is being dropped.
     pub(crate) fn arc(&self) -> Option<Arc<Self>> {
         self.this.upgrade()
+    }
+
+    /// Returns what is left of the session; `None` if it has not ended.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        let core = self.lock();
+        let outcome = core.outcome.clone()?;
+        Some(Ended {
+            identities: core.identities(),
+            key: core.key.clone(),
+            record: core.record(),
+            outcome,
+        })
     }
 
     pub(crate) fn is_durable(&self) -> bool {

@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use super::{
-    place::{Store, chain},
-    record::{self, SessionRecord},
+    place::{Store, chain, is},
+    record::{self, KeyRecord, SessionRecord},
 };
-use crate::{observe, session::shared::Shared, store::StoreError};
+use crate::{
+    observe,
+    session::shared::Shared,
+    store::{ErrorKind, StoreError},
+};
 
 /// Changes what the session's record says about it, the snapshot itself stays; returns whether it does now.
 pub(crate) async fn amend<T: Send + 'static>(
     store: &Store,
     session: &Arc<Shared<T>>,
-    change: impl FnOnce(&mut SessionRecord),
+    change: impl Fn(&mut SessionRecord),
 ) -> bool {
     let _turn = session.write_turn().await;
     amend_in_turn(store, session, change).await
@@ -22,7 +26,7 @@ pub(crate) async fn amend<T: Send + 'static>(
 pub(super) async fn amend_in_turn<T: Send + 'static>(
     store: &Store,
     session: &Arc<Shared<T>>,
-    change: impl FnOnce(&mut SessionRecord),
+    change: impl Fn(&mut SessionRecord),
 ) -> bool {
     try_amend(store, session, change).await.unwrap_or_else(|error| {
         observe::store_failed();
@@ -62,18 +66,35 @@ pub(super) async fn admit_newcomers<T: Send + 'static>(
 async fn try_amend<T: Send + 'static>(
     store: &Store,
     session: &Arc<Shared<T>>,
-    change: impl FnOnce(&mut SessionRecord),
+    change: impl Fn(&mut SessionRecord),
 ) -> Result<bool, StoreError> {
-    let key = store.session_key(&session.lock().key.to_bytes());
-    if let Some(stored) = store.store.load(&key).await?
-        && let Ok(mut record) = record::decode::<SessionRecord>(&stored.bytes)
-        && record.session == session.id()
-        && Some(stored.generation) == session.generation()
-        && let Some(expires) = session.record_expires()
-    {
+    loop {
+        let (key, stamp) = {
+            let mut core = session.lock();
+            let key = store.session_key(&core.key.to_bytes());
+            let Some(durable) = &mut core.durable else {
+                return Ok(false);
+            };
+            (key, durable.next_stamp())
+        };
+        let Some(stored) = store.store.load(&key).await? else {
+            return Ok(false);
+        };
+        let Ok(KeyRecord::Live(mut record)) = record::decode(&stored.bytes) else {
+            return Ok(false);
+        };
+        let Some(expires_in) = session.record_expires_in() else {
+            return Ok(false);
+        };
+        if !stamp.same_fence(stored.stamp) {
+            return Ok(false);
+        }
         change(&mut record);
-        store.store.put(&key, stored.generation, record::encode(&record), expires).await?;
-        return Ok(true);
+        let bytes = record::encode(&KeyRecord::Live(record));
+        // Over exactly what was read: a snapshot that has come meanwhile stays.
+        let amended = store.store.claim(&key, Some(stored.stamp), stamp, bytes, expires_in).await;
+        if !is(&amended, ErrorKind::Stale) {
+            return amended.map(|()| true);
+        }
     }
-    Ok(false)
 }

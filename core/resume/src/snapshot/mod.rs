@@ -4,6 +4,7 @@
 //! message in hand) and puts it. What the snapshot covers is acknowledged, and may leave, only then.
 
 pub(crate) mod amend;
+mod own;
 pub(crate) mod place;
 pub(crate) mod queue;
 pub(crate) mod record;
@@ -26,7 +27,7 @@ use session_resume_proto::session::Covered;
 use tokio::{sync::Notify, time::Instant};
 
 use self::{record::Millis, trial::Caution};
-use crate::{key::SessionKey, session::Core, store::Generation};
+use crate::{key::SessionKey, session::Core, store::Stamp};
 
 /// How much a crash may cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -72,7 +73,9 @@ impl std::error::Error for CommitError {}
 /// What a session with a store knows of its place there.
 #[derive(Debug)]
 pub(crate) struct Durable {
-    pub(crate) generation: Generation,
+    /// That of the last write.
+    pub(crate) stamp: Stamp,
+    pub(crate) place: Place,
     pub(crate) created: Millis,
     /// Counts changes; those up to `saved` are on disk.
     version: u64,
@@ -97,13 +100,27 @@ pub(crate) struct Durable {
     /// Where the record still is, after the identity was cycled.
     pub(crate) moved_from: Option<SessionKey>,
     last_saved: Instant,
-    /// It was restored only to be looked at: its record expires when it would have. Until it is used.
+    /// It was restored only to be looked at: its record expires when it would have, by our clock. Until it is
+    /// used.
     pub(crate) expires_as_before: Option<SystemTime>,
     /// The record says that the handler is at work, and the next one will, unless it has come to `recv`.
     marked: bool,
     /// Somebody looks after a flush interval whether the handler is still at work.
     watched: bool,
     caution: Caution,
+}
+
+/// Where a session's record is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// Nowhere: nothing of it has been written.
+    Nowhere,
+    /// Perhaps under this key: its claim has not been answered.
+    Asked(SessionKey),
+    /// Under this key.
+    Ours(SessionKey),
+    /// It has ended, and this final record says so where it was. Another session may have the key by now.
+    Ended(Stamp),
 }
 
 /// Whether a session's id leads to its key in the store.
@@ -126,9 +143,10 @@ pub(crate) enum Urgency {
 }
 
 impl Durable {
-    pub(crate) fn new(generation: Generation, created: Millis, key: &SessionKey) -> Self {
+    pub(crate) fn new(stamp: Stamp, created: Millis, key: &SessionKey) -> Self {
         Self {
-            generation,
+            stamp,
+            place: Place::Nowhere,
             created,
             version: 0,
             taken: 0,
@@ -149,6 +167,12 @@ impl Durable {
             watched: false,
             caution: Caution::None,
         }
+    }
+
+    /// Returns the stamp of the next write. Each has its own, also one that is tried again.
+    pub(crate) fn next_stamp(&mut self) -> Stamp {
+        self.stamp = self.stamp.next();
+        self.stamp
     }
 
     /// Whether the record must be put anew or moved on: it is in use and must not expire.
@@ -193,7 +217,6 @@ pub(crate) struct Job {
     bytes: Bytes,
     covered: Covered,
     version: u64,
-    generation: Generation,
     /// It says that the handler is at work.
     working: bool,
 }

@@ -1,14 +1,14 @@
 //! Where things are in the store.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use super::record::{self, IdRecord};
-use crate::store::{
-    Generation, RecordKind, StoreError, StoreKey, deadline::Punctual, erased::ErasedStore,
+use super::record::{self, IdRecord, OutcomeRecord};
+use crate::{
+    SessionId,
+    store::{
+        ErrorKind, RecordKind, Stamp, StoreError, StoreKey, Versioned, deadline::Punctual,
+        erased::ErasedStore,
+    },
 };
 
 /// The store as the layer knows it.
@@ -40,22 +40,54 @@ impl Store {
     }
 
     /// Returns where the outcome of this session is.
-    pub(crate) fn id_key(&self, id: crate::SessionId) -> StoreKey {
+    pub(crate) fn id_key(&self, id: SessionId) -> StoreKey {
         StoreKey::new(RecordKind::Outcome, &self.name, id.as_uuid().as_bytes())
             .expect("session ids are 16 bytes")
     }
 
-    /// Puts what leads from a session's id to its key.
-    pub(super) async fn put_pointer(
+    /// Puts what is known by a session's id: over what its line has put there before, or for the first time.
+    pub(crate) async fn put_by_id(
         &self,
-        id: crate::SessionId,
-        key: Vec<u8>,
-        generation: Generation,
-        expires: SystemTime,
+        id: SessionId,
+        stamp: Stamp,
+        record: &IdRecord,
+        expires_in: Duration,
     ) -> Result<(), StoreError> {
-        let pointer = record::encode(&IdRecord::Pointer(key));
-        self.store.put(&self.id_key(id), generation, pointer, expires).await
+        let at = self.id_key(id);
+        let bytes = record::encode(record);
+        loop {
+            let put = self.store.put(&at, stamp, bytes.clone(), expires_in).await;
+            if !is(&put, ErrorKind::NotFound) {
+                return put;
+            }
+            let claimed = self.store.claim(&at, None, stamp, bytes.clone(), expires_in).await;
+            // Another owner of the session has come first: the next put is judged by that.
+            if !is(&claimed, ErrorKind::Stale) {
+                return claimed;
+            }
+        }
     }
+
+    /// Makes sure that the outcome of a final record can be found by the session's id. Its process may have
+    /// died before it could.
+    pub(crate) async fn publish(
+        &self,
+        last: &Versioned,
+        outcome: OutcomeRecord,
+    ) -> Result<(), StoreError> {
+        let id = SessionId::of_line(last.stamp.line);
+        let known = self.store.load(&self.id_key(id)).await?;
+        let known = known.map(|stored| record::decode::<IdRecord>(&stored.bytes)).transpose()?;
+        if matches!(known, Some(IdRecord::Ended(_))) {
+            return Ok(());
+        }
+        self.put_by_id(id, last.stamp, &IdRecord::Ended(outcome), last.expires_in).await
+    }
+}
+
+/// Whether a call was refused like this.
+pub(crate) fn is(result: &Result<(), StoreError>, kind: ErrorKind) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == kind)
 }
 
 /// The error and its causes on one line.

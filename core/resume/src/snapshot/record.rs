@@ -16,11 +16,20 @@ use crate::{
     outcome::{Outcome, OutcomeStatus},
     outcomes::Ended,
     store::{ErrorKind, StoreError},
-    wall,
+    wall::{self, later},
 };
 
 /// The first byte of every record. Another one is an error, not data loss.
-const VERSION: u8 = 2;
+const VERSION: u8 = 4;
+
+/// What is kept under a session's key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum KeyRecord {
+    /// The session, as it was at its last commit.
+    Live(Box<SessionRecord>),
+    /// The session has ended. Its key is free: the next one claims over this.
+    Ended(OutcomeRecord),
+}
 
 /// A session's snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,12 +121,6 @@ impl Millis {
     pub(crate) fn age(self, now: Self) -> Duration {
         Duration::from_millis(now.0.saturating_sub(self.0))
     }
-}
-
-/// Returns the time that is so much later; at most a thousand years, for lifetimes that mean "never".
-pub(crate) fn later(time: SystemTime, by: Duration) -> SystemTime {
-    const LONGEST: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
-    time.checked_add(by.min(LONGEST)).unwrap_or(time)
 }
 
 /// Why a session cannot be made of bytes. Says nothing of what they hold.

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::SystemTime,
+    time::Duration,
 };
 
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
@@ -10,19 +10,21 @@ use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use super::{
     Job, Pointer, Urgency,
     amend::admit_newcomers,
+    own::{end_record, put_record, vacate},
     place::{Store, chain},
     queue::{Attempt, Item, Saver},
-    record::{self, IdRecord, OutcomeRecord},
+    record::IdRecord,
     work::mark_working,
 };
 use crate::{
+    key::SessionKey,
     observe,
     outcome::Outcome,
     outcomes::Ended,
     panics::run_caught,
     registry::Registry,
     session::shared::{CancelHandler, Shared},
-    store::{ErrorKind, Generation, StoreError},
+    store::{ErrorKind, StoreError},
 };
 
 /// So many items are being written at the same time; the store groups them.
@@ -142,10 +144,10 @@ async fn write<T: Send + 'static>(store: &Store, item: Item<T>) -> Option<Item<T
 
 async fn put<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>, job: Job) -> bool {
     let started = Instant::now();
-    let Some(expires) = session.record_expires() else {
+    let Some(expires_in) = session.record_expires_in() else {
         return true;
     };
-    match put_all(store, session, &job, expires).await {
+    match put_all(store, session, &job, expires_in).await {
         Ok(()) => {
             tracing::trace!(
                 session = %session.id().short(),
@@ -180,7 +182,7 @@ async fn put_all<T: Send + 'static>(
     store: &Store,
     session: &Arc<Shared<T>>,
     job: &Job,
-    expires: SystemTime,
+    expires_in: Duration,
 ) -> Result<(), StoreError> {
     let (moved_from, pointer) = {
         let core = session.lock();
@@ -190,27 +192,24 @@ async fn put_all<T: Send + 'static>(
         let moved = moved.filter(|from| *from != job.key);
         (moved, durable.map_or(Pointer::None, |durable| durable.pointer))
     };
-    let key = job.key.to_bytes();
-    let at = store.session_key(&key);
+    let put_pointer = async |key: &SessionKey| {
+        let pointer = IdRecord::Pointer(key.to_bytes());
+        store.put_by_id(session.id(), session.next_stamp()?, &pointer, expires_in).await
+    };
     let Some(from) = moved_from else {
         if pointer == Pointer::Wanted {
-            store.put_pointer(session.id(), key, job.generation, expires).await?;
+            put_pointer(&job.key).await?;
             note_pointer(session);
         }
-        return store.store.put(&at, job.generation, job.bytes.clone(), expires).await;
+        return put_record(store, session, &job.key, &job.bytes, expires_in).await;
     };
-    let from = from.to_bytes();
-    store.put_pointer(session.id(), from.clone(), job.generation, expires).await?;
-    store.store.put(&at, job.generation, job.bytes.clone(), expires).await?;
-    store.put_pointer(session.id(), key, job.generation, expires).await?;
+    put_pointer(&from).await?;
+    put_record(store, session, &job.key, &job.bytes, expires_in).await?;
+    put_pointer(&job.key).await?;
     note_pointer(session);
-    match store.store.remove(&store.session_key(&from), job.generation).await {
-        // Stale: a new session has the old key already.
-        Err(error) if error.kind() != ErrorKind::Stale => return Err(error),
-        _ => {}
-    }
+    vacate(store, session, &from).await?;
     if let Some(durable) = &mut session.lock().durable
-        && durable.moved_from.as_ref().is_some_and(|now| now.to_bytes() == from)
+        && durable.moved_from.as_ref() == Some(&from)
     {
         durable.moved_from = None;
     }
@@ -225,7 +224,7 @@ fn note_pointer<T>(session: &Shared<T>) {
 
 /// Moves the expiry of a session that is in use.
 async fn touch<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
-    let (key, generation, pointer) = {
+    let (key, stamp, pointer) = {
         let core = session.lock();
         let Some(durable) = core.durable.as_ref().filter(|_| !core.is_over()) else {
             return;
@@ -234,14 +233,14 @@ async fn touch<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
         if durable.moved_from.is_some() {
             return;
         }
-        (core.key.to_bytes(), durable.generation, durable.pointer)
+        (core.key.to_bytes(), durable.stamp, durable.pointer)
     };
-    let Some(expires) = session.record_expires() else {
+    let Some(expires_in) = session.record_expires_in() else {
         return;
     };
-    let mut touched = store.store.touch(&store.session_key(&key), generation, expires).await;
+    let mut touched = store.store.touch(&store.session_key(&key), stamp, expires_in).await;
     if touched.is_ok() && pointer == Pointer::Saved {
-        touched = store.store.touch(&store.id_key(session.id()), generation, expires).await;
+        touched = store.store.touch(&store.id_key(session.id()), stamp, expires_in).await;
     }
     match touched {
         Ok(()) => {
@@ -265,32 +264,13 @@ async fn touch<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
     }
 }
 
-/// The outcome first, then the snapshot goes: whoever finds both believes the outcome. Returns it if it must be
-/// tried again.
+/// Puts the outcome, under the key and under the id. Returns it if it must be tried again.
 async fn put_outcome<T: Send + 'static>(
     store: &Store,
     session: &Arc<Shared<T>>,
     mut ended: Ended,
 ) -> Option<Ended> {
-    let (generation, moved_from) = {
-        let core = session.lock();
-        let durable = core.durable.as_ref();
-        let generation = durable.map_or(Generation::new(0), |durable| durable.generation);
-        (generation, durable.and_then(|durable| durable.moved_from.clone()))
-    };
-    let lifetime = session.registry()?.config().outcome_lifetime;
-    let expires = record::later(ended.outcome.completed(), lifetime);
-    let bytes = record::encode(&IdRecord::Ended(OutcomeRecord::of(&ended)));
-    let mut result = store.store.put(&store.id_key(session.id()), generation, bytes, expires).await;
-    for key in moved_from.iter().chain([&ended.key]) {
-        if result.is_ok() {
-            result = store.store.remove(&store.session_key(&key.to_bytes()), generation).await;
-            // A new session has taken the key already.
-            if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Stale) {
-                result = Ok(());
-            }
-        }
-    }
+    let result = end_record(store, session, &ended).await;
     match result {
         Ok(()) => {
             if let Some(registry) = session.registry() {
@@ -315,20 +295,15 @@ async fn put_outcome<T: Send + 'static>(
 }
 
 impl<T: Send + 'static> Shared<T> {
-    /// When what is put now may be deleted; `None` if the layer is gone.
-    pub(super) fn record_expires(&self) -> Option<SystemTime> {
-        self.registry().map(|registry| registry.record_expires(self))
+    /// For how long what is put now is kept; `None` if the layer is gone.
+    pub(super) fn record_expires_in(&self) -> Option<Duration> {
+        self.registry().map(|registry| registry.record_expires_in(self))
     }
 
-    /// Another process has put a newer generation.
+    /// Another process owns the record.
     fn lose_to_another(self: &Arc<Self>) {
         if let Some(registry) = self.registry() {
             registry.lose(self);
         }
-    }
-
-    /// The generation of this owner; `None` without a store.
-    pub(super) fn generation(&self) -> Option<Generation> {
-        self.lock().durable.as_ref().map(|durable| durable.generation)
     }
 }

@@ -7,14 +7,13 @@ use tokio::time::Instant;
 
 use super::{
     CommitError, Job, Urgency,
-    record::{self, Millis, SessionRecord},
+    record::{self, KeyRecord, Millis, SessionRecord},
 };
 use crate::{
     key::SessionKey,
     outcome::{Outcome, OutcomeStatus},
     panics::caught,
     session::shared::{CancelHandler, Shared},
-    store::Generation,
 };
 
 /// Which changes are worth a snapshot.
@@ -32,15 +31,15 @@ struct Draft {
     record: SessionRecord,
     covered: Covered,
     version: u64,
-    generation: Generation,
 }
 
 impl Draft {
     fn into_job(self, state: Vec<u8>) -> Job {
-        let Self { key, mut record, covered, version, generation } = self;
+        let Self { key, mut record, covered, version } = self;
         record.state = state;
         let working = record.working;
-        Job { key, bytes: record::encode(&record), covered, version, generation, working }
+        let bytes = record::encode(&KeyRecord::Live(Box::new(record)));
+        Job { key, bytes, covered, version, working }
     }
 }
 
@@ -98,7 +97,7 @@ impl<T: Send + 'static> Shared<T> {
             durable.due = true;
             return None;
         }
-        let (version, generation, trials) = (durable.version, durable.generation, durable.trials());
+        let (version, trials) = (durable.version, durable.trials());
         durable.taken = version;
         // Marked before: what takes no longer than a flush interval is not worth a second write.
         let working = durable.marked && at_work;
@@ -120,7 +119,7 @@ impl<T: Send + 'static> Shared<T> {
             state: Vec::new(),
             machine,
         };
-        Some(Draft { key, record, covered, version, generation })
+        Some(Draft { key, record, covered, version })
     }
 
     /// Returns what shall be written now: what the last boundary has left, or the session as it is.

@@ -1,13 +1,10 @@
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt as _;
 
-use super::{ErrorKind, Generation, StoreError, StoreKey, Versioned, erased::ErasedStore};
+use super::{ErrorKind, Stamp, StoreError, StoreKey, Versioned, erased::ErasedStore};
 use crate::panics::run_caught;
 
 /// A store whose calls have a deadline: the one place where the layer waits for its store.
@@ -55,39 +52,46 @@ impl ErasedStore for Punctual {
         self.within(move |store| store.load(key))
     }
 
+    fn claim<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        found: Option<Stamp>,
+        stamp: Stamp,
+        bytes: Bytes,
+        expires_in: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.within(move |store| store.claim(key, found, stamp, bytes, expires_in))
+    }
+
     fn put<'a>(
         &'a self,
         key: &'a StoreKey,
-        generation: Generation,
+        stamp: Stamp,
         bytes: Bytes,
-        expires: SystemTime,
+        expires_in: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.within(move |store| store.put(key, generation, bytes, expires))
+        self.within(move |store| store.put(key, stamp, bytes, expires_in))
     }
 
     fn touch<'a>(
         &'a self,
         key: &'a StoreKey,
-        generation: Generation,
-        expires: SystemTime,
+        stamp: Stamp,
+        expires_in: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.within(move |store| store.touch(key, generation, expires))
+        self.within(move |store| store.touch(key, stamp, expires_in))
     }
 
     fn remove<'a>(
         &'a self,
         key: &'a StoreKey,
-        generation: Generation,
+        stamp: Stamp,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.within(move |store| store.remove(key, generation))
+        self.within(move |store| store.remove(key, stamp))
     }
 
-    fn delete_expired(
-        &self,
-        now: SystemTime,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.within(move |store| store.delete_expired(now, limit))
+    fn delete_expired(&self, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
+        self.within(move |store| store.delete_expired(limit))
     }
 
     fn identity_key(&self) -> Option<[u8; 64]> {

@@ -1,9 +1,9 @@
-use std::{fmt, time::SystemTime};
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 
-use super::{Generation, SnapshotStore, StoreError, StoreKey, Versioned};
+use super::{SnapshotStore, Stamp, StoreError, StoreKey, Versioned};
 
 /// [`SnapshotStore`] as an object: boxes one future per call, so that the layer has no type
 /// parameter for its store. Every store is one; made by `Arc::new(store) as Arc<dyn ErasedStore>`.
@@ -13,34 +13,38 @@ pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
         key: &'a StoreKey,
     ) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>>;
 
+    fn claim<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        found: Option<Stamp>,
+        stamp: Stamp,
+        bytes: Bytes,
+        expires_in: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
     fn put<'a>(
         &'a self,
         key: &'a StoreKey,
-        generation: Generation,
+        stamp: Stamp,
         bytes: Bytes,
-        expires: SystemTime,
+        expires_in: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     fn touch<'a>(
         &'a self,
         key: &'a StoreKey,
-        generation: Generation,
-        expires: SystemTime,
+        stamp: Stamp,
+        expires_in: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     fn remove<'a>(
         &'a self,
         key: &'a StoreKey,
-        generation: Generation,
+        stamp: Stamp,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
-    fn delete_expired(
-        &self,
-        now: SystemTime,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<usize, StoreError>>;
+    fn delete_expired(&self, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>>;
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "read before the store is erased"))]
     fn identity_key(&self) -> Option<[u8; 64]>;
 
     fn is_exclusive(&self) -> bool;
@@ -54,39 +58,46 @@ impl<S: SnapshotStore> ErasedStore for S {
         Box::pin(SnapshotStore::load(self, key))
     }
 
+    fn claim<'a>(
+        &'a self,
+        key: &'a StoreKey,
+        found: Option<Stamp>,
+        stamp: Stamp,
+        bytes: Bytes,
+        expires_in: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(SnapshotStore::claim(self, key, found, stamp, bytes, expires_in))
+    }
+
     fn put<'a>(
         &'a self,
         key: &'a StoreKey,
-        generation: Generation,
+        stamp: Stamp,
         bytes: Bytes,
-        expires: SystemTime,
+        expires_in: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(SnapshotStore::put(self, key, generation, bytes, expires))
+        Box::pin(SnapshotStore::put(self, key, stamp, bytes, expires_in))
     }
 
     fn touch<'a>(
         &'a self,
         key: &'a StoreKey,
-        generation: Generation,
-        expires: SystemTime,
+        stamp: Stamp,
+        expires_in: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(SnapshotStore::touch(self, key, generation, expires))
+        Box::pin(SnapshotStore::touch(self, key, stamp, expires_in))
     }
 
     fn remove<'a>(
         &'a self,
         key: &'a StoreKey,
-        generation: Generation,
+        stamp: Stamp,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(SnapshotStore::remove(self, key, generation))
+        Box::pin(SnapshotStore::remove(self, key, stamp))
     }
 
-    fn delete_expired(
-        &self,
-        now: SystemTime,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<usize, StoreError>> {
-        Box::pin(SnapshotStore::delete_expired(self, now, limit))
+    fn delete_expired(&self, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
+        Box::pin(SnapshotStore::delete_expired(self, limit))
     }
 
     fn identity_key(&self) -> Option<[u8; 64]> {
@@ -113,28 +124,38 @@ mod tests {
         async fn load(&self, key: &StoreKey) -> Result<Option<Versioned>, StoreError> {
             self.0.load(key).await
         }
+        async fn claim(
+            &self,
+            key: &StoreKey,
+            found: Option<Stamp>,
+            stamp: Stamp,
+            bytes: Bytes,
+            expires_in: Duration,
+        ) -> Result<(), StoreError> {
+            self.0.claim(key, found, stamp, bytes, expires_in).await
+        }
         async fn put(
             &self,
             key: &StoreKey,
-            generation: Generation,
+            stamp: Stamp,
             bytes: Bytes,
-            expires: SystemTime,
+            expires_in: Duration,
         ) -> Result<(), StoreError> {
-            self.0.put(key, generation, bytes, expires).await
+            self.0.put(key, stamp, bytes, expires_in).await
         }
         async fn touch(
             &self,
             key: &StoreKey,
-            generation: Generation,
-            expires: SystemTime,
+            stamp: Stamp,
+            expires_in: Duration,
         ) -> Result<(), StoreError> {
-            self.0.touch(key, generation, expires).await
+            self.0.touch(key, stamp, expires_in).await
         }
-        async fn remove(&self, key: &StoreKey, generation: Generation) -> Result<(), StoreError> {
-            self.0.remove(key, generation).await
+        async fn remove(&self, key: &StoreKey, stamp: Stamp) -> Result<(), StoreError> {
+            self.0.remove(key, stamp).await
         }
-        async fn delete_expired(&self, now: SystemTime, limit: usize) -> Result<usize, StoreError> {
-            self.0.delete_expired(now, limit).await
+        async fn delete_expired(&self, limit: usize) -> Result<usize, StoreError> {
+            self.0.delete_expired(limit).await
         }
     }
 

@@ -14,9 +14,9 @@ pub struct StoreError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A newer generation is stored: somebody else owns the record now. Refusal.
+    /// Another owner's record is stored, or not what was found. Refusal.
     Stale,
-    /// There is no record to touch. Refusal.
+    /// There is no record of the caller's. Refusal.
     NotFound,
     /// A limit of the store is reached; room may come back. Refusal.
     Full,
@@ -69,7 +69,7 @@ impl Error for StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            ErrorKind::Stale => "a newer generation of this record is stored",
+            ErrorKind::Stale => "another owner has this record",
             ErrorKind::NotFound => "there is no such record",
             ErrorKind::Full => "the store is full",
             ErrorKind::TooLarge => "the key or value is too large to be stored",

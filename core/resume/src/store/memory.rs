@@ -2,12 +2,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 
-use super::{ErrorKind, Generation, SnapshotStore, StoreError, StoreKey, Versioned};
+use super::{ErrorKind, SnapshotStore, Stamp, StoreError, StoreKey, Verdict, Versioned};
+use crate::wall::{self, later};
 
 /// Keeps records in memory, up to a limit: for tests, and to try restarts within one process.
 ///
@@ -27,15 +28,23 @@ struct Shared {
 
 #[derive(Default)]
 struct Records {
-    by_key: BTreeMap<StoreKey, Versioned>,
+    by_key: BTreeMap<StoreKey, Record>,
     /// Has exactly one entry for each of `by_key`.
     by_expiry: BTreeSet<(SystemTime, StoreKey)>,
     /// The sum of `cost` over `by_key`.
     bytes: usize,
+    /// By so much the store's clock is ahead of the wall's.
+    ahead: Duration,
+}
+
+struct Record {
+    stamp: Stamp,
+    bytes: Bytes,
+    expires: SystemTime,
 }
 
 /// What a record takes beside its key (twice, in both maps) and bytes, roughly.
-const OVERHEAD: usize = 192;
+const OVERHEAD: usize = 224;
 
 impl MemoryStore {
     /// The limit of [`new`](Self::new): 64 MiB.
@@ -50,7 +59,7 @@ impl MemoryStore {
         Self::with_max_bytes(Self::DEFAULT_MAX_BYTES)
     }
 
-    /// Creates an empty store that holds up to `max_bytes`: keys, bytes and 192 bytes for each record.
+    /// Creates an empty store that holds up to `max_bytes`: keys, bytes and 224 bytes for each record.
     ///
     /// # Panics
     ///
@@ -59,6 +68,12 @@ impl MemoryStore {
         let mut identity_key = [0; 64];
         getrandom::fill(&mut identity_key).expect("the operating system has random bytes");
         Self { shared: Arc::new(Shared { identity_key, max_bytes, records: Mutex::default() }) }
+    }
+
+    /// Lets time pass for what is stored: every record is by so much nearer to its end. For tests.
+    pub fn advance(&self, by: Duration) {
+        let mut records = self.lock();
+        records.ahead = records.ahead.saturating_add(by);
     }
 
     // No call can panic half way through a change, so a poisoned lock guards whole records.
@@ -75,50 +90,71 @@ impl Default for MemoryStore {
 
 impl SnapshotStore for MemoryStore {
     async fn load(&self, key: &StoreKey) -> Result<Option<Versioned>, StoreError> {
-        Ok(self.lock().by_key.get(key).cloned())
+        let records = self.lock();
+        let now = records.now();
+        Ok(records.by_key.get(key).map(|record| Versioned {
+            stamp: record.stamp,
+            bytes: record.bytes.clone(),
+            expires_in: record.expires.duration_since(now).unwrap_or_default(),
+        }))
+    }
+
+    async fn claim(
+        &self,
+        key: &StoreKey,
+        found: Option<Stamp>,
+        stamp: Stamp,
+        bytes: Bytes,
+        expires_in: Duration,
+    ) -> Result<(), StoreError> {
+        let mut records = self.lock();
+        match stamp.claims(found, records.stamp(key))? {
+            Verdict::Keep => Ok(()),
+            Verdict::Change => records.write(key, stamp, bytes, expires_in, self.shared.max_bytes),
+        }
     }
 
     async fn put(
         &self,
         key: &StoreKey,
-        generation: Generation,
+        stamp: Stamp,
         bytes: Bytes,
-        expires: SystemTime,
+        expires_in: Duration,
     ) -> Result<(), StoreError> {
         let mut records = self.lock();
-        let freed = records.owned_by(key, generation)?.map_or(0, |old| cost(key, old));
-        let record = Versioned { generation, bytes, expires };
-        let used = (records.bytes - freed).saturating_add(cost(key, &record));
-        if used > self.shared.max_bytes {
-            return Err(ErrorKind::Full.into());
+        match stamp.puts(records.stamp(key))? {
+            Verdict::Keep => Ok(()),
+            Verdict::Change => records.write(key, stamp, bytes, expires_in, self.shared.max_bytes),
         }
-        records.take(key);
-        records.insert(key.clone(), record);
-        Ok(())
     }
 
     async fn touch(
         &self,
         key: &StoreKey,
-        generation: Generation,
-        expires: SystemTime,
+        stamp: Stamp,
+        expires_in: Duration,
     ) -> Result<(), StoreError> {
         let mut records = self.lock();
-        records.owned_by(key, generation)?;
-        let record = records.take(key).ok_or(ErrorKind::NotFound)?;
-        records.insert(key.clone(), Versioned { expires, ..record });
+        if stamp.touches(records.stamp(key))? == Verdict::Change
+            && let Some(record) = records.take(key)
+        {
+            let expires = records.expires(expires_in);
+            records.insert(key.clone(), Record { expires, ..record });
+        }
         Ok(())
     }
 
-    async fn remove(&self, key: &StoreKey, generation: Generation) -> Result<(), StoreError> {
+    async fn remove(&self, key: &StoreKey, stamp: Stamp) -> Result<(), StoreError> {
         let mut records = self.lock();
-        records.owned_by(key, generation)?;
-        records.take(key);
+        if stamp.removes(records.stamp(key))? == Verdict::Change {
+            records.take(key);
+        }
         Ok(())
     }
 
-    async fn delete_expired(&self, now: SystemTime, limit: usize) -> Result<usize, StoreError> {
+    async fn delete_expired(&self, limit: usize) -> Result<usize, StoreError> {
         let mut records = self.lock();
+        let now = records.now();
         let mut deleted = 0;
         while deleted < limit
             && let Some((expires, key)) = records.by_expiry.first()
@@ -148,19 +184,38 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl Records {
-    /// Returns the record under `key`, if any, unless somebody newer than `generation` owns it.
-    fn owned_by(
-        &self,
-        key: &StoreKey,
-        generation: Generation,
-    ) -> Result<Option<&Versioned>, StoreError> {
-        match self.by_key.get(key) {
-            Some(record) if record.generation > generation => Err(ErrorKind::Stale.into()),
-            found => Ok(found),
-        }
+    fn now(&self) -> SystemTime {
+        later(wall::now(), self.ahead)
     }
 
-    fn take(&mut self, key: &StoreKey) -> Option<Versioned> {
+    fn expires(&self, expires_in: Duration) -> SystemTime {
+        later(self.now(), expires_in)
+    }
+
+    fn stamp(&self, key: &StoreKey) -> Option<Stamp> {
+        self.by_key.get(key).map(|record| record.stamp)
+    }
+
+    fn write(
+        &mut self,
+        key: &StoreKey,
+        stamp: Stamp,
+        bytes: Bytes,
+        expires_in: Duration,
+        max_bytes: usize,
+    ) -> Result<(), StoreError> {
+        let freed = self.by_key.get(key).map_or(0, |old| cost(key, old));
+        let record = Record { stamp, bytes, expires: self.expires(expires_in) };
+        let used = (self.bytes - freed).saturating_add(cost(key, &record));
+        if used > max_bytes {
+            return Err(ErrorKind::Full.into());
+        }
+        self.take(key);
+        self.insert(key.clone(), record);
+        Ok(())
+    }
+
+    fn take(&mut self, key: &StoreKey) -> Option<Record> {
         let (key, record) = self.by_key.remove_entry(key)?;
         self.bytes -= cost(&key, &record);
         self.by_expiry.remove(&(record.expires, key));
@@ -168,14 +223,14 @@ impl Records {
     }
 
     /// `key` is not in the map.
-    fn insert(&mut self, key: StoreKey, record: Versioned) {
+    fn insert(&mut self, key: StoreKey, record: Record) {
         self.bytes += cost(&key, &record);
         self.by_expiry.insert((record.expires, key.clone()));
         self.by_key.insert(key, record);
     }
 }
 
-fn cost(key: &StoreKey, record: &Versioned) -> usize {
+fn cost(key: &StoreKey, record: &Record) -> usize {
     OVERHEAD + key.as_bytes().len() + record.bytes.len()
 }
 
@@ -195,36 +250,61 @@ mod tests {
         contract::check_reopen(async || store.clone()).await;
     }
 
+    const LATER: Duration = Duration::from_secs(3600);
+
     #[tokio::test]
     async fn a_full_store_refuses_and_keeps_everything() {
         let (a, b) = (key("a"), key("b"));
-        let (g, t) = (Generation::new(1), SystemTime::UNIX_EPOCH);
+        let first = Stamp::first(1, 1);
+        let mut stamp = first;
+        let mut next = || {
+            stamp = stamp.next();
+            stamp
+        };
         let one = OVERHEAD + a.as_bytes().len() + 100;
         let store = MemoryStore::with_max_bytes(2 * one);
         let bytes = |n: usize| Bytes::from(vec![7; n]);
 
-        store.put(&a, g, bytes(100), t).await.unwrap();
-        store.put(&b, g, bytes(100), t).await.unwrap();
-        for (key, len) in [(&a, 101), (&key("c"), 0), (&a, usize::MAX >> 40)] {
-            let err = store.put(key, g, bytes(len), t).await.unwrap_err();
+        store.claim(&a, None, first, bytes(100), LATER).await.unwrap();
+        store.claim(&b, None, first, bytes(100), LATER).await.unwrap();
+        for (key, len) in [(&a, 101), (&b, 101), (&a, usize::MAX >> 40)] {
+            let err = store.put(key, next(), bytes(len), LATER).await.unwrap_err();
             assert_eq!(err.kind(), ErrorKind::Full);
         }
+        let err = store.claim(&key("c"), None, first, bytes(0), LATER).await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Full);
         assert_eq!(store.load(&a).await.unwrap().unwrap().bytes.len(), 100);
         // Room comes back by shrinking, by removal and by expiry.
-        store.put(&a, g, bytes(0), t).await.unwrap();
-        store.put(&b, g, bytes(200), t).await.unwrap();
-        store.remove(&b, g).await.unwrap();
-        store.put(&a, g, bytes(300), t).await.unwrap();
-        assert_eq!(store.delete_expired(t, 9).await.unwrap(), 1);
+        store.put(&a, next(), bytes(0), LATER).await.unwrap();
+        store.put(&b, next(), bytes(200), LATER).await.unwrap();
+        store.remove(&b, next()).await.unwrap();
+        store.put(&a, next(), bytes(300), LATER).await.unwrap();
+        assert_eq!(store.delete_expired(9).await.unwrap(), 0);
+        store.advance(LATER);
+        assert_eq!(store.delete_expired(9).await.unwrap(), 1);
         assert_eq!(store.lock().bytes, 0);
-        store.put(&b, g, bytes(one + 100), t).await.unwrap();
+        store.claim(&b, None, first, bytes(one + 100), LATER).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn never_is_a_time_too() {
+        let store = MemoryStore::new();
+        store
+            .claim(&key("a"), None, Stamp::first(1, 1), Bytes::new(), Duration::MAX)
+            .await
+            .unwrap();
+        store.advance(LATER);
+        let left = store.load(&key("a")).await.unwrap().unwrap().expires_in;
+        assert!(left > 100 * 365 * 24 * LATER, "{left:?}");
+        store.advance(Duration::MAX);
+        assert!(store.load(&key("a")).await.unwrap().unwrap().expires_in.is_zero());
     }
 
     #[tokio::test]
     async fn debug_prints_counts_alone() {
         let store = MemoryStore::new();
-        let (g, t) = (Generation::new(1), SystemTime::UNIX_EPOCH);
-        store.put(&key("hunter2"), g, "hunter2".into(), t).await.unwrap();
+        let stamp = Stamp::first(1, 1);
+        store.claim(&key("hunter2"), None, stamp, "hunter2".into(), LATER).await.unwrap();
         let text = format!("{store:?}");
         assert!(text.starts_with("MemoryStore { records: 1, bytes: "), "{text}");
         assert!(!text.contains("hunter2") && !text.contains("identity"), "{text}");

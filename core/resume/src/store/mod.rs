@@ -1,9 +1,9 @@
 //! Where sessions go when they leave memory: the [`SnapshotStore`] trait and its rules.
 //!
-//! A store keeps *records*: opaque bytes under a [`StoreKey`], each with the [`Generation`] of the
-//! owner who wrote it and the time at which it expires. It knows nothing of sessions; what the
-//! bytes mean is decided elsewhere. [`MemoryStore`] is here for tests and for trying things out;
-//! the embedded store that survives a restart is the crate `session-resume-redb`.
+//! A store keeps *records*: opaque bytes under a [`StoreKey`], each with the [`Stamp`] of the write that
+//! brought it and the time after which it expires. It knows nothing of sessions; what the bytes mean is decided
+//! elsewhere. [`MemoryStore`] is here for tests and for trying things out; the embedded store that survives a
+//! restart is the crate `session-resume-redb`.
 //!
 //! If you write a backend, the rules are on [`SnapshotStore`], and [`contract`] checks them.
 
@@ -14,9 +14,10 @@ pub(crate) mod erased;
 mod error;
 mod key;
 mod memory;
+mod stamp;
 mod state;
 
-use std::{fmt, future::Future, sync::Arc, time::SystemTime};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -24,6 +25,7 @@ pub use self::{
     error::{ErrorKind, StoreError},
     key::{MAX_KEY_LEN, RecordKind, StoreKey},
     memory::MemoryStore,
+    stamp::{Stamp, Verdict},
     state::StoredState,
 };
 
@@ -33,46 +35,61 @@ pub use self::{
 /// that can be checked from outside:
 ///
 /// 1. **Atomic.** Every call happens whole or not at all, for every reader and through every crash.
-///    Calls on one key have one order, also when they come from several handles.
+///    Calls on one key have one order, also when they come from several handles or processes.
 /// 2. **Durable.** When a writing call resolves to `Ok`, its effect survives a `kill -9` of this
 ///    process; a backend that writes to a disk of its own has synced it. `Ok` before that is a bug.
 ///    After an `Err` of a kind other than those that name a refusal ([`ErrorKind::is_refusal`]) the
-///    call may still have happened, whole.
-/// 3. **Fenced.** A call with an older generation than the stored one is refused as
-///    [`ErrorKind::Stale`] and changes nothing. An equal or newer generation is let through.
-/// 4. **Removal forgets.** [`remove`](Self::remove) and [`delete_expired`](Self::delete_expired)
-///    leave no trace, so a store is as large as what it keeps. While a key has no record nothing is
-///    fenced: a lower generation may be put again. An owner has two answers to that. It takes
-///    [`Generation::first`] for a new record, which is larger than any that came before a removal; so
-///    an old owner is fenced as soon as the key has a new one. And where an old owner may be alive
-///    (a store that several nodes share) it ends a session by putting a final record that says so,
-///    with a short expiry, instead of removing it: that record fences like any other.
-/// 5. **Expiry is a date, not a clock.** A store never reads a clock to answer; it deletes when
-///    [`delete_expired`](Self::delete_expired) tells it the time. (A backend with an expiry of its
-///    own may use it as well, but never earlier than `expires`.) So [`load`](Self::load) may return a
-///    record that has expired, and the caller compares. `expires` is kept to the millisecond at
-///    least; what is finer is rounded up.
-/// 6. **Dropped futures.** A future that is dropped before it resolves has happened whole or not at
-///    all, and it does not happen late: a writing call made after the drop is ordered after it.
-/// 7. **Off the runtime.** No call blocks the thread that polls it. Many calls at the same time are
+///    call may still have happened, whole, or may happen later.
+/// 3. **Owned.** Who writes a record first makes it its own: [`claim`](Self::claim) writes only over
+///    exactly what its caller has found (nothing, or the record with that very stamp). Every other
+///    writing call is its owner's alone: the record must come from the same claim, or from an earlier
+///    one of the same line (then the store has lost the claim, and the call heals that). Everything
+///    else is refused as [`ErrorKind::Stale`] and changes nothing: a later owner's record, that of
+///    another owner of the same generation, and that of another line.
+/// 4. **In order.** Each write of an owner has a number. One whose number is not larger than the stored
+///    one changes nothing and is `Ok`: it has happened already (a call whose answer was lost and that was
+///    sent again), or a later write of the same owner has taken its place (a call that was given up for
+///    lost and lands late).
+/// 5. **Nothing comes back.** A record is made by [`claim`](Self::claim) alone.
+///    [`remove`](Self::remove) and [`delete_expired`](Self::delete_expired) leave no trace, and what an
+///    owner puts after them is [`ErrorKind::NotFound`]. While a key has no record nothing is fenced, so an
+///    owner that may have a rival ends its line by putting a final record that says so, with a short
+///    expiry: whoever comes next claims over that, and whoever came before is refused.
+/// 6. **Expiry is a time from now**, so that processes need not agree on a date: given with each write,
+///    returned by [`load`](Self::load) as what is left of it, by the store's own clock. A record is there
+///    at least so long, and after that until [`delete_expired`](Self::delete_expired) takes it or the
+///    backend does; so `load` may return one that has expired, and the caller compares. Fractions of a
+///    millisecond are rounded up. What is longer than ten years may be stored as ten years.
+/// 7. **Dropped futures.** A future that is dropped before it resolves has happened whole or not at all,
+///    or happens later, as after an error. Rule 4 makes that harmless.
+/// 8. **Off the runtime.** No call blocks the thread that polls it. Many calls at the same time are
 ///    normal, and a backend that pays per commit groups them.
+///
+/// Rules 3 and 4 are pure: [`Stamp`] has them, and a backend that runs its own code at the record calls
+/// them there.
 ///
 /// # Example
 ///
 /// ```
-/// use std::time::{Duration, SystemTime};
-/// use session_resume::store::{ErrorKind, Generation, MemoryStore, RecordKind, SnapshotStore, StoreKey};
+/// use std::time::Duration;
+/// use session_resume::store::{ErrorKind, MemoryStore, RecordKind, SnapshotStore, Stamp, StoreKey};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// let store = MemoryStore::new();
 /// let key = StoreKey::new(RecordKind::Session, "live", b"aad5")?;
-/// let now = SystemTime::now();
-/// let (ours, theirs) = (Generation::first(now), Generation::first(now).next());
+/// let hour = Duration::from_secs(3600);
 ///
-/// store.put(&key, ours, "state".into(), now + Duration::from_secs(60)).await?;
-/// // Another node takes the session over; from now on this one is refused.
-/// store.put(&key, theirs, "state".into(), now + Duration::from_secs(60)).await?;
-/// let refused = store.put(&key, ours, "old".into(), now + Duration::from_secs(60)).await;
+/// // One process begins a session, and saves it again.
+/// let ours = Stamp::first(0xaad5, 1);
+/// store.claim(&key, None, ours, "state".into(), hour).await?;
+/// let ours = ours.next();
+/// store.put(&key, ours, "newer state".into(), hour).await?;
+///
+/// // Another one takes it over; from now on the first is refused.
+/// let found = store.load(&key).await?.unwrap();
+/// let theirs = found.stamp.taken_by(2);
+/// store.claim(&key, Some(found.stamp), theirs, found.bytes, hour).await?;
+/// let refused = store.put(&key, ours.next(), "old".into(), hour).await;
 /// assert_eq!(refused.unwrap_err().kind(), ErrorKind::Stale);
 /// # Ok::<(), session_resume::store::StoreError>(())
 /// # }).unwrap();
@@ -80,7 +97,7 @@ pub use self::{
 pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
     /// Returns the record under `key`, or `None` if there is none.
     ///
-    /// The record may have expired; see rule 5.
+    /// The record may have expired; see rule 6.
     ///
     /// # Errors
     ///
@@ -95,49 +112,73 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
         key: &StoreKey,
     ) -> impl Future<Output = Result<Option<Versioned>, StoreError>> + Send;
 
-    /// Stores `bytes` under `key` unless a newer generation is already there.
+    /// Stores `bytes` under `key` if what is there is exactly `found`: no record, or the one with that stamp.
+    /// The caller owns the record from then on.
     ///
-    /// Replaces bytes, generation and expiry together. An `expires` that has passed is fine: the next
+    /// `stamp` is [`Stamp::first`] of a new line, [`Stamp::taken_by`] of the record found, or (an owner that
+    /// writes over no more than it has read) [`Stamp::next`] of it. The caller that was not answered claims
+    /// again: with the same stamp, or over what it finds then.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Stale`] when there is something else by now, [`ErrorKind::Full`] or
+    /// [`ErrorKind::TooLarge`] when there is no room; what was there then stays. Other kinds when the backend
+    /// fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// The record is the old or the new one; see rule 7.
+    fn claim(
+        &self,
+        key: &StoreKey,
+        found: Option<Stamp>,
+        stamp: Stamp,
+        bytes: Bytes,
+        expires_in: Duration,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Stores `bytes` over the caller's own record under `key`.
+    ///
+    /// Replaces bytes, stamp and expiry together. An `expires_in` of zero is fine: the next
     /// [`delete_expired`](Self::delete_expired) takes it.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Stale`] when another owner has taken the record over since, [`ErrorKind::Full`] or
-    /// [`ErrorKind::TooLarge`] when there is no room; the old record then stays. Other kinds when the
-    /// backend fails.
+    /// [`ErrorKind::Stale`] when another owner has taken the record over since, [`ErrorKind::NotFound`] when
+    /// there is none, [`ErrorKind::Full`] or [`ErrorKind::TooLarge`] when there is no room; the old record
+    /// then stays. Other kinds when the backend fails.
     ///
     /// # Cancel safety
     ///
-    /// The record is the old or the new one; see rule 6.
+    /// The record is the old or the new one; see rule 7.
     fn put(
         &self,
         key: &StoreKey,
-        generation: Generation,
+        stamp: Stamp,
         bytes: Bytes,
-        expires: SystemTime,
+        expires_in: Duration,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Moves the expiry of the record under `key`, in either direction.
+    /// Moves the expiry of the caller's own record under `key`, in either direction; all else stays.
     ///
-    /// Bytes and generation stay, also when `generation` is newer than the stored one: only `put`
-    /// takes a record over.
+    /// `stamp` is that of the caller's last write. An `Ok` says that the caller still owns the record.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Stale`] as for `put`, [`ErrorKind::NotFound`] if there is no record (it has expired
-    /// and is gone: put it anew). Other kinds when the backend fails.
+    /// [`ErrorKind::Stale`] as for `put`, [`ErrorKind::NotFound`] if the caller's record is not there: put it
+    /// again, which heals what the store has lost. Other kinds when the backend fails.
     ///
     /// # Cancel safety
     ///
-    /// The expiry is the old or the new one; see rule 6.
+    /// The expiry is the old or the new one; see rule 7.
     fn touch(
         &self,
         key: &StoreKey,
-        generation: Generation,
-        expires: SystemTime,
+        stamp: Stamp,
+        expires_in: Duration,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Removes the record under `key`; fine if there is none.
+    /// Removes the caller's own record under `key`; fine if there is none.
     ///
     /// # Errors
     ///
@@ -145,17 +186,17 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// The record is there or gone; see rule 6.
+    /// The record is there or gone; see rule 7.
     fn remove(
         &self,
         key: &StoreKey,
-        generation: Generation,
+        stamp: Stamp,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Deletes at most `limit` records with `expires <= now`, the longest expired first, and returns how many.
+    /// Deletes at most `limit` records that have expired, the longest expired first, and returns how many.
     ///
     /// Fewer than `limit` means that nothing more is due. The work is proportional to what is due, not
-    /// to what is stored.
+    /// to what is stored. A backend that lets go of records by itself has nothing to do here.
     ///
     /// # Errors
     ///
@@ -166,7 +207,6 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
     /// As many records as the call would have deleted are gone, or none.
     fn delete_expired(
         &self,
-        now: SystemTime,
         limit: usize,
     ) -> impl Future<Output = Result<usize, StoreError>> + Send;
 
@@ -195,31 +235,42 @@ impl<S: SnapshotStore> SnapshotStore for Arc<S> {
         S::load(self, key).await
     }
 
+    async fn claim(
+        &self,
+        key: &StoreKey,
+        found: Option<Stamp>,
+        stamp: Stamp,
+        bytes: Bytes,
+        expires_in: Duration,
+    ) -> Result<(), StoreError> {
+        S::claim(self, key, found, stamp, bytes, expires_in).await
+    }
+
     async fn put(
         &self,
         key: &StoreKey,
-        generation: Generation,
+        stamp: Stamp,
         bytes: Bytes,
-        expires: SystemTime,
+        expires_in: Duration,
     ) -> Result<(), StoreError> {
-        S::put(self, key, generation, bytes, expires).await
+        S::put(self, key, stamp, bytes, expires_in).await
     }
 
     async fn touch(
         &self,
         key: &StoreKey,
-        generation: Generation,
-        expires: SystemTime,
+        stamp: Stamp,
+        expires_in: Duration,
     ) -> Result<(), StoreError> {
-        S::touch(self, key, generation, expires).await
+        S::touch(self, key, stamp, expires_in).await
     }
 
-    async fn remove(&self, key: &StoreKey, generation: Generation) -> Result<(), StoreError> {
-        S::remove(self, key, generation).await
+    async fn remove(&self, key: &StoreKey, stamp: Stamp) -> Result<(), StoreError> {
+        S::remove(self, key, stamp).await
     }
 
-    async fn delete_expired(&self, now: SystemTime, limit: usize) -> Result<usize, StoreError> {
-        S::delete_expired(self, now, limit).await
+    async fn delete_expired(&self, limit: usize) -> Result<usize, StoreError> {
+        S::delete_expired(self, limit).await
     }
 
     fn identity_key(&self) -> Option<[u8; 64]> {
@@ -234,64 +285,27 @@ impl<S: SnapshotStore> SnapshotStore for Arc<S> {
 /// A record as a store returns it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Versioned {
-    /// The generation of the owner who put it.
-    pub generation: Generation,
+    /// The write that brought it.
+    pub stamp: Stamp,
     /// What was put.
     pub bytes: Bytes,
-    /// When it expires, to the millisecond at least.
-    pub expires: SystemTime,
+    /// How long it is until it expires; zero if it has.
+    pub expires_in: Duration,
 }
 
 // By hand: the bytes are a user's state.
 impl fmt::Debug for Versioned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Versioned")
-            .field("generation", &self.generation)
+            .field("stamp", &self.stamp)
             .field("len", &self.bytes.len())
-            .field("expires", &self.expires)
+            .field("expires_in", &self.expires_in)
             .finish()
-    }
-}
-
-/// Which owner of a record: a later owner has a larger generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Generation(u64);
-
-impl Generation {
-    /// Creates a generation from its number, as read from a record.
-    pub const fn new(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// Returns the generation for a key that has no record, given the time.
-    ///
-    /// It counts the milliseconds since 1970. An owner adds one per takeover, so this is larger than
-    /// any generation the key had before its last record was removed, unless the clock went back.
-    pub fn first(now: SystemTime) -> Self {
-        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    /// Returns the generation of the next owner.
-    ///
-    /// # Panics
-    ///
-    /// After 2^64 - 1, which no key reaches.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        Self(self.0.checked_add(1).expect("a key is never taken over 2^64 times"))
-    }
-
-    /// Returns the number to store.
-    pub const fn get(self) -> u64 {
-        self.0
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test]
@@ -306,19 +320,11 @@ mod tests {
     }
 
     #[test]
-    fn a_first_generation_is_newer_than_what_was_removed() {
-        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let old = (0..900).fold(Generation::first(then), |g, _| g.next());
-        assert!(Generation::first(then + Duration::from_secs(1)) > old);
-        assert_eq!(Generation::first(SystemTime::UNIX_EPOCH - Duration::from_secs(1)).get(), 0);
-    }
-
-    #[test]
     fn a_record_prints_no_state() {
         let record = Versioned {
-            generation: Generation::new(7),
+            stamp: Stamp::first(7, 7),
             bytes: Bytes::from_static(b"hunter2"),
-            expires: SystemTime::UNIX_EPOCH,
+            expires_in: Duration::ZERO,
         };
         let text = format!("{record:?}");
         assert!(!text.contains("hunter2") && text.contains("len: 7"), "{text}");

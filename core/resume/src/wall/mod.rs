@@ -15,6 +15,17 @@ pub(crate) fn now() -> SystemTime {
     now
 }
 
+/// Returns the time that is so much later; at most a thousand years, for lifetimes that mean "never".
+pub(crate) fn later(time: SystemTime, by: Duration) -> SystemTime {
+    const LONGEST: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+    time.checked_add(by.min(LONGEST)).unwrap_or(time)
+}
+
+/// Returns how long it is from now to `time`; zero if that has passed.
+pub(crate) fn until(time: SystemTime) -> Duration {
+    time.duration_since(now()).unwrap_or_default()
+}
+
 /// How the wall clock goes, compared with one that only ever moves forward.
 #[derive(Debug)]
 pub(crate) struct Trust {

@@ -34,8 +34,8 @@ impl Backup {
     async fn put_back(self, disk: &MemoryStore) {
         let Self { key, found } = self;
         let now = disk.load(&key).await.unwrap().unwrap();
-        disk.remove(&key, now.generation).await.unwrap();
-        disk.put(&key, found.generation, found.bytes, found.expires).await.unwrap();
+        disk.remove(&key, now.stamp).await.unwrap();
+        disk.claim(&key, None, found.stamp, found.bytes, found.expires_in).await.unwrap();
     }
 }
 

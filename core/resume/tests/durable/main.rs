@@ -12,6 +12,7 @@ mod lives;
 mod looks;
 mod merge;
 mod node;
+mod nodes;
 mod outcome;
 mod panics;
 mod restart;

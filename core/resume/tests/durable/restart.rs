@@ -397,7 +397,7 @@ async fn an_innocent_message_never_fails() {
 async fn a_clock_that_jumps_ends_nobody() {
     let (disk, mut browser, cursor) = stored().await;
     let node = Node::start(&disk);
-    *node.store.ahead.lock().unwrap() = 60 * DAY;
+    disk.advance(60 * DAY);
     // Started just now: it trusts no clock yet.
     let mut other = Browser::default();
     node.open(&mut other).await.unwrap();
@@ -405,7 +405,7 @@ async fn a_clock_that_jumps_ends_nobody() {
     let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
     assert_eq!(client.hello().await["status"], "restored");
     node.kill();
-    // Back again: what was stored in the future is newer than any new session's first generation.
+    // Claimed by the clock as it is now, it is not about to expire.
     let node = Node::start(&disk);
     let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
     assert_eq!(client.hello().await["status"], "restored");
@@ -418,7 +418,7 @@ async fn a_stored_session_expires_and_says_so() {
     let keepalive = node.connect(&mut Browser::default(), Some(B)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(150)).await;
     // Beyond the stored lifetime of 30 days, within the outcome's after that.
-    *node.store.ahead.lock().unwrap() = 30 * DAY + DAY / 2;
+    disk.advance(30 * DAY + DAY / 2);
     let id = cursor.split('.').nth(1).unwrap();
     let (status, body) = node.poll(&mut browser, id, 0).await;
     assert_eq!((status, body["status"].as_str()), (200, Some("expired")));

@@ -5,12 +5,12 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use session_resume::store::{
-    ErrorKind, Generation, MemoryStore, SnapshotStore, StoreError, StoreKey, Versioned,
+    ErrorKind, MemoryStore, SnapshotStore, Stamp, StoreError, StoreKey, Versioned,
 };
 use tokio::sync::Semaphore;
 
@@ -51,8 +51,6 @@ pub struct Process {
     /// Where the last session record was put, and the last one under an id.
     pub last: Mutex<Option<StoreKey>>,
     pub last_id: Mutex<Option<StoreKey>>,
-    /// So much earlier everything expires, as if the clock had jumped.
-    pub ahead: Mutex<Duration>,
 }
 
 impl TestStore {
@@ -69,7 +67,6 @@ impl TestStore {
             calls: Mutex::default(),
             last: Mutex::default(),
             last_id: Mutex::default(),
-            ahead: Mutex::default(),
         };
         Self { disk: disk.clone(), process: Arc::new(process) }
     }
@@ -92,6 +89,18 @@ impl TestStore {
             Fault::Panic => std::panic::resume_unwind(Box::new("boom")),
             _ => Ok(()),
         }
+    }
+
+    /// On the way to writing a record: a claim is a put, too.
+    async fn put_in(&self, key: &StoreKey) -> Result<(), StoreError> {
+        self.enter("put", key, true).await?;
+        let counter = if is_session(key) { &self.process.puts } else { &self.process.id_puts };
+        counter.fetch_add(1, SeqCst);
+        let last = if is_session(key) { &self.process.last } else { &self.process.last_id };
+        *last.lock().unwrap() = Some(key.clone());
+        tokio::task::yield_now().await;
+        self.alive().await;
+        Ok(())
     }
 
     /// A dead process' calls never come back.
@@ -149,55 +158,55 @@ impl SnapshotStore for TestStore {
         }
         // Others get their turn, as with any disk.
         tokio::task::yield_now().await;
-        let ahead = *self.process.ahead.lock().unwrap();
-        Ok(self
-            .disk
-            .load(key)
-            .await?
-            .map(|stored| Versioned { expires: stored.expires - ahead, ..stored }))
+        self.disk.load(key).await
+    }
+
+    async fn claim(
+        &self,
+        key: &StoreKey,
+        found: Option<Stamp>,
+        stamp: Stamp,
+        bytes: Bytes,
+        expires_in: Duration,
+    ) -> Result<(), StoreError> {
+        self.put_in(key).await?;
+        self.leave(self.disk.claim(key, found, stamp, bytes, expires_in).await)
     }
 
     async fn put(
         &self,
         key: &StoreKey,
-        generation: Generation,
+        stamp: Stamp,
         bytes: Bytes,
-        expires: SystemTime,
+        expires_in: Duration,
     ) -> Result<(), StoreError> {
-        self.enter("put", key, true).await?;
-        let counter = if is_session(key) { &self.process.puts } else { &self.process.id_puts };
-        counter.fetch_add(1, SeqCst);
-        let last = if is_session(key) { &self.process.last } else { &self.process.last_id };
-        *last.lock().unwrap() = Some(key.clone());
-        tokio::task::yield_now().await;
-        self.alive().await;
-        self.leave(self.disk.put(key, generation, bytes, expires).await)
+        self.put_in(key).await?;
+        self.leave(self.disk.put(key, stamp, bytes, expires_in).await)
     }
 
     async fn touch(
         &self,
         key: &StoreKey,
-        generation: Generation,
-        expires: SystemTime,
+        stamp: Stamp,
+        expires_in: Duration,
     ) -> Result<(), StoreError> {
         self.enter("touch", key, true).await?;
-        self.leave(self.disk.touch(key, generation, expires).await)
+        self.leave(self.disk.touch(key, stamp, expires_in).await)
     }
 
-    async fn remove(&self, key: &StoreKey, generation: Generation) -> Result<(), StoreError> {
+    async fn remove(&self, key: &StoreKey, stamp: Stamp) -> Result<(), StoreError> {
         self.enter("remove", key, true).await?;
-        self.leave(self.disk.remove(key, generation).await)
+        self.leave(self.disk.remove(key, stamp).await)
     }
 
-    async fn delete_expired(&self, now: SystemTime, limit: usize) -> Result<usize, StoreError> {
+    async fn delete_expired(&self, limit: usize) -> Result<usize, StoreError> {
         self.alive().await;
         self.process.calls.lock().unwrap().push("delete expired".to_owned());
         let fault = *self.process.fault.lock().unwrap();
         if let Fault::Fail(error) = fault {
             return Err(error.into());
         }
-        let ahead = *self.process.ahead.lock().unwrap();
-        self.disk.delete_expired(now + ahead, limit).await
+        self.disk.delete_expired(limit).await
     }
 
     fn identity_key(&self) -> Option<[u8; 64]> {

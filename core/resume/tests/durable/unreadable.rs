@@ -69,7 +69,8 @@ impl Stored {
         let stored = self.disk.load(key).await.unwrap().unwrap();
         let mut bytes = stored.bytes.to_vec();
         change(&mut bytes);
-        self.disk.put(key, stored.generation, bytes.into(), stored.expires).await.unwrap();
+        let stamp = stored.stamp.next();
+        self.disk.put(key, stamp, bytes.into(), stored.expires_in).await.unwrap();
     }
 
     /// Asks for it in every way; each is told what is wrong, and nothing else happens.

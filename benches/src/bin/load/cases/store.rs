@@ -1,6 +1,6 @@
 //! The embedded store: commits with and without company, and the way of a session back from disk.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use axum::{Router, body::Body, routing::get};
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, stream};
 use http::{HeaderValue, header};
 use session_resume::{
     SessionResume,
-    store::{Generation, RecordKind, SnapshotStore as _, StoreKey},
+    store::{RecordKind, SnapshotStore as _, Stamp, StoreKey},
 };
 use session_resume_axum::Session;
 use session_resume_benches::{counting, measure::Samples, services};
@@ -52,10 +52,10 @@ async fn commits(path: &std::path::Path, report: &mut Report) {
 async fn put(store: &RedbStore, round: usize, record: usize) {
     let name = (round * 1_000_000 + record).to_be_bytes();
     let key = StoreKey::new(RecordKind::Session, "bench", &name).expect("a short key");
-    let now = SystemTime::now();
-    let expires = now + Duration::from_secs(3600);
+    let hour = Duration::from_secs(3600);
     let bytes = Bytes::from(vec![7; 1024]);
-    store.put(&key, Generation::first(now), bytes, expires).await.expect("the disk has room");
+    let claim = store.claim(&key, None, Stamp::first(1, 1), bytes, hour);
+    claim.await.expect("the disk has room");
 }
 
 #[derive(Default, serde::Serialize, serde::Deserialize)]

@@ -16,38 +16,89 @@
 //! The suite panics at the first broken rule, with a text that names it.
 
 mod expiry;
+mod late;
 mod rules;
 mod suite;
+
+use std::pin::Pin;
 
 use bytes::Bytes;
 
 use self::suite::{HOUR, Suite, key_text, ok, refusal};
-use super::{ErrorKind, Generation, SnapshotStore};
+use super::{ErrorKind, SnapshotStore, StoreError};
 
 #[cfg(test)]
 mod tests;
 
+/// A writing call of the store under test.
+pub type Call<'a> = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 'a>>;
+
+/// What lets a call arrive that was held.
+pub type Late<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// What is between the store under test and its records, as a test can disturb it.
+pub trait Wire: Sync {
+    /// Makes `call` so that it is on its way, does not arrive, and its caller loses the connection.
+    ///
+    /// Other calls arrive meanwhile. What is returned lets this one arrive, and has resolved when it has
+    /// happened.
+    fn hold<'a>(&'a self, call: Call<'a>) -> Pin<Box<dyn Future<Output = Late<'a>> + Send + 'a>>;
+}
+
+/// Nothing is between the store under test and its records: a call that is not polled is on its way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InProcess;
+
+impl Wire for InProcess {
+    fn hold<'a>(&'a self, call: Call<'a>) -> Pin<Box<dyn Future<Output = Late<'a>> + Send + 'a>> {
+        let late: Late<'a> = Box::pin(async {
+            // Nobody is there for the answer.
+            drop(call.await);
+        });
+        Box::pin(std::future::ready(late))
+    }
+}
+
 /// Checks all rules that show while a store is open.
 ///
 /// Nothing else may use the store meanwhile, and nothing in it may expire within a day. What the
-/// suite put there is gone at the end.
+/// suite put there is gone at the end. It blocks its thread for some seconds, to let time pass.
 ///
 /// # Panics
 ///
 /// At the first rule that does not hold.
 pub async fn check<S: SnapshotStore>(store: &S) {
-    let suite = Suite::new(store);
-    suite.a_put_is_loaded_whole().await;
+    check_over(store, &InProcess).await;
+}
+
+/// As [`check`], for a store that talks to another process: `wire` loses connections, and lets calls arrive
+/// late that were sent on them.
+///
+/// # Panics
+///
+/// At the first rule that does not hold.
+pub async fn check_over<S: SnapshotStore>(store: &S, wire: &impl Wire) {
+    let suite = Suite::new(store, wire);
+    suite.what_is_written_is_loaded_whole().await;
     suite.keys_do_not_collide().await;
-    suite.an_older_generation_is_stale().await;
+    suite.a_claim_is_over_exactly_what_was_found().await;
+    suite.a_record_is_its_owners_alone().await;
+    suite.an_owner_heals_what_is_behind().await;
+    suite.writes_have_an_order().await;
     suite.a_touch_moves_the_expiry_alone().await;
-    suite.a_removal_forgets().await;
+    suite.nothing_comes_back().await;
+    suite.concurrent_writes_are_all_kept().await;
+    suite.one_of_concurrent_claims_wins().await;
+    suite.a_late_write_changes_nothing().await;
+    suite.a_late_write_of_a_former_owner_changes_nothing().await;
+    suite.a_late_claim_is_over_what_was_found().await;
+    suite.a_call_sent_again_happens_once().await;
+    suite.a_dropped_call_is_whole().await;
+    suite.identity_key_and_exclusiveness_are_constant();
+    suite.clean_up().await;
+    suite.what_is_left_counts_down().await;
     suite.what_is_due_is_deleted_and_nothing_else().await;
     suite.expiry_follows_the_last_write().await;
-    suite.concurrent_puts_are_all_kept().await;
-    suite.the_newest_of_concurrent_owners_wins().await;
-    suite.a_dropped_call_is_whole_and_not_late().await;
-    suite.identity_key_and_exclusiveness_are_constant();
     suite.clean_up().await;
 }
 
@@ -61,36 +112,42 @@ pub async fn check<S: SnapshotStore>(store: &S) {
 /// At the first rule that does not hold.
 pub async fn check_reopen<S: SnapshotStore>(open: impl AsyncFn() -> S) {
     let first = open().await;
-    let suite = Suite::new(&first);
+    let suite = Suite::new(&first, &InProcess);
     let layer = suite.layer.clone();
-    let base = suite.base;
     let (kept, touched, removed) = (suite.key("kept"), suite.key("touched"), suite.key("removed"));
+    let mut stamp = None;
     for key in [&kept, &touched, &removed] {
-        suite.put(key, 3, key_text(key), base).await;
+        stamp = Some(suite.make(key, key_text(key)).await);
     }
-    ok(first.touch(&touched, Generation::new(3), base + HOUR).await);
-    ok(first.remove(&removed, Generation::new(3)).await);
+    let stamp = stamp.expect("three records were made");
+    ok(first.touch(&touched, stamp, 9 * HOUR).await);
+    ok(first.remove(&removed, stamp.next()).await);
+    let theirs = stamp.taken_by(suite::B);
+    ok(first.claim(&kept, Some(stamp), theirs, key_text(&kept), HOUR).await);
     let identity_key = first.identity_key();
     drop(first);
 
     let second = open().await;
-    let suite = Suite { store: &second, layer: layer.clone(), base };
+    let suite = Suite::resumed(&second, &InProcess, layer.clone());
     assert!(
         second.identity_key() == identity_key,
         "identity_key: another one after opening the store again"
     );
-    suite.expect("rule 2 (durable)", &kept, 3, key_text(&kept), base).await;
+    suite.expect("rule 2 (durable)", &kept, theirs, &key_text(&kept), HOUR).await;
     let text = key_text(&touched);
-    suite.expect("rule 2 (durable), touch", &touched, 3, text, base + HOUR).await;
+    suite.expect("rule 2 (durable), touch", &touched, stamp, &text, 9 * HOUR).await;
     suite.expect_none("rule 2 (durable), remove", &removed).await;
-    let refused = second.put(&kept, Generation::new(2), Bytes::new(), base).await;
-    refusal("rule 3 (fenced), after opening again", refused, ErrorKind::Stale);
-    let deleted = ok(second.delete_expired(base, 9).await);
-    assert_eq!(deleted, 1, "rule 5 (expiry), after opening again: one record is due");
+    let refused = second.put(&kept, stamp.next(), Bytes::new(), HOUR).await;
+    refusal("rule 3 (owned), after opening again", refused, ErrorKind::Stale);
+    let again = second.put(&kept, theirs, Bytes::new(), HOUR).await;
+    suite::fine("rule 4 (in order), after opening again", again);
+    suite.expect("rule 4, after opening again", &kept, theirs, &key_text(&kept), HOUR).await;
+    ok(second.remove(&kept, theirs).await);
     drop(second);
 
     let third = open().await;
-    let suite = Suite { store: &third, layer, base };
-    suite.expect_none("rule 2 (durable), delete_expired", &kept).await;
+    let suite = Suite::resumed(&third, &InProcess, layer);
+    suite.expect_none("rule 2 (durable), remove", &suite.key("kept")).await;
+    suite.key("touched");
     suite.clean_up().await;
 }

@@ -1,38 +1,50 @@
 //! A store under test, and what all rules need.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
-use crate::store::{
-    ErrorKind, Generation, RecordKind, SnapshotStore, StoreError, StoreKey, Versioned,
-};
+use super::Wire;
+use crate::store::{ErrorKind, RecordKind, SnapshotStore, Stamp, StoreError, StoreKey, Versioned};
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
-pub(super) const MINUTE: Duration = Duration::from_secs(60);
 
-pub(super) struct Suite<'a, S> {
+/// So long the suite may take from a write until it looks at its expiry.
+const SLACK: Duration = Duration::from_secs(600);
+
+/// Two owners.
+pub(super) const A: u64 = 0xA;
+pub(super) const B: u64 = 0xB;
+
+pub(super) struct Suite<'a, S, W> {
     pub(super) store: &'a S,
+    pub(super) wire: &'a W,
     /// Made anew for every run: the remains of one that failed do not make the next fail.
     pub(super) layer: String,
-    /// In the future, because a backend may let go of what has expired; whole seconds.
-    pub(super) base: SystemTime,
+    used: Mutex<BTreeSet<StoreKey>>,
 }
 
-impl<'a, S: SnapshotStore> Suite<'a, S> {
-    pub(super) fn new(store: &'a S) -> Self {
+impl<'a, S: SnapshotStore, W: Wire> Suite<'a, S, W> {
+    pub(super) fn new(store: &'a S, wire: &'a W) -> Self {
         let run = getrandom::u64().expect("the operating system has random bytes");
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self {
-            store,
-            layer: format!("contract-{run:016x}"),
-            base: SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs()) + HOUR,
-        }
+        Self::resumed(store, wire, format!("contract-{run:016x}"))
     }
 
-    /// Everything that the suite puts expires within two hours of `base`.
+    pub(super) fn resumed(store: &'a S, wire: &'a W, layer: String) -> Self {
+        Self { store, wire, layer, used: Mutex::default() }
+    }
+
     pub(super) async fn clean_up(&self) {
-        while self.delete(self.base + 2 * HOUR, 1000).await == 1000 {}
+        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        for key in used {
+            if let Some(record) = self.load(&key).await {
+                ok(self.store.remove(&key, record.stamp).await);
+            }
+        }
     }
 
     pub(super) fn key(&self, id: &str) -> StoreKey {
@@ -40,41 +52,50 @@ impl<'a, S: SnapshotStore> Suite<'a, S> {
     }
 
     pub(super) fn key_of(&self, kind: RecordKind, id: &[u8]) -> StoreKey {
-        ok(StoreKey::new(kind, &self.layer, id))
+        let key = ok(StoreKey::new(kind, &self.layer, id));
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        key
     }
 
-    pub(super) async fn put(
-        &self,
-        key: &StoreKey,
-        generation: u64,
-        bytes: Bytes,
-        expires: SystemTime,
-    ) {
-        let generation = Generation::new(generation);
-        ok(self.store.put(key, generation, bytes, expires).await);
+    /// Makes a record, and returns its stamp.
+    pub(super) async fn make(&self, key: &StoreKey, bytes: Bytes) -> Stamp {
+        let stamp = Stamp::first(7, A);
+        ok(self.store.claim(key, None, stamp, bytes, HOUR).await);
+        stamp
+    }
+
+    pub(super) async fn put(&self, key: &StoreKey, stamp: Stamp, bytes: &Bytes, left: Duration) {
+        ok(self.store.put(key, stamp, bytes.clone(), left).await);
     }
 
     pub(super) async fn load(&self, key: &StoreKey) -> Option<Versioned> {
         ok(self.store.load(key).await)
     }
 
-    pub(super) async fn delete(&self, now: SystemTime, limit: usize) -> usize {
-        ok(self.store.delete_expired(now, limit).await)
+    pub(super) async fn delete(&self, limit: usize) -> usize {
+        ok(self.store.delete_expired(limit).await)
     }
 
+    /// Expects that this is stored, to expire in `left` since it was written, a moment ago.
     pub(super) async fn expect(
         &self,
         rule: &str,
         key: &StoreKey,
-        generation: u64,
-        bytes: Bytes,
-        expires: SystemTime,
+        stamp: Stamp,
+        bytes: &Bytes,
+        left: Duration,
     ) {
-        let expected = Versioned { generation: Generation::new(generation), bytes, expires };
         let loaded = self.load(key).await;
+        let fits = loaded.as_ref().is_some_and(|record| {
+            record.stamp == stamp
+                && record.bytes == bytes
+                && record.expires_in <= left + Duration::from_millis(1)
+                && record.expires_in + SLACK >= left
+        });
+        let len = bytes.len();
         assert!(
-            loaded.as_ref() == Some(&expected),
-            "{rule}: expected {expected:?}, loaded {loaded:?}"
+            fits,
+            "{rule}: expected {stamp:?} with {len} bytes for {left:?}, loaded {loaded:?}"
         );
     }
 
@@ -93,6 +114,12 @@ pub(super) fn ok<T>(result: Result<T, StoreError>) -> T {
     match result {
         Ok(value) => value,
         Err(err) => panic!("this call should have succeeded: {err} ({err:?})"),
+    }
+}
+
+pub(super) fn fine(rule: &str, result: Result<(), StoreError>) {
+    if let Err(err) = result {
+        panic!("{rule}: this call should have succeeded: {err} ({err:?})");
     }
 }
 
