@@ -147,7 +147,9 @@ impl<T> Config<T> {
         rules.max_unattended = limits.max_unattended;
         rules.max_lifetime = limits.max_lifetime;
         rules.heartbeat = self.heartbeat.interval;
+        rules.pings = self.heartbeat.pings;
         rules.pong_timeout = self.heartbeat.pong_timeout;
+        rules.plain_pong_timeout = self.heartbeat.plain_pong_timeout;
         rules.durable_inbox = self.store.is_some();
         rules.durable_outbox = self.store.is_some() && self.durability == Durability::Exact;
         rules

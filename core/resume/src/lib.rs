@@ -66,7 +66,8 @@ pub use self::{
     request::RequestView,
     session::{
         AttachRequest, BlockingSession, Client, Closed, ClosedKind, Event, ExpirationGuard,
-        IdentityChange, LiveSession, Session, SessionId, SessionInfo, SessionOrigin, TrySendError,
+        IdentityChange, LiveSession, Resumed, Session, SessionId, SessionInfo, SessionOrigin,
+        TrySendError,
     },
     snapshot::{CommitError, Durability},
 };

@@ -114,26 +114,55 @@ impl Limits {
 pub struct Heartbeat {
     /// A ping, and an `{"hb":N}` to clients that speak `session-resume.v1`, every so often. Default 30 s.
     pub interval: Duration,
-    /// A transport whose ping goes unanswered for so long is gone. Default 20 s.
+    /// A transport of a client that speaks `session-resume.v1` is gone when a ping goes unanswered for so long.
+    /// Default 20 s.
     pub pong_timeout: Duration,
+    /// The same for a plain transport, whose library mostly answers pings only while the application reads. Begun
+    /// anew by whatever arrives, but a ping that goes unanswered for twice as long ends the transport in any case.
+    /// It waits while the server has stopped reading because the inbox is full. Default 60 s.
+    pub plain_pong_timeout: Duration,
+    /// Whether transports are pinged every interval. Default: yes.
+    pub pings: bool,
 }
 
 impl Default for Heartbeat {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(30), pong_timeout: Duration::from_secs(20) }
+        Self {
+            interval: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(20),
+            plain_pong_timeout: Duration::from_secs(60),
+            pings: true,
+        }
     }
 }
 
 impl Heartbeat {
-    /// Creates a heartbeat with this interval and the default pong timeout.
+    /// Creates a heartbeat with this interval and the default pong timeouts.
     pub fn every(interval: Duration) -> Self {
         Self { interval, ..Self::default() }
+    }
+
+    /// Creates a heartbeat without pings: a connection that is silent is not asked whether it is still there, and
+    /// one that is half open holds its session until TCP gives it up.
+    ///
+    /// Clients that speak `session-resume.v1` are still told `{"hb":N}` every 30 s. Plain transports are still
+    /// pinged to confirm what they were sent, and must answer that. A client that keeps others out
+    /// ([`Attach::Refuse`](crate::Attach::Refuse)) is still asked when another one comes.
+    pub fn off() -> Self {
+        Self { pings: false, ..Self::default() }
     }
 
     /// Sets [`Self::pong_timeout`].
     #[must_use]
     pub fn with_pong_timeout(mut self, pong_timeout: Duration) -> Self {
         self.pong_timeout = pong_timeout;
+        self
+    }
+
+    /// Sets [`Self::plain_pong_timeout`]: longer than plain clients work on a message without reading.
+    #[must_use]
+    pub fn with_plain_pong_timeout(mut self, plain_pong_timeout: Duration) -> Self {
+        self.plain_pong_timeout = plain_pong_timeout;
         self
     }
 }

@@ -5,7 +5,11 @@
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
-use session_resume_proto::{GapReason, session::Attached, wire::Status};
+use session_resume_proto::{
+    GapReason,
+    session::{Attached, Undeliverable},
+    wire::Status,
+};
 
 use crate::{outcome::OutcomeStatus, reuse::Phase};
 
@@ -56,6 +60,12 @@ pub(crate) fn phase(before: Option<Phase>, now: Option<Phase>) {
 /// The outboxes hold so many bytes more, or less.
 pub(crate) fn outbox(before: f64, now: f64) {
     gauge!("session_resume_outbox_bytes").increment(now - before);
+}
+
+/// A plain client cannot take a message.
+pub(crate) fn undeliverable(message: &Undeliverable) {
+    let reason = if message.too_big { "too_big" } else { "ended" };
+    counter!("session_resume_undeliverable_total", "reason" => reason).increment(1);
 }
 
 /// A transport or request has been refused.

@@ -20,6 +20,7 @@ use session_resume_proto::{
 use tokio::time::{Instant, Sleep};
 
 use crate::{
+    observe,
     session::{Core, shared::Shared},
     snapshot::Urgency,
     transport::{Frame, Transport, TransportError, TransportErrorKind},
@@ -50,6 +51,7 @@ where
         readable: true,
         writable: true,
         unflushed: false,
+        peer_code: None,
         gone: false,
         said_close: false,
         give_up: None,
@@ -60,9 +62,15 @@ where
         match poll_fn(|cx| pump.poll(cx)).await {
             // Whoever was superseded says by its answer that it knows.
             End::Closing => {
-                if linger(&mut pump.socket).await {
-                    let number = pump.turn.number;
-                    let session = &pump.turn.session;
+                let number = pump.turn.number;
+                let session = &pump.turn.session;
+                // A pong that comes now still tells what the peer has.
+                let pong = |payload| {
+                    session.with_core(|core, now| {
+                        let _ = core.machine.handle_frame(number, Incoming::Pong(payload), now);
+                    });
+                };
+                if linger(&mut pump.socket, pong).await {
                     session.step(|core| core.machine.handle_close_answered(number));
                 }
             }
@@ -74,7 +82,7 @@ where
                 let socket = &mut pump.socket;
                 let closed = poll_fn(|cx| Pin::new(&mut *socket).poll_close(cx));
                 if let Ok(Ok(())) = tokio::time::timeout(LINGER, closed).await {
-                    linger(socket).await;
+                    linger(socket, drop).await;
                 }
             }
             End::GivenUp => {}
@@ -122,16 +130,17 @@ async fn say_and_linger<S: Transport>(socket: &mut S, frames: Vec<Frame>) -> boo
         }),
     )
     .await;
-    matches!(said, Ok(Ok(()))) && linger(socket).await
+    matches!(said, Ok(Ok(()))) && linger(socket, drop).await
 }
 
-/// Reads and forgets until the peer answers our close; returns whether it did.
-async fn linger<S: Transport>(socket: &mut S) -> bool {
+/// Reads until the peer answers our close, and forgets all but pongs; returns whether it did.
+async fn linger<S: Transport>(socket: &mut S, mut pong: impl FnMut(Bytes)) -> bool {
     let mut readable = true;
     let answer = poll_fn(|cx| {
         loop {
             match ready!(Pin::new(&mut *socket).poll_next(cx)) {
                 Some(Ok(Frame::Close(_))) => return Poll::Ready(true),
+                Some(Ok(Frame::Pong(payload))) => pong(payload),
                 Some(Ok(_)) => {}
                 // The peer may still be reading: a drop now could reset the connection under our close frame.
                 Some(Err(error)) if readable && error.kind() != TransportErrorKind::Broken => {
@@ -197,6 +206,8 @@ struct Pump<T: Send + 'static, S> {
     /// Writing has not failed.
     writable: bool,
     unflushed: bool,
+    /// The code of the peer's close, if it has sent one.
+    peer_code: Option<u16>,
     /// The peer has closed or is gone, and the session has not had room yet for all that it had sent.
     gone: bool,
     /// Our close frame is with the socket: nothing is read or written after it.
@@ -297,7 +308,10 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
                 Frame::Binary(bytes) => Incoming::Binary(Bytes::copy_from_slice(&bytes)),
                 Frame::Pong(payload) => Incoming::Pong(payload),
                 Frame::Ping(_) => Incoming::Ping,
-                Frame::Close(_) => return Read::Gone,
+                Frame::Close(close) => {
+                    self.peer_code = close.map(|(code, _)| code);
+                    return Read::Gone;
+                }
             });
         }
         Read::Batch
@@ -324,13 +338,29 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
     /// The peer is gone. What it had sent before counts, and may have to wait for room in the inbox: until then
     /// the turn is not over, unless somebody newer ends it.
     fn poll_leftover(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let Self { turn, incoming, .. } = self;
+        let Self { turn, incoming, peer_code, .. } = self;
         let number = turn.number;
-        let (over, patience) = turn.session.with_core(|core, now| {
+        let (over, patience, undeliverable) = turn.session.with_core(|core, now| {
             receive(core, number, incoming, now);
             core.pump_waits(number, cx.waker());
-            (core.machine.is_turn_over(number), core.machine.rules().unused_lifetime)
+            let ended = incoming.is_empty();
+            let undeliverable =
+                ended.then(|| core.machine.handle_peer_end(number, *peer_code, now)).flatten();
+            let patience = core.machine.rules().unused_lifetime;
+            (core.machine.is_turn_over(number), patience, undeliverable)
         });
+        if let Some(message) = undeliverable {
+            observe::undeliverable(&message);
+            let session = turn.session.id();
+            tracing::warn!(
+                session = %session.short(),
+                position = message.position.get(),
+                bytes = message.bytes,
+                code = *peer_code,
+                "a plain client cannot take this message, and is sent what comes after it: raise its limit, or lower \
+                 Limits::message"
+            );
+        }
         if !self.gone {
             self.gone = true;
             // As long as a session waits for somebody to come: a handler may never ask for more.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_resume::{Event, LiveSession, Message, Result};
+use session_resume::{Event, LiveSession, Message, Result, Resumed};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
@@ -27,7 +27,7 @@ pub(crate) async fn run(mut session: LiveSession<Dashboard>, tick: Duration) -> 
                 }
                 // One that resumes has all it needs. Plain WebSockets cannot tell a page that lost its socket
                 // from one that was loaded anew, so they are shown everything again.
-                Some(Event::Attached { client, resumed, .. }) if !resumed || client.id().is_none() => {
+                Some(Event::Attached { resumed: Resumed::Fresh | Resumed::Assumed, .. }) => {
                     session.send_with(|dashboard| view::view(dashboard, &who)).await?;
                 }
                 Some(_) => {}

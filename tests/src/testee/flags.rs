@@ -140,8 +140,12 @@ impl Flags {
             "unused-lifetime" => self.unused_lifetime = Some(millis(name, args)?),
             "check-interval" => self.check_interval = Some(millis(name, args)?),
             "outcome-lifetime" => self.outcome_lifetime = Some(millis(name, args)?),
-            "ping" => self.heartbeat.interval = millis(name, args)?,
-            "pong-timeout" => self.heartbeat.pong_timeout = millis(name, args)?,
+            "ping" => self.heartbeat.interval = some_millis(name, args)?,
+            "pong-timeout" => {
+                let timeout = some_millis(name, args)?;
+                self.heartbeat.pong_timeout = timeout;
+                self.heartbeat.plain_pong_timeout = timeout;
+            }
             "max-lifetime" => self.limits.max_lifetime = Some(millis(name, args)?),
             "max-unattended" => self.limits.max_unattended = millis(name, args)?,
             "outbox-messages" => self.limits.outbox_messages = number(name, args)?,
@@ -256,6 +260,12 @@ fn number<N: FromStr<Err: Display>>(
 
 fn millis(name: &str, args: &mut lexopt::Parser) -> Result<Duration, lexopt::Error> {
     number(name, args).map(Duration::from_millis)
+}
+
+/// A time that must not be 0.
+fn some_millis(name: &str, args: &mut lexopt::Parser) -> Result<Duration, lexopt::Error> {
+    let time = millis(name, args)?;
+    if time.is_zero() { Err(format!("--{name} 0 is not supported").into()) } else { Ok(time) }
 }
 
 fn key(text: &str) -> Result<KeyFn, lexopt::Error> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_resume::{ClosedKind, LiveSession, Message, Result, Session};
+use session_resume::{ClosedKind, Event, LiveSession, Message, Result, Session};
 
 use crate::tally::Tally;
 
@@ -16,16 +16,31 @@ enum Next {
 }
 
 pub(crate) async fn live(mut session: LiveSession<Tally>) -> Result<Option<String>> {
-    while let Some(message) = session.recv().await {
+    let mut told = Told::default();
+    while let Some(event) = session.recv_event().await {
+        let message = match event {
+            Event::Message { message, .. } => message,
+            Event::Undeliverable { position, .. } => {
+                told.undeliverable.push(position);
+                continue;
+            }
+            _ => continue,
+        };
         let Some(text) = message.as_text() else {
             session.send(message).await?;
             continue;
         };
-        if let Next::Finish(result) = obey(&mut session, text).await? {
+        if let Next::Finish(result) = obey(&mut session, &told, text).await? {
             return Ok(Some(result));
         }
     }
     Ok(None)
+}
+
+/// What the handler was told of by events.
+#[derive(Debug, Default)]
+struct Told {
+    undeliverable: Vec<u64>,
 }
 
 /// Another handler: attaching it to a session of `/live` is the 409 case.
@@ -36,7 +51,7 @@ pub(crate) async fn other(mut session: LiveSession<Tally>) -> Result {
     Ok(())
 }
 
-async fn obey(session: &mut LiveSession<Tally>, text: &str) -> Result<Next> {
+async fn obey(session: &mut LiveSession<Tally>, told: &Told, text: &str) -> Result<Next> {
     let (command, rest) = text.split_once(' ').unwrap_or((text, ""));
     match (command, rest) {
         ("whoami", "") => {
@@ -82,6 +97,9 @@ async fn obey(session: &mut LiveSession<Tally>, text: &str) -> Result<Next> {
         ("commit", "") => {
             session.commit().await?;
             session.send("committed").await?;
+        }
+        ("undeliverable", "") => {
+            session.send(format!("undeliverable:{}", list(&told.undeliverable))).await?;
         }
         ("close", "") => session.close("closed by its handler"),
         ("close", with) => {
@@ -146,6 +164,11 @@ async fn ask(session: &mut LiveSession<Tally>, id: &str) -> Result {
         }
     }
     Ok(())
+}
+
+/// Numbers with commas between.
+fn list(numbers: &[u64]) -> String {
+    numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// Reads two numbers.

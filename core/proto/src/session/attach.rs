@@ -162,7 +162,7 @@ impl<I: Clone> Session<I> {
         let mut others =
             self.attached().filter(|t| known.is_none_or(|known| known.uid != t.client)).peekable();
         if self.rules.attach == Attach::Refuse && others.peek().is_some() {
-            let silent = others.all(|t| t.last_heard + self.rules.heartbeat <= now);
+            let silent = others.all(|t| t.is_silent(self.rules.heartbeat, now));
             return Err(if silent {
                 Refusal { close: Close::TRY_AGAIN, retry: Some(PROBE_DEADLINE) }
             } else {

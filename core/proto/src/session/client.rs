@@ -2,7 +2,7 @@ use std::{fmt, num::NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bounds, epoch::LifeNumber, inbox::FreshStart};
+use super::{Bounds, epoch::LifeNumber, inbox::FreshStart, plain::Trouble};
 use crate::{AttachmentNumber, ClientId, GapReason, Position};
 
 /// Names a client's record for as long as the session lives; never given twice.
@@ -138,6 +138,8 @@ pub(super) struct Client<I> {
     pub(super) committed: u64,
     /// Payload bytes of its messages that wait in the inbox.
     pub(super) inbox_bytes: usize,
+    /// What it had trouble with (plain).
+    pub(super) trouble: Option<Box<Trouble>>,
 }
 
 impl<I> Client<I> {
@@ -241,6 +243,7 @@ impl<I> Clients<I> {
             handled: 0,
             committed: 0,
             inbox_bytes: 0,
+            trouble: None,
         });
         uid
     }

@@ -34,7 +34,7 @@ impl<I: Clone> Session<I> {
         self.inbox.clear();
         // Nobody waits for the inbox any more, so the deadlines of those who did go on.
         for t in self.transports.iter_mut().filter(|t| t.is_paused()) {
-            t.go_on(self.rules.pong_timeout, now);
+            t.go_on(&self.rules, now);
         }
         if !self.rules.durable_outbox {
             self.outbox.commit(self.outbox.head());

@@ -1,7 +1,10 @@
 use std::collections::VecDeque;
 
 use super::client::{ClientUid, Who};
-use crate::Message;
+use crate::{Message, Position};
+
+/// A handler that takes no events is told of no more than this many messages that cannot be delivered.
+const UNTOLD_UNDELIVERABLE: usize = 64;
 
 /// What the handler is told.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -26,6 +29,15 @@ pub enum Event<I> {
     Detached {
         /// Who.
         who: Who<I>,
+    },
+    /// A plain client cannot take a message: it is passed over.
+    Undeliverable {
+        /// Who.
+        who: Who<I>,
+        /// The message's position.
+        position: Position,
+        /// Its length.
+        bytes: usize,
     },
 }
 
@@ -78,11 +90,26 @@ impl<I> Inbox<I> {
         }
     }
 
+    /// Tells of a message that a client cannot take, unless so many wait to be told that the handler does not ask.
+    pub(super) fn push_undeliverable(
+        &mut self,
+        uid: ClientUid,
+        who: Who<I>,
+        position: Position,
+        bytes: usize,
+    ) {
+        let untold =
+            |(_, event): &&(ClientUid, Event<I>)| matches!(event, Event::Undeliverable { .. });
+        if self.queue.iter().filter(untold).count() < UNTOLD_UNDELIVERABLE {
+            self.queue.push_back((uid, Event::Undeliverable { who, position, bytes }));
+        }
+    }
+
     /// Returns whose `Attached` waits to be told.
     pub(super) fn attaches(&self) -> impl Iterator<Item = &Who<I>> {
         self.queue.iter().filter_map(|(_, event)| match event {
             Event::Attached { who, .. } => Some(who),
-            Event::Message { .. } | Event::Detached { .. } => None,
+            Event::Message { .. } | Event::Detached { .. } | Event::Undeliverable { .. } => None,
         })
     }
 

@@ -15,6 +15,7 @@ mod inbox;
 mod life;
 mod lives;
 mod outbox;
+mod plain;
 mod receive;
 mod record;
 mod room;
@@ -35,6 +36,7 @@ pub use self::{
     inbox::Event,
     life::{Expiry, GuardId},
     outbox::MESSAGE_OVERHEAD,
+    plain::Undeliverable,
     receive::{Incoming, Reception},
     record::Record,
     rules::{Attach, Bounds, Overflow, PlainAck, Rules},
@@ -189,6 +191,10 @@ impl<I: Clone> Session<I> {
             self.life.set_handler(Handler::Waiting, now);
             return None;
         };
+        // A transport that waits with a frame for room in the inbox: there may be some now, and how long it may
+        // wait depends on whether the handler works.
+        let paused = self.attached().any(Transport::is_paused);
+        self.wake.transports |= paused;
         let Event::Message { message, .. } = &event else {
             // Only a message in hand is work.
             self.life.set_handler(Handler::Waiting, now);
@@ -202,9 +208,6 @@ impl<I: Clone> Session<I> {
             client.inbox_bytes -= bytes;
         }
         self.note_acknowledgeable(uid, bytes, now);
-        // Somebody may wait with a frame that found the inbox full.
-        let paused = self.attached().any(Transport::is_paused);
-        self.wake.transports |= paused;
         Some(event)
     }
 

@@ -106,7 +106,8 @@ impl Outbox {
         self.get(position)
     }
 
-    fn get(&self, position: Position) -> Option<Message> {
+    /// Returns the message at `position`, if it is there.
+    pub(super) fn get(&self, position: Position) -> Option<Message> {
         let mut at = usize::try_from(position.since(self.base)).ok()?;
         if let Some(binaries) = &self.binaries {
             let before = binaries.partition_point(|(of, _)| *of < position);

@@ -3,10 +3,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::{
-    PlainAck, Session,
-    transport::{PING_MARK, PROBE_DEADLINE},
-};
+use super::Session;
 use crate::{
     AttachmentNumber, Message, Moment, Position,
     wire::{self, ClientControl, Close, Inbound, ProtocolError, StateOffer},
@@ -47,25 +44,19 @@ impl<I: Clone> Session<I> {
         frame: Incoming,
         now: Moment,
     ) -> Reception {
-        let Some(at) = self.transport_index(number).filter(|&at| self.transports[at].is_attached())
-        else {
+        let Some(at) = self.transport_index(number) else {
             return Reception::Done;
         };
+        if !self.transports[at].is_attached() {
+            if let Incoming::Pong(payload) = &frame {
+                self.handle_late_pong(at, payload, now);
+            }
+            return Reception::Done;
+        }
         if self.frozen {
             return Reception::Full(frame);
         }
-        let t = &mut self.transports[at];
-        t.last_heard = now;
-        let timeout = self.rules.pong_timeout;
-        let (last_ping, waits_to_be_written) = (t.last_ping, t.ping_now);
-        if let Some(ping) = t.ping.as_mut().filter(|_| !matches!(frame, Incoming::Pong(_))) {
-            // Whatever arrives proves life, and the pong may be queued behind it; but not for ever: who never
-            // answers pings confirms nothing.
-            let latest = last_ping + 2 * timeout;
-            let extended = now + timeout.min(PROBE_DEADLINE);
-            let extended = if waits_to_be_written { extended } else { extended.min(latest) };
-            ping.deadline = ping.deadline.max(extended);
-        }
+        self.transports[at].note_life(&frame, &self.rules, now);
         match frame {
             Incoming::Ping => Reception::Done,
             Incoming::Pong(payload) => {
@@ -103,7 +94,7 @@ impl<I: Clone> Session<I> {
             || (client.waiting() < bounds.inbox_messages as u64
                 && client.inbox_bytes + bytes <= bounds.inbox_bytes.max(bytes));
         if !fits {
-            t.paused = true;
+            t.paused_since.get_or_insert(now);
             let plain = t.is_plain();
             self.resolve_standoff(now);
             // Whoever is closed instead of waiting need not keep the frame: it was never counted.
@@ -119,8 +110,8 @@ impl<I: Clone> Session<I> {
                 },
             });
         }
-        if t.paused {
-            t.go_on(self.rules.pong_timeout, now);
+        if t.is_paused() {
+            t.go_on(&self.rules, now);
         }
         t.may_offer_state = false;
         client.received += 1;
@@ -151,6 +142,9 @@ impl<I: Clone> Session<I> {
             if position > self.transports[at].sent {
                 return self.protocol_error(at, ProtocolError::OverAck, now);
             }
+            let t = &mut self.transports[at];
+            t.last_ack = now;
+            t.ack_by = None;
             self.outbox.acknowledge(position);
             self.acknowledge(at, position, now);
         }
@@ -165,34 +159,14 @@ impl<I: Clone> Session<I> {
     }
 
     fn handle_pong(&mut self, at: usize, payload: &[u8], now: Moment) {
-        let t = &mut self.transports[at];
-        let Some(ping) = t.ping else {
+        let Some(ping) =
+            self.transports[at].ping.filter(|_| self.transports[at].is_answer(payload))
+        else {
             return;
         };
-        let expected = {
-            let mut expected = [PING_MARK; 17];
-            expected[1..9].copy_from_slice(&t.nonce());
-            expected[9..].copy_from_slice(&ping.position.get().to_be_bytes());
-            expected
-        };
-        if payload != expected {
-            return;
-        }
-        t.ping = None;
-        // What was written meanwhile may need a ping of its own.
-        self.wake.transports |= t.confirmation_due(&self.rules.bounds, now);
-        if t.is_plain() {
-            t.confirmed = ping.position;
-            let position = match self.rules.plain_ack {
-                PlainAck::Trust => ping.position,
-                PlainAck::Margin(margin) => {
-                    // Whoever waits for room takes it from the margin.
-                    self.wake.room |= self.life.waits_for_room();
-                    Position::new(ping.position.get().saturating_sub(margin))
-                }
-                PlainAck::Off => return,
-            };
-            self.acknowledge(at, position, now);
+        self.transports[at].ping = None;
+        if self.transports[at].is_plain() {
+            self.confirmed_after(at, ping.position, now.since(ping.since), now);
         }
     }
 
@@ -203,20 +177,30 @@ impl<I: Clone> Session<I> {
     }
 
     /// The client of this transport has everything before `position`.
-    fn acknowledge(&mut self, at: usize, position: Position, now: Moment) {
+    pub(super) fn acknowledge(&mut self, at: usize, position: Position, now: Moment) {
+        if self.needs_only_from(at, position, now) {
+            self.outbox.acknowledge(position);
+        }
+    }
+
+    /// The client of this transport needs nothing before `position`, whether or not it has it; returns whether that
+    /// is news.
+    pub(super) fn needs_only_from(&mut self, at: usize, position: Position, now: Moment) -> bool {
         let t = &mut self.transports[at];
         let Some(client) = self.clients.get_mut(t.client) else {
-            return;
+            return false;
         };
-        if position > client.acked {
-            client.acked = position;
-            t.last_progress = now;
-            t.owed_since = if position >= t.sent { None } else { Some(now) };
-            self.outbox.acknowledge(position);
-            self.trim();
-        } else if position >= t.sent {
+        if position >= t.sent {
             t.owed_since = None;
         }
+        if position <= client.acked {
+            return false;
+        }
+        client.acked = position;
+        t.last_progress = now;
+        t.owed_since = if position >= t.sent { None } else { Some(now) };
+        self.trim();
+        true
     }
 
     /// Breaks the circle in which the handler waits for outbox room and a client for the handler.
@@ -230,7 +214,7 @@ impl<I: Clone> Session<I> {
         }
         for at in 0..self.transports.len() {
             let t = &self.transports[at];
-            if !t.is_attached() || !t.paused {
+            if !t.is_attached() || !t.is_paused() {
                 continue;
             }
             if t.is_plain() {
@@ -238,13 +222,6 @@ impl<I: Clone> Session<I> {
             } else {
                 self.end_transport(at, Close::TRY_AGAIN, None, now);
             }
-        }
-    }
-
-    pub(super) fn confirm_written(&mut self, at: usize, now: Moment) {
-        if self.transports[at].is_plain() {
-            let sent = self.transports[at].sent;
-            self.acknowledge(at, sent, now);
         }
     }
 }

@@ -100,8 +100,13 @@ pub struct Rules {
     pub max_lifetime: Option<Duration>,
     /// The longest silence of a healthy end: a ping, and an `hb`, every so often.
     pub heartbeat: Duration,
+    /// Whether transports are pinged every heartbeat. Plain ones confirm by pings either way.
+    pub pings: bool,
     /// How long a ping may go unanswered.
     pub pong_timeout: Duration,
+    /// The same for a plain transport, whose stack mostly answers only while its application reads. Begun anew
+    /// by whatever arrives; twice that in all.
+    pub plain_pong_timeout: Duration,
     /// What one session may hold.
     pub bounds: Bounds,
     /// Whether inbound messages are acknowledged only when a snapshot holds their effect.
@@ -120,7 +125,9 @@ impl Default for Rules {
             max_unattended: Duration::from_secs(3600),
             max_lifetime: None,
             heartbeat: Duration::from_secs(30),
+            pings: true,
             pong_timeout: Duration::from_secs(20),
+            plain_pong_timeout: Duration::from_secs(60),
             bounds: Bounds::default(),
             durable_inbox: false,
             durable_outbox: false,

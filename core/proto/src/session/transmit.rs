@@ -73,6 +73,7 @@ impl<I: Clone> Session<I> {
         if let Mode::Resumable(_, hello) = &mut t.mode
             && let Some(hello) = hello.take()
         {
+            t.last_ack = now;
             t.push_control(&ServerControl { hello: Some(*hello), ..ServerControl::default() }, out);
         }
         self.push_acks(at, now, out);
@@ -129,7 +130,7 @@ impl<I: Clone> Session<I> {
 
     /// Pushes data and pings; returns whether all there is has left.
     fn push_data(&mut self, at: usize, now: Moment, budget: Budget, out: &mut Vec<Frame>) -> bool {
-        let (plain_ack, pong_timeout) = (self.rules.plain_ack, self.rules.pong_timeout);
+        let plain_ack = self.rules.plain_ack;
         let t = &mut self.transports[at];
         if t.sent < self.outbox.base() {
             // Only overflow takes away what an attached client has not been sent.
@@ -139,11 +140,25 @@ impl<I: Clone> Session<I> {
             t.push_control(&ServerControl { gap: Some(gap), ..ServerControl::default() }, out);
         }
         let (mut messages, mut bytes) = (0, 0);
-        out.reserve(budget.estimate(&self.outbox, t.sent));
+        out.reserve(budget.estimate(&self.outbox, t.sent).min(t.window_left()));
+        let trouble = self.clients.get(t.client).and_then(|client| client.trouble.as_deref());
+        let from = t.sent;
+        let mut passed = false;
         while messages < budget.messages && bytes < budget.bytes {
             let Some(message) = self.outbox.sendable(t.sent) else {
                 break;
             };
+            if trouble.is_some_and(|trouble| trouble.skips(t.sent)) {
+                t.sent = t.sent.advanced_by(1);
+                passed = true;
+                continue;
+            }
+            let trouble = trouble.filter(|_| plain_ack != PlainAck::Off);
+            let alone = trouble.is_some_and(|trouble| trouble.goes_alone(t.sent));
+            let waits = trouble.is_some_and(|trouble| trouble.waits_for_all_before(t.sent));
+            if !t.window_takes(message.len(), waits) {
+                break;
+            }
             messages += 1;
             bytes += message.len();
             t.unpinged_messages += 1;
@@ -153,16 +168,20 @@ impl<I: Clone> Session<I> {
             t.sent = t.sent.advanced_by(1);
             out.push(Frame::Data(if t.is_plain() { message } else { wire::escape(message) }));
             // In mid-stream, too: one ping at the end of a long replay would confirm it all or nothing.
-            let due = t.is_plain() && t.confirmation_due(&self.rules.bounds, now);
+            let due = alone || (t.is_plain() && t.confirmation_due(&self.rules.bounds, now));
             if t.ping.is_none() && t.pings(plain_ack) && due {
-                t.push_ping(pong_timeout, now, out);
+                t.push_ping(&self.rules, now, out);
             }
+        }
+        if passed {
+            let confirmed = t.confirmed;
+            self.confirm(at, confirmed, now);
         }
         self.push_due_ping(at, now, out);
         let t = &self.transports[at];
         let complete = t.sent >= self.outbox.head();
         let (uid, sent) = (t.client, t.sent);
-        if messages > 0
+        if sent > from
             && let Some(client) = self.clients.get_mut(uid)
         {
             client.written = sent;
@@ -177,10 +196,10 @@ impl<I: Clone> Session<I> {
         let rules = &self.rules;
         let t = &mut self.transports[at];
         let due = t.ping_now
-            || t.last_ping + rules.heartbeat <= now
+            || (rules.pings && t.last_ping + rules.heartbeat <= now)
             || t.confirmation_due(&rules.bounds, now);
         if (t.ping.is_none() || t.ping_now) && t.pings(rules.plain_ack) && due {
-            t.push_ping(rules.pong_timeout, now, out);
+            t.push_ping(rules, now, out);
         }
     }
 

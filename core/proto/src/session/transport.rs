@@ -5,9 +5,11 @@ use std::time::Duration;
 use bytestring::ByteString;
 
 use super::{
-    Attach, Bounds, ClientName, PlainAck, Session,
+    Attach, Bounds, ClientName, Incoming, PlainAck, Rules, Session,
     client::{ClientUid, Takeover},
+    life::Handler,
     outbox::MESSAGE_OVERHEAD,
+    plain::Window,
 };
 use crate::{
     AttachmentNumber, Message, Moment, Position,
@@ -55,8 +57,12 @@ pub(super) struct Transport {
     pub(super) ping: Option<OutstandingPing>,
     /// It is to be written still.
     pub(super) ping_now: bool,
-    /// A pong has shown that everything before this arrived (plain).
+    /// A pong has shown that everything before this arrived, or it was not sent here (plain).
     pub(super) confirmed: Position,
+    /// Pings that count as answered although their pongs have not been read: see `confirm_written`.
+    pub(super) unread_pings: u8,
+    /// How much may be written beyond the ping (plain).
+    pub(super) window: Window,
     pub(super) last_ping: Moment,
     pub(super) last_heard: Moment,
     /// The last text or binary frame: what a frozen page does not send.
@@ -64,6 +70,10 @@ pub(super) struct Transport {
     pub(super) last_heartbeat: Moment,
     /// Since when the client owes an ack.
     pub(super) owed_since: Option<Moment>,
+    /// The last ack frame, or the hello (resumable). A client sends one every heartbeat, whatever else it sends.
+    pub(super) last_ack: Moment,
+    /// It keeps others out and must acknowledge until then (resumable).
+    pub(super) ack_by: Option<Moment>,
     /// When the client last acknowledged anything, or attached.
     pub(super) last_progress: Moment,
     /// The last ack told on this transport, and what has come to be told since. What was told on an
@@ -74,8 +84,8 @@ pub(super) struct Transport {
     pub(super) ack_now: bool,
     /// It has sent neither data nor its state: it may still offer that.
     pub(super) may_offer_state: bool,
-    /// Reading has stopped because the inbox is full.
-    pub(super) paused: bool,
+    /// Since when reading has stopped because the inbox is full.
+    pub(super) paused_since: Option<Moment>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -100,6 +110,8 @@ pub(super) enum State {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct OutstandingPing {
     pub(super) position: Position,
+    /// When it was sent, or reading went on after that.
+    pub(super) since: Moment,
     pub(super) deadline: Moment,
 }
 
@@ -127,19 +139,23 @@ impl Transport {
             unpinged_since: None,
             ping: None,
             ping_now: false,
-            confirmed: Position::ZERO,
+            confirmed: start,
+            unread_pings: 0,
+            window: Window::default(),
             last_ping: now,
             last_heard: now,
             last_frame: now,
             last_heartbeat: now,
             owed_since: None,
+            last_ack: now,
+            ack_by: None,
             last_progress: now,
             told: 0,
             untold_bytes: 0,
             untold_since: None,
             ack_now: acknowledged > 0,
             may_offer_state: true,
-            paused: false,
+            paused_since: None,
         }
     }
 
@@ -152,15 +168,42 @@ impl Transport {
     }
 
     pub(super) fn is_paused(&self) -> bool {
-        self.paused
+        self.paused_since.is_some()
     }
 
     /// Reading goes on: the pong that is due was behind what had to wait.
-    pub(super) fn go_on(&mut self, pong_timeout: Duration, now: Moment) {
-        self.paused = false;
+    pub(super) fn go_on(&mut self, rules: &Rules, now: Moment) {
+        self.paused_since = None;
+        self.unread_pings = 0;
+        let timeout = self.pong_timeout(rules);
         if let Some(ping) = &mut self.ping {
-            ping.deadline = now + pong_timeout;
+            ping.since = now;
+            ping.deadline = now + timeout;
         }
+    }
+
+    /// Something has arrived: it proves life, and the pong may be queued behind it; but not for ever: who never
+    /// answers pings confirms nothing.
+    pub(super) fn note_life(&mut self, frame: &Incoming, rules: &Rules, now: Moment) {
+        self.last_heard = now;
+        let (plain, timeout) = (self.is_plain(), self.pong_timeout(rules));
+        let waits_to_be_written = self.ping_now;
+        let Some(ping) = &mut self.ping else {
+            return;
+        };
+        let latest = ping.since + 2 * timeout;
+        let extended = match frame {
+            _ if plain => (now + timeout).min(latest),
+            // Another's pong proves nothing.
+            Incoming::Pong(_) => return,
+            _ if waits_to_be_written => now + timeout.min(PROBE_DEADLINE),
+            _ => (now + timeout.min(PROBE_DEADLINE)).min(latest),
+        };
+        ping.deadline = ping.deadline.max(extended);
+    }
+
+    pub(super) fn pong_timeout(&self, rules: &Rules) -> Duration {
+        if self.is_plain() { rules.plain_pong_timeout } else { rules.pong_timeout }
     }
 
     /// Ends the turn; returns whether it was not over yet.
@@ -172,15 +215,30 @@ impl Transport {
         true
     }
 
-    /// Pings a silent holder at once, with a short deadline.
+    /// Whether nothing has shown for a heartbeat that somebody is there who takes part: from a client that
+    /// acknowledges only that counts, as any other frame comes from one that never will, too.
+    pub(super) fn is_silent(&self, heartbeat: Duration, now: Moment) -> bool {
+        let shown = if self.owes_acks() { self.last_ack } else { self.last_heard };
+        shown + heartbeat <= now
+    }
+
+    /// Whether it has been told the hello, after which a client acknowledges every heartbeat.
+    fn owes_acks(&self) -> bool {
+        matches!(self.mode, Mode::Resumable(_, None))
+    }
+
+    /// Pings a silent holder at once, with a short deadline; one that acknowledges must do so by then.
     pub(super) fn probe(&mut self, plain_ack: PlainAck, now: Moment) {
         let deadline = now + PROBE_DEADLINE;
+        if self.owes_acks() {
+            self.ack_by.get_or_insert(deadline);
+        }
         if let Some(ping) = &mut self.ping {
             ping.deadline = ping.deadline.min(deadline);
         } else if self.pings(plain_ack) {
             self.ping_now = true;
             // Noted before it is out: where nothing can be written any more, it never will be.
-            self.ping = Some(OutstandingPing { position: self.sent, deadline });
+            self.ping = Some(OutstandingPing { position: self.sent, since: now, deadline });
         }
     }
 
@@ -215,16 +273,21 @@ impl Transport {
         }
     }
 
-    pub(super) fn ping_payload(&self) -> [u8; 17] {
+    fn ping_payload(&self, position: Position) -> [u8; 17] {
         let mut payload = [PING_MARK; 17];
         payload[1..9].copy_from_slice(&self.nonce());
-        payload[9..].copy_from_slice(&self.sent.get().to_be_bytes());
+        payload[9..].copy_from_slice(&position.get().to_be_bytes());
         payload
     }
 
-    /// Whether pings may be sent at all.
+    /// Whether this is the answer to the ping that is outstanding.
+    pub(super) fn is_answer(&self, payload: &[u8]) -> bool {
+        self.ping.is_some_and(|ping| payload == self.ping_payload(ping.position))
+    }
+
+    /// Whether pings may be sent at all. Some stacks end a connection with more than 60 to answer.
     pub(super) fn pings(&self, plain_ack: PlainAck) -> bool {
-        !self.is_plain() || plain_ack != PlainAck::Off
+        !self.is_plain() || (plain_ack != PlainAck::Off && self.unread_pings < 32)
     }
 
     /// At half an outbox at the latest, as a client's acks come at half a window: a small one must not stand
@@ -240,12 +303,18 @@ impl Transport {
                 || self.unpinged_since.is_some_and(|since| since + PLAIN_CONFIRM_AFTER <= now))
     }
 
-    pub(super) fn push_ping(&mut self, timeout: Duration, now: Moment, out: &mut Vec<Frame>) {
-        out.push(Frame::Ping(self.ping_payload()));
+    pub(super) fn push_ping(&mut self, rules: &Rules, now: Moment, out: &mut Vec<Frame>) {
+        out.push(Frame::Ping(self.ping_payload(self.sent)));
+        let timeout = self.pong_timeout(rules);
         let timeout = if self.ping_now { timeout.min(PROBE_DEADLINE) } else { timeout };
-        self.ping = Some(OutstandingPing { position: self.sent, deadline: now + timeout });
+        let deadline = now + timeout;
+        self.ping = Some(OutstandingPing { position: self.sent, since: now, deadline });
         self.ping_now = false;
         self.last_ping = now;
+        self.has_nothing_unpinged();
+    }
+
+    pub(super) fn has_nothing_unpinged(&mut self) {
         self.unpinged_messages = 0;
         self.unpinged_bytes = 0;
         self.unpinged_since = None;
@@ -265,13 +334,8 @@ impl<I: Clone> Session<I> {
         let t = self.transport_with_deadlines(number)?;
         let rules = &self.rules;
         let ping = match t.ping {
-            Some(ping) => (!t.paused).then_some(ping.deadline),
-            None if t.pings(rules.plain_ack) => {
-                let confirm =
-                    t.unpinged_since.filter(|_| t.is_plain()).map(|at| at + PLAIN_CONFIRM_AFTER);
-                [Some(t.last_ping + rules.heartbeat), confirm].into_iter().flatten().min()
-            }
-            None => None,
+            Some(ping) => (!t.is_paused()).then_some(ping.deadline),
+            None => self.ping_due(t),
         };
         let (ack, heartbeat) = if t.is_plain() || self.waits_for_commit(number) {
             (None, None)
@@ -281,20 +345,33 @@ impl<I: Clone> Session<I> {
                 Some(t.last_heartbeat + rules.heartbeat),
             )
         };
-        [ping, ack, heartbeat, self.silence_deadline(t), self.overflow_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [ping, ack, heartbeat, self.end_deadline(t)].into_iter().flatten().min()
     }
 
     /// As [`Self::poll_transport_timeout`], for a transport that cannot be written to now: only what ends
     /// it is a deadline. What is to be written must wait, and must not hide that the peer is gone.
     pub fn poll_blocked_timeout(&self, number: AttachmentNumber) -> Option<Moment> {
         let t = self.transport_with_deadlines(number)?;
-        [self.answer_deadline(t), self.silence_deadline(t), self.overflow_deadline()]
+        [self.answer_deadline(t), self.end_deadline(t)].into_iter().flatten().min()
+    }
+
+    /// When the transport ends for another reason than an unanswered ping.
+    fn end_deadline(&self, t: &Transport) -> Option<Moment> {
+        [self.silence_deadline(t), self.pause_deadline(t), t.ack_by, self.overflow_deadline()]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// When the next ping is to be written.
+    fn ping_due(&self, t: &Transport) -> Option<Moment> {
+        let rules = &self.rules;
+        if !t.pings(rules.plain_ack) {
+            return None;
+        }
+        let heartbeat = rules.pings.then(|| t.last_ping + rules.heartbeat);
+        let confirm = t.unpinged_since.filter(|_| t.is_plain()).map(|at| at + PLAIN_CONFIRM_AFTER);
+        [heartbeat, confirm].into_iter().flatten().min()
     }
 
     fn transport_with_deadlines(&self, number: AttachmentNumber) -> Option<&Transport> {
@@ -305,25 +382,35 @@ impl<I: Clone> Session<I> {
 
     /// Until when the peer must have answered a ping, or one that is due and finds no way out.
     fn answer_deadline(&self, t: &Transport) -> Option<Moment> {
-        if t.paused {
+        if t.is_paused() {
             return None;
         }
-        let rules = &self.rules;
-        match t.ping {
-            Some(ping) => Some(ping.deadline),
-            None if t.pings(rules.plain_ack) => {
-                let unsent = t.last_ping + rules.heartbeat + rules.pong_timeout;
-                // Whatever arrives proves life, as with a ping that is under way.
-                Some(unsent.max(t.last_heard + rules.pong_timeout.min(PROBE_DEADLINE)))
-            }
-            None => None,
-        }
+        let Some(ping) = t.ping else {
+            let due = self.ping_due(t)?;
+            let timeout = t.pong_timeout(&self.rules);
+            // Whatever arrives proves life, as with a ping that is under way.
+            let extended = if t.is_plain() {
+                (t.last_heard + timeout).min(due + 2 * timeout)
+            } else {
+                t.last_heard + timeout.min(PROBE_DEADLINE)
+            };
+            return Some(extended.max(due + timeout));
+        };
+        Some(ping.deadline)
+    }
+
+    /// Until when a transport may wait with a frame that found no room: a peer of which nothing is read may be
+    /// gone. As long as the session itself would wait without a transport.
+    fn pause_deadline(&self, t: &Transport) -> Option<Moment> {
+        let works = self.life.handler() == Handler::Working;
+        let patience = if works { self.rules.max_unattended } else { self.rules.unused_lifetime };
+        Some(t.paused_since? + patience)
     }
 
     /// A resumable client that owes an ack and sends no frame is a frozen page: it answers pings and
     /// acknowledges nothing.
     fn silence_deadline(&self, t: &Transport) -> Option<Moment> {
-        if t.is_plain() || t.paused {
+        if t.is_plain() || t.is_paused() {
             return None;
         }
         let owed = t.owed_since?;
@@ -341,8 +428,13 @@ impl<I: Clone> Session<I> {
             return;
         }
         let unanswered = self.answer_deadline(t).is_some_and(|deadline| deadline <= now);
-        let silent = self.silence_deadline(t).is_some_and(|deadline| deadline <= now);
-        if unanswered || silent {
+        if unanswered {
+            self.go_one_by_one(at);
+        }
+        let t = &self.transports[at];
+        let passed = |deadline: Option<Moment>| deadline.is_some_and(|deadline| deadline <= now);
+        let silent = passed(self.silence_deadline(t)) || passed(t.ack_by);
+        if unanswered || silent || passed(self.pause_deadline(t)) {
             self.end_transport(at, Close::TRY_AGAIN, None, now);
         }
     }

@@ -96,9 +96,22 @@ impl<T> SessionResume<T> {
         self.configured(|config| config.check_interval = interval.max(Duration::from_millis(1)))
     }
 
-    /// Sets how often each end shows that it lives. Default: ping every 30 s, pong within 20 s.
+    /// Sets how often each end shows that it lives. Default: ping every 30 s, pong within 20 s, from a plain client
+    /// within 60 s.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a time is shorter than 1 ms: the server would do nothing but ping. [`Heartbeat::off`] is a
+    /// heartbeat without pings.
     #[must_use]
     pub fn with_heartbeat(self, heartbeat: Heartbeat) -> Self {
+        let Heartbeat { interval, pong_timeout, plain_pong_timeout, pings: _ } = heartbeat;
+        let shortest = interval.min(pong_timeout).min(plain_pong_timeout);
+        assert!(
+            shortest >= Duration::from_millis(1),
+            "a heartbeat of {shortest:?}: interval and pong timeouts are at least 1 ms; Heartbeat::off() is \
+             without pings"
+        );
         self.configured(|config| config.heartbeat = heartbeat)
     }
 

@@ -116,8 +116,8 @@ pub enum Event {
         client: Client,
         /// As whom.
         identity: Identity,
-        /// Whether it goes on where it was. If not, it has none of the messages sent so far.
-        resumed: bool,
+        /// Whether it goes on where it was.
+        resumed: Resumed,
         /// Whether it starts with a checkpoint message.
         checkpoint: bool,
         /// The request with which it came.
@@ -129,6 +129,41 @@ pub enum Event {
         /// Who.
         client: Client,
     },
+    /// A plain client cannot take a message, and is sent what comes after it: it has closed with 1009 (too big)
+    /// when it was sent this, or has three times ended its transport with this message alone to confirm.
+    ///
+    /// A handler that asks for no events is told of no more than 64.
+    #[non_exhaustive]
+    Undeliverable {
+        /// Who.
+        client: Client,
+        /// As whom.
+        identity: Identity,
+        /// The message's position: how many messages of the session precede it.
+        position: u64,
+        /// Its length.
+        bytes: usize,
+    },
+}
+
+/// Whether a client that attaches goes on where it was.
+///
+/// A sync protocol (Yjs, an editor, anything in which the client may hold what the server has not) begins with a
+/// handshake. It need not begin anew with [`Cursor`](Self::Cursor): all that was under way arrives. With
+/// [`Fresh`](Self::Fresh) and [`Assumed`](Self::Assumed) it must: the handler sends its first message of the
+/// handshake, as to a client that it has never seen. So must any handler whose clients can be loaded anew: it sends
+/// its view.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Resumed {
+    /// It starts anew: it has none of the messages sent so far, but for what it is sent now.
+    Fresh,
+    /// A plain client whose identity had a plain client here, which goes on behind what that one has confirmed.
+    /// Nobody knows whether it is the same page or program: it may have been loaded anew and hold nothing, and what
+    /// it did while it was away, and what was on its way to the server, was never told.
+    Assumed,
+    /// It speaks `session-resume.v1` and its cursor was honoured: it gets everything behind that, or is told exactly
+    /// what is missing, and its own messages arrive exactly once.
+    Cursor,
 }
 
 /// What the machine keeps of a client for the application, besides its name.

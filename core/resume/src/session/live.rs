@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use session_resume_proto::{Message, session};
 use tokio::task::coop;
 
-use super::{Client, Event, Peer, Session, core::Core, shared::Shared};
+use super::{Client, Event, Peer, Resumed, Session, core::Core, shared::Shared};
 use crate::{
     CommitError, HandlerError, SessionOrigin,
     snapshot::{Boundary, Urgency},
@@ -157,12 +157,20 @@ impl Core {
                 Event::Attached {
                     client,
                     identity: client.identity(),
-                    resumed,
+                    resumed: match (resumed, client.id()) {
+                        (false, _) => Resumed::Fresh,
+                        (true, None) => Resumed::Assumed,
+                        (true, Some(_)) => Resumed::Cursor,
+                    },
                     checkpoint,
                     request: self.take_request(who.info.serial),
                 }
             }
             session::Event::Detached { who } => Event::Detached { client: Client::of(&who) },
+            session::Event::Undeliverable { who, position, bytes } => {
+                let (client, position) = (Client::of(&who), position.get());
+                Event::Undeliverable { client, identity: client.identity(), position, bytes }
+            }
             session::Event::Message { message, from } => {
                 let client = Client::of(&from);
                 Event::Message { message, client, identity: client.identity() }

@@ -15,7 +15,7 @@ mod tasks;
 
 pub use self::{
     blocking::BlockingSession,
-    event::{AttachRequest, Client, Event},
+    event::{AttachRequest, Client, Event, Resumed},
     guard::ExpirationGuard,
     handle::{IdentityChange, Session, SessionInfo, SessionOrigin},
     id::SessionId,

@@ -9,7 +9,8 @@ const OTHER: &str = "client-bbbbbbbbbb";
 
 #[tokio::test(start_paused = true)]
 async fn a_half_open_peer_with_a_full_window_is_noticed() {
-    for at in [None, Some(CLIENT)] {
+    // A plain one's first message is to be confirmed after a second.
+    for (at, gone) in [(None, 61.0), (Some(CLIENT), 50.0)] {
         let (resume, mut browser) = (SessionResume::new(), Browser::default());
         let wire = browser.connect(&resume, at, idle).await.unwrap();
         settle().await;
@@ -19,7 +20,7 @@ async fn a_half_open_peer_with_a_full_window_is_noticed() {
         for n in 0..3 {
             session.send(format!("{n}")).await.unwrap();
         }
-        sleep(49.0).await;
+        sleep(gone - 1.0).await;
         assert_eq!(session.info().transports, 1, "{at:?}");
         sleep(2.0).await;
         assert_eq!(session.info().transports, 0, "{at:?}: a ping was due for the pong timeout");
@@ -28,7 +29,7 @@ async fn a_half_open_peer_with_a_full_window_is_noticed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_half_open_peer_with_a_full_window_and_a_ping_under_way_is_noticed() {
-    for at in [None, Some(CLIENT)] {
+    for (at, gone) in [(None, 60.0), (Some(CLIENT), 19.0)] {
         let (resume, mut browser) = (SessionResume::new(), Browser::default());
         let wire = browser.connect(&resume, at, idle).await.unwrap();
         settle().await;
@@ -41,7 +42,7 @@ async fn a_half_open_peer_with_a_full_window_and_a_ping_under_way_is_noticed() {
         for n in 0..3 {
             session.send(format!("{n}")).await.unwrap();
         }
-        sleep(18.0).await;
+        sleep(gone - 1.0).await;
         assert_eq!(session.info().transports, 1, "{at:?}");
         sleep(2.0).await;
         assert_eq!(session.info().transports, 0, "{at:?}");

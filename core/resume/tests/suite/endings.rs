@@ -217,7 +217,7 @@ async fn every_attached_is_followed_by_its_detached() {
             while let Some(event) = live.recv_event().await {
                 let _ = told.send(match event {
                     Event::Attached { client, resumed, request, .. } => {
-                        format!("+{client} resumed:{resumed} request:{}", request.is_some())
+                        format!("+{client} {resumed:?} request:{}", request.is_some())
                     }
                     Event::Detached { client, .. } => format!("-{client}"),
                     Event::Message { message, .. } => message.as_text().unwrap().to_owned(),
@@ -239,7 +239,8 @@ async fn every_attached_is_followed_by_its_detached() {
     }
     let mut expected = Vec::new();
     for round in 0..3 {
-        expected.push(format!("+{CLIENT} resumed:{} request:true", round > 0));
+        let resumed = if round > 0 { "Cursor" } else { "Fresh" };
+        expected.push(format!("+{CLIENT} {resumed} request:true"));
         expected.push(format!("{round}"));
         expected.push(format!("-{CLIENT}"));
     }

@@ -10,6 +10,7 @@ mod endings;
 mod guards;
 mod layer_contract;
 mod numbers;
+mod plain;
 mod sending;
 mod shared;
 mod support;

@@ -1,10 +1,11 @@
-//! Every timer, in paused time. Defaults: ping 30 s, pong 20 s, unused 120 s, check 5 s.
+//! Every timer, in paused time. Defaults: ping 30 s, pong 20 s (plain 60 s), unused 120 s, check 5 s.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use session_resume::{
-    Attach, Limits, Overflow, SessionResume, TrySendError, reuse::Phase, transport::Frame,
+    Attach, Heartbeat, Limits, Overflow, SessionResume, TrySendError, reuse::Phase,
+    transport::Frame,
 };
 
 use crate::support::{Browser, Watch, busy, echo, idle, settle, sleep};
@@ -32,16 +33,52 @@ async fn a_quiet_transport_is_pinged_every_30_s_and_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ping_without_answer_ends_the_transport_after_20_s() {
-    let (resume, mut browser) = (layer(), Browser::default());
+async fn a_ping_without_answer_ends_the_transport_after_20_s_a_plain_one_after_60() {
+    for (client, after, code) in [(Some(CLIENT), 50.0, 4113), (None, 90.0, 1013)] {
+        let (resume, mut browser) = (layer(), Browser::default());
+        let mut wire = browser.connect(&resume, client, idle).await.unwrap();
+        wire.fall_silent();
+        let watch = Watch::start();
+        assert_eq!(wire.closed().await.0, code);
+        assert_eq!(watch.seconds(), after);
+        settle().await;
+        assert_eq!(resume.sessions()[0].phase, Phase::Suspended);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_is_off_pings_nobody() {
+    let resume = layer().with_heartbeat(Heartbeat::off());
+    let mut browser = Browser::default();
     let mut wire = browser.connect(&resume, None, idle).await.unwrap();
-    wire.fall_silent();
+    let mut named = Browser::default().connect(&resume, Some(CLIENT), idle).await.unwrap();
+    assert_eq!(named.next_control().await["hello"]["heartbeat_ms"], 30_000);
+    named.fall_silent();
     let watch = Watch::start();
-    assert!(is_ping(wire.next().await.as_ref()));
-    assert_eq!(wire.closed().await.0, 1013);
-    assert_eq!(watch.seconds(), 50.0);
-    settle().await;
-    assert_eq!(resume.sessions()[0].phase, Phase::Suspended);
+    for at in [30.0, 60.0, 90.0] {
+        let Some(Frame::Text(told)) = named.next().await else { panic!("an hb and nothing else") };
+        assert_eq!((&*told, watch.seconds()), ("\u{1}{\"hb\":0}", at));
+    }
+    assert_eq!(wire.now(), None, "an idle plain transport is told nothing");
+    browser.get(&resume).await.unwrap().send("a").await.unwrap();
+    assert_eq!(wire.next_text().await, "a");
+    assert!(is_ping(wire.next().await.as_ref()), "what it is sent is confirmed");
+}
+
+#[test]
+fn a_heartbeat_of_nothing_is_refused() {
+    let second = Duration::from_secs(1);
+    for heartbeat in [
+        Heartbeat::every(Duration::ZERO),
+        Heartbeat::every(Duration::from_micros(999)),
+        Heartbeat::every(second).with_pong_timeout(Duration::ZERO),
+        Heartbeat::every(second).with_plain_pong_timeout(Duration::ZERO),
+    ] {
+        let refused = std::panic::catch_unwind(|| layer().with_heartbeat(heartbeat)).unwrap_err();
+        let text = refused.downcast_ref::<String>().unwrap();
+        assert!(text.contains("at least 1 ms") && text.contains("Heartbeat::off()"), "{text}");
+    }
+    let _ = layer().with_heartbeat(Heartbeat::every(Duration::from_millis(1)));
 }
 
 #[tokio::test(start_paused = true)]

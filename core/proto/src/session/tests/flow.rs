@@ -198,6 +198,7 @@ fn a_frame_that_found_no_room_comes_back_unchanged_and_once() {
 #[test]
 fn the_pong_deadline_waits_while_reading_has_stopped() {
     let mut sim = Sim::with(|rules| rules.bounds.inbox_messages = 1);
+    sim.session.start_handler(sim.now);
     sim.plain();
     assert!(sim.say(1, "x"));
     sim.advance(HEARTBEAT);
@@ -206,10 +207,54 @@ fn the_pong_deadline_waits_while_reading_has_stopped() {
     assert_eq!(sim.session.transports(), 1);
     sim.events();
     assert!(sim.say(1, "y"));
-    sim.advance(20 * SECOND - MILLISECOND);
+    sim.advance(60 * SECOND - MILLISECOND);
     assert_eq!(sim.session.transports(), 1, "a whole deadline from now on");
     sim.advance(MILLISECOND);
     assert_eq!(sim.session.transports(), 0);
+}
+
+/// A peer of which nothing is read may be gone: it does not hold the session for ever.
+#[test]
+fn reading_does_not_stop_for_ever() {
+    for (who, code) in [("a", 4113), ("plain", 1013)] {
+        for (handler, patience) in [
+            ("never comes to receive", 3600 * SECOND),
+            ("works on a message", 3600 * SECOND),
+            ("does other things", 120 * SECOND),
+        ] {
+            let row = format!("{who}, a handler that {handler}");
+            let mut sim = Sim::with(|rules| rules.bounds.inbox_messages = 1);
+            sim.session.start_handler(sim.now);
+            sim.offer(who, if who == "a" { Claim::Fresh } else { Claim::Plain }).unwrap();
+            sim.out(1);
+            assert!(sim.say(1, "x"));
+            if handler == "works on a message" {
+                sim.event();
+                sim.event();
+                assert!(sim.session.is_message_in_hand());
+                assert!(sim.say(1, "y"));
+            }
+            assert!(!sim.say(1, "z"), "{row}");
+            let waits = sim.now;
+            if handler == "does other things" {
+                sim.advance(SECOND);
+                let _ = sim.session.take_wake();
+                assert_eq!(sim.event(), Some(format!("+{who}")), "{row}");
+                assert!(sim.session.take_wake().transports, "{row}: the deadline has changed");
+            }
+            let pass = |sim: &mut Sim, until: Moment| {
+                while sim.now < until {
+                    sim.advance(HEARTBEAT.min(until.since(sim.now)));
+                }
+            };
+            pass(&mut sim, waits + patience - MILLISECOND);
+            assert_eq!(sim.session.transports(), 1, "{row}");
+            sim.advance(MILLISECOND);
+            assert_eq!(sim.session.transports(), 0, "{row}");
+            let closed = sim.out(1).last().unwrap().clone();
+            assert_eq!(closed, format!("close {code} try again later"), "{row}");
+        }
+    }
 }
 
 /// While the handler waits for room and a client for the handler.
@@ -264,11 +309,72 @@ fn in_a_stand_off_what_is_written_later_is_confirmed_too() {
     assert!(!sim.is_full());
 }
 
+/// The window would stay shut: the pong that opens it is behind what nobody reads.
+#[test]
+fn a_stand_off_opens_the_window() {
+    let mut sim = Sim::with(|rules| {
+        rules.bounds.inbox_messages = 1;
+        rules.bounds.outbox_messages = 300;
+    });
+    sim.plain();
+    sim.send_range(0..300);
+    assert_eq!(sim.out(1).len(), 129, "64, a ping, and 64 beyond it");
+    assert!(sim.say(1, "x"));
+    assert!(!sim.say(1, "y"));
+    assert!(sim.is_full());
+    sim.session.send_waits(sim.now);
+    assert!(sim.session.take_wake().transports, "there is more to write");
+    assert_eq!(sim.session.outbox_messages(), 172);
+    let stale = sim.pings.remove(&1).unwrap();
+    assert!(sim.out(1).contains(&"m128".to_owned()));
+    for _ in 0..3 {
+        sim.out(1);
+    }
+    assert_eq!(sim.session.outbox_messages(), 0, "all is written, and so confirmed");
+    sim.session.send_goes_on();
+    sim.events();
+    assert!(sim.say(1, "y"));
+    // The pongs that come now are of pings that count as answered.
+    let _ = sim.frame(1, Incoming::Pong(stale.to_vec().into()));
+    sim.send_range(300..302);
+    assert_eq!(sim.data(1), ["m300", "m301"]);
+    assert_eq!(sim.session.outbox_messages(), 2);
+}
+
+/// Some stacks end a connection with more than 60 pings to answer.
+#[test]
+fn pings_that_nobody_can_answer_do_not_pile_up() {
+    let mut sim = Sim::with(|rules| {
+        rules.bounds.inbox_messages = 1;
+        rules.bounds.outbox_messages = 2;
+    });
+    sim.session.start_handler(sim.now);
+    sim.plain();
+    assert!(sim.say(1, "x"));
+    assert!(!sim.say(1, "y"));
+    let mut pings = 0;
+    let pinged = |out: Vec<String>| out.iter().filter(|line| line.starts_with("ping")).count();
+    for i in 0..200 {
+        if sim.is_full() {
+            sim.session.send_waits(sim.now);
+            pings += pinged(sim.out(1));
+            sim.session.send_goes_on();
+        }
+        sim.send_range(i..i + 1);
+        pings += pinged(sim.out(1));
+    }
+    assert!((10..=33).contains(&pings), "{pings} pings");
+    sim.events();
+    assert!(sim.say(1, "y"));
+    sim.advance(SECOND);
+    assert_eq!(pinged(sim.out(1)), 1, "they begin again with reading");
+}
+
 // Liveness.
 
 #[test]
 fn a_ping_goes_out_every_heartbeat_and_must_be_answered() {
-    for (who, code) in [("a", 4113), ("plain", 1013)] {
+    for (who, timeout, code) in [("a", 20, 4113), ("plain", 60, 1013)] {
         let mut sim = Sim::new();
         sim.offer(who, if who == "a" { Claim::Fresh } else { Claim::Plain }).unwrap();
         for _ in 0..100 {
@@ -278,11 +384,41 @@ fn a_ping_goes_out_every_heartbeat_and_must_be_answered() {
         }
         sim.advance(HEARTBEAT);
         sim.out(1);
-        sim.advance(20 * SECOND - MILLISECOND);
+        sim.advance(timeout * SECOND - MILLISECOND);
         assert_eq!(sim.session.transports(), 1);
+        sim.out(1);
         sim.advance(MILLISECOND);
         assert_eq!(sim.out(1), [format!("close {code} try again later")]);
     }
+}
+
+/// No pings and no deadline; what a client is told every heartbeat stays, and so does what a plain transport
+/// confirms by.
+#[test]
+fn a_heartbeat_that_is_off_pings_nobody() {
+    let off = || Sim::with(|rules| rules.pings = false);
+    let mut sim = off();
+    sim.fresh("a");
+    sim.out(1);
+    for _ in 0..10 {
+        sim.advance(HEARTBEAT);
+        assert_eq!(sim.out(1), ["hb 0"]);
+        assert_eq!(sim.session.poll_blocked_timeout(AttachmentNumber::new(1)), None);
+    }
+    let mut sim = off();
+    sim.plain();
+    sim.advance(HEARTBEAT * 10);
+    assert_eq!(sim.out(1), Vec::<String>::new());
+    sim.send_range(0..1);
+    sim.out(1);
+    sim.advance(SECOND);
+    assert_eq!(sim.out(1), ["ping @1"]);
+    sim.pong(1);
+    assert_eq!(sim.session.outbox_messages(), 0);
+    sim.send_range(1..2);
+    sim.out(1);
+    sim.advance(61 * SECOND);
+    assert_eq!(sim.out(1), ["ping @2", "close 1013 try again later"]);
 }
 
 /// A frozen tab answers pings and acknowledges nothing.

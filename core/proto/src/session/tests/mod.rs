@@ -12,6 +12,7 @@ mod lives;
 mod outbox;
 mod plain;
 mod reattach;
+mod trouble;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -148,6 +149,14 @@ impl Sim {
         self.session.detach(AttachmentNumber::new(number), self.now);
     }
 
+    /// The peer ends its transport, with a close of this code or without one; returns the position that it cannot
+    /// take.
+    fn peer_ends(&mut self, number: u64, code: Option<u16>) -> Option<u64> {
+        let given_up = self.session.handle_peer_end(AttachmentNumber::new(number), code, self.now);
+        self.detach(number);
+        given_up.map(|message| message.position.get())
+    }
+
     fn close_answered(&mut self, number: u64) {
         self.session.handle_close_answered(AttachmentNumber::new(number));
     }
@@ -181,6 +190,9 @@ impl Sim {
                 format!("+{}{resumed}{checkpoint}", who.info)
             }
             Event::Detached { who } => format!("-{}", who.info),
+            Event::Undeliverable { who, position, bytes } => {
+                format!("!{} {position} {bytes}", who.info)
+            }
         })
     }
 

@@ -44,14 +44,14 @@ fn a_small_outbox_is_confirmed_by_halves() {
     assert_eq!(sim.out(1).last().unwrap(), "ping @1");
 }
 
-/// Frames prove life, as the pong may be queued behind them; but not for ever, and foreign pongs prove nothing.
+/// Whatever arrives proves life, as the pong may be queued behind it; but not for ever.
 #[test]
 fn who_never_answers_pings_is_closed_at_last() {
     for (frame, closed_after) in [
-        (None, 20),
-        (Some(Incoming::Pong("junk".into())), 20),
-        (Some(Incoming::Ping), 40),
-        (Some(Incoming::Text("data".into())), 40),
+        (None, 60),
+        (Some(Incoming::Pong("junk".into())), 120),
+        (Some(Incoming::Ping), 120),
+        (Some(Incoming::Text("data".into())), 120),
     ] {
         let mut sim = Sim::new();
         sim.plain();
@@ -70,22 +70,141 @@ fn who_never_answers_pings_is_closed_at_last() {
 }
 
 #[test]
+fn whatever_arrives_begins_the_deadline_anew() {
+    let mut sim = Sim::new();
+    sim.plain();
+    sim.send_range(0..64);
+    sim.out(1);
+    sim.advance(40 * SECOND);
+    assert!(sim.say(1, "x"));
+    sim.advance(60 * SECOND - MILLISECOND);
+    assert_eq!(sim.session.transports(), 1);
+    sim.advance(MILLISECOND);
+    assert_eq!(sim.out(1), ["close 1013 try again later"]);
+}
+
+/// 25 s of work on a message is nothing unusual, and most stacks answer pings only while the application reads.
+#[test]
+fn long_work_on_a_message_does_not_bring_it_again() {
+    let mut sim = Sim::new();
+    sim.plain();
+    sim.send_range(0..1);
+    assert_eq!(sim.out(1), ["m0"]);
+    sim.advance(25 * SECOND);
+    assert_eq!(sim.out(1), ["ping @1"]);
+    sim.pong(1);
+    assert_eq!((sim.session.transports(), sim.session.outbox_messages()), (1, 0));
+}
+
+#[test]
 fn one_ping_at_a_time_also_within_a_long_replay() {
     let mut sim = Sim::new();
     sim.plain();
     sim.send_range(0..200);
     let out = sim.out(1);
     assert_eq!(out[64], "ping @64");
-    assert_eq!(out.len(), 201);
+    assert_eq!(out.len(), 129, "and 64 beyond it");
     sim.advance(5 * SECOND);
     assert_eq!(sim.out(1), Vec::<String>::new());
     let _ = sim.session.take_wake();
     sim.pong(1);
-    assert!(sim.session.take_wake().transports, "the next ping is due");
-    assert_eq!(sim.out(1), ["ping @200"]);
+    assert!(sim.session.take_wake().transports, "more may be written");
+    let out = sim.out(1);
+    assert_eq!((&*out[0], &*out[1]), ("m128", "ping @129"));
+    assert_eq!(out.len(), 73);
     assert_eq!(sim.session.outbox_messages(), 136);
     sim.pong(1);
+    assert_eq!(sim.out(1), ["ping @200"]);
+    sim.pong(1);
     assert_eq!(sim.session.outbox_messages(), 0);
+}
+
+/// How much a transport writes beyond its ping, after pongs that took so long.
+fn window_after(pongs: &[Duration], size: usize) -> usize {
+    let mut sim = Sim::with(|rules| {
+        rules.bounds.outbox_messages = 100_000;
+        rules.bounds.outbox_bytes = 1 << 30;
+        rules.bounds.message = 1 << 30;
+    });
+    sim.plain();
+    for _ in 0..20_000 / size.clamp(1, 100) {
+        sim.send(&"x".repeat(size)).unwrap();
+    }
+    sim.out(1);
+    for &took in pongs {
+        sim.advance(took);
+        sim.pong(1);
+        sim.out(1);
+    }
+    let last = AttachmentNumber::new(1);
+    let at = sim.session.transport_index(last).unwrap();
+    usize::try_from(sim.session.transports[at].unpinged_messages).unwrap()
+}
+
+#[test]
+fn quick_pongs_double_the_window_and_a_late_one_closes_it() {
+    let quick = 6 * SECOND;
+    let late = quick + MILLISECOND;
+    for (pongs, window) in [
+        (vec![], 64),
+        (vec![quick], 128),
+        (vec![quick; 2], 256),
+        (vec![quick; 4], 1024),
+        (vec![Duration::ZERO; 6], 1024),
+        (vec![late], 64),
+        (vec![quick, quick, late], 64),
+        (vec![quick, late, quick], 128),
+    ] {
+        assert_eq!(window_after(&pongs, 1), window, "{pongs:?}");
+    }
+}
+
+#[test]
+fn the_window_is_one_of_bytes_too() {
+    for (size, pongs, window) in [
+        (1 << 10, 0, 64),
+        ((1 << 10) + 1, 0, 63),
+        (32 << 10, 0, 2),
+        ((32 << 10) + 1, 0, 1),
+        (64 << 10, 0, 1),
+        // One message may be longer.
+        (200 << 10, 0, 1),
+        (64 << 10, 1, 2),
+        (64 << 10, 9, 16),
+    ] {
+        let pongs = vec![Duration::ZERO; pongs];
+        assert_eq!(window_after(&pongs, size), window, "{size} bytes, {pongs:?}");
+    }
+}
+
+/// One who takes 20 messages a second of 16.7 produced must catch up, however much it is behind: its stack
+/// answers a ping when its application has read so far.
+#[test]
+fn a_slow_reader_catches_up() {
+    let mut sim = Sim::new();
+    sim.plain();
+    sim.send_range(0..1000);
+    let (mut under_way, mut seen, mut sent) = (std::collections::VecDeque::new(), 0, 1000);
+    for tick in 0..20 * 600_u64 {
+        if tick % 6 != 0 && !sim.is_full() {
+            sim.send_range(sent..sent + 1);
+            sent += 1;
+        }
+        under_way.extend(sim.out(1));
+        while let Some(frame) = under_way.pop_front() {
+            if frame.starts_with("ping") {
+                sim.pong(1);
+                under_way.extend(sim.out(1));
+                continue;
+            }
+            assert_eq!(frame, format!("m{seen}"), "at {tick}: every message once");
+            seen += 1;
+            break;
+        }
+        sim.advance(50 * MILLISECOND);
+        assert_eq!(sim.session.transports(), 1, "at {tick}");
+    }
+    assert!(sent - seen < 2, "{seen} of {sent}");
 }
 
 #[test]
@@ -109,6 +228,84 @@ fn only_the_pong_that_was_asked_for_confirms() {
     assert_eq!(sim.session.outbox_messages(), 0);
     let _ = sim.frame(1, Incoming::Pong(asked.to_vec().into()));
     assert_eq!(sim.session.transports(), 1, "a second answer is ignored, too");
+}
+
+/// A pong that comes when the turn is over still tells what its peer has, until a newer plain transport has
+/// attached: that one has started at what was confirmed by then.
+#[test]
+fn a_late_pong_counts_until_a_newer_plain_transport_has_attached() {
+    enum Next {
+        Nobody,
+        Plain,
+        PlainAndGone,
+        Named,
+    }
+    for (next, attach, counts) in [
+        (Next::Nobody, Attach::Takeover, true),
+        (Next::Nobody, Attach::Share, true),
+        (Next::Plain, Attach::Takeover, false),
+        (Next::Plain, Attach::Share, false),
+        (Next::PlainAndGone, Attach::Takeover, false),
+        (Next::Named, Attach::Takeover, true),
+        (Next::Named, Attach::Share, true),
+    ] {
+        let mut sim = Sim::with(|rules| rules.attach = attach);
+        sim.plain();
+        sim.send_range(0..3);
+        sim.out(1);
+        sim.advance(SECOND);
+        assert_eq!(sim.out(1), ["ping @3"]);
+        sim.advance(60 * SECOND);
+        assert_eq!(sim.out(1), ["close 1013 try again later"]);
+        match next {
+            Next::Nobody => {}
+            Next::Plain => {
+                sim.plain();
+            }
+            Next::PlainAndGone => {
+                let number = sim.plain();
+                sim.detach(number);
+            }
+            Next::Named => {
+                sim.fresh("a");
+            }
+        }
+        sim.pong(1);
+        sim.detach(1);
+        let number = if matches!(next, Next::Plain) { 2 } else { sim.plain() };
+        // One by one, as the ping was not answered in time.
+        let expected = if counts { vec![] } else { vec!["m0"] };
+        assert_eq!(sim.data(number), expected);
+    }
+}
+
+/// What a later transport was not sent must not be confirmed for it.
+#[test]
+fn an_old_pong_makes_no_hole_in_a_newer_transports_stream() {
+    let mut sim = Sim::new();
+    sim.plain();
+    sim.send_range(0..3);
+    sim.out(1);
+    sim.advance(SECOND);
+    sim.out(1);
+    sim.plain();
+    let one = Budget { messages: 1, bytes: usize::MAX };
+    assert_eq!(sim.out_within(2, one), ["m0"]);
+    sim.pong(1);
+    assert_eq!(sim.out(2), ["m1", "m2"]);
+}
+
+#[test]
+fn a_frozen_session_takes_no_late_pong() {
+    let mut sim = Sim::new();
+    sim.plain();
+    sim.send_range(0..64);
+    sim.out(1);
+    sim.session.freeze();
+    sim.session.close_transports(&Close::RESTARTING, || None, sim.now);
+    let before = sim.session.clone();
+    sim.pong(1);
+    assert!(sim.session == before, "what was stored must stay true");
 }
 
 #[test]

@@ -79,6 +79,7 @@ impl World {
                 self.head += 1;
                 if checkpoint {
                     self.checkpoint = Some(position.get());
+                    self.had_checkpoint = true;
                 }
                 None
             }
@@ -135,6 +136,9 @@ impl World {
                 self.told.detached(who.info);
                 self.end_of_work();
                 self.handler = true;
+            }
+            Some(Event::Undeliverable { who, position, .. }) => {
+                self.told_undeliverable(who.info, position.get());
             }
             Some(Event::Message { message, from }) => self.took(&message, from.info),
         }

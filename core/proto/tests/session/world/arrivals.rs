@@ -169,6 +169,9 @@ impl World {
     pub(super) fn confirmed(&mut self, at: usize) {
         self.records[PLAIN].keep = None;
         let (start, next) = (self.sockets[at].start, self.sockets[at].next);
+        if next != u64::MAX {
+            self.sockets[at].confirmed = next;
+        }
         self.acknowledged(start, next);
     }
 

@@ -5,7 +5,11 @@ mod arrivals;
 mod network;
 mod pump;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use session_resume_proto::{
     AttachmentNumber, Message, Moment, Position, Token,
@@ -74,6 +78,7 @@ pub(crate) struct World {
     // What should be.
     head: u64,
     checkpoint: Option<u64>,
+    had_checkpoint: bool,
     /// Everything before this is in a durable snapshot.
     committed: u64,
     acknowledged: u64,
@@ -83,7 +88,10 @@ pub(crate) struct World {
     told: Told,
     /// What the handler has taken of each peer.
     taken: Vec<Option<u64>>,
-    plain_taken: std::collections::BTreeMap<u32, u64>,
+    plain_taken: BTreeMap<u32, u64>,
+    /// What plain clients cannot take, and how often each message alone was unconfirmed when one ended.
+    undeliverable: BTreeSet<u64>,
+    strikes: BTreeMap<u64, u32>,
     in_hand: Option<usize>,
     waiting: Option<Message>,
     // Who is awake.
@@ -123,6 +131,7 @@ impl World {
             plains: 1000,
             head: 0,
             checkpoint: None,
+            had_checkpoint: false,
             committed: 0,
             acknowledged: 0,
             records: vec![Record::default(); PEERS + 1],
@@ -130,7 +139,9 @@ impl World {
             usage: Use::new(now),
             told: Told::default(),
             taken: vec![None; PEERS],
-            plain_taken: std::collections::BTreeMap::new(),
+            plain_taken: BTreeMap::new(),
+            undeliverable: BTreeSet::new(),
+            strikes: BTreeMap::new(),
             in_hand: None,
             waiting: None,
             pump: true,
@@ -192,6 +203,7 @@ impl World {
             }
             Op::Notice(at) => {
                 if let Some(at) = self.pick(at) {
+                    self.peer_ends(at);
                     self.notice(at);
                 }
             }
@@ -401,6 +413,7 @@ impl World {
         let confirmed = plain.map(|socket| socket.confirmed).max().unwrap_or(0);
         let keep = &mut self.records[PLAIN].keep;
         *keep = keep.map(|keep| keep.max(confirmed.min(base)));
+        self.passed_over();
     }
 
     fn nobody_sleeps_who_could_go_on(&self) {
@@ -437,11 +450,26 @@ impl World {
         self.handed_back();
         self.session.handle_outcome_committed(self.now);
         self.records.iter_mut().for_each(|record| record.committed = record.handled);
+        for socket in self.sockets.iter_mut().filter(|s| s.client == PLAIN && !s.open) {
+            // Nobody is there to confirm anything.
+            self.session.detach(socket.number, self.now);
+            socket.attached = false;
+        }
         let attached: Vec<_> =
             self.sockets.iter().filter(|s| s.attached).map(|s| s.number).collect();
         self.take_wake();
         assert!(self.pump || attached.is_empty());
         self.pump();
+        // A plain peer gets the rest as it confirms what came before.
+        for _ in 0..100 {
+            for at in 0..self.sockets.len() {
+                if self.sockets[at].client == PLAIN {
+                    (0..100).for_each(|_| self.down(at));
+                    (0..100).for_each(|_| self.up_frame(at));
+                }
+            }
+            self.pump();
+        }
         for socket in self.sockets.iter().filter(|s| attached.contains(&s.number)) {
             assert!(socket.said_close && !socket.attached);
         }

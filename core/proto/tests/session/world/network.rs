@@ -20,6 +20,48 @@ impl World {
         self.session.detach(socket.number, self.now);
     }
 
+    /// A plain peer that is gone has ended its transport itself, sometimes because a message was too big for it.
+    pub(super) fn peer_ends(&mut self, at: usize) {
+        let Socket { number, client, open, start, next, confirmed, attached, .. } =
+            self.sockets[at];
+        if client != PLAIN || open {
+            return;
+        }
+        let code = number.get().is_multiple_of(3).then_some(1009);
+        let given_up = self.session.handle_peer_end(number, code, self.now);
+        let base = self.base();
+        let unconfirmed: Vec<_> = (start.max(confirmed)..next)
+            .filter(|position| *position >= base && !self.undeliverable.contains(position))
+            .collect();
+        if let [alone] = unconfirmed[..] {
+            *self.strikes.entry(alone).or_default() += u32::from(attached);
+        }
+        let Some(given_up) = given_up else {
+            return;
+        };
+        let position = given_up.position.get();
+        assert!(attached && self.setting.plain_ack != PlainAck::Off || code.is_some());
+        assert_eq!(given_up.too_big, code.is_some());
+        assert!((start..next).contains(&position) && position >= confirmed, "{position} was sent");
+        let strikes = self.strikes.get(&position).copied().unwrap_or_default();
+        assert!(code.is_some() || strikes >= 3, "{strikes} ends are not enough");
+        self.undeliverable.insert(position);
+        self.passed_over();
+    }
+
+    /// What a plain client cannot take need not be kept for it.
+    pub(super) fn passed_over(&mut self) {
+        let record = &mut self.records[PLAIN];
+        while let Some(keep) = record.keep.filter(|keep| self.undeliverable.contains(keep)) {
+            record.keep = Some(keep + 1);
+        }
+    }
+
+    pub(super) fn told_undeliverable(&self, info: u32, position: u64) {
+        assert!(info >= 1000, "a plain client");
+        assert!(self.undeliverable.contains(&position), "{position} can be delivered");
+    }
+
     pub(super) fn write_up(&mut self, who: usize, frame: Incoming) {
         if let Some(socket) = self.sockets.iter_mut().rfind(|s| s.client == who && s.open) {
             socket.up.push_back(Up::Frame(frame));
@@ -106,9 +148,22 @@ impl World {
         }
     }
 
+    /// As [`Self::up`], but for the answer to a close.
+    pub(super) fn up_frame(&mut self, at: usize) {
+        if matches!(self.sockets[at].up.front(), Some(Up::Frame(_))) {
+            self.up(at);
+        }
+    }
+
     pub(super) fn handle(&mut self, at: usize, frame: Incoming) {
         let socket = self.sockets[at].clone();
-        let before = (!socket.attached).then(|| self.session.clone());
+        // A pong that comes late still tells what the peer has, until a newer plain transport has attached.
+        let newest = self.records[PLAIN].newest <= socket.number.get();
+        let late_pong = matches!(frame, Incoming::Pong(_))
+            && socket.client == PLAIN
+            && newest
+            && !socket.attached;
+        let before = (!socket.attached && !late_pong).then(|| self.session.clone());
         let transports = self.session.transports();
         let reception = self.session.handle_frame(socket.number, frame.clone(), self.now);
         if let Some(before) = before {
@@ -145,6 +200,7 @@ impl World {
                 if socket.client == PLAIN {
                     record.keep = record.keep.map(|keep| keep.max(position));
                     self.acknowledged(socket.start, position);
+                    self.passed_over();
                 }
             }
             Incoming::Text(text) if text.starts_with('\u{1}') => {
