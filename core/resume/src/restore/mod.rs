@@ -103,7 +103,7 @@ impl<T: Send + 'static> Registry<T> {
             match self.claim(&store, loaded, room, asks).await {
                 Ok(session) => {
                     if !asks.looks {
-                        session.take(purpose, self.clock().now());
+                        session.take(purpose, key, self.clock().now());
                     }
                     return Ok(session.outcome().is_none().then_some(session));
                 }

@@ -166,37 +166,60 @@ async fn put_all<T: Send + 'static>(
     job: &Job,
     expires: SystemTime,
 ) -> Result<(), StoreError> {
-    let (moved_from, pointer) = {
-        let core = session.lock();
-        let durable = core.durable.as_ref();
-        let moved = durable.and_then(|durable| durable.moved_from.clone());
+    let (home, pointer) = {
+        let mut core = session.lock();
+        let durable = core.durable.as_mut();
+        let pointer = durable.as_ref().map_or(Pointer::None, |durable| durable.pointer);
+        let moved = durable.and_then(|durable| durable.moved.as_deref_mut());
         // A snapshot from before the move still goes to the old place.
-        let moved = moved.filter(|from| *from != job.key);
-        (moved, durable.map_or(Pointer::None, |durable| durable.pointer))
+        let moved = moved.filter(|moved| moved.home != job.key);
+        // Whatever becomes of the put: it may be there.
+        let home = moved.map(|moved| {
+            moved.begins(&job.key);
+            moved.home.to_bytes()
+        });
+        (home, pointer)
     };
     let key = job.key.to_bytes();
     let at = store.session_key(&key);
-    let Some(from) = moved_from else {
-        if pointer == Pointer::Wanted {
-            store.put_pointer(session.id(), key, job.generation, expires).await?;
-            note_pointer(session);
-        }
-        return store.store.put(&at, job.generation, job.bytes.clone(), expires).await;
-    };
-    let from = from.to_bytes();
-    store.put_pointer(session.id(), from.clone(), job.generation, expires).await?;
-    store.store.put(&at, job.generation, job.bytes.clone(), expires).await?;
-    store.put_pointer(session.id(), key, job.generation, expires).await?;
-    note_pointer(session);
-    match store.store.remove(&store.session_key(&from), job.generation).await {
-        // Stale: a new session has the old key already.
-        Err(error) if error.kind() != ErrorKind::Stale => return Err(error),
-        _ => {}
+    let moves = home.is_some();
+    if let Some(home) = home {
+        store.put_pointer(session.id(), home, job.generation, expires).await?;
+    } else if pointer == Pointer::Wanted {
+        store.put_pointer(session.id(), key.clone(), job.generation, expires).await?;
+        note_pointer(session);
     }
-    if let Some(durable) = &mut session.lock().durable
-        && durable.moved_from.as_ref().is_some_and(|now| now.to_bytes() == from)
-    {
-        durable.moved_from = None;
+    store.store.put(&at, job.generation, job.bytes.clone(), expires).await?;
+    if moves {
+        store.put_pointer(session.id(), key, job.generation, expires).await?;
+        note_pointer(session);
+    }
+    let strays = {
+        let mut core = session.lock();
+        let moved = core.durable.as_mut().and_then(|durable| durable.moved.as_deref_mut());
+        moved.map_or_else(Vec::new, |moved| {
+            if moves {
+                moved.is_home(&job.key);
+            }
+            moved.strays.clone()
+        })
+    };
+    for stray in &strays {
+        match store.store.remove(&store.session_key(&stray.to_bytes()), job.generation).await {
+            // Stale: a new session has that key already.
+            Err(error) if error.kind() != ErrorKind::Stale => return Err(error),
+            _ => {}
+        }
+    }
+    let mut core = session.lock();
+    let core = &mut *core;
+    if let Some(durable) = &mut core.durable {
+        let key = &core.key;
+        durable.moved.take_if(|moved| {
+            moved.strays.retain(|stray| !strays.contains(stray));
+            // It may have moved on meanwhile.
+            moved.strays.is_empty() && moved.home == *key
+        });
     }
     Ok(())
 }
@@ -215,7 +238,7 @@ async fn touch<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
             return;
         };
         // A move puts everything anew.
-        if durable.moved_from.is_some() {
+        if durable.moved.is_some() {
             return;
         }
         (core.key.to_bytes(), durable.generation, durable.pointer)
@@ -256,17 +279,17 @@ async fn put_outcome<T: Send + 'static>(
     session: &Arc<Shared<T>>,
     mut ended: Ended,
 ) -> Option<Ended> {
-    let (generation, moved_from) = {
+    let (generation, moved) = {
         let core = session.lock();
         let durable = core.durable.as_ref();
         let generation = durable.map_or(Generation::new(0), |durable| durable.generation);
-        (generation, durable.and_then(|durable| durable.moved_from.clone()))
+        (generation, durable.and_then(|durable| durable.moved.clone()))
     };
     let lifetime = session.registry()?.config().outcome_lifetime;
     let expires = record::later(ended.outcome.completed(), lifetime);
     let bytes = record::encode(&IdRecord::Ended(OutcomeRecord::of(&ended)));
     let mut result = store.store.put(&store.id_key(session.id()), generation, bytes, expires).await;
-    for key in moved_from.iter().chain([&ended.key]) {
+    for key in moved.iter().flat_map(|moved| moved.keys()).chain([&ended.key]) {
         if result.is_ok() {
             result = store.store.remove(&store.session_key(&key.to_bytes()), generation).await;
             // A new session has taken the key already.

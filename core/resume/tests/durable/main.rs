@@ -6,6 +6,7 @@
 mod commit;
 mod drain;
 mod gone;
+mod identity;
 mod leaving;
 mod looks;
 mod merge;
