@@ -37,7 +37,6 @@ impl World {
             Kind::Share | Kind::Takeover | Kind::Refuse => self.burst(),
             Kind::ClientRestarts => self.restart_program(),
             Kind::Strangers => self.stranger(),
-            Kind::State | Kind::Exact if self.rng.percent(10) => self.change_identity(),
             Kind::Forgetful | Kind::State | Kind::Exact => self.end_process(),
         }
     }

@@ -383,8 +383,10 @@ impl<T: Send + 'static> Session<T> {
     /// nothing there.
     ///
     /// On a handle whose session has ended or left memory, in a drain, and without its layer (all handles dropped)
-    /// nothing changes, and there is no cookie: a new one would find nothing. With a store, the record moves with the
-    /// next snapshot; [`saved`](Self::saved) tells when it has.
+    /// nothing changes, and there is no cookie: a new one would find nothing.
+    ///
+    /// With a store, the record moves with the next snapshot: await [`saved`](Self::saved) before you answer with the
+    /// new cookie. Until then a crash takes the change back, and only the old cookie finds the session.
     ///
     /// # Security
     ///
