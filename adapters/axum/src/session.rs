@@ -92,6 +92,13 @@ impl Deref for Identity {
 #[must_use = "the browser loses its session unless the response sets the cookie"]
 pub struct IdentityChange(session_resume::IdentityChange);
 
+impl IdentityChange {
+    /// As [`session_resume::IdentityChange::identity`].
+    pub fn identity(&self) -> Option<session_resume::Identity> {
+        self.0.identity()
+    }
+}
+
 impl IntoResponseParts for IdentityChange {
     type Error = std::convert::Infallible;
 

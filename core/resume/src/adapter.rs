@@ -64,7 +64,7 @@ fn handle<T>(
     origin: SessionOrigin,
 ) -> Session<T> {
     context.has_used();
-    Session::for_request(session, origin, context.cookie_name())
+    Session::visited(session, origin, context.requester())
 }
 
 async fn open_stored<T: Send + 'static>(
@@ -97,12 +97,10 @@ pub async fn look<T: Send + 'static>(parts: &Parts) -> Result<Option<Session<T>>
     check_origin(registry, parts)?;
     let asks = Asks { context, req: RequestView::from_parts(parts), continues: None, looks: true };
     if let Some(session) = registry.ready(&asks, &Purpose::Extract).await? {
-        let origin = SessionOrigin::Restored;
-        return Ok(Some(Session::for_request(session, origin, context.cookie_name())));
+        return Ok(Some(Session::seen(session, SessionOrigin::Restored, context.requester())));
     }
-    let origin = SessionOrigin::Reused;
-    let found = registry.look(context);
-    Ok(found.map(|session| Session::for_request(session, origin, context.cookie_name())))
+    let seen = |session| Session::seen(session, SessionOrigin::Reused, context.requester());
+    Ok(registry.look(context).map(seen))
 }
 
 /// Returns the identity of a request. That is a use of it: the answer sets its cookie if it is new.

@@ -58,6 +58,11 @@ impl Clock {
         self.last_tick.store(self.raw().max(1), Ordering::Release);
     }
 
+    /// Returns when it last ticked, to be compared: whether any time has passed since, for next to nothing.
+    pub(crate) fn last_tick(&self) -> u64 {
+        self.last_tick.load(Ordering::Relaxed)
+    }
+
     /// Nobody ticks from now on.
     pub(crate) fn stop_ticking(&self) {
         self.last_tick.store(0, Ordering::Release);

@@ -111,7 +111,7 @@ impl Refusal {
         let (status, text) = if refusal.close == Close::TRY_AGAIN {
             (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the session has no place for another client, try again later",
+                "the session has no place for this client now, try again later",
             )
         } else {
             (StatusCode::CONFLICT, "the session is held by another client")

@@ -75,6 +75,9 @@ async fn sweep<T: Send + 'static>(registry: &Arc<Registry<T>>, leaving: &mut Joi
 /// Returns whether the session shall leave memory for the store.
 fn look_at<T: Send + 'static>(registry: &Arc<Registry<T>>, session: &Arc<Shared<T>>) -> bool {
     let verdict = session.with_core(|core, now| {
+        if session.is_visited() {
+            core.machine.stay(now);
+        }
         let verdict = core.machine.check_expiry(now);
         let stored = core.durable.is_some() && core.machine.ended().is_none();
         let leaves = stored && matches!(verdict, Err(Expiry::Unused | Expiry::Unattended));

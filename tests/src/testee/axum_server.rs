@@ -27,6 +27,7 @@ pub(crate) fn router(resume: SessionResume<Tally>) -> Router {
         .route("/cookies", get(cookies))
         .route("/panic-read", get(panic_read))
         .route("/count", get(count))
+        .route("/login", post(login))
         .route("/live", any(live))
         .route("/live/{*anything}", any(live))
         .route("/other", any(other))
@@ -71,6 +72,18 @@ async fn cookies(Session(session): Session<Tally>) -> impl IntoResponse {
 
 async fn panic_read(Session(session): Session<Tally>) {
     tally::panic_read(&session);
+}
+
+async fn login(session: Session<Tally>) -> Response {
+    let change = session.cycle_identity();
+    let Some(identity) = change.identity() else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    // The record moves with the next snapshot: until then a crash would leave the session to the old cookie.
+    if !session.is_message_in_hand() && session.saved().await.is_err() {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    (change, Json(json!({ "session": session.id(), "identity": identity }))).into_response()
 }
 
 async fn count(State(resume): State<SessionResume<Tally>>) -> Json<Count> {

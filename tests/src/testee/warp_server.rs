@@ -45,6 +45,7 @@ fn routes(
         tally::panic_read(&session);
         StatusCode::OK
     });
+    let login = warp::path!("login").and(warp::post()).and(session()).then(login);
     let count = warp::path!("count")
         .and(warp::get())
         .map(move || reply::json(&Count::of(&resume.sessions())));
@@ -64,6 +65,7 @@ fn routes(
         .or(cookies)
         .or(panic_read)
         .or(count)
+        .or(login)
         .or(live)
         .or(other)
         .or(session_resume_warp::outcomes::<Tally>())
@@ -83,6 +85,19 @@ async fn add(k: i64, session: Session<Tally>) -> Response {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     reply::json(&json!({ "total": total })).into_response()
+}
+
+async fn login(session: Session<Tally>) -> Response {
+    let change = session.cycle_identity();
+    let Some(identity) = change.identity() else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    // The record moves with the next snapshot: until then a crash would leave the session to the old cookie.
+    if !session.is_message_in_hand() && session.saved().await.is_err() {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let reply = reply::json(&json!({ "session": session.id(), "identity": identity }));
+    session_resume_warp::with_identity_change(reply, change)
 }
 
 fn cookies(session: &Session<Tally>) -> Response {

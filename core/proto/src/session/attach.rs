@@ -132,6 +132,7 @@ impl<I: Clone> Session<I> {
         claim: &Claim,
         now: Moment,
     ) -> Result<(), Refusal> {
+        self.check_moved(client.identity, claim, now)?;
         let known = self.clients.named(client).filter(|_| !self.is_lone_plain(client));
         let received = match claim {
             Claim::Plain | Claim::Fresh => None,

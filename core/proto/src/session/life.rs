@@ -105,6 +105,11 @@ impl Life {
         self.unattended_since = now;
     }
 
+    /// It is in use until now.
+    pub(super) fn stay(&mut self, now: Moment) {
+        self.idle_since = now;
+    }
+
     pub(super) fn hold(&mut self) {
         self.holds += 1;
     }

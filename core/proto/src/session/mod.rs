@@ -11,6 +11,7 @@ mod damping;
 mod end;
 mod epoch;
 mod few;
+mod identity;
 mod inbox;
 mod life;
 mod lives;
@@ -33,6 +34,7 @@ pub use self::{
     attach::{Arrival, Attached, Claim, Origin, Refusal},
     client::{ClientKind, ClientName, IdentityTag, Who},
     epoch::Epoch,
+    identity::MOVED_RETRY,
     inbox::Event,
     life::{Expiry, GuardId},
     outbox::MESSAGE_OVERHEAD,
@@ -49,6 +51,7 @@ use self::{
     client::{Client, ClientUid, Clients},
     damping::Damping,
     few::Few,
+    identity::Moved,
     inbox::Inbox,
     life::{Handler, Life},
     lives::Lives,
@@ -115,6 +118,8 @@ pub struct Session<I> {
     damping: Option<Box<Damping>>,
     /// How the application closes the transports at the end; `None`: 1000.
     farewell: Option<Box<Close>>,
+    /// Identities that were changed lately, oldest first.
+    moved: Few<Moved>,
 }
 
 impl<I: Clone> Session<I> {
@@ -134,6 +139,7 @@ impl<I: Clone> Session<I> {
             overflow_since: None,
             damping: None,
             farewell: None,
+            moved: Few::new(),
             end_committed: false,
             freezes: false,
             frozen: false,
@@ -266,6 +272,12 @@ impl<I: Clone> Session<I> {
     /// A request has extracted the session: counts as activity.
     pub fn touch(&mut self, now: Moment) {
         self.life.touch(now);
+    }
+
+    /// A request that has extracted the session still works on it, or did until now: it is in use, though nobody
+    /// attends to it by that.
+    pub fn stay(&mut self, now: Moment) {
+        self.life.stay(now);
     }
 
     /// Decides whether the session's time is up, and if not, when to ask again at the latest.

@@ -39,6 +39,10 @@ pub(crate) enum Fault {
     AcksWhatItHasNot,
     /// A client is its id alone, whose ever it is.
     IdentityIsIgnored,
+    /// An identity is changed, and what is known of its clients stays with the old one.
+    CountsStayBehind,
+    /// A transport stays attached though its identity was changed.
+    OldIdentityStaysAttached,
 }
 
 /// Each is rich in something else, as everything together would be too much. Three messages each way go one
@@ -50,6 +54,7 @@ const DOWN: Bounds = Bounds {
     attaches: 2,
     late: 0,
     cuts: 1,
+    moves: 0,
     outbox: 8,
 };
 const UP: Bounds = Bounds { sends: 0, makes: [3, 0], ..DOWN };
@@ -58,7 +63,9 @@ const BOTH: Bounds = Bounds { sends: 1, makes: [1, 1], attaches: 2, ..DOWN };
 const CROSSED: Bounds = Bounds { sends: 2, makes: [2, 0], ..DOWN };
 const LATE: Bounds = Bounds { sends: 1, attaches: 3, late: 1, ..DOWN };
 const FULL: Bounds = Bounds { sends: 2, attaches: 3, outbox: 1, ..DOWN };
-const ALL: [Bounds; 6] = [DOWN, UP, BOTH, CROSSED, LATE, FULL];
+/// An identity is changed in between.
+const MOVES: Bounds = Bounds { sends: 1, makes: [1, 0], late: 1, moves: 1, ..DOWN };
+const ALL: [Bounds; 7] = [DOWN, UP, BOTH, CROSSED, LATE, FULL, MOVES];
 
 fn explore_all(attach: Attach) {
     for mut bounds in ALL {
@@ -102,6 +109,8 @@ fn every_planted_fault_is_found() {
         (Fault::CursorIsLastAck, takeover, DOWN),
         (Fault::AcksWhatItHasNot, takeover, DOWN),
         (Fault::IdentityIsIgnored, share, UP),
+        (Fault::CountsStayBehind, takeover, MOVES),
+        (Fault::OldIdentityStaysAttached, share, MOVES),
     ] {
         bounds.attach = attach;
         let found = catch_unwind(AssertUnwindSafe(move || explore(bounds, Some(fault)))).is_err();

@@ -21,6 +21,8 @@ pub(crate) enum Reaction {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Peer {
     pub(crate) who: u8,
+    /// How often its browser has got another identity.
+    pub(crate) moves: u8,
     /// The position that it expects next; `None` before its first hello.
     pub(crate) position: Option<u64>,
     /// The attachment of its last hello.
@@ -46,6 +48,7 @@ impl Peer {
     pub(crate) fn new(who: u8) -> Self {
         Self {
             who,
+            moves: 0,
             position: None,
             attachment: None,
             made: 0,
@@ -63,7 +66,7 @@ impl Peer {
     /// one's identity.
     pub(crate) fn name(&self) -> ClientName {
         let letter = if self.who < 2 { "a" } else { "b" };
-        let identity = IdentityTag::new([self.who % 2; 16]);
+        let identity = IdentityTag::new([self.who % 2 + 2 * self.moves; 16]);
         ClientName::named(identity, ClientId::parse(&letter.repeat(16)).unwrap())
     }
 

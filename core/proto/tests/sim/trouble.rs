@@ -2,7 +2,7 @@
 
 use session_resume_proto::{
     AttachmentNumber, ClientId, Cursor, Position, Token,
-    session::{ClientName, Incoming},
+    session::{ClientName, IdentityTag, Incoming},
     wire::Offer,
 };
 
@@ -30,12 +30,11 @@ impl World {
 
     fn trouble_of_its_kind(&mut self) {
         match self.scenario.kind {
-            Kind::Alone
-            | Kind::Share
-            | Kind::Takeover
-            | Kind::Refuse
-            | Kind::DropOldest
-            | Kind::OverflowEnds => self.burst(),
+            Kind::Alone | Kind::DropOldest | Kind::OverflowEnds => self.burst(),
+            Kind::Share | Kind::Takeover | Kind::Refuse if self.rng.percent(20) => {
+                self.change_identity();
+            }
+            Kind::Share | Kind::Takeover | Kind::Refuse => self.burst(),
             Kind::ClientRestarts => self.restart_program(),
             Kind::Strangers => self.stranger(),
             Kind::Forgetful => self.end_process(),
@@ -46,6 +45,25 @@ impl World {
                 _ => self.disturb_store(),
             },
         }
+    }
+
+    /// Somebody logs in: their browser is somebody else to the server, and the same to itself.
+    fn change_identity(&mut self) {
+        let at = self.rng.index(self.programs.len());
+        let (old, new) = (self.programs[at].identity, IdentityTag::new(self.rng.bytes()));
+        if self.server.drain.is_some() {
+            return;
+        }
+        let Some(live) = &mut self.server.live else {
+            return;
+        };
+        live.machine.change_identity(old, new, self.now);
+        live.touch();
+        for program in self.programs.iter_mut().filter(|program| program.identity == old) {
+            program.identity = new;
+        }
+        self.rename(old, new);
+        self.tell(|| format!("the identity of {at} is {new:?} now"));
     }
 
     /// The connection ends in mid-air; `told`: both ends hear of it some time, else at most one.

@@ -14,6 +14,7 @@ use crate::{
     random,
     refusal::Refusal,
     registry::Registry,
+    session::Requester,
 };
 
 /// What the layer tells the extractors of a request, as its one extension.
@@ -90,6 +91,10 @@ impl RequestContext {
 
     pub(crate) fn identity(&self) -> Identity {
         self.identity
+    }
+
+    pub(crate) fn requester(&self) -> Requester {
+        Requester { identity: self.identity, cookie_name: self.cookie_name() }
     }
 
     pub(crate) fn key(&self) -> &SessionKey {

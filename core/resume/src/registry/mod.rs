@@ -76,6 +76,8 @@ pub(crate) struct Registry<T> {
     /// Sessions under keys of an identity's own choosing.
     chosen: Mutex<HashMap<Identity, Vec<SessionId>>>,
     cycling: Mutex<()>,
+    /// Keys that sessions have left because their identity was changed.
+    moved: Mutex<cycle::Left<T>>,
     wheel: Mutex<Wheel<T>>,
     sweeping: AtomicBool,
     sweeper: Mutex<Option<AbortHandle>>,
@@ -102,6 +104,7 @@ impl<T> Registry<T> {
             attached: AtomicUsize::new(0),
             chosen: Mutex::new(HashMap::new()),
             cycling: Mutex::new(()),
+            moved: Mutex::new(cycle::Left::new()),
             wheel: Mutex::new(Wheel::new(config.check_interval)),
             sweeping: AtomicBool::new(false),
             sweeper: Mutex::new(None),

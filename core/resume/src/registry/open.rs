@@ -8,6 +8,7 @@ use super::Registry;
 use crate::{
     RequestView, SessionId, SessionOrigin,
     handler::HandlerType,
+    key::SessionKey,
     layer::RequestContext,
     observe,
     outcome::{Outcome, OutcomeStatus},
@@ -44,8 +45,9 @@ impl Purpose {
     }
 
     /// Takes hold of a session, unless it is on its way out.
-    pub(crate) fn take(&self, core: &mut Core, now: Moment) -> bool {
-        if core.removed || core.leaving || core.machine.ended().is_some() {
+    pub(crate) fn take(&self, core: &mut Core, key: &SessionKey, now: Moment) -> bool {
+        // Found under a key that it has left since: who knows only that does not get in.
+        if core.key != *key || core.removed || core.leaving || core.machine.ended().is_some() {
             return false;
         }
         if let Some(durable) = &mut core.durable
@@ -84,7 +86,7 @@ impl<T: Send + 'static> Registry<T> {
             };
             match self.config.reuse.decide(|| self.candidate(&session, context, purpose), req) {
                 ReuseDecision::Reuse => {
-                    if session.take(purpose, self.clock.now()) {
+                    if session.take(purpose, context.key(), self.clock.now()) {
                         return Ok(Some((session, SessionOrigin::Reused)));
                     }
                 }
@@ -95,9 +97,15 @@ impl<T: Send + 'static> Registry<T> {
                 }
                 ReuseDecision::Refuse(status) => return Err(Refusal::by_policy(status)),
             }
-            if session.lock().leaving {
-                // Into the store: only there will it be found whole.
-                return Ok(None);
+            {
+                let core = session.lock();
+                if core.key != *context.key() {
+                    continue;
+                }
+                if core.leaving {
+                    // Into the store: only there will it be found whole.
+                    return Ok(None);
+                }
             }
             // It is on its way out; whoever ended it may not have come to taking it out yet.
             self.vacate_key(&session);
@@ -154,7 +162,7 @@ impl<T: Send + 'static> Registry<T> {
         // Once: where telling the time is slow, asking again and again is a good part of a first visit.
         let now = self.clock.now();
         let session = Shared::new(self, id, owner, state, durable, now);
-        purpose.take(&mut session.lock(), now);
+        purpose.take(&mut session.lock(), &key, now);
         let room = self.keys.insert_with(&key, &session, || self.reserve(identity, &key, id))?;
         let Some(room) = room else {
             return Ok(None);

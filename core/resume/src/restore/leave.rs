@@ -17,6 +17,9 @@ impl<T: Send + 'static> Registry<T> {
         let key = session.lock().key.clone();
         let _alone = self.alone(&key).await;
         let leaves = session.with_core(|core, now| {
+            if session.is_visited() {
+                core.machine.stay(now);
+            }
             let due =
                 matches!(core.machine.check_expiry(now), Err(Expiry::Unused | Expiry::Unattended));
             let leaves = due && core.key == key && !core.removed && !core.is_over();
@@ -36,7 +39,9 @@ impl<T: Send + 'static> Registry<T> {
         loop {
             // With a message in hand its last boundary stays on disk; the message counts as not handled.
             let frozen = session.lock().machine.is_frozen();
-            if frozen && session.wait_saved(Urgency::Now).await.is_err() {
+            let saved = !frozen || session.wait_saved(Urgency::Now).await.is_ok();
+            // Or it was called back meanwhile.
+            if !saved || !session.lock().leaving {
                 self.stays(session);
                 return;
             }
@@ -46,10 +51,10 @@ impl<T: Send + 'static> Registry<T> {
                 let mut core = session.lock();
                 let core = &mut *core;
                 let in_hand = core.machine.is_message_in_hand();
-                let is_over = core.is_over();
+                let stays = core.is_over() || !core.leaving;
                 match &core.durable {
                     // What is over is not put any more.
-                    Some(durable) if !is_over => {
+                    Some(durable) if !stays => {
                         if durable.is_settled() || (in_hand && !durable.is_writing()) {
                             core.departed = true;
                             break;
@@ -75,9 +80,9 @@ impl<T: Send + 'static> Registry<T> {
     /// A session that was to leave goes on here, or has ended here.
     fn stays(&self, session: &Arc<Shared<T>>) {
         session.step(|core| {
-            core.leaving = false;
+            let was_leaving = std::mem::take(&mut core.leaving);
             // What a drain has frozen stays so.
-            if !self.drain.is_draining() {
+            if was_leaving && !self.drain.is_draining() {
                 core.machine.thaw();
             }
         });

@@ -107,7 +107,7 @@ impl<T: Send + 'static> Registry<T> {
             match self.claim(&store, loaded, room, asks, purpose).await {
                 Ok(session) => {
                     if !asks.looks {
-                        session.take(purpose, self.clock().now());
+                        session.take(purpose, key, self.clock().now());
                     }
                     return Ok(session.outcome().is_none().then_some(session));
                 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc, task::Waker};
 
 use session_resume_proto::{
-    AttachmentNumber,
+    AttachmentNumber, Moment,
     session::{self, Record},
     wire::StateOffer,
 };
@@ -193,6 +193,23 @@ impl Core {
     pub(crate) fn identity(&self) -> Identity {
         let starter = || self.seldom.as_ref()?.starter;
         self.key.identity().or_else(starter).expect("a shared key's session knows its starter")
+    }
+
+    /// Its starter has a new identity now.
+    pub(crate) fn replace_starter(&mut self, old: Identity, new: Identity) {
+        if let Some(starter) = self.seldom.as_mut().and_then(|seldom| seldom.starter.as_mut())
+            && *starter == old
+        {
+            *starter = new;
+        }
+    }
+
+    /// A session on its way to the store is used: it stays.
+    pub(crate) fn call_back(&mut self, now: Moment) {
+        self.machine.touch(now);
+        if std::mem::take(&mut self.leaving) {
+            self.machine.thaw();
+        }
     }
 
     pub(crate) fn handler_name(&self) -> Option<&Cow<'static, str>> {

@@ -19,7 +19,6 @@ use crate::{
     identity::CookieName,
     key::SessionKey,
     outcome::{Outcome, OutcomeStatus},
-    registry::Registry,
     reuse::Phase,
     snapshot::Urgency,
 };
@@ -59,26 +58,59 @@ impl fmt::Display for SessionOrigin {
 /// A handle to a session: everything but receiving.
 ///
 /// Extractors give it (axum's is `session_resume_axum::Session`, warp's filter `session_resume_warp::session`),
-/// tasks keep it; a clone is cheap and means the same session. Holding one does not
-/// keep the session from expiring: [`block_expiration`](Self::block_expiration) does.
+/// tasks keep it; a clone is cheap and means the same session.
+///
+/// With a store, a handle that an extractor gave (not `Option<Session<T>>`, which only looks) and its clones keep the session in
+/// memory while they live, for [`Limits::max_unattended`](crate::Limits::max_unattended) at the longest: what a slow request
+/// changes is not lost. Other handles do not keep the session from expiring:
+/// [`block_expiration`](Self::block_expiration) does. Once a session has ended or left memory for its store, a handle
+/// of it reads and changes what nobody sees any more: [`saved`](Self::saved) fails then, and the change is logged.
 pub struct Session<T = ()> {
     pub(crate) shared: Arc<Shared<T>>,
     origin: SessionOrigin,
-    /// The name of the cookie of the request that this is for.
-    cookie_name: Option<CookieName>,
+    holder: Holder,
+}
+
+/// The request that a handle is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Requester {
+    pub(crate) identity: Identity,
+    /// The name that its identity's cookie has.
+    pub(crate) cookie_name: CookieName,
+}
+
+/// Who has a handle.
+#[derive(Clone, Copy)]
+enum Holder {
+    /// The handler, its tasks, or who has looked the session up by its id.
+    Any,
+    /// A request that only looks.
+    Looks(Requester),
+    /// A request that has extracted the session.
+    Visits {
+        by: Requester,
+        /// The tick of the clock when it came.
+        since: u64,
+    },
 }
 
 /// The cookie of a new identity, to be set by the response.
 #[must_use = "the browser loses its session unless the response sets the cookie"]
 #[derive(Clone)]
 pub struct IdentityChange {
-    cookie: Option<HeaderValue>,
+    change: Option<(Identity, HeaderValue)>,
 }
 
 impl IdentityChange {
-    /// Returns the value for one more `Set-Cookie` header; append it.
+    /// Returns the value for one more `Set-Cookie` header; append it. `None` if nothing has changed: the session is not
+    /// here any more.
     pub fn set_cookie(&self) -> Option<&HeaderValue> {
-        self.cookie.as_ref()
+        self.change.as_ref().map(|(_, cookie)| cookie)
+    }
+
+    /// Returns the new identity; `None` as with [`Self::set_cookie`].
+    pub fn identity(&self) -> Option<Identity> {
+        self.change.as_ref().map(|(identity, _)| *identity)
     }
 }
 
@@ -112,16 +144,19 @@ pub struct SessionInfo {
 
 impl<T> Session<T> {
     pub(crate) fn new(shared: Arc<Shared<T>>, origin: SessionOrigin) -> Self {
-        Self { shared, origin, cookie_name: None }
+        Self { shared, origin, holder: Holder::Any }
     }
 
-    /// Creates the handle for a request.
-    pub(crate) fn for_request(
-        shared: Arc<Shared<T>>,
-        origin: SessionOrigin,
-        cookie_name: CookieName,
-    ) -> Self {
-        Self { cookie_name: Some(cookie_name), ..Self::new(shared, origin) }
+    /// A request has extracted it.
+    pub(crate) fn visited(shared: Arc<Shared<T>>, origin: SessionOrigin, by: Requester) -> Self {
+        shared.visit();
+        let since = shared.clock().last_tick();
+        Self { shared, origin, holder: Holder::Visits { by, since } }
+    }
+
+    /// A request has looked at it.
+    pub(crate) fn seen(shared: Arc<Shared<T>>, origin: SessionOrigin, by: Requester) -> Self {
+        Self { shared, origin, holder: Holder::Looks(by) }
     }
 
     pub(crate) fn reused(shared: Arc<Shared<T>>) -> Self {
@@ -339,17 +374,31 @@ impl<T: Send + 'static> Session<T> {
     /// Makes the browser a new identity and takes the session along: what knew the old cookie no longer
     /// gets in. Call it after a login, in an HTTP handler, and return the cookie in the response.
     ///
-    /// Transports that are attached stay attached. Under a shared key the session stays where it is; only
-    /// the browser's identity changes. Without its layer (all handles dropped) nothing changes.
+    /// Every transport that came with the old identity is closed at once (4112 `moved`, a plain one 1012), and what is
+    /// known of that identity's clients goes along: the page comes back with the new cookie and goes on where it was.
+    /// For 10 s a page that comes with the old cookie is told to come again; after that it is a stranger.
+    ///
+    /// Under a shared key the session stays where it is, and so do the clients of others; the identity that changes is
+    /// that of the request that gave this handle. A handle that no request gave, such as the handler's own, changes
+    /// nothing there.
+    ///
+    /// On a handle whose session has ended or left memory, in a drain, and without its layer (all handles dropped)
+    /// nothing changes, and there is no cookie: a new one would find nothing.
+    ///
+    /// With a store, the record moves with the next snapshot: await [`saved`](Self::saved) before you answer with the
+    /// new cookie. Until then a crash takes the change back, and only the old cookie finds the session.
     ///
     /// # Security
     ///
     /// Against session fixation: an identity that somebody planted before the login is worth nothing after.
     pub fn cycle_identity(&self) -> IdentityChange {
-        let registry = self.shared.registry();
-        let cycle =
-            |registry: Arc<Registry<T>>| registry.cycle_identity(&self.shared, self.cookie_name);
-        IdentityChange { cookie: registry.map(cycle) }
+        let by = match self.holder {
+            Holder::Any => None,
+            Holder::Looks(by) | Holder::Visits { by, .. } => Some(by),
+        };
+        let change =
+            self.shared.registry().and_then(|registry| registry.cycle_identity(&self.shared, by));
+        IdentityChange { change }
     }
 
     /// Returns a description of the session.
@@ -389,8 +438,19 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     fn note_change(&self) {
-        if self.is_durable() {
-            self.step(|core| core.changed(Urgency::Soon));
+        if !self.is_durable() {
+            return;
+        }
+        let departed = self.step(|core| {
+            core.changed(Urgency::Soon);
+            core.departed
+        });
+        if departed {
+            tracing::warn!(
+                session = %self.id().short(),
+                "a change is lost: the session had left memory before this handle changed its state; saved() tells, \
+                 and block_expiration() keeps a session that a task works on"
+            );
         }
     }
 
@@ -449,7 +509,18 @@ impl<T: Send + 'static> Drop for EndOnPanic<'_, T> {
 
 impl<T> Clone for Session<T> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), ..*self }
+        if let Holder::Visits { .. } = self.holder {
+            self.shared.visit();
+        }
+        Self { shared: Arc::clone(&self.shared), origin: self.origin, holder: self.holder }
+    }
+}
+
+impl<T> Drop for Session<T> {
+    fn drop(&mut self) {
+        if let Holder::Visits { since, .. } = self.holder {
+            self.shared.leave(since);
+        }
     }
 }
 

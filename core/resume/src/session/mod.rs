@@ -25,6 +25,6 @@ pub use self::{
 pub(crate) use self::{
     core::{Core, Machine},
     event::Peer,
-    handle::phase,
+    handle::{Requester, phase},
     tasks::Tasks,
 };

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use session_resume_proto::{Moment, session::Epoch, wire::Close};
@@ -36,6 +39,8 @@ pub(crate) struct Shared<T> {
     // Before the core: only its first line is touched, and that is next to this then, unless the state is large.
     pub(crate) state: StateCell<T>,
     core: Mutex<Core>,
+    /// Handles of requests that have extracted it.
+    visits: AtomicU32,
     clock: Arc<Clock>,
     /// Whether it has a place in a store; else no change need be noted.
     is_durable: bool,
@@ -80,6 +85,7 @@ impl<T: Send + 'static> Shared<T> {
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             proven: Proven::default(),
+            visits: AtomicU32::new(0),
             this: this.clone(),
             id,
             is_durable: durable.is_some(),
@@ -179,9 +185,9 @@ impl<T: Send + 'static> Shared<T> {
     /// Takes the session for a request, unless it is on its way out. This wakes nobody and ends nothing, and is
     /// on the path of every request: so not by [`with_core`](Self::with_core), and
     /// the caller tells the time: the clock lies beyond what a request touches here.
-    pub(crate) fn take(&self, purpose: &Purpose, now: Moment) -> bool {
+    pub(crate) fn take(&self, purpose: &Purpose, key: &SessionKey, now: Moment) -> bool {
         let mut core = self.lock();
-        let taken = purpose.take(&mut core, now);
+        let taken = purpose.take(&mut core, key, now);
         let wants = core.take_wants();
         drop(core);
         if let Some((urgency, first)) = wants {
@@ -268,6 +274,26 @@ impl<T> Shared<T> {
             record: core.record(),
             outcome,
         })
+    }
+
+    /// A request works on the session: until it [leaves](Self::leave) a session with a store stays in memory.
+    pub(crate) fn visit(&self) {
+        self.visits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Such a request lets go of it, having come at this tick of the clock.
+    pub(crate) fn leave(&self, since: u64) {
+        self.visits.fetch_sub(1, Ordering::Relaxed);
+        // Most requests take no time to speak of: coming was activity enough.
+        if self.is_durable && self.clock.last_tick() != since {
+            let now = self.clock.now();
+            self.lock().machine.stay(now);
+        }
+    }
+
+    pub(crate) fn is_visited(&self) -> bool {
+        // Without a store, the end of its time is an outcome, and that is told.
+        self.is_durable && self.visits.load(Ordering::Relaxed) > 0
     }
 
     pub(crate) fn is_durable(&self) -> bool {

@@ -97,8 +97,8 @@ pub(crate) struct Durable {
     failures: u64,
     last_failure: Option<CommitError>,
     pub(crate) pointer: Pointer,
-    /// Where the record still is, after the identity was cycled.
-    pub(crate) moved_from: Option<SessionKey>,
+    /// Where records of it may be besides under its key, after its identity was changed.
+    pub(crate) moved: Option<Box<Moved>>,
     last_saved: Instant,
     /// It was restored only to be looked at: its record expires when it would have, by our clock. Until it is
     /// used.
@@ -121,6 +121,45 @@ pub(crate) enum Place {
     Ours(SessionKey),
     /// It has ended, and this final record says so where it was. Another session may have the key by now.
     Ended(Stamp),
+}
+
+/// Where the store has a session that was under another key when it was last put.
+///
+/// A record that moves is there twice for a moment, and a session may move again meanwhile. What is kept under its id
+/// says which one counts: always the one at `home`.
+#[derive(Clone, Debug)]
+pub(crate) struct Moved {
+    /// Where the last put has left it.
+    home: SessionKey,
+    /// Where others may be, of which nobody must ever hear again.
+    strays: Vec<SessionKey>,
+}
+
+impl From<SessionKey> for Moved {
+    fn from(home: SessionKey) -> Self {
+        Self { home, strays: Vec::new() }
+    }
+}
+
+impl Moved {
+    /// Returns every key under which a record may be.
+    fn keys(&self) -> impl Iterator<Item = &SessionKey> {
+        [&self.home].into_iter().chain(&self.strays)
+    }
+
+    /// A put to this key begins.
+    fn begins(&mut self, key: &SessionKey) {
+        if !self.strays.contains(key) {
+            self.strays.push(key.clone());
+        }
+    }
+
+    /// It is there, and counts.
+    fn is_home(&mut self, key: &SessionKey) {
+        self.strays.retain(|stray| stray != key);
+        let old = std::mem::replace(&mut self.home, key.clone());
+        self.begins(&old);
+    }
 }
 
 /// Whether a session's id leads to its key in the store.
@@ -160,7 +199,7 @@ impl Durable {
             failures: 0,
             last_failure: None,
             pointer: if key.is_own() { Pointer::None } else { Pointer::Wanted },
-            moved_from: None,
+            moved: None,
             last_saved: Instant::now(),
             expires_as_before: None,
             marked: false,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    Durable, Place,
+    Durable, Moved, Place,
     place::{Store, is},
     record::{self, IdRecord, KeyRecord, OutcomeRecord},
 };
@@ -124,8 +124,10 @@ async fn put_final<T: Send + 'static>(
     session: &Shared<T>,
     ended: &Ended,
 ) -> Result<(), StoreError> {
-    let (place, moved_from) =
-        session.durable(|durable| (durable.place.clone(), durable.moved_from.clone()))?;
+    let (place, old_keys) = session.durable(|durable| {
+        let moved = durable.moved.as_deref().into_iter().flat_map(Moved::keys);
+        (durable.place.clone(), moved.cloned().collect::<Vec<_>>())
+    })?;
     let expires_in = expires_in(session, ended)?;
     let bytes = || record::encode(&KeyRecord::Ended(OutcomeRecord::of(ended)));
     let (key, put) = match place {
@@ -153,10 +155,10 @@ async fn put_final<T: Send + 'static>(
         }
         Err(error) => return Err(error),
     }
-    match moved_from {
-        Some(from) if from != key => vacate(store, session, &from).await,
-        _ => Ok(()),
+    for old in old_keys.iter().filter(|old| **old != key) {
+        vacate(store, session, old).await?;
     }
+    Ok(())
 }
 
 /// Removes the record from where it was before it moved.

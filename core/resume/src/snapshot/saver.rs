@@ -184,34 +184,58 @@ async fn put_all<T: Send + 'static>(
     job: &Job,
     expires_in: Duration,
 ) -> Result<(), StoreError> {
-    let (moved_from, pointer) = {
-        let core = session.lock();
-        let durable = core.durable.as_ref();
-        let moved = durable.and_then(|durable| durable.moved_from.clone());
+    let (home, pointer) = {
+        let mut core = session.lock();
+        let durable = core.durable.as_mut();
+        let pointer = durable.as_ref().map_or(Pointer::None, |durable| durable.pointer);
+        let moved = durable.and_then(|durable| durable.moved.as_deref_mut());
         // A snapshot from before the move still goes to the old place.
-        let moved = moved.filter(|from| *from != job.key);
-        (moved, durable.map_or(Pointer::None, |durable| durable.pointer))
+        let moved = moved.filter(|moved| moved.home != job.key);
+        // Whatever becomes of the put: it may be there.
+        let home = moved.map(|moved| {
+            moved.begins(&job.key);
+            moved.home.clone()
+        });
+        (home, pointer)
     };
     let put_pointer = async |key: &SessionKey| {
         let pointer = IdRecord::Pointer(key.to_bytes());
         store.put_by_id(session.id(), session.next_stamp()?, &pointer, expires_in).await
     };
-    let Some(from) = moved_from else {
-        if pointer == Pointer::Wanted {
-            put_pointer(&job.key).await?;
-            note_pointer(session);
-        }
-        return put_record(store, session, &job.key, &job.bytes, expires_in).await;
-    };
-    put_pointer(&from).await?;
+    let moves = home.is_some();
+    if let Some(home) = &home {
+        put_pointer(home).await?;
+    } else if pointer == Pointer::Wanted {
+        put_pointer(&job.key).await?;
+        note_pointer(session);
+    }
     put_record(store, session, &job.key, &job.bytes, expires_in).await?;
-    put_pointer(&job.key).await?;
-    note_pointer(session);
-    vacate(store, session, &from).await?;
-    if let Some(durable) = &mut session.lock().durable
-        && durable.moved_from.as_ref() == Some(&from)
-    {
-        durable.moved_from = None;
+    if moves {
+        put_pointer(&job.key).await?;
+        note_pointer(session);
+    }
+    let strays = {
+        let mut core = session.lock();
+        let moved = core.durable.as_mut().and_then(|durable| durable.moved.as_deref_mut());
+        moved.map_or_else(Vec::new, |moved| {
+            if moves {
+                moved.is_home(&job.key);
+            }
+            moved.strays.clone()
+        })
+    };
+    for stray in &strays {
+        vacate(store, session, stray).await?;
+    }
+    let mut core = session.lock();
+    let core = &mut *core;
+    if let Some(durable) = &mut core.durable {
+        let key = &core.key;
+        durable.moved.take_if(|moved| {
+            moved.strays.retain(|stray| !strays.contains(stray));
+            // It may have moved on meanwhile.
+            moved.strays.is_empty() && moved.home == *key
+        });
     }
     Ok(())
 }
@@ -230,7 +254,7 @@ async fn touch<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
             return;
         };
         // A move puts everything anew.
-        if durable.moved_from.is_some() {
+        if durable.moved.is_some() {
             return;
         }
         (core.key.to_bytes(), durable.stamp, durable.pointer)

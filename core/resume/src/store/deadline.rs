@@ -94,10 +94,6 @@ impl ErasedStore for Punctual {
         self.within(move |store| store.delete_expired(limit))
     }
 
-    fn identity_key(&self) -> Option<[u8; 64]> {
-        self.store.identity_key()
-    }
-
     fn is_exclusive(&self) -> bool {
         self.store.is_exclusive()
     }

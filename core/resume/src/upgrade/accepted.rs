@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use session_resume_proto::{
-    session::{Arrival, Refusal as AttachRefusal},
+    session::{Arrival, MOVED_RETRY, Refusal as AttachRefusal},
     wire::{Close, Offer},
 };
 
@@ -13,6 +13,7 @@ use crate::{
     Identity, LiveSession, SessionOrigin,
     adapter::PeerAddr,
     handler::{self, HandlerType},
+    key::SessionKey,
     observe,
     outcome::IntoOutcome,
     pump, random,
@@ -34,6 +35,8 @@ pub struct Accepted<T: Send + 'static, F>(pub(super) Box<Arriving<T, F>>);
 pub(super) struct Arriving<T: Send + 'static, F> {
     pub(super) plan: Plan<T>,
     pub(super) peer: Peer,
+    /// The key of its request.
+    pub(super) key: SessionKey,
     /// Where it comes from, if the server has told.
     pub(super) from: Option<PeerAddr>,
     pub(super) request: Box<AttachRequest>,
@@ -70,7 +73,7 @@ where
     ///
     /// What most attachments need not wait for is boxed, so that they need not carry its memory about.
     async fn begin<S: Transport + 'static>(self, socket: S) -> Option<BoxFuture<'static, ()>> {
-        let Arriving { plan, peer, from, request, offer, name, registry, handler } = *self.0;
+        let Arriving { plan, peer, key, from, request, offer, name, registry, handler } = *self.0;
         let (hold, origin, client, claim) = match plan {
             Plan::Attach { hold, origin, client, claim } => (hold, origin, client, claim),
             Plan::Refuse(refusal) => {
@@ -100,6 +103,13 @@ where
             if registry.drain.is_draining() || core.departed {
                 let retry = Some(registry.drain.retry());
                 return Err((AttachRefusal { close: Close::RESTARTING, retry }, seen));
+            }
+            // The identity was changed meanwhile, and the session is not under this key any more.
+            if core.key != key {
+                return Err((
+                    AttachRefusal { close: Close::TRY_AGAIN, retry: Some(MOVED_RETRY) },
+                    seen,
+                ));
             }
             if core.machine.has_handler() && core.handler_type != Some(HandlerType::of::<F>()) {
                 return Err((AttachRefusal { close: Close::ANOTHER_HANDLER, retry: None }, seen));

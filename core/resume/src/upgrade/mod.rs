@@ -65,6 +65,7 @@ impl<T: Send + 'static> Upgrade<T> {
         registry.config().origins.check(req).map_err(Refusal::foreign_origin)?;
         let offer = offer(parts)?;
         let context = context.clone();
+        let moved = registry.check_moved(&context, &offer, resolve::continued_session(&offer));
         if offer == Offer::Plain
             && let Some(session) = registry.by_key(context.key())
         {
@@ -74,7 +75,11 @@ impl<T: Send + 'static> Upgrade<T> {
                 tokio::time::sleep(delay).await;
             }
         }
-        let found = match Found::look(registry, &context, req, &offer).await {
+        let found = match moved {
+            Ok(()) => Found::look(registry, &context, req, &offer).await,
+            Err(refusal) => Err(refusal),
+        };
+        let found = match found {
             Ok(found) => found,
             // Browsers hide the status of a refused upgrade: told when it is accepted.
             Err(refusal) if offer.is_resumable() && refusal.close().is_some() => {
@@ -185,10 +190,21 @@ impl<T: Send + 'static> Upgrade<T> {
         // The 101 carries the cookie.
         self.context.has_used();
         let peer = Peer::new();
+        let key = self.context.key().clone();
         let Self { registry, offer, name, parts, .. } = self;
         let from = parts.extensions.get().copied();
         let request = AttachRequest::of(*parts);
-        Accepted(Box::new(Arriving { plan, peer, from, request, offer, name, registry, handler }))
+        Accepted(Box::new(Arriving {
+            plan,
+            peer,
+            key,
+            from,
+            request,
+            offer,
+            name,
+            registry,
+            handler,
+        }))
     }
 }
 

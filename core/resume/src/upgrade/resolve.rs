@@ -43,7 +43,8 @@ impl<T: Send + 'static> Upgrade<T> {
                 let req = RequestView::from_parts(&self.parts);
                 // The policy has been asked before it was restored.
                 let now = self.registry.clock().now();
-                let taken = restored.filter(|session| session.take(&purpose, now));
+                let taken =
+                    restored.filter(|session| session.take(&purpose, self.context.key(), now));
                 let (session, origin) = match taken {
                     Some(session) => (session, SessionOrigin::Restored),
                     None => self.registry.open(&self.context, req, &purpose)?.ok_or_else(|| {
@@ -179,8 +180,9 @@ impl<T: Send + 'static> Found<T> {
             let Some(session) = registry.by_key(context.key()) else {
                 break None;
             };
-            let (taken, leaving) =
-                session.with_core(|core, now| (Purpose::Restore.take(core, now), core.leaving));
+            let (taken, leaving) = session.with_core(|core, now| {
+                (Purpose::Restore.take(core, context.key(), now), core.leaving)
+            });
             if taken {
                 here = Some(Hold { session });
             }
@@ -241,7 +243,7 @@ fn continuation(offer: &Offer) -> Option<(SessionId, Token)> {
 }
 
 /// The session that a cursor names, if it can be one of ours.
-fn continued_session(offer: &Offer) -> Option<SessionId> {
+pub(super) fn continued_session(offer: &Offer) -> Option<SessionId> {
     match offer {
         Offer::Resume { cursor, .. } => cursor.session.as_str().parse().ok(),
         Offer::Plain | Offer::Fresh { .. } => None,

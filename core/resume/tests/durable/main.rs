@@ -7,6 +7,7 @@ mod commit;
 mod drain;
 mod gone;
 mod hangs;
+mod identity;
 mod leaving;
 mod lives;
 mod looks;

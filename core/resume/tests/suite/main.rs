@@ -8,6 +8,7 @@ mod blocked;
 mod drain;
 mod endings;
 mod guards;
+mod identity;
 mod layer_contract;
 mod numbers;
 mod plain;

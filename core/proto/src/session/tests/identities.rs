@@ -141,3 +141,69 @@ fn all_identities_together_have_a_bound_and_who_is_longest_gone_makes_room() {
     // She is told that nobody knows how much of hers has come.
     assert!(sim.offer("ann/a", at(0)).unwrap_err().starts_with("4113 try again later"));
 }
+
+#[test]
+fn a_changed_identity_takes_counts_and_cursors_along_and_closes_what_came_with_the_old() {
+    for attach in [Attach::Share, Attach::Takeover] {
+        let mut sim = Sim::with(|rules| rules.attach = attach);
+        let bob = (attach == Attach::Share).then(|| sim.fresh("bob/a"));
+        let ann = sim.fresh("ann/a");
+        sim.send_range(0..3);
+        sim.out(ann);
+        sim.ack(ann, 2);
+        assert!(sim.say(ann, "1") && sim.say(ann, "2"));
+        sim.session.change_identity(name("ann/a").identity, name("new/a").identity, sim.now);
+        assert_eq!(sim.out(ann), ["close 4112 moved"]);
+        assert!(sim.say(ann, "not heard any more"));
+        if let Some(bob) = bob {
+            assert_eq!(sim.data(bob), ["m0", "m1", "m2"], "he stays");
+        }
+        assert_eq!(sim.session.transports(), usize::from(bob.is_some()));
+        // The old identity waits, and the new one is let in at once.
+        for who in ["ann/a", "ann/z"] {
+            let told = "4113 try again later retry 500ms".to_owned();
+            assert_eq!(sim.offer(who, at(0)), Err(told));
+        }
+        assert!(sim.offer("ann/plain", Claim::Plain).is_err());
+        sim.close_answered(ann);
+        sim.detach(ann);
+        let back = sim.offer("new/a", at_n(2, ann)).unwrap();
+        assert_eq!(sim.out(back), ["hello resumed from 2 received 2", "m2"]);
+        let events: Vec<_> = sim.events().into_iter().filter(|e| e.contains("ann")).collect();
+        assert_eq!(events, ["+ann/a", "ann/a:1", "ann/a:2", "-ann/a"]);
+    }
+}
+
+#[test]
+fn an_identity_that_was_changed_is_a_stranger_after_ten_seconds() {
+    let mut sim = sharing(|_| {});
+    let ann = sim.fresh("ann/a");
+    assert!(sim.say(ann, "1"));
+    sim.out(ann);
+    sim.session.change_identity(name("ann/a").identity, name("new/a").identity, sim.now);
+    // Who holds nothing is one at once.
+    let stranger = sim.fresh("ann/b");
+    sim.advance(10 * SECOND - MILLISECOND);
+    assert!(sim.offer("ann/a", at(0)).is_err());
+    sim.advance(MILLISECOND);
+    let other = sim.offer("ann/a", at(0)).unwrap();
+    assert_eq!(sim.out(other)[0], "hello resumed from 0 received 0", "nothing of hers is counted");
+    sim.detach(stranger);
+}
+
+#[test]
+fn a_second_change_follows_the_first() {
+    let mut sim = sharing(|_| {});
+    let tags = ["a/a", "b/a", "c/a", "d/a"].map(|who| name(who).identity);
+    sim.session.change_identity(tags[0], tags[1], sim.now);
+    sim.session.change_identity(tags[1], tags[2], sim.now);
+    assert_eq!(tags.map(|tag| sim.session.identity_now(tag)), [tags[2], tags[2], tags[2], tags[3]]);
+    for n in 0..100_u8 {
+        sim.session.change_identity(
+            IdentityTag::new([n; 16]),
+            IdentityTag::new([n + 1; 16]),
+            sim.now,
+        );
+    }
+    assert!(sim.session.moved.len() <= 16);
+}

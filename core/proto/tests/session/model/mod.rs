@@ -10,8 +10,8 @@ use std::{collections::VecDeque, sync::Arc};
 use session_resume_proto::{
     AttachmentNumber, Moment, Position, Token,
     session::{
-        Arrival, Attach, Budget, Claim, Epoch, Event, Frame, Incoming, Origin, Reception, Rules,
-        Session,
+        Arrival, Attach, Budget, Claim, ClientName, Epoch, Event, Frame, IdentityTag, Incoming,
+        Origin, Reception, Rules, Session,
     },
     wire::{self, ClientControl, Close, Inbound, ServerControl, Status},
 };
@@ -38,6 +38,8 @@ pub(crate) struct Bounds {
     pub(crate) late: u8,
     /// Sockets that break without anybody closing them.
     pub(crate) cuts: u8,
+    /// Changes of an identity.
+    pub(crate) moves: u8,
     pub(crate) outbox: usize,
 }
 
@@ -55,6 +57,8 @@ struct Link {
     open: bool,
     /// Its turn is over because another client came.
     superseded: bool,
+    /// Its turn is over because its identity was changed.
+    moved: bool,
     down: VecDeque<Frame>,
     up: VecDeque<Up>,
 }
@@ -64,13 +68,14 @@ pub(crate) struct State {
     session: Session<u32>,
     peers: Vec<Peer>,
     links: Vec<Link>,
-    /// Offers whose clients no longer wait for them.
-    late: Vec<(usize, Claim)>,
+    /// Offers whose clients no longer wait for them, and under which name they were made.
+    late: Vec<(usize, ClientName, Claim)>,
     /// Answers to refusals that are under way: who, and what it has seen.
     refusals: Vec<(usize, AttachmentNumber)>,
     attaches: u8,
     lates: u8,
     cuts: u8,
+    moves: u8,
     // What should be.
     accepted: [u64; PEERS],
     taken: [u64; PEERS],
@@ -96,6 +101,8 @@ enum Deed {
     Up(usize),
     RefusalAnswered(usize),
     Receive,
+    /// The browser of a client gets another identity.
+    Move(usize),
 }
 
 impl State {
@@ -116,6 +123,7 @@ impl State {
             attaches: bounds.attaches,
             lates: bounds.late,
             cuts: bounds.cuts,
+            moves: bounds.moves,
             accepted: [0; PEERS],
             taken: [0; PEERS],
             newest: [AttachmentNumber::default(); PEERS],
@@ -134,14 +142,21 @@ impl State {
                 self.attaches -= 1;
                 self.connect(who, bounds, fault);
             }
+            Deed::Move(who) => {
+                self.moves -= 1;
+                self.change_identity(who, fault);
+            }
             Deed::OfferLate(who) => {
                 self.attaches -= 1;
                 self.lates -= 1;
                 let claim = self.peers[who].offer(EPOCH);
-                self.late.push((who, claim));
+                self.late.push((who, self.peers[who].name(), claim));
             }
             Deed::ArriveLate(at) => {
-                let (who, claim) = self.late.remove(at);
+                let (who, name, claim) = self.late.remove(at);
+                if name != self.peers[who].name() {
+                    return self.arrive_moved(name, who, claim);
+                }
                 let _ = self.arrive(who, claim, false, bounds, fault);
             }
             Deed::Cut(at) => {
@@ -237,6 +252,7 @@ impl State {
         for link in &mut self.links {
             link.superseded |= bounds.attach == Attach::Takeover
                 && link.who != who
+                && !link.moved
                 && link.number == self.newest[link.who];
         }
         self.newest[who] = number;
@@ -258,12 +274,43 @@ impl State {
             who,
             open,
             superseded: false,
+            moved: false,
             down: VecDeque::new(),
             up: VecDeque::new(),
         });
         self.missed[who] |= self.overtaken[who].take().is_some() || self.overflowed;
         self.transmit(self.links.len() - 1, fault);
         Ok(())
+    }
+
+    /// Who comes under the old identity with a cursor waits; one without would be a stranger, who is no part of this.
+    fn arrive_moved(&mut self, client: ClientName, who: usize, claim: Claim) {
+        if claim == Claim::Fresh {
+            return;
+        }
+        let info = u32::try_from(who).unwrap();
+        let arrival = Arrival { client, info, origin: Origin::Reused, claim, nonce: [0; 8] };
+        let refused = self.session.attach(arrival, &Token::parse("s").unwrap(), NOW);
+        assert_eq!(refused.err().map(|refusal| refusal.close), Some(Close::TRY_AGAIN));
+    }
+
+    fn change_identity(&mut self, who: usize, fault: Option<Fault>) {
+        let old = self.peers[who].name().identity;
+        self.peers[who].moves += 1;
+        let new = self.peers[who].name().identity;
+        match fault {
+            Some(Fault::CountsStayBehind) => {
+                let gone = IdentityTag::new([99; 16]);
+                self.session.change_identity(old, gone, NOW);
+            }
+            Some(Fault::OldIdentityStaysAttached) => {}
+            _ => self.session.change_identity(old, new, NOW),
+        }
+        for link in self.links.iter_mut().filter(|link| link.who == who) {
+            let attached = self.session.poll_transport_timeout(link.number).is_some();
+            assert!(!attached, "the old identity's transport is out");
+            link.moved |= !link.superseded;
+        }
     }
 
     fn is_newest(&self, link: &Link) -> bool {

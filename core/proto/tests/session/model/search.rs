@@ -44,6 +44,9 @@ impl State {
             if self.peers[who].made < bounds.makes[who] {
                 deeds.push(Deed::Make(who));
             }
+            if self.moves > 0 && self.newest[who].get() > 0 {
+                deeds.push(Deed::Move(who));
+            }
             if self.attaches > 0 && !self.is_connected(who) {
                 deeds.push(Deed::Connect(who));
                 if self.lates > 0 {

@@ -32,6 +32,12 @@ impl World {
             let farewell = record.farewell(link.name, id, &claim, OutcomeStatus::Overflow, rules);
             return self.refuse(at, farewell.expect("the cursor is its own"), None);
         }
+        let name = self.links[at].name;
+        if self.links[at].info != STRANGER
+            && self.programs.iter().all(|program| program.identity != name.identity)
+        {
+            return self.arrive_moved(at, &offer);
+        }
         let ended = |live: &Live| live.machine.ended().is_some();
         let leaves = self.server.leaving == Some(Leaving::Freezing);
         if leaves || self.server.live.as_ref().is_some_and(ended) {
@@ -87,6 +93,20 @@ impl World {
                 self.refuse(at, vec![Frame::Close(close)], superseded);
             }
         }
+    }
+
+    /// Who comes under an identity that is nobody's any more waits, or gets another session.
+    fn arrive_moved(&mut self, at: usize, offer: &Offer) {
+        let identity = self.links[at].name.identity;
+        let refused = self.server.live.as_ref().and_then(|live| {
+            let claim = claim(offer, Some(live.id));
+            live.machine.check_moved(identity, &claim, self.now).err()
+        });
+        if let Some(refusal) = refused {
+            return self.refuse(at, vec![Frame::Close(refusal.close)], None);
+        }
+        self.links[at].server_end = ServerEnd::Gone;
+        self.links[at].down.push(self.now, Down::Refused);
     }
 
     pub(super) fn refuse(

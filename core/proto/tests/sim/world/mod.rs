@@ -6,7 +6,10 @@ mod service;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use session_resume_proto::{Moment, session::ClientName};
+use session_resume_proto::{
+    Moment,
+    session::{ClientName, IdentityTag},
+};
 
 use crate::{
     ledger::Ledger,
@@ -70,6 +73,15 @@ impl World {
             steps: 0,
             tells,
         }
+    }
+
+    /// What is known of an identity's clients goes along with it.
+    pub(crate) fn rename(&mut self, old: IdentityTag, new: IdentityTag) {
+        let known: Vec<_> = self.names.iter().filter(|(name, _)| name.identity == old).collect();
+        let new =
+            known.into_iter().map(|(name, who)| (ClientName { identity: new, ..*name }, *who));
+        let new: Vec<_> = new.collect();
+        self.names.extend(new);
     }
 
     /// Lives one history to its end and checks it; returns how many steps it took.
