@@ -241,6 +241,24 @@ test('a message that the browser cannot take is tried ever more slowly', () => {
   assert.ok(attempts > 5 && attempts < 90, `${attempts} attempts in ten minutes`);
 });
 
+test('what the library cannot read does not cost a message of ours, also where no limit was told', () => {
+  const world = new World(1, { limit: undefined });
+  const socket = world.connect();
+  world.advance(100);
+  const lost = [];
+  socket.addEventListener('status', ({ status }) => status === 'lost' && lost.push(status));
+  const [link] = world.links;
+  link.delay(1000);
+  socket.send('ours');
+  // The package `ws` names the error, and closes with what the other end makes of its 1009.
+  link.onerror({ error: { code: 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH' } });
+  link.onclose({ code: 1009, reason: '' });
+  link.cut({ client: null });
+  world.advance(5000);
+  const [client] = world.server.session.clients.values();
+  assert.deepEqual([client.inbox, lost], [['ours'], []]);
+});
+
 test('loopback is always online; elsewhere attempts go on, slowly', () => {
   for (const [url, quick] of [
     ['ws://localhost:1/', true], ['ws://app.localhost/', true], ['ws://127.0.0.1/', true], ['ws://127.8.9.1/', true], ['ws://[::1]:8/', true],
@@ -252,6 +270,9 @@ test('loopback is always online; elsewhere attempts go on, slowly', () => {
     world.advance(100);
     page.navigator.onLine = false;
     page.window.dispatchEvent(new Event('offline'));
+    // Asks the page anew.
+    socket.reconnect();
+    world.advance(100);
     [...world.links][0].cut();
     world.advance(2000);
     assert.equal(socket.current.status, quick ? 'open' : 'offline', url);
