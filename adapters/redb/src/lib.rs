@@ -61,7 +61,7 @@
 //! | --- | --- | --- |
 //! | `Stale`, `NotFound`, `TooLarge` | refused, by the rules of [`SnapshotStore`](session_resume::store::SnapshotStore) | as documented there |
 //! | `Io` | reading or writing failed (a full disk, for example); none of the calls that shared the commit got an `Ok` | try again: the store recovers from the file by itself |
-//! | `Corrupt` | what is in the file makes no sense | stop, look at the disk |
+//! | `Corrupt` | a page that this key needs is damaged; calls for other keys go on | look at the disk; the damaged file will not open again |
 //! | `Unavailable` | recovery has not succeeded yet; or a *sync* has failed: then nobody knows what the disk has, and this store writes no more | try again; after a failed sync restart the process |
 
 mod error;

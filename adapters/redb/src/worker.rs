@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     fmt,
+    panic::{self, AssertUnwindSafe},
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
@@ -78,10 +79,11 @@ pub(crate) fn read(shared: &Shared, mut queue: mpsc::Receiver<Read>) {
         if reply.is_closed() {
             continue;
         }
-        let loaded = match &*shared.opened() {
+        let loaded = caught(|| match &*shared.opened() {
             Some(opened) => records::load(&opened.db, &key),
             None => Err(ErrorKind::Unavailable.into()),
-        };
+        });
+        let loaded = loaded.unwrap_or_else(|panic| Err(StoreError::new(ErrorKind::Corrupt, panic)));
         // Nobody waits any more: fine, a read changes nothing.
         let _ = reply.send(loaded);
     }
@@ -121,6 +123,17 @@ impl Writer {
                         let _ = write.reply.send(answer.map_err(StoreError::from));
                     }
                 }
+                Err(failure) if failure.kind == ErrorKind::Corrupt && batch.len() > 1 => {
+                    // One of them has met a damaged page: the others shall not pay for that.
+                    for write in batch.drain(..) {
+                        let alone = self.write(std::slice::from_ref(&write));
+                        let answer = alone.map(|mut answers| answers.pop().unwrap_or(Ok(0)));
+                        let _ = write.reply.send(match answer {
+                            Ok(answer) => answer.map_err(StoreError::from),
+                            Err(failure) => Err(failure.to_error()),
+                        });
+                    }
+                }
                 Err(failure) => {
                     for write in batch.drain(..) {
                         let _ = write.reply.send(Err(failure.to_error()));
@@ -135,21 +148,44 @@ impl Writer {
             self.recover()?;
             self.failed = false;
         }
-        let committed = match &*self.shared.opened() {
+        let committed = caught(|| match &*self.shared.opened() {
             Some(opened) => self.commit(opened, batch),
             None => unreachable!("without a failure the file is open"),
+        });
+        let failure = match committed {
+            Ok(Ok(Ok(answers))) => return Ok(answers),
+            Ok(Ok(Err(panic))) => Failure::new(ErrorKind::Corrupt, panic),
+            Ok(Err(err)) => {
+                self.failed = true;
+                Failure::new(records::kind_of(&err), err)
+            }
+            Err(panic) => {
+                self.failed = true;
+                Failure::new(ErrorKind::Corrupt, panic)
+            }
         };
-        committed.map_err(|err| {
-            self.failed = true;
-            self.shared.counters.failed();
-            Failure::new(records::kind_of(&err), err)
-        })
+        self.shared.counters.failed();
+        Err(failure)
     }
 
-    fn commit(&self, opened: &Opened, batch: &[Write]) -> Result<Vec<Answer>, redb::Error> {
+    /// Applies a batch in one transaction. With a damaged page that makes redb panic, the transaction is given up,
+    /// and the file stays open: what would be left of a transaction that unwinds is repaired when the file is
+    /// opened, and a damaged file cannot be.
+    fn commit(
+        &self,
+        opened: &Opened,
+        batch: &[Write],
+    ) -> Result<Result<Vec<Answer>, String>, redb::Error> {
         let mut transaction = opened.db.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
-        let answers = records::apply(&transaction, batch.iter().map(|write| &write.op))?;
+        let ops = batch.iter().map(|write| &write.op);
+        let answers = match caught(|| records::apply(&transaction, ops)) {
+            Ok(answers) => answers?,
+            Err(panic) => {
+                transaction.abort()?;
+                return Ok(Err(panic));
+            }
+        };
         let writes = answers.iter().filter(|answer| matches!(answer, Ok(1..))).count();
         if writes == 0 {
             transaction.abort()?;
@@ -157,7 +193,7 @@ impl Writer {
             transaction.commit()?;
             self.shared.counters.committed(writes);
         }
-        Ok(answers)
+        Ok(Ok(answers))
     }
 
     /// Opens the file anew, as after a crash: what was acknowledged is there.
@@ -182,6 +218,15 @@ impl Writer {
         *slot = Some(opened.map_err(|reason| unavailable(reason.into()))?);
         Ok(())
     }
+}
+
+/// Runs what reads pages: redb panics on some damage. That is this call's failure, and not the end of the thread.
+fn caught<R>(call: impl FnOnce() -> R) -> Result<R, String> {
+    panic::catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        format!("reading the file has panicked: {}", text.unwrap_or_default())
+    })
 }
 
 /// Why a whole batch failed, for each of its callers.

@@ -27,7 +27,9 @@ async fn a_commit_is_one_sync() {
         put(&store, n).await.unwrap();
     }
     assert_eq!(store.stats().commits, 10);
-    assert_eq!(disk.state().syncs - before, 10);
+    let syncs = disk.state().syncs - before;
+    // And one when the file grows.
+    assert!((10..=11).contains(&syncs), "{syncs}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A disk that fails on command: never an `Ok` that is not on it.
 
+mod damaged;
 mod failures;
 mod good_disk;
 mod power;
