@@ -13,6 +13,7 @@ use crate::{
 
 /// The store as the layer knows it.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the store that the layer's name is in")]
 pub(crate) struct Store {
     pub(crate) store: Arc<dyn ErasedStore>,
     /// The application's own, without a deadline.

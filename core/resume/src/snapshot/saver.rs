@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use super::{
@@ -102,7 +103,8 @@ impl<T: Send + 'static> Attempt<T> {
     async fn make(self, store: &Store, saver: &Saver<T>) {
         let Self { item, failures } = self;
         let session = Arc::clone(item.session());
-        match run_caught(write(store, item)).await {
+        // Boxed: it is large, and is moved into the task before it runs.
+        match run_caught(write(store, item).boxed()).await {
             Ok(None) => {}
             Ok(Some(item)) => saver.put_back(Self { item, failures: failures + 1 }),
             Err(panic) => {
@@ -202,7 +204,7 @@ async fn put_all<T: Send + 'static>(
         let pointer = IdRecord::Pointer(key.to_bytes());
         store.put_by_id(session.id(), session.next_stamp()?, &pointer, expires_in).await
     };
-    let moves = home.is_some();
+    let is_moving = home.is_some();
     if let Some(home) = &home {
         put_pointer(home).await?;
     } else if pointer == Pointer::Wanted {
@@ -210,7 +212,7 @@ async fn put_all<T: Send + 'static>(
         note_pointer(session);
     }
     put_record(store, session, &job.key, &job.bytes, expires_in).await?;
-    if moves {
+    if is_moving {
         put_pointer(&job.key).await?;
         note_pointer(session);
     }
@@ -218,7 +220,7 @@ async fn put_all<T: Send + 'static>(
         let mut core = session.lock();
         let moved = core.durable.as_mut().and_then(|durable| durable.moved.as_deref_mut());
         moved.map_or_else(Vec::new, |moved| {
-            if moves {
+            if is_moving {
                 moved.is_home(&job.key);
             }
             moved.strays.clone()
