@@ -30,11 +30,15 @@ impl World {
 
     fn trouble_of_its_kind(&mut self) {
         match self.scenario.kind {
-            Kind::Alone | Kind::DropOldest | Kind::OverflowEnds => self.burst(),
             Kind::Share | Kind::Takeover | Kind::Refuse if self.rng.percent(20) => {
                 self.change_identity();
             }
-            Kind::Share | Kind::Takeover | Kind::Refuse => self.burst(),
+            Kind::Alone
+            | Kind::Share
+            | Kind::Takeover
+            | Kind::Refuse
+            | Kind::DropOldest
+            | Kind::OverflowEnds => self.burst(),
             Kind::ClientRestarts => self.restart_program(),
             Kind::Strangers => self.stranger(),
             Kind::Forgetful => self.end_process(),
