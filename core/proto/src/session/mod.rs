@@ -113,6 +113,9 @@ pub struct Session<I> {
     clients: Clients<I>,
     outbox: Outbox,
     lives: Lives,
+    /// The head when the message in hand was handed over: nothing behind it is committed before that is handed back;
+    /// matters only where the outbox is durable.
+    boundary: Position,
     /// Since when a send finds the outbox full, under `Overflow::Close`.
     overflow_since: Option<Moment>,
     damping: Option<Box<Damping>>,
@@ -128,6 +131,7 @@ impl<I: Clone> Session<I> {
         Self {
             rules,
             lives: Lives::first(epoch),
+            boundary: Position::ZERO,
             life: Life::new(now),
             outbox: Outbox::default(),
             inbox: Inbox::new(),
@@ -208,6 +212,7 @@ impl<I: Clone> Session<I> {
         };
         self.life.set_handler(Handler::Working, now);
         self.in_hand = Some(uid);
+        self.boundary = self.outbox.head();
         let bytes = message.len();
         if let Some(client) = self.clients.get_mut(uid) {
             client.taken += 1;

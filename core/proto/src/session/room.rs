@@ -8,7 +8,7 @@ pub(super) enum Room {
     Made,
     Wait,
     Ended,
-    /// Output that is not committed fills the outbox alone.
+    /// What was sent since the message in hand was handed over fills the outbox alone.
     Uncommitted,
 }
 
@@ -40,7 +40,7 @@ impl<I: Clone> Session<I> {
         if self.fits(cost) {
             return Room::Made;
         }
-        if self.is_all_uncommitted() {
+        if self.is_all_since_boundary() {
             return Room::Uncommitted;
         }
         match self.rules.overflow {
@@ -56,6 +56,12 @@ impl<I: Clone> Session<I> {
             }
             Overflow::Backpressure | Overflow::DropOldest => Room::Wait,
         }
+    }
+
+    /// Output of messages that are handled is on its way to the store by itself. What was sent since waits for the
+    /// handler, so the handler must not wait for it.
+    fn is_all_since_boundary(&self) -> bool {
+        self.rules.durable_outbox && self.in_hand.is_some() && self.outbox.base() >= self.boundary
     }
 
     fn is_all_uncommitted(&self) -> bool {

@@ -12,7 +12,8 @@ pub enum NotSent {
     Ended,
     /// The message is over the limit of one message, in bytes.
     TooLarge(usize),
-    /// Output that is not committed fills the outbox alone: waiting would not help.
+    /// What was sent since the message in hand was handed over fills the outbox alone: it is not committed before
+    /// that is handed back, so waiting would not help.
     Uncommitted,
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Live {
     wakes_transports: bool,
     dirty: bool,
     save_at: Moment,
+    /// What the last boundary has left for the saver: output waits for it, and the next message is in hand.
+    ready: Option<(Stored, Covered)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -172,6 +174,7 @@ impl Server {
             wakes_transports: false,
             dirty: true,
             save_at: now,
+            ready: None,
         };
         live.handled.grow(programs);
         live.machine.start_handler(now);
@@ -258,7 +261,8 @@ impl Server {
 
     fn saves(&self, live: &Live) -> bool {
         let in_hand = live.machine.is_message_in_hand();
-        let saves = if in_hand { live.machine.newcomers().is_some() } else { live.dirty };
+        let newcomers = || live.machine.newcomers().is_some();
+        let saves = if in_hand { live.ready.is_some() || newcomers() } else { live.dirty };
         saves && self.put.is_none() && self.disk.is_some()
     }
 
@@ -282,7 +286,13 @@ impl Server {
                 }
                 // It may have reached the disk all the same.
                 if rng.percent(50) {
-                    self.disk = Some(put.stored);
+                    self.disk = Some(put.stored.clone());
+                }
+                // The next boundary may wait for this one: it is put again.
+                if let (Brings::Boundary(covered), true) =
+                    (put.brings, live.machine.is_message_in_hand())
+                {
+                    live.ready.get_or_insert((put.stored, covered));
                 }
             } else {
                 match &put.brings {
@@ -331,6 +341,14 @@ impl Server {
         };
         let done = now + rng.millis(0..scenario.store_takes);
         if live.machine.is_message_in_hand() {
+            let ready = self.live.as_mut().and_then(|live| live.ready.take());
+            if let Some((stored, covered)) = ready {
+                self.put = Some(Put { done, stored, brings: Brings::Boundary(covered) });
+                return;
+            }
+            let Some(live) = &self.live else {
+                return;
+            };
             if let (Some(disk), Some(newcomers)) = (&self.disk, live.machine.newcomers()) {
                 let mut stored = disk.clone();
                 stored.snapshot.admit(&newcomers);
@@ -345,6 +363,7 @@ impl Server {
         self.put = Some(Put { done, stored, brings: Brings::Boundary(covered) });
         if let Some(live) = &mut self.live {
             live.dirty = false;
+            live.ready = None;
         }
     }
 
@@ -429,6 +448,10 @@ impl Live {
                 Handler::Waiting => {
                     if !std::mem::take(&mut self.wakes_handler) {
                         return steps;
+                    }
+                    self.machine.hand_back();
+                    if self.machine.has_uncommitted_output() && !self.machine.is_frozen() {
+                        self.ready = Some(self.snapshot(ledger, false));
                     }
                     let Some(event) = self.machine.poll_receive(now) else {
                         return steps;

@@ -185,6 +185,17 @@ impl<T: Send + 'static> Shared<T> {
         self.tell_savers();
     }
 
+    /// A snapshot that the store has not taken is tried again as it is while a message is in hand: the handler may
+    /// wait for room that only this commit makes.
+    pub(super) fn keep_unsaved(&self, job: Job) {
+        let mut core = self.lock();
+        if core.machine.is_message_in_hand()
+            && let Some(durable) = &mut core.durable
+        {
+            durable.ready.get_or_insert(job);
+        }
+    }
+
     /// Waits until all changes so far are on disk.
     pub(crate) async fn wait_saved(&self, urgency: Urgency) -> Result<(), CommitError> {
         let target = self.step(|core| {

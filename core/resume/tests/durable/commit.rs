@@ -1,7 +1,7 @@
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use session_resume::{
-    Attach, Durability, SessionResume,
+    Attach, Durability, Limits, SessionResume,
     store::{ErrorKind, MemoryStore},
 };
 
@@ -329,4 +329,33 @@ fn exact(disk: &MemoryStore) -> Node {
 
 fn exact_share(layer: SessionResume<Tally>) -> SessionResume<Tally> {
     layer.with_durability(Durability::Exact).with_attach(Attach::Share)
+}
+
+/// All that fills the outbox is output of messages that are handled, and its commit is under way: `send` waits.
+#[tokio::test(start_paused = true)]
+async fn a_slow_commit_ends_no_session_under_exact() {
+    let small = Limits::default().with_outbox_messages(8);
+    for (limits, messages, each) in [(small, 20_u64, 1), (Limits::default(), 250, 5)] {
+        let exact = |layer: SessionResume<Tally>| {
+            layer.with_durability(Durability::Exact).with_limits(limits)
+        };
+        let node = Node::new(&MemoryStore::new(), exact);
+        let mut client = node.connect(&mut Browser::default(), Some(A)).await.unwrap();
+        client.hello().await;
+        node.store.hold();
+        for _ in 0..messages {
+            client.send(&format!("emit {each}"));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // And then it fails for a while: what it has not taken is put again.
+        node.store.set(Fault::Fail(ErrorKind::Io));
+        node.store.release();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        node.store.set(Fault::None);
+        for _ in 0..messages * each {
+            assert!(client.data().await.is_some());
+        }
+        assert!(client.is_acked(messages).await);
+        assert!(node.layer.get(client.id()).unwrap().outcome().is_none());
+    }
 }

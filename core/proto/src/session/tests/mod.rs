@@ -178,6 +178,11 @@ impl Sim {
         matches!(self.session.clone().send("x".into(), self.now), Err(NotSent::Full(_)))
     }
 
+    /// The handler takes one message, and has it in hand.
+    fn take_one(&mut self) {
+        while !self.event().expect("a message waits").contains(':') {}
+    }
+
     /// What the handler is told next, after handing back what it has.
     fn event(&mut self) -> Option<String> {
         Some(match self.session.poll_receive(self.now)? {

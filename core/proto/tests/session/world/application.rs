@@ -85,7 +85,9 @@ impl World {
             }
             Err(NotSent::Full(message)) => {
                 assert!(full);
-                assert_ne!(self.setting.overflow, Overflow::DropOldest);
+                // What is not committed is not dropped, but waited for.
+                let drops = self.setting.overflow == Overflow::DropOldest;
+                assert!(!drops || self.committed <= self.base());
                 Some(message)
             }
             Err(NotSent::Ended) => {
@@ -93,7 +95,8 @@ impl World {
                 None
             }
             Err(NotSent::Uncommitted) => {
-                assert!(full && self.setting.durable);
+                assert!(full && self.setting.durable && self.in_hand.is_some());
+                assert!(self.base() >= self.boundary, "handled output is on its way");
                 None
             }
             Err(NotSent::TooLarge(_)) => panic!("under the limit"),
@@ -160,6 +163,7 @@ impl World {
         let client = usize::try_from(from).unwrap().min(PLAIN);
         self.records[client].taken += 1;
         self.in_hand = Some(client);
+        self.boundary = self.head;
         if client == PLAIN {
             let next = self.plain_taken.entry(from).or_default();
             assert_eq!(k, *next);

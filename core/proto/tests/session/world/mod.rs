@@ -93,6 +93,8 @@ pub(crate) struct World {
     undeliverable: BTreeSet<u64>,
     strikes: BTreeMap<u64, u32>,
     in_hand: Option<usize>,
+    /// The head when that was handed over.
+    boundary: u64,
     waiting: Option<Message>,
     // Who is awake.
     pump: bool,
@@ -143,6 +145,7 @@ impl World {
             undeliverable: BTreeSet::new(),
             strikes: BTreeMap::new(),
             in_hand: None,
+            boundary: 0,
             waiting: None,
             pump: true,
             handler: true,
