@@ -2,7 +2,10 @@
 //!
 //! Three tables. The names and encodings are the format; see `FORMAT` in `open.rs`.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use redb::{ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
@@ -48,16 +51,81 @@ impl Op {
 /// What a call comes to: how many records it changed, or why it was refused.
 pub(crate) type Answer = Result<usize, ErrorKind>;
 
+/// How many records there are, by what their keys begin with: kind and layer.
+#[derive(Debug, Default)]
+pub(crate) struct Census(BTreeMap<Vec<u8>, usize>);
+
+/// How many more there are, by the same.
+type Changes = BTreeMap<Vec<u8>, isize>;
+
+impl Census {
+    /// Counts what is there: reads every key.
+    pub(crate) fn take(db: &impl ReadableDatabase) -> Result<Self, redb::Error> {
+        let mut counts = BTreeMap::<Vec<u8>, usize>::new();
+        let mut last = None;
+        for entry in db.begin_read()?.open_table(RECORDS)?.iter()? {
+            let (key, _) = entry?;
+            let prefix = StoreKey::prefix_in(key.value());
+            // The keys are in order.
+            let count = match &mut last {
+                Some((same, count)) if same == prefix => count,
+                _ => {
+                    counts.extend(last.take());
+                    &mut last.insert((prefix.to_vec(), 0)).1
+                }
+            };
+            *count += 1;
+        }
+        counts.extend(last);
+        Ok(Self(counts))
+    }
+
+    /// The changes are committed.
+    pub(crate) fn apply(&mut self, changes: Changes) {
+        for (prefix, more) in changes {
+            let count = self.0.entry(prefix).or_default();
+            *count = count.saturating_add_signed(more);
+        }
+    }
+
+    pub(crate) fn of(&self, prefix: &[u8]) -> usize {
+        self.0.get(prefix).copied().unwrap_or(0)
+    }
+}
+
 /// Applies all of `ops` in their order. Errors are failures of the file: nothing may be committed then.
 pub(crate) fn apply<'a>(
     transaction: &WriteTransaction,
     ops: impl Iterator<Item = &'a Op>,
-) -> Result<Vec<Answer>, redb::Error> {
+) -> Result<(Vec<Answer>, Changes), redb::Error> {
     let mut tables = Tables {
         records: transaction.open_table(RECORDS)?,
         expiry: transaction.open_table(EXPIRY)?,
+        changes: Changes::new(),
     };
-    ops.map(|op| tables.apply(op)).collect()
+    let answers = ops.map(|op| tables.apply(op)).collect::<Result<_, _>>()?;
+    Ok((answers, tables.changes))
+}
+
+/// Reads the first keys that begin so.
+pub(crate) fn first(
+    db: &impl ReadableDatabase,
+    prefix: &[u8],
+    limit: usize,
+) -> Result<Vec<StoreKey>, StoreError> {
+    let read = || -> Result<_, redb::Error> {
+        let table = db.begin_read()?.open_table(RECORDS)?;
+        let mut keys = Vec::new();
+        for entry in table.range(prefix..)? {
+            let (key, _) = entry?;
+            if keys.len() == limit || StoreKey::prefix_in(key.value()) != prefix {
+                break;
+            }
+            keys.extend(StoreKey::from_bytes(key.value().to_vec()));
+        }
+        Ok(keys)
+    };
+    read().map_err(|err| StoreError::new(kind_of(&err), err))
 }
 
 /// Reads the record under `key`.
@@ -113,9 +181,14 @@ pub(crate) fn kind_of(err: &redb::Error) -> ErrorKind {
 struct Tables<'t> {
     records: Table<'t, &'static [u8], &'static [u8]>,
     expiry: Table<'t, (u64, &'static [u8]), ()>,
+    changes: Changes,
 }
 
 impl Tables<'_> {
+    fn count(&mut self, key: &[u8], more: isize) {
+        *self.changes.entry(StoreKey::prefix_in(key).to_vec()).or_default() += more;
+    }
+
     fn apply(&mut self, op: &Op) -> Result<Answer, redb::Error> {
         match op {
             Op::Claim { key, found, stamp, bytes, expires } => {
@@ -180,6 +253,7 @@ impl Tables<'_> {
             (Ok(Verdict::Change), Some(old)) => {
                 self.expiry.remove((old.expires, key))?;
                 self.records.remove(key)?;
+                self.count(key, -1);
                 Ok(Ok(1))
             }
             (Ok(_), _) => Ok(Ok(0)),
@@ -201,6 +275,7 @@ impl Tables<'_> {
             drop(entry);
             self.expiry.remove((expires, key.as_slice()))?;
             self.records.remove(key.as_slice())?;
+            self.count(&key, -1);
             deleted += 1;
         }
         Ok(Ok(deleted))
@@ -222,6 +297,9 @@ impl Tables<'_> {
         head: Head,
         bytes: &[u8],
     ) -> Result<(), redb::Error> {
+        if old.is_none() {
+            self.count(key, 1);
+        }
         if old.map(|old| old.expires) != Some(head.expires) {
             if let Some(old) = old {
                 self.expiry.remove((old.expires, key))?;

@@ -7,7 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use session_resume::store::{ErrorKind, SnapshotStore, Stamp, StoreError, StoreKey, Versioned};
+use session_resume::store::{
+    ErrorKind, LayerNames, RecordKind, SnapshotStore, Stamp, StoreError, StoreKey, Versioned,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -29,6 +31,7 @@ pub struct RedbStore {
 
 struct Inner {
     path: PathBuf,
+    names: LayerNames,
     shared: Arc<Shared>,
     /// Always Some before `drop`, where taking it ends the writer.
     writes: Option<mpsc::Sender<Write>>,
@@ -70,6 +73,7 @@ impl RedbStore {
         let (reads, to_read) = mpsc::channel(QUEUE);
         let mut inner = Inner {
             path: path.to_owned(),
+            names: LayerNames::new(),
             shared: Arc::clone(&shared),
             writes: Some(writes),
             reads: Some(reads),
@@ -102,7 +106,7 @@ impl SnapshotStore for RedbStore {
     async fn load(&self, key: &StoreKey) -> Result<Option<Versioned>, StoreError> {
         let (reply, answer) = oneshot::channel();
         let key = key.clone();
-        send(self.inner.reads.as_ref(), Read { key, reply }).await?;
+        send(self.inner.reads.as_ref(), Read::Load { key, reply }).await?;
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
@@ -155,6 +159,27 @@ impl SnapshotStore for RedbStore {
 
     fn is_exclusive(&self) -> bool {
         true
+    }
+
+    fn count(&self, kind: RecordKind, layer: &str) -> Option<usize> {
+        let prefix = StoreKey::prefix(kind, layer).ok()?;
+        self.inner.shared.count(&prefix)
+    }
+
+    async fn first(
+        &self,
+        kind: RecordKind,
+        layer: &str,
+        limit: usize,
+    ) -> Result<Vec<StoreKey>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let prefix = StoreKey::prefix(kind, layer)?;
+        send(self.inner.reads.as_ref(), Read::First { prefix, limit, reply }).await?;
+        answer.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    fn layer_names(&self) -> Option<&LayerNames> {
+        Some(&self.inner.names)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     fmt,
     panic::{self, AssertUnwindSafe},
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     error::Reason,
     open::{self, Expect, Opened},
-    records::{self, Answer, Op},
+    records::{self, Answer, Census, Op},
     stats::Counters,
 };
 
@@ -35,9 +35,15 @@ pub(crate) struct Write {
     pub(crate) reply: oneshot::Sender<Result<usize, StoreError>>,
 }
 
-pub(crate) struct Read {
-    pub(crate) key: StoreKey,
-    pub(crate) reply: oneshot::Sender<Result<Option<Versioned>, StoreError>>,
+pub(crate) enum Read {
+    /// One record.
+    Load { key: StoreKey, reply: oneshot::Sender<Result<Option<Versioned>, StoreError>> },
+    /// The first keys that begin so.
+    First {
+        prefix: Vec<u8>,
+        limit: usize,
+        reply: oneshot::Sender<Result<Vec<StoreKey>, StoreError>>,
+    },
 }
 
 /// Opens the file (again).
@@ -52,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) identity_key: [u8; 64],
     sync_failed: Arc<AtomicBool>,
     pub(crate) counters: Counters,
+    /// None if it could not be taken.
+    census: Mutex<Option<Census>>,
 }
 
 impl Shared {
@@ -59,8 +67,10 @@ impl Shared {
         let sync_failed = Arc::default();
         let file = source(&Expect::Any)?;
         let opened = open::open(file, &Expect::Any, &sync_failed)?;
+        let census = Mutex::new(census_of(&opened));
         Ok(Self {
             source,
+            census,
             identity_key: opened.identity_key,
             opened: RwLock::new(Some(opened)),
             sync_failed,
@@ -68,24 +78,51 @@ impl Shared {
         })
     }
 
+    /// Returns how many records have keys that begin so; `None` if damage has kept us from counting them.
+    pub(crate) fn count(&self, prefix: &[u8]) -> Option<usize> {
+        self.census().as_ref().map(|census| census.of(prefix))
+    }
+
+    /// Reads something; a damaged page that makes redb panic is this call's matter alone.
+    fn look<R>(
+        &self,
+        read: impl FnOnce(&Opened) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let found = caught(|| match &*self.opened() {
+            Some(opened) => read(opened),
+            None => Err(ErrorKind::Unavailable.into()),
+        });
+        found.unwrap_or_else(|panic| Err(StoreError::new(ErrorKind::Corrupt, panic)))
+    }
+
+    fn census(&self) -> MutexGuard<'_, Option<Census>> {
+        self.census.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn opened(&self) -> RwLockReadGuard<'_, Option<Opened>> {
         self.opened.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// Counts what is there. One damaged page must not keep the rest from being used.
+fn census_of(opened: &Opened) -> Option<Census> {
+    caught(|| Census::take(&opened.db)).ok()?.ok()
+}
+
 /// Answers reads until all senders are gone.
 pub(crate) fn read(shared: &Shared, mut queue: mpsc::Receiver<Read>) {
-    while let Some(Read { key, reply }) = queue.blocking_recv() {
-        if reply.is_closed() {
-            continue;
+    while let Some(read) = queue.blocking_recv() {
+        // Where nobody waits any more: fine, a read changes nothing.
+        match read {
+            Read::Load { key, reply } if !reply.is_closed() => {
+                let _ = reply.send(shared.look(|opened| records::load(&opened.db, &key)));
+            }
+            Read::First { prefix, limit, reply } if !reply.is_closed() => {
+                let first = shared.look(|opened| records::first(&opened.db, &prefix, limit));
+                let _ = reply.send(first);
+            }
+            Read::Load { .. } | Read::First { .. } => {}
         }
-        let loaded = caught(|| match &*shared.opened() {
-            Some(opened) => records::load(&opened.db, &key),
-            None => Err(ErrorKind::Unavailable.into()),
-        });
-        let loaded = loaded.unwrap_or_else(|panic| Err(StoreError::new(ErrorKind::Corrupt, panic)));
-        // Nobody waits any more: fine, a read changes nothing.
-        let _ = reply.send(loaded);
     }
 }
 
@@ -179,8 +216,8 @@ impl Writer {
         let mut transaction = opened.db.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         let ops = batch.iter().map(|write| &write.op);
-        let answers = match caught(|| records::apply(&transaction, ops)) {
-            Ok(answers) => answers?,
+        let (answers, changes) = match caught(|| records::apply(&transaction, ops)) {
+            Ok(applied) => applied?,
             Err(panic) => {
                 transaction.abort()?;
                 return Ok(Err(panic));
@@ -191,6 +228,9 @@ impl Writer {
             transaction.abort()?;
         } else {
             transaction.commit()?;
+            if let Some(census) = &mut *self.shared.census() {
+                census.apply(changes);
+            }
             self.shared.counters.committed(writes);
         }
         Ok(Ok(answers))
@@ -215,7 +255,10 @@ impl Writer {
             (shared.source)(&same).and_then(|file| open::open(file, &same, &shared.sync_failed));
         // A success forgets the attempt: the next failure is another one.
         self.last_attempt = opened.is_err().then(Instant::now);
-        *slot = Some(opened.map_err(|reason| unavailable(reason.into()))?);
+        let opened = opened.map_err(|reason| unavailable(reason.into()))?;
+        // What the last batch has come to is only known now.
+        *shared.census() = census_of(&opened);
+        *slot = Some(opened);
         Ok(())
     }
 }

@@ -48,7 +48,7 @@ pub async fn open<T: Send + 'static>(parts: &Parts) -> Result<Session<T>, Refusa
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
     check_origin(registry, parts)?;
     let req = RequestView::from_parts(parts);
-    if registry.needs_no_store(context.key())
+    if registry.needs_no_store(context)
         && let Some((session, origin)) = registry.open(context, req, &Purpose::Extract)?
     {
         return Ok(handle(context, session, origin));

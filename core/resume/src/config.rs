@@ -13,6 +13,7 @@ use crate::{
     random,
     reuse::{self, ReusePolicy},
     snapshot::place::Store,
+    store::{LayerName, LayerNames},
 };
 
 pub(crate) struct Config<T> {
@@ -36,6 +37,8 @@ pub(crate) struct Config<T> {
     pub(crate) store_timeout: Duration,
     /// The layer's name in the store.
     pub(crate) name: Arc<str>,
+    /// The names that are taken in the store, if it keeps a list, and this one among them.
+    pub(crate) names: Option<(LayerNames, Arc<LayerName>)>,
     pub(crate) durability: Durability,
     pub(crate) flush_interval: Duration,
     pub(crate) stored_lifetime: Duration,
@@ -91,6 +94,7 @@ impl Config<()> {
             store: None,
             store_timeout: Duration::from_secs(10),
             name: "default".into(),
+            names: None,
             durability: Durability::default(),
             flush_interval: Duration::from_millis(50),
             stored_lifetime: Duration::from_secs(30 * 24 * 3600),
@@ -121,6 +125,7 @@ impl<T> Config<T> {
             store: self.store,
             store_timeout: self.store_timeout,
             name: self.name,
+            names: self.names,
             durability: self.durability,
             flush_interval: self.flush_interval,
             stored_lifetime: self.stored_lifetime,
@@ -144,6 +149,7 @@ impl<T> Config<T> {
         // Whoever a shared key brings together wants to be there together.
         let default = if self.key.is_shared() { Attach::Share } else { Attach::Takeover };
         rules.attach = self.attach.unwrap_or(default);
+        rules.unproven_lifetime = limits.unproven_lifetime;
         rules.max_unattended = limits.max_unattended;
         rules.max_lifetime = limits.max_lifetime;
         rules.heartbeat = self.heartbeat.interval;
@@ -176,6 +182,7 @@ impl<T> Clone for Config<T> {
             store: self.store.clone(),
             store_timeout: self.store_timeout,
             name: Arc::clone(&self.name),
+            names: self.names.clone(),
             durability: self.durability,
             flush_interval: self.flush_interval,
             stored_lifetime: self.stored_lifetime,

@@ -155,6 +155,10 @@ fn others<'a, S: 'a>(
 
 /// Puts a session that is still into the store; returns whether it is there.
 async fn save<T: Send + 'static>(session: &Arc<Shared<T>>, until: Instant) -> bool {
+    // Nothing of it is worth a record.
+    if session.is_blank() {
+        return true;
+    }
     session.step(|core| core.changed(Urgency::Now));
     loop {
         if settled(session, until).await {

@@ -6,8 +6,21 @@ use std::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Live sessions in this layer value. Beyond: 503 with `Retry-After`. Default 100,000.
+    /// Live sessions in this layer value, and ended ones whose outcome the store has not taken yet. Beyond: 503
+    /// with `Retry-After`. Default 100,000.
+    ///
+    /// Sessions of browsers whose cookie has not come back yet take at most half of it (under a shared key, those to
+    /// which the key has led only once). So requests without a
+    /// cookie do not lock out those who come back to a session, in memory or stored.
     pub max_sessions: usize,
+    /// How long an unused session is kept into which nothing was put (no update, no message, no transport) and
+    /// whose browser's cookie has not come back yet. It is never stored. At most `unused_lifetime`. Default 30 s.
+    pub unproven_lifetime: Duration,
+    /// Stored sessions. Beyond: those to which nobody has come back since they were started go, the oldest first,
+    /// at the next check interval; when there are none of these, new sessions are refused, 503 with `Retry-After`.
+    /// Those to which nobody has come back take at most half. One that has ended counts until its outcome expires. Asked when a session starts, of stores that
+    /// [can count](crate::store::SnapshotStore::count): embedded ones. Default 1,000,000.
+    pub max_stored: usize,
     /// Live sessions that one identity has started under keys of its own choosing (a path, a header, a
     /// tab), the identity's own session not counted. Beyond: 503. Default 64.
     pub max_sessions_per_identity: usize,
@@ -29,7 +42,8 @@ pub struct Limits {
     pub max_shared_clients: usize,
     /// Guards that one session can hold at one time. Beyond: a new guard holds nothing. Default 1,024.
     pub guards: usize,
-    /// Outcomes kept in memory for polling. Beyond: the oldest is forgotten. Default 10,000.
+    /// Outcomes kept in memory for polling. Beyond: one of a session into which nothing was put and to which
+    /// nobody came back is forgotten, or else the oldest of the identity that has most. Default 10,000.
     pub outcomes: usize,
     /// The longest time without transport, guard or extraction, whatever the handler does. Default 1 h.
     pub max_unattended: Duration,
@@ -41,6 +55,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_sessions: 100_000,
+            unproven_lifetime: Duration::from_secs(30),
+            max_stored: 1_000_000,
             max_sessions_per_identity: 64,
             outbox_messages: 1024,
             outbox_bytes: 1 << 20,
@@ -75,6 +91,10 @@ macro_rules! setters {
 setters! {
     /// Sets [`Self::max_sessions`].
     with_max_sessions, max_sessions: usize;
+    /// Sets [`Self::unproven_lifetime`].
+    with_unproven_lifetime, unproven_lifetime: Duration;
+    /// Sets [`Self::max_stored`].
+    with_max_stored, max_stored: usize;
     /// Sets [`Self::max_sessions_per_identity`].
     with_max_sessions_per_identity, max_sessions_per_identity: usize;
     /// Sets [`Self::outbox_messages`].

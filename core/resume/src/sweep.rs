@@ -44,7 +44,10 @@ pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, interval
         }
         sweep(&registry, &mut leaving).await;
         if deleting.is_empty() {
-            deleting.spawn(async move { registry.delete_expired().await });
+            deleting.spawn(async move {
+                registry.delete_expired().await;
+                registry.evict_visitors().await;
+            });
         }
     }
 }
@@ -74,12 +77,19 @@ async fn sweep<T: Send + 'static>(registry: &Arc<Registry<T>>, leaving: &mut Joi
 
 /// Returns whether the session shall leave memory for the store.
 fn look_at<T: Send + 'static>(registry: &Arc<Registry<T>>, session: &Arc<Shared<T>>) -> bool {
+    let changed = session.state.has_changed();
     let verdict = session.with_core(|core, now| {
         if session.is_visited() {
             core.machine.stay(now);
         }
-        let verdict = core.machine.check_expiry(now);
-        let stored = core.durable.is_some() && core.machine.ended().is_none();
+        let is_blank = core.is_blank(changed);
+        let verdict = if is_blank {
+            core.machine.check_blank_expiry(now)
+        } else {
+            core.machine.check_expiry(now)
+        };
+        // One to which nobody came back, and into which nothing was put, is never stored.
+        let stored = core.durable.is_some() && core.machine.ended().is_none() && !is_blank;
         let leaves = stored && matches!(verdict, Err(Expiry::Unused | Expiry::Unattended));
         if leaves {
             return Verdict::Store;

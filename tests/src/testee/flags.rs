@@ -153,6 +153,8 @@ impl Flags {
             "inbox-messages" => self.limits.inbox_messages = number(name, args)?,
             "max-message" => self.limits.message = number(name, args)?,
             "max-sessions" => self.limits.max_sessions = number(name, args)?,
+            "max-stored" => self.limits.max_stored = number(name, args)?,
+            "unproven-lifetime" => self.limits.unproven_lifetime = millis(name, args)?,
             "max-clients" => self.limits.max_clients = number(name, args)?,
             "origin" => {
                 let allowed = self.origins.clone().try_allow(args.value()?.string()?);

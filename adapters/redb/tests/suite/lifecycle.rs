@@ -1,6 +1,6 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use session_resume::store::{ErrorKind, SnapshotStore, contract};
+use session_resume::store::{ErrorKind, RecordKind, SnapshotStore, Stamp, StoreKey, contract};
 use session_resume_redb::{OpenErrorKind, RedbStore};
 
 use crate::support::{FIRST, LATER, directory, filled, key};
@@ -156,4 +156,57 @@ fn a_new_file_is_for_its_owner_alone() {
     drop(RedbStore::open(&path).unwrap());
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+/// A bound on what is stored is asked for every new session: the count is always there, also after a restart.
+#[tokio::test]
+async fn records_are_counted_by_kind_and_layer() {
+    let (_directory, path) = directory();
+    let key = |kind, layer: &str, id: u8| StoreKey::new(kind, layer, &[id]).unwrap();
+    let (session, visitor) = (RecordKind::Session, RecordKind::Visitor);
+    let store = RedbStore::open(&path).unwrap();
+    let counts = |store: &RedbStore| {
+        [(session, "a"), (session, "ab"), (visitor, "a")]
+            .map(|(kind, layer)| store.count(kind, layer).unwrap())
+    };
+    assert_eq!(counts(&store), [0, 0, 0]);
+    let put = async |key: &StoreKey| {
+        store.claim(key, None, FIRST, "x".into(), LATER).await.unwrap();
+    };
+    for id in [3, 1, 2] {
+        put(&key(session, "a", id)).await;
+        store.claim(&key(visitor, "a", id), None, FIRST, "".into(), Duration::ZERO).await.unwrap();
+    }
+    put(&key(session, "ab", 7)).await;
+    assert_eq!(counts(&store), [3, 1, 3]);
+    let first = store.first(visitor, "a", 2).await.unwrap();
+    assert_eq!(first, [key(visitor, "a", 1), key(visitor, "a", 2)], "in order, of its own alone");
+    assert_eq!(store.first(session, "a", 9).await.unwrap().len(), 3);
+    assert_eq!(store.first(session, "b", 9).await.unwrap(), []);
+    // Again, refused, touched, removed, removed again, expired.
+    store.put(&key(session, "a", 1), FIRST.next(), "y".into(), LATER).await.unwrap();
+    let other = Stamp::first(FIRST.line + 1, 1);
+    store.put(&key(session, "a", 1), other, "z".into(), LATER).await.unwrap_err();
+    store.touch(&key(session, "a", 1), FIRST.next(), LATER).await.unwrap();
+    assert_eq!(counts(&store), [3, 1, 3]);
+    for _ in 0..2 {
+        store.remove(&key(session, "a", 2), FIRST.next()).await.unwrap();
+    }
+    assert_eq!(store.delete_expired(2).await.unwrap(), 2);
+    assert_eq!(counts(&store), [2, 1, 1]);
+    drop(store);
+    assert_eq!(counts(&RedbStore::open(&path).unwrap()), [2, 1, 1]);
+}
+
+#[test]
+fn two_layers_on_one_file_need_names() {
+    let (_directory, path) = directory();
+    let store = RedbStore::open(&path).unwrap();
+    let layer = || session_resume::SessionResume::new().with_state::<u8>();
+    let first = layer().with_store(store.clone());
+    let second = std::panic::AssertUnwindSafe(|| layer().with_store(store.clone()));
+    assert!(std::panic::catch_unwind(second).is_err());
+    let named = layer().with_name("named").with_store(store.clone());
+    drop((first, named));
+    drop(layer().with_store(store));
 }

@@ -217,6 +217,7 @@ impl Life {
     pub(super) fn check(
         &mut self,
         rules: &Rules,
+        unused_lifetime: Duration,
         attached: bool,
         now: Moment,
     ) -> Result<Moment, Expiry> {
@@ -237,12 +238,12 @@ impl Life {
             return Err(Expiry::Unattended);
         }
         let in_use = attended || (self.ended.is_none() && self.is_working(attached));
-        let unused = self.idle_since + rules.unused_lifetime;
+        let unused = self.idle_since + unused_lifetime;
         if !in_use && unused <= now {
             return Err(Expiry::Unused);
         }
         // While in use there is nothing to wait for but the use's end, and that restarts the clock.
-        let next = if in_use { now + rules.unused_lifetime } else { unused };
+        let next = if in_use { now + unused_lifetime } else { unused };
         let unattended = if attended { now + rules.max_unattended } else { unattended.max(now) };
         Ok(next.min(unattended).min(overall.unwrap_or(next)))
     }

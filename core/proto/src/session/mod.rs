@@ -293,7 +293,20 @@ impl<I: Clone> Session<I> {
     pub fn check_expiry(&mut self, now: Moment) -> Result<Moment, Expiry> {
         let attached = self.clients.any_attached();
         self.end_if_overflowed(now);
-        self.life.check(&self.rules, attached, now)
+        self.life.check(&self.rules, self.rules.unused_lifetime, attached, now)
+    }
+
+    /// As [`check_expiry`](Self::check_expiry), for a session [into which nothing was put](Self::is_untouched) and
+    /// to which nobody has come back: it is kept for `unproven_lifetime`, if that is shorter.
+    ///
+    /// # Errors
+    ///
+    /// Returns why its time is up.
+    pub fn check_blank_expiry(&mut self, now: Moment) -> Result<Moment, Expiry> {
+        let attached = self.clients.any_attached();
+        self.end_if_overflowed(now);
+        let lifetime = self.rules.unused_lifetime.min(self.rules.unproven_lifetime);
+        self.life.check(&self.rules, lifetime, attached, now)
     }
 
     // Getters.
@@ -393,6 +406,11 @@ impl<I: Clone> Session<I> {
     /// Returns the position of the next message.
     pub fn head(&self) -> Position {
         self.outbox.head()
+    }
+
+    /// Returns whether no transport was ever attached and no message ever sent.
+    pub fn is_untouched(&self) -> bool {
+        self.last_attachment == AttachmentNumber::default() && self.outbox.head().get() == 0
     }
 
     /// Returns how many messages the outbox keeps.

@@ -94,6 +94,9 @@ pub struct Rules {
     /// How long a session that is not in use is kept. 2 min: Panel's 15 s is shorter than its own
     /// backoff; Socket.IO, Ably and Streamlit chose 2 min.
     pub unused_lifetime: Duration,
+    /// How long a session is kept that is not in use, into which nothing was put and to which nobody has come
+    /// back. 30 s: longer than a page takes to come back with its cookie.
+    pub unproven_lifetime: Duration,
     /// The longest time without transport, guard or extraction, whatever the handler does.
     pub max_unattended: Duration,
     /// The longest life of a session.
@@ -122,6 +125,7 @@ impl Default for Rules {
             overflow: Overflow::default(),
             plain_ack: PlainAck::default(),
             unused_lifetime: Duration::from_secs(120),
+            unproven_lifetime: Duration::from_secs(30),
             max_unattended: Duration::from_secs(3600),
             max_lifetime: None,
             heartbeat: Duration::from_secs(30),

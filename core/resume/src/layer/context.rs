@@ -22,6 +22,8 @@ use crate::{
 pub(crate) struct RequestContext {
     identity: Identity,
     key: SessionKey,
+    /// Its cookie has come back; else it was made for this request.
+    known: bool,
     /// Under which name its cookie came, or would be set.
     name: CookieName,
     /// What decides whether the answer sets a cookie; with those that certainly set none, nothing. The outermost
@@ -40,14 +42,14 @@ impl RequestContext {
         req: RequestView<'_>,
         outer: Option<Self>,
     ) -> (Self, Option<Arc<Visit>>) {
-        let (identity, name, visit) = match &outer {
-            Some(outer) => (outer.identity, outer.name, outer.visit.clone()),
+        let (identity, known, name, visit) = match &outer {
+            Some(outer) => (outer.identity, outer.known, outer.name, outer.visit.clone()),
             None => identify(registry, req),
         };
         let decides = visit.clone().filter(|_| outer.is_none());
         let key = registry.config().key.key(req, identity);
         let registry = Arc::clone(registry) as Arc<dyn Any + Send + Sync>;
-        (Self { identity, key, name, visit, registry, outer: outer.map(Box::new) }, decides)
+        (Self { identity, key, known, name, visit, registry, outer: outer.map(Box::new) }, decides)
     }
 
     /// Whether the same layer value has been here already.
@@ -84,6 +86,17 @@ impl RequestContext {
         self.visit.as_ref().map_or_else(known, |visit| visit.via())
     }
 
+    /// Returns whether the identity's cookie has come back; else it was made for this request.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// Returns whether a request that finds its session there comes back to it: its cookie has come back, or the
+    /// application's own key has led here again, as for programs that keep no cookies.
+    pub(crate) fn comes_back(&self) -> bool {
+        self.known || self.key.is_shared()
+    }
+
     /// Under which name its cookie came, or would be set.
     pub(crate) fn cookie_name(&self) -> CookieName {
         self.name
@@ -102,17 +115,17 @@ impl RequestContext {
     }
 }
 
-/// Finds out who the browser is, and under which name its cookie came, or would be set.
+/// Finds out who the browser is, whether its cookie has come back, and under which name that came, or would be set.
 fn identify<T: Send + 'static>(
     registry: &Registry<T>,
     req: RequestView<'_>,
-) -> (Identity, CookieName, Option<Arc<Visit>>) {
+) -> (Identity, bool, CookieName, Option<Arc<Visit>>) {
     let cookie = &registry.config().cookie;
     let found = cookie.find(req, |token| registry.has_signed(token));
     let now = registry.hour();
     let (occasion, identity, name) = match found.known {
         Some(known) if !(cookie.is_renewed() && known.issued.is_over(now)) => {
-            return (known.identity, known.name, None);
+            return (known.identity, true, known.name, None);
         }
         Some(known) => (Occasion::Renewal, known.identity, known.name),
         None => {
@@ -123,17 +136,18 @@ fn identify<T: Send + 'static>(
             let name = cookie.name_for(req);
             // The browser has kept its cookie from us, and must not lose it: this identity is passing.
             if cookie.is_withheld(req) {
-                return (identity, name, None);
+                return (identity, false, name, None);
             }
             (Occasion::New, identity, name)
         }
     };
+    let known = found.known.is_some();
     if req.is_preflight() {
-        return (identity, name, None);
+        return (identity, known, name, None);
     }
     let via = Via { name, secure: cookie.request_is_secure(req) };
     let visit = Visit::new(occasion, req, identity, via, now, registry.set_cookie());
-    (identity, name, Some(visit))
+    (identity, known, name, Some(visit))
 }
 
 impl fmt::Debug for RequestContext {

@@ -11,8 +11,19 @@ use crate::{
     merge::MergePolicy,
     reuse::ReusePolicy,
     snapshot::place::Store,
-    store::{SnapshotStore, StoredState},
+    store::{LayerName, LayerNames, SnapshotStore, StoredState},
 };
+
+/// Takes a layer's name in a store.
+fn take(names: LayerNames, name: &Arc<str>) -> (LayerNames, Arc<LayerName>) {
+    let Some(taken) = names.take(name) else {
+        panic!(
+            "two layers use one store under the name {name:?} and would take each other's sessions: give each a \
+             name of its own before the store, as in .with_name(\"dashboard\").with_store(..)"
+        );
+    };
+    (names, Arc::new(taken))
+}
 
 impl<T> SessionResume<T> {
     fn configured(&self, set: impl FnOnce(&mut Config<T>)) -> Self {
@@ -179,11 +190,11 @@ impl<T> SessionResume<T> {
     }
 
     /// Sets the layer's name, under which a store keeps its sessions: one name once per store. Default
-    /// `default`.
+    /// `default`. Two layers on one store are named before they are given the store.
     ///
     /// # Panics
     ///
-    /// Panics if the name is longer than 64 bytes.
+    /// Panics if the name is longer than 64 bytes, or if another layer has it in the store.
     #[must_use]
     pub fn with_name(self, name: impl Into<String>) -> Self {
         let name: Arc<str> = name.into().into();
@@ -191,6 +202,9 @@ impl<T> SessionResume<T> {
         self.configured(|config| {
             if let Some(store) = &mut config.store {
                 store.name = Arc::clone(&name);
+            }
+            if let Some((names, _)) = config.names.take_if(|_| config.name != name) {
+                config.names = Some(take(names, &name));
             }
             config.name = name;
         })
@@ -234,6 +248,12 @@ impl<T> SessionResume<T> {
     ///
     /// Identity cookies are signed with the key that the store keeps, if it keeps one, unless
     /// [`with_identity`](Self::with_identity) gives one.
+    ///
+    /// # Panics
+    ///
+    /// Panics if another layer, still alive, uses this store under the same name: each would take the other's
+    /// sessions. [`with_name`](Self::with_name), called before, gives them names. (Found for stores that keep
+    /// [a list of names](SnapshotStore::layer_names), as those of this workspace do.)
     #[must_use]
     pub fn with_store(self, store: impl SnapshotStore) -> Self
     where
@@ -246,6 +266,9 @@ impl<T> SessionResume<T> {
                 config.token_key = TokenKey::new(&key);
             }
             config.codec = Some(Codec::json());
+            // The store that was there before, and perhaps is this one, goes.
+            config.names = None;
+            config.names = store.layer_names().map(|names| take(names.clone(), &config.name));
             let name = Arc::clone(&config.name);
             config.store = Some(Store::new(Arc::new(store), name, config.store_timeout));
         })

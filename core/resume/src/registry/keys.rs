@@ -117,14 +117,14 @@ impl<T> Keys<T> {
         }
     }
 
-    /// Notes that a token is ours, for the next time.
+    /// Notes that a token is ours, for the next time; returns the session that it has proved.
     #[cold]
-    pub(super) fn keep(&self, token: &Token) {
+    pub(super) fn keep(&self, token: &Token) -> Option<Arc<Shared<T>>> {
         let key = SessionKey::own(token.identity);
         let (part, hash) = self.part(&key);
-        if let Some(session) = part.get(&key, hash) {
-            session.proven.keep(token);
-        }
+        let session = part.get(&key, hash)?;
+        session.proven.keep(token);
+        Some(Arc::clone(session))
     }
 
     fn part(&self, key: &SessionKey) -> (MutexGuard<'_, Part<T>>, u64) {

@@ -11,7 +11,7 @@ mod stored;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
 };
@@ -20,7 +20,11 @@ use hashbrown::HashTable;
 use session_resume_proto::{Moment, session::Rules};
 use tokio::{task::AbortHandle, time::Instant};
 
-pub(crate) use self::{flights::Flight, open::Purpose, room::Room};
+pub(crate) use self::{
+    flights::Flight,
+    open::Purpose,
+    room::{Room, Seat},
+};
 use self::{
     flights::Flights,
     hasher::Hasher,
@@ -33,8 +37,8 @@ use crate::{
     drain::DrainState,
     identity::{Hour, SetCookie, Token},
     key::SessionKey,
-    outcomes::{Ended, Outcomes},
-    session::shared::Shared,
+    outcomes::{Ended, Outcomes, Worth},
+    session::{Core, shared::Shared},
     snapshot::{
         Urgency,
         queue::{Item, Saver},
@@ -68,9 +72,14 @@ pub(crate) struct Registry<T> {
     hour: AtomicU32,
     /// A cookie of our name with another key's MAC has come, and that was logged.
     foreign_cookie: AtomicBool,
+    /// Whether no other layer has sessions under this one's name in the store. Asked when the first session comes.
+    owns_name: OnceLock<bool>,
     keys: Keys<T>,
     by_id: Box<[Mutex<ById<T>>]>,
+    /// Those that take room: live, or ended with an outcome that waits for the store.
     live: AtomicUsize,
+    /// Of these, those of browsers whose cookie has not come back yet.
+    visitors: AtomicUsize,
     /// Transports that have their turn.
     attached: AtomicUsize,
     /// Sessions under keys of an identity's own choosing.
@@ -98,9 +107,11 @@ impl<T> Registry<T> {
             set_cookie: Arc::new(SetCookie::of(&config.cookie, &config.token_key)),
             hour: AtomicU32::new(0),
             foreign_cookie: AtomicBool::new(false),
+            owns_name: OnceLock::new(),
             keys: Keys::new(),
             by_id: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
             live: AtomicUsize::new(0),
+            visitors: AtomicUsize::new(0),
             attached: AtomicUsize::new(0),
             chosen: Mutex::new(HashMap::new()),
             cycling: Mutex::new(()),
@@ -152,24 +163,6 @@ impl<T> Registry<T> {
     /// A transport's turn is over; returns how many still have theirs.
     pub(crate) fn has_detached(&self) -> usize {
         self.attached.fetch_sub(1, Ordering::Relaxed) - 1
-    }
-
-    /// Returns whether this layer has signed the token.
-    ///
-    /// Computed once for a session under the identity's own key: from then on it knows the answer. The time that
-    /// this takes tells whether there is such a session, but only who can name a random identity.
-    pub(crate) fn has_signed(&self, token: &Token) -> bool {
-        match self.keys.knows(token) {
-            Known::Proved => true,
-            Known::Nothing => self.config.token_key.fits(token),
-            Known::Unproved => {
-                let fits = self.config.token_key.fits(token);
-                if fits {
-                    self.keys.keep(token);
-                }
-                fits
-            }
-        }
     }
 
     pub(crate) fn set_cookie(&self) -> &Arc<SetCookie> {
@@ -251,6 +244,31 @@ impl<T> Registry<T> {
 }
 
 impl<T: Send + 'static> Registry<T> {
+    /// Returns whether this layer has signed the token.
+    ///
+    /// Computed once for a session under the identity's own key: from then on it knows this token. A token that fits
+    /// is its cookie, come back.
+    pub(crate) fn has_signed(&self, token: &Token) -> bool {
+        match self.keys.knows(token) {
+            Known::Proved => true,
+            Known::Nothing => self.config.token_key.fits(token),
+            Known::Unproved => {
+                let fits = self.config.token_key.fits(token);
+                if fits && let Some(session) = self.keys.keep(token) {
+                    self.has_come_back(&session);
+                }
+                fits
+            }
+        }
+    }
+
+    /// The cookie of the session's browser has come back.
+    pub(crate) fn has_come_back(&self, session: &Shared<T>) {
+        if session.step(Core::becomes_known) {
+            self.visitors.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn insert_by_id(&self, session: &Arc<Shared<T>>, now: Moment, first_look: Moment) {
         let hash = self.hasher.id(session.id());
         lock(&self.by_id[shard(hash)])
@@ -263,7 +281,11 @@ impl<T: Send + 'static> Registry<T> {
         let Some(ended) = session.ended() else {
             return;
         };
+        let is_blank = session.is_blank();
+        session.lock().ending = session.is_durable() && !is_blank;
         match session.arc().filter(|_| session.is_durable()) {
+            // It leaves nothing behind in the store.
+            Some(session) if is_blank => self.outcome_saved(&session, ended),
             // Told, and polled, only when it is on disk.
             Some(session) => self.save(Item::Ended(session, ended), Urgency::Now),
             None => self.record(session, ended),
@@ -273,7 +295,10 @@ impl<T: Send + 'static> Registry<T> {
 
     /// Keeps an outcome for polling.
     fn record(&self, session: &Shared<T>, ended: Ended) {
-        let forgotten = self.outcomes().insert(session.id(), ended, self.clock.now());
+        let worth = if session.is_blank() { Worth::Blank } else { Worth::Work };
+        let owner = session.lock().identity();
+        let now = self.clock.now();
+        let forgotten = self.outcomes().insert(session.id(), owner, worth, ended, now);
         // Ended sessions in memory are bounded as their outcomes are.
         for id in forgotten {
             if let Some(session) = self.by_id(id) {
@@ -285,6 +310,7 @@ impl<T: Send + 'static> Registry<T> {
     /// An outcome is on disk: its clients may be told.
     pub(crate) fn outcome_saved(&self, session: &Arc<Shared<T>>, ended: Ended) {
         self.record(session, ended);
+        self.leave_room(session);
         session.with_core(|core, now| core.machine.handle_outcome_committed(now));
         session.publish_end();
     }
@@ -305,13 +331,16 @@ impl<T: Send + 'static> Registry<T> {
 
     /// Takes the session from its key, if it still has it.
     fn vacate_key(&self, session: &Shared<T>) {
-        let (identity, key) = {
+        let (identity, key, ending) = {
             let core = session.lock();
-            (core.identity(), core.key.clone())
+            (core.identity(), core.key.clone(), core.ending)
         };
         if self.keys.remove(&key, session).is_some() {
             self.unchoose(identity, &key, session.id());
-            self.live.fetch_sub(1, Ordering::Relaxed);
+            // It takes memory until the store has its outcome: a store that is down must not let them pile up.
+            if !ending {
+                self.leave_room(session);
+            }
         }
     }
 
@@ -332,6 +361,9 @@ impl<T: Send + 'static> Registry<T> {
 
 impl<T> Drop for Registry<T> {
     fn drop(&mut self) {
+        if let (Some((_, name)), Some(true)) = (&self.config.names, self.owns_name.get()) {
+            name.end_use();
+        }
         self.clock.stop_ticking();
         if let Some(sweeper) = lock(&self.sweeper).take() {
             sweeper.abort();

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use session_resume_proto::Moment;
 
-use super::Registry;
+use super::{Registry, Seat};
 use crate::{
     RequestView, SessionId, SessionOrigin,
     handler::HandlerType,
@@ -86,7 +86,7 @@ impl<T: Send + 'static> Registry<T> {
             };
             match self.config.reuse.decide(|| self.candidate(&session, context, purpose), req) {
                 ReuseDecision::Reuse => {
-                    if session.take(purpose, context.key(), self.clock.now()) {
+                    if session.take(purpose, context, self.clock.now()) {
                         return Ok(Some((session, SessionOrigin::Reused)));
                     }
                 }
@@ -145,10 +145,12 @@ impl<T: Send + 'static> Registry<T> {
         self.ensure_sweeper();
         let (identity, key) = (context.identity(), context.key().clone());
         let id = SessionId::random();
-        if let Err(full) = self.has_room(identity, &key) {
+        let seat = if context.is_known() { Seat::Known } else { Seat::Visitor };
+        if let Err(full) = self.has_room(identity, &key, seat) {
             // Another request of this browser may have taken the last of it, for the session asked for.
             return if self.by_key(&key).is_some() { Ok(None) } else { Err(full) };
         }
+        self.has_room_in_store()?;
         // The application's code, so outside the locks; it may panic.
         let state = (self.config.state.make)(req);
         let via = context.via(&self.config.cookie, req);
@@ -162,13 +164,22 @@ impl<T: Send + 'static> Registry<T> {
         // Once: where telling the time is slow, asking again and again is a good part of a first visit.
         let now = self.clock.now();
         let session = Shared::new(self, id, owner, state, durable, now);
-        purpose.take(&mut session.lock(), &key, now);
-        let room = self.keys.insert_with(&key, &session, || self.reserve(identity, &key, id))?;
+        {
+            let mut core = session.lock();
+            purpose.take(&mut core, &key, now);
+            core.seat = Some(seat);
+        }
+        let reserve = || self.reserve(identity, &key, id, seat);
+        let room = self.keys.insert_with(&key, &session, reserve)?;
         let Some(room) = room else {
             return Ok(None);
         };
         room.keep();
-        let first_look = now + self.rules.max_lifetime.unwrap_or(Duration::MAX);
+        let mut lifetime = self.rules.max_lifetime.unwrap_or(Duration::MAX);
+        if seat == Seat::Visitor {
+            lifetime = lifetime.min(self.rules.unproven_lifetime);
+        }
+        let first_look = now + lifetime;
         self.insert_by_id(&session, now, first_look);
         session.lock().recount();
         observe::started();

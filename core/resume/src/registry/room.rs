@@ -2,23 +2,48 @@
 
 use std::{
     collections::hash_map::Entry,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use super::{Registry, lock};
-use crate::{Identity, SessionId, key::SessionKey, refusal::Refusal, session::shared::Shared};
+use crate::{
+    Identity, SessionId, key::SessionKey, refusal::Refusal, session::shared::Shared,
+    snapshot::place::Store,
+};
 
 /// What a refused request is told to wait: a session may have expired by then.
 const BUSY_RETRY: Duration = Duration::from_secs(5);
 
+/// What a session takes of the room for live sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Seat {
+    /// A place of those whose cookie has not come back yet: half of the room, at most, is theirs.
+    Visitor,
+    /// Any place.
+    Known,
+}
+
 impl<T> Registry<T> {
     /// Whether there is room for one more live session. A look, to be followed by [`reserve`](Self::reserve).
-    pub(super) fn has_room(&self, identity: Identity, key: &SessionKey) -> Result<(), Refusal> {
+    pub(super) fn has_room(
+        &self,
+        identity: Identity,
+        key: &SessionKey,
+        seat: Seat,
+    ) -> Result<(), Refusal> {
+        self.owns_its_name()?;
         let limits = &self.config.limits;
         let chosen = || lock(&self.chosen).get(&identity).map_or(0, Vec::len);
         if self.live.load(Ordering::Relaxed) >= limits.max_sessions {
             Err(too_many_in_all())
+        } else if seat == Seat::Visitor
+            && self.visitors.load(Ordering::Relaxed) >= self.max_visitors()
+        {
+            Err(too_many_visitors())
         } else if !key.is_own() && chosen() >= limits.max_sessions_per_identity {
             Err(too_many_of_one())
         } else {
@@ -32,18 +57,58 @@ impl<T> Registry<T> {
         identity: Identity,
         key: &SessionKey,
         id: SessionId,
+        seat: Seat,
     ) -> Result<Room<'_, T>, Refusal> {
-        let room = self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |live| {
-            (live < self.config.limits.max_sessions).then_some(live + 1)
-        });
-        if room.is_err() {
+        self.owns_its_name()?;
+        if !take_one(&self.live, self.config.limits.max_sessions) {
             return Err(too_many_in_all());
         }
-        if !self.choose(identity, key, id) {
+        if seat == Seat::Visitor && !take_one(&self.visitors, self.max_visitors()) {
             self.live.fetch_sub(1, Ordering::Relaxed);
+            return Err(too_many_visitors());
+        }
+        if !self.choose(identity, key, id) {
+            self.give_back(seat);
             return Err(too_many_of_one());
         }
-        Ok(Room { registry: self, identity, key: key.clone(), id, kept: false })
+        Ok(Room { registry: self, identity, key: key.clone(), id, seat, kept: false })
+    }
+
+    /// Whether one more session may be stored. As long as there are some to which nobody has come back, these
+    /// make room, at the next sweep.
+    pub(super) fn has_room_in_store(&self) -> Result<(), Refusal> {
+        let census = self.config.store.as_ref().and_then(Store::census);
+        let full = census.is_some_and(|(stored, visitors)| {
+            stored >= self.config.limits.max_stored.saturating_add(visitors)
+        });
+        if full { Err(too_many_stored()) } else { Ok(()) }
+    }
+
+    /// The session takes no room any more. Nothing the second time.
+    pub(super) fn leave_room(&self, session: &Shared<T>) {
+        let seat = session.lock().seat.take();
+        if let Some(seat) = seat {
+            self.give_back(seat);
+        }
+    }
+
+    /// Setters make new layers: one that came of another by them, with the same name in the same store, must not
+    /// have sessions beside it.
+    fn owns_its_name(&self) -> Result<(), Refusal> {
+        let begin = || self.config.names.as_ref().is_none_or(|(_, name)| name.begin_use());
+        if *self.owns_name.get_or_init(begin) { Ok(()) } else { Err(Refusal::name_is_taken()) }
+    }
+
+    fn give_back(&self, seat: Seat) {
+        self.live.fetch_sub(1, Ordering::Relaxed);
+        if seat == Seat::Visitor {
+            self.visitors.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Half of all, and where that is one, the one.
+    fn max_visitors(&self) -> usize {
+        self.config.limits.max_sessions.div_ceil(2)
     }
 
     /// Returns the live sessions that this identity has started.
@@ -84,8 +149,24 @@ impl<T> Registry<T> {
     }
 }
 
+/// Counts one more, unless there are so many.
+fn take_one(count: &AtomicUsize, max: usize) -> bool {
+    let more = |count| (count < max).then_some(count + 1);
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+}
+
 fn too_many_in_all() -> Refusal {
     Refusal::busy("too many sessions (limits.max_sessions), try again later", BUSY_RETRY)
+}
+
+fn too_many_stored() -> Refusal {
+    let text = "too many stored sessions (limits.max_stored), try again later";
+    Refusal::busy(text, BUSY_RETRY)
+}
+
+fn too_many_visitors() -> Refusal {
+    let text = "too many sessions of new visitors (half of limits.max_sessions), try again later";
+    Refusal::busy(text, BUSY_RETRY)
 }
 
 fn too_many_of_one() -> Refusal {
@@ -100,6 +181,7 @@ pub(crate) struct Room<'a, T> {
     identity: Identity,
     key: SessionKey,
     id: SessionId,
+    seat: Seat,
     kept: bool,
 }
 
@@ -115,7 +197,7 @@ impl<T> Drop for Room<'_, T> {
         if self.kept {
             return;
         }
-        self.registry.live.fetch_sub(1, Ordering::Relaxed);
+        self.registry.give_back(self.seat);
         self.registry.unchoose(self.identity, &self.key, self.id);
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Flight, Registry, Room, lock};
+use super::{Flight, Registry, Room, Seat, lock};
 use crate::{
     identity::{CookieName, Via},
     key::SessionKey,
@@ -61,6 +61,7 @@ impl<T: Send + 'static> Registry<T> {
         session.lose();
         session.tell_savers();
         self.vacate_key(session);
+        self.leave_room(session);
         self.forget(session);
     }
 
@@ -121,6 +122,8 @@ impl<T: Send + 'static> Registry<T> {
         room: Room<'_, T>,
     ) {
         room.keep();
+        // Somebody has come back to it.
+        session.lock().seat = Some(Seat::Known);
         self.ensure_sweeper();
         self.keys.insert(key, session);
         let now = self.clock.now();

@@ -1,5 +1,6 @@
 //! Sessions from the store, and back into it. With `snapshot`, the only module that touches it.
 
+mod evict;
 mod find;
 mod leave;
 
@@ -17,7 +18,7 @@ use crate::{
     outcomes::Ended,
     random,
     refusal::Refusal,
-    registry::{Purpose, Registry, Room},
+    registry::{Purpose, Registry, Room, Seat},
     reuse::{Candidate, Phase, Residence, ReuseDecision},
     session::shared::{CancelHandler, Shared},
     snapshot::{
@@ -59,7 +60,7 @@ impl<T: Send + 'static> Registry<T> {
         purpose: &Purpose,
     ) -> Result<Option<Arc<Shared<T>>>, Refusal> {
         match &self.config().store {
-            Some(store) if !self.needs_no_store(asks.context.key()) => {
+            Some(store) if !self.needs_no_store(asks.context) => {
                 // Boxed: most requests find their session in memory, and need not move all this about.
                 self.bring_here(store.clone(), asks, purpose).boxed().await
             }
@@ -67,11 +68,13 @@ impl<T: Send + 'static> Registry<T> {
         }
     }
 
-    /// Whether the store can know nothing of this key that matters: there is none, or it is ours alone and the
-    /// session is here.
-    pub(crate) fn needs_no_store(&self, key: &SessionKey) -> bool {
+    /// Whether the store can know nothing of the request's key that matters: there is none, or it is ours alone and
+    /// the session is here, or the key is that of an identity that was made for this request.
+    pub(crate) fn needs_no_store(&self, context: &RequestContext) -> bool {
+        let key = context.key();
+        let is_new = !context.is_known() && !key.is_shared();
         let store = self.config().store.as_ref();
-        store.is_none_or(|store| store.store.is_exclusive() && self.is_here(key))
+        store.is_none_or(|store| is_new || store.store.is_exclusive() && self.is_here(key))
     }
 
     async fn bring_here(
@@ -103,11 +106,11 @@ impl<T: Send + 'static> Registry<T> {
                 return Ok(None);
             }
             let (identity, id) = (loaded.record.identity, loaded.record.session);
-            let room = self.reserve(identity, key, id)?;
+            let room = self.reserve(identity, key, id, Seat::Known)?;
             match self.claim(&store, loaded, room, asks, purpose).await {
                 Ok(session) => {
                     if !asks.looks {
-                        session.take(purpose, key, self.clock().now());
+                        session.take(purpose, asks.context, self.clock().now());
                     }
                     return Ok(session.outcome().is_none().then_some(session));
                 }

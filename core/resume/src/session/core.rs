@@ -11,8 +11,14 @@ use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{AttachRequest, Peer, Tasks, event::Serial, phase};
 use crate::{
-    Identity, handler::HandlerType, key::SessionKey, observe, outcome::Outcome, reuse::Phase,
-    snapshot::Durable,
+    Identity,
+    handler::HandlerType,
+    key::SessionKey,
+    observe,
+    outcome::Outcome,
+    registry::Seat,
+    reuse::Phase,
+    snapshot::{Durable, Urgency},
 };
 
 /// Outboxes are counted in steps of so many bytes, down: telling a recorder of every message would cost more than
@@ -32,6 +38,10 @@ pub(crate) struct Core {
     pub(crate) departed: bool,
     /// It was rebuilt from the store and its handler has not been started since.
     pub(crate) restored: bool,
+    /// It has ended, and its outcome waits for the store.
+    pub(crate) ending: bool,
+    /// What it takes of the room for live sessions, while it does.
+    pub(crate) seat: Option<Seat>,
     /// Its outcome can be polled.
     pub(super) published: bool,
     /// The phase in which the metrics count this.
@@ -114,6 +124,8 @@ impl Core {
             departed: false,
             restored: false,
             published: false,
+            ending: false,
+            seat: None,
             counted: None,
             counted_outbox: 0,
             durable: durable.map(Box::new),
@@ -210,6 +222,31 @@ impl Core {
         if std::mem::take(&mut self.leaving) {
             self.machine.thaw();
         }
+    }
+
+    /// Whether its browser's cookie has not come back yet.
+    pub(crate) fn is_visitors(&self) -> bool {
+        self.seat == Some(Seat::Visitor)
+    }
+
+    /// The browser's cookie has come back; returns whether that is news.
+    pub(crate) fn becomes_known(&mut self) -> bool {
+        let news = self.is_visitors();
+        if news {
+            self.seat = Some(Seat::Known);
+            if self.durable.as_ref().is_some_and(|durable| durable.mark.is_some()) {
+                // The mark goes with the next snapshot.
+                self.changed(Urgency::Soon);
+            }
+        }
+        news
+    }
+
+    /// Whether its browser's cookie has not come back yet, and nothing was put into it: no message, no transport,
+    /// and no state if that has not `changed`.
+    pub(crate) fn is_blank(&self, changed: bool) -> bool {
+        let unsaved = self.durable.as_ref().is_none_or(|durable| durable.is_untouched());
+        self.is_visitors() && !changed && unsaved && self.machine.is_untouched()
     }
 
     pub(crate) fn handler_name(&self) -> Option<&Cow<'static, str>> {

@@ -21,6 +21,7 @@ use crate::{
     clock::Clock,
     identity::{Proven, Via},
     key::SessionKey,
+    layer::RequestContext,
     observe,
     outcome::{Outcome, OutcomeStatus},
     outcomes::Ended,
@@ -185,11 +186,15 @@ impl<T: Send + 'static> Shared<T> {
     /// Takes the session for a request, unless it is on its way out. This wakes nobody and ends nothing, and is
     /// on the path of every request: so not by [`with_core`](Self::with_core), and
     /// the caller tells the time: the clock lies beyond what a request touches here.
-    pub(crate) fn take(&self, purpose: &Purpose, key: &SessionKey, now: Moment) -> bool {
+    pub(crate) fn take(&self, purpose: &Purpose, by: &RequestContext, now: Moment) -> bool {
         let mut core = self.lock();
-        let taken = purpose.take(&mut core, key, now);
+        let taken = purpose.take(&mut core, by.key(), now);
+        let is_back = taken && by.comes_back() && core.is_visitors();
         let wants = core.take_wants();
         drop(core);
+        if is_back && let Some(registry) = self.registry() {
+            registry.has_come_back(self);
+        }
         if let Some((urgency, first)) = wants {
             self.queue_for_saving(urgency, first);
         }
@@ -303,6 +308,12 @@ impl<T> Shared<T> {
     pub(crate) fn has_ended(&self) -> bool {
         let core = self.lock();
         core.removed || core.is_over()
+    }
+
+    /// Whether its browser's cookie has not come back yet, and nothing was put into it.
+    pub(crate) fn is_blank(&self) -> bool {
+        let changed = self.state.has_changed();
+        self.lock().is_blank(changed)
     }
 
     pub(crate) fn via(&self) -> Via {

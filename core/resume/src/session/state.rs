@@ -2,7 +2,10 @@
 
 use std::{
     cell::{Cell, RefCell},
-    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
+    sync::{
+        Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use session_resume_proto::wire::StateOffer;
@@ -16,6 +19,8 @@ use crate::{
 /// The state of one session, counting its changes.
 #[derive(Debug)]
 pub(crate) struct StateCell<T> {
+    /// Whether it is no longer as it was when the session was started.
+    changed: AtomicBool,
     inner: Mutex<Inner<T>>,
 }
 
@@ -65,13 +70,15 @@ thread_local! {
 
 impl<T> StateCell<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self::restored(value, 0, Millis::now())
+        let cell = Self::restored(value, 0, Millis::now());
+        cell.changed.store(false, Ordering::Relaxed);
+        cell
     }
 
     pub(crate) fn restored(value: T, iteration: u64, updated: Millis) -> Self {
         let value = Some(value);
         let inner = Inner { value, dirty: false, half_changed: false, iteration, updated };
-        Self { inner: Mutex::new(inner) }
+        Self { changed: AtomicBool::new(true), inner: Mutex::new(inner) }
     }
 
     pub(crate) fn read<R>(&self, f: impl FnOnce(&T) -> R) -> R {
@@ -82,7 +89,7 @@ impl<T> StateCell<T> {
     pub(crate) fn update<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         let _inside = self.enter();
         let mut inner = self.lock();
-        inner.dirty = true;
+        self.has_been_changed(&mut inner);
         inner.change(f)
     }
 
@@ -91,7 +98,9 @@ impl<T> StateCell<T> {
         let _inside = self.enter();
         let mut inner = self.lock();
         let (result, changed) = inner.change(f);
-        inner.dirty |= changed;
+        if changed {
+            self.has_been_changed(&mut inner);
+        }
         (result, changed)
     }
 
@@ -142,10 +151,20 @@ impl<T> StateCell<T> {
         };
         let before = inner.value.replace(merged);
         inner.iteration = inner.iteration.max(versions.client_iteration);
-        inner.dirty = true;
+        self.has_been_changed(&mut inner);
         drop(inner);
         drop_caught(before);
         true
+    }
+
+    fn has_been_changed(&self, inner: &mut Inner<T>) {
+        inner.dirty = true;
+        self.changed.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the state is no longer as it was when the session was started. Waits for nobody.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.changed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn iteration(&self) -> u64 {

@@ -27,7 +27,11 @@ use session_resume_proto::session::Covered;
 use tokio::{sync::Notify, time::Instant};
 
 use self::{record::Millis, trial::Caution};
-use crate::{key::SessionKey, session::Core, store::Stamp};
+use crate::{
+    key::SessionKey,
+    session::Core,
+    store::{Stamp, StoreKey},
+};
 
 /// How much a crash may cost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -97,6 +101,8 @@ pub(crate) struct Durable {
     failures: u64,
     last_failure: Option<CommitError>,
     pub(crate) pointer: Pointer,
+    /// The mark that nobody has come back to it, where it was put.
+    pub(crate) mark: Option<Box<StoreKey>>,
     /// Where records of it may be besides under its key, after its identity was changed.
     pub(crate) moved: Option<Box<Moved>>,
     last_saved: Instant,
@@ -199,6 +205,7 @@ impl Durable {
             failures: 0,
             last_failure: None,
             pointer: if key.is_own() { Pointer::None } else { Pointer::Wanted },
+            mark: None,
             moved: None,
             last_saved: Instant::now(),
             expires_as_before: None,
@@ -227,6 +234,11 @@ impl Durable {
     /// Whether everything is on disk, and nothing on its way.
     pub(crate) fn is_settled(&self) -> bool {
         self.saved >= self.version && !self.writing
+    }
+
+    /// Whether nothing has ever asked to be saved.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.version == 0
     }
 
     /// Whether a snapshot, or anything else, is on its way to the store.

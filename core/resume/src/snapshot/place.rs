@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::record::{self, IdRecord, OutcomeRecord};
+use super::record::{self, IdRecord, Millis, OutcomeRecord};
 use crate::{
     SessionId,
     store::{
@@ -44,6 +44,19 @@ impl Store {
     pub(crate) fn id_key(&self, id: SessionId) -> StoreKey {
         StoreKey::new(RecordKind::Outcome, &self.name, id.as_uuid().as_bytes())
             .expect("session ids are 16 bytes")
+    }
+
+    /// Returns where the mark is on a session to which nobody has come back, made at this time.
+    pub(crate) fn visitor_key(&self, created: Millis, key: &[u8]) -> StoreKey {
+        let id = [&created.get().to_be_bytes(), key].concat();
+        StoreKey::new(RecordKind::Visitor, &self.name, &id).expect("session keys are bounded")
+    }
+
+    /// Returns how many sessions are stored, and how many of these nobody has come back to; `None` if the store
+    /// cannot tell.
+    pub(crate) fn census(&self) -> Option<(usize, usize)> {
+        let count = |kind| self.store.count(kind, &self.name);
+        Some((count(RecordKind::Session)?, count(RecordKind::Visitor)?))
     }
 
     /// Puts what is known by a session's id: over what its line has put there before, or for the first time.
@@ -89,6 +102,11 @@ impl Store {
 /// Whether a call was refused like this.
 pub(crate) fn is(result: &Result<(), StoreError>, kind: ErrorKind) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == kind)
+}
+
+/// Returns the session key in a [mark](Store::visitor_key).
+pub(crate) fn marked(mark: &StoreKey) -> &[u8] {
+    mark.id().get(size_of::<u64>()..).unwrap_or_default()
 }
 
 /// The error and its causes on one line.

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
@@ -12,7 +13,7 @@ use super::{
     Job, Pointer, Urgency,
     amend::admit_newcomers,
     own::{end_record, put_record, vacate},
-    place::{Store, chain},
+    place::{Store, chain, is},
     queue::{Attempt, Item, Saver},
     record::IdRecord,
     work::mark_working,
@@ -149,7 +150,12 @@ async fn put<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>, job: Jo
     let Some(expires_in) = session.record_expires_in() else {
         return true;
     };
-    match put_all(store, session, &job, expires_in).await {
+    let put = async {
+        mark(store, session, &job, expires_in).await?;
+        put_all(store, session, &job, expires_in).await?;
+        unmark(store, session).await
+    };
+    match put.await {
         Ok(()) => {
             tracing::trace!(
                 session = %session.id().short(),
@@ -175,6 +181,58 @@ async fn put<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>, job: Jo
             false
         }
     }
+}
+
+/// Marks a session to which nobody has come back, before its record is there: when the store is full, these go
+/// first.
+async fn mark<T: Send + 'static>(
+    store: &Store,
+    session: &Arc<Shared<T>>,
+    job: &Job,
+    expires_in: Duration,
+) -> Result<(), StoreError> {
+    if store.census().is_none() {
+        return Ok(());
+    }
+    let mark = {
+        let core = session.lock();
+        let durable = core.durable.as_ref().filter(|durable| durable.mark.is_none());
+        let unmarked = durable.filter(|_| core.is_visitors());
+        unmarked.map(|durable| store.visitor_key(durable.created, &job.key.to_bytes()))
+    };
+    let Some(mark) = mark else {
+        return Ok(());
+    };
+    let stamp = session.next_stamp()?;
+    let claimed = store.store.claim(&mark, None, stamp, Bytes::new(), expires_in).await;
+    // Stale: it is there already, and its answer was lost.
+    if !is(&claimed, ErrorKind::Stale) {
+        claimed?;
+    }
+    if let Some(durable) = &mut session.lock().durable {
+        durable.mark = Some(Box::new(mark));
+    }
+    Ok(())
+}
+
+/// Takes the mark away when somebody has come back.
+async fn unmark<T: Send + 'static>(
+    store: &Store,
+    session: &Arc<Shared<T>>,
+) -> Result<(), StoreError> {
+    let mark = {
+        let core = session.lock();
+        let stays = core.is_visitors() && core.machine.ended().is_none();
+        let durable = core.durable.as_ref().filter(|_| !stays);
+        durable.and_then(|durable| durable.mark.clone())
+    };
+    if let Some(mark) = mark {
+        store.store.remove(&mark, session.next_stamp()?).await?;
+        if let Some(durable) = &mut session.lock().durable {
+            durable.mark = None;
+        }
+    }
+    Ok(())
 }
 
 /// Puts the record, and what leads to it.
@@ -251,6 +309,9 @@ fn note_pointer<T>(session: &Shared<T>) {
 
 /// Moves the expiry of a session that is in use.
 async fn touch<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
+    if session.is_blank() {
+        return;
+    }
     let (key, stamp, pointer) = {
         let core = session.lock();
         let Some(durable) = core.durable.as_ref().filter(|_| !core.is_over()) else {
@@ -297,7 +358,10 @@ async fn put_outcome<T: Send + 'static>(
     session: &Arc<Shared<T>>,
     mut ended: Ended,
 ) -> Option<Ended> {
-    let result = end_record(store, session, &ended).await;
+    let mut result = end_record(store, session, &ended).await;
+    if result.is_ok() {
+        result = unmark(store, session).await;
+    }
     match result {
         Ok(()) => {
             if let Some(registry) = session.registry() {

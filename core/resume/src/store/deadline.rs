@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt as _;
 
-use super::{ErrorKind, Stamp, StoreError, StoreKey, Versioned, erased::ErasedStore};
+use super::{ErrorKind, RecordKind, Stamp, StoreError, StoreKey, Versioned, erased::ErasedStore};
 use crate::panics::run_caught;
 
 /// A store whose calls have a deadline: the one place where the layer waits for its store.
@@ -92,6 +92,19 @@ impl ErasedStore for Punctual {
 
     fn delete_expired(&self, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
         self.within(move |store| store.delete_expired(limit))
+    }
+
+    fn count(&self, kind: RecordKind, layer: &str) -> Option<usize> {
+        self.store.count(kind, layer)
+    }
+
+    fn first<'a>(
+        &'a self,
+        kind: RecordKind,
+        layer: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StoreKey>, StoreError>> {
+        self.within(move |store| store.first(kind, layer, limit))
     }
 
     fn is_exclusive(&self) -> bool {

@@ -3,7 +3,7 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 
-use super::{SnapshotStore, Stamp, StoreError, StoreKey, Versioned};
+use super::{RecordKind, SnapshotStore, Stamp, StoreError, StoreKey, Versioned};
 
 /// [`SnapshotStore`] as an object: boxes one future per call, so that the layer has no type
 /// parameter for its store. Every store is one; made by `Arc::new(store) as Arc<dyn ErasedStore>`.
@@ -44,6 +44,15 @@ pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     fn delete_expired(&self, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>>;
+
+    fn count(&self, kind: RecordKind, layer: &str) -> Option<usize>;
+
+    fn first<'a>(
+        &'a self,
+        kind: RecordKind,
+        layer: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StoreKey>, StoreError>>;
 
     fn is_exclusive(&self) -> bool;
 }
@@ -96,6 +105,19 @@ impl<S: SnapshotStore> ErasedStore for S {
 
     fn delete_expired(&self, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
         Box::pin(SnapshotStore::delete_expired(self, limit))
+    }
+
+    fn count(&self, kind: RecordKind, layer: &str) -> Option<usize> {
+        SnapshotStore::count(self, kind, layer)
+    }
+
+    fn first<'a>(
+        &'a self,
+        kind: RecordKind,
+        layer: &'a str,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<StoreKey>, StoreError>> {
+        Box::pin(SnapshotStore::first(self, kind, layer, limit))
     }
 
     fn is_exclusive(&self) -> bool {

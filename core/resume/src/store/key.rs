@@ -16,6 +16,8 @@ pub enum RecordKind {
     Session,
     /// A session's outcome, by session id.
     Outcome,
+    /// A mark on a session to which nobody has come back yet, by its age and session key.
+    Visitor,
 }
 
 impl RecordKind {
@@ -24,6 +26,7 @@ impl RecordKind {
         match self {
             Self::Session => 1,
             Self::Outcome => 2,
+            Self::Visitor => 3,
         }
     }
 }
@@ -42,24 +45,63 @@ impl StoreKey {
     ///
     /// [`ErrorKind::TooLarge`] if the parts make more than [`MAX_KEY_LEN`] bytes: hash a long id first.
     pub fn new(kind: RecordKind, layer: &str, id: &[u8]) -> Result<Self, StoreError> {
-        let len = 3 + layer.len() + id.len();
-        if len > MAX_KEY_LEN {
+        if FRAMING + layer.len() + id.len() > MAX_KEY_LEN {
             return Err(ErrorKind::TooLarge.into());
         }
+        let mut bytes = Self::prefix(kind, layer)?;
+        bytes.extend_from_slice(id);
+        Ok(Self(bytes.into()))
+    }
+
+    /// Returns what the keys of all records of this `kind`, in the layer named `layer`, begin with.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::TooLarge`] if no key has so long a name in it.
+    pub fn prefix(kind: RecordKind, layer: &str) -> Result<Vec<u8>, StoreError> {
         let layer_len = u16::try_from(layer.len()).map_err(|_| ErrorKind::TooLarge)?;
-        let mut bytes = Vec::with_capacity(len);
+        let mut bytes = Vec::with_capacity(FRAMING + layer.len() + 32);
         bytes.push(kind.tag());
         // The length in front of the name makes the encoding injective: "a" + "bc" is not "ab" + "c".
         bytes.extend_from_slice(&layer_len.to_be_bytes());
         bytes.extend_from_slice(layer.as_bytes());
-        bytes.extend_from_slice(id);
-        Ok(Self(bytes.into()))
+        Ok(bytes)
+    }
+
+    /// Reads a key back from the bytes that it is stored under; `None` if they are none.
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Option<Self> {
+        let bytes = bytes.into();
+        (bytes.len() <= MAX_KEY_LEN && prefix_len(&bytes)? <= bytes.len()).then_some(Self(bytes))
+    }
+
+    /// Returns the part that all keys of its kind and layer begin with.
+    pub fn prefix_of(&self) -> &[u8] {
+        Self::prefix_in(&self.0)
+    }
+
+    /// As [`prefix_of`](Self::prefix_of), of a key as it is stored.
+    pub fn prefix_in(bytes: &[u8]) -> &[u8] {
+        let len = prefix_len(bytes).unwrap_or(bytes.len());
+        bytes.get(..len).unwrap_or(bytes)
+    }
+
+    /// Returns the id in its layer.
+    pub(crate) fn id(&self) -> &[u8] {
+        &self.0[self.prefix_of().len()..]
     }
 
     /// Returns the bytes to store the record under: unique, and the same in every version.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// Kind, and the length of the layer's name.
+const FRAMING: usize = 3;
+
+fn prefix_len(bytes: &[u8]) -> Option<usize> {
+    let len = bytes.get(1..FRAMING)?.try_into().ok()?;
+    Some(FRAMING + usize::from(u16::from_be_bytes(len)))
 }
 
 impl fmt::Debug for StoreKey {
@@ -85,6 +127,7 @@ mod tests {
             key(RecordKind::Session, "", b"abc"),
             key(RecordKind::Session, "abc", b""),
             key(RecordKind::Outcome, "ab", b"c"),
+            key(RecordKind::Visitor, "ab", b"c"),
         ];
         for (i, one) in all.iter().enumerate() {
             for (j, other) in all.iter().enumerate() {
@@ -93,6 +136,14 @@ mod tests {
         }
         assert_eq!(all[0].as_bytes(), b"\x01\0\x02abc");
         assert_eq!(all[4].as_bytes(), b"\x02\0\x02abc");
+        assert_eq!((all[0].prefix_of(), all[0].id()), (&b"\x01\0\x02ab"[..], &b"c"[..]));
+        for key in &all {
+            assert_eq!(StoreKey::from_bytes(key.as_bytes().to_vec()).as_ref(), Some(key));
+        }
+        assert_eq!(StoreKey::prefix(RecordKind::Session, "ab").unwrap(), all[0].prefix_of());
+        for no_key in [&b""[..], b"\x01\0", b"\x01\0\x02a", &[0; MAX_KEY_LEN + 1]] {
+            assert_eq!(StoreKey::from_bytes(no_key.to_vec()), None);
+        }
     }
 
     #[test]

@@ -7,7 +7,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{ErrorKind, SnapshotStore, Stamp, StoreError, StoreKey, Verdict, Versioned};
+use super::{
+    ErrorKind, LayerNames, RecordKind, SnapshotStore, Stamp, StoreError, StoreKey, Verdict,
+    Versioned,
+};
 use crate::wall::{self, later};
 
 /// Keeps records in memory, up to a limit: for tests, and to try restarts within one process.
@@ -23,6 +26,7 @@ pub struct MemoryStore {
 struct Shared {
     identity_key: [u8; 64],
     max_bytes: usize,
+    names: LayerNames,
     records: Mutex<Records>,
 }
 
@@ -31,6 +35,8 @@ struct Records {
     by_key: BTreeMap<StoreKey, Record>,
     /// Has exactly one entry for each of `by_key`.
     by_expiry: BTreeSet<(SystemTime, StoreKey)>,
+    /// How many of `by_key` begin so: by kind and layer. Never zero.
+    counts: BTreeMap<Vec<u8>, usize>,
     /// The sum of `cost` over `by_key`.
     bytes: usize,
     /// By so much the store's clock is ahead of the wall's.
@@ -67,7 +73,14 @@ impl MemoryStore {
     pub fn with_max_bytes(max_bytes: usize) -> Self {
         let mut identity_key = [0; 64];
         getrandom::fill(&mut identity_key).expect("the operating system has random bytes");
-        Self { shared: Arc::new(Shared { identity_key, max_bytes, records: Mutex::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                identity_key,
+                max_bytes,
+                names: LayerNames::new(),
+                records: Mutex::default(),
+            }),
+        }
     }
 
     /// Lets time pass for what is stored: every record is by so much nearer to its end. For tests.
@@ -170,6 +183,28 @@ impl SnapshotStore for MemoryStore {
     fn identity_key(&self) -> Option<[u8; 64]> {
         Some(self.shared.identity_key)
     }
+
+    fn count(&self, kind: RecordKind, layer: &str) -> Option<usize> {
+        let prefix = StoreKey::prefix(kind, layer).ok()?;
+        Some(self.lock().counts.get(&prefix).copied().unwrap_or(0))
+    }
+
+    async fn first(
+        &self,
+        kind: RecordKind,
+        layer: &str,
+        limit: usize,
+    ) -> Result<Vec<StoreKey>, StoreError> {
+        let start = StoreKey::new(kind, layer, b"")?;
+        let records = self.lock();
+        let keys = records.by_key.range(&start..).map(|(key, _)| key);
+        let ours = keys.take_while(|key| key.prefix_of() == start.as_bytes());
+        Ok(ours.take(limit).cloned().collect())
+    }
+
+    fn layer_names(&self) -> Option<&LayerNames> {
+        Some(&self.shared.names)
+    }
 }
 
 impl fmt::Debug for MemoryStore {
@@ -218,6 +253,12 @@ impl Records {
     fn take(&mut self, key: &StoreKey) -> Option<Record> {
         let (key, record) = self.by_key.remove_entry(key)?;
         self.bytes -= cost(&key, &record);
+        if let Some(count) = self.counts.get_mut(key.prefix_of()) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(key.prefix_of());
+            }
+        }
         self.by_expiry.remove(&(record.expires, key));
         Some(record)
     }
@@ -225,6 +266,7 @@ impl Records {
     /// `key` is not in the map.
     fn insert(&mut self, key: StoreKey, record: Record) {
         self.bytes += cost(&key, &record);
+        *self.counts.entry(key.prefix_of().to_vec()).or_default() += 1;
         self.by_expiry.insert((record.expires, key.clone()));
         self.by_key.insert(key, record);
     }
@@ -237,7 +279,7 @@ fn cost(key: &StoreKey, record: &Record) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{RecordKind, contract};
+    use crate::store::contract;
 
     fn key(id: &str) -> StoreKey {
         StoreKey::new(RecordKind::Session, "live", id.as_bytes()).unwrap()
@@ -298,6 +340,33 @@ mod tests {
         assert!(left > 100 * 365 * 24 * LATER, "{left:?}");
         store.advance(Duration::MAX);
         assert!(store.load(&key("a")).await.unwrap().unwrap().expires_in.is_zero());
+    }
+
+    #[tokio::test]
+    async fn records_are_counted_by_kind_and_layer() {
+        let store = MemoryStore::new();
+        let stamp = Stamp::first(1, 1);
+        let of = |layer: &str, id: u8| StoreKey::new(RecordKind::Visitor, layer, &[id]).unwrap();
+        let claim = async |key: StoreKey| {
+            store.claim(&key, None, stamp, Bytes::new(), LATER).await.unwrap();
+        };
+        for id in [3, 1, 2, 2] {
+            claim(of("a", id)).await;
+        }
+        claim(of("ab", 1)).await;
+        let count = |layer| store.count(RecordKind::Visitor, layer).unwrap();
+        assert_eq!((count("a"), count("ab"), count("b")), (3, 1, 0));
+        assert_eq!(store.count(RecordKind::Session, "a"), Some(0));
+        let first = store.first(RecordKind::Visitor, "a", 2).await.unwrap();
+        assert_eq!(first, [of("a", 1), of("a", 2)]);
+        assert_eq!(store.first(RecordKind::Visitor, "a", 9).await.unwrap().len(), 3);
+        store.touch(&of("a", 1), stamp, LATER).await.unwrap();
+        store.remove(&of("a", 1), stamp.next()).await.unwrap();
+        assert_eq!(count("a"), 2);
+        store.advance(LATER);
+        store.delete_expired(9).await.unwrap();
+        assert_eq!((count("a"), count("ab")), (0, 0));
+        assert!(store.lock().counts.is_empty());
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ pub(crate) mod erased;
 mod error;
 mod key;
 mod memory;
+mod names;
 mod stamp;
 mod state;
 
@@ -21,10 +22,12 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
+pub(crate) use self::names::LayerName;
 pub use self::{
     error::{ErrorKind, StoreError},
     key::{MAX_KEY_LEN, RecordKind, StoreKey},
     memory::MemoryStore,
+    names::LayerNames,
     stamp::{Stamp, Verdict},
     state::StoredState,
 };
@@ -228,6 +231,43 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
     fn is_exclusive(&self) -> bool {
         false
     }
+
+    /// Returns how many records of this kind a layer has here; `None` if the store cannot tell, as one that several
+    /// processes share.
+    ///
+    /// Asked for every new session, so it does no I/O. With it, and [`first`](Self::first),
+    /// `Limits::max_stored` bounds what is stored.
+    fn count(&self, kind: RecordKind, layer: &str) -> Option<usize> {
+        let _ = (kind, layer);
+        None
+    }
+
+    /// Returns the keys of at most `limit` records of this kind in a layer, the smallest first.
+    ///
+    /// # Errors
+    ///
+    /// Any kind that is not a refusal when the backend fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// Reads only: nothing is lost.
+    fn first(
+        &self,
+        kind: RecordKind,
+        layer: &str,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<StoreKey>, StoreError>> + Send {
+        let _ = (kind, layer, limit);
+        async { Ok(Vec::new()) }
+    }
+
+    /// Returns the list of the names under which layers use this store: the same one from every handle.
+    ///
+    /// Without it two layers of one process that were given the same store and no names take each other's
+    /// sessions, and nobody notices.
+    fn layer_names(&self) -> Option<&LayerNames> {
+        None
+    }
 }
 
 impl<S: SnapshotStore> SnapshotStore for Arc<S> {
@@ -279,6 +319,23 @@ impl<S: SnapshotStore> SnapshotStore for Arc<S> {
 
     fn is_exclusive(&self) -> bool {
         S::is_exclusive(self)
+    }
+
+    fn count(&self, kind: RecordKind, layer: &str) -> Option<usize> {
+        S::count(self, kind, layer)
+    }
+
+    async fn first(
+        &self,
+        kind: RecordKind,
+        layer: &str,
+        limit: usize,
+    ) -> Result<Vec<StoreKey>, StoreError> {
+        S::first(self, kind, layer, limit).await
+    }
+
+    fn layer_names(&self) -> Option<&LayerNames> {
+        S::layer_names(self)
     }
 }
 

@@ -109,10 +109,10 @@ impl<T: Send + 'static> Upgrade<T> {
 
     /// Returns the largest message that the WebSocket library must let through, in bytes.
     ///
-    /// It lies above [`Limits::message`](crate::Limits::message), so that a message a little too big is read
-    /// whole and closed with 1009.
+    /// It lies 64 KiB above [`Limits::message`](crate::Limits::message): control frames of `session-resume.v1`
+    /// are longer than what they carry, and a message a little too big is read whole and closed with 1009.
     pub fn max_message_size(&self) -> usize {
-        self.registry.rules().bounds.message.saturating_mul(2).saturating_add(64 << 10)
+        self.registry.rules().bounds.message.saturating_add(64 << 10)
     }
 
     /// Returns the identity of the browser that asks.

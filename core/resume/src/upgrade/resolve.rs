@@ -43,8 +43,7 @@ impl<T: Send + 'static> Upgrade<T> {
                 let req = RequestView::from_parts(&self.parts);
                 // The policy has been asked before it was restored.
                 let now = self.registry.clock().now();
-                let taken =
-                    restored.filter(|session| session.take(&purpose, self.context.key(), now));
+                let taken = restored.filter(|session| session.take(&purpose, &self.context, now));
                 let (session, origin) = match taken {
                     Some(session) => (session, SessionOrigin::Restored),
                     None => self.registry.open(&self.context, req, &purpose)?.ok_or_else(|| {
@@ -184,6 +183,9 @@ impl<T: Send + 'static> Found<T> {
                 (Purpose::Restore.take(core, context.key(), now), core.leaving)
             });
             if taken {
+                if context.comes_back() {
+                    registry.has_come_back(&session);
+                }
                 here = Some(Hold { session });
             }
             // On its way to the store: wait for it there.

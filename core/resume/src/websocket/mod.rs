@@ -1,6 +1,7 @@
 //! WebSockets of frameworks on hyper, with tungstenite: from the request to an attachment.
 
 mod handshake;
+mod metered;
 mod socket;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ use tokio_tungstenite::{
     },
 };
 
+use super::metered::{Metered, TooMuch};
 use crate::transport::{Frame, TransportError, TransportErrorKind};
 
 /// tungstenite zeroes its read buffer before every read: at 4 KiB instead of 128 an echo costs a third of the
@@ -34,7 +35,7 @@ const WRITE_BUFFER: usize = 32 << 10;
 /// tungstenite's WebSocket as a transport.
 #[derive(Debug)]
 pub struct WebSocket<S> {
-    stream: WebSocketStream<S>,
+    stream: WebSocketStream<Metered<S>>,
     rest: Rest,
 }
 
@@ -53,12 +54,17 @@ enum Rest {
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Creates the server's end over a connection whose handshake is done. `max_message_size` is
     /// [`Upgrade::max_message_size`](crate::adapter::Upgrade::max_message_size).
+    ///
+    /// What it holds of a message that has not come whole is at most that and an eighth of it, headers of
+    /// fragments included, and 8 KiB: more is refused as too big.
     pub async fn server(io: S, max_message_size: usize) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(WRITE_BUFFER)
             .max_message_size(Some(max_message_size))
             .max_frame_size(Some(max_message_size));
+        let most = max_message_size.saturating_add(max_message_size / 8).saturating_add(8 << 10);
+        let io = Metered::new(io, most);
         let stream = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         Self { stream, rest: Rest::Readable }
     }
@@ -67,7 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         /// So much at a time, and then others get a turn.
         const PIECES: usize = 64;
-        let io = self.stream.get_mut();
+        let io = self.stream.get_mut().get_mut();
         if self.rest == Rest::Unwanted {
             if ready!(Pin::new(&mut *io).poll_shutdown(cx)).is_err() {
                 return Poll::Ready(());
@@ -95,6 +101,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
             return self.poll_discard(cx).map(|()| None);
         }
         let message = ready!(Pin::new(&mut self.stream).poll_next(cx));
+        match &message {
+            Some(Ok(Message::Text(_) | Message::Binary(_))) => self.stream.get_mut().whole(),
+            // May come between the fragments of a message.
+            Some(Ok(Message::Ping(payload) | Message::Pong(payload))) => {
+                self.stream.get_mut().passed(payload.len());
+            }
+            _ => {}
+        }
         Poll::Ready(message.map(|message| {
             let message = message.map(frame).map_err(error);
             self.rest = match &message {
@@ -158,6 +172,7 @@ fn message(frame: Frame) -> Message {
 
 fn error(error: WsError) -> TransportError {
     let kind = match &error {
+        WsError::Io(error) if TooMuch::is_in(error) => TransportErrorKind::TooBig,
         WsError::Capacity(_) => TransportErrorKind::TooBig,
         WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
             TransportErrorKind::Broken

@@ -92,3 +92,58 @@ async fn what_is_wrong_is_told_apart() {
         assert_eq!(socket.next().await.unwrap().unwrap_err().kind(), kind, "{bytes:?}");
     }
 }
+
+/// A frame of any length; the mask is zero.
+fn long(first: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+    [&[first, 0xfe, length[0], length[1], 0, 0, 0, 0], payload].concat()
+}
+
+/// What a connection holds of a message that is not whole: a message and an eighth, and 8 KiB.
+const MOST: usize = MAX + MAX / 8 + (8 << 10);
+
+#[tokio::test]
+async fn an_unfinished_message_holds_no_more_than_one() {
+    let (server, mut client) = duplex(64 << 10);
+    let mut socket = WebSocket::server(server, 20_000).await;
+    let most = 20_000 + 2_500 + (8 << 10);
+    // Each within its own limit: 15,000 in a fragment, and then a frame that would be refused only when whole.
+    client.write_all(&long(0x02, &[7; 15_000])).await.unwrap();
+    client.write_all(&long(0x80, &vec![7; 19_000])[..18_000]).await.unwrap();
+    let told = socket.next().await.unwrap().unwrap_err();
+    assert_eq!(told.kind(), TransportErrorKind::TooBig);
+    assert!(15_000 + 18_000 > most);
+    // And a close can still be said.
+    socket.send(Frame::Close(Some((1009, "".into())))).await.unwrap();
+    let mut said = [0; 4];
+    client.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"\x88\x02\x03\xf1");
+}
+
+#[tokio::test]
+async fn whole_messages_and_control_frames_are_not_counted_together() {
+    let (mut socket, mut client) = open().await;
+    let writes = async {
+        for _ in 0..2 * MOST / MAX {
+            client.write_all(&long(0x82, &[7; MAX])).await.unwrap();
+        }
+        client.write_all(&masked(0x02, b"a")).await.unwrap();
+        // As many as a plain client answers in hours.
+        for _ in 0..2 * MOST / 100 {
+            client.write_all(&masked(0x8a, &[7; 100])).await.unwrap();
+        }
+        client.write_all(&masked(0x80, b"b")).await.unwrap();
+    };
+    let reads = async {
+        let mut messages = 0;
+        loop {
+            match socket.next().await.unwrap().unwrap() {
+                Frame::Binary(bytes) if bytes.len() == MAX => messages += 1,
+                Frame::Binary(bytes) => return (messages, bytes),
+                _ => {}
+            }
+        }
+    };
+    let ((), (messages, last)) = tokio::join!(writes, reads);
+    assert_eq!((messages, &last[..]), (2 * MOST / MAX, &b"ab"[..]));
+}

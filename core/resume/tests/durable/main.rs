@@ -20,6 +20,7 @@ mod restart;
 mod shared;
 mod store;
 mod unreadable;
+mod visits;
 
 /// Two clients' ids.
 const A: &str = "aaaaaaaaaaaaaaaa";

@@ -92,6 +92,11 @@ impl Node {
         adapter::open(&self.parts(browser, None).await).await
     }
 
+    /// Opens with the browser's very first request.
+    pub async fn first_open(&self, browser: &mut Browser) -> Result<Session<Tally>, Refusal> {
+        adapter::open(&first_parts(&self.layer, browser, None).await).await
+    }
+
     pub async fn poll(&self, browser: &mut Browser, id: &str, wait: u64) -> (u16, Value) {
         let mut parts = self.parts(browser, None).await;
         parts.uri = format!("/sessions/{id}?wait={wait}").parse().unwrap();

@@ -10,7 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use session_resume::store::{
-    ErrorKind, MemoryStore, SnapshotStore, Stamp, StoreError, StoreKey, Versioned,
+    ErrorKind, LayerNames, MemoryStore, RecordKind, SnapshotStore, Stamp, StoreError, StoreKey,
+    Versioned,
 };
 use tokio::sync::Semaphore;
 
@@ -37,6 +38,7 @@ pub struct TestStore {
 #[derive(Debug)]
 pub struct Process {
     dead: AtomicBool,
+    names: LayerNames,
     /// Others use the store, too.
     pub shares: AtomicBool,
     pub fault: Mutex<Fault>,
@@ -57,6 +59,7 @@ impl TestStore {
     pub fn new(disk: &MemoryStore) -> Self {
         let process = Process {
             dead: AtomicBool::new(false),
+            names: LayerNames::new(),
             shares: AtomicBool::new(false),
             fault: Mutex::new(Fault::None),
             gated: AtomicBool::new(false),
@@ -215,5 +218,23 @@ impl SnapshotStore for TestStore {
 
     fn is_exclusive(&self) -> bool {
         !self.process.shares.load(SeqCst)
+    }
+
+    fn count(&self, kind: RecordKind, layer: &str) -> Option<usize> {
+        self.disk.count(kind, layer).filter(|_| self.is_exclusive())
+    }
+
+    async fn first(
+        &self,
+        kind: RecordKind,
+        layer: &str,
+        limit: usize,
+    ) -> Result<Vec<StoreKey>, StoreError> {
+        self.alive().await;
+        self.disk.first(kind, layer, limit).await
+    }
+
+    fn layer_names(&self) -> Option<&LayerNames> {
+        Some(&self.process.names)
     }
 }

@@ -13,7 +13,7 @@ use session_resume::{
 use crate::{
     A,
     node::{Browser, Client, Got, Node, parts},
-    store::Fault,
+    store::{Fault, TestStore},
 };
 
 /// What a later version of the application has instead of a tally.
@@ -202,7 +202,9 @@ async fn a_damaged_record_is_refused_and_kept() {
 #[tokio::test(start_paused = true)]
 async fn a_state_of_another_type_is_refused_and_kept() {
     let stored = Stored::new().await;
-    let layer = || SessionResume::new().with_state::<Later>().with_store(stored.disk.clone());
+    // Each a process of its own.
+    let layer =
+        || SessionResume::new().with_state::<Later>().with_store(TestStore::new(&stored.disk));
     stored.is_refused(layer(), &["Later", "#[serde(default)]"]).await;
     // Its record can be read, so what needs no state goes on.
     let layer = layer().with_reuse(reuse::never());

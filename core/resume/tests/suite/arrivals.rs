@@ -154,6 +154,7 @@ async fn the_reuse_policy_decides_about_fresh_arrivals_and_no_others() {
     let mut wire = browser.connect(&fresh, Some(&at), idle).await.unwrap();
     assert_eq!(wire.next_control().await["hello"]["session"], hello["session"], "continued");
 
+    let mut browser = Browser::default();
     let idle_only = SessionResume::new().with_reuse(reuse::if_idle());
     let id = browser.get(&idle_only).await.unwrap().id();
     let _wire = browser.connect(&idle_only, None, idle).await.unwrap();
@@ -161,6 +162,7 @@ async fn the_reuse_policy_decides_about_fresh_arrivals_and_no_others() {
     settle().await;
     assert_ne!(browser.get(&idle_only).await.unwrap().id(), id);
 
+    let mut browser = Browser::default();
     let young = SessionResume::new().with_reuse(reuse::younger_than(Duration::from_secs(60)));
     let id = browser.get(&young).await.unwrap().id();
     sleep(59.0).await;

@@ -16,4 +16,5 @@ mod sending;
 mod shared;
 mod support;
 mod timers;
+mod visits;
 mod which;

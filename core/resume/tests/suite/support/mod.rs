@@ -33,6 +33,14 @@ impl Browser {
         adapter::open(&self.enter(resume, Request::get("/")).await).await
     }
 
+    /// Extracts the session with the very first request, without having loaded a page.
+    pub(crate) async fn first_get<T: Send + 'static>(
+        &mut self,
+        resume: &SessionResume<T>,
+    ) -> Result<Session<T>, Refusal> {
+        adapter::open(&self.send(resume, Request::get("/")).await).await
+    }
+
     /// Looks for the session without starting one.
     pub(crate) async fn look<T: Send + 'static>(
         &mut self,
@@ -78,14 +86,17 @@ impl Browser {
         resume: &SessionResume<T>,
         at: Option<&str>,
     ) -> Result<Upgrade<T>, Refusal> {
-        let mut request = Request::get("/live")
-            .header(header::CONNECTION, "upgrade")
-            .header(header::UPGRADE, "websocket");
-        if let Some(at) = at {
-            let offer = format!("session-resume.v1, at.{at}");
-            request = request.header(header::SEC_WEBSOCKET_PROTOCOL, offer);
-        }
-        let parts = self.enter(resume, request).await;
+        let parts = self.enter(resume, upgrade_request(at)).await;
+        Upgrade::<T>::prepare(&parts).await
+    }
+
+    /// Upgrades with the very first request, without having loaded a page.
+    pub(crate) async fn first_upgrade<T: Send + 'static>(
+        &mut self,
+        resume: &SessionResume<T>,
+        at: Option<&str>,
+    ) -> Result<Upgrade<T>, Refusal> {
+        let parts = self.send(resume, upgrade_request(at)).await;
         Upgrade::<T>::prepare(&parts).await
     }
 
@@ -126,6 +137,18 @@ impl Browser {
         let parts = seen.lock().unwrap().take();
         parts.expect("the layer has called the service")
     }
+}
+
+/// A request for a WebSocket at `/live`; `at` is what follows `at.` in the offer, `None` a plain one.
+fn upgrade_request(at: Option<&str>) -> http::request::Builder {
+    let mut request = Request::get("/live")
+        .header(header::CONNECTION, "upgrade")
+        .header(header::UPGRADE, "websocket");
+    if let Some(at) = at {
+        let offer = format!("session-resume.v1, at.{at}");
+        request = request.header(header::SEC_WEBSOCKET_PROTOCOL, offer);
+    }
+    request
 }
 
 /// A handler that takes everything and answers nothing.
