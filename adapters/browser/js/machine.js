@@ -2,7 +2,7 @@
 // done comes out. Nothing here reads a clock, a random source or a socket.
 
 import { delayBefore } from './backoff.js';
-import { acknowledged, ackIfDue, deliver, emit, flush, greet, silence, skip, takeInDoubt, writeAck } from './stream.js';
+import { acknowledged, ackIfDue, deliver, dropped as noteDropped, emit, flush, greet, silence, skip, takeInDoubt, untold, writeAck } from './stream.js';
 import { decode, offer, PROTOCOL } from './wire.js';
 
 /** @import { Config, Control, Effect, MachineEvent, Pause, State, Status, Until } from './types.js' */
@@ -197,7 +197,7 @@ function frame(cx, data) {
  * @param {Control} control
  * @returns {string | null}
  */
-function control(cx, { hello, ack, hb, gap, retry, done }) {
+function control(cx, { hello, ack, hb, gap, dropped, retry, done }) {
   const { s } = cx;
   if (retry !== undefined) s.hint = Math.min(retry, LONGEST_HINT);
   if (hello && s.phase !== 'connecting') return 'a second hello';
@@ -209,7 +209,12 @@ function control(cx, { hello, ack, hb, gap, retry, done }) {
     return greet(cx, hello);
   }
   if (s.phase === 'connecting') {
-    return ack ?? hb ?? gap ?? done ? 'no hello' : null;
+    return ack ?? hb ?? gap ?? dropped ?? done ? 'no hello' : null;
+  }
+  // Before the count that covers it.
+  if (dropped !== undefined) {
+    const breach = noteDropped(cx, dropped);
+    if (breach) return breach;
   }
   if (ack !== undefined || hb !== undefined) {
     // What was acknowledged before says nothing about the next message, at which this transport may end.
@@ -254,7 +259,7 @@ function over(cx, code, reason) {
   const { done, base } = s;
   if (!done) return;
   s.done = null;
-  const messages = empty(s).slice(Math.max(0, done.received - base));
+  const messages = empty(s, Math.max(0, done.received - base));
   const own = code !== 1000 && code !== 1005 && code !== 1006;
   const said = own || (code === 1000 && reason && reason !== 'done');
   end(cx, own ? code : 1000, said ? reason : done.status, { status: 'done', outcome: done.status, messages });
@@ -326,12 +331,13 @@ function startOver(cx) {
 }
 
 /**
- * Forgets the session with all that was to be sent, and returns that.
+ * Forgets the session with all that was to be sent, and returns what of it was not `taken`.
  *
  * @param {State} s
+ * @param {number} taken
  */
-function empty(s) {
-  const messages = s.outbox.map(({ data }) => data);
+function empty(s, taken = 0) {
+  const messages = untold(s.outbox.slice(taken));
   s.outbox = [];
   s.outboxBytes = 0;
   forget(s);

@@ -6,7 +6,7 @@
 import { byteLength } from './idl.js';
 import { encodeControl, encodeData } from './wire.js';
 
-/** @import { Data, Effect, Gap, Hello, State, Status } from './types.js' */
+/** @import { Data, Effect, Gap, Hello, Outgoing, State, Status } from './types.js' */
 /** @typedef {{ s: State, effects: Effect[], now: number, random: number }} Cx */
 
 const ACK_MESSAGES = 64;
@@ -44,6 +44,8 @@ export function greet(cx, hello) {
     if (messages.length) told.push({ status: 'lost', messages, reason: 'in doubt' });
   } else if (undone) {
     // What is kept was sent later than all that the session has now: it goes again, under new numbers.
+    s.outbox = s.outbox.filter(({ dropped }) => !dropped);
+    s.outboxBytes = bytesOf(s.outbox);
     s.base = s.ever = s.sent = received;
     s.underWay = 0;
     told.push({ status: 'takenback', count: undone });
@@ -166,6 +168,24 @@ export function acknowledged(cx, count) {
 }
 
 /**
+ * Tells that the session has given up one of our messages. It stays here until an ack covers it.
+ *
+ * @param {Cx} cx
+ * @param {number} number
+ * @returns {string | null}
+ */
+export function dropped(cx, number) {
+  const { s } = cx;
+  if (number >= s.sent) return 'dropped what was never sent';
+  const at = number - s.base;
+  if (at < 0 || s.outbox[at].dropped) return null;
+  const message = { ...s.outbox[at], dropped: true };
+  s.outbox = s.outbox.with(at, message);
+  emit(cx, { status: 'lost', messages: [message.data], reason: 'dropped' });
+  return null;
+}
+
+/**
  * Writes what the window has room for; a message larger than the window goes alone.
  *
  * @param {Cx} cx
@@ -194,7 +214,7 @@ export function takeInDoubt(s) {
   const written = s.outbox.slice(0, s.ever - s.base);
   s.outbox = s.outbox.slice(written.length);
   s.outboxBytes -= bytesOf(written);
-  return written.map(({ data }) => data);
+  return untold(written);
 }
 
 /**
@@ -215,6 +235,13 @@ function takeTooBig(s) {
   s.outboxBytes -= bytesOf(taken);
   return taken.map(({ data }) => data);
 }
+
+/**
+ * The messages of which the application does not know what has become of them.
+ *
+ * @param {Outgoing[]} messages
+ */
+export const untold = (messages) => messages.filter(({ dropped }) => !dropped).map(({ data }) => data);
 
 /**
  * @param {Cx} cx

@@ -78,7 +78,7 @@ export type Status =
   | { status: 'offline' }
   | { status: 'gap' | 'expired'; gap: Gap }
   | { status: 'takenback'; count: number }
-  | { status: 'lost'; messages: Data[]; reason: 'in doubt' | 'too big' | 'closed' }
+  | { status: 'lost'; messages: Data[]; reason: 'in doubt' | 'too big' | 'dropped' | 'closed' }
   | { status: 'done'; outcome: Outcome; messages: Data[] }
   | { status: 'superseded' }
   | { status: 'refused'; reason: string }
@@ -120,6 +120,7 @@ export interface Control {
   ack?: number;
   hb?: number;
   gap?: Gap & { to: number };
+  dropped?: number;
   retry?: number;
   done?: { status: Outcome; received: number };
 }
@@ -140,6 +141,8 @@ export interface Config {
 export interface Outgoing {
   data: Data;
   bytes: number;
+  /** The session has given it up; the application knows. */
+  dropped?: boolean;
 }
 
 export type Phase = 'idle' | 'connecting' | 'open' | 'waiting' | 'closing' | 'ended';

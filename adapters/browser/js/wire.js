@@ -87,6 +87,7 @@ const shape = {
   ack: isCount,
   hb: isCount,
   gap: (gap) => isGap(gap) && gap.to !== null && gap.to >= gap.from,
+  dropped: isCount,
   retry: isCount,
   done: (done) => isObject(done) && OUTCOMES.includes(done.status) && isCount(done.received),
 };

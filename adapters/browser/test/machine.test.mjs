@@ -419,6 +419,37 @@ test('a message that the server finds too big is given up and told, the others g
   assert.equal(m.control({ ack: 2 }).state.outbox.length, 0);
 });
 
+test('a message that the session has given up is told once, and only an ack lets go of it', () => {
+  const lost = 'status lost {"messages":["P"],"reason":"dropped"}';
+  const m = open();
+  for (const data of ['a', 'P', 'c']) m.send(data);
+  m.took();
+  assert.deepEqual(m.control({ dropped: 1 }).took().filter((text) => /lost/.test(text)), [lost]);
+  assert.equal(m.state.outbox.length, 3);
+  // The transport breaks before the ack: it is told again, and no news.
+  m.closed(1006).hello({ status: 'resumed', received: 3 });
+  m.took();
+  m.control({ dropped: 1 }).control({ ack: 2 }).control({ dropped: 0 }).control({ dropped: 1 });
+  assert.deepEqual(m.took().filter((text) => /lost|close/.test(text)), []);
+  assert.deepEqual(m.state.outbox.map(({ data }) => data), ['c']);
+  // What was never sent cannot have been given up.
+  assert.ok(m.control({ dropped: 3 }).took().some((text) => /4103/.test(text)));
+});
+
+test('what the session has given up is neither in doubt nor untaken', () => {
+  const doubt = open();
+  for (const data of ['a', 'P']) doubt.send(data);
+  doubt.control({ dropped: 1 }).closed(1006);
+  doubt.took();
+  doubt.hello({ status: 'new', session: 'another', gap: { from: 0, to: null, reason: 'expired' } });
+  assert.ok(doubt.took().includes('status lost {"messages":["a"],"reason":"in doubt"}'));
+  const done = open();
+  for (const data of ['a', 'P', 'c']) done.send(data);
+  done.took();
+  done.control({ dropped: 1 }).control({ done: { status: 'closed', received: 2 } }).closed(1000, 'done');
+  assert.ok(done.took().some((text) => /^status done .*"messages":\["c"\]/.test(text)));
+});
+
 test('what cannot be the message that was too big is sent again', () => {
   const narrow = { window: { messages: 1, bytes: 100 } };
   const rows = {

@@ -171,7 +171,9 @@ impl Client {
                 Event::Unsent(messages) | Event::Done { untaken: messages, .. } => {
                     undelivered.unsent.extend(messages);
                 }
-                Event::TooBig(message) => undelivered.unsent.push(message),
+                Event::TooBig(message) | Event::Dropped(message) => {
+                    undelivered.unsent.push(message);
+                }
                 Event::TakenBack { count } => undelivered.taken_back += count,
                 _ => {}
             }

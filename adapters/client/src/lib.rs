@@ -4,7 +4,8 @@
 //! presents what it has, sends again what the server has not accepted, and skips what it already got.
 //! The application sends and receives as if nothing had happened, and is told the truth when something
 //! is really gone: a [`Gap`](Event::Gap), messages [in doubt](Event::InDoubt), one that was
-//! [too big](Event::TooBig), or some that a server [took back](Event::TakenBack) with an older state.
+//! [too big](Event::TooBig), one that the session [gave up](Event::Dropped), or some that a server
+//! [took back](Event::TakenBack) with an older state.
 //!
 //! ```no_run
 //! use session_resume_client::Client;

@@ -97,6 +97,11 @@ pub(crate) fn ended(status: OutcomeStatus) {
     counter!("session_resume_sessions_ended_total", "status" => status).increment(1);
 }
 
+/// A message has been dropped that had killed the process again and again.
+pub(crate) fn dropped() {
+    counter!("session_resume_dropped_messages_total").increment(1);
+}
+
 /// The store has taken a snapshot.
 pub(crate) fn committed(latency: Duration) {
     histogram!("session_resume_commit_seconds").record(latency);

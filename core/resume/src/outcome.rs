@@ -141,6 +141,9 @@ impl Outcome {
         let text = match status {
             OutcomeStatus::Expired => "nobody came back in time",
             OutcomeStatus::Overflow => "the outbox was full and no client took from it",
+            OutcomeStatus::Failed => {
+                "the process died three times with one message in hand, and then with the next one"
+            }
             _ => "closed",
         };
         Self::with_error(status, text)

@@ -15,32 +15,25 @@ enum Next {
     Finish(String),
 }
 
+/// What the handler has been told besides messages.
+#[derive(Default)]
+struct Told {
+    dropped: Vec<u64>,
+    undeliverable: Vec<u64>,
+}
+
 pub(crate) async fn live(mut session: LiveSession<Tally>) -> Result<Option<String>> {
     let mut told = Told::default();
-    while let Some(event) = session.recv_event().await {
-        let message = match event {
-            Event::Message { message, .. } => message,
-            Event::Undeliverable { position, .. } => {
-                told.undeliverable.push(position);
-                continue;
-            }
-            _ => continue,
-        };
+    while let Some(message) = told.receive(&mut session).await {
         let Some(text) = message.as_text() else {
             session.send(message).await?;
             continue;
         };
-        if let Next::Finish(result) = obey(&mut session, &told, text).await? {
+        if let Next::Finish(result) = obey(&mut session, &mut told, text).await? {
             return Ok(Some(result));
         }
     }
     Ok(None)
-}
-
-/// What the handler was told of by events.
-#[derive(Debug, Default)]
-struct Told {
-    undeliverable: Vec<u64>,
 }
 
 /// Another handler: attaching it to a session of `/live` is the 409 case.
@@ -51,7 +44,21 @@ pub(crate) async fn other(mut session: LiveSession<Tally>) -> Result {
     Ok(())
 }
 
-async fn obey(session: &mut LiveSession<Tally>, told: &Told, text: &str) -> Result<Next> {
+impl Told {
+    /// The next message; notes what comes before it.
+    async fn receive(&mut self, session: &mut LiveSession<Tally>) -> Option<Message> {
+        loop {
+            match session.recv_event().await? {
+                Event::Message { message, .. } => return Some(message),
+                Event::Dropped { number, .. } => self.dropped.push(number),
+                Event::Undeliverable { position, .. } => self.undeliverable.push(position),
+                _ => {}
+            }
+        }
+    }
+}
+
+async fn obey(session: &mut LiveSession<Tally>, told: &mut Told, text: &str) -> Result<Next> {
     let (command, rest) = text.split_once(' ').unwrap_or((text, ""));
     match (command, rest) {
         ("whoami", "") => {
@@ -92,7 +99,7 @@ async fn obey(session: &mut LiveSession<Tally>, told: &Told, text: &str) -> Resu
             tokio::time::sleep(Duration::from_millis(ms.parse()?)).await;
             session.send("done-busy").await?;
         }
-        ("ask", id) => ask(session, id).await?,
+        ("ask", id) => ask(session, told, id).await?,
         ("checkpoint", text) => session.send_checkpoint(format!("cp:{text}")).await?,
         ("commit", "") => {
             session.commit().await?;
@@ -101,6 +108,7 @@ async fn obey(session: &mut LiveSession<Tally>, told: &Told, text: &str) -> Resu
         ("undeliverable", "") => {
             session.send(format!("undeliverable:{}", list(&told.undeliverable))).await?;
         }
+        ("dropped", "") => session.send(format!("dropped:{}", list(&told.dropped))).await?,
         ("close", "") => session.close("closed by its handler"),
         ("close", with) => {
             let (code, reason) = with.split_once(' ').unwrap_or((with, ""));
@@ -150,9 +158,9 @@ fn numbered(i: u64, size: u64) -> String {
     text
 }
 
-async fn ask(session: &mut LiveSession<Tally>, id: &str) -> Result {
+async fn ask(session: &mut LiveSession<Tally>, told: &mut Told, id: &str) -> Result {
     session.send(format!("ask:{id}")).await?;
-    while let Some(message) = session.recv().await {
+    while let Some(message) = told.receive(session).await {
         let answer =
             message.as_text().and_then(|text| text.strip_prefix("answer ")).and_then(|rest| {
                 let (of, text) = rest.split_once(' ').unwrap_or((rest, ""));

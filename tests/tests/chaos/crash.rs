@@ -222,3 +222,43 @@ async fn next_resumed(client: &mut Client) -> String {
         }
     }
 }
+
+/// It kills the server, as far as the server can tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_is_in_hand_at_three_kills_is_dropped_and_the_session_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store.redb");
+    let flags = flags(&store, "state");
+    let mut testee = Testee::start(&flags).await;
+    let proxy = Proxy::start(testee.address, || Fate::CALM).await;
+    let mut client = settle(&proxy).await;
+    within(client.send("add 7")).await.unwrap();
+    assert_eq!(next_told(&mut client).await, "total:7");
+    within(client.send("busy 60000")).await.unwrap();
+    let mut kills = 0;
+    let dropped = loop {
+        // In hand, and for longer than a flush interval.
+        let told = async {
+            loop {
+                if let Some(Event::Dropped(message)) = client.recv_event().await {
+                    return message;
+                }
+            }
+        };
+        if let Ok(message) = tokio::time::timeout(Duration::from_secs(2), told).await {
+            break message;
+        }
+        assert!(kills < 12, "not dropped after {kills} kills");
+        kills += 1;
+        testee.kill().await;
+        testee = Testee::start(&flags).await;
+        proxy.set_target(testee.address);
+    };
+    assert_eq!(dropped.as_text(), Some("busy 60000"));
+    assert!(kills >= 3, "dropped after {kills} kills");
+    within(client.send("get")).await.unwrap();
+    assert!(next_told(&mut client).await.starts_with("total:7 "), "its state is there");
+    within(client.send("dropped")).await.unwrap();
+    assert_eq!(next_told(&mut client).await, "dropped:2");
+    within(client.close()).await.unwrap();
+}

@@ -69,6 +69,13 @@ impl Client {
         {
             return Ok(());
         }
+        if let Some(number) = control.dropped {
+            self.open()?;
+            let dropped = self.outbound.drop_message(number).map_err(Cause::Protocol)?;
+            if let Some(message) = dropped {
+                self.inbound.push(Event::Dropped(message));
+            }
+        }
         for count in [control.ack, control.hb].into_iter().flatten() {
             self.open()?;
             let news = self.outbound.acknowledge(count).map_err(Cause::Protocol)?;

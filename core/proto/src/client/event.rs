@@ -35,6 +35,9 @@ pub enum Event {
     /// A message of this client that is over the server's limit. It is not sent, or not again: the hello has told
     /// the limit, or the server has closed a transport for it.
     TooBig(Message),
+    /// A message that the session gave up: the server's process died three times with it in hand. The session goes on
+    /// without it, and it is not sent again.
+    Dropped(Message),
     /// The transport is gone or an attempt failed; the next attempt follows.
     Waiting {
         /// Which attempt in a row comes next, from 1.
@@ -135,6 +138,7 @@ impl Event {
             | Self::InDoubt(_)
             | Self::TakenBack { .. }
             | Self::TooBig(_)
+            | Self::Dropped(_)
             | Self::Offline { .. }
             | Self::Superseded
             | Self::Refused { .. }

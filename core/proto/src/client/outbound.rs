@@ -25,6 +25,8 @@ pub(super) struct Outbound {
     window: Window,
     /// The longest message that the server takes, as the last hello has told.
     limit: Option<u64>,
+    /// Messages from `base` on that the server has dropped; the application knows.
+    dropped: Vec<u64>,
 }
 
 /// The server's count and this client's do not go together.
@@ -47,6 +49,7 @@ impl Outbound {
             under_way: 0,
             window: Window { messages: 0, bytes: 0 },
             limit: None,
+            dropped: Vec::new(),
         }
     }
 
@@ -79,6 +82,13 @@ impl Outbound {
                 return Err(Mismatch::Broken(ProtocolError::Unexpected));
             }
             let taken_back = self.base - received;
+            // Told to be dropped: it does not come again under another number.
+            let mut told = std::mem::take(&mut self.dropped);
+            told.sort_unstable();
+            for number in told.into_iter().rev() {
+                let at = usize::try_from(number - self.base).expect("what was sent is in memory");
+                self.bytes -= self.queue.remove(at).map_or(0, |message| message.len());
+            }
             self.restart(received, window);
             return Ok(taken_back);
         }
@@ -130,19 +140,38 @@ impl Outbound {
         self.base = received;
         self.next = received;
         self.sent = received;
+        self.dropped.clear();
         self.under_way = 0;
         self.window = window;
     }
 
-    /// Lets go of everything that was sent, and returns it: it is in doubt.
+    /// The server has dropped the message with this number; returns it if that is news.
+    pub(super) fn drop_message(&mut self, number: u64) -> Result<Option<Message>, ProtocolError> {
+        if number >= self.next {
+            return Err(ProtocolError::Unexpected);
+        }
+        let Some(at) = number.checked_sub(self.base).filter(|_| !self.dropped.contains(&number))
+        else {
+            return Ok(None);
+        };
+        self.dropped.push(number);
+        let at = usize::try_from(at).expect("what was sent is in memory");
+        Ok(self.queue.get(at).cloned())
+    }
+
+    /// Lets go of everything that was sent, and returns it: it is in doubt. What was dropped is not.
     ///
     /// What was queued behind and never sent is not in doubt; it goes to the next session.
     pub(super) fn forget(&mut self) -> Vec<Message> {
         let count = self.sent_messages();
+        let first = self.base;
         self.base = self.sent;
         self.next = self.sent;
         self.under_way = 0;
-        self.release(count)
+        let released = self.release(count);
+        let dropped = std::mem::take(&mut self.dropped);
+        let doubted = (first..).zip(released).filter(|(number, _)| !dropped.contains(number));
+        doubted.map(|(_, message)| message).collect()
     }
 
     /// Lets go of what a session took that is over now, and returns all the rest.
@@ -171,6 +200,7 @@ impl Outbound {
         };
         let fresh = usize::try_from(fresh).expect("what was sent is in memory");
         self.base = count;
+        self.dropped.retain(|&number| number >= count);
         let released = self.release(fresh);
         self.under_way -= released.iter().map(bytes).sum::<u64>();
         Ok(true)

@@ -387,6 +387,47 @@ fn a_message_that_is_too_big_is_given_up_and_told_and_the_others_go_on() {
 }
 
 #[test]
+fn a_message_that_the_session_dropped_is_told_once_and_counts_as_taken() {
+    let dropped = |k| ServerControl { dropped: Some(k), ..ServerControl::default() };
+    let told = |events: &[Event]| {
+        let dropped = events.iter().filter(|event| matches!(event, Event::Dropped(_)));
+        dropped.cloned().collect::<Vec<_>>()
+    };
+    let mut sim = Sim::open();
+    sim.send(&["a", "P", "c"]);
+    sim.sent();
+    sim.control(&dropped(1));
+    assert_eq!(told(&sim.events()), [Event::Dropped("P".into())]);
+    assert_eq!(sim.client.unacknowledged(), 3, "only an ack lets go");
+    // The transport breaks before the ack: it is told again, and no news.
+    sim.lose();
+    sim.advance(WAIT);
+    sim.hello(resumed(0, 3));
+    sim.control(&dropped(1));
+    sim.ack(2);
+    sim.control(&dropped(0));
+    sim.control(&dropped(1));
+    assert!(told(&sim.events()).is_empty());
+    assert_eq!(sim.client.unacknowledged(), 1);
+    // What was never sent cannot have been dropped.
+    sim.control(&dropped(3));
+    assert_eq!(sim.closed, [None, Some(Close::PROTOCOL_ERROR)][1..]);
+}
+
+#[test]
+fn what_was_dropped_is_not_in_doubt() {
+    let mut sim = Sim::open();
+    sim.send(&["a", "P", "c"]);
+    sim.sent();
+    sim.control(&ServerControl { dropped: Some(1), ..ServerControl::default() });
+    sim.lose();
+    sim.advance(WAIT);
+    sim.hello(Hello { session: Token::parse("another").unwrap(), ..resumed(0, 0) });
+    let doubt = Event::InDoubt(vec!["a".into(), "c".into()]);
+    assert!(sim.events().contains(&doubt));
+}
+
+#[test]
 fn a_client_that_closes_gives_up_the_last_message_too() {
     let mut sim = Sim::open();
     sim.send(&["BIG"]);

@@ -346,7 +346,12 @@ impl<I: Clone> Session<I> {
         let perhaps_forgotten = uid.is_none() && self.clients.pushed_out;
         let uid = uid.unwrap_or_else(|| {
             self.clients.make_room(name.identity, &self.rules.bounds);
-            self.clients.insert(who, start.acked)
+            let trials = self.court.trials();
+            let uid = self.clients.insert(who, start.acked);
+            if let Some(client) = self.clients.get_mut(uid) {
+                client.trials = trials;
+            }
+            uid
         });
         if let Some(client) = self.clients.get_mut(uid) {
             client.acked = start.acked;

@@ -2,7 +2,7 @@ use std::{fmt, num::NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bounds, epoch::LifeNumber, inbox::FreshStart, plain::Trouble};
+use super::{Bounds, epoch::LifeNumber, inbox::FreshStart, plain::Trouble, poison::Poison};
 use crate::{AttachmentNumber, ClientId, GapReason, Position};
 
 /// Names a client's record for as long as the session lives; never given twice.
@@ -125,6 +125,8 @@ pub(super) struct Client<I> {
     pub(super) shown: Option<LifeNumber>,
     /// The life whose epoch it is known to have: it has offered that, or answered a hello that named it.
     pub(super) held: Option<LifeNumber>,
+    /// So many of its next messages may be what has killed the process.
+    pub(super) trials: u16,
     /// Everything before this is acknowledged.
     pub(super) acked: Position,
     /// Everything before this was written to its newest transport.
@@ -140,6 +142,8 @@ pub(super) struct Client<I> {
     pub(super) inbox_bytes: usize,
     /// What it had trouble with (plain).
     pub(super) trouble: Option<Box<Trouble>>,
+    /// What is known of its messages that have killed the process.
+    pub(super) poison: Option<Box<Poison>>,
 }
 
 impl<I> Client<I> {
@@ -235,6 +239,7 @@ impl<I> Clients<I> {
             counts_unknown: false,
             shown: None,
             held: None,
+            trials: 0,
             acked: start,
             written: start,
             heard: AttachmentNumber::default(),
@@ -244,6 +249,7 @@ impl<I> Clients<I> {
             committed: 0,
             inbox_bytes: 0,
             trouble: None,
+            poison: None,
         });
         uid
     }

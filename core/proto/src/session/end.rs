@@ -39,7 +39,7 @@ impl<I: Clone> Session<I> {
         if !self.rules.durable_outbox {
             self.outbox.commit(self.outbox.head());
         }
-        self.wake = Wake { handler: true, room: true, transports: true, circle: self.wake.circle };
+        self.wake = Wake { handler: true, room: true, transports: true, ..self.wake };
         true
     }
 
@@ -50,20 +50,21 @@ impl<I: Clone> Session<I> {
         }
         self.freezes = true;
         if self.in_hand.is_none() {
-            self.frozen = true;
+            self.freeze();
         }
     }
 
     /// Stops everything: no message is taken, read, acknowledged or sent from now on.
     pub fn freeze(&mut self) {
         self.frozen = true;
+        self.stop_trial();
     }
 
     /// Goes on after all.
     pub fn thaw(&mut self) {
         self.freezes = false;
         self.frozen = false;
-        self.wake = Wake { handler: true, room: true, transports: true, circle: self.wake.circle };
+        self.wake = Wake { handler: true, room: true, transports: true, ..self.wake };
     }
 
     /// Closes all transports; resumable ones are told when to come back.

@@ -39,6 +39,13 @@ pub enum Event<I> {
         /// Its length.
         bytes: usize,
     },
+    /// A message was dropped that had killed the process again and again.
+    Dropped {
+        /// How many of its client's messages were accepted before it.
+        number: u64,
+        /// Who sent it.
+        from: Who<I>,
+    },
 }
 
 /// A client started fresh, and the handler has not been told yet.
@@ -109,8 +116,24 @@ impl<I> Inbox<I> {
     pub(super) fn attaches(&self) -> impl Iterator<Item = &Who<I>> {
         self.queue.iter().filter_map(|(_, event)| match event {
             Event::Attached { who, .. } => Some(who),
-            Event::Message { .. } | Event::Detached { .. } | Event::Undeliverable { .. } => None,
+            Event::Message { .. }
+            | Event::Detached { .. }
+            | Event::Undeliverable { .. }
+            | Event::Dropped { .. } => None,
         })
+    }
+
+    /// Adds what is told before all that waits.
+    pub(super) fn push_front(&mut self, uid: ClientUid, event: Event<I>) {
+        self.queue.push_front((uid, event));
+    }
+
+    /// Returns what comes next, if it is a message.
+    pub(super) fn front_message(&self) -> Option<(ClientUid, &Message)> {
+        match self.queue.front()? {
+            (uid, Event::Message { message, .. }) => Some((*uid, message)),
+            _ => None,
+        }
     }
 
     pub(super) fn pop(&mut self) -> Option<(ClientUid, Event<I>)> {

@@ -17,6 +17,7 @@ mod life;
 mod lives;
 mod outbox;
 mod plain;
+mod poison;
 mod receive;
 mod record;
 mod room;
@@ -39,6 +40,7 @@ pub use self::{
     life::{Expiry, GuardId},
     outbox::MESSAGE_OVERHEAD,
     plain::Undeliverable,
+    poison::InHand,
     receive::{Incoming, Reception},
     record::Record,
     rules::{Attach, Bounds, Overflow, PlainAck, Rules},
@@ -56,10 +58,11 @@ use self::{
     life::{Handler, Life},
     lives::Lives,
     outbox::Outbox,
+    poison::Court,
     transport::Transport,
 };
 use crate::{
-    AttachmentNumber, Moment, Position, Token,
+    AttachmentNumber, Message, Moment, Position, Token,
     wire::{Close, OutcomeStatus},
 };
 
@@ -75,6 +78,20 @@ pub struct Wake {
     pub transports: bool,
     /// An operator: plain transports have begun to supersede each other in a circle.
     pub circle: bool,
+    /// The saver: the handler waits for the next commit.
+    pub save: bool,
+    /// Who gives turns: [`Session::waits_for_turn`].
+    pub trial: bool,
+    /// An operator: a message has been dropped that has killed the process again and again.
+    pub dropped: bool,
+}
+
+/// A message in the handler's hand.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Hand {
+    client: ClientUid,
+    /// The message itself, where a record may have to name it.
+    message: Option<Message>,
 }
 
 /// Where a session is in its life.
@@ -102,7 +119,7 @@ pub struct Session<I> {
     /// Freezes at the next boundary.
     freezes: bool,
     frozen: bool,
-    in_hand: Option<ClientUid>,
+    in_hand: Option<Hand>,
     /// The records of clients up to this one are in a durable snapshot; matters only where the outbox is.
     recorded: Option<ClientUid>,
     rules: Arc<Rules>,
@@ -123,6 +140,7 @@ pub struct Session<I> {
     farewell: Option<Box<Close>>,
     /// Identities that were changed lately, oldest first.
     moved: Few<Moved>,
+    court: Court<I>,
 }
 
 impl<I: Clone> Session<I> {
@@ -144,6 +162,7 @@ impl<I: Clone> Session<I> {
             damping: None,
             farewell: None,
             moved: Few::new(),
+            court: Court::new(),
             end_committed: false,
             freezes: false,
             frozen: false,
@@ -193,6 +212,12 @@ impl<I: Clone> Session<I> {
         if self.life.ended.is_some() || self.frozen {
             return None;
         }
+        if self.rules.durable_inbox && !self.is_next_ready(now) {
+            if self.life.ended.is_none() {
+                self.life.set_handler(Handler::Waiting, now);
+            }
+            return None;
+        }
         let Some((uid, event)) = self.inbox.pop() else {
             if self.transports.is_empty() {
                 // Nothing more comes for a while: a suspended session is mostly memory that waits.
@@ -211,7 +236,8 @@ impl<I: Clone> Session<I> {
             return Some(event);
         };
         self.life.set_handler(Handler::Working, now);
-        self.in_hand = Some(uid);
+        let kept = self.rules.durable_inbox.then(|| message.clone());
+        self.in_hand = Some(Hand { client: uid, message: kept });
         self.boundary = self.outbox.head();
         let bytes = message.len();
         if let Some(client) = self.clients.get_mut(uid) {
@@ -224,10 +250,12 @@ impl<I: Clone> Session<I> {
 
     /// The message in hand is handled; without one this changes nothing.
     pub fn hand_back(&mut self) {
-        if let Some(uid) = self.in_hand.take()
-            && let Some(client) = self.clients.get_mut(uid)
-        {
-            client.handled = client.taken;
+        if let Some(uid) = self.in_hand.as_ref().map(|hand| hand.client) {
+            if let Some(client) = self.clients.get_mut(uid) {
+                client.handled = client.taken;
+            }
+            self.note_handled(uid);
+            self.in_hand = None;
         }
         self.frozen |= self.freezes;
     }

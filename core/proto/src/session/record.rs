@@ -31,6 +31,8 @@ struct Counts {
     client: ClientName,
     received: u64,
     taken: u64,
+    /// The numbers of its messages that were dropped.
+    dropped: Vec<u64>,
 }
 
 impl<I: Clone> Session<I> {
@@ -41,6 +43,7 @@ impl<I: Clone> Session<I> {
             client: client.who.name,
             received: client.received,
             taken: client.taken,
+            dropped: client.dropped().to_vec(),
         });
         Record {
             epoch: self.epoch(),
@@ -70,6 +73,7 @@ impl Snapshot {
                     client: client.name,
                     received: client.handled,
                     taken: client.handled,
+                    dropped: client.dropped.clone(),
                 })
                 .collect(),
             pushed_out: self.pushed_out,
@@ -127,12 +131,13 @@ impl Record {
             limit: Some(super::attach::limit(rules)),
         };
         let done = Done { status, received: counts.map_or(0, |counts| counts.taken) };
-        Ok(vec![
-            Frame::Control(
-                ServerControl { hello: Some(hello), ..ServerControl::default() }.encode(),
-            ),
-            Frame::Control(ServerControl { done: Some(done), ..ServerControl::default() }.encode()),
-            Frame::Close(Close::DONE),
-        ])
+        let hello = ServerControl { hello: Some(hello), ..ServerControl::default() };
+        let dropped = counts.iter().flat_map(|counts| &counts.dropped);
+        let dropped = dropped
+            .map(|&number| ServerControl { dropped: Some(number), ..ServerControl::default() });
+        let done = ServerControl { done: Some(done), ..ServerControl::default() };
+        let controls = [hello].into_iter().chain(dropped).chain([done]);
+        let frames = controls.map(|control| Frame::Control(control.encode()));
+        Ok(frames.chain([Frame::Close(Close::DONE)]).collect())
     }
 }

@@ -11,6 +11,7 @@ use super::{
     client::{Client, ClientUid, Presence, Standing, Takeover, Who},
     lives::{self, Earlier, Lives},
     outbox::Outbox,
+    poison::{Court, Poison, Suspect},
 };
 use crate::{AttachmentNumber, GapReason, Message, Moment, Position, Token};
 
@@ -33,6 +34,12 @@ pub struct Snapshot {
     /// Longest gone first, attached ones last.
     pub(super) clients: Vec<StoredClient>,
     pub(super) outbox: Option<StoredOutbox>,
+    /// Messages of plain clients that were in hand when the process died.
+    pub(super) plain_suspects: Vec<Suspect>,
+    /// A message has been dropped, and none has been handled since.
+    pub(super) dropped_last: bool,
+    /// So many crashes in a row before this life.
+    pub(super) crashes: u8,
 }
 
 impl Snapshot {
@@ -76,6 +83,10 @@ pub(super) struct StoredClient {
     /// Why it last did: perhaps it has not been told.
     stopped_by: GapReason,
     takeover: Takeover,
+    /// Its message that was in hand when the process died.
+    pub(super) suspect: Option<Suspect>,
+    /// The numbers of its messages that were dropped.
+    pub(super) dropped: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -99,6 +110,7 @@ pub struct Covered {
     head: Position,
     named: bool,
     handled: Vec<(ClientUid, u64)>,
+    ticket: u32,
 }
 
 /// Clients of which a durable snapshot does not know yet, or whose hello is the first of this life, to be
@@ -151,10 +163,14 @@ impl<I: Clone> Session<I> {
                 .map(|client| StoredClient::of(client, &self.lives))
                 .collect(),
             outbox: (whole || self.rules.durable_outbox).then(|| self.outbox.stored()),
+            plain_suspects: self.court.plain().to_vec(),
+            dropped_last: self.court.dropped_last,
+            crashes: self.court.crashes(),
         };
         let handled = self.clients.iter().map(|client| (client.uid, client.handled)).collect();
         let named = self.lives.is_named();
-        (snapshot, Covered { head: self.outbox.head(), named, handled })
+        let ticket = self.court.ticket();
+        (snapshot, Covered { head: self.outbox.head(), named, handled, ticket })
     }
 
     /// A snapshot is durable: what it covers may be acknowledged, and may leave.
@@ -170,6 +186,7 @@ impl<I: Clone> Session<I> {
                 self.note_acknowledgeable(uid, 0, now);
             }
         }
+        self.note_recorded(covered.ticket);
         self.wake.transports = true;
         self.wake.room |= self.life.waits_for_room();
     }
@@ -207,7 +224,8 @@ impl<I: Clone> Session<I> {
             self.outbox.head(),
             self.clients.iter().map(|client| (client.uid, client.handled)).collect(),
         );
-        self.handle_committed(&Covered { head, named: true, handled }, now);
+        let ticket = self.court.ticket();
+        self.handle_committed(&Covered { head, named: true, handled, ticket }, now);
     }
 
     /// Rebuilds a session that is so old already, for another life: `life` is random bytes. Its clients are gone;
@@ -226,6 +244,7 @@ impl<I: Clone> Session<I> {
         mut info: impl FnMut(ClientName) -> I,
     ) -> Self {
         let mut session = Self::new(rules, snapshot.epoch.reborn(life), now);
+        session.court = Court::restored(clean, &snapshot);
         session.life.has_lived(age);
         let end = snapshot.whole_outbox(clean).map(StoredOutbox::head);
         let unseen = if clean { 0 } else { UNSEEN_ATTACHMENTS };
@@ -243,6 +262,7 @@ impl<I: Clone> Session<I> {
                 let life = |at| lives::life_at(snapshot.epoch, &snapshot.earlier, at);
                 client.shown = stored.shown.and_then(life);
                 client.held = stored.held.and_then(life);
+                client.trials = session.court.trials();
             }
             session.recorded = Some(uid);
         }
@@ -272,7 +292,19 @@ impl StoredClient {
             },
             stopped_by: client.stopped_by,
             takeover: client.takeover,
+            suspect: client.poison.as_ref().and_then(|poison| poison.suspect),
+            dropped: client.dropped().to_vec(),
         }
+    }
+
+    /// As the last snapshot would have had it: what has been handled since is not in there.
+    pub(super) fn committed<I>(client: &Client<I>, lives: &Lives) -> Self {
+        Self { handled: client.committed, ..Self::of(client, lives) }
+    }
+
+    /// Whether both are of one client.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name
     }
 
     fn fill<I>(&self, client: &mut Client<I>) {
@@ -284,6 +316,10 @@ impl StoredClient {
         client.heard = self.heard;
         client.takeover = self.takeover;
         client.stopped_by = self.stopped_by;
+        if self.suspect.is_some() || !self.dropped.is_empty() {
+            let poison = Poison { suspect: self.suspect, dropped: self.dropped.clone() };
+            client.poison = Some(Box::new(poison));
+        }
         client.standing = self.stopped.map_or(Standing::Matters, Standing::Stopped);
     }
 }

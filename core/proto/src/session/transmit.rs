@@ -88,6 +88,8 @@ impl<I: Clone> Session<I> {
         {
             let t = &self.transports[at];
             let received = self.clients.get(t.client).map_or(0, |client| client.taken);
+            self.push_dropped(at, received, out);
+            let t = &self.transports[at];
             let done =
                 ServerControl { done: Some(Done { status, received }), ..ServerControl::default() };
             t.push_control(&done, out);
@@ -115,6 +117,8 @@ impl<I: Clone> Session<I> {
         if !heartbeat_due && !ack_due {
             return;
         }
+        self.push_dropped(at, n, out);
+        let t = &mut self.transports[at];
         let control = if heartbeat_due {
             t.last_heartbeat = now;
             ServerControl { hb: Some(n), ..ServerControl::default() }
@@ -126,6 +130,20 @@ impl<I: Clone> Session<I> {
         t.untold_since = None;
         t.ack_now = false;
         t.push_control(&control, out);
+    }
+
+    /// Tells which of the client's messages before `covered` were dropped, once on each transport, before the count
+    /// that covers them: on that the client lets go of them.
+    fn push_dropped(&mut self, at: usize, covered: u64, out: &mut Vec<Frame>) {
+        let t = &mut self.transports[at];
+        let Some(client) = self.clients.get(t.client).filter(|_| !t.is_plain()) else {
+            return;
+        };
+        for &number in client.dropped().iter().filter(|k| (t.told_dropped..covered).contains(*k)) {
+            let dropped = ServerControl { dropped: Some(number), ..ServerControl::default() };
+            out.push(Frame::Control(dropped.encode()));
+        }
+        t.told_dropped = t.told_dropped.max(covered);
     }
 
     /// Pushes data and pings; returns whether all there is has left.

@@ -79,6 +79,8 @@ pub(super) struct Transport {
     /// The last ack told on this transport, and what has come to be told since. What was told on an
     /// earlier one may have been lost with it, and the client lets go of a message only on an ack.
     pub(super) told: u64,
+    /// Dropped messages below this number have been told.
+    pub(super) told_dropped: u64,
     pub(super) untold_bytes: usize,
     pub(super) untold_since: Option<Moment>,
     pub(super) ack_now: bool,
@@ -151,6 +153,7 @@ impl Transport {
             ack_by: None,
             last_progress: now,
             told: 0,
+            told_dropped: 0,
             untold_bytes: 0,
             untold_since: None,
             ack_now: acknowledged > 0,

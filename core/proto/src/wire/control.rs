@@ -105,6 +105,10 @@ pub struct ServerControl {
     /// Messages that will not come; the client's position becomes `to`.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub gap: Option<Gap>,
+    /// The number of a message of this client that is counted as taken and was not handled: it had killed the
+    /// process again and again.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<u64>,
     /// When to come back, in milliseconds.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub retry: Option<u64>,
@@ -223,6 +227,7 @@ pub fn decode_server_text(text: ByteString) -> Result<Inbound<ServerControl>, Pr
         [
             control.ack,
             control.hb,
+            control.dropped,
             control.retry,
             control.done.as_ref().map(|done| done.received),
             gap(control.gap),

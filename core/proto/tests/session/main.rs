@@ -6,5 +6,6 @@ mod ledger;
 mod model;
 mod operations;
 mod peer;
+mod poison;
 mod script;
 mod world;

@@ -77,7 +77,7 @@ impl Handled {
     }
 
     /// The handler takes a message of a program: the next one, or a later one if those between can only be
-    /// in doubt or taken back (`told_apart`).
+    /// in doubt, taken back or dropped (`told_apart`).
     pub(crate) fn take(&mut self, program: usize, message: &Message, told_apart: bool) {
         let next = self.next[program];
         if *message == from_client(program, next, told_apart) {

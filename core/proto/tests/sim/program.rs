@@ -47,6 +47,8 @@ pub(crate) struct Program {
     /// What hellos have taken back, and the application has not heard of yet.
     undone: VecDeque<Vec<u64>>,
     pub(crate) taken_back: BTreeSet<u64>,
+    /// It was told that the session has given these up.
+    pub(crate) dropped: BTreeSet<u64>,
     pub(crate) done: bool,
     /// Its process is gone.
     pub(crate) dead: bool,
@@ -84,6 +86,7 @@ impl Program {
             acknowledged: Vec::new(),
             undone: VecDeque::new(),
             taken_back: BTreeSet::new(),
+            dropped: BTreeSet::new(),
             done: false,
             dead: false,
             acts: now,
@@ -216,6 +219,10 @@ impl Program {
                 let undone = self.undone.pop_front().expect("a hello has said so");
                 assert_eq!(undone.len() as u64, count);
                 self.taken_back.extend(undone);
+            }
+            Event::Dropped(message) => {
+                assert!(scenario.excuses.drops, "dropped: {message:?}");
+                assert!(self.dropped.insert(ledger::number(&message)), "told twice: {message:?}");
             }
             Event::Done { untaken, .. } => {
                 self.done = true;

@@ -61,6 +61,8 @@ pub(crate) struct Excuses {
     pub(crate) gaps: &'static [GapReason],
     /// Messages of a client may be told to be in doubt.
     pub(crate) doubt: bool,
+    /// Messages may be told to be dropped: the process has died three times with them in hand.
+    pub(crate) drops: bool,
     /// A client may find that its stream is gone.
     pub(crate) new_stream: bool,
     /// What was acknowledged may be undone.
@@ -70,7 +72,7 @@ pub(crate) struct Excuses {
 impl Excuses {
     /// Whether the handler must be able to tell a client's messages apart, because some may never come.
     pub(crate) fn told_apart(&self) -> bool {
-        self.doubt || self.taken_back
+        self.doubt || self.taken_back || self.drops
     }
 }
 
@@ -91,6 +93,8 @@ pub(crate) struct Scenario {
     pub(crate) store_takes: u64,
     /// How often something goes wrong: the mean in milliseconds.
     pub(crate) peace: u64,
+    /// This message of the first program kills the process.
+    pub(crate) poison: Option<u64>,
 }
 
 impl Scenario {
@@ -147,6 +151,7 @@ impl Scenario {
                     _ => &[GapReason::Evicted, GapReason::Overflow, GapReason::Restarted],
                 },
                 doubt: matches!(kind, Kind::Forgetful | Kind::Strangers),
+                drops: kind.has_store(),
                 new_stream: matches!(
                     kind,
                     Kind::Forgetful
@@ -169,6 +174,8 @@ impl Scenario {
             store_fails: if rng.percent(50) { 0 } else { rng.below(60) },
             store_takes: [2, 50, 3000][rng.index(3)],
             peace: [30, 300, 3000][rng.index(3)],
+            poison: (matches!(kind, Kind::State | Kind::Exact) && rng.percent(30))
+                .then(|| rng.below(12)),
         }
     }
 

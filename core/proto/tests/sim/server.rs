@@ -1,6 +1,6 @@
 //! The server's process: the session machine, its handler, its saver, and the disk that outlives it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use session_resume_proto::{
     Message, Moment, Token,
@@ -30,6 +30,16 @@ pub(crate) struct Live {
     save_at: Moment,
     /// What the last boundary has left for the saver: output waits for it, and the next message is in hand.
     ready: Option<(Stored, Covered)>,
+    /// The message in hand: whose, and which.
+    in_hand: Option<(usize, u64)>,
+    /// When the record names it, because it is at work for long.
+    mark_at: Option<Moment>,
+    /// What the record names, until another one does not.
+    named: Option<(usize, u64)>,
+    /// What the record named when this process began.
+    suspects: Vec<(String, u64, u64)>,
+    /// It has taken the message that kills.
+    pub(crate) dies: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +64,20 @@ pub(crate) struct Stored {
     clean: bool,
 }
 
+impl Stored {
+    /// The messages that have killed the process: client, number and deaths.
+    fn suspects(&self) -> Vec<(String, u64, u64)> {
+        let snapshot = serde_json::to_value(&self.snapshot).expect("a snapshot is JSON");
+        let clients = snapshot["clients"].as_array().expect("a list");
+        let suspects = clients.iter().filter_map(|client| {
+            let suspect = &client["suspect"];
+            let id = client["name"]["kind"]["Named"].as_str()?.to_owned();
+            Some((id, suspect["number"].as_u64()?, suspect["deaths"].as_u64()?))
+        });
+        suspects.collect()
+    }
+}
+
 #[derive(Debug)]
 struct Put {
     done: Moment,
@@ -67,6 +91,8 @@ enum Brings {
     Boundary(Covered),
     /// The last boundary again, with clients that have come since.
     Newcomers(Newcomers),
+    /// The last boundary again, with the name of the message in hand.
+    Name((usize, u64)),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +132,8 @@ pub(crate) struct Server {
     sessions: u64,
     /// What sessions have handled that are gone: it never comes again, either.
     past: Handled,
+    /// How often the process has died with a message in hand, or handled and not on disk.
+    pub(crate) deaths: BTreeMap<(usize, u64), u32>,
 }
 
 impl Server {
@@ -175,6 +203,11 @@ impl Server {
             dirty: true,
             save_at: now,
             ready: None,
+            in_hand: None,
+            mark_at: None,
+            named: None,
+            suspects: self.disk.as_ref().map(Stored::suspects).unwrap_or_default(),
+            dies: false,
         };
         live.handled.grow(programs);
         live.machine.start_handler(now);
@@ -187,11 +220,32 @@ impl Server {
     }
 
     /// The process is gone; a put under way may have reached the disk.
-    pub(crate) fn die(&mut self, reached: bool, starts: Moment) {
+    pub(crate) fn die(
+        &mut self,
+        reached: bool,
+        starts: Moment,
+        name: impl Fn(&str) -> Option<usize>,
+    ) {
         if let Some(put) = self.put.take()
             && reached
         {
             self.disk = Some(put.stored);
+        }
+        if let Some(live) = &self.live {
+            let held = live.in_hand.filter(|_| live.machine.is_message_in_hand());
+            // Handled, or about to be handed over, while the disk says that it is in hand.
+            let named = live.named.filter(|_| held != live.named);
+            let tried = live.machine.is_on_trial() && held.is_none();
+            let suspects = self.disk.as_ref().filter(|_| tried).map(Stored::suspects);
+            let suspects = suspects.into_iter().flatten().filter(|(client, number, deaths)| {
+                let before = live.suspects.iter().find(|(of, n, _)| (of, n) == (client, number));
+                before.is_none_or(|(.., before)| deaths > before)
+            });
+            let tried = suspects.filter_map(|(client, k, _)| Some((name(&client)?, k)));
+            let tried: Vec<_> = tried.filter(|message| Some(*message) != named).collect();
+            for message in held.into_iter().chain(named).chain(tried) {
+                *self.deaths.entry(message).or_default() += 1;
+            }
         }
         if let Some(live) = self.live.take()
             && self.disk.is_none()
@@ -253,8 +307,11 @@ impl Server {
             Handler::Waiting | Handler::Blocked(_) | Handler::Committing(_) => None,
         });
         let save = live.filter(|live| self.saves(live)).map(|live| live.save_at);
+        let mark = live
+            .filter(|_| self.put.is_none() && self.disk.is_some())
+            .and_then(|live| live.mark_at);
         let drain = self.drain.map(|(Drain::Freezing(at) | Drain::Leaving(at))| at);
-        [works, save, self.put.as_ref().map(|put| put.done), self.starts, drain]
+        [works, save, mark, self.put.as_ref().map(|put| put.done), self.starts, drain]
             .into_iter()
             .flatten()
     }
@@ -286,6 +343,9 @@ impl Server {
                 }
                 // It may have reached the disk all the same.
                 if rng.percent(50) {
+                    if let Brings::Name(message) = &put.brings {
+                        live.named = Some(*message);
+                    }
                     self.disk = Some(put.stored.clone());
                 }
                 // The next boundary may wait for this one: it is put again.
@@ -298,6 +358,12 @@ impl Server {
                 match &put.brings {
                     Brings::Boundary(covered) => live.machine.handle_committed(covered, now),
                     Brings::Newcomers(newcomers) => live.machine.handle_admitted(newcomers),
+                    Brings::Name(_) => {}
+                }
+                match &put.brings {
+                    Brings::Boundary(_) => live.named = None,
+                    Brings::Name(message) => live.named = Some(*message),
+                    Brings::Newcomers(_) => {}
                 }
                 let clean = put.stored.clean;
                 let boundary = matches!(put.brings, Brings::Boundary(_));
@@ -333,6 +399,18 @@ impl Server {
                     );
                     self.drain = Some(Drain::Leaving(now + rng.millis(0..3000)));
                 }
+            }
+        }
+        if self.put.is_none()
+            && let (Some(disk), Some(live)) = (&self.disk, &mut self.live)
+            && live.mark_at.is_some_and(|at| at <= now)
+        {
+            live.mark_at = None;
+            if let (Some(in_hand), Some(message)) = (live.machine.in_hand(), live.in_hand) {
+                let mut stored = disk.clone();
+                stored.snapshot.accuse(&in_hand);
+                let done = now + rng.millis(0..scenario.store_takes);
+                self.put = Some(Put { done, stored, brings: Brings::Name(message) });
             }
         }
         let Some(live) = self.live.as_ref().filter(|live| self.saves(live) && live.save_at <= now)
@@ -395,7 +473,13 @@ impl Live {
     }
 
     fn take_wake(&mut self) {
-        let wake = self.machine.take_wake();
+        let mut wake = self.machine.take_wake();
+        if wake.trial {
+            // Nobody else is suspect.
+            self.machine.grant_turn();
+            wake.save |= self.machine.take_wake().save;
+        }
+        self.dirty |= wake.save;
         self.wakes_handler |= wake.handler;
         self.wakes_room |= wake.room;
         self.wakes_transports |= wake.transports;
@@ -453,7 +537,10 @@ impl Live {
                     if self.machine.has_uncommitted_output() && !self.machine.is_frozen() {
                         self.ready = Some(self.snapshot(ledger, false));
                     }
-                    let Some(event) = self.machine.poll_receive(now) else {
+                    let event = self.machine.poll_receive(now);
+                    self.mark_at = None;
+                    let Some(event) = event else {
+                        self.take_wake();
                         return steps;
                     };
                     steps += 1;
@@ -463,6 +550,15 @@ impl Live {
                         let from = usize::try_from(from.info).expect("small");
                         if from < self.handled.next.len() {
                             self.handled.take(from, &message, scenario.excuses.told_apart());
+                        }
+                        if scenario.excuses.drops {
+                            let k = ledger::number(&message);
+                            self.in_hand = Some((from, k));
+                            self.mark_at = Some(now + Duration::from_millis(50));
+                            self.dies = from == 0 && scenario.poison == Some(k);
+                            if self.dies {
+                                return steps;
+                            }
                         }
                         let works = if rng.percent(80) { 0..1 } else { 0..2000 };
                         let replies = if rng.percent(60) { 1 } else { rng.below(4) };

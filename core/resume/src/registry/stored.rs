@@ -46,9 +46,9 @@ impl<T: Send + 'static> Registry<T> {
     }
 
     /// A session that may hold what has killed the process tries again alone, if it comes to that.
-    pub(crate) fn give_turn(&self, session: &Arc<Shared<T>>) {
+    pub(crate) fn give_turns(&self, session: &Arc<Shared<T>>) {
         if let Some(saver) = &self.saver {
-            saver.give_turn(session);
+            saver.give_turns(session);
         }
     }
 
@@ -99,9 +99,6 @@ impl<T: Send + 'static> Registry<T> {
         durable.place = Place::Ours(key.clone());
         // Its stamp and its expiry are the old owner's.
         durable.pointer = durable.pointer.max(pointer);
-        if !record.clean {
-            durable.suspect(record.trials);
-        }
         let owner = Owner { identity, key: key.clone(), via: Via { name, secure: record.secure } };
         let state = StateCell::restored(state, record.iteration, record.updated);
         let session = Shared::build(self, record.session, owner, machine, state, Some(durable));

@@ -1,6 +1,6 @@
 //! What polling finds in the store: nothing is restored for it.
 
-use super::{ended_of, poisoned};
+use super::ended_of;
 use crate::{
     Identity, Outcome, OutcomeStatus, SessionId,
     key::SessionKey,
@@ -8,10 +8,7 @@ use crate::{
     observe,
     outcomes::Ended,
     registry::Registry,
-    snapshot::{
-        record::{self, IdRecord, KeyRecord, RecordError},
-        trial::MAX_TRIALS,
-    },
+    snapshot::record::{self, IdRecord, KeyRecord, RecordError},
     store::StoreError,
 };
 
@@ -70,11 +67,6 @@ impl<T: Send + 'static> Registry<T> {
             let key = SessionKey::from_bytes(&key).filter(|_| !gone);
             let outcome = Outcome::by_rule(OutcomeStatus::Expired);
             return Ok(key.map(|key| Found::Ended(ended_of(&key, &record, outcome))));
-        }
-        if !record.clean && record.trials >= MAX_TRIALS {
-            // Whoever restores it finds no more than that.
-            let key = SessionKey::from_bytes(&key);
-            return Ok(key.map(|key| Found::Ended(ended_of(&key, &record, poisoned()))));
         }
         Ok(Some(Found::Stored { interrupted: record.working && !record.clean }))
     }

@@ -91,13 +91,14 @@ impl<T: Send + 'static> Registry<T> {
 
     /// The message in hand is cut off by us: that it did not come to its end does not count against it.
     pub(crate) async fn forgive(self: &Arc<Self>, session: &Arc<Shared<T>>) {
-        let tried = {
+        let in_hand = {
             let core = session.lock();
-            let tried = core.durable.as_ref().is_some_and(|durable| durable.trials() > 0);
-            tried && core.machine.is_message_in_hand()
+            let marked = core.durable.as_ref().is_some_and(|durable| durable.is_marked());
+            let named = marked || core.machine.is_on_trial();
+            if named { core.machine.cut_in_hand() } else { None }
         };
-        if let (true, Some(store)) = (tried, &self.config().store) {
-            amend(store, session, |record| record.trials = 0).await;
+        if let (Some(in_hand), Some(store)) = (in_hand, &self.config().store) {
+            amend(store, session, |record| record.machine.acquit(&in_hand)).await;
         }
     }
 

@@ -20,12 +20,11 @@ use crate::{
     refusal::Refusal,
     registry::{Purpose, Registry, Room, Seat},
     reuse::{Candidate, Phase, Residence, ReuseDecision},
-    session::shared::{CancelHandler, Shared},
+    session::shared::Shared,
     snapshot::{
         Place, Pointer,
         place::{Store, is},
         record::{self, IdRecord, KeyRecord, Millis, OutcomeRecord, SessionRecord},
-        trial::MAX_TRIALS,
     },
     store::{ErrorKind, StoreError, Versioned},
     wall::{self, later},
@@ -246,7 +245,7 @@ impl<T: Send + 'static> Registry<T> {
         let key = asks.context.key();
         let Loaded { stored, mut record, pointer } = loaded;
         let stamp = stored.stamp.taken_by(new_owner());
-        let (clean, trials) = (record.clean, record.trials);
+        let clean = record.clean;
         let session = self.rebuild(key, &record, stamp, pointer, asks.context.cookie_name())?;
         if let Some(durable) = &mut session.lock().durable {
             durable.expires_as_before = asks.looks.then(|| later(wall::now(), stored.expires_in));
@@ -278,11 +277,7 @@ impl<T: Send + 'static> Registry<T> {
         self.insert_restored(key, &session, room);
         observe::restored(clean);
         tracing::debug!(session = %session.id().short(), clean, "session restored");
-        if !clean && trials >= MAX_TRIALS {
-            session.finish(poisoned(), CancelHandler::Yes);
-        } else if !clean {
-            self.give_turn(&session);
-        }
+        self.give_turns(&session);
         Ok(session)
     }
 
@@ -313,12 +308,6 @@ impl<T: Send + 'static> Registry<T> {
 /// Which of those who claim a record this process is, this time.
 fn new_owner() -> u64 {
     u64::from_be_bytes(random::bytes())
-}
-
-/// The outcome of a session whose process did not survive a message.
-fn poisoned() -> Outcome {
-    let text = "a message has killed the process again and again";
-    Outcome::with_error(OutcomeStatus::Failed, text)
 }
 
 fn ended_of(key: &SessionKey, record: &SessionRecord, outcome: Outcome) -> Ended {

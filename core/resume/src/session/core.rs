@@ -343,7 +343,14 @@ impl Core {
 
     pub(super) fn wakers_due(&mut self) -> WakersDue {
         let wake = self.machine.take_wake();
-        let mut due = WakersDue { circle: wake.circle, ..WakersDue::default() };
+        let mut due =
+            WakersDue { circle: wake.circle, dropped: wake.dropped, ..WakersDue::default() };
+        if wake.save {
+            self.changed(Urgency::Now);
+        }
+        if let (true, Some(durable)) = (wake.trial || wake.save, &self.durable) {
+            durable.progress().notify_waiters();
+        }
         if wake.handler {
             due.receiver = self.receiver.take();
         }
@@ -369,6 +376,8 @@ pub(super) struct WakersDue {
     pumps: Vec<(AttachmentNumber, Waker)>,
     /// Plain transports keep superseding each other.
     pub(super) circle: bool,
+    /// A message has been dropped.
+    pub(super) dropped: bool,
 }
 
 impl WakersDue {

@@ -109,6 +109,17 @@ pub enum Event {
         /// As whom.
         identity: Identity,
     },
+    /// A message of a client was given up: the process died three times with it in hand. The session goes on without
+    /// it, from its last boundary, and its client is told. Told at most once, and only after a restart.
+    #[non_exhaustive]
+    Dropped {
+        /// Who had sent it.
+        client: Client,
+        /// As whom.
+        identity: Identity,
+        /// How many messages of this client the session had taken before it. Plain clients are counted together.
+        number: u64,
+    },
     /// A client has attached.
     #[non_exhaustive]
     Attached {

@@ -53,19 +53,12 @@ impl<T: Send + 'static> LiveSession<T> {
         poll_fn(|cx| {
             let coop = ready!(coop::poll_proceed(cx));
             shared.boundary(Boundary::Receive);
-            let received = shared.with_core(|core, now| {
-                // What is over hands nothing over, and nobody records a trial for it any more.
-                if !core.is_over() && !core.may_hand_over() {
+            let received = shared.with_core(|core, now| match core.machine.poll_receive(now) {
+                Some(event) => Poll::Ready(Some(core.told(event))),
+                None if core.is_over() => Poll::Ready(None),
+                None => {
                     core.wait_to_receive(cx.waker());
-                    return Poll::Pending;
-                }
-                match core.machine.poll_receive(now) {
-                    Some(event) => Poll::Ready(Some(core.told(event))),
-                    None if core.is_over() => Poll::Ready(None),
-                    None => {
-                        core.wait_to_receive(cx.waker());
-                        Poll::Pending
-                    }
+                    Poll::Pending
                 }
             });
             let received = ready!(received);
@@ -170,6 +163,10 @@ impl Core {
             session::Event::Undeliverable { who, position, bytes } => {
                 let (client, position) = (Client::of(&who), position.get());
                 Event::Undeliverable { client, identity: client.identity(), position, bytes }
+            }
+            session::Event::Dropped { number, from } => {
+                let client = Client::of(&from);
+                Event::Dropped { client, identity: client.identity(), number }
             }
             session::Event::Message { message, from } => {
                 let client = Client::of(&from);

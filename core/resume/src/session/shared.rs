@@ -116,7 +116,7 @@ impl<T: Send + 'static> Shared<T> {
         let result = step(&mut core);
         core.recount();
         let wakers = core.wakers_due();
-        let circle = wakers.circle;
+        let (circle, dropped) = (wakers.circle, wakers.dropped);
         let ended = core.machine.ended().filter(|_| core.outcome.is_none() && !core.departed);
         let wants = core.take_wants();
         drop(core);
@@ -130,6 +130,13 @@ impl<T: Send + 'static> Shared<T> {
                 "plain WebSockets keep superseding each other, probably two tabs with reconnect scripts: they \
                  are slowed down; consider with_attach(Attach::Share), key::per_client(), or the \
                  session-resume client"
+            );
+        }
+        if dropped {
+            observe::dropped();
+            tracing::warn!(
+                session = %self.id.short(),
+                "a message is dropped: the process died three times with it in hand"
             );
         }
         if let Some(status) = ended {

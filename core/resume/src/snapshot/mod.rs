@@ -26,7 +26,7 @@ use bytes::Bytes;
 use session_resume_proto::session::Covered;
 use tokio::{sync::Notify, time::Instant};
 
-use self::{record::Millis, trial::Caution};
+use self::record::Millis;
 use crate::{
     key::SessionKey,
     session::Core,
@@ -113,7 +113,6 @@ pub(crate) struct Durable {
     marked: bool,
     /// Somebody looks after a flush interval whether the handler is still at work.
     watched: bool,
-    caution: Caution,
 }
 
 /// Where a session's record is.
@@ -211,7 +210,6 @@ impl Durable {
             expires_as_before: None,
             marked: false,
             watched: false,
-            caution: Caution::None,
         }
     }
 
@@ -318,12 +316,10 @@ impl Core {
         let Some(durable) = &mut self.durable else {
             return false;
         };
-        let tried = handled && durable.has_survived();
         let unmarked = at == Boundary::Receive && std::mem::take(&mut durable.marked);
         if handled || unmarked {
-            // That it waits, after a commit, is wanted with the next one.
-            let urgent = tried || !handled;
-            self.changed(if urgent { Urgency::Now } else { Urgency::Soon });
+            // The record names what was at work for long: a crash would count against it.
+            self.changed(if unmarked { Urgency::Now } else { Urgency::Soon });
         }
         // What waits for a commit must not wait for all the work on the message that is taken next.
         let waits = self.machine.has_uncommitted_output();

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The first byte of every record. Another one is an error, not data loss.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 /// What is kept under a session's key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,8 +49,6 @@ pub(crate) struct SessionRecord {
     pub(crate) clean: bool,
     /// The handler has been at work for a while since.
     pub(crate) working: bool,
-    /// How often a message was handed over after a crash and not handed back.
-    pub(crate) trials: u32,
     /// The state as JSON.
     #[serde(with = "serde_bytes_compact")]
     pub(crate) state: Vec<u8>,

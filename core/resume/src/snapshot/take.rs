@@ -97,7 +97,7 @@ impl<T: Send + 'static> Shared<T> {
             durable.due = true;
             return None;
         }
-        let (version, trials) = (durable.version, durable.trials());
+        let version = durable.version;
         durable.taken = version;
         // Marked before: what takes no longer than a flush interval is not worth a second write.
         let working = durable.marked && at_work;
@@ -115,7 +115,6 @@ impl<T: Send + 'static> Shared<T> {
             iteration,
             clean: frozen,
             working,
-            trials,
             state: Vec::new(),
             machine,
         };

@@ -28,7 +28,7 @@ impl<T: Send + 'static> Shared<T> {
 /// the process die.
 pub(super) async fn mark_working<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
     let _turn = session.write_turn().await;
-    {
+    let in_hand = {
         let mut core = session.lock();
         let works = core.machine.is_at_work() && !core.is_over();
         let Some(durable) = &mut core.durable else {
@@ -38,8 +38,16 @@ pub(super) async fn mark_working<T: Send + 'static>(store: &Store, session: &Arc
         if !works || std::mem::replace(&mut durable.marked, true) {
             return;
         }
-    }
-    let marked = amend_in_turn(store, session, |record| record.working = true).await;
+        core.machine.in_hand()
+    };
+    let marked = amend_in_turn(store, session, |record| {
+        record.working = true;
+        // Should the process die with it, that is one death.
+        if let Some(in_hand) = &in_hand {
+            record.machine.accuse(in_hand);
+        }
+    })
+    .await;
     if !marked && let Some(durable) = &mut session.lock().durable {
         durable.marked = false;
     }

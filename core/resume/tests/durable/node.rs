@@ -18,7 +18,7 @@ use http::{Request, Response, header, request::Parts};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use session_resume::{
-    BlockingSession, IntoOutcome, LiveSession, Session, SessionId, SessionResume,
+    BlockingSession, Event, IntoOutcome, LiveSession, Session, SessionId, SessionResume,
     adapter::{self, Accepted, Refusal, Upgrade},
     store::MemoryStore,
     transport::{Frame, TransportError},
@@ -57,6 +57,8 @@ pub struct Node {
     pub gate: Arc<Notify>,
     /// Results of `commit`, in order.
     pub commits: Arc<std::sync::Mutex<Vec<bool>>>,
+    /// The messages that the handler was told to be dropped, by their numbers.
+    pub drops: Arc<std::sync::Mutex<Vec<u64>>>,
 }
 
 impl Node {
@@ -67,7 +69,8 @@ impl Node {
         let store = TestStore::new(disk);
         let process = store.process();
         let layer = configure(SessionResume::new().with_state::<Tally>()).with_store(store);
-        Self { layer, store: process, gate: Arc::default(), commits: Arc::default() }
+        let (gate, commits, drops) = Default::default();
+        Self { layer, store: process, gate, commits, drops }
     }
 
     pub fn start(disk: &MemoryStore) -> Self {
@@ -124,7 +127,8 @@ impl Node {
             upgrade = upgrade.named(name);
         }
         let (gate, commits) = (Arc::clone(&self.gate), Arc::clone(&self.commits));
-        Ok(Client::start(upgrade.on_session(move |live| handle(live, gate, commits))?))
+        let drops = Arc::clone(&self.drops);
+        Ok(Client::start(upgrade.on_session(move |live| handle(live, gate, commits, drops))?))
     }
 
     /// Connects to a handler that never comes to receive.
@@ -195,8 +199,17 @@ async fn handle(
     mut live: LiveSession<Tally>,
     gate: Arc<Notify>,
     commits: Arc<std::sync::Mutex<Vec<bool>>>,
+    drops: Arc<std::sync::Mutex<Vec<u64>>>,
 ) -> session_resume::Result<String> {
-    while let Some(message) = live.recv().await {
+    while let Some(event) = live.recv_event().await {
+        let message = match event {
+            Event::Message { message, .. } => message,
+            Event::Dropped { number, .. } => {
+                drops.lock().unwrap().push(number);
+                continue;
+            }
+            _ => continue,
+        };
         let text = message.as_text().unwrap_or_default().to_owned();
         let (word, rest) = text.split_once(' ').unwrap_or((&text, ""));
         match word {

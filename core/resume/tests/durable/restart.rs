@@ -91,7 +91,7 @@ async fn a_handler_is_at_work_until_it_waits_whatever_it_has_committed() {
             client.hello().await;
             client.send("toil");
             assert!(client.is_acked(1).await, "the message is not in hand any more");
-            assert!(!in_hand(&node));
+            assert!(!crate::poison::in_hand(&node));
             // Saved meanwhile, as by a task that sends its progress: it is at work all the same.
             let session = node.open(&mut browser).await.unwrap();
             for _ in 0..3 {
@@ -258,142 +258,6 @@ async fn a_session_that_cannot_be_stored_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poison_message_fails_after_three_attempts() {
-    let (disk, mut browser, cursor) = stored().await;
-    // The crash before counts: nothing had been noted yet that could tell it from the message's doing.
-    for _ in 0..2 {
-        let node = Node::start(&disk);
-        let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
-        client.hello().await;
-        client.send("work");
-        assert!(client.is_quiet().await);
-        assert!(in_hand(&node));
-        // The message has killed it.
-        node.kill();
-    }
-    let node = Node::start(&disk);
-    let id = cursor.split('.').nth(1).unwrap();
-    let (status, body) = node.poll(&mut browser, id, 0).await;
-    assert_eq!((status, body["status"].as_str()), (200, Some("failed")), "with no socket at all");
-    let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
-    let rest = client.rest().await;
-    assert!(matches!(rest.last(), Some(Got::Close(1000))), "{rest:?}");
-    let (status, body) = node.poll(&mut browser, &client.session(), 0).await;
-    assert_eq!((status, body["status"].as_str()), (200, Some("failed")));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_poison_message_takes_nobody_with_it() {
-    let disk = MemoryStore::new();
-    let (mut poison, mut innocent) = (Browser::default(), Browser::default());
-    let node = Node::start(&disk);
-    let mut cursors = Vec::new();
-    for browser in [&mut poison, &mut innocent] {
-        let mut client = node.connect(browser, Some(A)).await.unwrap();
-        client.hello().await;
-        client.send("add 1");
-        assert!(client.is_acked(1).await);
-        cursors.push(client.cursor(A));
-    }
-    node.kill();
-    // Nobody can tell whose message it is: both are on trial.
-    let node = Node::start(&disk);
-    for (browser, cursor) in [&mut poison, &mut innocent].into_iter().zip(&cursors) {
-        let mut client = node.connect(browser, Some(cursor)).await.unwrap();
-        client.hello().await;
-        client.send("work");
-        assert!(client.is_quiet().await);
-    }
-    assert_eq!(at_work(&node), 2);
-    node.kill();
-    // One at a time now.
-    let node = Node::start(&disk);
-    let mut first = node.connect(&mut poison, Some(&cursors[0])).await.unwrap();
-    first.hello().await;
-    first.send("work");
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(at_work(&node), 1);
-    let mut second = node.connect(&mut innocent, Some(&cursors[1])).await.unwrap();
-    second.hello().await;
-    second.send("work");
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(at_work(&node), 1);
-    node.kill();
-    let node = Node::start(&disk);
-    let mut first = node.connect(&mut poison, Some(&cursors[0])).await.unwrap();
-    assert!(matches!(first.rest().await.last(), Some(Got::Close(1000))));
-    let mut second = node.connect(&mut innocent, Some(&cursors[1])).await.unwrap();
-    second.hello().await;
-    second.send("add 1");
-    assert_eq!(second.data().await.unwrap(), "total:2");
-}
-
-#[tokio::test(start_paused = true)]
-async fn suspects_take_turns_and_a_long_one_does_not_hold_up_the_others() {
-    const USERS: usize = 5;
-    let disk = MemoryStore::new();
-    let mut browsers: Vec<_> = std::iter::repeat_with(Browser::default).take(USERS).collect();
-    let mut cursors = vec![String::from(A); USERS];
-    for life in 0..3 {
-        let node = Node::start(&disk);
-        let mut clients = Vec::new();
-        for (browser, cursor) in browsers.iter_mut().zip(&mut cursors) {
-            let mut client = node.connect(browser, Some(cursor)).await.unwrap();
-            client.hello().await;
-            if life == 0 {
-                client.send("add 1");
-                assert!(client.is_acked(1).await);
-                *cursor = client.cursor(A);
-            } else {
-                client.send("work");
-            }
-            clients.push(client);
-        }
-        for client in &mut clients {
-            while life == 1 && !client.is_quiet().await {}
-        }
-        if life == 2 {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            assert_eq!(at_work(&node), 1);
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            assert_eq!(at_work(&node), 2);
-            tokio::time::sleep(Duration::from_secs(USERS as u64)).await;
-            assert_eq!(at_work(&node), USERS);
-        }
-        node.kill();
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_innocent_message_never_fails() {
-    let (disk, mut browser, cursor) = stored().await;
-    for _ in 0..10 {
-        let node = Node::start(&disk);
-        let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
-        client.hello().await;
-        client.send("add 1");
-        client.data().await.unwrap();
-        // Handled, and that is on disk.
-        client.is_acked(u64::MAX).await;
-        node.kill();
-    }
-    // Cut off by a drain, not by its own doing.
-    for _ in 0..10 {
-        let node = Node::start(&disk);
-        let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
-        client.hello().await;
-        client.send("work");
-        assert!(client.is_quiet().await);
-        assert_eq!(node.layer.drain(Duration::from_secs(1)).await.cut.len(), 1);
-        node.kill();
-    }
-    let node = Node::start(&disk);
-    let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
-    client.send("get");
-    assert_eq!(client.data().await.unwrap(), "total:11");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_clock_that_jumps_ends_nobody() {
     let (disk, mut browser, cursor) = stored().await;
     let node = Node::start(&disk);
@@ -487,21 +351,8 @@ async fn another_named_handler_does_not_get_a_stored_session() {
     assert!(node.connect_named(&mut browser, None, Some("live")).await.is_ok());
 }
 
-/// How many sessions have a message in hand.
-fn at_work(node: &Node) -> usize {
-    let sessions = node.layer.sessions().into_iter();
-    sessions
-        .filter(|info| node.layer.get(info.id).is_some_and(|session| session.is_message_in_hand()))
-        .count()
-}
-
-fn in_hand(node: &Node) -> bool {
-    let session = node.layer.sessions().pop().unwrap().id;
-    node.layer.get(session).unwrap().is_message_in_hand()
-}
-
 /// A session with `total:1` whose process was killed, and its client's cursor.
-async fn stored() -> (MemoryStore, Browser, String) {
+pub async fn stored() -> (MemoryStore, Browser, String) {
     let disk = MemoryStore::new();
     let mut browser = Browser::default();
     let node = Node::start(&disk);

@@ -11,6 +11,7 @@ mod life;
 mod lives;
 mod outbox;
 mod plain;
+mod poison;
 mod reattach;
 mod trouble;
 
@@ -198,6 +199,7 @@ impl Sim {
             Event::Undeliverable { who, position, bytes } => {
                 format!("!{} {position} {bytes}", who.info)
             }
+            Event::Dropped { number, from } => format!("dropped {} {number}", from.info),
         })
     }
 
@@ -310,6 +312,9 @@ fn control_line(control: &ServerControl) -> String {
     }
     if let Some(g) = &control.gap {
         return gap(g);
+    }
+    if let Some(k) = control.dropped {
+        return format!("dropped {k}");
     }
     if let Some(ms) = control.retry {
         return format!("retry {ms}");

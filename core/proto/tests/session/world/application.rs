@@ -144,6 +144,7 @@ impl World {
                 self.told_undeliverable(who.info, position.get());
             }
             Some(Event::Message { message, from }) => self.took(&message, from.info),
+            Some(Event::Dropped { .. }) => panic!("no process has died"),
         }
     }
 

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 use session_resume_proto::{
     Moment,
     session::{ClientName, IdentityTag},
+    wire::OutcomeStatus,
 };
 
 use crate::{
@@ -88,11 +89,17 @@ impl World {
     pub(crate) fn live(mut self) -> u64 {
         while self.steps < self.scenario.steps {
             self.step();
+            if self.is_given_up() {
+                return self.steps;
+            }
         }
         self.calm_down();
         let end = Moment::from_micros(self.now.as_micros() + CALM * 1000);
         while !self.is_settled() {
             self.step();
+            if self.is_given_up() {
+                return self.steps;
+            }
             assert!(self.now < end, "not settled after half an hour of calm: {self:#?}");
         }
         self.check_all();
@@ -124,6 +131,10 @@ impl World {
             if let Some(live) = &mut self.server.live {
                 self.steps +=
                     live.handle(&self.scenario, &mut self.ledger, by, &mut self.rng, self.now);
+            }
+            if self.server.live.as_ref().is_some_and(|live| live.dies) {
+                let told = self.rng.percent(70);
+                self.kill(told);
             }
             let fails = self.trouble.is_some() && self.rng.percent(self.scenario.store_fails);
             self.server.save(&self.scenario, &self.ledger, fails, &mut self.rng, self.now);
@@ -176,6 +187,12 @@ impl World {
         }
     }
 
+    /// Two messages in a row have been dropped, which ends the session; the tables say what is told then.
+    fn is_given_up(&self) -> bool {
+        let failed = Some(OutcomeStatus::Failed);
+        self.server.live.as_ref().is_some_and(|live| live.machine.ended() == failed)
+    }
+
     fn is_settled(&self) -> bool {
         if self.programs.iter().any(|program| !program.dead && program.client.has_events()) {
             return false;
@@ -203,14 +220,24 @@ impl World {
         for program in &self.programs {
             let (next, skipped) = (handled.next[program.index], &handled.skipped[program.index]);
             assert!(next <= program.made);
+            if let (0, Some(poison)) = (program.index, self.scenario.poison) {
+                let deaths = self.server.deaths.get(&(0, poison)).copied().unwrap_or(0);
+                assert!(deaths <= 8, "it kills on and on: {deaths}");
+            }
             if program.dead {
                 continue;
             }
+            for &k in &program.dropped {
+                let deaths = self.server.deaths.get(&(program.index, k)).copied().unwrap_or(0);
+                assert!(deaths >= 3, "{k} was dropped after {deaths} deaths");
+                assert!(k >= next || skipped.contains(&k), "{k} was dropped, and handled");
+            }
             for k in 0..program.made {
                 let arrived = k < next && !skipped.contains(&k);
-                let told = [&program.in_doubt, &program.untaken, &program.taken_back]
-                    .iter()
-                    .any(|told| told.contains(&k));
+                let told =
+                    [&program.in_doubt, &program.untaken, &program.taken_back, &program.dropped]
+                        .iter()
+                        .any(|told| told.contains(&k));
                 assert!(arrived || told, "{k} of {} is lost", program.index);
             }
         }

@@ -2,7 +2,7 @@
 
 use session_resume_proto::{
     Moment,
-    session::{Budget, Frame, Incoming, Reception},
+    session::{Budget, ClientKind, ClientName, Frame, Incoming, Reception},
     wire::Close,
 };
 
@@ -171,7 +171,15 @@ impl World {
         self.tell(|| format!("the process dies, told: {told}"));
         let starts = self.now + self.rng.millis(0..5000);
         let reached = self.rng.percent(50);
-        self.server.die(reached, starts);
+        let names = &self.names;
+        self.server.die(reached, starts, |client| {
+            let is_it = |name: &ClientName| match name.kind {
+                ClientKind::Named(id) => id.as_str() == client,
+                ClientKind::Plain => false,
+            };
+            let known = names.iter().find(|(name, _)| is_it(name));
+            known.and_then(|(_, program)| usize::try_from(*program).ok())
+        });
         for link in &mut self.links {
             if matches!(link.server_end, ServerEnd::Coming) {
                 continue;
