@@ -265,7 +265,8 @@ impl<I: Clone> Session<I> {
             self.wake.handler = true;
         }
         self.trim();
-        // Now that somebody is attached, the one attached last may stop mattering, too.
+        // Now that somebody is attached, the one attached last may stop mattering, too; and this may be the newer run.
+        self.returns_by = None;
         self.wake.room |= self.life.waits_for_room();
         self.wake.transports = true;
         Ok(attached)

@@ -3,7 +3,7 @@ use std::{fmt, num::NonZeroU64};
 use serde::{Deserialize, Serialize};
 
 use super::{Bounds, epoch::LifeNumber, inbox::FreshStart, plain::Trouble, poison::Poison};
-use crate::{AttachmentNumber, ClientId, GapReason, Position};
+use crate::{AttachmentNumber, ClientId, GapReason, Moment, Position};
 
 /// Names a client's record for as long as the session lives; never given twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -82,8 +82,12 @@ pub struct Who<I> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Presence {
     Attached,
-    /// Since this turn of the session's order counter: smaller is longer gone.
-    Gone(NonZeroU64),
+    Gone {
+        /// Since this turn of the session's order counter: smaller is longer gone.
+        order: NonZeroU64,
+        /// Since then; one of a restored session: since it was restored.
+        since: Moment,
+    },
 }
 
 /// Whether the outbox is kept for a client.
@@ -167,7 +171,15 @@ impl<I> Client<I> {
 
     fn gone_order(&self) -> Option<NonZeroU64> {
         match self.presence {
-            Presence::Gone(order) => Some(order),
+            Presence::Gone { order, .. } => Some(order),
+            Presence::Attached => None,
+        }
+    }
+
+    /// Since when it is gone.
+    pub(super) fn gone_since(&self) -> Option<Moment> {
+        match self.presence {
+            Presence::Gone { since, .. } => Some(since),
             Presence::Attached => None,
         }
     }
@@ -230,7 +242,7 @@ impl<I> Clients<I> {
         self.records.push(Client {
             uid,
             who,
-            presence: Presence::Gone(self.order),
+            presence: Presence::Gone { order: self.order, since: Moment::ZERO },
             standing: Standing::Matters,
             stopped_by: GapReason::Evicted,
             takeover: Takeover::None,
@@ -273,11 +285,11 @@ impl<I> Clients<I> {
         }
     }
 
-    pub(super) fn set_gone(&mut self, uid: ClientUid) {
+    pub(super) fn set_gone(&mut self, uid: ClientUid, now: Moment) {
         self.order = self.order.saturating_add(1);
         let order = self.order;
         if let Some(client) = self.get_mut(uid) {
-            client.presence = Presence::Gone(order);
+            client.presence = Presence::Gone { order, since: now };
         }
     }
 
@@ -285,21 +297,27 @@ impl<I> Clients<I> {
         self.records.iter().any(Client::is_attached)
     }
 
+    /// Returns which client was attached last.
+    pub(super) fn last_attached(&self) -> Option<ClientUid> {
+        self.last_attached
+    }
+
+    /// Returns when a client went last, of those that are gone.
+    pub(super) fn last_left(&self) -> Option<Moment> {
+        self.records.iter().filter_map(Client::gone_since).max()
+    }
+
     /// Returns up to where the outbox may forget; `None` while no client matters.
     pub(super) fn smallest_needed(&self) -> Option<Position> {
         self.records.iter().filter(|client| client.matters()).map(|client| client.acked).min()
     }
 
-    /// Makes the longest gone client that still matters stop; returns whether there was one.
-    ///
-    /// While nobody is attached, the one attached last goes on mattering: else one closed tab would
-    /// stall everybody, or a lone client that comes back in time would find nothing.
-    pub(super) fn stop_longest_gone(&mut self) -> bool {
-        let keep = if self.any_attached() { None } else { self.last_attached };
+    /// Makes the longest gone client that still matters stop, but none of `kept`; returns whether there was one.
+    pub(super) fn stop_longest_gone(&mut self, kept: &[ClientUid]) -> bool {
         let longest = self
             .records
             .iter_mut()
-            .filter(|client| client.matters() && Some(client.uid) != keep)
+            .filter(|client| client.matters() && !kept.contains(&client.uid))
             .filter_map(|client| Some((client.gone_order()?, client)))
             .min_by_key(|(order, _)| *order);
         match longest {

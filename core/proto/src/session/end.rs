@@ -31,6 +31,7 @@ impl<I: Clone> Session<I> {
         self.life.ended = Some(status);
         self.life.touch(now);
         self.overflow_since = None;
+        self.returns_by = None;
         self.inbox.clear();
         // Nobody waits for the inbox any more, so the deadlines of those who did go on.
         for t in self.transports.iter_mut().filter(|t| t.is_paused()) {

@@ -22,6 +22,7 @@ mod receive;
 mod record;
 mod room;
 mod rules;
+mod runs;
 mod send;
 mod snapshot;
 #[cfg(test)]
@@ -135,6 +136,8 @@ pub struct Session<I> {
     boundary: Position,
     /// Since when a send finds the outbox full, under `Overflow::Close`.
     overflow_since: Option<Moment>,
+    /// Until when a full outbox is kept for a newer run that may come back.
+    returns_by: Option<Moment>,
     damping: Option<Box<Damping>>,
     /// How the application closes the transports at the end; `None`: 1000.
     farewell: Option<Box<Close>>,
@@ -159,6 +162,7 @@ impl<I: Clone> Session<I> {
             last_attachment: AttachmentNumber::default(),
             in_hand: None,
             overflow_since: None,
+            returns_by: None,
             damping: None,
             farewell: None,
             moved: Few::new(),

@@ -23,7 +23,8 @@ impl<I: Clone> Session<I> {
             self.outbox.void_checkpoint();
             self.trim();
         }
-        while !self.fits(cost) && self.clients.stop_longest_gone() {
+        let kept = self.clients.kept_when_full(self.rules.heartbeat, now);
+        while !self.fits(cost) && self.clients.stop_longest_gone(&kept.clients) {
             self.trim();
         }
         if !self.fits(cost) && self.rules.plain_ack != PlainAck::Trust {
@@ -42,6 +43,11 @@ impl<I: Clone> Session<I> {
         }
         if self.is_all_since_boundary() {
             return Room::Uncommitted;
+        }
+        if self.returns_by != kept.until {
+            self.returns_by = kept.until;
+            // The transports' timers are now others.
+            self.wake.transports = true;
         }
         match self.rules.overflow {
             Overflow::Close if !self.clients.any_attached() => {
@@ -121,9 +127,20 @@ impl<I: Clone> Session<I> {
 
     /// Under `Overflow::Close`: when the session ends because nobody makes room.
     pub(super) fn overflow_deadline(&self) -> Option<Moment> {
-        let since = self.overflow_since?;
+        // Until then nobody who is attached has to make the room.
+        let since = self.overflow_since.filter(|_| self.returns_by.is_none())?;
         let progress = self.attached().map(|t| t.last_progress).max()?;
         Some(since.max(progress) + self.rules.heartbeat)
+    }
+
+    /// A newer run for which a full outbox was kept has not come back: it stops mattering when somebody asks again.
+    pub(super) fn note_no_return(&mut self, now: Moment) {
+        if self.returns_by.is_some_and(|until| until <= now) {
+            self.returns_by = None;
+            // Whoever still finds no room says so again.
+            self.overflow_since = None;
+            self.wake.room |= self.life.waits_for_room();
+        }
     }
 
     pub(super) fn end_if_overflowed(&mut self, now: Moment) {

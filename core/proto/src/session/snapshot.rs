@@ -148,7 +148,7 @@ impl<I: Clone> Session<I> {
         assert!(self.in_hand.is_none(), "a snapshot is taken at a boundary");
         let mut clients: Vec<_> = self.clients.iter().collect();
         clients.sort_by_key(|client| match client.presence {
-            Presence::Gone(order) => order.get(),
+            Presence::Gone { order, .. } => order.get(),
             Presence::Attached => u64::MAX,
         });
         let snapshot = Snapshot {
@@ -256,7 +256,7 @@ impl<I: Clone> Session<I> {
             let acked = if end.is_some() { stored.acked } else { Position::ZERO };
             let uid = session.clients.insert(Who { name, info: info(name) }, acked);
             session.clients.set_attached(uid, stored.newest);
-            session.clients.set_gone(uid);
+            session.clients.set_gone(uid, now);
             if let Some(client) = session.clients.get_mut(uid) {
                 stored.fill(client);
                 let life = |at| lives::life_at(snapshot.epoch, &snapshot.earlier, at);

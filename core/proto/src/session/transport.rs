@@ -358,12 +358,11 @@ impl<I: Clone> Session<I> {
         [self.answer_deadline(t), self.end_deadline(t)].into_iter().flatten().min()
     }
 
-    /// When the transport ends for another reason than an unanswered ping.
+    /// When the transport ends for another reason than an unanswered ping, or the session has something to decide.
     fn end_deadline(&self, t: &Transport) -> Option<Moment> {
-        [self.silence_deadline(t), self.pause_deadline(t), t.ack_by, self.overflow_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let own = [self.silence_deadline(t), self.pause_deadline(t), t.ack_by];
+        let sessions = [self.overflow_deadline(), self.returns_by];
+        own.into_iter().chain(sessions).flatten().min()
     }
 
     /// When the next ping is to be written.
@@ -422,6 +421,7 @@ impl<I: Clone> Session<I> {
 
     /// Deals with whatever deadline of the transport has passed; a call too many does nothing.
     pub fn handle_transport_timeout(&mut self, number: AttachmentNumber, now: Moment) {
+        self.note_no_return(now);
         self.end_if_overflowed(now);
         let Some(at) = self.transport_index(number) else {
             return;
@@ -511,7 +511,7 @@ impl<I: Clone> Session<I> {
 
     /// A client has no transport any more.
     fn leave(&mut self, uid: ClientUid, now: Moment) {
-        self.clients.set_gone(uid);
+        self.clients.set_gone(uid, now);
         if !self.clients.any_attached() {
             self.life.transport_left(now);
         }

@@ -19,6 +19,10 @@ pub(crate) struct Record {
     pub(crate) committed: u64,
     /// `Some(true)` once it has been told of a takeover.
     pub(crate) takeover: Option<bool>,
+    /// Its first attachment: 0 before it.
+    pub(crate) first: u64,
+    /// Since when it has no transport.
+    pub(crate) gone: Option<Moment>,
     /// Its newest attachment, and the newest on which a frame of it has arrived.
     pub(crate) newest: u64,
     pub(crate) heard: u64,

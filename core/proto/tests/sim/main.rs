@@ -22,11 +22,16 @@ fn times() -> u64 {
     std::env::var("SIM_TIMES").map_or(1, |times| times.parse().expect("SIM_TIMES is a number"))
 }
 
+/// Returns the seed that a campaign begins with: `SIM_FROM`, else 0. Another one lives fresh histories.
+fn first() -> u64 {
+    std::env::var("SIM_FROM").map_or(0, |first| first.parse().expect("SIM_FROM is a number"))
+}
+
 /// Lives this number of histories of a kind, or in a long campaign a multiple of it.
 fn live(kind: Kind, seeds: u64) {
     let seeds = seeds * times();
     let mut steps = 0;
-    for seed in 0..seeds {
+    for seed in (first()..).take(usize::try_from(seeds).expect("in memory")) {
         let history = AssertUnwindSafe(|| World::new(kind, seed, false).live());
         match panic::catch_unwind(history) {
             Ok(more) => steps += more,

@@ -324,6 +324,7 @@ impl Server {
     }
 
     /// Starts and finishes puts.
+    #[expect(clippy::too_many_lines, reason = "one put, from its end to the start of the next")]
     pub(crate) fn save(
         &mut self,
         scenario: &Scenario,

@@ -518,3 +518,140 @@ fn without_a_durable_outbox_no_hello_waits() {
     let a = sim.fresh("a");
     assert_eq!(sim.out(a), ["hello reused from 0 received 0"]);
 }
+
+// A program that starts again: the older run's socket is still open while the newer run comes back.
+
+/// `a` is the older run and has all of `m0` to `m3`; `b` is the newer one, has `m0`, and has just gone.
+fn restarted_run(overflow: Overflow, attach: Attach) -> Sim {
+    let mut sim = sim(overflow, 4, attach);
+    for who in ["a", "b"] {
+        let number = sim.fresh(who);
+        sim.out(number);
+    }
+    sim.send_range(0..4);
+    for (number, acked) in [(1, 4), (2, 1)] {
+        sim.out(number);
+        sim.ack(number, acked);
+    }
+    sim.send_range(4..5);
+    sim.detach(2);
+    sim
+}
+
+#[test]
+fn an_older_runs_open_socket_does_not_stop_the_newer_run() {
+    let mut sim = restarted_run(Overflow::Backpressure, Attach::Share);
+    sim.advance(HEARTBEAT - MILLISECOND);
+    sim.out(1);
+    sim.ack(1, 5);
+    assert!(sim.is_full(), "b is away for less than a heartbeat");
+    sim.resume("b", 1);
+    assert_eq!(sim.data(3), ["m1", "m2", "m3", "m4"]);
+}
+
+/// It is a closed tab then, and the send that waits goes on by itself.
+#[test]
+fn a_newer_run_that_stays_away_for_a_heartbeat_stops_mattering() {
+    let mut sim = restarted_run(Overflow::Backpressure, Attach::Share);
+    assert!(sim.send("m5").is_err());
+    sim.session.send_waits(sim.now);
+    let _ = sim.session.take_wake();
+    sim.advance(HEARTBEAT - MILLISECOND);
+    assert!(!sim.session.take_wake().room);
+    sim.out(1);
+    sim.ack(1, 5);
+    assert!(sim.is_full());
+    sim.advance(MILLISECOND);
+    assert!(sim.session.take_wake().room, "the send learns that the heartbeat is over");
+    assert_eq!(sim.send("m5"), Ok(5));
+    sim.session.send_goes_on();
+    sim.resume("b", 1);
+    assert_eq!(sim.out(3)[0], "hello resumed from 5 received 0 gap 1..5 overflow");
+}
+
+/// Nobody is told a gap for one that is older, of another identity, or away while a still newer one is here.
+#[test]
+fn only_an_older_run_of_the_same_identity_does_not_count() {
+    for (here, away) in [("ann/b", "ann/a"), ("bob/a", "ann/a"), ("plain", "a"), ("a", "plain")] {
+        let mut sim = sim(Overflow::Backpressure, 2, Attach::Share);
+        let first = if here == "ann/b" { [away, here] } else { [here, away] };
+        let claim = |who: &str| if who == "plain" { Claim::Plain } else { Claim::Fresh };
+        let numbers = first.map(|who| sim.offer(who, claim(who)).unwrap());
+        for number in numbers {
+            sim.out(number);
+        }
+        sim.send_range(0..2);
+        let [stays, goes] = if first[0] == here { numbers } else { [numbers[1], numbers[0]] };
+        sim.out(stays);
+        sim.detach(goes);
+        if here == "plain" {
+            sim.advance(SECOND);
+            sim.out(stays);
+            sim.pong(stays);
+        } else {
+            sim.ack(stays, 2);
+        }
+        assert!(!sim.is_full(), "{here} counts, so {away} stops");
+    }
+    let mut sim = restarted_run(Overflow::Backpressure, Attach::Share);
+    let newest = sim.fresh("c");
+    sim.out(newest);
+    sim.ack(newest, 5);
+    sim.out(1);
+    sim.ack(1, 5);
+    assert!(!sim.is_full(), "c is here, which is newer than b");
+}
+
+/// A late offer of the older run is attached last, and goes at once.
+#[test]
+fn an_older_run_that_was_attached_last_does_not_stop_the_newer_one() {
+    for attach in [Attach::Share, Attach::Refuse] {
+        let mut sim = sim(Overflow::Backpressure, 4, attach);
+        sim.fresh("a");
+        sim.detach(1);
+        sim.fresh("b");
+        sim.send_range(0..4);
+        sim.out(2);
+        sim.ack(2, 1);
+        sim.detach(2);
+        sim.advance(SECOND);
+        let late = sim.resume("a", 0);
+        sim.out(late);
+        sim.ack(late, 3);
+        sim.send_range(4..5);
+        assert!(sim.is_full(), "{attach:?}: a does not count while it is attached");
+        sim.detach(late);
+        sim.advance(10 * HEARTBEAT);
+        assert!(sim.is_full(), "{attach:?}: nor when it is gone");
+        sim.resume("b", 1);
+        assert_eq!(sim.data(4), ["m1", "m2", "m3", "m4"], "{attach:?}");
+    }
+}
+
+/// The newer run had been away for a heartbeat when the last transport went: a closed tab.
+#[test]
+fn a_newer_run_that_was_away_for_long_does_not_hold_a_session_without_transports() {
+    let mut sim = restarted_run(Overflow::Backpressure, Attach::Share);
+    sim.out(1);
+    sim.ack(1, 4);
+    sim.advance(HEARTBEAT);
+    sim.detach(1);
+    let late = sim.resume("a", 4);
+    sim.detach(late);
+    assert!(!sim.is_full(), "a was attached last");
+}
+
+/// The end because of an overflow is not nearer than the newer run's return.
+#[test]
+fn the_overflows_clock_waits_for_the_newer_run() {
+    let mut sim = restarted_run(Overflow::Close, Attach::Share);
+    sim.out(1);
+    sim.ack(1, 5);
+    assert!(matches!(sim.send("m5"), Err(NotSent::Full(_))));
+    sim.session.send_waits(sim.now);
+    let _ = sim.session.take_wake();
+    sim.advance(HEARTBEAT);
+    assert_eq!(sim.session.ended(), None);
+    assert!(sim.session.take_wake().room);
+    assert_eq!(sim.send("m5"), Ok(5), "b has stopped mattering");
+}

@@ -60,10 +60,8 @@ impl World {
         let full = self.is_full(message.len() + MESSAGE_OVERHEAD);
         if full {
             self.checkpoint = None;
-            let any = self.sockets.iter().any(|socket| socket.attached);
             for client in 0..=PEERS {
-                let gone = !self.sockets.iter().any(|s| s.attached && s.client == client);
-                if gone && (any || self.last_attached != Some(client)) {
+                if !self.is_attached(client) && !self.is_kept(client) {
                     self.records[client].keep = None;
                 }
             }
@@ -101,6 +99,48 @@ impl World {
             }
             Err(NotSent::TooLarge(_)) => panic!("under the limit"),
         }
+    }
+
+    fn is_attached(&self, client: usize) -> bool {
+        self.sockets.iter().any(|socket| socket.attached && socket.client == client)
+    }
+
+    /// Whether a gone client goes on mattering although the outbox is full.
+    fn is_kept(&self, client: usize) -> bool {
+        let counts = |of| self.is_attached(of) && !(0..PEERS).any(|newer| self.returns(newer, of));
+        if (0..=PEERS).any(counts) {
+            return false;
+        }
+        let newer_is_here = |newer| self.is_newer(newer, client) && self.is_back_soon(newer);
+        let in_the_way = |of| self.is_attached(of) || self.last_attached == Some(of);
+        self.last_attached == Some(client)
+            || (!(0..PEERS).any(newer_is_here)
+                && (0..PEERS).any(|of| in_the_way(of) && self.returns(client, of)))
+    }
+
+    /// Whether a client is a newer run than another one, and may come back within a heartbeat.
+    fn returns(&self, newer: usize, older: usize) -> bool {
+        self.is_newer(newer, older) && self.is_back_soon(newer)
+    }
+
+    /// Whether one of an identity's programs has come later than another.
+    fn is_newer(&self, newer: usize, older: usize) -> bool {
+        let first = |of: usize| self.records[of].first;
+        newer.max(older) < PEERS
+            && self.peers[newer].name().identity == self.peers[older].name().identity
+            && first(older) > 0
+            && first(newer) > first(older)
+    }
+
+    /// Whether a client that matters has gone less than a heartbeat ago; the time stands still while nobody is
+    /// attached.
+    fn is_back_soon(&self, client: usize) -> bool {
+        let any = (0..=PEERS).any(|of| self.is_attached(of));
+        let left = self.records.iter().filter_map(|record| record.gone).max();
+        let now = if any { self.now } else { left.unwrap_or(self.now) };
+        let record = &self.records[client];
+        record.keep.is_some()
+            && record.gone.is_some_and(|gone| now.since(gone) < self.rules.heartbeat)
     }
 
     pub(super) fn is_full(&self, cost: usize) -> bool {

@@ -138,6 +138,9 @@ impl World {
         let record = &mut self.records[client];
         record.takeover = None;
         record.newest = number.get();
+        if record.first == 0 {
+            record.first = number.get();
+        }
         self.last_attached = Some(client);
         self.sockets.push(Socket {
             number,

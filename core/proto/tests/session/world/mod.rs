@@ -380,6 +380,7 @@ impl World {
         let attached = self.sockets.iter().filter(|socket| socket.attached).count();
         self.usage.attached = attached > 0;
         self.usage.passed(self.now);
+        self.note_gone();
         assert_eq!(self.session.head().get(), self.head);
         assert_eq!(self.session.transports(), attached);
         let base = self.base();
@@ -408,6 +409,16 @@ impl World {
             self.sweep();
         }
         self.nobody_sleeps_who_could_go_on();
+    }
+
+    fn note_gone(&mut self) {
+        for (client, record) in self.records.iter_mut().enumerate() {
+            if self.sockets.iter().any(|socket| socket.attached && socket.client == client) {
+                record.gone = None;
+            } else if record.newest > 0 {
+                record.gone.get_or_insert(self.now);
+            }
+        }
     }
 
     /// What a margin keeps leaves when the outbox is full, as far as it is confirmed.

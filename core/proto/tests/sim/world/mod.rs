@@ -149,6 +149,30 @@ impl World {
             }
         }
         self.links.retain(|link| !link.is_over());
+        self.note_who_is_away();
+    }
+
+    /// Notes which run is away for a heartbeat while an older one's socket is open: under a full outbox it stops
+    /// mattering then.
+    fn note_who_is_away(&mut self) {
+        if self.scenario.kind != Kind::ClientRestarts {
+            return;
+        }
+        let is_attached = |link: &Link| {
+            let live = self.server.live.as_ref();
+            link.turn().is_some_and(|at| live.is_some_and(|live| !live.machine.is_turn_over(at)))
+        };
+        let attached: Vec<u32> =
+            self.links.iter().filter(|link| is_attached(link)).map(|link| link.info).collect();
+        for (at, program) in (0_u32..).zip(&mut self.programs) {
+            if attached.contains(&at) {
+                program.away_since = None;
+                continue;
+            }
+            let left = *program.away_since.get_or_insert(self.now);
+            let is_long = left + self.scenario.rules.heartbeat <= self.now;
+            program.may_miss |= is_long && attached.iter().any(|&other| other < at);
+        }
     }
 
     fn due(&self) -> Option<Moment> {

@@ -1,0 +1,63 @@
+//! A program that starts again: the older run's socket may still be open while the newer run comes back.
+//!
+//! The rules know clients, not programs. Of two clients of one identity that have named themselves, the one whose
+//! record is younger counts as the newer run.
+
+use std::time::Duration;
+
+use super::client::{Client, ClientUid, Clients};
+use crate::Moment;
+
+/// Which gone clients go on mattering although the outbox is full.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) clients: Vec<ClientUid>,
+    /// When time alone ends that for the first of them.
+    pub(super) until: Option<Moment>,
+}
+
+impl<I> Clients<I> {
+    /// Decides which gone clients go on mattering although the outbox is full.
+    ///
+    /// While a client is attached, there are none: else one closed tab would stall everybody. An older run does not
+    /// count as attached while a newer one is away for less than a heartbeat: its open socket may be that of a
+    /// program that is dead. While no client counts as attached, the one that was attached last goes on mattering,
+    /// or a lone client that comes back in time would find nothing; and so does the newer run.
+    pub(super) fn kept_when_full(&self, heartbeat: Duration, now: Moment) -> Kept {
+        let is_attached = self.any_attached();
+        // While no client is attached, no timer tells that a heartbeat is over, and nobody waits for that.
+        let now = if is_attached { now } else { self.last_left().unwrap_or(now) };
+        let end = |client: &Client<I>| Some(client.gone_since()? + heartbeat);
+        let may_return =
+            |client: &Client<I>| client.matters() && end(client).is_some_and(|end| now < end);
+        let is_here = |client: &Client<I>| client.is_attached() || may_return(client);
+        let returning: Vec<_> = self
+            .iter()
+            .filter(|client| may_return(client))
+            .filter(|client| !self.iter().any(|other| is_newer(other, client) && is_here(other)))
+            .collect();
+        let is_older = |client: &Client<I>| returning.iter().any(|newer| is_newer(newer, client));
+        if self.iter().any(|client| client.is_attached() && !is_older(client)) {
+            return Kept::default();
+        }
+        let last = self.last_attached();
+        let replaces = |client: &Client<I>| {
+            let is_in_the_way = |o: &Client<I>| o.is_attached() || Some(o.uid) == last;
+            self.iter().any(|other| is_newer(client, other) && is_in_the_way(other))
+        };
+        let newer = || returning.iter().filter(|client| replaces(client));
+        Kept {
+            clients: newer().map(|client| client.uid).chain(last).collect(),
+            until: newer().filter_map(|client| end(client)).min().filter(|_| is_attached),
+        }
+    }
+}
+
+/// Whether one may be a newer run of the program that the other is a run of. Of plain clients nobody knows.
+fn is_newer<I>(one: &Client<I>, other: &Client<I>) -> bool {
+    let (newer, older) = (one.who.name, other.who.name);
+    one.uid > other.uid
+        && newer.identity == older.identity
+        && !newer.is_plain()
+        && !older.is_plain()
+}
