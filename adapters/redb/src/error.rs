@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Why a file cannot be used as a session store. It has not been changed.
+/// Why a file cannot be used as a session store. The records in it have not been changed.
 ///
 /// Displays as one line that names the file.
 #[derive(Debug)]

@@ -35,6 +35,20 @@
 //! runtime: no call blocks the thread that polls it, any executor will do, and when the last handle is
 //! dropped both have ended.
 //!
+//! # How large the file is
+//!
+//! Room that deleted records leave is used again. A file of 4 MiB or more that is mostly free (four times as large as
+//! what it holds) is compacted:
+//!
+//! * when the store is opened;
+//! * when the store is idle: records were removed, at least as many as are left, and for 10 seconds no call has
+//!   read or changed anything. A call that comes just then waits until the file is compacted. That takes
+//!   about 15 ms for each MiB that is left, so a file that holds more than 128 MiB is only compacted when it is opened.
+//!
+//! No call starts a compaction or is part of one. A compaction that fails loses nothing: the file is opened again, as
+//! after a crash, and no other is tried until the store is opened anew. A store that is never idle does
+//! not get smaller before it is opened anew. [`Stats::compactions`] counts them.
+//!
 //! # Security
 //!
 //! The file holds the sessions and the key that signs identities. It is made readable by its owner alone
@@ -44,7 +58,8 @@
 //!
 //! When the store is opened, [`OpenError`] names the file and the reason; **the file is then as it
 //! was, byte for byte**. What recovery would change is held in memory until the file has proved to be
-//! a store of ours and whole. (So opening reads the file once, and several times after a crash.)
+//! a store of ours and whole. Only a disk that fails while a file is compacted leaves other bytes, with the same
+//! records. (So opening reads the file once, and several times after a crash.)
 //!
 //! | [`OpenErrorKind`] | what it means | what to do |
 //! | --- | --- | --- |
@@ -64,8 +79,10 @@
 //! | `Corrupt` | a page that this key needs is damaged; calls for other keys go on | look at the disk; the damaged file will not open again |
 //! | `Unavailable` | recovery has not succeeded yet; or a *sync* has failed: then nobody knows what the disk has, and this store writes no more | try again; after a failed sync restart the process |
 
+mod compact;
 mod error;
 mod open;
+mod queue;
 mod records;
 mod staged;
 mod stats;

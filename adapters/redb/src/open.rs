@@ -32,6 +32,8 @@ const CACHE_BYTES: usize = if cfg!(test) { 1 << 20 } else { 32 << 20 };
 /// An open store file.
 pub(crate) struct Opened {
     pub(crate) db: Database,
+    /// What `db` reads and writes through.
+    pub(crate) staged: Staged,
     pub(crate) identity_key: [u8; 64],
 }
 
@@ -104,7 +106,7 @@ fn prove(staged: &Staged, expect: &Expect<'_>) -> Result<Opened, Reason> {
     {
         return Err(OpenErrorKind::NotAStore.into());
     }
-    Ok(Opened { db, identity_key })
+    Ok(Opened { db, staged: staged.clone(), identity_key })
 }
 
 fn create(db: &Database) -> Result<[u8; 64], Reason> {

@@ -8,7 +8,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use redb::{ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{
+    ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
+    WriteTransaction,
+};
 use session_resume::store::{ErrorKind, Stamp, StoreError, StoreKey, Verdict, Versioned};
 
 /// `format` and `identity_key`.
@@ -38,6 +41,14 @@ pub(crate) enum Op {
 }
 
 impl Op {
+    /// Returns whether this removes the records that it changes.
+    pub(crate) fn removes(&self) -> bool {
+        match self {
+            Self::Remove { .. } | Self::DeleteExpired { .. } => true,
+            Self::Claim { .. } | Self::Put { .. } | Self::Touch { .. } => false,
+        }
+    }
+
     /// Returns about how much this writes, to bound a batch.
     pub(crate) fn size(&self) -> usize {
         match self {
@@ -146,6 +157,22 @@ pub(crate) fn load(
         Some(Some(record)) => Ok(Some(record)),
         Some(None) => Err(ErrorKind::Corrupt.into()),
     }
+}
+
+/// Returns how large the pages of all records are together. Reads these pages.
+pub(crate) fn bytes_in_use(db: &impl ReadableDatabase) -> Result<u64, redb::Error> {
+    let transaction = db.begin_read()?;
+    let tables =
+        [transaction.open_table(RECORDS)?.stats()?, transaction.open_table(EXPIRY)?.stats()?];
+    let sizes = tables
+        .iter()
+        .map(|table| table.stored_bytes() + table.metadata_bytes() + table.fragmented_bytes());
+    Ok(sizes.sum())
+}
+
+/// Returns how many records there are. Takes no longer when there are many.
+pub(crate) fn count(db: &impl ReadableDatabase) -> Result<u64, redb::Error> {
+    Ok(db.begin_read()?.open_table(RECORDS)?.len()?)
 }
 
 /// Returns a record that owns its bytes; `None` if it has no head.

@@ -13,6 +13,8 @@ pub struct Stats {
     pub writes: u64,
     /// Commits that failed, with all their calls.
     pub failures: u64,
+    /// How often the file was compacted, also when it was opened.
+    pub compactions: u64,
 }
 
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub(crate) struct Counters {
     commits: AtomicU64,
     writes: AtomicU64,
     failures: AtomicU64,
+    compactions: AtomicU64,
+    reads: AtomicU64,
 }
 
 impl Counters {
@@ -32,11 +36,25 @@ impl Counters {
         self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn compacted(&self) {
+        self.compactions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read_begun(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many reads were begun.
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn read(&self) -> Stats {
         Stats {
             commits: self.commits.load(Ordering::Relaxed),
             writes: self.writes.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
+            compactions: self.compactions.load(Ordering::Relaxed),
         }
     }
 }

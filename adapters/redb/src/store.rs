@@ -23,7 +23,8 @@ use crate::{
 /// Keeps sessions in one file, for one process at a time. See the [crate docs](crate).
 ///
 /// Clones are handles on the same store. When the last one is dropped, what is queued is written and
-/// the lock on the file released before `drop` returns: it waits for at most a few commits.
+/// the lock on the file released before `drop` returns: it waits for at most a few commits, or for a compaction that is
+/// under way.
 #[derive(Clone)]
 pub struct RedbStore {
     inner: Arc<Inner>,
@@ -40,18 +41,27 @@ struct Inner {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// How long recovery waits after an attempt that failed.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// When the writer does what no call asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    /// How long recovery waits after an attempt that failed: it reads the whole file.
+    pub(crate) retry_after: Duration,
+    /// After so long without a call that loads or changes something the store is idle.
+    pub(crate) idle_after: Duration,
+}
+
+const TIMING: Timing =
+    Timing { retry_after: Duration::from_secs(1), idle_after: Duration::from_secs(10) };
 
 impl RedbStore {
     /// Opens the store in the file at `path`; made, readable for whom the umask says, if there is none.
     ///
-    /// Blocks while it reads the file: once, and several times after a crash. An empty file is
-    /// treated as none.
+    /// Blocks while it reads the file: once, and several times after a crash. A file that is mostly free
+    /// is compacted, which takes some more time. An empty file is treated as none.
     ///
     /// # Errors
     ///
-    /// [`OpenError`] names the file and the reason; the file has not been changed.
+    /// [`OpenError`] names the file and the reason; the records in the file have not been changed.
     ///
     /// # Security
     ///
@@ -60,14 +70,10 @@ impl RedbStore {
         let path = path.as_ref();
         let file = path.to_owned();
         let source: Source = Box::new(move |expect| open::file(&file, expect));
-        Self::from_source(path, source, RETRY_AFTER).map_err(|reason| OpenError::new(path, reason))
+        Self::from_source(path, source, TIMING).map_err(|reason| OpenError::new(path, reason))
     }
 
-    pub(crate) fn from_source(
-        path: &Path,
-        source: Source,
-        retry_after: Duration,
-    ) -> Result<Self, Reason> {
+    pub(crate) fn from_source(path: &Path, source: Source, timing: Timing) -> Result<Self, Reason> {
         let shared = Arc::new(Shared::open(source)?);
         let (writes, to_write) = mpsc::channel(QUEUE);
         let (reads, to_read) = mpsc::channel(QUEUE);
@@ -79,7 +85,7 @@ impl RedbStore {
             reads: Some(reads),
             threads: Vec::new(),
         };
-        let batches = Writer::new(Arc::clone(&shared), retry_after);
+        let batches = Writer::new(Arc::clone(&shared), timing);
         inner.spawn("session-writer", move || batches.run(to_write))?;
         inner.spawn("session-reader", move || worker::read(&shared, to_read))?;
         Ok(Self { inner: Arc::new(inner) })

@@ -5,7 +5,7 @@ use std::{
     fmt,
     panic::{self, AssertUnwindSafe},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -16,10 +16,13 @@ use session_resume::store::{ErrorKind, StoreError, StoreKey, Versioned};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    error::Reason,
+    compact::{self, Idle},
+    error::{OpenErrorKind, Reason},
     open::{self, Expect, Opened},
+    queue::{Received, receive},
     records::{self, Answer, Census, Op},
     stats::Counters,
+    store::Timing,
 };
 
 /// Calls that wait for the writer or the reader. When a queue is full, callers wait.
@@ -66,7 +69,23 @@ impl Shared {
     pub(crate) fn open(source: Source) -> Result<Self, Reason> {
         let sync_failed = Arc::default();
         let file = source(&Expect::Any)?;
-        let opened = open::open(file, &Expect::Any, &sync_failed)?;
+        let mut opened = open::open(file, &Expect::Any, &sync_failed)?;
+        let counters = Counters::default();
+        match compact::at_open(&mut opened) {
+            Ok(false) => {}
+            Ok(true) => counters.compacted(),
+            Err(cause) if sync_failed.load(Ordering::Relaxed) => {
+                return Err(Reason::because(OpenErrorKind::Io, cause));
+            }
+            // As after a crash. What is free stays in the file until it is opened the next time.
+            Err(_) => {
+                counters.failed();
+                let identity_key = opened.identity_key;
+                let same = Expect::Same(&identity_key);
+                let _ = caught(|| drop(opened));
+                opened = open::open(source(&same)?, &same, &sync_failed)?;
+            }
+        }
         let census = Mutex::new(census_of(&opened));
         Ok(Self {
             source,
@@ -74,7 +93,7 @@ impl Shared {
             identity_key: opened.identity_key,
             opened: RwLock::new(Some(opened)),
             sync_failed,
-            counters: Counters::default(),
+            counters,
         })
     }
 
@@ -112,6 +131,7 @@ fn census_of(opened: &Opened) -> Option<Census> {
 /// Answers reads until all senders are gone.
 pub(crate) fn read(shared: &Shared, mut queue: mpsc::Receiver<Read>) {
     while let Some(read) = queue.blocking_recv() {
+        shared.counters.read_begun();
         // Where nobody waits any more: fine, a read changes nothing.
         match read {
             Read::Load { key, reply } if !reply.is_closed() => {
@@ -133,17 +153,27 @@ pub(crate) struct Writer {
     failed: bool,
     retry_after: Duration,
     last_attempt: Option<Instant>,
+    idle: Idle,
 }
 
 impl Writer {
-    /// Recovery is not tried more often than every `retry_after`: it reads the whole file.
-    pub(crate) fn new(shared: Arc<Shared>, retry_after: Duration) -> Self {
-        Self { shared, failed: false, retry_after, last_attempt: None }
+    pub(crate) fn new(shared: Arc<Shared>, timing: Timing) -> Self {
+        let Timing { retry_after, idle_after } = timing;
+        let idle = Idle::new(idle_after);
+        Self { shared, failed: false, retry_after, last_attempt: None, idle }
     }
 
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Write>) {
         let mut batch = Vec::new();
-        while let Some(first) = queue.blocking_recv() {
+        loop {
+            let first = match receive(&mut queue, self.idle.wait()) {
+                Received::Call(first) => first,
+                Received::TimedOut => {
+                    self.compact_if_idle();
+                    continue;
+                }
+                Received::Ended => return,
+            };
             let mut bytes = first.op.size();
             batch.push(first);
             while batch.len() < BATCH_CALLS
@@ -190,7 +220,10 @@ impl Writer {
             None => unreachable!("without a failure the file is open"),
         });
         let failure = match committed {
-            Ok(Ok(Ok(answers))) => return Ok(answers),
+            Ok(Ok(Ok(answers))) => {
+                self.note(batch, &answers);
+                return Ok(answers);
+            }
             Ok(Ok(Err(panic))) => Failure::new(ErrorKind::Corrupt, panic),
             Ok(Err(err)) => {
                 self.failed = true;
@@ -236,6 +269,68 @@ impl Writer {
         Ok(Ok(answers))
     }
 
+    fn note(&mut self, batch: &[Write], answers: &[Answer]) {
+        let changes = batch.iter().zip(answers).filter_map(|(write, answer)| match answer {
+            Ok(0) | Err(_) => None,
+            Ok(records) => Some(if write.op.removes() { *records as u64 } else { 0 }),
+        });
+        if let Some(removed) = changes.reduce(|sum, removed| sum + removed) {
+            self.idle.committed(removed);
+        }
+    }
+
+    /// Makes the file smaller if nobody calls, most of the records are gone, and the file is mostly free.
+    ///
+    /// A call that comes now waits until the file is compacted. A load that is under way is not waited for.
+    fn compact_if_idle(&mut self) {
+        if !self.idle.is_idle(self.shared.counters.reads()) {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let worth_it = caught(|| match &*shared.opened() {
+            Some(opened) if !self.failed => {
+                let look = self.idle.take_look(records::count(&opened.db)?);
+                Ok(look && compact::while_open(opened)?)
+            }
+            // The next write recovers first.
+            _ => {
+                self.idle.take_look(u64::MAX);
+                Ok(false)
+            }
+        });
+        match worth_it {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return,
+            Ok(Err(err)) => {
+                let kind = records::kind_of(&err);
+                return self.not_compacted(kind != ErrorKind::Corrupt);
+            }
+            Err(_panic) => return self.not_compacted(false),
+        }
+        let mut slot = match shared.opened.try_write() {
+            Ok(slot) => slot,
+            Err(TryLockError::Poisoned(slot)) => slot.into_inner(),
+            Err(TryLockError::WouldBlock) => return self.idle.look_again(),
+        };
+        let compacted = caught(|| slot.as_mut().map(compact::compact));
+        drop(slot);
+        match compacted {
+            Ok(Some(Ok(_))) => shared.counters.compacted(),
+            Ok(None) => {}
+            Ok(Some(Err(_))) | Err(_) => self.not_compacted(true),
+        }
+    }
+
+    /// Goes on with a file that could not be compacted, opened again if need be.
+    fn not_compacted(&mut self, reopen: bool) {
+        self.idle.give_up();
+        self.shared.counters.failed();
+        if reopen {
+            // If this fails, the next write tries again, and tells its caller.
+            self.failed = self.recover().is_err();
+        }
+    }
+
     /// Opens the file anew, as after a crash: what was acknowledged is there.
     fn recover(&mut self) -> Result<(), Failure> {
         let unavailable =
@@ -249,7 +344,7 @@ impl Writer {
         let shared = &*self.shared;
         let mut slot = shared.opened.write().unwrap_or_else(PoisonError::into_inner);
         // First let go of the lock on the file, or we would find it locked.
-        *slot = None;
+        let _ = caught(|| drop(slot.take()));
         let same = Expect::Same(&shared.identity_key);
         let opened =
             (shared.source)(&same).and_then(|file| open::open(file, &same, &shared.sync_failed));
@@ -264,7 +359,7 @@ impl Writer {
 }
 
 /// Runs what reads pages: redb panics on some damage. That is this call's failure, and not the end of the thread.
-fn caught<R>(call: impl FnOnce() -> R) -> Result<R, String> {
+pub(crate) fn caught<R>(call: impl FnOnce() -> R) -> Result<R, String> {
     panic::catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(ToString::to_string);
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());

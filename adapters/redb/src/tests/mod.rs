@@ -1,5 +1,6 @@
 //! A disk that fails on command: never an `Ok` that is not on it.
 
+mod compact;
 mod damaged;
 mod failures;
 mod good_disk;
@@ -9,13 +10,14 @@ use std::{
     io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard},
+    thread,
     time::Duration,
 };
 
 use redb::{BackendError, StorageBackend};
 use session_resume::store::{RecordKind, SnapshotStore, Stamp, StoreError, StoreKey};
 
-use crate::{RedbStore, error::Reason, open::Expect};
+use crate::{RedbStore, error::Reason, open::Expect, store::Timing};
 
 const FIRST: Stamp = Stamp::first(1, 1);
 
@@ -35,6 +37,17 @@ struct State {
     writes_left: Option<usize>,
     reads_fail: bool,
     syncs_fail: bool,
+    /// After so many more writes one does not succeed.
+    trouble: Option<(usize, Trouble)>,
+    paused: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    Fails,
+    Panics,
+    /// It waits while `paused` is set.
+    Pauses,
 }
 
 impl Disk {
@@ -54,9 +67,19 @@ impl Disk {
     }
 
     fn open_with(&self, retry_after: Duration) -> Result<RedbStore, Reason> {
+        self.open_at(retry_after, Duration::MAX)
+    }
+
+    /// A store that is idle as soon as its queue is empty.
+    fn open_idle(&self) -> Result<RedbStore, Reason> {
+        self.open_at(Duration::ZERO, Duration::ZERO)
+    }
+
+    fn open_at(&self, retry_after: Duration, idle_after: Duration) -> Result<RedbStore, Reason> {
         let disk = self.clone();
         let source = move |_: &Expect<'_>| Ok(Box::new(disk.clone()) as Box<dyn StorageBackend>);
-        RedbStore::from_source(Path::new("disk"), Box::new(source), retry_after)
+        let timing = Timing { retry_after, idle_after };
+        RedbStore::from_source(Path::new("disk"), Box::new(source), timing)
     }
 
     /// Another disk with what a power failure would leave of this one.
@@ -106,6 +129,25 @@ impl StorageBackend for Disk {
         if let Some(left) = &mut state.writes_left {
             *left =
                 left.checked_sub(1).ok_or_else(|| io::Error::from(io::ErrorKind::StorageFull))?;
+        }
+        match &mut state.trouble {
+            Some((0, trouble)) => {
+                let trouble = *trouble;
+                state.trouble = None;
+                state.paused = matches!(trouble, Trouble::Pauses);
+                drop(state);
+                match trouble {
+                    Trouble::Fails => return Err(io::ErrorKind::StorageFull.into()),
+                    Trouble::Panics => panic!("a planted panic"),
+                    Trouble::Pauses => {}
+                }
+                while self.state().paused {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                state = self.state();
+            }
+            Some((left, _)) => *left -= 1,
+            None => {}
         }
         let start = usize::try_from(offset).unwrap();
         let end = start + data.len();

@@ -67,6 +67,29 @@ async fn dropping_the_last_handle_writes_what_is_queued() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_mostly_free_is_smaller_when_it_is_opened_again() {
+    let (_directory, path) = directory();
+    let body = |n: usize| vec![u8::try_from(n).unwrap(); 100_000];
+    let store = RedbStore::open(&path).unwrap();
+    for n in 0..100 {
+        store.claim(&key(n), None, FIRST, body(n).into(), LATER).await.unwrap();
+    }
+    for n in (0..100).filter(|n| n % 10 != 0) {
+        store.remove(&key(n), FIRST.next()).await.unwrap();
+    }
+    drop(store);
+    let before = std::fs::metadata(&path).unwrap().len();
+    let store = RedbStore::open(&path).unwrap();
+    assert_eq!(store.stats().compactions, 1);
+    let after = std::fs::metadata(&path).unwrap().len();
+    assert!(after * 3 < before, "{before} to {after}");
+    for n in 0..100 {
+        let record = store.load(&key(n)).await.unwrap();
+        assert_eq!(record.map(|record| record.bytes), (n % 10 == 0).then(|| body(n).into()));
+    }
+}
+
+#[tokio::test]
 async fn more_callers_than_the_queue_holds_wait_for_room() {
     let (_directory, path) = directory();
     let store = RedbStore::open(&path).unwrap();
