@@ -52,7 +52,9 @@ pub(crate) struct Program {
     pub(crate) done: bool,
     /// Since when the server has no transport of it.
     pub(crate) away_since: Option<Moment>,
-    /// It was away for a heartbeat while an older run's socket was open: the exception of promise 1.
+    /// The order in which the server has seen the runs first; 0: not yet.
+    pub(crate) first: u64,
+    /// Its case was the exception of promise 1.
     pub(crate) may_miss: bool,
     /// Its process is gone.
     pub(crate) dead: bool,
@@ -93,6 +95,7 @@ impl Program {
             dropped: BTreeSet::new(),
             done: false,
             away_since: None,
+            first: 0,
             may_miss: false,
             dead: false,
             acts: now,

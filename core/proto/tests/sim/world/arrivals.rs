@@ -84,6 +84,8 @@ impl World {
                 link.server_end = ServerEnd::Turn(number);
                 link.pump = true;
                 link.timer_from = now;
+                // It may be gone again at the same moment.
+                self.note_who_is_away();
             }
             Err(close) => {
                 if link.program.is_some() {

@@ -152,9 +152,9 @@ impl World {
         self.note_who_is_away();
     }
 
-    /// Notes which run is away for a heartbeat while an older one's socket is open: under a full outbox it stops
-    /// mattering then.
-    fn note_who_is_away(&mut self) {
+    /// Notes whose outbox is not kept when that is full: of a run that is away for a heartbeat while the socket of
+    /// an older one is open, and of one that is away while a run is attached that the server has seen first later.
+    pub(super) fn note_who_is_away(&mut self) {
         if self.scenario.kind != Kind::ClientRestarts {
             return;
         }
@@ -162,16 +162,24 @@ impl World {
             let live = self.server.live.as_ref();
             link.turn().is_some_and(|at| live.is_some_and(|live| !live.machine.is_turn_over(at)))
         };
-        let attached: Vec<u32> =
-            self.links.iter().filter(|link| is_attached(link)).map(|link| link.info).collect();
-        for (at, program) in (0_u32..).zip(&mut self.programs) {
+        let attached: Vec<usize> =
+            self.links.iter().filter(|link| is_attached(link)).map(|l| l.info as usize).collect();
+        for &at in &attached {
+            if self.programs[at].first == 0 {
+                self.programs[at].first =
+                    1 + self.programs.iter().map(|p| p.first).max().unwrap_or(0);
+            }
+        }
+        let latest = attached.iter().map(|&at| self.programs[at].first).max().unwrap_or(0);
+        for (at, program) in self.programs.iter_mut().enumerate() {
             if attached.contains(&at) {
                 program.away_since = None;
                 continue;
             }
-            let left = *program.away_since.get_or_insert(self.now);
-            let is_long = left + self.scenario.rules.heartbeat <= self.now;
+            let since = *program.away_since.get_or_insert(self.now);
+            let is_long = since + self.scenario.rules.heartbeat <= self.now;
             program.may_miss |= is_long && attached.iter().any(|&other| other < at);
+            program.may_miss |= program.first > 0 && latest > program.first;
         }
     }
 
