@@ -208,7 +208,7 @@ fn act(
         }
         10 => match arg % 8 {
             0 => session.freeze_at_boundary(),
-            1 => session.thaw(),
+            1 => session.thaw(*now),
             2 if arg > 230 => drop(session.end(OutcomeStatus::Closed, *now)),
             3 => session.handle_close_answered(number),
             _ => session.detach(number, *now),

@@ -19,7 +19,12 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use crate::{SessionId, random, registry::Registry, session::shared::Shared, snapshot::Urgency};
+use crate::{
+    SessionId, random,
+    registry::Registry,
+    session::{Core, shared::Shared},
+    snapshot::Urgency,
+};
 
 /// Clients are told to come back after this time at the earliest, and after twice this at the latest:
 /// spread, so that a restarted server is not met by all of them at once.
@@ -89,7 +94,7 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
     let mut told = Vec::new();
     let mut busy = registry.all();
     for session in &busy {
-        session.step(|core| core.machine.freeze_at_boundary());
+        session.step(Core::freeze_for_store);
         session.wake_watchers();
     }
     loop {

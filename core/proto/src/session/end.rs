@@ -61,10 +61,14 @@ impl<I: Clone> Session<I> {
         self.stop_trial();
     }
 
-    /// Goes on after all.
-    pub fn thaw(&mut self) {
+    /// Goes on after all. The deadlines of transports begin anew: nothing was read meanwhile.
+    pub fn thaw(&mut self, now: Moment) {
         self.freezes = false;
-        self.frozen = false;
+        if std::mem::take(&mut self.frozen) {
+            for t in self.transports.iter_mut().filter(|t| t.is_attached()) {
+                t.thaw(&self.rules, now);
+            }
+        }
         self.wake = Wake { handler: true, room: true, transports: true, ..self.wake };
     }
 

@@ -185,6 +185,18 @@ impl Transport {
         }
     }
 
+    /// The session was frozen, so nothing was read: every deadline of the peer begins anew.
+    pub(super) fn thaw(&mut self, rules: &Rules, now: Moment) {
+        (self.last_heard, self.last_frame, self.last_ack) = (now, now, now);
+        self.ack_by = self.ack_by.map(|_| now + PROBE_DEADLINE);
+        self.paused_since = self.paused_since.map(|_| now);
+        let timeout = self.pong_timeout(rules);
+        if let Some(ping) = &mut self.ping {
+            ping.since = now;
+            ping.deadline = now + timeout;
+        }
+    }
+
     /// Something has arrived: it proves life, and the pong may be queued behind it; but not for ever: who never
     /// answers pings confirms nothing.
     pub(super) fn note_life(&mut self, frame: &Incoming, rules: &Rules, now: Moment) {

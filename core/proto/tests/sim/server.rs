@@ -378,7 +378,7 @@ impl Server {
                     Some(Leaving::Unmarking) if !clean && boundary => {
                         self.leaving = None;
                         if self.drain.is_none() {
-                            live.machine.thaw();
+                            live.machine.thaw(now);
                         }
                     }
                     Some(Leaving::Freezing) => live.dirty = true,

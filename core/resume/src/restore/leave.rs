@@ -25,7 +25,7 @@ impl<T: Send + 'static> Registry<T> {
             let leaves = due && core.key == key && !core.removed && !core.is_over();
             if leaves {
                 core.leaving = true;
-                core.machine.freeze_at_boundary();
+                core.freeze_for_store();
                 if core.machine.is_frozen() {
                     core.changed(Urgency::Now);
                 }
@@ -79,11 +79,11 @@ impl<T: Send + 'static> Registry<T> {
 
     /// A session that was to leave goes on here, or has ended here.
     fn stays(&self, session: &Arc<Shared<T>>) {
-        session.step(|core| {
+        session.with_core(|core, now| {
             let was_leaving = std::mem::take(&mut core.leaving);
             // What a drain has frozen stays so.
-            if was_leaving && !self.drain.is_draining() {
-                core.machine.thaw();
+            if was_leaving && !self.drain.is_draining() && !core.is_over() {
+                core.go_on(now);
             }
         });
         self.look_again(self.clock().now() + self.config().check_interval, session);

@@ -220,7 +220,7 @@ impl Core {
     pub(crate) fn call_back(&mut self, now: Moment) {
         self.machine.touch(now);
         if std::mem::take(&mut self.leaving) {
-            self.machine.thaw();
+            self.go_on(now);
         }
     }
 

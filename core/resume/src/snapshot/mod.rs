@@ -23,7 +23,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use session_resume_proto::session::Covered;
+use session_resume_proto::{Moment, session::Covered};
 use tokio::{sync::Notify, time::Instant};
 
 use self::record::Millis;
@@ -113,6 +113,21 @@ pub(crate) struct Durable {
     marked: bool,
     /// Somebody looks after a flush interval whether the handler is still at work.
     watched: bool,
+    clean: CleanMark,
+}
+
+/// Whether the record in the store may be clean: that says that nothing of the session follows.
+///
+/// A put may have happened whatever its end, so as long as one with the mark may be there the session must be silent:
+/// what it said next, and then its process died, would be a second history under the same cursors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum CleanMark {
+    /// It is not.
+    Absent,
+    /// A clean snapshot has been taken, and may be there.
+    Taken,
+    /// One may be there, and the session stays in memory: it goes on once a record without the mark is there.
+    Revoked,
 }
 
 /// Where a session's record is.
@@ -210,6 +225,7 @@ impl Durable {
             expires_as_before: None,
             marked: false,
             watched: false,
+            clean: CleanMark::Absent,
         }
     }
 
@@ -268,6 +284,8 @@ pub(crate) struct Job {
     version: u64,
     /// It says that the handler is at work.
     working: bool,
+    /// It says that nothing follows.
+    clean: bool,
 }
 
 /// Where the handler has come to a moment with no message in hand.
@@ -287,6 +305,39 @@ impl Core {
         };
         durable.version += 1;
         self.wants_saving(urgency);
+    }
+
+    /// The session stops at its next boundary; what is put then is clean.
+    pub(crate) fn freeze_for_store(&mut self) {
+        self.machine.freeze_at_boundary();
+        if let Some(durable) = &mut self.durable
+            && durable.clean == CleanMark::Revoked
+        {
+            durable.clean = CleanMark::Taken;
+        }
+    }
+
+    /// The session that was to leave goes on here: at once, or, if its record may be clean, once one without the
+    /// mark is there.
+    pub(crate) fn go_on(&mut self, now: Moment) {
+        match self.durable.as_mut().map(|durable| &mut durable.clean) {
+            None | Some(CleanMark::Absent) => self.machine.thaw(now),
+            Some(mark @ (CleanMark::Taken | CleanMark::Revoked)) => {
+                *mark = CleanMark::Revoked;
+                self.changed(Urgency::Now);
+            }
+        }
+    }
+
+    /// A record without the clean mark is in the store, so the session may go on if it waits for that.
+    fn clean_mark_is_gone(&mut self, now: Moment) {
+        let mark = self
+            .durable
+            .as_mut()
+            .map(|durable| std::mem::replace(&mut durable.clean, CleanMark::Absent));
+        if mark == Some(CleanMark::Revoked) && !self.is_over() {
+            self.machine.thaw(now);
+        }
     }
 
     /// Queues the session for the saver once the lock is free.

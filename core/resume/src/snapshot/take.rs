@@ -6,7 +6,7 @@ use session_resume_proto::session::Covered;
 use tokio::time::Instant;
 
 use super::{
-    CommitError, Job, Urgency,
+    CleanMark, CommitError, Job, Urgency,
     record::{self, KeyRecord, Millis, SessionRecord},
 };
 use crate::{
@@ -37,9 +37,9 @@ impl Draft {
     fn into_job(self, state: Vec<u8>) -> Job {
         let Self { key, mut record, covered, version } = self;
         record.state = state;
-        let working = record.working;
+        let (working, clean) = (record.working, record.clean);
         let bytes = record::encode(&KeyRecord::Live(Box::new(record)));
-        Job { key, bytes, covered, version, working }
+        Job { key, bytes, covered, version, working, clean }
     }
 }
 
@@ -99,11 +99,15 @@ impl<T: Send + 'static> Shared<T> {
         }
         let version = durable.version;
         durable.taken = version;
+        let clean = frozen && durable.clean != CleanMark::Revoked;
+        if clean {
+            durable.clean = CleanMark::Taken;
+        }
         // Marked before: what takes no longer than a flush interval is not worth a second write.
         let working = durable.marked && at_work;
         let created = durable.created;
         let handler = core.handler_name().cloned();
-        let (machine, covered) = core.machine.snapshot(frozen);
+        let (machine, covered) = core.machine.snapshot(clean);
         let record = SessionRecord {
             session: self.id(),
             identity,
@@ -113,7 +117,7 @@ impl<T: Send + 'static> Shared<T> {
             created,
             updated,
             iteration,
-            clean: frozen,
+            clean,
             working,
             state: Vec::new(),
             machine,
@@ -127,8 +131,12 @@ impl<T: Send + 'static> Shared<T> {
             let mut core = self.lock();
             let departed = core.departed;
             let durable = core.durable.as_mut()?;
-            let saved = durable.saved;
-            let ready = durable.ready.take().filter(|job| !departed && job.version > saved);
+            let (saved, mark) = (durable.saved, durable.clean);
+            let ready = durable.ready.take().filter(|job| {
+                // One that says that nothing follows, of a session that has gone on since, is not true any more.
+                let is_true = !job.clean || mark == CleanMark::Taken;
+                !departed && job.version > saved && is_true
+            });
             durable.queued &= ready.is_none();
             ready
         };
@@ -163,6 +171,9 @@ impl<T: Send + 'static> Shared<T> {
                 }
             }
             core.machine.handle_committed(&job.covered, now);
+            if !job.clean {
+                core.clean_mark_is_gone(now);
+            }
             core.wake_receiver();
         });
         self.tell_savers();

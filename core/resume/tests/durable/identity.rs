@@ -166,6 +166,37 @@ async fn a_change_calls_back_a_session_that_is_leaving() {
     assert_eq!((found.id(), found.read(|tally| tally.total)), (id, 4));
 }
 
+/// A session that is called back while the put that says that nothing follows is under way: it says nothing before one
+/// without that is there.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_called_back_from_a_clean_put_is_silent_first() {
+    let disk = MemoryStore::new();
+    let node = Node::patient(&disk);
+    let mut browser = Browser::default();
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    client.send("add 1");
+    assert!(client.is_acked(1).await);
+    let (session, cursor) = (node.layer.get(client.id()).unwrap(), client.cursor(A));
+    client.cut();
+    sleep(Duration::from_secs(100)).await;
+    node.store.hold();
+    sleep(Duration::from_secs(30)).await;
+    let mut after = with(&session.cycle_identity());
+    let mut client = node.connect(&mut after, Some(&cursor)).await.unwrap();
+    client.send("add 2");
+    // The clean put comes to its end, and no other.
+    let puts = node.store.puts();
+    node.store.gate.add_permits(1);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(node.store.puts(), puts + 1);
+    assert_eq!(client.next().await, None);
+    node.store.release();
+    let told = client.hello().await;
+    assert_eq!((&told["status"], &told["received"]), (&"resumed".into(), &1.into()));
+    assert!(client.is_acked(2).await);
+}
+
 /// What is told of clients goes along, also through a restart.
 #[tokio::test(start_paused = true)]
 async fn a_client_comes_back_under_its_new_identity() {

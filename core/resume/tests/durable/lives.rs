@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use session_resume::{
     Attach, Durability,
-    store::{MemoryStore, SnapshotStore as _, StoreKey, Versioned},
+    store::{ErrorKind, MemoryStore, SnapshotStore as _, StoreKey, Versioned},
 };
+
+use tokio::time::Instant;
 
 use crate::{
     A, B,
-    node::{Browser, Client, Node},
+    node::{Browser, Client, Got, Node},
+    store::Fault,
 };
 
 const BOTH: [Durability; 2] = [Durability::State, Durability::Exact];
@@ -142,5 +145,143 @@ async fn every_restore_names_another_epoch_and_resumes() {
         for word in 1..4 {
             assert_eq!(sleeper.data().await, Some(word.to_string()));
         }
+    }
+}
+
+/// Somebody says one word and leaves. When the session is to leave memory, too, its clean put happens without saying so,
+/// and then the disk is gone. Returns the cursor of who has left.
+async fn torn_clean_put(node: &Node, browser: &mut Browser) -> String {
+    let mut client = node.connect(browser, Some(A)).await.unwrap();
+    client.hello().await;
+    say(&mut client, &["one"]).await;
+    assert!(client.is_acked(1).await);
+    let cursor = client.cursor(A);
+    client.cut();
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    node.store.set(Fault::Tear);
+    let puts = node.store.puts();
+    while node.store.puts() == puts {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    node.store.set(Fault::Fail(ErrorKind::Io));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(node.layer.sessions().len(), 1, "the session stays in memory");
+    cursor
+}
+
+/// Somebody else says three words after a restart. Then who had left comes back with this cursor.
+async fn back_after_others(node: &Node, browser: &mut Browser, cursor: &str) -> Client {
+    let mut other = node.connect(browser, Some(B)).await.unwrap();
+    other.hello().await;
+    // What was said before, it may see first.
+    other.is_quiet().await;
+    say(&mut other, &["drei", "vier", "fünf"]).await;
+    node.connect(browser, Some(cursor)).await.unwrap()
+}
+
+/// A clean put of unknown end: the session says nothing until a record without the mark is there, and then goes on in
+/// the same epoch.
+#[tokio::test(start_paused = true)]
+async fn a_clean_put_of_unknown_end_keeps_the_session_silent_until_the_mark_is_gone() {
+    for durability in BOTH {
+        let disk = MemoryStore::new();
+        let mut browser = Browser::default();
+        let node = start(&disk, durability);
+        let cursor = torn_clean_put(&node, &mut browser).await;
+        let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
+        client.send("say two");
+        assert!(client.is_quiet().await, "the record may be clean");
+        // Whoever asks is answered, and others are not held up.
+        let session = node.layer.get(cursor.split('.').nth(1).unwrap().parse().unwrap()).unwrap();
+        assert!(session.saved().await.is_err());
+        let mut stranger = Browser::default();
+        assert!(node.open(&mut stranger).await.is_ok_and(|other| other.id() != session.id()));
+        // For longer than a session without transports stays in memory.
+        let until = Instant::now() + Duration::from_secs(200);
+        while Instant::now() < until {
+            assert_eq!(client.next().await, None);
+        }
+        node.store.set(Fault::None);
+        let mut got = None;
+        while got.is_none() && Instant::now() < until + Duration::from_secs(60) {
+            got = client.next().await;
+        }
+        let Some(Got::Hello(hello)) = got else {
+            panic!("the session does not go on but tells {got:?}");
+        };
+        assert_eq!(
+            (&hello["status"], &hello["gap"]),
+            (&"resumed".into(), &serde_json::Value::Null)
+        );
+        assert_eq!(hello["epoch"], cursor.split('.').nth(2).unwrap());
+        assert_eq!(client.data().await.as_deref(), Some("two"));
+        assert!(client.is_acked(2).await);
+        session.saved().await.unwrap();
+        // Killed now, it has no clean record: what it has said since counts, or is told to be lost.
+        let cursor = client.cursor(A);
+        node.kill();
+        let node = start(&disk, durability);
+        let mut client = back_after_others(&node, &mut browser, &cursor).await;
+        let hello = client.hello().await;
+        assert_eq!(hello["received"], 2, "{durability:?}");
+        if durability == Durability::Exact {
+            assert_eq!((&hello["status"], &hello["from"]), (&"resumed".into(), &2.into()));
+            assert_eq!(client.data().await.as_deref(), Some("drei"));
+        } else {
+            assert_eq!(hello["gap"]["reason"], "restarted", "{hello}");
+        }
+    }
+}
+
+/// The process dies while the session is silent: the clean record is all there was.
+#[tokio::test(start_paused = true)]
+async fn a_clean_record_that_was_not_known_to_be_there_is_the_whole_history() {
+    for durability in BOTH {
+        let disk = MemoryStore::new();
+        let mut browser = Browser::default();
+        let node = start(&disk, durability);
+        let cursor = torn_clean_put(&node, &mut browser).await;
+        let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
+        client.send("say two");
+        assert!(client.is_quiet().await);
+        node.kill();
+        let node = start(&disk, durability);
+        let mut client = back_after_others(&node, &mut browser, &cursor).await;
+        let hello = client.hello().await;
+        assert_eq!((&hello["status"], &hello["from"]), (&"resumed".into(), &1.into()), "{hello}");
+        assert_eq!(hello["received"], 1, "the client says it again");
+        for word in ["drei", "vier", "fünf"] {
+            assert_eq!(client.data().await.as_deref(), Some(word));
+        }
+    }
+}
+
+/// A session that waits for a record without the mark may leave all the same: with a drain, or because nobody comes.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_silent_leaves_whole() {
+    for drains in [true, false] {
+        let disk = MemoryStore::new();
+        let mut browser = Browser::default();
+        let node = start(&disk, Durability::State);
+        let cursor = torn_clean_put(&node, &mut browser).await;
+        if drains {
+            let layer = node.layer.clone();
+            let drain = tokio::spawn(async move { layer.drain(Duration::from_secs(60)).await });
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            node.store.set(Fault::None);
+            assert_eq!(drain.await.unwrap().drained, 1);
+        } else {
+            tokio::time::sleep(Duration::from_secs(200)).await;
+            node.store.set(Fault::None);
+            tokio::time::sleep(Duration::from_secs(300)).await;
+            assert!(node.layer.sessions().is_empty());
+        }
+        node.kill();
+        let node = start(&disk, Durability::State);
+        let mut client = back_after_others(&node, &mut browser, &cursor).await;
+        let hello = client.hello().await;
+        // Its outbox is in the record.
+        assert_eq!((&hello["status"], &hello["from"]), (&"resumed".into(), &1.into()), "{hello}");
+        assert_eq!(client.data().await.as_deref(), Some("drei"));
     }
 }

@@ -493,3 +493,30 @@ fn a_frozen_session_does_nothing() {
     sim.advance(HEARTBEAT / 2);
     assert_eq!(sim.out(1), Vec::<String>::new());
 }
+
+/// Nobody can answer a session that reads nothing: when it goes on, every transport has its time again.
+#[test]
+fn a_session_that_thaws_gives_transports_their_time_again() {
+    for is_plain in [false, true] {
+        let mut sim = Sim::new();
+        if is_plain {
+            sim.plain();
+        } else {
+            sim.fresh("a");
+        }
+        sim.out(1);
+        sim.send_range(0..1);
+        sim.out(1);
+        sim.advance(HEARTBEAT);
+        sim.out(1);
+        sim.session.freeze();
+        sim.advance(HEARTBEAT * 20);
+        sim.session.thaw(sim.now);
+        sim.session.handle_transport_timeout(AttachmentNumber::new(1), sim.now);
+        assert_eq!(sim.session.transports(), 1, "plain: {is_plain}");
+        // Not for ever.
+        sim.advance(HEARTBEAT * 20);
+        sim.session.handle_transport_timeout(AttachmentNumber::new(1), sim.now);
+        assert_eq!(sim.session.transports(), 0, "plain: {is_plain}");
+    }
+}

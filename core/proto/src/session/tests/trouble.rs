@@ -103,7 +103,7 @@ fn ends_that_are_not_the_peers_do_not_count() {
                     sim.session.freeze();
                     sim.session.close_transports(&Close::RESTARTING, || None, sim.now);
                     assert_eq!(sim.peer_ends(number, TOO_BIG), None, "{end}");
-                    sim.session.thaw();
+                    sim.session.thaw(sim.now);
                     sim.plain();
                 }
                 "unanswered" => {
