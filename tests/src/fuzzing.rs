@@ -140,6 +140,7 @@ pub fn operations(bytes: &[u8]) {
     rules.bounds.outbox_messages = 6;
     rules.bounds.inbox_messages = 3;
     rules.bounds.clients = 4;
+    rules.bounds.shared_clients = 6;
     let rules = Arc::new(rules);
     let mut now = Moment::from_millis(1_000_000);
     let mut session = Session::new(Arc::clone(&rules), Epoch::new(1, 1), now);
@@ -148,9 +149,11 @@ pub fn operations(bytes: &[u8]) {
         session = act(session, &rules, deed[0], deed[1], &mut now);
         let _ = session.take_wake();
         assert!(session.outbox_messages() <= 6);
-        // One more client may be there than is remembered when it leaves: never more than the limit.
-        assert!(session.clients().count() <= 4);
-        assert!(session.inbox_messages() <= 4 * 3);
+        // One more client may be there than is remembered when it leaves: never more than the limits.
+        assert!(session.clients().count() <= 6);
+        let of = |identity| session.clients().filter(|who| who.name.identity == identity).count();
+        assert!([0, 1].iter().all(|n| of(IdentityTag::new([*n; 16])) <= 4));
+        assert!(session.inbox_messages() <= 6 * 3);
     }
 }
 

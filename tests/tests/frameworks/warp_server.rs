@@ -44,7 +44,7 @@ async fn a_graceful_shutdown_of_warp_drains_inside_its_signal() {
     let server = tokio::spawn(server.into_future());
     let client = Client::fresh(addr, "/live", None).await;
     stop.send(()).unwrap();
-    assert_eq!(client.closed().await, (1012, "restarting".to_owned()));
+    assert_eq!(client.closed().await, (4112, "restarting".to_owned()));
     // Ends although the socket was open when it was told to.
     server.await.unwrap();
 }
