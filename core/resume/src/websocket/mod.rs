@@ -83,7 +83,8 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
     }
 
     /// Opens the WebSocket on the session. The first time, the handler starts; it outlives the socket, and on
-    /// later connects the closure is dropped uncalled.
+    /// later connects the closure is dropped uncalled. So what the closure captures is of the request that started
+    /// the handler: if it captures a user, the user must be in the session key, too (README, "If your app has a login").
     ///
     /// Another handler than the one that runs is answered with 409: two routes that mean two things need two
     /// session keys.
