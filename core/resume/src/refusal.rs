@@ -77,11 +77,16 @@ impl Refusal {
     }
 
     pub(crate) fn another_state(expected: &'static str) -> Self {
-        let text = format!(
-            "no session-resume layer around this route has state of type {expected}: \
-             add .layer(SessionResume::new().with_state::<{expected}>()), or extract the layer's own type"
+        // The type is for the log: a stranger must not read how the program is built.
+        tracing::error!(
+            expected,
+            "no session-resume layer around this route has state of the type that its handler asks for"
         );
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "no session-resume layer around this route has state of the type that its handler asks for (the log names \
+             it): add .layer(SessionResume::new().with_state::<..>()) with that type, or extract the layer's own type",
+        )
     }
 
     pub(crate) fn name_is_taken() -> Self {
