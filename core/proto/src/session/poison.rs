@@ -228,7 +228,7 @@ impl<I: Clone> Session<I> {
         false
     }
 
-    /// Whether the next message [waits](Wake::trial) to be tried alone.
+    /// Whether the next message [waits](super::Wake::trial) to be tried alone.
     ///
     /// A crash does not say whose message it was. So what is suspect in several sessions is tried one by one when it
     /// comes to the last trial.
