@@ -31,7 +31,7 @@ use crate::{
 const RETRY: Duration = Duration::from_millis(500);
 /// So many transports are closed before others get a turn.
 const BATCH: usize = 256;
-/// So many sessions that are cut off are forgiven at the same time.
+/// The number of sessions that were cut off and are forgiven at the same time.
 const AT_ONCE: usize = 256;
 /// How often sessions that are busy are looked at.
 const ROUND: Duration = Duration::from_millis(5);

@@ -129,7 +129,7 @@ pub(super) struct Client<I> {
     pub(super) shown: Option<LifeNumber>,
     /// The life whose epoch it is known to have: it has offered that, or answered a hello that named it.
     pub(super) held: Option<LifeNumber>,
-    /// So many of its next messages may be what has killed the process.
+    /// The number of its next messages that may be what has killed the process.
     pub(super) trials: u16,
     /// Everything before this is acknowledged.
     pub(super) acked: Position,

@@ -10,7 +10,7 @@ use crate::{Moment, wire::Close};
 const WAITS: Duration = Duration::from_secs(10);
 /// Who comes too early under an identity that was changed is told to come back after this time.
 pub const MOVED_RETRY: Duration = Duration::from_millis(500);
-/// So many changes are remembered; of an older one nobody is told any more.
+/// The number of changes that are remembered. Nobody is told of an older one any more.
 const REMEMBERED: usize = 16;
 
 /// An identity that was changed.

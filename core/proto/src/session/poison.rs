@@ -19,11 +19,11 @@ use super::{
 };
 use crate::{Message, Moment, wire::OutcomeStatus};
 
-/// A message ends at so many deaths of the process with it in hand.
+/// The number of deaths of the process with a message in hand at which the message ends.
 const DEATHS: u32 = 3;
-/// The numbers of so many messages that have ended are kept with their client, the newest.
+/// The number of ended messages whose numbers are kept with their client: the newest.
 const KEPT: usize = 16;
-/// So many suspects of plain clients are kept, the newest.
+/// The number of suspects of plain clients that are kept: the newest.
 const PLAIN_SUSPECTS: usize = 16;
 /// After the first crash, so many messages of each client are on trial. What was in hand may come behind others that
 /// were handled and not committed, or that its user sends first; so after each further crash there are as many times

@@ -24,7 +24,7 @@ const NOW: Moment = Moment::from_millis(1_000_000);
 const POISON: u8 = 0;
 /// It, and two innocent ones.
 const MESSAGES: u8 = 3;
-/// So many messages may be under way; the server has room for one that was accepted before a fresh offer, too.
+/// The number of messages that may be under way. The server has room for one that was accepted before a fresh offer, too.
 const WINDOW: u64 = 2;
 /// A message ends after so many deaths with it in hand, and one more may go unnoticed: nothing is written before a
 /// message is handed over, while no crash has been.

@@ -11,7 +11,7 @@ use crate::{
     store::{RecordKind, Stamp, StoreError, StoreKey},
 };
 
-/// So many are looked at before the store is counted again.
+/// The number of sessions that are looked at before the store is counted again.
 const AT_ONCE: usize = 1024;
 
 impl<T: Send + 'static> Registry<T> {

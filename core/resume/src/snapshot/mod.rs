@@ -103,7 +103,7 @@ pub(crate) struct Durable {
     pub(crate) pointer: Pointer,
     /// The mark that nobody has come back to it, where it was put.
     pub(crate) mark: Option<Box<StoreKey>>,
-    /// Where records of it may be besides under its key, after its identity was changed.
+    /// The other keys under which records of it may be, after its identity was changed.
     pub(crate) moved: Option<Box<Moved>>,
     last_saved: Instant,
     /// It was restored only to be looked at: its record expires when it would have, by our clock. Until it is

@@ -1,6 +1,6 @@
 //! Records and who owns them: making one, writing it, and ending it.
 //!
-//! A store that several processes use refuses whoever does not own the record. So nothing is told before the
+//! A store that several processes use refuses a process that does not own the record. So nothing is told before the
 //! record says it: not that a message is handled, and not that the session has ended.
 
 use std::time::Duration;

@@ -29,7 +29,7 @@ use crate::{
     store::{ErrorKind, StoreError},
 };
 
-/// So many items are being written at the same time; the store groups them.
+/// The number of items that are written at the same time. The store groups them.
 const CONCURRENCY: usize = 1024;
 
 /// Writes until the layer stops it.

@@ -90,7 +90,7 @@ impl<T: Send + 'static> Shared<T> {
             durable.queued = false;
         }
         if covered >= durable.version {
-            // Whoever has asked meanwhile has it on disk with what was under way.
+            // A save that was asked for meanwhile is on disk with what was under way.
             return None;
         }
         if in_hand {
