@@ -45,16 +45,33 @@ pub struct PeerAddr(pub SocketAddr);
 ///
 /// Cancel safe: a session may have been started, and is then found by the next request.
 pub async fn open<T: Send + 'static>(parts: &Parts) -> Result<Session<T>, Refusal> {
+    match open_here(parts) {
+        Ok(Opened::Here(session)) => Ok(session),
+        // Boxed: most requests need not wait for a store, nor carry about what that takes.
+        Ok(Opened::Stored(registry, asks)) => {
+            open_stored(registry, asks).boxed().await.map_err(Refusal::counted)
+        }
+        Err(refusal) => Err(refusal.counted()),
+    }
+}
+
+/// Where the session of a request is.
+enum Opened<'a, T: Send + 'static> {
+    Here(Session<T>),
+    /// Perhaps in the store.
+    Stored(&'a Registry<T>, Asks<'a>),
+}
+
+fn open_here<T: Send + 'static>(parts: &Parts) -> Result<Opened<'_, T>, Refusal> {
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
     check_origin(registry, parts)?;
     let req = RequestView::from_parts(parts);
     if registry.needs_no_store(context)
         && let Some((session, origin)) = registry.open(context, req, &Purpose::Extract)?
     {
-        return Ok(handle(context, session, origin));
+        return Ok(Opened::Here(handle(context, session, origin)));
     }
-    // Boxed: most requests need not wait for a store, nor carry about what that takes.
-    open_stored(registry, Asks { context, req, continues: None, looks: false }).boxed().await
+    Ok(Opened::Stored(registry, Asks { context, req, continues: None, looks: false }))
 }
 
 /// The request uses this session.
@@ -93,6 +110,10 @@ async fn open_stored<T: Send + 'static>(
 ///
 /// Cancel safe.
 pub async fn look<T: Send + 'static>(parts: &Parts) -> Result<Option<Session<T>>, Refusal> {
+    find(parts).await.map_err(Refusal::counted)
+}
+
+async fn find<T: Send + 'static>(parts: &Parts) -> Result<Option<Session<T>>, Refusal> {
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
     check_origin(registry, parts)?;
     let asks = Asks { context, req: RequestView::from_parts(parts), continues: None, looks: true };
@@ -109,7 +130,8 @@ pub async fn look<T: Send + 'static>(parts: &Parts) -> Result<Option<Session<T>>
 ///
 /// Returns the [`Refusal`] to answer with if there is no layer around the route.
 pub fn identity(parts: &Parts) -> Result<Identity, Refusal> {
-    let context = parts.extensions.get::<RequestContext>().ok_or_else(Refusal::missing_layer)?;
+    let missing = || Refusal::missing_layer().counted();
+    let context = parts.extensions.get::<RequestContext>().ok_or_else(missing)?;
     context.has_used();
     Ok(context.identity())
 }
@@ -117,8 +139,5 @@ pub fn identity(parts: &Parts) -> Result<Identity, Refusal> {
 /// An upgrade rides on the cookie, whichever handler it is for: a foreign page gets no session.
 fn check_origin<T>(registry: &Registry<T>, parts: &Parts) -> Result<(), Refusal> {
     let req = RequestView::from_parts(parts);
-    if req.is_upgrade() {
-        registry.config().origins.check(req).map_err(Refusal::foreign_origin)?;
-    }
-    Ok(())
+    if req.is_upgrade() { registry.check_origin(req) } else { Ok(()) }
 }

@@ -11,7 +11,7 @@ use session_resume_proto::{
     wire::Status,
 };
 
-use crate::{outcome::OutcomeStatus, reuse::Phase};
+use crate::{outcome::OutcomeStatus, refusal::Cause, reuse::Phase};
 
 /// A transport has been given its turn.
 pub(crate) fn attached(attached: &Attached, resumable: bool) {
@@ -68,9 +68,12 @@ pub(crate) fn undeliverable(message: &Undeliverable) {
     counter!("session_resume_undeliverable_total", "reason" => reason).increment(1);
 }
 
-/// A transport or request has been refused.
-pub(crate) fn refused(code: u16) {
-    counter!("session_resume_refusals_total", "code" => code.to_string()).increment(1);
+/// A transport or request has been refused; `code` is the HTTP status, or the close code of one that was accepted
+/// to be told.
+pub(crate) fn refused(cause: Cause, code: u16) {
+    let cause = cause.label();
+    counter!("session_resume_refusals_total", "cause" => cause, "code" => code.to_string())
+        .increment(1);
 }
 
 /// A session has started.

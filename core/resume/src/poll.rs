@@ -128,6 +128,10 @@ fn body(session: SessionId, status: Status<'_>) -> String {
 ///
 /// Cancel safe: it changes nothing.
 pub async fn poll<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Answer, Refusal> {
+    find_outcome::<T>(parts, id).await.map_err(Refusal::counted)
+}
+
+async fn find_outcome<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Answer, Refusal> {
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
     let wait = parameter(parts, "wait").and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
     let wait = Duration::from_secs(wait);
@@ -233,6 +237,10 @@ const LONGEST_PAGE: usize = 100;
 ///
 /// Cancel safe: it changes nothing.
 pub async fn list<T: Send + 'static>(parts: &Parts) -> Result<Answer, Refusal> {
+    find_own::<T>(parts).await.map_err(Refusal::counted)
+}
+
+async fn find_own<T: Send + 'static>(parts: &Parts) -> Result<Answer, Refusal> {
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
     let after = parameter(parts, "after");
     let limit = parameter(parts, "limit").and_then(|limit| limit.parse().ok());

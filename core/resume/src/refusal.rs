@@ -1,8 +1,11 @@
+mod cause;
+
 use std::{borrow::Cow, error::Error as _, fmt, time::Duration};
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use session_resume_proto::wire::Close;
 
+pub(crate) use self::cause::Cause;
 use crate::{
     observe,
     snapshot::{place::chain, record::RecordError},
@@ -17,6 +20,8 @@ use crate::{
 pub struct Refusal {
     status: StatusCode,
     text: Cow<'static, str>,
+    /// What it is counted under.
+    cause: Cause,
     retry_after: Option<Duration>,
     /// What the client should have sent instead, as headers of the answer.
     wanted: Vec<(HeaderName, HeaderValue)>,
@@ -28,7 +33,19 @@ pub struct Refusal {
 impl Refusal {
     /// Creates a refusal of an adapter's own, such as for a request that is no upgrade.
     pub fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, text: text.into(), retry_after: None, wanted: Vec::new(), close: None }
+        let (text, cause) = (text.into(), Cause::Request);
+        Self { status, text, cause, retry_after: None, wanted: Vec::new(), close: None }
+    }
+
+    fn with_cause(self, cause: Cause) -> Self {
+        Self { cause, ..self }
+    }
+
+    /// It leaves this crate, to be answered with.
+    #[cold]
+    pub(crate) fn counted(self) -> Self {
+        observe::refused(self.cause, self.status.as_u16());
+        self
     }
 
     /// Adds a header that says what is accepted, such as `Allow`.
@@ -43,30 +60,44 @@ impl Refusal {
         Self {
             retry_after: Some(retry_after),
             close: Some(Close::TRY_AGAIN),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, text).with_cause(Cause::Busy)
         }
+    }
+
+    /// One of the [`Limits`](crate::Limits) is reached: come back later.
+    pub(crate) fn full(text: &'static str, retry_after: Duration) -> Self {
+        Self::busy(text, retry_after).with_cause(Cause::Limit)
     }
 
     /// The server restarts: 503 with `Retry-After`; 4112 to a client that offers to resume.
     pub(crate) fn draining(retry_after: Duration) -> Self {
         let text = "the server is restarting, come back in a moment";
-        Self { close: Some(Close::RESTARTING), ..Self::busy(text, retry_after) }
+        let refusal = Self::busy(text, retry_after).with_cause(Cause::Draining);
+        Self { close: Some(Close::RESTARTING), ..refusal }
     }
 
     pub(crate) fn foreign_origin(foreign: crate::origin::ForeignOrigin) -> Self {
-        tracing::debug!(%foreign, "upgrade refused");
-        Self::new(StatusCode::FORBIDDEN, foreign.to_string())
+        Self::new(StatusCode::FORBIDDEN, foreign.to_string()).with_cause(Cause::ForeignOrigin)
+    }
+
+    /// The application has said no.
+    pub(crate) fn by_application(reason: Cow<'static, str>) -> Self {
+        Self {
+            close: Some(Close::new(Close::CODE_REFUSED, reason.clone())),
+            ..Self::new(StatusCode::FORBIDDEN, reason).with_cause(Cause::Application)
+        }
     }
 
     pub(crate) fn by_policy(status: StatusCode) -> Self {
         let text = "the session may not be reused by this request (reuse policy)";
-        Self { close: Some(Close::REFUSED), ..Self::new(status, text) }
+        Self { close: Some(Close::REFUSED), ..Self::new(status, text).with_cause(Cause::Policy) }
     }
 
     pub(crate) fn another_handler() -> Self {
         let text = "this session runs another handler: two routes that mean two things need two session keys, \
                     for example with_key(key::by_path())";
-        Self { close: Some(Close::ANOTHER_HANDLER), ..Self::new(StatusCode::CONFLICT, text) }
+        let refusal = Self::new(StatusCode::CONFLICT, text).with_cause(Cause::Handler);
+        Self { close: Some(Close::ANOTHER_HANDLER), ..refusal }
     }
 
     pub(crate) fn missing_layer() -> Self {
@@ -74,6 +105,7 @@ impl Refusal {
             StatusCode::INTERNAL_SERVER_ERROR,
             "no session-resume layer around this route: add .layer(SessionResume::new()) to the router",
         )
+        .with_cause(Cause::Setup)
     }
 
     pub(crate) fn another_state(expected: &'static str) -> Self {
@@ -87,13 +119,14 @@ impl Refusal {
             "no session-resume layer around this route has state of the type that its handler asks for (the log names \
              it): add .layer(SessionResume::new().with_state::<..>()) with that type, or extract the layer's own type",
         )
+        .with_cause(Cause::Setup)
     }
 
     pub(crate) fn name_is_taken() -> Self {
         let text = "another layer has sessions in the same store under the same name: clone a layer when its last \
                     setter has been called, or give each a name of its own, .with_name(\"dashboard\")";
         tracing::error!("{text}");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, text).with_cause(Cause::Setup)
     }
 
     /// The store failed: 503; 500 if what it has cannot be read, for asking again does not help.
@@ -102,7 +135,7 @@ impl Refusal {
         if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TooNew) {
             tracing::error!(error = %chain(error), "the store does not answer");
             let text = "the session store does not answer, try again later";
-            return Self::busy(text, Duration::from_secs(1));
+            return Self::busy(text, Duration::from_secs(1)).with_cause(Cause::Store);
         }
         // Never overwritten: whoever rolls back, or forward, finds it.
         tracing::error!(error = %chain(error), "a stored session cannot be read");
@@ -114,7 +147,7 @@ impl Refusal {
         };
         Self {
             close: Some(Close::INTERNAL_ERROR),
-            ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+            ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, text).with_cause(Cause::Unreadable)
         }
     }
 
@@ -128,7 +161,9 @@ impl Refusal {
         } else {
             (StatusCode::CONFLICT, "the session is held by another client")
         };
-        Self { retry_after: refusal.retry, close: Some(refusal.close), ..Self::new(status, text) }
+        let cause = Cause::of_close(&refusal.close);
+        let answer = Self::new(status, text).with_cause(cause);
+        Self { retry_after: refusal.retry, close: Some(refusal.close), ..answer }
     }
 
     /// Returns the status to answer with.
@@ -160,6 +195,10 @@ impl Refusal {
 
     pub(crate) fn close(&self) -> Option<&Close> {
         self.close.as_ref()
+    }
+
+    pub(crate) fn cause(&self) -> Cause {
+        self.cause
     }
 }
 

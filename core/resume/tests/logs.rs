@@ -113,3 +113,41 @@ async fn no_secret_is_in_any_log_line() {
     }
     assert!(!debug.contains("room-that"), "{debug}");
 }
+
+/// A developer whose page is refused finds the remedy in the log, once for each origin.
+#[tokio::test(start_paused = true)]
+async fn a_foreign_origin_is_named_once_with_the_remedy() {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(false)
+        .with_writer(lines.clone())
+        .finish();
+    let _default = tracing::subscriber::set_default(subscriber);
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let many = (0..100).map(|port| format!("https://many.example:{port}"));
+    let origins = ["https://there.example", "http://here.example:5173", "https://there.example"];
+    for origin in origins.map(str::to_owned).into_iter().chain(many) {
+        let upgrade = Request::get("/live")
+            .header(header::UPGRADE, "websocket")
+            .header(header::HOST, "here.example:3000")
+            .header(header::ORIGIN, format!("{origin}{}", "x".repeat(3_000)));
+        let parts = browser.enter(&resume, upgrade).await;
+        let refusal = Upgrade::<()>::prepare(&parts).await.unwrap_err();
+        assert_eq!(refusal.status(), 403);
+        // What is no upgrade asks nothing of the origin, and tells nothing.
+        let page = Request::get("/").header(header::ORIGIN, &origin);
+        browser.enter(&resume, page).await;
+    }
+    let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    for (told, times) in [
+        ("https://there.example", 1),
+        ("http://here.example:5173", 1),
+        ("AllowedOrigins::same_origin().allow(..)", 32),
+        ("sent_to=\"here.example:3000\"", 32),
+        ("foreign origins have been named", 1),
+    ] {
+        assert_eq!(log.matches(told).count(), times, "{told} in\n{log}");
+    }
+    assert!(log.len() < 40_000, "what a stranger sends is cut: {}", log.len());
+}

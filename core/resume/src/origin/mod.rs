@@ -3,6 +3,7 @@
 //! Browsers send cookies along with a WebSocket that any page anywhere opens, and let that page
 //! read the answers. The `Origin` header is the only thing that tells the pages apart.
 
+mod foreign;
 #[cfg(test)]
 mod tests;
 
@@ -10,6 +11,7 @@ use std::{fmt, str, sync::Arc};
 
 use http::{HeaderMap, Uri, header};
 
+pub(crate) use self::foreign::ForeignOrigins;
 use crate::request::RequestView;
 
 /// The origins whose pages may upgrade to a WebSocket.

@@ -31,13 +31,15 @@ use self::{
     keys::{Keys, Known},
 };
 use crate::{
-    Identity, SessionId,
+    Identity, RequestView, SessionId,
     clock::Clock,
     config::Config,
     drain::DrainState,
     identity::{Hour, SetCookie, Token},
     key::SessionKey,
+    origin::ForeignOrigins,
     outcomes::{Ended, Outcomes, Worth},
+    refusal::Refusal,
     session::{Core, shared::Shared},
     snapshot::{
         Urgency,
@@ -72,6 +74,7 @@ pub(crate) struct Registry<T> {
     hour: AtomicU32,
     /// A cookie of our name with another key's MAC has come, and that was logged.
     foreign_cookie: AtomicBool,
+    foreign_origins: ForeignOrigins,
     /// Whether no other layer has sessions under this one's name in the store. Asked when the first session comes.
     owns_name: OnceLock<bool>,
     keys: Keys<T>,
@@ -107,6 +110,7 @@ impl<T> Registry<T> {
             set_cookie: Arc::new(SetCookie::of(&config.cookie, &config.token_key)),
             hour: AtomicU32::new(0),
             foreign_cookie: AtomicBool::new(false),
+            foreign_origins: ForeignOrigins::default(),
             owns_name: OnceLock::new(),
             keys: Keys::new(),
             by_id: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
@@ -194,6 +198,14 @@ impl<T> Registry<T> {
                  with an earlier process (with_store, or IdentityCookie::with_key, keeps it). Told once"
             );
         }
+    }
+
+    /// Checks whether the page behind an upgrade may open a session here, and tells the log if it may not.
+    pub(crate) fn check_origin(&self, req: RequestView<'_>) -> Result<(), Refusal> {
+        self.config.origins.check(req).map_err(|foreign| {
+            self.foreign_origins.tell(req);
+            Refusal::foreign_origin(foreign)
+        })
     }
 
     pub(crate) fn outcomes(&self) -> MutexGuard<'_, Outcomes> {

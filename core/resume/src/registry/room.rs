@@ -156,23 +156,23 @@ fn take_one(count: &AtomicUsize, max: usize) -> bool {
 }
 
 fn too_many_in_all() -> Refusal {
-    Refusal::busy("too many sessions (limits.max_sessions), try again later", BUSY_RETRY)
+    Refusal::full("too many sessions (limits.max_sessions), try again later", BUSY_RETRY)
 }
 
 fn too_many_stored() -> Refusal {
     let text = "too many stored sessions (limits.max_stored), try again later";
-    Refusal::busy(text, BUSY_RETRY)
+    Refusal::full(text, BUSY_RETRY)
 }
 
 fn too_many_visitors() -> Refusal {
     let text = "too many sessions of new visitors (half of limits.max_sessions), try again later";
-    Refusal::busy(text, BUSY_RETRY)
+    Refusal::full(text, BUSY_RETRY)
 }
 
 fn too_many_of_one() -> Refusal {
     let text =
         "too many sessions of one identity (limits.max_sessions_per_identity), try again later";
-    Refusal::busy(text, BUSY_RETRY)
+    Refusal::full(text, BUSY_RETRY)
 }
 
 /// Room for a session that is about to be live; given back if dropped.

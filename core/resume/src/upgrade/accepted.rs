@@ -17,6 +17,7 @@ use crate::{
     observe,
     outcome::IntoOutcome,
     pump, random,
+    refusal::Cause,
     registry::Registry,
     session::{AttachRequest, Peer, shared::Shared},
     snapshot::Urgency,
@@ -76,7 +77,8 @@ where
         let Arriving { plan, peer, key, from, request, offer, name, registry, handler } = *self.0;
         let (hold, origin, client, claim) = match plan {
             Plan::Attach { hold, origin, client, claim } => (hold, origin, client, claim),
-            Plan::Refuse(refusal) => {
+            Plan::Refuse(cause, refusal) => {
+                observe::refused(cause, refusal.close.code);
                 pump::refuse(socket, refusal, offer.is_resumable()).boxed().await;
                 return None;
             }
@@ -85,6 +87,9 @@ where
                 return None;
             }
             Plan::Farewell(Err(refusal)) => {
+                if refusal.close != Close::DONE {
+                    observe::refused(Cause::of_close(&refusal.close), refusal.close.code);
+                }
                 pump::refuse(socket, refusal, true).boxed().await;
                 return None;
             }
@@ -134,7 +139,7 @@ where
         match attached {
             Err((refusal, seen)) => {
                 drop(registry);
-                observe::refused(refusal.close.code);
+                observe::refused(Cause::of_close(&refusal.close), refusal.close.code);
                 tracing::debug!(session = %session.id().short(), code = refusal.close.code, "attach refused");
                 drop(hold);
                 let superseded = refusal.close == Close::SUPERSEDED;
@@ -176,7 +181,8 @@ where
 impl<T: Send + 'static> Accepted<T, Refused> {
     /// Accepts the socket and tells the client that it is refused.
     pub async fn run_refused<S: Transport>(self, socket: S) {
-        if let Plan::Refuse(refusal) = self.0.plan {
+        if let Plan::Refuse(cause, refusal) = self.0.plan {
+            observe::refused(cause, refusal.close.code);
             pump::refuse(socket, refusal, self.0.offer.is_resumable()).await;
         }
     }

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use http::{StatusCode, header, request::Parts};
 use session_resume_proto::{
     session::Refusal as AttachRefusal,
-    wire::{Close, Offer, SUBPROTOCOL},
+    wire::{Offer, SUBPROTOCOL},
 };
 
 pub use self::accepted::{Accepted, Refused};
@@ -60,9 +60,13 @@ impl<T: Send + 'static> Upgrade<T> {
     ///
     /// Cancel safe: nothing has been done for this request yet.
     pub async fn prepare(parts: &Parts) -> Result<Self, Refusal> {
+        Self::find(parts).await.map_err(Refusal::counted)
+    }
+
+    async fn find(parts: &Parts) -> Result<Self, Refusal> {
         let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
         let req = RequestView::from_parts(parts);
-        registry.config().origins.check(req).map_err(Refusal::foreign_origin)?;
+        registry.check_origin(req)?;
         let offer = offer(parts)?;
         let context = context.clone();
         let moved = registry.check_moved(&context, &offer, resolve::continued_session(&offer));
@@ -136,10 +140,11 @@ impl<T: Send + 'static> Upgrade<T> {
         let plan = match self.resolve(HandlerType::of::<F>()) {
             Ok(plan) => plan,
             Err(refusal) => match refusal.close() {
-                Some(close) if resumable => {
-                    Plan::Refuse(AttachRefusal { close: close.clone(), retry: refusal.retry() })
-                }
-                _ => return Err(refusal),
+                Some(close) if resumable => Plan::Refuse(
+                    refusal.cause(),
+                    AttachRefusal { close: close.clone(), retry: refusal.retry() },
+                ),
+                _ => return Err(refusal.counted()),
             },
         };
         Ok(self.accept(plan, handler))
@@ -178,12 +183,14 @@ impl<T: Send + 'static> Upgrade<T> {
         self,
         reason: impl Into<Cow<'static, str>>,
     ) -> Result<Accepted<T, Refused>, Refusal> {
-        let reason = reason.into();
-        if !self.offer.is_resumable() {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, reason));
+        let refusal = Refusal::by_application(reason.into());
+        match refusal.close() {
+            Some(close) if self.offer.is_resumable() => {
+                let told = AttachRefusal { close: close.clone(), retry: None };
+                Ok(self.accept(Plan::Refuse(refusal.cause(), told), Refused))
+            }
+            _ => Err(refusal.counted()),
         }
-        let close = Close::new(Close::CODE_REFUSED, reason);
-        Ok(self.accept(Plan::Refuse(AttachRefusal { close, retry: None }), Refused))
     }
 
     fn accept<F>(self, plan: Plan<T>, handler: F) -> Accepted<T, F> {

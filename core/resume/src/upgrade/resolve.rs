@@ -14,7 +14,7 @@ use crate::{
     handler::HandlerType,
     layer::RequestContext,
     outcomes::Ended,
-    refusal::Refusal,
+    refusal::{Cause, Refusal},
     registry::{Purpose, Registry},
     restore::Asks,
     session::shared::Shared,
@@ -216,7 +216,7 @@ enum Continued<T: Send + 'static> {
 /// What shall become of the transport.
 pub(super) enum Plan<T: Send + 'static> {
     Attach { hold: Hold<T>, origin: SessionOrigin, client: ClientName, claim: Claim },
-    Refuse(AttachRefusal),
+    Refuse(Cause, AttachRefusal),
     Farewell(Result<Vec<Frame>, AttachRefusal>),
 }
 

@@ -44,10 +44,11 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
     ///
     /// Cancel safe: nothing has been done for this request yet.
     pub async fn prepare(parts: &Parts) -> Result<Self, Refusal> {
-        let mut handshake = Handshake::check(parts)?;
+        let mut handshake = Handshake::check(parts).map_err(Refusal::counted)?;
         let mut upgrade = Upgrade::prepare(parts).await?;
         // The session keeps these parts, and must not keep the connection.
-        let on_upgrade = handshake::take_on_upgrade(&mut upgrade.parts.extensions)?;
+        let on_upgrade =
+            handshake::take_on_upgrade(&mut upgrade.parts.extensions).map_err(Refusal::counted)?;
         handshake.protocol = upgrade.subprotocol().map(HeaderValue::from_static);
         Ok(Self { upgrade, handshake, on_upgrade })
     }

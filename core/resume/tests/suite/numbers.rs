@@ -8,12 +8,17 @@ use std::{
     },
 };
 
+use http::{Request, StatusCode, header, request::Builder};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-use session_resume::SessionResume;
+use session_resume::{
+    Attach, Limits, SessionResume,
+    adapter::{self, Upgrade},
+    reuse::{self, ReuseDecision},
+};
 use tracing::{Subscriber, span};
 use tracing_subscriber::{Layer, layer::SubscriberExt as _, registry::LookupSpan};
 
-use crate::support::{Browser, idle, settle, sleep};
+use crate::support::{Browser, echo, idle, settle, sleep};
 
 const CLIENT: &str = "client-aaaaaaaaaa";
 
@@ -32,6 +37,16 @@ impl Numbers {
     fn gauge(&self, key: &str) -> f64 {
         let gauges = self.gauges.lock().unwrap();
         gauges.get(key).map_or(0.0, |gauge| f64::from_bits(gauge.load(Ordering::Relaxed)))
+    }
+
+    /// What has been refused: causes and codes, and how often.
+    fn refusals(&self) -> Vec<(String, u64)> {
+        let counters = self.counters.lock().unwrap();
+        let refused = counters.iter().filter_map(|(key, count)| {
+            let labels = key.strip_prefix("session_resume_refusals_total ")?;
+            Some((labels.to_owned(), count.load(Ordering::Relaxed)))
+        });
+        refused.collect()
     }
 
     /// Running and suspended sessions.
@@ -144,6 +159,81 @@ async fn what_outboxes_hold_is_counted_in_steps() {
     drop(session);
     assert_eq!(held(), 0.0, "nor what is gone");
     assert_eq!(numbers.phases(), [0.0, 0.0]);
+}
+
+fn upgrade_from(origin: &str) -> Builder {
+    Request::get("/live")
+        .header(header::UPGRADE, "websocket")
+        .header(header::HOST, "here.example")
+        .header(header::ORIGIN, origin)
+}
+
+/// Counts what is told to a plain client, and to one that offers to resume: that one is accepted to be told.
+async fn refused_both_ways(resume: &SessionResume, mut browser: Browser) -> Vec<(String, u64)> {
+    let numbers = Numbers::default();
+    let _metrics = metrics::set_default_local_recorder(&numbers);
+    assert!(browser.connect(resume, None, idle).await.is_err());
+    let mut wire = browser.connect(resume, Some("client-bbbbbbbbbb"), idle).await.unwrap();
+    wire.closed().await;
+    numbers.refusals()
+}
+
+fn refused_at(causes: &[&str]) -> Vec<(String, u64)> {
+    causes.iter().map(|cause| (format!("cause={cause}"), 1)).collect()
+}
+
+/// Each refusal is counted once, under its cause and the code that the client is answered with.
+#[tokio::test(start_paused = true)]
+async fn refusals_are_counted_by_cause() {
+    let numbers = Numbers::default();
+    let metrics = metrics::set_default_local_recorder(&numbers);
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let parts = browser.enter(&resume, upgrade_from("https://there.example")).await;
+    assert!(Upgrade::<()>::prepare(&parts).await.is_err());
+    assert!(browser.connect(&resume, Some("client-aaaaaaaaaa.bad"), idle).await.is_err());
+    let plain = browser.upgrade(&resume, None).await.unwrap();
+    assert!(plain.refuse("not you").is_err());
+    let (bare, ()) = Request::new(()).into_parts();
+    assert!(adapter::open::<()>(&bare).await.is_err());
+    assert!(adapter::look::<()>(&bare).await.is_err());
+    assert!(adapter::identity(&bare).is_err());
+    assert!(adapter::poll::<()>(&bare, "x").await.is_err());
+    assert!(adapter::list::<()>(&bare).await.is_err());
+    let mut counted =
+        refused_at(&["application code=403", "foreign_origin code=403", "request code=400"]);
+    counted.push(("cause=setup code=500".to_owned(), 5));
+    assert_eq!(numbers.refusals(), counted);
+    drop(metrics);
+
+    let full = Limits::default().with_max_sessions(1).with_max_sessions_per_identity(1);
+    let no = reuse::from_fn(|_, _| ReuseDecision::Refuse(StatusCode::FORBIDDEN));
+    let rows = [
+        // The layer, whether the session's own browser comes again, what is counted.
+        (SessionResume::new().with_reuse(no), true, ["policy code=403", "policy code=4101"]),
+        (
+            SessionResume::new().with_attach(Attach::Refuse),
+            true,
+            ["held code=409", "held code=4101"],
+        ),
+        (SessionResume::new().with_limits(full), false, ["limit code=4113", "limit code=503"]),
+    ];
+    for (resume, is_own, causes) in rows {
+        let mut holder = Browser::default();
+        let _wire = holder.connect(&resume, Some(CLIENT), idle).await.unwrap();
+        settle().await;
+        let browser = if is_own { holder } else { Browser::default() };
+        assert_eq!(refused_both_ways(&resume, browser).await, refused_at(&causes));
+    }
+
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let _wire = browser.connect(&resume, Some(CLIENT), echo).await.unwrap();
+    let causes = refused_at(&["handler code=409", "handler code=4101"]);
+    assert_eq!(refused_both_ways(&resume, browser).await, causes);
+
+    let (resume, browser) = (SessionResume::new(), Browser::default());
+    let _ = resume.drain(std::time::Duration::ZERO).await;
+    let causes = refused_at(&["draining code=4112", "draining code=503"]);
+    assert_eq!(refused_both_ways(&resume, browser).await, causes);
 }
 
 /// The names and ids of the spans that were entered.

@@ -1,0 +1,64 @@
+use session_resume_proto::wire::Close;
+
+/// Why requests and transports are refused: the label `cause` of `session_resume_refusals_total`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cause {
+    /// The request is none that this route serves: no upgrade, or a malformed offer.
+    Request,
+    /// The page's origin is not allowed.
+    ForeignOrigin,
+    /// The application has said no (`refuse`).
+    Application,
+    /// The reuse policy has said no.
+    Policy,
+    /// The session runs another handler.
+    Handler,
+    /// Another client holds the session.
+    Held,
+    /// One of the limits is reached.
+    Limit,
+    /// Something is under way that the client has to wait for, such as a session on its way to the store.
+    Busy,
+    /// The process is draining.
+    Draining,
+    /// The store does not answer.
+    Store,
+    /// What is stored cannot be read.
+    Unreadable,
+    /// The offer breaks the protocol.
+    Protocol,
+    /// The program is put together wrongly: no layer, or another state, around the route.
+    Setup,
+}
+
+impl Cause {
+    /// The cause of a refusal of the attach rules, which say it by their close.
+    pub(crate) fn of_close(close: &Close) -> Self {
+        match close.code {
+            Close::CODE_REFUSED if *close == Close::ANOTHER_HANDLER => Self::Handler,
+            Close::CODE_TRY_AGAIN if *close == Close::STALE => Self::Held,
+            Close::CODE_SUPERSEDED | Close::CODE_REFUSED => Self::Held,
+            Close::CODE_RESTARTING => Self::Draining,
+            Close::CODE_PROTOCOL_ERROR => Self::Protocol,
+            _ => Self::Busy,
+        }
+    }
+
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::ForeignOrigin => "foreign_origin",
+            Self::Application => "application",
+            Self::Policy => "policy",
+            Self::Handler => "handler",
+            Self::Held => "held",
+            Self::Limit => "limit",
+            Self::Busy => "busy",
+            Self::Draining => "draining",
+            Self::Store => "store",
+            Self::Unreadable => "unreadable",
+            Self::Protocol => "protocol",
+            Self::Setup => "setup",
+        }
+    }
+}
