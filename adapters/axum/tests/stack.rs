@@ -81,6 +81,38 @@ async fn a_preflight_starts_no_session() {
     }
 }
 
+/// A page whose WebSocket fails again and again asks by a plain request first whether anybody is there.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_knocks_touches_no_session() {
+    for (order, resume, app) in stacks() {
+        let knock = |method: http::Method, cookie: Option<&str>| {
+            let mut knock = request("/live", cookie);
+            *knock.method_mut() = method;
+            app.clone().oneshot(knock)
+        };
+        for method in [http::Method::OPTIONS, http::Method::HEAD] {
+            let response = knock(method.clone(), None).await.unwrap();
+            assert!(!response.status().is_server_error(), "{order}: {method}");
+            assert!(cookies(&response).is_empty(), "{order}: {method}");
+            assert!(resume.sessions().is_empty(), "{order}: {method}");
+        }
+        let response = app.clone().oneshot(request("/cookies", None)).await.unwrap();
+        let cookie = cookies(&response).pop();
+        // Known by now: its session lives as long as one that is used.
+        app.clone().oneshot(request("/cookies", cookie.as_deref())).await.unwrap();
+        let lifetime = Duration::from_secs(120);
+        for _ in 0..6 {
+            tokio::time::sleep(lifetime / 6).await;
+            for method in [http::Method::OPTIONS, http::Method::HEAD] {
+                let response = knock(method.clone(), cookie.as_deref()).await.unwrap();
+                assert!(cookies(&response).is_empty(), "{order}: {method}");
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert!(resume.sessions().is_empty(), "{order}: a knock does not keep it");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_websocket_outlives_the_timeout_of_requests() {
     for (order, _resume, app) in stacks() {

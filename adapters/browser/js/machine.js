@@ -19,6 +19,10 @@ const HELD = 5000;
 const NOT_SPOKEN = `the server does not speak ${PROTOCOL}`;
 /** Where the browser says that there is no network, it may be wrong. */
 const OFFLINE_RETRY = 30_000;
+/** So many attempts may fail in a row before the next one asks first whether there is a server. */
+const UNASKED = 3;
+/** Where the answer is never seen (a policy of the page's may forbid it), every such attempt does without it. */
+const ANYWAY = 8;
 /** After these codes the row of attempts goes on, whatever came before: `replaced`, and a message too big. */
 const SLOWER = [4100, 1009];
 /** "Try again later"; 1013 from servers before 4113. */
@@ -32,7 +36,7 @@ const LATER = [1013, 4113];
 export function initial(config, client) {
   return {
     config, phase: 'idle', opened: false, until: 'time',
-    transport: 0, attached: false, attempt: 0, hint: null,
+    transport: 0, attached: false, attempt: 0, failed: 0, hint: null,
     hidden: false, offline: false, suspect: false, closing: null,
     client, cursor: null, position: 0, owedMessages: 0, owedBytes: 0, owedSince: null,
     outbox: [], outboxBytes: 0, base: 0, sent: 0, ever: 0, underWay: 0, window: { messages: 0, bytes: 0 }, limit: null,
@@ -70,6 +74,7 @@ function handle(cx, event) {
       // `onLine` is wrong on some machines.
       return connect(cx);
     case 'opened':
+      s.failed = 0;
       if (event.protocol !== PROTOCOL) {
         leave(cx, 1000, '');
         return end(cx, 1002, NOT_SPOKEN);
@@ -79,12 +84,18 @@ function handle(cx, event) {
       return frame(cx, event.data);
     case 'closed':
       s.attached = false;
+      if (s.phase === 'connecting') s.failed++;
       if (s.phase === 'connecting' && event.code === 1006 && s.config.asks && !s.greeted && !s.asked) return ask(cx);
       return dropped(cx, event.code, event.reason);
     case 'answered':
       if (s.phase !== 'waiting' || s.until !== 'answer' || event.of !== s.transport) return;
       if (event.foreign === null) return schedule(cx, 1006, '');
       return end(cx, 1002, `${NOT_SPOKEN}: ${event.foreign}`);
+    case 'knocked':
+      if (s.phase !== 'waiting' || s.until !== 'knock' || event.of !== s.transport) return;
+      if (event.there) return open(cx);
+      s.failed++;
+      return dropped(cx, 1006, '');
     case 'timer':
       return timer(cx, event.name, event.due);
     case 'send':
@@ -95,7 +106,7 @@ function handle(cx, event) {
     case 'close':
       return close(cx, event.code, event.reason);
     case 'reconnect':
-      if (s.phase === 'connecting' || s.phase === 'closing') return;
+      if (s.phase === 'connecting' || s.phase === 'closing' || (s.phase === 'waiting' && s.until === 'knock')) return;
       s.hidden = event.hidden;
       s.offline = event.offline;
       return again(cx);
@@ -126,16 +137,29 @@ function handle(cx, event) {
   }
 }
 
-/** @param {Cx} cx */
+/**
+ * Begins an attempt. Firefox holds back a WebSocket by ever more seconds after each one that failed, so where some have
+ * failed in a row, a plain request finds out first whether anybody is there.
+ *
+ * @param {Cx} cx
+ */
 function connect(cx) {
   const { s } = cx;
-  s.phase = 'connecting';
   s.transport++;
   s.attempt++;
-  s.attached = true;
   s.suspect = s.settled = false;
   s.hint = null;
   emit(cx, { status: 'connecting', attempt: s.attempt });
+  if (!s.config.knocks || s.failed < UNASKED || s.failed % ANYWAY === 0) return open(cx);
+  cx.effects.push({ type: 'knock', of: s.transport }, { type: 'setTimer', name: 'retry', delay: s.config.connectTimeout });
+  pause(cx, 'knock', null);
+}
+
+/** @param {Cx} cx */
+function open(cx) {
+  const { s } = cx;
+  s.phase = 'connecting';
+  s.attached = true;
   cx.effects.push(
     { type: 'connect', n: s.transport, protocols: offer(s.client, s.cursor, s.position) },
     { type: 'setTimer', name: 'connect', delay: s.config.connectTimeout },
@@ -441,10 +465,13 @@ function timer(cx, name, due) {
   const talking = s.attached && !s.done && (s.phase === 'open' || s.phase === 'closing');
   if (name === 'retry' && s.phase === 'waiting' && s.until === 'answer') {
     schedule(cx, 1006, '');
+  } else if (name === 'retry' && s.phase === 'waiting' && s.until === 'knock') {
+    open(cx);
   } else if (name === 'retry' && s.phase === 'waiting' && (s.until === 'time' || s.until === 'online')) {
     if (s.hidden && !s.config.whileHidden) pause(cx, 'visible', waiting(s.attempt + 1, null, 'visible'));
     else connect(cx);
   } else if (name === 'connect' && s.phase === 'connecting') {
+    s.failed++;
     leave(cx, 1000, '');
     dropped(cx, 1006, 'connect timeout');
   } else if (name === 'ack' && talking) {

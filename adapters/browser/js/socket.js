@@ -97,7 +97,8 @@ export class ResumableSocket extends EventTarget {
         whileHidden: given.whileHidden ?? false,
         connectTimeout: milliseconds(given.connectTimeout ?? 10, 'connectTimeout'),
         closeTimeout: milliseconds(given.closeTimeout ?? 2, 'closeTimeout'),
-        asks: this.#canAsk(),
+        asks: Boolean(this.#env.fetch) && this.#isOwn(),
+        knocks: Boolean(this.#env.fetch),
       },
       this.#env.clientId(),
     );
@@ -327,6 +328,9 @@ export class ResumableSocket extends EventTarget {
       case 'ask':
         this.#ask(effect.of);
         return;
+      case 'knock':
+        this.#knock(effect.of);
+        return;
       case 'ended': {
         const { code, reason, clean } = effect;
         this.#page.abort();
@@ -336,16 +340,22 @@ export class ResumableSocket extends EventTarget {
     }
   }
 
-  /** Whether an answer of the route could be read. */
-  #canAsk() {
-    const { fetch, location } = this.#env;
-    const page = location?.origin;
+  /** Whether an answer of the route can be read. */
+  #isOwn() {
+    const page = this.#env.location?.origin;
     // Outside of browsers there is no origin, and nothing is hidden.
-    return Boolean(fetch) && (!page || page === 'null' || page === this.#httpUrl().origin);
+    return !page || page === this.#httpUrl().origin;
   }
 
   #httpUrl() {
     return new URL(this.#url.href.replace(/^ws/, 'http'));
+  }
+
+  /** @param {RequestInit} init */
+  #fetch(init) {
+    // One that nobody answers must not hold one of the few connections that a browser has for a host.
+    const signal = AbortSignal.timeout?.(this.#state.config.connectTimeout);
+    return /** @type {any} */ (this.#env.fetch)(this.#httpUrl().href, { cache: 'no-store', signal, ...init });
   }
 
   /**
@@ -356,7 +366,7 @@ export class ResumableSocket extends EventTarget {
   async #ask(of) {
     let foreign = null;
     try {
-      const { status, headers } = await /** @type {any} */ (this.#env.fetch)(this.#httpUrl().href, { cache: 'no-store', redirect: 'manual' });
+      const { status, headers } = await this.#fetch({ redirect: 'manual' });
       const ours = headers.get('sec-websocket-protocol')?.includes(PROTOCOL);
       // A status of 0 is a redirect, which no WebSocket follows.
       if (!ours && status < 500 && !PASSING.includes(status)) foreign = status ? `it answers with status ${status}` : 'it redirects';
@@ -364,6 +374,22 @@ export class ResumableSocket extends EventTarget {
       // Not reached: as with the attempt.
     }
     this.#step({ type: 'answered', of, foreign });
+  }
+
+  /**
+   * Asks whether there is a server: any answer says so.
+   *
+   * @param {number} of
+   */
+  async #knock(of) {
+    let there = true;
+    try {
+      // Of another origin nothing can be read, and nothing needs to be.
+      await this.#fetch({ credentials: 'omit', ...(this.#isOwn() ? { method: 'OPTIONS', redirect: 'manual' } : { method: 'HEAD', mode: 'no-cors' }) });
+    } catch {
+      there = false;
+    }
+    this.#step({ type: 'knocked', of, there });
   }
 
   /**

@@ -42,7 +42,7 @@ export interface Env {
   document: (EventTarget & { hidden: boolean; baseURI: string }) | undefined;
   /** What a relative URL is relative to where there is no document. */
   location: { href: string; origin: string } | undefined;
-  /** Asks a route that does not open what it is. */
+  /** Asks a route that does not open what it is, and whether there is a server. */
   fetch: ((url: string, init: RequestInit) => Promise<Response>) | undefined;
   navigator: { onLine?: boolean } | undefined;
 }
@@ -63,8 +63,8 @@ export interface Transport {
 /** Why nothing is under way: the backoff, a hidden page, a network that is away, or the user's turn. */
 export type Until = 'time' | 'visible' | 'online' | 'user';
 
-/** The same, or the question what a route is. */
-export type Pause = Until | 'answer';
+/** The same, or the question what a route is, or whether there is a server. */
+export type Pause = Until | 'answer' | 'knock';
 
 /** How a session ended. */
 export type Outcome = 'done' | 'failed' | 'panicked' | 'expired' | 'overflow' | 'closed';
@@ -136,6 +136,8 @@ export interface Config {
   closeTimeout: number;
   /** Whether a route that does not open can be asked what it is. */
   asks: boolean;
+  /** Whether a server can be asked by a plain request if it is there. */
+  knocks: boolean;
 }
 
 export interface Outgoing {
@@ -160,6 +162,8 @@ export interface State {
   attached: boolean;
   /** Attempts in a row that came to nothing. */
   attempt: number;
+  /** Attempts in a row that never were open; unlike `attempt`, whatever has begun them. */
+  failed: number;
   /** The server's `retry`, for the next delay only. */
   hint: number | null;
   hidden: boolean;
@@ -235,6 +239,7 @@ export type Event_ =
   | { type: 'send'; data: Data; bytes: number }
   | { type: 'close'; code: number | null; reason: string }
   | { type: 'answered'; of: number; foreign: string | null }
+  | { type: 'knocked'; of: number; there: boolean }
   | { type: 'reconnect'; hidden: boolean; offline: boolean }
   | { type: 'online' }
   | { type: 'offline' }
@@ -258,4 +263,5 @@ export type Effect =
   | { type: 'emit'; status: Status }
   | { type: 'opened' }
   | { type: 'ask'; of: number }
+  | { type: 'knock'; of: number }
   | { type: 'ended'; code: number; reason: string; clean: boolean };

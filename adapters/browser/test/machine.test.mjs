@@ -23,6 +23,7 @@ class Machine {
         connectTimeout: 10_000,
         closeTimeout: 2000,
         asks: false,
+        knocks: false,
         ...config.machine,
       },
       CLIENT,
@@ -673,6 +674,62 @@ test('a first attempt that fails asks what the route is, once', () => {
   assert.deepEqual(refused.tookOf('ask'), []);
   const silent = new Machine({ machine: { asks: true } }).timer('connect');
   assert.deepEqual(silent.tookOf('ask'), []);
+});
+
+test('after three failures in a row a plain request asks first, and the answer opens the transport', () => {
+  const failed = (n, config = {}) => {
+    const m = new Machine({ machine: { knocks: true, ...config } });
+    for (let i = 0; i < n; i++) {
+      assert.deepEqual(m.tookOf('knock'), [], `attempt ${i + 1}`);
+      m.closed(1006).timer('retry');
+    }
+    return m;
+  };
+  const m = failed(3);
+  const offer = `connect session-resume.v1 at.${CLIENT}`;
+  assert.deepEqual(m.took().slice(-3), ['status connecting {"attempt":4}', 'knock', 'timer retry 10000']);
+  // A button changes nothing about it, and late news of an earlier question neither.
+  m.do({ type: 'reconnect', hidden: false, offline: false }).do({ type: 'knocked', of: 3, there: true });
+  assert.deepEqual(m.took(), []);
+  m.do({ type: 'knocked', of: 4, there: true });
+  assert.deepEqual(m.took(), [offer, 'timer connect 10000']);
+  m.do({ type: 'knocked', of: 4, there: true });
+  assert.deepEqual(m.took(), [], 'once');
+  // Nobody there: that was the attempt.
+  m.closed(1006).timer('retry').took();
+  m.do({ type: 'knocked', of: 5, there: false });
+  assert.deepEqual(m.took(), ['timer retry 4000', 'status waiting {"attempt":6,"delay":4,"until":"time"}']);
+  // No answer at all: tried anyway.
+  assert.deepEqual(m.timer('retry').timer('retry').took(), ['status connecting {"attempt":6}', 'knock', 'timer retry 10000', offer, 'timer connect 10000']);
+  // What has been open once is known to be there.
+  m.hello().closed(1006).took();
+  assert.deepEqual(m.timer('retry').tookOf('knock'), []);
+
+  // The user, and a network that is back, ask too: what a browser holds back does not depend on who has begun.
+  const user = failed(3);
+  user.do({ type: 'knocked', of: 4, there: false }).took();
+  for (const event of [{ type: 'reconnect', hidden: false, offline: false }, { type: 'online' }]) {
+    assert.deepEqual(user.do(event).took(), ['status connecting {"attempt":1}', 'knock', 'timer retry 10000']);
+  }
+  user.do({ type: 'close', code: null, reason: '' }).timer('close').took();
+  assert.deepEqual(user.do({ type: 'knocked', of: user.n, there: true }).took(), [], 'closed meanwhile');
+
+  assert.deepEqual(failed(4, { knocks: false }).tookOf('knock'), [], 'where nothing can ask');
+  assert.deepEqual(failed(0).timer('connect').timer('retry').timer('connect').timer('retry').timer('connect').timer('retry').tookOf('knock'), ['knock']);
+});
+
+test('where no question is ever answered, every eighth attempt does without it', () => {
+  const m = new Machine({ machine: { knocks: true } });
+  const opened = [];
+  for (let i = 1; i <= 25; i++) {
+    const did = m.took();
+    if (did.some((text) => text.startsWith('connect '))) opened.push(i);
+    if (m.state.phase === 'connecting') m.closed(1006);
+    else m.do({ type: 'knocked', of: m.n, there: false });
+    m.took();
+    m.timer('retry');
+  }
+  assert.deepEqual(opened, [1, 2, 3, 9, 17, 25]);
 });
 
 test('the waits grow while a transport brings nothing new', () => {

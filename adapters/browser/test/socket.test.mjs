@@ -332,3 +332,40 @@ test('done is the end, with what was never taken', () => {
   assert.deepEqual(world.server.faults, []);
   assert.equal(link.sent[0], control({ ack: 0 }));
 });
+
+test('after three failures a request without credentials asks first: OPTIONS, of another origin HEAD', async () => {
+  for (const [origin, expected] of [
+    ['http://example.test', { method: 'OPTIONS', mode: undefined }],
+    ['http://other.test', { method: 'HEAD', mode: 'no-cors' }],
+    ['null', { method: 'HEAD', mode: 'no-cors' }],
+    [undefined, { method: 'OPTIONS', mode: undefined }],
+  ]) {
+    const world = new World(1);
+    const asked = [];
+    let links = 0;
+    world.onLink = () => links++;
+    world.up = false;
+    const fetch = (url, { method = 'GET', mode, credentials, cache }) => {
+      // The first attempt of all asks what the route is, if it may.
+      if (method !== 'GET') asked.push({ url, method, mode, credentials, cache });
+      return world.up ? Promise.resolve({ status: 426, headers: new Headers() }) : Promise.reject(new TypeError());
+    };
+    const location = origin && { origin, href: `${origin}/` };
+    const socket = world.connect({ env: { fetch, location } });
+    const run = async (ms) => {
+      for (let i = 0; i < ms; i += 50) {
+        world.advance(50);
+        // The answers are promises.
+        await new Promise(setImmediate);
+      }
+    };
+    await run(5000);
+    assert.equal(links, 3, 'nothing knocks at a WebSocket any more');
+    assert.deepEqual(asked[0], { url: 'http://example.test/live', credentials: 'omit', cache: 'no-store', ...expected });
+    world.up = true;
+    await run(20_000);
+    assert.equal(socket.current.status, 'open');
+    assert.equal(links, 4);
+    socket.close();
+  }
+});
