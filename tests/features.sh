@@ -10,7 +10,7 @@ check() {
     cargo check --quiet --locked -p "$@"
 }
 
-for crate in session-resume-proto session-resume session-resume-axum session-resume-warp session-resume-redb \
+for crate in session-resume-proto session-resume session-resume-axum session-resume-warp session-resume-redb session-resume-redis \
     session-resume-browser session-resume-client; do
     check "$crate" --no-default-features
     check "$crate" --all-features
@@ -28,6 +28,7 @@ known='adapters/axum/Cargo.toml http2
 adapters/browser/Cargo.toml axum
 adapters/browser/Cargo.toml warp
 adapters/client/Cargo.toml rustls-tls-webpki-roots
+adapters/redis/Cargo.toml tls
 adapters/warp/Cargo.toml default
 adapters/warp/Cargo.toml server
 core/resume/Cargo.toml console

@@ -1,0 +1,116 @@
+//! Sessions on Redis or Valkey: a store of session-resume that several processes share.
+//!
+//! ```no_run
+//! use session_resume::SessionResume;
+//! use session_resume_redis::RedisStore;
+//! # #[derive(Default, serde::Serialize, serde::Deserialize)]
+//! # struct Counter { clicks: u64 }
+//!
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! let store = RedisStore::connect("redis://user:password@redis:6379").await?;
+//! let layer = SessionResume::new().with_state::<Counter>().with_store(store);
+//! # drop(layer);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Redis from 7.0 on, and Valkey. One server, or a primary with replicas whose address stays the same.
+//!
+//! # Several processes
+//!
+//! Any process can go on with any session. Whoever is asked for a session takes it over from the store, and a handler that
+//! still lives in another process ends at its next commit. That is right in every fault, and useful behind a load
+//! balancer with *sticky* sessions: then a deploy, or a process that dies, is to the client a connection that drops.
+//! Without sticky sessions each request that reaches another process ends a running handler.
+//!
+//! All processes need the same layer name and the same prefix. They share the key that signs cookies: the first one puts
+//! it into the engine.
+//!
+//! # Choosing a store
+//!
+//! | | `MemoryStore` | `RedbStore` | `RedisStore` |
+//! | --- | --- | --- | --- |
+//! | is for | tests | one process on one machine | several processes or machines |
+//! | needs | nothing | a disk that stays | a Redis or Valkey server |
+//! | a session survives the end of its process | no | yes | yes |
+//! | a message that was acknowledged survives `kill -9` | no | yes | yes |
+//! | … and a power failure | no | yes | as the engine's `appendfsync` says, see below |
+//! | … and the loss of the machine | no | no | with replicas, see below |
+//! | who waits for a commit | nobody | one sync for all that waits | one round trip for all that waits |
+//! | a deploy without overlap of old and new process | | needed: the file has a lock | not needed |
+//! | bounds what is stored (`Limits::max_stored`) | yes | yes | no: the engine's `maxmemory` does |
+//!
+//! # Configure the engine
+//!
+//! [`connect`](RedisStore::connect) reads the configuration. It refuses what loses sessions without a fault, and warns
+//! of what loses them in one.
+//!
+//! | setting | why | otherwise |
+//! | --- | --- | --- |
+//! | `maxmemory-policy noeviction` | a full engine that evicts throws sessions away, and nobody is told | refused |
+//! | `save ""` or `stop-writes-on-bgsave-error no` | after a snapshot that fails (no disk, no memory for `fork`) the engine refuses all writes | refused |
+//! | `appendonly yes` | a restart of the engine brings the sessions back | warned of |
+//! | `appendfsync always` | what is acknowledged is on the disk; with `everysec` a power failure takes up to 2 s | warned of |
+//! | `min-replicas-to-write 1`, with replicas | a primary that is cut off stops taking writes that a failover would lose | warned of |
+//!
+//! A managed engine often refuses `CONFIG`. The store then warns; [`assume_configured`](Builder::assume_configured) says
+//! that somebody has looked. When the engine is full, sessions that do not grow go on, others are refused as
+//! [`Full`](session_resume::store::ErrorKind::Full), and nothing stored is lost.
+//!
+//! This user can do what the store needs, and nothing else:
+//!
+//! ```text
+//! user resume on >PASSWORD ~sr:* resetchannels -@all +hello +select +script|load +eval +evalsha
+//!   +get +set +getrange +strlen +pttl +pexpire +del +wait +info +config|get
+//! ```
+//!
+//! # What a failover can lose
+//!
+//! | set-up | what is lost, and when |
+//! | --- | --- |
+//! | one server, `appendfsync always` | nothing, unless its disk is lost |
+//! | one server, `appendfsync everysec` | up to 2 s before a power failure |
+//! | one server, `appendonly no` | all sessions when the engine restarts |
+//! | replicas | what the replica did not have yet when the primary failed, also if it was acknowledged |
+//! | replicas and [`with_replicas(n)`](Builder::with_replicas) | nothing while one of those `n` lives: each commit waits until `n` have it. Give `n` = the number of replicas if a failover may choose any of them |
+//!
+//! A session that is in a process's memory when its record is lost, and whose record is older than what the process has,
+//! puts it again with its next commit.
+//!
+//! # When the engine is away
+//!
+//! A call ends within [`with_timeout`](Builder::with_timeout) (5 s), from the moment it was made, dialling included. Calls wait
+//! meanwhile for a new connection; a call of which it is not known whether it has happened fails, and is not sent again
+//! by itself. Only the newest record of each session waits. The layer tries again later. The store dials by itself after
+//! whatever it was: a restart, a failover behind the same address (`READONLY`), an engine that loads, silence, a password
+//! that was wrong for a while, too many clients.
+//!
+//! | [`ErrorKind`](session_resume::store::ErrorKind) | what it means |
+//! | --- | --- |
+//! | `Stale`, `NotFound`, `TooLarge`, `Full` | refused, by the rules of [`SnapshotStore`](session_resume::store::SnapshotStore) |
+//! | `Unavailable` | the engine was not reached, did not answer in time, or says that it does not write now |
+//! | `Corrupt`, `TooNew` | what is under this key is no record of this version; other keys go on |
+//! | `Io` | the engine has answered with another error |
+//!
+//! # Security
+//!
+//! Whoever can read the engine can read all sessions, and forge the cookie of anybody. Give it a password and no public
+//! address; use `rediss://` (feature `tls`) where others could listen. User and password are in no log, error or `Debug`
+//! output. Names of keys are hashes; a layer's name can be read in them.
+
+mod builder;
+mod check;
+mod connection;
+mod error;
+mod keys;
+mod lane;
+mod record;
+mod scripts;
+mod store;
+
+pub use self::{
+    builder::Builder,
+    error::{ConnectError, ConnectErrorKind},
+    store::RedisStore,
+};

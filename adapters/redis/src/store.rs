@@ -1,0 +1,209 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use redis::Value;
+use session_resume::store::{
+    ErrorKind, LayerNames, SnapshotStore, Stamp, StoreError, StoreKey, Versioned,
+};
+
+use crate::{
+    builder::Builder,
+    connection::{Call, Target, bytes, strange},
+    error::{ConnectError, Failure},
+    lane::{Answer, Lane},
+    record,
+    scripts::{Said, Script},
+};
+
+/// Keeps sessions on a Redis or Valkey server, for any number of processes. See the [crate docs](crate).
+///
+/// Clones are handles on the same two connections. Those are closed when the last handle is dropped.
+#[derive(Clone)]
+pub struct RedisStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    target: Arc<Target>,
+    names: LayerNames,
+    identity_key: [u8; 64],
+    /// Whether answers are worth nothing before replicas have what was written.
+    waits: bool,
+    /// Loads and touches, which wait for no commit.
+    calls: Lane,
+    writes: Lane,
+}
+
+impl RedisStore {
+    /// Connects to the engine at a URL such as `redis://user:password@host:6379/0`, with the defaults of
+    /// [`builder`](Self::builder).
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] names the host and the reason. It says so, too, when the engine is not configured to keep
+    /// sessions; see the [crate docs](crate#configure-the-engine).
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime. The store works as long as that one runs.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is left but, in the engine, the key that signs cookies.
+    pub async fn connect(url: impl AsRef<str>) -> Result<Self, ConnectError> {
+        Self::builder(url).connect().await
+    }
+
+    /// Returns what connects to the engine at this URL in another way than the default.
+    ///
+    /// `redis://` and `valkey://` URLs name user, password, host, port and number of the database; `rediss://` and
+    /// `valkeys://` do so with TLS (feature `tls`), `redis+unix://` names a socket's path.
+    pub fn builder(url: impl AsRef<str>) -> Builder {
+        Builder::new(url.as_ref())
+    }
+
+    pub(crate) fn new(
+        target: Arc<Target>,
+        identity_key: [u8; 64],
+        waits: bool,
+        calls: Lane,
+        writes: Lane,
+    ) -> Self {
+        let names = LayerNames::new();
+        Self { inner: Arc::new(Inner { target, names, identity_key, waits, calls, writes }) }
+    }
+
+    /// Returns where the engine is: host and port, or a path.
+    pub fn address(&self) -> &str {
+        &self.inner.target.address
+    }
+
+    async fn write(
+        &self,
+        script: Script,
+        key: &StoreKey,
+        stamp: Stamp,
+        args: Vec<Bytes>,
+    ) -> Result<(), StoreError> {
+        let lane = match script {
+            Script::Touch => &self.inner.calls,
+            _ => &self.inner.writes,
+        };
+        let call = Call { script, key: self.inner.target.keys.record(key), args };
+        let stamp = (script == Script::Put).then_some(stamp);
+        let kind = match self.said(lane.call(call, stamp).await)? {
+            Said::Changed | Said::Kept => return Ok(()),
+            Said::NotFound => ErrorKind::NotFound,
+            Said::Stale => ErrorKind::Stale,
+            Said::Corrupt => ErrorKind::Corrupt,
+            Said::TooNew => ErrorKind::TooNew,
+            Said::Full => ErrorKind::Full,
+        };
+        Err(kind.into())
+    }
+
+    fn said(&self, answer: Answer) -> Result<Said, StoreError> {
+        match answer {
+            Ok(Value::Int(code)) => Said::from_code(code).ok_or_else(|| self.error(strange())),
+            Ok(_) => Err(self.error(strange())),
+            Err(failure) => Err(self.error(failure)),
+        }
+    }
+
+    fn error(&self, failure: Failure) -> StoreError {
+        failure.into_store_error(self.address())
+    }
+
+    /// Whether a script writes even if there is nothing to change: `WAIT` looks only at what its connection has
+    /// written.
+    fn anyway(&self) -> Bytes {
+        Bytes::from_static(if self.inner.waits { b"1" } else { b"0" })
+    }
+}
+
+impl SnapshotStore for RedisStore {
+    async fn load(&self, key: &StoreKey) -> Result<Option<Versioned>, StoreError> {
+        let key = self.inner.target.keys.record(key);
+        let call = Call { script: Script::Load, key, args: Vec::new() };
+        let answer = self.inner.calls.call(call, None).await;
+        let (value, left) = match answer.map_err(|failure| self.error(failure))? {
+            Value::Nil => return Ok(None),
+            Value::Array(pair) => match <[Value; 2]>::try_from(pair) {
+                Ok([value, Value::Int(left)]) => (value, left),
+                _ => return Err(self.error(strange())),
+            },
+            _ => return Err(self.error(strange())),
+        };
+        let value = bytes(value).map_err(|failure| self.error(failure))?;
+        // Somebody has made it last for ever.
+        let left = u64::try_from(left).map_or(Duration::MAX, Duration::from_millis);
+        record::decode(value, left).map(Some)
+    }
+
+    async fn claim(
+        &self,
+        key: &StoreKey,
+        found: Option<Stamp>,
+        stamp: Stamp,
+        bytes: Bytes,
+        expires_in: Duration,
+    ) -> Result<(), StoreError> {
+        let value = record::encode(stamp, &bytes)?;
+        let mut args = vec![value, record::millis(expires_in).into(), self.anyway()];
+        let script = match found {
+            None => Script::Create,
+            Some(found) => {
+                args.push(Bytes::copy_from_slice(&record::stamp_bytes(found)));
+                Script::Claim
+            }
+        };
+        self.write(script, key, stamp, args).await
+    }
+
+    async fn put(
+        &self,
+        key: &StoreKey,
+        stamp: Stamp,
+        bytes: Bytes,
+        expires_in: Duration,
+    ) -> Result<(), StoreError> {
+        let value = record::encode(stamp, &bytes)?;
+        let args = vec![value, record::millis(expires_in).into(), self.anyway()];
+        self.write(Script::Put, key, stamp, args).await
+    }
+
+    async fn touch(
+        &self,
+        key: &StoreKey,
+        stamp: Stamp,
+        expires_in: Duration,
+    ) -> Result<(), StoreError> {
+        let stamp_bytes = Bytes::copy_from_slice(&record::stamp_bytes(stamp));
+        let args = vec![stamp_bytes, record::millis(expires_in).into()];
+        self.write(Script::Touch, key, stamp, args).await
+    }
+
+    async fn remove(&self, key: &StoreKey, stamp: Stamp) -> Result<(), StoreError> {
+        let args = vec![Bytes::copy_from_slice(&record::stamp_bytes(stamp))];
+        self.write(Script::Remove, key, stamp, args).await
+    }
+
+    /// The engine lets go of records by itself.
+    async fn delete_expired(&self, _limit: usize) -> Result<usize, StoreError> {
+        Ok(0)
+    }
+
+    fn identity_key(&self) -> Option<[u8; 64]> {
+        Some(self.inner.identity_key)
+    }
+
+    fn layer_names(&self) -> Option<&LayerNames> {
+        Some(&self.inner.names)
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
