@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::{Request, header};
-use session_resume::{SessionResume, adapter::Upgrade, key};
+use session_resume::{Attach, SessionResume, adapter::Upgrade, key};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{Browser, echo, idle, settle, sleep};
@@ -112,6 +112,29 @@ async fn no_secret_is_in_any_log_line() {
         assert!(!log.contains(&secret), "{secret} in\n{log}");
     }
     assert!(!debug.contains("room-that"), "{debug}");
+}
+
+/// Two tabs with a library that reconnects by itself: the log says what to do, once a circle.
+#[tokio::test(start_paused = true)]
+async fn tabs_that_take_the_session_from_each_other_are_told_of_with_the_remedy() {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(false)
+        .with_writer(lines.clone())
+        .finish();
+    let _default = tracing::subscriber::set_default(subscriber);
+    let log = || String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    for (attach, told) in [(Attach::Takeover, 1), (Attach::Share, 0)] {
+        lines.0.lock().unwrap().clear();
+        let (resume, mut browser) = (SessionResume::new().with_attach(attach), Browser::default());
+        let mut tabs = Vec::new();
+        for _ in 0..12 {
+            tabs.push(browser.connect(&resume, None, idle).await.unwrap());
+            settle().await;
+        }
+        assert_eq!(log().matches("with_attach(Attach::Share)").count(), told, "{}", log());
+    }
 }
 
 /// A developer whose page is refused finds the remedy in the log, once for each origin.

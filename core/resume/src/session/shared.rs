@@ -127,9 +127,10 @@ impl<T: Send + 'static> Shared<T> {
         if circle {
             tracing::warn!(
                 session = %self.id.short(),
-                "plain WebSockets keep superseding each other, probably two tabs with reconnect scripts: they \
-                 are slowed down; consider with_attach(Attach::Share), key::per_client(), or the \
-                 session-resume client"
+                "plain WebSockets keep superseding each other: probably two tabs, each with a library or script that \
+                 reconnects by itself (reconnecting-websocket, partysocket). They are slowed down. Use \
+                 with_attach(Attach::Share), tell the library to stop at close code 4100, or use the session-resume \
+                 client, which stops by itself and can have a session per tab (key::per_client())"
             );
         }
         if dropped {
