@@ -79,9 +79,11 @@ impl Testee {
     pub async fn start_logging(
         program: &str,
         framework: Framework,
+        flags: &str,
         filter: &str,
     ) -> (Self, Lines<BufReader<ChildStderr>>) {
         let mut command = Command::new(program);
+        command.args(flags.split_whitespace());
         let mut this =
             Self::spawn(command.env("RUST_LOG", filter).stderr(Stdio::piped()), framework).await;
         let log = this.child.stderr.take().expect("it is piped");

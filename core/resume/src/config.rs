@@ -11,7 +11,8 @@ use crate::{
     key::{self, KeyFn},
     merge::MergePolicy,
     random,
-    reuse::{self, ReusePolicy},
+    restore::Unreadable,
+    reuse::ReusePolicy,
     snapshot::place::Store,
     store::{LayerName, LayerNames},
 };
@@ -21,6 +22,7 @@ pub(crate) struct Config<T> {
     pub(crate) token_key: TokenKey,
     pub(crate) key: KeyFn,
     pub(crate) reuse: ReusePolicy,
+    pub(crate) unreadable: Unreadable,
     pub(crate) origins: AllowedOrigins,
     pub(crate) limits: Limits,
     pub(crate) heartbeat: Heartbeat,
@@ -80,7 +82,8 @@ impl Config<()> {
             // One per process: whoever wants cookies to outlive it gives a key, or a store that keeps one.
             token_key: TokenKey::new(&random::bytes()),
             key: key::by_identity(),
-            reuse: reuse::always(),
+            reuse: ReusePolicy::default(),
+            unreadable: Unreadable::default(),
             origins: AllowedOrigins::same_origin(),
             limits: Limits::default(),
             heartbeat: Heartbeat::default(),
@@ -112,6 +115,7 @@ impl<T> Config<T> {
             token_key: self.token_key,
             key: self.key,
             reuse: self.reuse,
+            unreadable: self.unreadable,
             origins: self.origins,
             limits: self.limits,
             heartbeat: self.heartbeat,
@@ -169,6 +173,7 @@ impl<T> Clone for Config<T> {
             token_key: self.token_key.clone(),
             key: self.key.clone(),
             reuse: self.reuse.clone(),
+            unreadable: self.unreadable,
             origins: self.origins.clone(),
             limits: self.limits,
             heartbeat: self.heartbeat,
@@ -196,6 +201,7 @@ impl<T> fmt::Debug for Config<T> {
             .field("cookie", &self.cookie)
             .field("key", &self.key)
             .field("reuse", &self.reuse)
+            .field("unreadable", &self.unreadable)
             .field("origins", &self.origins)
             .field("limits", &self.limits)
             .field("heartbeat", &self.heartbeat)

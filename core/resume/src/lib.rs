@@ -64,6 +64,7 @@ pub use self::{
     origin::{AllowedOrigins, InvalidOrigin},
     outcome::{HandlerError, IntoOutcome, Outcome, OutcomeStatus, Result},
     request::RequestView,
+    restore::Unreadable,
     session::{
         AttachRequest, BlockingSession, Client, Closed, ClosedKind, Event, ExpirationGuard,
         IdentityChange, LiveSession, Resumed, Session, SessionId, SessionInfo, SessionOrigin,

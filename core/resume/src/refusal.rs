@@ -142,7 +142,7 @@ impl Refusal {
         // A cause of ours quotes nothing that is stored; a backend's may.
         let cause = error.source().and_then(|cause| cause.downcast_ref::<RecordError>());
         let text = match cause {
-            Some(cause) => format!("the stored session cannot be read: {cause}").into(),
+            Some(cause) => format!("the stored session cannot be read: {}", cause.told()).into(),
             None => Cow::Borrowed("the stored session cannot be read"),
         };
         Self {

@@ -4,13 +4,25 @@
 //! clients that hold no valid cursor of the session under their key. Who holds one continues, and
 //! is not put to it. Completed sessions are never reused.
 //!
+//! A stored session whose state does not fit its type any more cannot go on, so every arrival for it is a fresh
+//! one, a cursor or not. The candidate is then [`unreadable`](Candidate::unreadable):
+//!
+//! | the policy's answer | what follows |
+//! | --- | --- |
+//! | `Fresh` | a new session starts; the old one ends as `expired`, and its record is [kept aside](crate::Unreadable) |
+//! | `Reuse` | what [`with_unreadable`](crate::SessionResume::with_unreadable) says: refused with 500 and kept as it is (the default), or a new session as for `Fresh` |
+//! | `Refuse` | refused with that status, and kept as it is |
+//!
+//! The ready-made policies that reuse a session answer `Fresh` for an unreadable one. Where no policy is given
+//! ([`ReusePolicy::default`]) the answer is `Reuse`: nothing happens to sessions because of a bad deploy.
+//!
 //! # Example
 //!
 //! ```
 //! use std::time::Duration;
 //! use session_resume::reuse::{self, ReuseDecision};
 //!
-//! // Default: whoever has the key is in the session.
+//! // Whoever has the key is in the session.
 //! let _ = reuse::always();
 //!
 //! // A page that is loaded again after a day starts anew, unless another one is still open.
@@ -29,7 +41,8 @@ use http::StatusCode;
 
 use crate::request::RequestView;
 
-/// Returns the policy that reuses whatever session is there: the default.
+/// Returns the policy that reuses whatever session is there, and starts a fresh one if its state is
+/// [unreadable](Candidate::unreadable).
 pub const fn always() -> ReusePolicy {
     ReusePolicy(Rule::Always)
 }
@@ -40,19 +53,19 @@ pub const fn never() -> ReusePolicy {
 }
 
 /// Returns the policy that reuses a session to which no transport is attached, and starts a fresh
-/// one, ending the other, if one is.
+/// one, ending the other, if one is or if its state is [unreadable](Candidate::unreadable).
 pub const fn if_idle() -> ReusePolicy {
     ReusePolicy(Rule::IfIdle)
 }
 
-/// Returns the policy that reuses a session that was created less than `age` ago, and else starts
-/// a fresh one, ending the other.
+/// Returns the policy that reuses a session that was created less than `age` ago, and else, or if its state
+/// is [unreadable](Candidate::unreadable), starts a fresh one, ending the other.
 pub const fn younger_than(age: Duration) -> ReusePolicy {
     ReusePolicy(Rule::YoungerThan(age))
 }
 
 /// Returns the policy that reuses a session for the identity that started it, and refuses all
-/// others with 409.
+/// others with 409. If its state is [unreadable](Candidate::unreadable), that identity gets a fresh one.
 ///
 /// It refuses, because starting afresh would let any other identity end the owner's session. It
 /// matters under [shared](crate::key::KeyFn::shared) keys only.
@@ -76,23 +89,25 @@ where
 pub struct ReusePolicy(Rule);
 
 impl ReusePolicy {
-    /// Decides about a candidate, for which `req` asks.
+    /// Decides about a candidate that is there, for which `req` asks.
     ///
     /// Describing the candidate takes a lock and a look at the clock: it is asked for only by the rules that
     /// look at it, so the default costs a request nothing.
     pub(crate) fn decide(
         &self,
+        residence: Residence,
         candidate: impl FnOnce() -> Candidate,
         req: RequestView<'_>,
     ) -> ReuseDecision {
         match &self.0 {
-            Rule::Always => ReuseDecision::Reuse,
+            Rule::Default => ReuseDecision::Reuse,
             Rule::Never => ReuseDecision::Fresh,
-            Rule::IfIdle => reuse_if(candidate().transports == 0),
-            Rule::YoungerThan(age) => reuse_if(candidate().age < *age),
+            Rule::Always => residence.reuse_if(true),
+            Rule::IfIdle => residence.reuse_if(candidate().transports == 0),
+            Rule::YoungerThan(age) => residence.reuse_if(candidate().age < *age),
             Rule::SameIdentity => {
                 if candidate().same_identity {
-                    ReuseDecision::Reuse
+                    residence.reuse_if(true)
                 } else {
                     ReuseDecision::Refuse(StatusCode::CONFLICT)
                 }
@@ -109,18 +124,22 @@ impl ReusePolicy {
     }
 }
 
+/// Reuses whatever session is there. What becomes of one whose state is [unreadable](Candidate::unreadable), is left to
+/// [`SessionResume::with_unreadable`](crate::SessionResume::with_unreadable).
 impl Default for ReusePolicy {
     fn default() -> Self {
-        always()
+        Self(Rule::Default)
     }
 }
 
 /// The answer of a [`ReusePolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReuseDecision {
-    /// The request gets the session.
+    /// The request gets the session. If its state is [unreadable](Candidate::unreadable),
+    /// [`with_unreadable`](crate::SessionResume::with_unreadable) says what it gets.
     Reuse,
-    /// The session is ended and a new one started under its key.
+    /// The session is ended and a new one started under its key. The record of one whose state is
+    /// [unreadable](Candidate::unreadable) is kept aside.
     Fresh,
     /// The request is answered with this status, or, if it offers to resume, accepted and closed
     /// with 4101. A status that does not refuse (1xx, 2xx) counts as 409.
@@ -144,6 +163,18 @@ pub struct Candidate {
 pub(crate) enum Residence {
     Live,
     Stored,
+    /// In the store, with a state that does not fit its type.
+    Unreadable,
+}
+
+impl Residence {
+    /// What cannot be read cannot be reused.
+    fn reuse_if(self, wanted: bool) -> ReuseDecision {
+        match self {
+            Self::Live | Self::Stored if wanted => ReuseDecision::Reuse,
+            Self::Live | Self::Stored | Self::Unreadable => ReuseDecision::Fresh,
+        }
+    }
 }
 
 impl Candidate {
@@ -154,7 +185,13 @@ impl Candidate {
 
     /// Returns whether the session is in the store alone, so that reusing it restores it.
     pub const fn is_stored(&self) -> bool {
-        matches!(self.residence, Residence::Stored)
+        matches!(self.residence, Residence::Stored | Residence::Unreadable)
+    }
+
+    /// Returns whether the session is in the store with a state that does not fit its type any more, so that it
+    /// cannot be restored. See the [module docs](self) for what follows from which answer.
+    pub const fn unreadable(&self) -> bool {
+        matches!(self.residence, Residence::Unreadable)
     }
 
     /// Returns the session's phase; a stored one has the phase it was stored in.
@@ -199,6 +236,7 @@ pub enum Phase {
 
 #[derive(Clone)]
 enum Rule {
+    Default,
     Always,
     Never,
     IfIdle,
@@ -210,6 +248,7 @@ enum Rule {
 impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Default => f.write_str("default"),
             Self::Always => f.write_str("always"),
             Self::Never => f.write_str("never"),
             Self::IfIdle => f.write_str("if_idle"),
@@ -218,10 +257,6 @@ impl fmt::Debug for Rule {
             Self::Custom(_) => f.write_str("from_fn"),
         }
     }
-}
-
-fn reuse_if(reusable: bool) -> ReuseDecision {
-    if reusable { ReuseDecision::Reuse } else { ReuseDecision::Fresh }
 }
 
 #[cfg(test)]
@@ -242,10 +277,12 @@ mod tests {
         Candidate { phase: Phase::Running, transports: 1, same_handler: Some(true), ..IDLE };
     const STORED: Candidate = Candidate { residence: Residence::Stored, ..IDLE };
     const ANOTHERS: Candidate = Candidate { same_identity: false, ..ATTACHED };
+    const UNREADABLE: Candidate = Candidate { residence: Residence::Unreadable, ..IDLE };
+    const ANOTHERS_UNREADABLE: Candidate = Candidate { same_identity: false, ..UNREADABLE };
 
     fn decide(policy: &ReusePolicy, candidate: Candidate) -> ReuseDecision {
         let req = Request::get("/live").body(()).unwrap();
-        policy.decide(|| candidate, RequestView::of(&req))
+        policy.decide(candidate.residence, || candidate, RequestView::of(&req))
     }
 
     #[test]
@@ -265,6 +302,28 @@ mod tests {
         for (policy, expected) in rows {
             let decided = [IDLE, ATTACHED, STORED, ANOTHERS].map(|c| decide(&policy, c));
             assert_eq!(decided, expected, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_unreadable_is_reused_by_no_policy_but_the_default() {
+        use ReuseDecision::{Fresh, Refuse, Reuse};
+        let conflict = Refuse(StatusCode::CONFLICT);
+        let rows = [
+            (ReusePolicy::default(), [Reuse, Reuse]),
+            (always(), [Fresh, Fresh]),
+            (never(), [Fresh, Fresh]),
+            (if_idle(), [Fresh, Fresh]),
+            (younger_than(Duration::MAX), [Fresh, Fresh]),
+            (same_identity(), [Fresh, conflict]),
+        ];
+        for (policy, expected) in rows {
+            let decided = [UNREADABLE, ANOTHERS_UNREADABLE].map(|c| decide(&policy, c));
+            assert_eq!(decided, expected, "{policy:?}");
+        }
+        for (candidate, unreadable) in [(IDLE, false), (STORED, false), (UNREADABLE, true)] {
+            assert_eq!(candidate.unreadable(), unreadable);
+            assert_eq!(candidate.is_stored(), !candidate.is_live());
         }
     }
 

@@ -20,12 +20,16 @@ use std::{
 };
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-use session_resume::store::{ErrorKind, MemoryStore};
+use serde::{Deserialize, Serialize};
+use session_resume::{
+    SessionResume, Unreadable, adapter,
+    store::{ErrorKind, MemoryStore},
+};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
     node::{Browser, Got, Node},
-    store::Fault,
+    store::{Fault, TestStore},
 };
 
 const A: &str = "aaaaaaaaaaaaaaaa";
@@ -163,6 +167,39 @@ async fn every_store_error_surfaces() {
 
     // What is not in memory.
     session_that_cannot_be_loaded(&told).await;
+    state_that_does_not_fit(&told).await;
+}
+
+async fn state_that_does_not_fit(told: &Told) {
+    #[derive(Default, Serialize, Deserialize)]
+    struct Later {
+        sum: i64,
+    }
+    let disk = MemoryStore::new();
+    let mut browser = Browser::default();
+    let node = Node::start(&disk);
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    client.send("add 987654321");
+    assert!(client.is_acked(1).await);
+    let id = client.session();
+    node.kill();
+    let later = || SessionResume::new().with_state::<Later>().with_store(TestStore::new(&disk));
+    let request = node::parts(&later(), &mut browser, None).await;
+    assert_eq!(adapter::open::<Later>(&request).await.err().unwrap().status(), 500);
+    // The type is in the log alone, and the state in neither.
+    told.expect("Later (at byte 19 of its JSON)");
+    let layer = later().with_unreadable(Unreadable::StartAnew);
+    let request = node::parts(&layer, &mut browser, None).await;
+    for _ in 0..3 {
+        let session = adapter::open::<Later>(&request).await.unwrap();
+        assert_ne!(session.id().to_string(), id);
+    }
+    let log = String::from_utf8(std::mem::take(&mut told.lines.lock().unwrap())).unwrap();
+    assert_eq!(log.matches("its record is kept aside").count(), 1, "{log}");
+    assert_eq!(log.matches(&format!("session={}", &id[..8])).count(), 1, "{log}");
+    assert!(log.contains("WARN") && log.contains("Later") && !log.contains("987654321"), "{log}");
+    assert_eq!(told.errors.swap(0, SeqCst), 0, "no failure of the store");
 }
 
 async fn session_that_cannot_be_loaded(told: &Told) {

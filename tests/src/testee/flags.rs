@@ -5,7 +5,7 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 use lexopt::{Arg, ValueExt as _};
 use session_resume::{
     AllowedOrigins, Attach, Durability, Heartbeat, IdentityCookie, Limits, MergePolicy, Overflow,
-    PlainAck, SessionResume,
+    PlainAck, SessionResume, Unreadable,
     key::{self, KeyFn},
     reuse::{self, ReusePolicy},
 };
@@ -20,7 +20,7 @@ pub(crate) enum Framework {
     Warp,
 }
 
-/// What the command line says; what it does not say is the library's default.
+/// What the command line says. What it does not say is the library's default, but for `--reuse`, which is `always`.
 #[derive(Debug)]
 pub(crate) struct Flags {
     pub(crate) framework: Framework,
@@ -29,7 +29,8 @@ pub(crate) struct Flags {
     overflow: Option<Overflow>,
     key: Option<KeyFn>,
     shared_key: bool,
-    reuse: Option<ReusePolicy>,
+    reuse: ReusePolicy,
+    unreadable: Unreadable,
     plain_ack: Option<PlainAck>,
     unused_lifetime: Option<Duration>,
     check_interval: Option<Duration>,
@@ -56,7 +57,8 @@ impl Flags {
             overflow: None,
             key: None,
             shared_key: false,
-            reuse: None,
+            reuse: reuse::always(),
+            unreadable: Unreadable::default(),
             plain_ack: None,
             unused_lifetime: None,
             check_interval: None,
@@ -119,8 +121,14 @@ impl Flags {
                     ("always", reuse::always()),
                     ("never", reuse::never()),
                     ("if-idle", reuse::if_idle()),
+                    // The library's, which says nothing of a state that cannot be read.
+                    ("default", ReusePolicy::default()),
                 ];
-                self.reuse = Some(word(name, args, &words)?);
+                self.reuse = word(name, args, &words)?;
+            }
+            "unreadable" => {
+                let words = [("refuse", Unreadable::Refuse), ("start-anew", Unreadable::StartAnew)];
+                self.unreadable = word(name, args, &words)?;
             }
             "plain-ack" => {
                 let words = [("trust", PlainAck::Trust), ("off", PlainAck::Off)];
@@ -177,15 +185,14 @@ impl Flags {
             .with_heartbeat(self.heartbeat)
             .with_limits(self.limits)
             .with_key(key)
+            .with_reuse(self.reuse.clone())
+            .with_unreadable(self.unreadable)
             .with_allowed_origins(self.origins.clone());
         if let Some(attach) = self.attach {
             resume = resume.with_attach(attach);
         }
         if let Some(overflow) = self.overflow {
             resume = resume.with_overflow(overflow);
-        }
-        if let Some(reuse) = &self.reuse {
-            resume = resume.with_reuse(reuse.clone());
         }
         if let Some(plain_ack) = self.plain_ack {
             resume = resume.with_plain_ack(plain_ack);

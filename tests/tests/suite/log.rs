@@ -8,7 +8,8 @@ scenarios!(who_comes_and_goes_is_told_and_no_secret_is);
 
 async fn who_comes_and_goes_is_told_and_no_secret_is(framework: Framework) {
     let program = env!("CARGO_BIN_EXE_testee");
-    let (testee, mut log) = Testee::start_logging(program, framework, "session_resume=trace").await;
+    let (testee, mut log) =
+        Testee::start_logging(program, framework, "", "session_resume=trace").await;
     let mut all = String::new();
     let mut lines = async |count: usize| {
         let mut lines = Vec::new();

@@ -7,6 +7,7 @@ mod log;
 mod proxy;
 mod refusals;
 mod resumable;
+mod unreadable;
 mod wire;
 
 use session_resume_tests::{Framework, Testee};

@@ -9,6 +9,7 @@ use crate::{
     identity::TokenKey,
     key::KeyFn,
     merge::MergePolicy,
+    restore::Unreadable,
     reuse::ReusePolicy,
     snapshot::place::Store,
     store::{LayerName, LayerNames, SnapshotStore, StoredState},
@@ -59,10 +60,29 @@ impl<T> SessionResume<T> {
         self.configured(|config| config.key = key)
     }
 
-    /// Sets who may reuse a session. Default: [`reuse::always`](crate::reuse::always).
+    /// Sets who may reuse a session. Default: everybody, as with [`reuse::always`](crate::reuse::always), but for a stored
+    /// session whose state does not fit its type any more: see [`with_unreadable`](Self::with_unreadable).
     #[must_use]
     pub fn with_reuse(self, policy: ReusePolicy) -> Self {
         self.configured(|config| config.reuse = policy)
+    }
+
+    /// Sets what becomes of a stored session whose state does not fit `T` any more, where the reuse policy would
+    /// reuse it. Default: [`Unreadable::Refuse`].
+    ///
+    /// The [reuse policy](crate::reuse) is asked first; if it answers `Fresh`, a new session starts whatever is set
+    /// here.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use session_resume::{SessionResume, Unreadable, store::MemoryStore};
+    ///
+    /// let _ = SessionResume::new().with_unreadable(Unreadable::StartAnew).with_store(MemoryStore::new());
+    /// ```
+    #[must_use]
+    pub fn with_unreadable(self, unreadable: Unreadable) -> Self {
+        self.configured(|config| config.unreadable = unreadable)
     }
 
     /// Sets which pages may open a WebSocket. Default: those of the same origin.

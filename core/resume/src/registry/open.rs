@@ -84,7 +84,11 @@ impl<T: Send + 'static> Registry<T> {
                 // Another request was faster.
                 continue;
             };
-            match self.config.reuse.decide(|| self.candidate(&session, context, purpose), req) {
+            match self.config.reuse.decide(
+                Residence::Live,
+                || self.candidate(&session, context, purpose),
+                req,
+            ) {
                 ReuseDecision::Reuse => {
                     if session.take(purpose, context, self.clock.now()) {
                         return Ok(Some((session, SessionOrigin::Reused)));

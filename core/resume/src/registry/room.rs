@@ -84,6 +84,13 @@ impl<T> Registry<T> {
         if full { Err(too_many_stored()) } else { Ok(()) }
     }
 
+    /// Whether the record of one more session that cannot be read may be kept aside.
+    pub(crate) fn has_room_aside(&self) -> Result<(), Refusal> {
+        let aside = self.config.store.as_ref().and_then(Store::count_aside);
+        let full = aside.is_some_and(|count| count >= self.config.limits.max_stored);
+        if full { Err(too_many_aside()) } else { Ok(()) }
+    }
+
     /// The session takes no room any more. Nothing the second time.
     pub(super) fn leave_room(&self, session: &Shared<T>) {
         let seat = session.lock().seat.take();
@@ -162,6 +169,13 @@ fn too_many_in_all() -> Refusal {
 fn too_many_stored() -> Refusal {
     let text = "too many stored sessions (limits.max_stored), try again later";
     Refusal::full(text, BUSY_RETRY)
+}
+
+fn too_many_aside() -> Refusal {
+    let text =
+        "too many sessions that cannot be read are kept aside (limits.max_stored), try again later";
+    tracing::warn!("{text}");
+    Refusal::busy(text, BUSY_RETRY)
 }
 
 fn too_many_visitors() -> Refusal {

@@ -17,7 +17,7 @@ use crate::{
     snapshot::{
         Durable, Place, Pointer, Urgency,
         queue::Item,
-        record::{Millis, RecordError, SessionRecord},
+        record::{Millis, SessionRecord},
     },
     store::Stamp,
     wall,
@@ -78,13 +78,11 @@ impl<T: Send + 'static> Registry<T> {
         &self,
         key: &SessionKey,
         record: &SessionRecord,
+        state: T,
         stamp: Stamp,
         pointer: Pointer,
         name: CookieName,
-    ) -> Result<Arc<Shared<T>>, RecordError> {
-        let codec = self.config.codec.expect("a layer with a store has a codec");
-        let state =
-            (codec.decode)(&record.state).map_err(|error| RecordError::of_state::<T>(&error))?;
+    ) -> Arc<Shared<T>> {
         let identity = record.identity;
         let machine = Machine::restore(
             Arc::clone(&self.rules),
@@ -108,7 +106,7 @@ impl<T: Send + 'static> Registry<T> {
             core.seldom_mut().handler_name = Some(handler.into());
         }
         drop(core);
-        Ok(session)
+        session
     }
 
     /// A session has been claimed; the caller is alone with its key.

@@ -3,6 +3,7 @@
 mod evict;
 mod find;
 mod leave;
+mod unreadable;
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,6 +11,8 @@ use futures_util::FutureExt as _;
 use session_resume_proto::Token;
 
 pub(crate) use self::find::Found;
+pub use self::unreadable::Unreadable;
+use self::unreadable::Way;
 use crate::{
     Outcome, OutcomeStatus, RequestView, SessionId,
     key::SessionKey,
@@ -101,12 +104,19 @@ impl<T: Send + 'static> Registry<T> {
                 Err(error) if error.kind() == ErrorKind::Stale => continue,
                 Err(error) => return Err(Refusal::by_store(&error)),
             };
+            let state = match self.read_state(&loaded.record) {
+                Ok(state) => state,
+                Err(unreadable) => match self.give_way(&store, &loaded, asks, unreadable).await? {
+                    Way::Free => return Ok(None),
+                    Way::Taken => continue,
+                },
+            };
             if !self.may_restore(&store, &loaded, asks).await? {
                 return Ok(None);
             }
             let (identity, id) = (loaded.record.identity, loaded.record.session);
             let room = self.reserve(identity, key, id, Seat::Known)?;
-            match self.claim(&store, loaded, room, asks, purpose).await {
+            match self.claim(&store, loaded, state, room, asks, purpose).await {
                 Ok(session) => {
                     if !asks.looks {
                         session.take(purpose, asks.context, self.clock().now());
@@ -192,15 +202,7 @@ impl<T: Send + 'static> Registry<T> {
         if asks.looks || continues {
             return Ok(true);
         }
-        let candidate = Candidate {
-            residence: Residence::Stored,
-            phase: Phase::Suspended,
-            age: record.created.age(Millis::now()),
-            transports: 0,
-            same_identity: record.identity == asks.context.identity(),
-            same_handler: None,
-        };
-        match self.config().reuse.decide(|| candidate, asks.req) {
+        match self.decide(Residence::Stored, record, asks) {
             ReuseDecision::Reuse => Ok(true),
             ReuseDecision::Refuse(status) => Err(Refusal::by_policy(status)),
             ReuseDecision::Fresh => {
@@ -213,6 +215,24 @@ impl<T: Send + 'static> Registry<T> {
                 Ok(false)
             }
         }
+    }
+
+    /// Puts a stored session to the reuse policy.
+    fn decide(
+        &self,
+        residence: Residence,
+        record: &SessionRecord,
+        asks: &Asks<'_>,
+    ) -> ReuseDecision {
+        let candidate = || Candidate {
+            residence,
+            phase: Phase::Suspended,
+            age: record.created.age(Millis::now()),
+            transports: 0,
+            same_identity: record.identity == asks.context.identity(),
+            same_handler: None,
+        };
+        self.config().reuse.decide(residence, candidate, asks.req)
     }
 
     /// Ends a session that is not in memory: claims it with its final record.
@@ -238,6 +258,7 @@ impl<T: Send + 'static> Registry<T> {
         &self,
         store: &Store,
         loaded: Loaded,
+        state: T,
         room: Room<'_, T>,
         asks: &Asks<'_>,
         purpose: &Purpose,
@@ -246,7 +267,8 @@ impl<T: Send + 'static> Registry<T> {
         let Loaded { stored, mut record, pointer } = loaded;
         let stamp = stored.stamp.taken_by(new_owner());
         let clean = record.clean;
-        let session = self.rebuild(key, &record, stamp, pointer, asks.context.cookie_name())?;
+        let name = asks.context.cookie_name();
+        let session = self.rebuild(key, &record, state, stamp, pointer, name);
         if let Some(durable) = &mut session.lock().durable {
             durable.expires_as_before = asks.looks.then(|| later(wall::now(), stored.expires_in));
         }

@@ -4,6 +4,7 @@
 //! message in hand) and puts it. What the snapshot covers is acknowledged, and may leave, only then.
 
 pub(crate) mod amend;
+mod aside;
 mod own;
 pub(crate) mod place;
 pub(crate) mod queue;
@@ -26,6 +27,7 @@ use bytes::Bytes;
 use session_resume_proto::{Moment, session::Covered};
 use tokio::{sync::Notify, time::Instant};
 
+pub use self::aside::SetAside;
 use self::record::Millis;
 use crate::{
     key::SessionKey,

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+
 use super::record::{self, IdRecord, Millis, OutcomeRecord};
 use crate::{
     SessionId,
@@ -52,6 +54,17 @@ impl Store {
         StoreKey::new(RecordKind::Visitor, &self.name, &id).expect("session keys are bounded")
     }
 
+    /// Returns where the record of this session is kept if its state cannot be read.
+    pub(crate) fn aside_key(&self, id: SessionId) -> StoreKey {
+        StoreKey::new(RecordKind::Unreadable, &self.name, id.as_uuid().as_bytes())
+            .expect("session ids are 16 bytes")
+    }
+
+    /// Returns how many records are kept aside; `None` if the store cannot tell.
+    pub(crate) fn count_aside(&self) -> Option<usize> {
+        self.store.count(RecordKind::Unreadable, &self.name)
+    }
+
     /// Returns how many sessions are stored, and how many of these nobody has come back to; `None` if the store
     /// cannot tell.
     pub(crate) fn census(&self) -> Option<(usize, usize)> {
@@ -68,16 +81,42 @@ impl Store {
         expires_in: Duration,
     ) -> Result<(), StoreError> {
         let at = self.id_key(id);
-        let bytes = record::encode(record);
+        self.put_or_make(&at, stamp, record::encode(record), expires_in).await.map(drop)
+    }
+
+    /// Keeps a copy of the record of a session whose state cannot be read; returns whether there was none yet.
+    pub(crate) async fn put_aside(
+        &self,
+        id: SessionId,
+        stored: &Versioned,
+        expires_in: Duration,
+    ) -> Result<bool, StoreError> {
+        let at = self.aside_key(id);
+        // With the stamp of what it is a copy of: an older copy never takes the place of a newer one.
+        let copied = self.put_or_make(&at, stored.stamp, stored.bytes.clone(), expires_in).await;
+        match copied {
+            Err(error) if error.kind() == ErrorKind::Stale => Ok(false),
+            copied => copied,
+        }
+    }
+
+    /// Puts a record over what its line has put there before, or makes it; returns whether it was made.
+    async fn put_or_make(
+        &self,
+        at: &StoreKey,
+        stamp: Stamp,
+        bytes: Bytes,
+        expires_in: Duration,
+    ) -> Result<bool, StoreError> {
         loop {
-            let put = self.store.put(&at, stamp, bytes.clone(), expires_in).await;
+            let put = self.store.put(at, stamp, bytes.clone(), expires_in).await;
             if !is(&put, ErrorKind::NotFound) {
-                return put;
+                return put.map(|()| false);
             }
-            let claimed = self.store.claim(&at, None, stamp, bytes.clone(), expires_in).await;
+            let claimed = self.store.claim(at, None, stamp, bytes.clone(), expires_in).await;
             // Another owner of the session has come first: the next put is judged by that.
             if !is(&claimed, ErrorKind::Stale) {
-                return claimed;
+                return claimed.map(|()| true);
             }
         }
     }

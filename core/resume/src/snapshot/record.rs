@@ -1,6 +1,7 @@
 //! A session, and an outcome, as bytes in a store.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -130,14 +131,26 @@ pub(crate) enum RecordError {
     /// The application's type has changed since.
     State {
         expected: &'static str,
-        column: usize,
+        /// Where its JSON could not be read; `None` if its `Deserialize` has panicked.
+        column: Option<usize>,
     },
 }
 
 impl RecordError {
     /// Serde's own text may quote the state: only where it stopped is told.
-    pub(crate) fn of_state<T>(error: &serde_json::Error) -> Self {
-        Self::State { expected: std::any::type_name::<T>(), column: error.column() }
+    pub(crate) fn of_state<T>(error: Option<&serde_json::Error>) -> Self {
+        let column = error.map(serde_json::Error::column);
+        Self::State { expected: std::any::type_name::<T>(), column }
+    }
+
+    /// Returns what a stranger may be told: how the program is built is for the log.
+    pub(crate) fn told(&self) -> Cow<'static, str> {
+        match self {
+            Self::TooNew(_) | Self::TooOld(_) | Self::Corrupt => Cow::Owned(self.to_string()),
+            Self::State { .. } => Cow::Borrowed(
+                "its state does not fit the program's type any more (the log says where, and what to do)",
+            ),
+        }
     }
 }
 
@@ -151,11 +164,17 @@ impl fmt::Display for RecordError {
                 write!(f, "record is from an older version (got {version}, know {VERSION})")
             }
             Self::Corrupt => f.write_str("record is damaged"),
-            Self::State { expected, column } => write!(
-                f,
-                "its state does not fit the type {expected} (at byte {column} of its JSON): give new fields \
-                 #[serde(default)], keep old names with #[serde(alias)], or end it with a reuse policy"
-            ),
+            Self::State { expected, column } => {
+                write!(f, "its state does not fit the type {expected} (")?;
+                match column {
+                    Some(column) => write!(f, "at byte {column} of its JSON")?,
+                    None => f.write_str("whose Deserialize panicked")?,
+                }
+                f.write_str(
+                    "): give new fields #[serde(default)], keep old names with #[serde(alias)], or let a new session \
+                     have its place: with_unreadable(Unreadable::StartAnew)",
+                )
+            }
         }
     }
 }

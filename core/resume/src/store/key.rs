@@ -18,6 +18,9 @@ pub enum RecordKind {
     Outcome,
     /// A mark on a session to which nobody has come back yet, by its age and session key.
     Visitor,
+    /// The record of a session whose state did not fit its type any more, by session id: what
+    /// [`SetAside`](super::SetAside) reads.
+    Unreadable,
 }
 
 impl RecordKind {
@@ -27,6 +30,7 @@ impl RecordKind {
             Self::Session => 1,
             Self::Outcome => 2,
             Self::Visitor => 3,
+            Self::Unreadable => 4,
         }
     }
 }
@@ -128,6 +132,7 @@ mod tests {
             key(RecordKind::Session, "abc", b""),
             key(RecordKind::Outcome, "ab", b"c"),
             key(RecordKind::Visitor, "ab", b"c"),
+            key(RecordKind::Unreadable, "ab", b"c"),
         ];
         for (i, one) in all.iter().enumerate() {
             for (j, other) in all.iter().enumerate() {
@@ -135,7 +140,9 @@ mod tests {
             }
         }
         assert_eq!(all[0].as_bytes(), b"\x01\0\x02abc");
-        assert_eq!(all[4].as_bytes(), b"\x02\0\x02abc");
+        for (key, tag) in all[4..].iter().zip(2..) {
+            assert_eq!(key.as_bytes(), [&[tag], &b"\0\x02abc"[..]].concat());
+        }
         assert_eq!((all[0].prefix_of(), all[0].id()), (&b"\x01\0\x02ab"[..], &b"c"[..]));
         for key in &all {
             assert_eq!(StoreKey::from_bytes(key.as_bytes().to_vec()).as_ref(), Some(key));

@@ -31,6 +31,7 @@ pub use self::{
     stamp::{Stamp, Verdict},
     state::StoredState,
 };
+pub use crate::snapshot::SetAside;
 
 /// Keeps records by key.
 ///

@@ -51,6 +51,8 @@ impl<S: SnapshotStore, W: Wire> Suite<'_, S, W> {
         let keys = [
             self.key_of(RecordKind::Session, b"k"),
             self.key_of(RecordKind::Outcome, b"k"),
+            self.key_of(RecordKind::Visitor, b"k"),
+            self.key_of(RecordKind::Unreadable, b"k"),
             self.key_of(RecordKind::Session, b""),
             self.key_of(RecordKind::Session, b"\0"),
             self.key_of(RecordKind::Session, b"\xff\0:/*{}"),
