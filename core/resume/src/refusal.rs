@@ -137,10 +137,20 @@ impl Refusal {
             let text = "the session store does not answer, try again later";
             return Self::busy(text, Duration::from_secs(1)).with_cause(Cause::Store);
         }
-        // Never overwritten: whoever rolls back, or forward, finds it.
         tracing::error!(error = %chain(error), "a stored session cannot be read");
         // A cause of ours quotes nothing that is stored; a backend's may.
-        let cause = error.source().and_then(|cause| cause.downcast_ref::<RecordError>());
+        Self::unread(error.source().and_then(|cause| cause.downcast_ref::<RecordError>()))
+    }
+
+    /// What is stored has another form than what is expected of it: 500, for asking again does not help.
+    pub(crate) fn unreadable(error: &RecordError) -> Self {
+        observe::store_failed();
+        tracing::error!(%error, "a stored session cannot be read");
+        Self::unread(Some(error))
+    }
+
+    /// Nothing of it is overwritten: whoever rolls back, or forward, finds it.
+    fn unread(cause: Option<&RecordError>) -> Self {
         let text = match cause {
             Some(cause) => format!("the stored session cannot be read: {}", cause.told()).into(),
             None => Cow::Borrowed("the stored session cannot be read"),

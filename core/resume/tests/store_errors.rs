@@ -184,12 +184,12 @@ async fn state_that_does_not_fit(told: &Told) {
     assert!(client.is_acked(1).await);
     let id = client.session();
     node.kill();
-    let later = || SessionResume::new().with_state::<Later>().with_store(TestStore::new(&disk));
-    let request = node::parts(&later(), &mut browser, None).await;
+    let deployed = || SessionResume::new().with_state::<Later>().with_store(TestStore::new(&disk));
+    let request = node::parts(&deployed(), &mut browser, None).await;
     assert_eq!(adapter::open::<Later>(&request).await.err().unwrap().status(), 500);
     // The type is in the log alone, and the state in neither.
     told.expect("Later (at byte 19 of its JSON)");
-    let layer = later().with_unreadable(Unreadable::StartAnew);
+    let layer = deployed().with_unreadable(Unreadable::StartAnew);
     let request = node::parts(&layer, &mut browser, None).await;
     for _ in 0..3 {
         let session = adapter::open::<Later>(&request).await.unwrap();

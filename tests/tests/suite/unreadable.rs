@@ -37,6 +37,8 @@ impl Away {
         ws.send("add 7").await;
         assert_eq!(ws.data().await, "total:7");
         let port = testee.addr.port();
+        // A drain waits for the close of whoever is attached.
+        drop(ws);
         testee.terminate().await;
         assert!(testee.exit().await.success());
         Self { store, browser, hello, port, _dir: dir }
@@ -110,6 +112,7 @@ async fn a_page_goes_on_with_a_new_session(framework: Framework) {
         let cursor = away.cursor('b');
         let mut other = away.browser.resumable("/live", &cursor).await;
         assert_eq!(other.member("hello").await["session"], hello["session"]);
+        drop((ws, other));
         testee.terminate().await;
         assert!(testee.exit().await.success());
         assert_eq!(log.next_line().await.unwrap(), None, "{flags}");

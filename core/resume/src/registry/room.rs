@@ -175,7 +175,7 @@ fn too_many_aside() -> Refusal {
     let text =
         "too many sessions that cannot be read are kept aside (limits.max_stored), try again later";
     tracing::warn!("{text}");
-    Refusal::busy(text, BUSY_RETRY)
+    Refusal::full(text, BUSY_RETRY)
 }
 
 fn too_many_visitors() -> Refusal {

@@ -93,7 +93,7 @@ impl<T: Send + 'static> Registry<T> {
         match self.decide(Residence::Unreadable, &loaded.record, asks) {
             ReuseDecision::Refuse(status) => return Err(Refusal::by_policy(status)),
             ReuseDecision::Reuse => match self.config().unreadable {
-                Unreadable::Refuse => return Err(Refusal::by_store(&error.into())),
+                Unreadable::Refuse => return Err(Refusal::unreadable(&error)),
                 Unreadable::StartAnew => {}
             },
             ReuseDecision::Fresh => {}
