@@ -15,18 +15,21 @@ mod state;
 mod tests;
 mod view;
 
-use std::{error::Error, path::PathBuf, process::ExitCode, time::Duration};
+use std::{error::Error, ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use example_support::{log_to_stderr, place, stop_signal};
 use lexopt::{Arg, Parser, ValueExt as _};
 use session_resume::SessionResume;
 use session_resume_redb::RedbStore;
+use session_resume_redis::RedisStore;
 
 use crate::state::Dashboard;
 
-const USAGE: &str = "usage: dashboard [--listen ADDR] [--store PATH | --memory]
+const USAGE: &str =
+    "usage: dashboard [--listen ADDR] [--store PATH | --store redis://HOST:PORT | --memory]
   --listen  default 127.0.0.1:5007; port 0 picks one
-  --store   where sessions are kept; default session-resume-dashboard/sessions.redb in the state folder
+  --store   where sessions are kept, in a file or on a Redis server; default
+            session-resume-dashboard/sessions.redb in the state folder
   --memory  keeps sessions in memory alone: they end with the server";
 
 /// How long sessions get to finish the command in hand when the server stops.
@@ -41,8 +44,37 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Options {
     listen: String,
-    /// The file of the sessions; `None` keeps them in memory.
-    store: Option<PathBuf>,
+    store: Store,
+}
+
+/// Where sessions are kept.
+#[derive(Debug, PartialEq, Eq)]
+enum Store {
+    /// They end with the server.
+    Memory,
+    File(PathBuf),
+    /// On the server at this URL.
+    Redis(Url),
+}
+
+/// One that may have a password in it.
+#[derive(PartialEq, Eq)]
+struct Url(String);
+
+impl std::fmt::Debug for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Url(..)")
+    }
+}
+
+impl Store {
+    fn new(value: OsString) -> Self {
+        match value.into_string() {
+            Ok(text) if text.starts_with("redis://") => Self::Redis(Url(text)),
+            Ok(text) => Self::File(text.into()),
+            Err(path) => Self::File(path.into()),
+        }
+    }
 }
 
 #[tokio::main]
@@ -72,13 +104,13 @@ async fn main() -> ExitCode {
 fn options(mut args: Parser) -> Result<Option<Options>, lexopt::Error> {
     let mut options = Options {
         listen: "127.0.0.1:5007".into(),
-        store: Some(place::default_file("dashboard", "sessions.redb")),
+        store: Store::File(place::default_file("dashboard", "sessions.redb")),
     };
     while let Some(arg) = args.next()? {
         match arg {
             Arg::Long("listen") => options.listen = args.value()?.string()?,
-            Arg::Long("store") => options.store = Some(args.value()?.into()),
-            Arg::Long("memory") => options.store = None,
+            Arg::Long("store") => options.store = Store::new(args.value()?),
+            Arg::Long("memory") => options.store = Store::Memory,
             Arg::Short('h') | Arg::Long("help") => return Ok(None),
             other => return Err(other.unexpected()),
         }
@@ -86,19 +118,24 @@ fn options(mut args: Parser) -> Result<Option<Options>, lexopt::Error> {
     Ok(Some(options))
 }
 
-/// Makes the layer: with a file, sessions outlive the server.
-fn layer(store: Option<PathBuf>) -> Result<SessionResume<Dashboard>, Box<dyn Error>> {
+/// Makes the layer: with a file or an engine, sessions outlive the server.
+async fn layer(store: Store) -> Result<SessionResume<Dashboard>, Box<dyn Error>> {
     let resume = SessionResume::new().with_state::<Dashboard>();
-    let Some(path) = store else {
-        return Ok(resume);
-    };
-    place::make_folder_of(&path)
-        .map_err(|error| format!("folder of {}: {error}", path.display()))?;
-    Ok(resume.with_stored_lifetime(KEPT).with_store(RedbStore::open(path)?))
+    Ok(match store {
+        Store::Memory => resume,
+        Store::File(path) => {
+            place::make_folder_of(&path)
+                .map_err(|error| format!("folder of {}: {error}", path.display()))?;
+            resume.with_stored_lifetime(KEPT).with_store(RedbStore::open(path)?)
+        }
+        Store::Redis(Url(url)) => {
+            resume.with_stored_lifetime(KEPT).with_store(RedisStore::connect(url).await?)
+        }
+    })
 }
 
 async fn serve(Options { listen, store }: Options) -> Result<(), Box<dyn Error>> {
-    let resume = layer(store)?;
+    let resume = layer(store).await?;
     let listener =
         session_resume_axum::bind(&listen).await.map_err(|error| format!("{listen}: {error}"))?;
     let stop = stop_signal()?;
@@ -133,10 +170,14 @@ mod arguments {
     fn options_are_the_defaults_or_what_was_asked_for() {
         let defaults = parse(&[]).unwrap().unwrap();
         assert_eq!(defaults.listen, "127.0.0.1:5007");
-        assert!(defaults.store.unwrap().ends_with("session-resume-dashboard/sessions.redb"));
+        let Store::File(path) = defaults.store else { panic!("not a file") };
+        assert!(path.ends_with("session-resume-dashboard/sessions.redb"));
         let given = parse(&["--listen", "[::]:80", "--store", "s.redb"]).unwrap().unwrap();
-        assert_eq!((given.listen.as_str(), given.store), ("[::]:80", Some("s.redb".into())));
-        assert_eq!(parse(&["--memory"]).unwrap().unwrap().store, None);
+        assert_eq!((given.listen.as_str(), given.store), ("[::]:80", Store::File("s.redb".into())));
+        let given = parse(&["--store", "redis://:hunter2@redis"]).unwrap().unwrap();
+        assert!(!format!("{given:?}").contains("hunter2"));
+        assert_eq!(given.store, Store::Redis(Url("redis://:hunter2@redis".into())));
+        assert_eq!(parse(&["--memory"]).unwrap().unwrap().store, Store::Memory);
         assert!(parse(&["--help"]).unwrap().is_none());
     }
 

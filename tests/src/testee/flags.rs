@@ -11,6 +11,7 @@ use session_resume::{
 };
 
 use session_resume_redb::RedbStore;
+use session_resume_redis::RedisStore;
 
 use crate::tally::Tally;
 
@@ -175,7 +176,7 @@ impl Flags {
         Ok(true)
     }
 
-    pub(crate) fn layer(&self) -> Result<SessionResume<Tally>, Box<dyn std::error::Error>> {
+    pub(crate) async fn layer(&self) -> Result<SessionResume<Tally>, Box<dyn std::error::Error>> {
         let mut key = self.key.clone().unwrap_or_else(key::by_identity);
         if self.shared_key {
             key = key.shared();
@@ -221,9 +222,11 @@ impl Flags {
         if self.merge_newest {
             resume = resume.with_merge(MergePolicy::Newest);
         }
-        if let Some(path) = &self.store {
-            resume = resume.with_store(open(path)?);
-        }
+        resume = match &self.store {
+            Some(url) if is_redis(url) => resume.with_store(RedisStore::connect(url).await?),
+            Some(path) => resume.with_store(open(path)?),
+            None => resume,
+        };
         if self.secret.is_some() || self.cookie.is_some() {
             let mut cookie =
                 self.cookie.clone().map_or_else(IdentityCookie::default, IdentityCookie::new);
@@ -235,6 +238,11 @@ impl Flags {
         }
         Ok(resume)
     }
+}
+
+/// Whether a store is an engine's URL, and not a path.
+fn is_redis(store: &str) -> bool {
+    ["redis:", "rediss:", "redis+unix:"].iter().any(|scheme| store.starts_with(scheme))
 }
 
 /// Opens the store; a file that cannot be used is told in one line.

@@ -57,7 +57,7 @@ fn filter() -> EnvFilter {
 
 async fn run(flags: Flags) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut terminate = unix::signal(unix::SignalKind::terminate())?;
-    let resume = flags.layer()?;
+    let resume = flags.layer().await?;
     let listener = session_resume::adapter::bind(&flags.listen).await?;
     println!("listening on {}", listener.local_addr()?);
     let server = match flags.framework {

@@ -1,7 +1,6 @@
 //! Servers that are killed, and servers that are replaced.
 
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,9 +13,18 @@ use tokio::{sync::Semaphore, task::JoinHandle};
 
 use crate::{
     flaps::{HASTE, Rng, next},
+    place::{Place, on_each_store},
     proxy::{Fate, Proxy},
     server::{Testee, within},
 };
+
+on_each_store! {
+    two_thousand_additions_survive_ten_kills,
+    under_exact_each_reply_arrives_once_through_ten_kills,
+    under_exact_each_reply_to_four_users_arrives_once_through_twenty_kills,
+    a_rolling_restart_under_load_is_invisible,
+    a_message_that_is_in_hand_at_three_kills_is_dropped_and_the_session_goes_on,
+}
 
 /// The next message, gaps by a restart passed over: under `Durability::State` they are the truth.
 async fn next_told(client: &mut Client) -> String {
@@ -31,7 +39,7 @@ async fn next_told(client: &mut Client) -> String {
 }
 
 /// A client whose session is on disk: what comes before the first save is nobody's promise.
-async fn settle(proxy: &Proxy) -> Client {
+pub(crate) async fn settle(proxy: &Proxy) -> Client {
     let client = Client::builder(proxy.url()).with_backoff(HASTE);
     let mut client = client.start().unwrap();
     within(client.send("commit")).await.unwrap();
@@ -39,8 +47,7 @@ async fn settle(proxy: &Proxy) -> Client {
     client
 }
 
-fn flags<'a>(store: &'a Path, durability: &'a str) -> [&'a str; 6] {
-    let store = store.to_str().unwrap();
+pub(crate) fn flags<'a>(store: &'a str, durability: &'a str) -> [&'a str; 6] {
     ["--store", store, "--durability", durability, "--flush", "5"]
 }
 
@@ -49,7 +56,7 @@ fn flags<'a>(store: &'a Path, durability: &'a str) -> [&'a str; 6] {
 const WINDOW: usize = 32;
 
 /// Sends `add 1` so often, as fast as it is answered; every answer must be told by `add_permits`.
-fn add(sender: Sender, times: u64) -> (JoinHandle<()>, Arc<Semaphore>) {
+pub(crate) fn add(sender: Sender, times: u64) -> (JoinHandle<()>, Arc<Semaphore>) {
     let window = Arc::new(Semaphore::new(WINDOW));
     let room = Arc::clone(&window);
     let adding = tokio::spawn(async move {
@@ -62,10 +69,14 @@ fn add(sender: Sender, times: u64) -> (JoinHandle<()>, Arc<Semaphore>) {
 }
 
 /// Kills the server so often while `add 1` is sent so often; returns the totals that were told.
-async fn count_through_kills(durability: &str, kills: u64, seed: u64) -> Vec<String> {
+async fn count_through_kills(
+    place: &Place,
+    durability: &str,
+    kills: u64,
+    seed: u64,
+) -> Vec<String> {
     const ADDS: u64 = 2000;
-    let folder = tempfile::tempdir().unwrap();
-    let store = folder.path().join("store.redb");
+    let store = place.flag();
     let flags = flags(&store, durability);
     let mut testee = Testee::start(&flags).await;
     let proxy = Proxy::start(testee.address, || Fate::CALM).await;
@@ -117,27 +128,23 @@ fn last(totals: &[String]) -> u64 {
     totals.last().map_or(0, |total| total.strip_prefix("total:").unwrap().parse().unwrap())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_additions_survive_ten_kills() {
-    let totals = count_through_kills("state", 10, 1).await;
+async fn two_thousand_additions_survive_ten_kills(place: Place) {
+    let totals = count_through_kills(&place, "state", 10, 1).await;
     assert_eq!(last(&totals), 2000);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn under_exact_each_reply_arrives_once_through_ten_kills() {
-    let totals = count_through_kills("exact", 10, 2).await;
+async fn under_exact_each_reply_arrives_once_through_ten_kills(place: Place) {
+    let totals = count_through_kills(&place, "exact", 10, 2).await;
     let expected: Vec<_> = (1..=2000).map(|n| format!("total:{n}")).collect();
     assert_eq!(totals, expected);
 }
 
 /// Several users at once: a kill meets commits that they share, at any point of each.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn under_exact_each_reply_to_four_users_arrives_once_through_twenty_kills() {
+async fn under_exact_each_reply_to_four_users_arrives_once_through_twenty_kills(place: Place) {
     const ADDS: u64 = 500;
     const USERS: usize = 4;
     const KILLS: u64 = 20;
-    let folder = tempfile::tempdir().unwrap();
-    let store = folder.path().join("store.redb");
+    let store = place.flag();
     let flags = flags(&store, "exact");
     let mut testee = Testee::start(&flags).await;
     let proxy = Proxy::start(testee.address, || Fate::CALM).await;
@@ -187,11 +194,9 @@ async fn under_exact_each_reply_to_four_users_arrives_once_through_twenty_kills(
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_under_load_is_invisible() {
+async fn a_rolling_restart_under_load_is_invisible(place: Place) {
     const ADDS: u64 = 3000;
-    let folder = tempfile::tempdir().unwrap();
-    let store = folder.path().join("store.redb");
+    let store = place.flag();
     let flags = flags(&store, "state");
     let mut testee = Testee::start(&flags).await;
     let proxy = Proxy::start(testee.address, || Fate::CALM).await;
@@ -212,7 +217,7 @@ async fn a_rolling_restart_under_load_is_invisible() {
 }
 
 /// The next message of a stream that is never anything but resumed.
-async fn next_resumed(client: &mut Client) -> String {
+pub(crate) async fn next_resumed(client: &mut Client) -> String {
     loop {
         match within(client.recv_event()).await.expect("the client goes on") {
             Event::Message(message) => return message.as_text().expect("text").to_owned(),
@@ -224,10 +229,8 @@ async fn next_resumed(client: &mut Client) -> String {
 }
 
 /// It kills the server, as far as the server can tell.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_is_in_hand_at_three_kills_is_dropped_and_the_session_goes_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = folder.path().join("store.redb");
+async fn a_message_that_is_in_hand_at_three_kills_is_dropped_and_the_session_goes_on(place: Place) {
+    let store = place.flag();
     let flags = flags(&store, "state");
     let mut testee = Testee::start(&flags).await;
     let proxy = Proxy::start(testee.address, || Fate::CALM).await;

@@ -1,7 +1,9 @@
 //! Real sockets, real processes: connections cut at any byte, servers killed at any moment.
 
 mod crash;
+mod engine;
 mod flaps;
 mod network;
+mod place;
 mod proxy;
 mod server;

@@ -1,0 +1,133 @@
+//! Redis servers that are killed, stopped and disturbed, with clients that notice nothing.
+
+use std::time::Duration;
+
+use session_resume_engine::{Engine, without_redis};
+
+use crate::{
+    crash::{add, flags, next_resumed, settle},
+    flaps::Rng,
+    proxy::{End, Fate, Proxy},
+    server::{Testee, within},
+};
+
+/// What happens to the engine, one after the other, while `add 1` is sent.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// `kill -9`, and a start with what is on the disk.
+    Restart,
+    /// It stands still for so many milliseconds.
+    Stop(u64),
+    /// All its connections are closed.
+    Disconnect,
+    /// It forgets the scripts.
+    Forget,
+}
+
+/// Every reply once and in order, on a stream that is never anything but resumed: the process is still the same.
+async fn additions_survive_what_happens_to_the_engine(durability: &str, seed: u64) {
+    use Fault::{Disconnect, Forget, Restart, Stop};
+    const ADDS: u64 = 3000;
+    const FAULTS: [Fault; 12] = [
+        Restart,
+        Forget,
+        Stop(300),
+        Disconnect,
+        Restart,
+        Stop(20),
+        Forget,
+        Restart,
+        Disconnect,
+        Restart,
+        Stop(700),
+        Restart,
+    ];
+    let mut engine = Engine::durable();
+    let url = engine.url();
+    let testee = Testee::start(&flags(&url, durability)).await;
+    let proxy = Proxy::start(testee.address, || Fate::CALM).await;
+    let mut client = settle(&proxy).await;
+    let (adding, window) = add(client.sender(), ADDS);
+    let mut rng = Rng(seed);
+    let mut faults = FAULTS.into_iter();
+    for total in 1..=ADDS {
+        assert_eq!(next_resumed(&mut client).await, format!("total:{total}"));
+        window.add_permits(1);
+        if total % (ADDS / FAULTS.len() as u64) != 100 {
+            continue;
+        }
+        tokio::time::sleep(Duration::from_micros(rng.below(20_000))).await;
+        match faults.next().unwrap() {
+            Restart => engine.restart(),
+            Stop(millis) => {
+                engine.stop();
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                engine.go_on();
+            }
+            Disconnect => drop(engine.command("CLIENT KILL TYPE normal")),
+            Forget => drop(engine.command("SCRIPT FLUSH")),
+        }
+    }
+    assert!(faults.next().is_none());
+    within(adding).await.unwrap();
+    within(client.send("get")).await.unwrap();
+    assert_eq!(next_resumed(&mut client).await, format!("total:{ADDS} n:{ADDS}"));
+    within(client.close()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn additions_survive_what_happens_to_the_engine_under_state() {
+    if !without_redis() {
+        additions_survive_what_happens_to_the_engine("state", 5).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn additions_survive_what_happens_to_the_engine_under_exact() {
+    if !without_redis() {
+        additions_survive_what_happens_to_the_engine("exact", 6).await;
+    }
+}
+
+/// A client that is moved to another process goes on there; the process that had it tells it nothing any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_process_takes_a_session_over() {
+    const ADDS: u64 = 600;
+    if without_redis() {
+        return;
+    }
+    let engine = Engine::durable();
+    let url = engine.url();
+    let flags = flags(&url, "exact");
+    let testees = [Testee::start(&flags).await, Testee::start(&flags).await];
+    let proxy = Proxy::start(testees[0].address, || Fate::cut(2500, End::Reset)).await;
+    let mut client = settle(&proxy).await;
+    let (adding, window) = add(client.sender(), ADDS);
+    for total in 1..=ADDS {
+        assert_eq!(next_resumed(&mut client).await, format!("total:{total}"));
+        window.add_permits(1);
+        // At the next cut it comes to the other one.
+        let turn = usize::try_from(total / 100 % 2).unwrap();
+        proxy.set_target(testees[turn].address);
+    }
+    within(adding).await.unwrap();
+    within(client.close()).await.unwrap();
+    assert!(proxy.connections() > 4, "it has moved");
+}
+
+/// Wrong engines are one line, and exit code 1.
+#[tokio::test]
+async fn a_testee_without_its_engine_says_so_in_one_line() {
+    let port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let testee = tokio::process::Command::new(env!("CARGO_BIN_EXE_testee"))
+        .args(["--store", &format!("redis://:hunter2@127.0.0.1:{port}")])
+        .output();
+    let output = within(testee).await.unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains(&format!("127.0.0.1:{port}")) && !text.contains("hunter2"), "{text}");
+}
