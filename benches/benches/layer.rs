@@ -19,10 +19,11 @@ use tokio::runtime::Runtime;
 criterion_group!(benches, known_cookie, first_visit, growth, threads);
 criterion_main!(benches);
 
-/// Sessions are visited in this stride: a prime, so that all are, and none is in a near cache again.
+/// The benchmark visits sessions in this stride. It is a prime, so each session is visited, and none is still in
+/// a near cache.
 const STRIDE: usize = 7_919;
-/// So many requests are made at a time, before they are measured: what a request says comes from a socket, and is
-/// at hand.
+/// This many requests are made before they are measured. A real request comes from a socket, so its bytes are
+/// already in memory.
 const AT_ONCE: BatchSize = BatchSize::NumIterations(50);
 
 fn known_cookie(criterion: &mut Criterion) {
@@ -102,7 +103,7 @@ fn first_visit(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What more sessions cost: the map's and the sessions' cache misses, and nothing else.
+/// What more sessions cost: only the cache misses of the map and of the sessions.
 fn growth(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let _inside = runtime.enter();
@@ -119,7 +120,8 @@ fn growth(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Each thread's share of the requests on one set of sessions: two threads shall need nearly half the time.
+/// Each thread makes its share of the requests on one set of sessions. Two threads should need little more than
+/// half the time.
 fn threads(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let _inside = runtime.enter();

@@ -5,9 +5,9 @@ import { createServer } from "node:http";
 import { setImmediate as turn, setTimeout as pause } from "node:timers/promises";
 import { Server } from "socket.io";
 
-/** As many as the others' queues take. */
+/** As many messages as the queues of the other servers take. */
 const QUEUE = 1024;
-/** What serves a crowd with one thread may keep all of them waiting for longer than the defaults allow. */
+/** One thread serves a crowd, so a client may have to wait for longer than the defaults allow. */
 const LONG = 3_600_000;
 
 const http = createServer({ noDelay: true }, async (request, response) => {
@@ -33,7 +33,7 @@ const io = new Server(http, {
   transports: ["websocket"],
 });
 
-/** Whoever comes to miss something, by the room that is the session's own. */
+/** The rooms of the sessions that will miss messages: each session has a room of its own. */
 const missing = [];
 
 io.on("connection", (socket) => {
@@ -73,7 +73,7 @@ async function fanOut(count, size) {
   await Promise.all(producers);
 }
 
-/** Once all are gone: sends each of them messages of its own. */
+/** Waits until all clients are gone, then sends each of them messages of its own. */
 async function miss(count, size) {
   await quiet();
   for (const room of missing) {
@@ -97,7 +97,7 @@ function text(size) {
 }
 
 process.stdin.resume().on("end", () => process.exit());
-// A crowd must fit: whom the queue does not take tries again only a second later.
+// A crowd must fit: a client that the queue does not take tries again only a second later.
 http.listen({ host: "127.0.0.1", port: 0, backlog: 4096 }, () => {
   const { address, port } = http.address();
   console.log(`${address}:${port}`);

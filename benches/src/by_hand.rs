@@ -38,7 +38,7 @@ pub fn least() -> Pair {
     least_among(0)
 }
 
-/// The same, where each session has so many bytes of memory beside it, which requests do not touch: what comes of
+/// The same, where each session has `rest` more bytes of memory, which requests do not touch. This shows the cost of
 /// sessions that lie further apart.
 pub fn least_among(rest: usize) -> Pair {
     let table = Arc::new(Table {
@@ -61,7 +61,7 @@ type Shard = HashTable<(Uuid, Arc<Session>)>;
 
 struct Table {
     key: Hmac<Sha256>,
-    /// A secret: who cannot compute the hashes cannot make them collide.
+    /// A secret: a client that cannot compute the hashes cannot make them collide.
     factor: u128,
     shards: Vec<Mutex<Shard>>,
     origin: Instant,

@@ -9,7 +9,7 @@ static COUNTING: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static LIVE_BYTES: AtomicI64 = AtomicI64::new(0);
 
-/// The system's allocator, counted; while nobody counts it costs one load of a flag.
+/// The system's allocator, counted. While no count is under way it costs one load of a flag.
 #[derive(Debug)]
 pub struct Counting;
 
@@ -29,7 +29,7 @@ pub struct Counter {
     before: Heap,
 }
 
-/// Starts to count what all threads of the process allocate. One at a time.
+/// Starts to count what all threads of the process allocate. Only one count is under way at a time.
 pub fn start() -> Counter {
     let counter = Counter { before: now() };
     COUNTING.store(true, Relaxed);

@@ -58,7 +58,7 @@ impl Subject {
         (self.0)()
     }
 
-    /// Makes so many first visits and returns the cookies that they got.
+    /// Makes `sessions` first visits and returns the cookies that they got.
     pub fn visits(&self, sessions: usize) -> Vec<HeaderValue> {
         let mut call = self.caller();
         (0..sessions).map(|_| given_cookie(&call(request(None)))).collect()

@@ -17,8 +17,8 @@ use tokio::{
 
 /// A TCP proxy that breaks connections at byte offsets, all from one seed.
 ///
-/// Each connection ends after so many bytes in either direction, by a reset or an orderly end; some stall for a
-/// moment, some become a black hole before they end.
+/// Each connection ends after a number of bytes in both directions together, by a reset or an orderly end. Some
+/// stall for a moment, and some become a black hole before they end.
 #[derive(Debug)]
 pub struct Chaos {
     /// Where it listens.

@@ -1,5 +1,5 @@
-//! The recipe for an application with a login (README): the session key is the user, whom a middleware outside the
-//! layer has found.
+//! The recipe for an application with a login (README): the session key is the user. A middleware outside the layer
+//! finds the user.
 
 use axum::{
     Router,
@@ -24,7 +24,7 @@ use tokio_tungstenite::{
 };
 use tower::ServiceExt as _;
 
-/// Who is logged in.
+/// The logged-in user.
 #[derive(Clone, PartialEq, Debug)]
 struct User(String);
 
@@ -132,7 +132,7 @@ impl Browser {
     }
 }
 
-/// Receives what is no ping.
+/// Receives the next message that is not a ping.
 async fn next(socket: &mut WebSocketStream<tokio::io::DuplexStream>) -> Message {
     loop {
         match socket.next().await.unwrap().unwrap() {

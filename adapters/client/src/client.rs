@@ -16,7 +16,7 @@ use crate::{
 pub struct Client {
     sender: Sender,
     driver: JoinHandle<()>,
-    /// Met while waiting for the session; comes first.
+    /// An event that came while waiting for the session. It is returned first.
     early: Option<Event>,
 }
 
@@ -139,16 +139,17 @@ impl Client {
     ///
     /// # Security
     ///
-    /// They are the identity: whoever has them gets into its sessions.
+    /// They are the identity: a program that has them gets into its sessions.
     pub fn cookies(&self) -> String {
         self.sender.shared.connector.cookie_header()
     }
 
     /// Ends the client once the server's handler has taken every message; the session itself goes on.
     ///
-    /// Until then it reconnects as its mode says, however long that takes: give it a timeout. What was
-    /// received and not taken is not acknowledged and goes to whoever comes next, so a handler that
-    /// waits for room in its outbox must be served with [`recv`](Self::recv) before.
+    /// Until then it reconnects as its mode says, however long that takes: give it a timeout. A message
+    /// that was received and not taken is not acknowledged: the server sends it to the next client that
+    /// comes. If the handler may wait for room in its outbox, take its messages with [`recv`](Self::recv)
+    /// first.
     ///
     /// # Errors
     ///
@@ -160,7 +161,8 @@ impl Client {
     pub async fn close(mut self) -> Result<(), Undelivered> {
         let shared = &self.sender.shared;
         shared.close();
-        // Nothing is taken before the end: what nobody looks at must not be acknowledged.
+        // Nothing is taken before the end: a message that the application does not see must not be
+        // acknowledged.
         while !shared.is_over() {
             shared.events.notified().await;
         }

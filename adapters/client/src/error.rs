@@ -52,7 +52,7 @@ pub struct Undelivered {
     pub in_doubt: Vec<Message>,
     /// Never handled.
     pub unsent: Vec<Message>,
-    /// So many were acknowledged and [taken back](crate::Event::TakenBack).
+    /// How many were acknowledged and then [taken back](crate::Event::TakenBack).
     pub taken_back: u64,
 }
 

@@ -49,8 +49,8 @@
 //! # Acknowledgement
 //!
 //! A message is acknowledged to the server when [`recv`](Client::recv) hands it over, not when it
-//! arrives: what this program never took is sent again to whoever comes next. A message that was sent
-//! is kept until the server's handler has taken it.
+//! arrives. A message that this program never took is sent again, to the next client that comes. A
+//! message that this program sent is kept until the server's handler has taken it.
 //!
 //! # TLS
 //!

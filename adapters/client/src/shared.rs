@@ -5,7 +5,7 @@ use tokio::sync::Notify;
 
 use crate::{Event, Message, SendError, SendErrorKind, clock::Clock, connector::Connector};
 
-/// What the handles and the driver share: the machine, and who waits for what.
+/// What the handles and the driver share: the machine, and what each of them waits for.
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: Mutex<State>,
@@ -119,7 +119,7 @@ impl Shared {
         self.tell_application();
     }
 
-    /// Wakes whoever waits in a handle.
+    /// Wakes the callers that wait in a handle.
     pub(crate) fn tell_application(&self) {
         self.room.notify_waiters();
         self.events.notify_one();

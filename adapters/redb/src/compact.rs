@@ -30,7 +30,7 @@ pub(crate) fn at_open(opened: &mut Opened) -> Result<bool, String> {
     })?
 }
 
-/// Returns whether this file is worth to be compacted now, while it is open.
+/// Returns whether it is worth compacting this file now, while it is open.
 pub(crate) fn while_open(opened: &Opened) -> Result<bool, redb::Error> {
     Ok(mostly_free(opened)?.is_some_and(|holds| holds <= MAX_WHILE_OPEN))
 }
@@ -94,7 +94,7 @@ impl Idle {
         (self.next == Next::Look).then(|| self.after.saturating_sub(self.since.elapsed()))
     }
 
-    /// Returns whether the store is idle, with so many reads begun by now.
+    /// Returns whether the store is idle. `reads` is the number of reads begun so far.
     pub(crate) fn is_idle(&mut self, reads: u64) -> bool {
         let read = reads != self.reads;
         if read {
@@ -108,8 +108,8 @@ impl Idle {
         self.since = Instant::now();
     }
 
-    /// Returns whether a file with so many records is to be looked at: at least as many were removed. So looking
-    /// costs no more than removing them did.
+    /// Returns whether a file with this many records is to be looked at: only if at least as many were removed. So a
+    /// look costs no more than the removals did.
     pub(crate) fn take_look(&mut self, records: u64) -> bool {
         self.next = Next::Nothing;
         let look = self.removed >= records;
@@ -119,7 +119,7 @@ impl Idle {
         look
     }
 
-    /// A read was under way: not now.
+    /// A read was under way, so the writer looks again later.
     pub(crate) fn look_again(&mut self) {
         self.busy();
         self.next = Next::Look;

@@ -50,7 +50,7 @@ pub(crate) fn file(path: &Path, expect: &Expect<'_>) -> Result<Box<dyn StorageBa
     let is_there = path.try_exists()?;
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(matches!(expect, Expect::Any)).truncate(false);
-    // Whoever reads it has the key of everybody's cookie.
+    // A process that can read the file has the key of every cookie.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path)?;
@@ -93,9 +93,9 @@ fn prove(staged: &Staged, expect: &Expect<'_>) -> Result<Opened, Reason> {
         }
         create(&db)?
     } else {
-        // A repair has verified every page. Otherwise redb believes what a clean shutdown has left,
-        // and would find out about damage in the middle of a call. A file that this process has had open goes on
-        // with what is whole: a damaged page is the matter of its keys alone.
+        // A repair has verified every page. Otherwise redb believes what a clean shutdown has left, and would
+        // find out about damage in the middle of a call. A file that this process has had open before is used as
+        // far as it is whole: a damaged page concerns only its own keys.
         if matches!(expect, Expect::Any) && !repaired.load(Ordering::Relaxed) {
             db.check_integrity().map_err(redb::Error::from)?;
         }

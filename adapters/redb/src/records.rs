@@ -91,7 +91,7 @@ impl Census {
         Ok(Self(counts))
     }
 
-    /// The changes are committed.
+    /// Counts changes that are committed.
     pub(crate) fn apply(&mut self, changes: Changes) {
         for (prefix, more) in changes {
             let count = self.0.entry(prefix).or_default();
@@ -118,7 +118,7 @@ pub(crate) fn apply<'a>(
     Ok((answers, tables.changes))
 }
 
-/// Reads the first keys that begin so.
+/// Reads the first keys that begin with `prefix`.
 pub(crate) fn first(
     db: &impl ReadableDatabase,
     prefix: &[u8],
@@ -186,7 +186,7 @@ fn decode(value: &[u8]) -> Option<Versioned> {
     })
 }
 
-/// The tables besides [`META`] that every store file has.
+/// The tables that every store file has in addition to [`META`].
 pub(crate) const TABLES: [&str; 2] = ["records", "expiry"];
 
 /// Makes the tables of a new file.
@@ -196,7 +196,7 @@ pub(crate) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> 
     Ok(())
 }
 
-/// Says in the words of stores what redb says.
+/// Translates an error of redb.
 pub(crate) fn kind_of(err: &redb::Error) -> ErrorKind {
     match err {
         redb::Error::Io(_) => ErrorKind::Io,
@@ -236,7 +236,7 @@ impl Tables<'_> {
         }
     }
 
-    /// Writes a record, if that is how its rule judges.
+    /// Writes a record, if the verdict of its rule is to change it.
     fn judged(
         &mut self,
         verdict: Result<Verdict, ErrorKind>,

@@ -15,8 +15,8 @@ use std::{
 
 use redb::{BackendError, StorageBackend};
 
-/// In front of a file that is being made. Whoever finds it may start over: nothing in such a file
-/// was ever acknowledged.
+/// The first bytes of a file that is being made. A process that finds them may start over: nothing in
+/// such a file was ever acknowledged.
 const BEING_MADE: &[u8] = b"session-resume: store being made\n";
 
 /// redb's page, and the unit in which a new file is written.

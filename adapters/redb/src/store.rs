@@ -46,7 +46,7 @@ struct Inner {
 pub(crate) struct Timing {
     /// How long recovery waits after an attempt that failed: it reads the whole file.
     pub(crate) retry_after: Duration,
-    /// After so long without a call that loads or changes something the store is idle.
+    /// The store is idle after this long without a call that loads or changes something.
     pub(crate) idle_after: Duration,
 }
 
@@ -54,7 +54,8 @@ const TIMING: Timing =
     Timing { retry_after: Duration::from_secs(1), idle_after: Duration::from_secs(10) };
 
 impl RedbStore {
-    /// Opens the store in the file at `path`; made, readable for whom the umask says, if there is none.
+    /// Opens the store in the file at `path`, and makes the file if there is none. On Unix only its owner can read a
+    /// file that is made here.
     ///
     /// Blocks while it reads the file: once, and several times after a crash. A file that is mostly free
     /// is compacted, which takes some more time. An empty file is treated as none.

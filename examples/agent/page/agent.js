@@ -93,7 +93,7 @@ function startCounting() {
 }
 
 function takeView(newer) {
-  // A page that comes in the middle gets the words before in the view.
+  // A page that comes in the middle gets the earlier words in the view.
   next ??= newer.words;
   view = newer;
   showError("");
@@ -118,7 +118,7 @@ function takeFile({ read, line }) {
 
 function show() {
   const { step, lines, files, question } = view;
-  // A session without a run is no last run: until the next one begins, the one before stays on the page.
+  // A session without a run is not the last run: until the next run begins, the page shows the one before.
   if (step !== "idle") localStorage.setItem(LAST, session);
   const log = $("lines");
   lines.forEach(({ who, text }, n) => {
@@ -190,7 +190,7 @@ function setState(state, text, note = "") {
   $("state").dataset.state = state;
   $("state").textContent = text;
   $("note").textContent = note;
-  // Not `disabled`: that would take the keyboard's focus away from who has just pressed it.
+  // Not `disabled`: the button would lose the keyboard's focus right after it was pressed.
   $("drop").setAttribute("aria-disabled", String(!connected));
   $("drop").hidden = state === "stopped";
 }

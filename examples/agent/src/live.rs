@@ -36,7 +36,7 @@ pub fn run(mut session: BlockingSession<Agent>, pause: &Pause) -> Result<Report>
         match step {
             Step::Idle | Step::Ask => listen(&mut session)?,
             Step::Think | Step::Plan | Step::Work | Step::Report => {
-                // With nobody there, so much work would be cut off after `limits.max_unattended`.
+                // Without a guard, work that no client watches would be cut off after `limits.max_unattended`.
                 let _guard = session.block_expiration(step.why());
                 while session.read(|agent| agent.step) == step {
                     pause(step);

@@ -35,7 +35,7 @@ pub struct Agent {
     pub step: Step,
     /// What it was told to do.
     pub task: Option<Task>,
-    /// What was said, by whom.
+    /// What was said, and the speaker of each line.
     pub lines: Vec<Line>,
     /// How many words of this step's text are said already.
     pub said: usize,
@@ -53,7 +53,7 @@ pub struct Agent {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Task {
-    /// In the words of who wants it, at most [`MAX_TASK`] characters.
+    /// What the user wants, in at most [`MAX_TASK`] characters.
     pub text: String,
     /// What shall go wrong.
     #[serde(default)]
@@ -63,13 +63,13 @@ pub struct Task {
 /// One contribution to the conversation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Line {
-    /// Whose.
+    /// The speaker.
     pub who: Who,
-    /// What.
+    /// What was said.
     pub text: String,
 }
 
-/// Who says something.
+/// A speaker in the conversation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Who {
@@ -98,7 +98,8 @@ pub enum Command {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
-    /// The number of the question: one that was sent before it was asked approves of nothing.
+    /// The number of the question. An answer that was sent before the question was asked approves of
+    /// nothing.
     pub question: u64,
     /// Yes or no.
     pub approve: bool,
@@ -253,7 +254,7 @@ impl Step {
         }
     }
 
-    /// Whoever speaks in this step.
+    /// The speaker in this step.
     fn speaker(self) -> Who {
         if self == Self::Think { Who::Thought } else { Who::Agent }
     }

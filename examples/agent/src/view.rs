@@ -8,7 +8,7 @@ use crate::{
     state::{Agent, Beat, Step},
 };
 
-/// Everything that a client shows: whoever has it needs nothing that was sent before.
+/// Everything that a client shows: a client that has this needs no earlier message.
 pub fn view(agent: &Agent, session: SessionId, origin: SessionOrigin) -> Message {
     let asks = agent.step == Step::Ask;
     text(&json!({ "view": {

@@ -3,7 +3,7 @@ import { notify } from "./session-resume-notify.js";
 
 /** How long "Drop connection" stays away, so that there is something to miss. */
 const DROP_MS = 5000;
-/** So many live values are shown at one time. */
+/** The number of live values shown at one time. */
 const RECENT = 60;
 
 const $ = (id) => document.getElementById(id);
@@ -80,7 +80,7 @@ function setState(state, text, note = "") {
   $("state").dataset.state = state;
   $("state").textContent = text;
   $("note").textContent = note;
-  // Not `disabled`: that would take the keyboard's focus away from who has just pressed it.
+  // Not `disabled`: the button would lose the keyboard's focus right after it was pressed.
   $("drop").setAttribute("aria-disabled", String(state !== "connected"));
   $("drop").hidden = state === "stopped";
   // A control that is disabled loses the keyboard's focus: it gets it back.

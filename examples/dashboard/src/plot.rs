@@ -15,7 +15,7 @@ const RIGHT: f64 = 14.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 32.0;
 
-/// Lines across the plot there should be about so many of.
+/// About this many lines are drawn across the plot.
 const GRID: f64 = 5.0;
 
 /// A plot as the page shows it.
@@ -148,7 +148,7 @@ fn shares(n: usize) -> impl Iterator<Item = f64> {
     (0..n).map(move |at| float(at) / steps)
 }
 
-/// Which of the year's last so many days have a mark, where, and with which text.
+/// Which of the last `days` days of the year have a mark, where, and with which text.
 fn dates(days: usize) -> impl Iterator<Item = (f64, String)> {
     shares(days).zip(series::DAYS - days..).filter_map(move |(share, day)| {
         let (of_month, month) = series::date(day);

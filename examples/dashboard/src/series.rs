@@ -89,7 +89,7 @@ impl Series {
         self.name
     }
 
-    /// Returns the values of the year's last so many days, the newest last.
+    /// Returns the values of the last `days` days of the year, the newest last.
     pub(crate) fn last(&self, days: usize) -> &[f64] {
         &self.values[DAYS.saturating_sub(days)..]
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::series::{self, Series};
 
-/// So many lines can still be told apart in one plot: the style sheet has as many colours.
+/// The most lines that can still be told apart in one plot. The style sheet has as many colours.
 pub(crate) const MAX_LINES: usize = 8;
 
 /// How much of a wrong command comes back in the text that says so, in characters.

@@ -19,7 +19,7 @@ use crate::{app, state::Dashboard};
 /// Fast, so that a test need not wait for something to miss.
 const TICK: Duration = Duration::from_millis(2);
 
-/// Only a broken application takes so long.
+/// Only a broken application takes this long.
 const HANGS: Duration = Duration::from_secs(60);
 
 /// The application on a port of its own.
@@ -115,7 +115,7 @@ impl Page {
         None
     }
 
-    /// Receives what is no live value.
+    /// Receives the next message that is not a live value.
     async fn next(&mut self) -> Value {
         loop {
             if let Some(message) = self.receive().await {
@@ -124,7 +124,8 @@ impl Page {
         }
     }
 
-    /// Receives up to a view that is as it should be: earlier ones may be replayed to a page that comes back.
+    /// Receives up to a view that is as it should be: a page that comes back may first get earlier views
+    /// again.
     async fn view_with(&mut self, is: impl Fn(&Value) -> bool) -> Value {
         loop {
             let view = self.next().await["view"].take();
@@ -173,7 +174,7 @@ async fn a_plot_survives_a_dropped_socket_and_a_reload() {
     let svg = plotted["plot"]["svg"].as_str().unwrap();
     assert!(svg.starts_with("<svg ") && svg.matches("<polyline ").count() == 2, "{svg}");
 
-    // So many messages later the view is acknowledged: it is not replayed, but shown anew.
+    // At live value 200 the view has been acknowledged: it is not replayed, but sent anew.
     page.ticks_until(200).await;
     drop(page);
     app.miss_ticks(&session, 5).await;

@@ -5,7 +5,7 @@ use session_resume::{Identity, LiveSession, Message, SessionId, SessionOrigin};
 
 use crate::{plot, series, state::Dashboard};
 
-/// So many live values are shown at one time.
+/// The number of live values shown at one time.
 const RECENT: u64 = 60;
 
 /// Whose session it is, for the banner.

@@ -1,4 +1,4 @@
-//! A handler that returns what is no outcome.
+//! A handler that returns a value that is not an outcome.
 
 use session_resume_axum::ResumeUpgrade;
 

@@ -14,7 +14,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Nothing here takes so long; it only turns a hang into a failure.
+/// Nothing here takes this long. The limit only turns a hang into a failure.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What becomes of a connection from now on.

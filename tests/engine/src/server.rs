@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-/// Nothing here takes so long; it only turns a hang into a failure.
+/// Nothing here takes this long. The limit only turns a hang into a failure.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Starts a server, says its process id, and ends it when the standard input closes: so that it ends with the test,

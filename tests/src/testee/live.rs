@@ -15,7 +15,7 @@ enum Next {
     Finish(String),
 }
 
-/// What the handler has been told besides messages.
+/// What the handler has been told in addition to messages.
 #[derive(Default)]
 struct Told {
     dropped: Vec<u64>,

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 use session_resume::{Identity, Session, SessionId, SessionInfo, SessionOrigin, reuse::Phase};
 
-/// The log is kept to its last so many numbers.
+/// The log keeps this many numbers, the newest.
 const LOG: usize = 10_000;
 
 /// The testee's state.

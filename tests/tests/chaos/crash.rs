@@ -26,7 +26,7 @@ on_each_store! {
     a_message_that_is_in_hand_at_three_kills_is_dropped_and_the_session_goes_on,
 }
 
-/// The next message, gaps by a restart passed over: under `Durability::State` they are the truth.
+/// Returns the next message. Passes over gaps by a restart, which are right under `Durability::State`.
 async fn next_told(client: &mut Client) -> String {
     loop {
         match within(client.recv_event()).await.expect("the client goes on") {
@@ -38,7 +38,7 @@ async fn next_told(client: &mut Client) -> String {
     }
 }
 
-/// A client whose session is on disk: what comes before the first save is nobody's promise.
+/// A client whose session is on disk. Nothing is promised for what comes before the first save.
 pub(crate) async fn settle(proxy: &Proxy) -> Client {
     let client = Client::builder(proxy.url()).with_backoff(HASTE);
     let mut client = client.start().unwrap();
@@ -51,11 +51,12 @@ pub(crate) fn flags<'a>(store: &'a str, durability: &'a str) -> [&'a str; 6] {
     ["--store", store, "--durability", durability, "--flush", "5"]
 }
 
-/// So many additions of a user are unanswered at most. A message that never gets done, life after life, is taken
-/// for what kills the server: whoever has been answered more than that since a kill has come on in between.
+/// At most this many additions of a user are unanswered. The server takes a message that is never done, in life
+/// after life, for the cause of its deaths. A user with more answers than this since a kill has made progress in
+/// between.
 const WINDOW: usize = 32;
 
-/// Sends `add 1` so often, as fast as it is answered; every answer must be told by `add_permits`.
+/// Sends `add 1` `times` times, as fast as it is answered. The caller reports each answer with `add_permits`.
 pub(crate) fn add(sender: Sender, times: u64) -> (JoinHandle<()>, Arc<Semaphore>) {
     let window = Arc::new(Semaphore::new(WINDOW));
     let room = Arc::clone(&window);
@@ -68,7 +69,7 @@ pub(crate) fn add(sender: Sender, times: u64) -> (JoinHandle<()>, Arc<Semaphore>
     (adding, window)
 }
 
-/// Kills the server so often while `add 1` is sent so often; returns the totals that were told.
+/// Kills the server `kills` times while `add 1` is sent again and again. Returns the totals that were told.
 async fn count_through_kills(
     place: &Place,
     durability: &str,

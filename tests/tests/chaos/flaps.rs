@@ -139,7 +139,7 @@ async fn a_cut_at_every_byte_of_a_conversation() {
         let client = Client::builder(proxy.url()).with_backoff(HASTE).with_cookies(&cookies);
         let mut client = client.start().unwrap();
         converse(&mut client).await;
-        // Or so many sessions of one identity would be more than the limits allow.
+        // If the sessions did not end, one identity would have more of them than the limits allow.
         within(client.send("finish")).await.unwrap();
         while !matches!(within(client.recv_event()).await, Some(Event::Done { .. })) {}
         assert!(proxy.connections() <= 3, "cut at {at}: {}", proxy.connections());

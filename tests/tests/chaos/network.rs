@@ -12,7 +12,7 @@ use crate::{
     server::within,
 };
 
-/// A server that says so many bytes and then reads, and a proxy before it with one fate.
+/// A server that says `says` bytes and then reads, and a proxy before it with one fate.
 async fn conversation(says: usize, fate: Fate) -> (Proxy, TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = Proxy::start(listener.local_addr().unwrap(), move || fate).await;
@@ -30,7 +30,7 @@ async fn a_cut_comes_after_the_byte_and_as_a_reset_or_an_end() {
             let mut got = Vec::new();
             let read = within(client.read_to_end(&mut got)).await;
             let other = within(server.read(&mut [0; 1])).await;
-            // What a reset finds under way, it may take along.
+            // A reset may destroy what is still under way.
             assert!(got.len() as u64 <= at, "{at} {end:?}");
             let counts = proxy.counts();
             let (resets, closes) = (&counts.resets, &counts.closes);

@@ -26,14 +26,14 @@ pub(crate) enum End {
     Reset,
     /// Both sides are closed: what was under way still arrives.
     Close,
-    /// Nothing passes any more for so long, then both sides are reset.
+    /// Nothing passes any more for this long, then both sides are reset.
     BlackHole(Duration),
 }
 
 /// What becomes of one connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fate {
-    /// So many bytes pass, of both directions together.
+    /// The number of bytes that pass, both directions together.
     pub(crate) bytes: u64,
     pub(crate) end: End,
     pub(crate) stall: Option<Stall>,
@@ -42,9 +42,9 @@ pub(crate) struct Fate {
 /// Nothing is read or passed on for a while; then the connection goes on as if nothing had been.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stall {
-    /// After so many bytes.
+    /// The number of bytes that pass before the stall, both directions together.
     pub(crate) at: u64,
-    /// For so long; `None`: until [`Proxy::go_on`].
+    /// How long the stall takes; `None`: until [`Proxy::go_on`].
     pub(crate) wait: Option<Duration>,
 }
 
@@ -62,7 +62,7 @@ impl Fate {
     /// Lives for ever.
     pub(crate) const CALM: Self = Self { bytes: u64::MAX, end: End::Close, stall: None };
 
-    /// Ends so after so many bytes.
+    /// Lets `bytes` bytes pass, then ends the connection with `end`.
     pub(crate) const fn cut(bytes: u64, end: End) -> Self {
         Self { bytes, end, stall: None }
     }

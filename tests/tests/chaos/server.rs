@@ -11,7 +11,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// Nothing here takes so long; it only turns a hang into a failure.
+/// Nothing here takes this long. The limit only turns a hang into a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Testee {

@@ -184,7 +184,8 @@ async fn a_session_in_other_hands_is_told_the_same() {
             let (answer, _) = ask(addr, &format!("GET {path}"), &headers, "").await;
             assert!(answer.status == status && answer.text.contains(text), "{answer:?}");
             answers.push(answer);
-            // Browsers hide the status of an upgrade: who offers to resume is told by the close.
+            // Browsers hide the status of an upgrade, so a client that offers to resume is told by the
+            // close.
             let closed = refused(addr, path, Some(&cookie)).await;
             assert_eq!(closed, (code, reason.to_owned()), "{framework:?}");
         }
@@ -249,7 +250,7 @@ async fn after_a_login_only_the_new_cookie_gets_in() {
 #[tokio::test]
 async fn a_message_over_the_limit_is_told_the_same() {
     let limits = Limits::default().with_message(1000);
-    // A little over it the session closes, far over it the WebSocket library.
+    // The session closes for a message a little over the limit, the WebSocket library for one far over it.
     for size in [1001, 1 << 20] {
         for framework in FRAMEWORKS {
             let addr = start(framework, Some(layer().with_limits(limits))).await;

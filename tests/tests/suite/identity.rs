@@ -115,7 +115,8 @@ async fn a_form_of_another_site_wipes_nobody(framework: Framework) {
         let answer = request(testee.addr, method, path, Some(form)).await;
         assert_eq!(answer.header("set-cookie").count(), 0, "{method} {path}: {answer:?}");
     }
-    // A link does not withhold it: who comes by one without a cookie is new.
+    // A browser does not withhold its cookie when it follows a link. A browser that comes without
+    // one is new.
     let answer = request(testee.addr, "GET", "/", Some(form)).await;
     assert_eq!(answer.header("set-cookie").count(), 1);
 }

@@ -26,7 +26,7 @@ async fn who_comes_and_goes_is_told_and_no_secret_is(framework: Framework) {
     let mut ws = browser.resumable("/live", &client('a')).await;
     let hello = ws.member("hello").await;
     let session = hello["session"].as_str().unwrap().replace('-', "");
-    // Who serves by session_resume's own server knows where a connection comes from.
+    // A framework that uses session_resume's own server knows where a connection comes from.
     let peer = if framework == Framework::Warp { "127.0.0.1 " } else { "" };
     let come = lines(2).await;
     assert_eq!(come[0], format!("⚡ ws+ {peer}(1 active)"));

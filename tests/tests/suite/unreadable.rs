@@ -37,7 +37,7 @@ impl Away {
         ws.send("add 7").await;
         assert_eq!(ws.data().await, "total:7");
         let port = testee.addr.port();
-        // A drain waits for the close of whoever is attached.
+        // A drain waits for the close of each attached client.
         drop(ws);
         testee.terminate().await;
         assert!(testee.exit().await.success());

@@ -92,7 +92,7 @@ impl Server {
         stream.write_all(response.as_bytes()).await.unwrap();
     }
 
-    /// Answers the next connection with what is no protocol at all.
+    /// Answers the next connection with something that is not a protocol.
     #[cfg(feature = "rustls-tls-webpki-roots")]
     pub(crate) async fn answer_nonsense(&self) {
         let (mut stream, _) = self.listener.accept().await.unwrap();

@@ -1,4 +1,4 @@
-//! A disk that fails on command: never an `Ok` that is not on it.
+//! A disk that fails on command: the store never answers `Ok` for something that is not on the disk.
 
 mod compact;
 mod damaged;
@@ -37,7 +37,7 @@ struct State {
     writes_left: Option<usize>,
     reads_fail: bool,
     syncs_fail: bool,
-    /// After so many more writes one does not succeed.
+    /// After this many more writes, one write meets this trouble.
     trouble: Option<(usize, Trouble)>,
     paused: bool,
 }

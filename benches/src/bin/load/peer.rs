@@ -1,5 +1,5 @@
-//! Socket.IO with connection state recovery, a peer for those who have node and npm: its package is no part of this
-//! repository, and the cases do without it.
+//! Socket.IO with connection state recovery: a peer that is measured if node and npm are there. Its package is not
+//! part of this repository; without it the cases leave the peer out.
 
 use std::{
     io,
@@ -40,7 +40,7 @@ pub(crate) fn leave_out(command: &mut Command) {
 /// Its server; `--expose-gc` is for its heap without the garbage.
 pub(crate) fn server() -> Command {
     let mut node = Command::new("node");
-    // Its input ends with this process, and so does it.
+    // The input ends with this process, and then the server ends, too.
     node.args(["--expose-gc", "server.mjs"]).current_dir(FOLDER).stdin(Stdio::piped());
     node
 }

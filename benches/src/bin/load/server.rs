@@ -141,7 +141,7 @@ async fn raw_fan_out(State(raw): State<Raw>, Query(fan): Query<Fan>) {
         let message = message.clone();
         producers.spawn(async move {
             for _ in 0..fan.count {
-                // Whoever is gone gets nothing.
+                // An error means that the client is gone.
                 let _ = queue.send(message.clone()).await;
             }
         });
@@ -162,7 +162,8 @@ async fn raw_echo(State(raw): State<Raw>, upgrade: WebSocketUpgrade) -> Response
     })
 }
 
-/// What an application does that finds out by itself what a client has missed: here it knows.
+/// What an application without our layer does: it finds out by itself what a client has missed.
+/// Here it knows.
 async fn raw_missed(
     State(raw): State<Raw>,
     Path(count): Path<usize>,
@@ -170,7 +171,7 @@ async fn raw_missed(
 ) -> Response {
     let flush = raw.flush;
     raw.buffers(upgrade).on_upgrade(move |mut socket| async move {
-        // As many as ours sends: a hello first.
+        // As many messages as ours sends: a hello comes first.
         let message = ws::Utf8Bytes::from(missed_message());
         let mut all = vec![message; count + 1];
         if write(&mut socket, flush, &mut all).await.is_err() {
@@ -214,7 +215,7 @@ async fn our_fan_out(State(resume): State<SessionResume>, Query(fan): Query<Fan>
         let message = message.clone();
         producers.spawn(async move {
             for _ in 0..fan.count {
-                // Whoever is gone gets nothing.
+                // An error means that the client is gone.
                 let _ = session.send(message.clone()).await;
             }
         });

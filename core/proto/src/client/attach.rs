@@ -40,7 +40,7 @@ impl Client {
         }
     }
 
-    /// Takes in that `transport` brought something that is no data frame: a ping, a pong.
+    /// Takes in that `transport` brought something that is not a data frame: a ping, a pong.
     pub fn handle_alive(&mut self, now: Moment, transport: TransportNumber) {
         if !self.is_newest(transport) {
             return;

@@ -20,10 +20,10 @@ const WINDOW: Window = Window { messages: 5, bytes: 12 };
 enum Op {
     ClientSends,
     ServerSends,
-    /// The application takes so many events.
+    /// The application takes this many events.
     ClientTakes(usize),
     HandlerTakes(usize),
-    /// The server writes so many messages to its transport.
+    /// The server writes this many messages to its transport.
     Writes(usize),
     Acknowledges,
     ToClient(usize),
@@ -44,7 +44,7 @@ enum Op {
     Copies,
     /// The copy is put back, and the server comes back from that.
     GoesBack,
-    /// The server lets go of so many of the oldest messages.
+    /// The server lets go of this many of the oldest messages.
     DropsOldest(u64),
     Advances(u64),
     Reconnects,
@@ -91,7 +91,7 @@ struct Attached {
 struct Store {
     /// Which life of the session this is.
     life: u64,
-    /// Those whose history goes on, and where each ends.
+    /// The earlier lives whose history goes on, and where each ends.
     earlier: Vec<(u64, u64)>,
     base: u64,
     /// The content of every position.

@@ -903,7 +903,7 @@ fn waits_grow_while_a_transport_brings_nothing_new() {
         sim.act();
     };
     assert_eq!(attempts(&mut sim, &too_big, &["0", "1"]), [1, 2, 3, 4]);
-    // So does what is lost at the same place each time, whoever cuts it there.
+    // Waits also grow when the connection is lost at the same place each time, whatever the cause.
     assert_eq!(attempts(&mut sim, &Sim::lose, &["0", "1"]), [5, 6, 7, 8]);
     assert_eq!(attempts(&mut sim, &Sim::lose, &["0", "1", "2"])[0], 1, "a message that is news");
     sim.control(&ServerControl { hb: Some(1), ..ServerControl::default() });

@@ -1,4 +1,4 @@
-//! Who gets the session, from where on, and what it is told.
+//! Which transport gets the session, from which position on, and what it is told.
 
 use std::time::Duration;
 
@@ -17,16 +17,16 @@ use crate::{
 /// How the request that brings a transport found the session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Origin {
-    /// It made it.
+    /// The request made the session.
     New,
-    /// It was there.
+    /// The session was in memory.
     Reused,
-    /// It rebuilt it from a snapshot.
+    /// The request rebuilt the session from a snapshot.
     Restored,
 }
 
 impl Origin {
-    /// What a client is told that starts fresh.
+    /// What a client that starts fresh is told.
     const fn status(self) -> Status {
         match self {
             Self::New => Status::New,
@@ -39,7 +39,7 @@ impl Origin {
 /// What a transport that arrives claims to have.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Claim {
-    /// A plain WebSocket: nothing that it could name.
+    /// A plain WebSocket: it can name nothing.
     Plain,
     /// A client that holds nothing.
     Fresh,
@@ -88,7 +88,7 @@ pub struct Refusal {
 pub struct Attached {
     /// The transport's number.
     pub number: AttachmentNumber,
-    /// What the client is told; a plain one is not, but it is the same.
+    /// What a resumable client is told. A plain client is told nothing, but its status is the same.
     pub status: Status,
     /// How many messages lie between where the client is and the head: those are sent first.
     pub behind: u64,
@@ -171,11 +171,11 @@ impl<I: Clone> Session<I> {
             });
         }
         if known.is_none() {
-            // Nobody is there to make the room that the handler waits for, so no record becomes free: one
-            // more is let in, who may.
+            // No client is attached that could make the room for which the handler waits, so no record becomes free.
+            // One more client is let in: it may make the room.
             let stuck = self.life.waits_for_room() && !self.clients.any_attached();
             let bounds = &self.rules.bounds;
-            // Under `Takeover` whoever is attached is about to be superseded.
+            // Under `Takeover` the attached client is about to be superseded.
             let stays = |c: &&Client<I>| c.is_attached() && self.rules.attach != Attach::Takeover;
             let permanent = || self.clients.iter().filter(|c| stays(c) || c.has_unhandled());
             let own = permanent().filter(|c| c.who.name.identity == client.identity).count();
@@ -208,7 +208,8 @@ impl<I: Clone> Session<I> {
         self.note_plain_supersede(name, now);
         let number = self.last_attachment.next();
         self.last_attachment = number;
-        // A transport that is replaced is none that goes: the overflow's clock starts again for the new.
+        // A transport that is replaced does not end the session for its overflow. The new transport has a whole
+        // heartbeat to make room.
         let overflow_since = self.overflow_since.take();
         self.supersede_for(name, now);
         self.overflow_since = overflow_since;
@@ -265,15 +266,16 @@ impl<I: Clone> Session<I> {
             self.wake.handler = true;
         }
         self.trim();
-        // Now that somebody is attached, the one attached last may stop mattering, too; and this may be the newer run.
+        // Now that a client is attached, the client that was attached last may stop mattering, too. And this client
+        // may be the newer run.
         self.returns_by = None;
         self.wake.room |= self.life.waits_for_room();
         self.wake.transports = true;
         Ok(attached)
     }
 
-    /// Returns how long a plain transport should wait for its 101, because such ones have been
-    /// superseding each other in a circle (two tabs with reconnect scripts).
+    /// Returns how long a plain transport should wait for its 101, because plain transports have been superseding
+    /// each other in a circle (two tabs with reconnect scripts).
     pub fn plain_delay(&self, now: Moment) -> Duration {
         self.damping.as_ref().map_or(Duration::ZERO, |damping| damping.delay(now))
     }
@@ -329,7 +331,7 @@ impl<I: Clone> Session<I> {
             ),
             Claim::Cursor { epoch, received, .. } => match self.lineage(epoch, *received) {
                 Lineage::Honoured => self.place_cursor(uid, *received),
-                // One above the head is not admitted.
+                // A cursor above the head is not admitted.
                 lineage @ (Lineage::Broken | Lineage::Foreign | Lineage::AboveHead) => {
                     let gap = Gap { from: *received, to: None, reason: GapReason::Restarted };
                     let mut start = self.place_fresh(uid, origin, Some(gap));
@@ -377,8 +379,8 @@ impl<I: Clone> Session<I> {
     }
 
     fn place_plain(&self, uid: Option<ClientUid>, identity: IdentityTag, origin: Origin) -> Start {
-        // Under `Share` nobody knows which gone plain client of its identity this is: it starts where the one
-        // with the least would.
+        // Under `Share` the session does not know which gone plain client of this identity has come back. So the
+        // client starts where the one that has confirmed least would start.
         let least = self.gone_plain(identity).map(|(acked, _)| acked).min();
         let own = least.or_else(|| uid.and_then(|uid| self.clients.get(uid)).map(|c| c.acked));
         let from = match own {

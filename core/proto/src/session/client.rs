@@ -33,7 +33,7 @@ impl fmt::Debug for IdentityTag {
 }
 
 /// Who a client is: an identity, and which of its clients. Under a shared key different identities meet in one
-/// session, and the client id of one is nobody to another.
+/// session. The same client id under another identity is another client.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct ClientName {
     /// Whose it is.
@@ -83,9 +83,9 @@ pub struct Who<I> {
 pub(super) enum Presence {
     Attached,
     Gone {
-        /// Since this turn of the session's order counter: smaller is longer gone.
+        /// The session's order counter when it went. The smallest one has been gone longest.
         order: NonZeroU64,
-        /// Since then; one of a restored session: since it was restored.
+        /// When it went; in a restored session: when the session was restored.
         since: Moment,
     },
 }
@@ -101,11 +101,11 @@ pub(super) enum Standing {
 /// Whether a client knows that another one has taken the session over.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub(super) enum Takeover {
-    /// None since its newest attachment.
+    /// No other client has, since its newest attachment.
     None,
-    /// It has not answered a 4100 yet: its cursor supersedes nobody.
+    /// It has not answered a 4100 yet: its cursor supersedes no other client.
     Untold,
-    /// It has; whatever it offers now is a deed of its user.
+    /// It has answered the 4100: its next offer is what its user wants.
     Told,
 }
 
@@ -119,7 +119,7 @@ pub(super) struct Client<I> {
     /// Why it last stopped mattering: the hello that told it may not have arrived.
     pub(super) stopped_by: GapReason,
     pub(super) takeover: Takeover,
-    /// Told with its next attach: else the handler would think that it has sent its view already.
+    /// The handler is told of it with the next attach: otherwise it would think that the client has its view.
     pub(super) untold_start: Option<FreshStart>,
     /// Its newest attachment.
     pub(super) newest: AttachmentNumber,
@@ -191,7 +191,7 @@ pub(super) struct Clients<I> {
     /// By uid: a shared session may have a thousand.
     records: Vec<Client<I>>,
     next_uid: NonZeroU64,
-    /// Counts attaches and detaches, to tell who is gone longest.
+    /// Counts attaches and detaches, to tell which client has been gone longest.
     order: NonZeroU64,
     /// The client that was attached last.
     last_attached: Option<ClientUid>,
@@ -312,7 +312,8 @@ impl<I> Clients<I> {
         self.records.iter().filter(|client| client.matters()).map(|client| client.acked).min()
     }
 
-    /// Makes the longest gone client that still matters stop, but none of `kept`; returns whether there was one.
+    /// Of the clients that still matter and are not in `kept`, makes the one that has been gone longest stop
+    /// mattering. Returns whether there was one.
     pub(super) fn stop_longest_gone(&mut self, kept: &[ClientUid]) -> bool {
         let longest = self
             .records
@@ -337,8 +338,8 @@ impl<I> Clients<I> {
         self.push_out(others, |_| true);
     }
 
-    /// Pushes out the longest gone of these until there are no more than `keep`, but never one with messages in
-    /// the inbox or in hand.
+    /// Pushes out the longest gone of these until at most `keep` are left, but never one with messages in the
+    /// inbox or in hand.
     fn push_out(&mut self, keep: usize, of: impl Fn(&Client<I>) -> bool) {
         while self.records.iter().filter(|client| of(client)).count() > keep {
             let longest = self

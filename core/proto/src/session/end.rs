@@ -18,14 +18,14 @@ impl<I: Clone> Session<I> {
 
     /// As [`Self::end`], with a close of the application's own in place of 1000.
     ///
-    /// Those who come back to the session while it is in memory are closed so, too.
+    /// A client that comes back while the session is in memory gets the same close.
     pub fn end_with(&mut self, status: OutcomeStatus, close: Option<Close>, now: Moment) -> bool {
         if self.life.ended.is_some() {
             return false;
         }
         self.farewell = close.map(Box::new);
         self.hand_back();
-        // Whoever is attached gets the last messages and the end, drain or not.
+        // Each attached client gets the last messages and the end, also during a drain.
         self.freezes = false;
         self.frozen = false;
         self.life.ended = Some(status);
@@ -33,7 +33,7 @@ impl<I: Clone> Session<I> {
         self.overflow_since = None;
         self.returns_by = None;
         self.inbox.clear();
-        // Nobody waits for the inbox any more, so the deadlines of those who did go on.
+        // No transport waits for the inbox any more, so the deadlines of those that did wait go on.
         for t in self.transports.iter_mut().filter(|t| t.is_paused()) {
             t.go_on(&self.rules, now);
         }

@@ -54,7 +54,7 @@ impl Epoch {
         self.life
     }
 
-    /// Returns which life of this epoch's session `token` names; `None` if it is no epoch of that session.
+    /// Returns which life of this epoch's session `token` names; `None` if it is not an epoch of that session.
     pub(super) fn life_in(&self, token: &Token) -> Option<LifeNumber> {
         let other = Self::parse(token.as_str())?;
         (other.session == self.session).then_some(other.life)

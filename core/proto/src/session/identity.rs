@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::{Claim, IdentityTag, Refusal, Session};
 use crate::{Moment, wire::Close};
 
-/// For so long who comes under an identity that was changed is told to come back: an honest page does so with its
-/// new cookie, and whoever planted the old one has the same cursor and cannot be told apart.
+/// For this long after the change, a client that comes under the old identity is told to come back. An honest page
+/// then comes back with its new cookie. An attacker that planted the old cookie has the same cursor, and the two
+/// cannot be told apart.
 const WAITS: Duration = Duration::from_secs(10);
-/// Who comes too early under an identity that was changed is told to come back after this time.
+/// A client that comes too early under the old identity is told to come back after this time.
 pub const MOVED_RETRY: Duration = Duration::from_millis(500);
-/// The number of changes that are remembered. Nobody is told of an older one any more.
+/// The number of changes that are remembered. An older change is forgotten.
 const REMEMBERED: usize = 16;
 
 /// An identity that was changed.

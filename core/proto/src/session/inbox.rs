@@ -13,12 +13,12 @@ pub enum Event<I> {
     Message {
         /// The message.
         message: Message,
-        /// Who sent it.
+        /// The client that sent it.
         from: Who<I>,
     },
     /// A client has attached.
     Attached {
-        /// Who.
+        /// The client.
         who: Who<I>,
         /// Whether its cursor was honoured; if not, it holds nothing of this epoch's messages.
         resumed: bool,
@@ -27,12 +27,12 @@ pub enum Event<I> {
     },
     /// A client has detached; follows its `Attached` exactly once.
     Detached {
-        /// Who.
+        /// The client.
         who: Who<I>,
     },
     /// A plain client cannot take a message: it is passed over.
     Undeliverable {
-        /// Who.
+        /// The client.
         who: Who<I>,
         /// The message's position.
         position: Position,
@@ -43,7 +43,7 @@ pub enum Event<I> {
     Dropped {
         /// How many of its client's messages were accepted before it.
         number: u64,
-        /// Who sent it.
+        /// The client that sent it.
         from: Who<I>,
     },
 }
@@ -80,10 +80,11 @@ impl<I> Inbox<I> {
         self.queue.push_back((uid, Event::Attached { who, resumed, checkpoint }));
     }
 
-    /// Tells a detach, or takes the attach back if the handler has not seen that yet; returns what that
-    /// attach would have told, if it was a fresh start.
+    /// Tells a detach, or takes the attach back if the handler has not seen that yet. Returns what that attach
+    /// would have told, if it was a fresh start.
     ///
-    /// So a client that flaps while the handler is busy leaves at most one pair per message of its.
+    /// So a client that flaps while the handler is busy leaves at most one pair of events for each of its
+    /// messages.
     pub(super) fn push_detached(&mut self, uid: ClientUid, who: Who<I>) -> Option<FreshStart> {
         let last = self.queue.iter().rposition(|(of, _)| *of == uid);
         if let Some(at) = last
@@ -97,7 +98,8 @@ impl<I> Inbox<I> {
         }
     }
 
-    /// Tells of a message that a client cannot take, unless so many wait to be told that the handler does not ask.
+    /// Tells the handler of a message that a client cannot take. If [`UNTOLD_UNDELIVERABLE`] of these wait
+    /// already, the handler takes no events: then this one is not told.
     pub(super) fn push_undeliverable(
         &mut self,
         uid: ClientUid,

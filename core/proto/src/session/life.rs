@@ -187,7 +187,7 @@ impl Life {
         self.guards.iter().filter(move |guard| guard.holds(now)).map(|guard| &*guard.why)
     }
 
-    /// A guard whose deadline has passed ended then, not when somebody looked.
+    /// A guard ends at its deadline, not when somebody looks at it.
     fn drop_overdue_guards(&mut self, now: Moment) {
         let Some(last_end) = self
             .guards
@@ -212,8 +212,8 @@ impl Life {
 
     /// Decides whether the session's time is up, and if not, when to ask again at the latest.
     ///
-    /// The answer stays true for so long only if nothing ends: whoever keeps the deadline must ask again
-    /// then, and may find it moved. It never moves forward: every end of use restarts the clock.
+    /// If a use ends before that time, the deadline moves: every end of use restarts the clock. So the
+    /// caller must ask again at that time. The deadline never becomes earlier.
     pub(super) fn check(
         &mut self,
         rules: &Rules,

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::{Epoch, client::Clients, epoch::LifeNumber, few::Few};
 use crate::{Position, Token};
 
-/// So many earlier lives are kept of those that a hello has named, the newest: beyond that only those that a
-/// remembered client may hold a cursor of.
+/// The number of earlier lives that are kept, the newest of those that a hello has named. Of the older ones, only
+/// those are kept that a remembered client may hold a cursor of.
 const REMEMBERED: usize = 16;
 
-/// A life that is over, and where the history of it ends that the present one goes on from.
+/// A life that is over. The present life goes on from its history up to `end`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub(super) struct Earlier {
     life: LifeNumber,
@@ -40,7 +40,7 @@ pub(super) enum Lineage {
     Honoured,
     /// It is of the present life, which has not come so far.
     AboveHead,
-    /// It is of another life of this session, which nobody knows any more, at least not so far.
+    /// It is of another life of this session. What that life said up to the position is not known any more.
     Broken,
     /// It was never this session's.
     Foreign,

@@ -1,9 +1,9 @@
 //! The session machine: outbox, inbox, clients, attachments and expiry of one session.
 //!
-//! [`Session`] is driven by its methods, of four kinds: getters; `handle_*` (what happened); verbs (what
-//! the application wants: [`send`](Session::send), [`attach`](Session::attach), …); `poll_*` (what the
-//! caller must do). After any of the middle two the caller asks [`take_wake`](Session::take_wake) whom
-//! to wake. Suggested reading order: [`Rules`], `outbox`, `client`, `attach`, `transport`, `life`.
+//! [`Session`] is driven by its methods, of four kinds: getters; `handle_*` (what happened); verbs (what the
+//! application wants: [`send`](Session::send), [`attach`](Session::attach), …); `poll_*` (what the caller must do).
+//! After any of the middle two the caller asks [`take_wake`](Session::take_wake) what to wake. Suggested reading
+//! order: [`Rules`], `outbox`, `client`, `attach`, `transport`, `life`.
 
 mod attach;
 mod client;
@@ -67,7 +67,7 @@ use crate::{
     wire::{Close, OutcomeStatus},
 };
 
-/// Whom to wake after a step.
+/// What to wake after a step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[must_use = "somebody may wait for this"]
 pub struct Wake {
@@ -192,7 +192,7 @@ impl<I: Clone> Session<I> {
         self.rules.durable_outbox && self.outbox.committed() < self.outbox.head()
     }
 
-    /// Returns whom the last steps concern, once.
+    /// Returns what the last steps have to wake, once.
     pub fn take_wake(&mut self) -> Wake {
         std::mem::take(&mut self.wake)
     }

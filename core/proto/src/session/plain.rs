@@ -1,21 +1,21 @@
 //! What a plain transport is written, and what its pongs are worth.
 //!
-//! Nobody but its WebSocket stack speaks for a plain client, and most stacks answer pings only while the
-//! application reads. So a client that is slow is written no more than it can confirm: what it was written and
-//! has not confirmed comes again after a drop.
+//! Only its WebSocket stack speaks for a plain client, and most stacks answer pings only while the application
+//! reads. So a slow client is written no more than it can confirm: what it was written and has not confirmed comes
+//! again after a drop.
 
 use std::time::Duration;
 
 use super::{PlainAck, Rules, Session, client::ClientUid, transport::Transport};
 use crate::{AttachmentNumber, Moment, Position, wire::Close};
 
-/// A message is given up that has been the only unconfirmed one so often when the peer ended its transport.
+/// A message is given up after it was the only unconfirmed one this many times when the peer ended its transport.
 const STRIKES: u8 = 3;
 
 /// How much is written beyond the position of an unanswered ping.
 ///
-/// It begins with 64 messages and 64 KiB, a tenth of what a fast connection needs and all that a slow client
-/// is sent twice.
+/// It begins with 64 messages and 64 KiB. This is a tenth of what a fast connection needs, and the most that a slow
+/// client is sent twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Window {
     doublings: u8,
@@ -24,7 +24,7 @@ pub(super) struct Window {
 impl Window {
     const MESSAGES: u64 = 64;
     const BYTES: usize = 64 << 10;
-    /// Up to 1,024 messages and 1 MiB.
+    /// The most doublings: up to 1,024 messages and 1 MiB.
     const MOST: u8 = 4;
 
     const fn messages(self) -> u64 {
@@ -93,8 +93,8 @@ impl Trouble {
 }
 
 impl Transport {
-    /// Whether another message of so many bytes may be written now; one that waits for all before it only when
-    /// nothing is unconfirmed.
+    /// Whether another message of `bytes` bytes may be written now. A message that waits for all before it may be
+    /// written only when nothing is unconfirmed.
     pub(super) fn window_takes(&self, bytes: usize, waits: bool) -> bool {
         if !self.is_plain() {
             return true;
@@ -122,7 +122,7 @@ impl Transport {
 }
 
 impl<I: Clone> Session<I> {
-    /// The peer of a plain transport has answered the ping at `position` after so long.
+    /// The peer of a plain transport has answered the ping at `position` after `took`.
     pub(super) fn confirmed_after(
         &mut self,
         at: usize,
@@ -145,7 +145,7 @@ impl<I: Clone> Session<I> {
         self.confirm(at, position, now);
         let messages = u32::try_from(messages).unwrap_or(u32::MAX);
         if is_late && took / messages > deadline / 64 {
-            // So slow that what may go without a ping would take longer than the deadline.
+            // The client is slow: the messages that may go without a ping would take it longer than the deadline.
             self.trouble(uid, |trouble| trouble.go_alone_until(sent.advanced_by(1)));
         }
     }
@@ -169,7 +169,7 @@ impl<I: Clone> Session<I> {
         };
         let (confirmed, needed) = (behind_skips(position), behind_skips(acknowledged));
         t.confirmed = t.confirmed.max(confirmed);
-        // Whoever waits for room takes it from the margin.
+        // A send that waits for room takes it from the margin.
         self.wake.room |= margin > 0 && self.life.waits_for_room();
         self.acknowledge(at, acknowledged, now);
         self.needs_only_from(at, needed, now);
@@ -204,7 +204,7 @@ impl<I: Clone> Session<I> {
     }
 
     /// The peer has ended its transport itself, with this code if it has sent a close. Call it before
-    /// [`Self::detach`], and not when the end was anybody else's.
+    /// [`Self::detach`], and only if the peer itself ended the transport.
     ///
     /// Returns a message that a plain client cannot take and that is passed over from now on.
     pub fn handle_peer_end(

@@ -4,10 +4,11 @@
 //! A message is known by its client, its number and its digest: the number alone may be another message's after a
 //! fresh offer. A plain client's message has no number that its client knows, so there the digest says it alone.
 //!
-//! After a crash, each client's next messages are on trial: such a one is handed over only when the record names it as
-//! *suspect* with one death more. Should the process die, that death has been counted; if the message is handled,
-//! the record is cleared before another one is handed over. So a message counts against itself alone. What is at
-//! work for long without a trial is named in the record by the saver ([`Session::in_hand`], [`Snapshot::accuse`]).
+//! After a crash, each client's next messages are on trial. A message on trial is handed over only when the record
+//! names it as *suspect* with one death more. If the process dies, that death has been counted; if the message is
+//! handled, the record is cleared before another one is handed over. So a message counts against itself alone. What
+//! is at work for long without a trial is named in the record by the saver ([`Session::in_hand`],
+//! [`Snapshot::accuse`]).
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -25,11 +26,12 @@ const DEATHS: u32 = 3;
 const KEPT: usize = 16;
 /// The number of suspects of plain clients that are kept: the newest.
 const PLAIN_SUSPECTS: usize = 16;
-/// After the first crash, so many messages of each client are on trial. What was in hand may come behind others that
-/// were handled and not committed, or that its user sends first; so after each further crash there are as many times
-/// more, for which a record is written before and after each.
+/// The number of messages of each client that are on trial after the first crash. The message that was in hand may
+/// come behind others that were handled and not committed, or that its user sends first. So each further crash
+/// multiplies the number by this. A record is written before and after each trial.
 const TRIALS: u16 = 4;
-/// That many crashes in a row are counted: 256 messages, as many as the default window lets a client send again.
+/// At most this many crashes in a row are counted. 256 messages are then on trial: as many as the default window lets
+/// a client send again.
 const MAX_CRASHES: u8 = 4;
 
 /// Tells one message from another.
@@ -99,7 +101,7 @@ pub(super) struct Court<I> {
     pub(super) trial: Trial,
     /// Counts the changes that a snapshot must show before the handler goes on.
     ticket: u32,
-    /// So many crashes in a row, without as many messages of a client handled since as are on trial.
+    /// The number of crashes in a row. It becomes 0 when as many messages of one client are handled as are on trial.
     crashes: u8,
     /// A message has been dropped, and none has been handled since.
     pub(super) dropped_last: bool,

@@ -88,7 +88,8 @@ impl<I: Clone> Session<I> {
         let Some(client) = self.clients.get_mut(t.client) else {
             return Reception::Done;
         };
-        // Payload only, as the window that the client was told: what keeps to it always fits.
+        // Counts the payload only, as the window does that the client was told: what keeps to the window always
+        // fits.
         let bytes = message.len();
         let fits = client.waiting() == 0
             || (client.waiting() < bounds.inbox_messages as u64
@@ -97,7 +98,7 @@ impl<I: Clone> Session<I> {
             t.paused_since.get_or_insert(now);
             let plain = t.is_plain();
             self.resolve_standoff(now);
-            // Whoever is closed instead of waiting need not keep the frame: it was never counted.
+            // A transport that is closed instead of waiting need not keep the frame: the frame was never counted.
             if !self.transports[at].is_attached() {
                 return Reception::Done;
             }

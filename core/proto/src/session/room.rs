@@ -34,7 +34,7 @@ impl<I: Clone> Session<I> {
             // What is not committed never leaves: nobody may be told a position that a restart takes back.
             while !self.fits(cost) && !self.is_all_uncommitted() {
                 self.outbox.drop_oldest();
-                // Whoever had not been sent it is told the gap.
+                // A client that had not been sent the message is told the gap.
                 self.wake.transports = true;
             }
         }
@@ -118,7 +118,7 @@ impl<I: Clone> Session<I> {
         let needed = self.outbox.checkpoint().map_or(needed, |checkpoint| checkpoint.min(needed));
         let forgot = self.outbox.forget(needed);
         if forgot {
-            // Whoever still finds no room says so again.
+            // A send that still finds no room says so again.
             self.overflow_since = None;
         }
         self.wake.room |= forgot && self.life.waits_for_room();
@@ -127,17 +127,18 @@ impl<I: Clone> Session<I> {
 
     /// Under `Overflow::Close`: when the session ends because nobody makes room.
     pub(super) fn overflow_deadline(&self) -> Option<Moment> {
-        // Until then nobody who is attached has to make the room.
+        // Until then no attached client has to make the room.
         let since = self.overflow_since.filter(|_| self.returns_by.is_none())?;
         let progress = self.attached().map(|t| t.last_progress).max()?;
         Some(since.max(progress) + self.rules.heartbeat)
     }
 
-    /// A newer run for which a full outbox was kept has not come back: it stops mattering when somebody asks again.
+    /// A newer run for which a full outbox was kept has not come back: it stops mattering when a send asks for room
+    /// again.
     pub(super) fn note_no_return(&mut self, now: Moment) {
         if self.returns_by.is_some_and(|until| until <= now) {
             self.returns_by = None;
-            // Whoever still finds no room says so again.
+            // A send that still finds no room says so again.
             self.overflow_since = None;
             self.wake.room |= self.life.waits_for_room();
         }

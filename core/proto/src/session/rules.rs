@@ -20,7 +20,7 @@ pub enum Overflow {
     /// `send` waits until there is room.
     #[default]
     Backpressure,
-    /// The oldest message leaves; whoever misses it is told the gap.
+    /// The oldest message leaves; a client that misses it is told the gap.
     DropOldest,
     /// The session ends with the outcome `overflow`, once no transport is attached or the attached ones
     /// have acknowledged nothing for a heartbeat; until then `send` waits.
@@ -34,8 +34,8 @@ pub enum PlainAck {
     /// Frames are ordered, so a pong proves that the peer's WebSocket stack has all before the ping.
     #[default]
     Trust,
-    /// As `Trust`, but the last so many messages before the ping are kept and sent again, as far as the outbox
-    /// has room: what is confirmed makes way for what comes.
+    /// As `Trust`, but this many messages before the ping are kept and sent again, as far as the outbox has
+    /// room: confirmed messages make way for new ones.
     Margin(u64),
     /// Behind a gateway that answers or swallows pings itself: no ping is sent to plain clients. Written
     /// messages leave oldest first when the outbox is full; a new plain transport gets all that is left.
@@ -85,7 +85,7 @@ impl Default for Bounds {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub struct Rules {
-    /// Who wins when two clients meet.
+    /// Which client wins when two meet.
     pub attach: Attach,
     /// What a full outbox does.
     pub overflow: Overflow,
@@ -101,7 +101,7 @@ pub struct Rules {
     pub max_unattended: Duration,
     /// The longest life of a session.
     pub max_lifetime: Option<Duration>,
-    /// The longest silence of a healthy end: a ping, and an `hb`, every so often.
+    /// The longest silence of a healthy end. A ping, and an `hb`, are sent this often.
     pub heartbeat: Duration,
     /// Whether transports are pinged every heartbeat. Plain ones confirm by pings either way.
     pub pings: bool,

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{AttachmentNumber, GapReason, Message, Moment, Position, Token};
 
-/// After a history that may have gone on unseen, numbers go on so much further: an attachment number that
-/// was told must not be told again.
+/// After a history that may have gone on unseen, attachment numbers skip this many numbers: a number that was told
+/// must not be told again.
 const UNSEEN_ATTACHMENTS: u64 = 1 << 20;
 
 /// What a snapshot keeps of a session, taken at a boundary: no message is in hand.
@@ -38,7 +38,7 @@ pub struct Snapshot {
     pub(super) plain_suspects: Vec<Suspect>,
     /// A message has been dropped, and none has been handled since.
     pub(super) dropped_last: bool,
-    /// So many crashes in a row before this life.
+    /// The number of crashes in a row before this life.
     pub(super) crashes: u8,
 }
 
@@ -228,7 +228,7 @@ impl<I: Clone> Session<I> {
         self.handle_committed(&Covered { head, named: true, handled, ticket }, now);
     }
 
-    /// Rebuilds a session that is so old already, for another life: `life` is random bytes. Its clients are gone;
+    /// Rebuilds a session that is `age` old, for another life: `life` is random bytes. Its clients are gone;
     /// `info` says what the application is told about each.
     ///
     /// If the snapshot holds the whole outbox (`clean`: the session has said nothing since; or the life that wrote

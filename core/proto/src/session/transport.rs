@@ -16,13 +16,13 @@ use crate::{
     wire::{Close, Hello, OutcomeStatus, ServerControl},
 };
 
-/// A plain transport is pinged, and a client told an ack, when so many messages are unconfirmed.
+/// A plain transport is pinged, and a resumable client is told an ack, when this many messages are unconfirmed.
 const CONFIRM_MESSAGES: u64 = 64;
-/// Or so many bytes.
+/// The same when this many bytes are unconfirmed.
 const CONFIRM_BYTES: usize = 64 << 10;
-/// A plain transport is pinged at the latest so long after an unconfirmed message.
+/// A plain transport is pinged at most this long after an unconfirmed message.
 const PLAIN_CONFIRM_AFTER: Duration = Duration::from_secs(1);
-/// A client is told an ack at the latest so long after its message was taken.
+/// A client is told an ack at most this long after its message was taken.
 pub(super) const ACK_AFTER: Duration = Duration::from_millis(250);
 /// A holder that keeps others out and has been silent must answer a ping within this time.
 pub(super) const PROBE_DEADLINE: Duration = Duration::from_secs(2);
@@ -197,8 +197,8 @@ impl Transport {
         }
     }
 
-    /// Something has arrived: it proves life, and the pong may be queued behind it; but not for ever: who never
-    /// answers pings confirms nothing.
+    /// Something has arrived. It proves life, and the pong may be queued behind it. But the deadline is not
+    /// extended for ever: a peer that never answers pings confirms nothing.
     pub(super) fn note_life(&mut self, frame: &Incoming, rules: &Rules, now: Moment) {
         self.last_heard = now;
         let (plain, timeout) = (self.is_plain(), self.pong_timeout(rules));
@@ -230,19 +230,19 @@ impl Transport {
         true
     }
 
-    /// Whether nothing has shown for a heartbeat that somebody is there who takes part: from a client that
-    /// acknowledges only that counts, as any other frame comes from one that never will, too.
+    /// Whether nothing has shown for a heartbeat that the client takes part. From a client that acknowledges only
+    /// an acknowledgement counts: a client that never acknowledges sends other frames, too.
     pub(super) fn is_silent(&self, heartbeat: Duration, now: Moment) -> bool {
         let shown = if self.owes_acks() { self.last_ack } else { self.last_heard };
         shown + heartbeat <= now
     }
 
-    /// Whether it has been told the hello, after which a client acknowledges every heartbeat.
+    /// Whether it has been told the hello. After the hello a client acknowledges every heartbeat.
     fn owes_acks(&self) -> bool {
         matches!(self.mode, Mode::Resumable(_, None))
     }
 
-    /// Pings a silent holder at once, with a short deadline; one that acknowledges must do so by then.
+    /// Pings a silent holder at once, with a short deadline. A client that acknowledges must do so by then.
     pub(super) fn probe(&mut self, plain_ack: PlainAck, now: Moment) {
         let deadline = now + PROBE_DEADLINE;
         if self.owes_acks() {
@@ -305,8 +305,8 @@ impl Transport {
         !self.is_plain() || (plain_ack != PlainAck::Off && self.unread_pings < 32)
     }
 
-    /// At half an outbox at the latest, as a client's acks come at half a window: a small one must not stand
-    /// still until the second is over.
+    /// Whether a confirmation is due: at half an outbox at the latest, as a client's acks come at half a window. A
+    /// small outbox must not stand still until the second is over.
     pub(super) fn confirmation_due(&self, bounds: &Bounds, now: Moment) -> bool {
         let messages = usize::try_from(self.unpinged_messages).unwrap_or(usize::MAX);
         let held = messages.saturating_mul(MESSAGE_OVERHEAD).saturating_add(self.unpinged_bytes);

@@ -13,12 +13,12 @@ pub enum Offer {
     Plain,
     /// `at.<client>`: resumable, from a client that holds nothing.
     Fresh {
-        /// Who asks.
+        /// The client that asks.
         client: ClientId,
     },
     /// `at.<client>.<session>.<epoch>.<received>[.<n>]`: resumable, with a cursor.
     Resume {
-        /// Who asks.
+        /// The client that asks.
         client: ClientId,
         /// What it has.
         cursor: Cursor,

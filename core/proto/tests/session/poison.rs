@@ -26,8 +26,8 @@ const POISON: u8 = 0;
 const MESSAGES: u8 = 3;
 /// The number of messages that may be under way. The server has room for one that was accepted before a fresh offer, too.
 const WINDOW: u64 = 2;
-/// A message ends after so many deaths with it in hand, and one more may go unnoticed: nothing is written before a
-/// message is handed over, while no crash has been.
+/// A message ends after this many deaths with it in hand. One more death may go unnoticed: as long as there was no
+/// crash, nothing is written before a message is handed over.
 const NOTED: u32 = 3;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

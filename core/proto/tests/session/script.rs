@@ -22,12 +22,12 @@ pub(crate) enum Op {
     Lose(u8),
     /// The server learns that a socket is gone.
     Notice(u8),
-    /// The server writes at most so many messages.
+    /// The server writes at most this many messages (the second number) to a socket (the first).
     Transmit(u8, u8),
     TransmitAll,
-    /// So many frames reach the peer.
+    /// On a socket (the first number), this many frames (the second) reach the peer.
     Down(u8, u8),
-    /// So many frames reach the server.
+    /// On a socket (the first number), this many frames (the second) reach the server.
     Up(u8, u8),
     /// Everything that is under way arrives.
     Flow,

@@ -1,4 +1,4 @@
-//! What was really said: the contents of every message, and who has seen how much.
+//! What was really said: the contents of every message, and which messages the handler has taken.
 
 use std::collections::BTreeSet;
 

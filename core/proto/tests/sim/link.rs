@@ -35,7 +35,8 @@ pub(crate) enum ServerEnd {
     /// The upgrade is still on its way.
     Coming,
     Turn(AttachmentNumber),
-    /// A turn was refused; who, and the newest attachment then, if it was told `superseded`.
+    /// A turn was refused. If the client was told `superseded`: its name, and the newest attachment
+    /// then.
     Refused(Option<(ClientName, AttachmentNumber)>),
     Gone,
 }
@@ -64,9 +65,9 @@ pub(crate) struct Link {
     pub(crate) stuck: Option<Incoming>,
     /// The server has something to do here.
     pub(crate) pump: bool,
-    /// The server has said its close and waits so long for the answer.
+    /// The server has said its close and waits until this moment for the answer.
     pub(crate) lingers: Option<Moment>,
-    /// Its timers are not looked at before.
+    /// The server does not look at its timers before this moment.
     pub(crate) timer_from: Moment,
 }
 

@@ -198,7 +198,7 @@ impl Program {
                     let place = self.place.as_mut().expect("a gap in a stream");
                     assert_eq!(gap.from.get(), place.expects, "{gap:?} {place:?}");
                     assert!(to > gap.from);
-                    // What is still there is no gap; an epoch that is gone has nothing.
+                    // What is still there is not a gap; an epoch that is gone has nothing.
                     if let Some(base) = base(place.stream) {
                         assert!(to.get() <= base, "{gap:?}, but the oldest is {base}");
                     }

@@ -45,7 +45,7 @@ pub(crate) struct Live {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Handler {
     Waiting,
-    /// With a message in hand, until then; so many replies are to be sent.
+    /// It works on a message until this moment, and then sends this many replies.
     Working(Moment, u64),
     /// A send waits for room.
     Blocked(u64),
@@ -174,7 +174,7 @@ impl Server {
             if exact {
                 stored.said.clone_from(&stream.said);
             }
-            // Perhaps it is brought back for somebody who only looks at it.
+            // Perhaps a request that only looks at the session brings it back.
             if rng.percent(50) {
                 machine.expect_hello();
             }
@@ -476,7 +476,7 @@ impl Live {
     fn take_wake(&mut self) {
         let mut wake = self.machine.take_wake();
         if wake.trial {
-            // Nobody else is suspect.
+            // No other session is suspect.
             self.machine.grant_turn();
             wake.save |= self.machine.take_wake().save;
         }
@@ -501,7 +501,7 @@ impl Live {
         self.machine.head().get() - self.machine.outbox_messages() as u64
     }
 
-    /// A message from the application, whoever of it that is.
+    /// Sends a message of the application; `by` is the number of the process.
     pub(crate) fn send(
         &mut self,
         ledger: &mut Ledger,

@@ -51,7 +51,7 @@ impl World {
         }
     }
 
-    /// Somebody logs in: their browser is somebody else to the server, and the same to itself.
+    /// A user logs in: the server sees another browser, and the program is the same.
     fn change_identity(&mut self) {
         let at = self.rng.index(self.programs.len());
         let (old, new) = (self.programs[at].identity, IdentityTag::new(self.rng.bytes()));
@@ -110,7 +110,7 @@ impl World {
         }
     }
 
-    /// An upgrade request arrives twice, the second time from nobody.
+    /// An upgrade request arrives twice. No client waits for the second answer.
     fn repeat_offer(&mut self) {
         let Some(at) = self.any_link() else {
             return;
@@ -213,7 +213,7 @@ impl World {
         }
     }
 
-    /// Somebody of the same user, who knows more or less than they should.
+    /// A client of the same user comes that knows more or less than it should.
     fn stranger(&mut self) {
         let who = self.rng.below(6);
         let text = format!("stranger{who:012}");
@@ -243,8 +243,8 @@ impl World {
             _ => Offer::Resume { client, cursor, attachment },
         };
         self.connect(None, ClientName::named(EVERYBODY, client), STRANGER, offer);
-        // Data of as many as are remembered: one more that never reads, and with the handler waiting for
-        // room the session would be closed to everybody until it expires.
+        // At most as many strangers as are remembered send data. If one more did and never read, while
+        // the handler waits for room, the session would refuse every client until it expires.
         let last = if who < 4 { "data" } else { "\u{1}x" };
         let says = ["\u{1}{\"ack\":0}", "\u{1}{\"ack\":99999}", "\u{1}x", "\u{1}{", last];
         let count = self.rng.index(4);
@@ -263,7 +263,7 @@ impl World {
         if self.links.is_empty() { None } else { Some(self.rng.index(self.links.len())) }
     }
 
-    /// From now on nothing goes wrong any more; whom another one would keep out is ended.
+    /// From now on nothing goes wrong any more. A program that another one would keep out is ended.
     pub(crate) fn calm_down(&mut self) {
         use session_resume_proto::session::Attach;
 

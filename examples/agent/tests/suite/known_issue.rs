@@ -32,7 +32,7 @@ async fn an_agent_that_ends_without_a_finished_mark() {
                 network.cut();
             }
             server.gate.open();
-            // However it ends, whoever asks is told, and so is whoever watches or comes back.
+            // However the run ends, a client that asks, watches or comes back is told.
             let (code, outcome) = poll(server.address, &watcher.session, &watcher.cookies).await;
             assert_eq!((code, &outcome["status"]), (200, &name.into()));
             assert!(outcome["error"].as_str().unwrap_or_default().contains(told), "{outcome}");

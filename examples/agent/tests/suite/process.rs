@@ -93,7 +93,8 @@ async fn killed_with_signal_9_the_agent_goes_on_with_the_next_word() {
     process.kill().await;
 
     let process = Process::start(&disk.store()).await;
-    // Nobody has come back: it is not at work, and whoever asks is told that it is not over.
+    // No client has come back: the agent is not at work, and a client that asks is told that the run is
+    // not over.
     let (code, outcome) = poll(process.address, &watcher.session, &watcher.cookies).await;
     assert_eq!(code, 202, "{outcome}");
     network.mend(process.address);

@@ -128,7 +128,8 @@ async fn the_outcome_outlives_the_server() {
     let (status, outcome) = poll(server.address, &session, &cookies).await;
     assert_eq!(status, 200);
     assert!(report(&outcome).approved);
-    // Who still holds a place in that run is told that it is over, never given another in its stead.
+    // A client that still holds a place in that run is told that the run is over. It is never given another
+    // run instead.
     network.mend(server.address);
     assert_eq!(watcher.until_done().await, OutcomeStatus::Done);
     assert_eq!(watcher.session, session);

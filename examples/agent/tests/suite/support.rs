@@ -24,14 +24,14 @@ use tokio::{
     task::AbortHandle,
 };
 
-/// Only a broken application takes so long.
+/// Only a broken application takes this long.
 const HANGS: Duration = Duration::from_secs(60);
 
 pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
     tokio::time::timeout(HANGS, future).await.unwrap_or_else(|_| panic!("hangs: {what}"))
 }
 
-/// Waits until something is so, without a clock.
+/// Waits until something is true, without a clock.
 pub(crate) async fn until(what: &str, mut is: impl FnMut() -> bool) {
     within(what, async {
         while !is() {
@@ -74,7 +74,7 @@ pub(crate) struct Server {
     pub(crate) gate: Arc<Gate>,
     /// Each agent's thread has a handle.
     pause: Pause,
-    /// So many handles others have.
+    /// The number of handles that are not an agent's.
     others: usize,
     pub(crate) address: SocketAddr,
     runtime: Option<Runtime>,
@@ -259,7 +259,7 @@ impl Watcher {
         watcher
     }
 
-    /// Takes events until something is so.
+    /// Takes events until something is true.
     pub(crate) async fn until(&mut self, what: &str, is: impl Fn(&Self) -> bool) {
         let seen = async {
             while !is(self) {

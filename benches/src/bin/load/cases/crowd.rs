@@ -38,7 +38,8 @@ async fn measure(missed: u64) -> Vec<(String, Samples)> {
         ("axum, feed and one flush, 4 KiB read buffer", "raw-batch-4k", Speech::Plain),
         ("session-resume, resuming clients", "resume", Speech::Resumable),
     ];
-    // The peer looks for each one's messages among everybody's: one round of that is long enough.
+    // The peer searches the messages of all clients for those of each client. One such round takes long
+    // enough.
     let (peer, peer_rounds) = match missed {
         0 => ("Socket.IO with recovery", ROUNDS),
         _ => ("Socket.IO with recovery (1 round)", 1),
@@ -67,7 +68,7 @@ async fn measure(missed: u64) -> Vec<(String, Samples)> {
             let connections = connections.await;
             samples.push(start.elapsed().as_secs_f64() * 1e3);
             drop(connections);
-            // The drops are not a part of it.
+            // The drops are not part of the measurement.
             subject.settle(Duration::from_millis(500)).await;
         }
     }
@@ -90,7 +91,7 @@ async fn come_back(
             let mut connection = opened.await.expect("the server takes all clients");
             connection.acknowledges = false;
             reconnect::receive_missed(&mut connection, speech, missed).await;
-            // That each says what it has falls into the others' time.
+            // Each client's acknowledgement falls into the time of the other clients.
             connection.flush().await.expect("the connection holds");
             connection
         });

@@ -10,7 +10,7 @@ use crate::{
 
 const ROUNDS: usize = 9;
 const MESSAGES: u64 = 50_000;
-/// With the peer, which takes many times as long for each.
+/// Fewer for the peer, which takes many times as long for each message.
 const PEER_MESSAGES: u64 = 10_000;
 const IN_FLIGHT: u64 = 64;
 const PAYLOAD: [u8; 64] = [b'm'; 64];

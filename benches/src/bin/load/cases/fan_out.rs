@@ -14,7 +14,7 @@ use crate::{
 const ROUNDS: usize = 9;
 /// Messages per round, over all connections.
 const MESSAGES: usize = 200_000;
-/// From the peer, which takes many times as long for each.
+/// Fewer for the peer, which takes many times as long for each message.
 const PEER_MESSAGES: usize = 20_000;
 
 pub(super) fn run(report: &mut Report) {

@@ -38,7 +38,7 @@ pub(super) fn run(report: &mut Report) {
             eprintln!("instructions are not counted: {counted:?}");
             return;
         };
-        // What start and end cost is in both.
+        // Both counts include the start and the end of the process.
         let each = (many - few) as f64 / (MANY - FEW) as f64;
         measured.push((name.to_owned(), Samples::from(each)));
     }
@@ -47,7 +47,8 @@ pub(super) fn run(report: &mut Report) {
     report.compare("request", "instructions", measured);
 }
 
-/// Counts what the main thread of a process of its own executes for so many requests, and its end.
+/// Counts the instructions that the main thread of a new process executes for `requests` requests and for its
+/// end.
 fn count(subject: &str, requests: u64) -> nix::Result<u64> {
     let program = std::env::current_exe().expect("Linux knows the program");
     let mut child = Command::new(program)
@@ -57,7 +58,7 @@ fn count(subject: &str, requests: u64) -> nix::Result<u64> {
         .spawn()
         .expect("this program can be started again");
     let stepped = step_through(&mut child);
-    // Gone already, unless it cannot be traced.
+    // The child is gone already, unless it cannot be traced.
     let _ = child.kill().and_then(|()| child.wait());
     stepped
 }
@@ -69,7 +70,7 @@ fn step_through(child: &mut Child) -> nix::Result<u64> {
     let pid = Pid::from_raw(child.id().cast_signed());
     ptrace::attach(pid)?;
     waitpid(pid, None)?;
-    // The end of its input is what it waits for.
+    // The child waits for the end of its input.
     drop(child.stdin.take());
     let mut steps = 0;
     let mut signal = None;

@@ -19,15 +19,17 @@ use tokio::runtime::Runtime;
 use super::micros;
 use crate::report::{Baseline, Bound, Report};
 
-/// Many short ones: whoever else is on the machine changes its speed every few seconds, and only within a round are
-/// subjects compared.
+/// Many short rounds: other users of the machine change its speed every few seconds, and subjects are compared only
+/// within a round.
 const ROUNDS: usize = 50;
 const REQUESTS: usize = 5_000;
-/// So many are made at a time, before they are measured: what a request says comes from a socket, and is at hand.
+/// This many requests are made before they are measured. A real request comes from a socket, so its bytes are
+/// already in memory.
 const AT_ONCE: usize = 50;
-/// So many come before each measurement: that others' turn has emptied the caches is not what a request costs.
+/// This many requests come before each measurement and are not counted. They fill the caches again, which the turns
+/// of the other subjects have emptied.
 const UNCOUNTED: usize = 1_000;
-/// A prime: all sessions are visited, and none is in a near cache again.
+/// A prime: each session is visited, and none is still in a near cache.
 const STRIDE: usize = 7_919;
 
 pub(super) fn run(report: &mut Report) {
@@ -39,7 +41,7 @@ pub(super) fn run(report: &mut Report) {
     two_threads(report);
 }
 
-/// Warms a subject up, says so, makes so many requests when its input ends, and exits at once.
+/// Warms a subject up, says that it is warm, makes `count` requests when its input ends, and exits at once.
 pub(crate) fn requests(subject: &str, count: usize) {
     const WARM: usize = 300;
     let runtime = Runtime::new().expect("a runtime");
@@ -70,7 +72,7 @@ pub(crate) fn requests(subject: &str, count: usize) {
     std::process::exit(0);
 }
 
-/// A subject and where it is in its cookies; without any, each visit is a first one.
+/// A subject, its cookies, and the place of the next cookie. Without cookies each visit is a first visit.
 struct Visitor {
     name: String,
     call: services::Call,
@@ -91,7 +93,8 @@ impl Visitor {
         services::request(Some(&self.cookies[self.at]))
     }
 
-    /// Visits so many times; returns the thread's CPU time for it without what making the requests took.
+    /// Makes `count` visits. Returns the CPU time of the thread for them, without the time that making the requests
+    /// took.
     fn visit(&mut self, count: usize) -> Duration {
         let mut requests = Vec::with_capacity(AT_ONCE);
         let mut took = Duration::ZERO;
@@ -130,7 +133,7 @@ fn compare(visitors: &mut [Visitor], requests: usize) -> Vec<(String, Samples)> 
     for round in 0..=ROUNDS {
         for (visitor, samples) in visitors.iter_mut().zip(&mut samples) {
             let measured = visitor.measure(requests);
-            // The first is for the caches.
+            // The first round only fills the caches.
             if round > 0 {
                 samples.push(measured);
             }
@@ -165,7 +168,7 @@ fn known_cookie(report: &mut Report, runtime: &Runtime) {
     }
     let measured = compare(&mut visitors, REQUESTS);
     let added = |at: usize| measured[at].1.above(&measured[0].1).median();
-    // Ours, and the minimal layer by hand, which targets are named beside.
+    // Our layer, and beside each target the minimal layer by hand.
     for (what, ours, bound, minimal, design) in [
         ("known cookie, session read, over axum", added(1), 0.6, added(5), 0.455),
         ("known cookie, state written, over axum", added(2), 0.7, added(6), 0.53),
@@ -210,7 +213,7 @@ fn first_visit(report: &mut Report, runtime: &Runtime) {
 /// What more sessions cost: few and many of them in the same rounds.
 fn many_sessions(report: &mut Report) {
     const SIZES: [(usize, &str); 2] = [(1_000, "1 k"), (1_000_000, "1 M")];
-    /// About what a session of ours takes beside what a request touches of it.
+    /// About the bytes of one of our sessions that a request does not touch.
     const REST: usize = 512;
     let make = |name: &str, pair: &dyn Fn() -> Pair| {
         SIZES.map(|(sessions, how_many)| {
@@ -233,7 +236,7 @@ fn many_sessions(report: &mut Report) {
     ];
     let mut visitors = groups.into_iter().flatten().collect::<Vec<_>>();
     let measured = compare(&mut visitors, REQUESTS);
-    // Ours, and the minimal layer by hand, by where the smaller of the two is.
+    // `growth` takes the index of the case with few sessions. The case with many sessions comes next.
     let growth = |of: usize| measured[of + 1].1.above(&measured[of].1).median();
     let baseline = Baseline { design: 0.6, here: growth(4) };
     let (ours, bound) = (growth(2), Bound::AtMost(0.8));

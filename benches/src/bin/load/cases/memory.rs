@@ -27,7 +27,7 @@ use crate::{
 const CONNECTIONS: usize = 2_000;
 const SESSIONS: usize = 20_000;
 const ROUNDS: usize = 3;
-/// Fewer for the peer: each comes over a real socket.
+/// Fewer for the peer: each session comes over a real socket.
 const PEER_SESSIONS: usize = 3_000;
 const PEER_WARM_UP: usize = 1_000;
 const MISSED: &str = "/missed/100";
@@ -96,17 +96,17 @@ async fn suspended_sessions() -> (f64, f64) {
     let mut service = resume.layer(router);
     let mut start = |sessions: usize| {
         let calls = (0..sessions).map(|_| {
-            // Without a cookie each is a browser of its own.
+            // Without a cookie each request is a browser of its own.
             let Ok(_) = futures_executor::block_on(service.call(Request::new(Body::empty())));
         });
         calls.count()
     };
-    // What the registry makes once, and the tasks' first pages.
+    // First what the registry makes once, and the first pages of the tasks.
     start(1_000);
     tokio::time::sleep(Duration::from_millis(100)).await;
     let counter = counting::start();
     start(SESSIONS);
-    // The handlers come to their `recv`.
+    // Until then the handlers come to their `recv`.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let made = counter.stop().live_bytes;
     let counter = counting::start();
@@ -121,18 +121,18 @@ async fn suspended_sessions() -> (f64, f64) {
     (made as f64 / SESSIONS as f64, sent as f64 / all)
 }
 
-/// The same of the peer: what its process grows by, without garbage. Each of its sessions has got one message, which
-/// the log keeps, for without an offset nobody comes back.
+/// The same for the peer: by how much its process grows, without garbage. Each of its sessions has received one
+/// message, which the log keeps: a client comes back with the offset of a message.
 async fn suspended_at_peer(report: &mut Report, subject: Named) {
     let subject = Subject::start(subject);
-    // What is made once.
+    // First what the peer makes once.
     visit(&subject, PEER_WARM_UP).await;
     let before = kept(&subject).await;
     let (cookie, mode) = visit(&subject, PEER_SESSIONS).await;
     let empty = kept(&subject).await;
     reconnect::miss(&subject, 100).await;
     let full = kept(&subject).await;
-    // It is all there.
+    // All messages must be there.
     let addr = subject.server.addr;
     let opened = Connection::open(addr, MISSED, mode, cookie.as_deref(), 32 << 10).await;
     let mut connection = opened.expect("the server takes the client");
@@ -148,7 +148,7 @@ async fn suspended_at_peer(report: &mut Report, subject: Named) {
     }
 }
 
-/// So many clients, one after the other; returns how the last one comes back.
+/// Makes `clients` first visits, one after the other. Returns how the last of these clients comes back.
 async fn visit(subject: &Subject, clients: usize) -> (Option<String>, Mode) {
     for _ in 1..clients {
         reconnect::first_visit(subject, MISSED).await;

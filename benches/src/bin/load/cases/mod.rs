@@ -47,7 +47,7 @@ pub(crate) fn run(case: &str, report: &mut Report) -> bool {
     }
 }
 
-/// Runs a case in a process of its own: what one leaves behind in the heap is not the next one's.
+/// Runs a case in a process of its own, so that it does not start with the heap that another case has left.
 fn run_apart(case: &str, peer: bool, report: &mut Report) -> bool {
     let mut this = Command::new(std::env::current_exe().expect("this program has a path"));
     if !peer {
@@ -72,7 +72,7 @@ enum Speech {
 }
 
 impl Speech {
-    /// How a client speaks that has not been here before, and is nobody else.
+    /// How a new client speaks. `client` tells it from the others.
     fn fresh(self, client: usize) -> Mode {
         match self {
             Self::Plain => Mode::Plain,
@@ -81,7 +81,7 @@ impl Speech {
         }
     }
 
-    /// Waits so that the next subject has both cores to itself: node goes on collecting garbage for a while.
+    /// Waits so that the next subject has both cores to itself: node collects garbage for some more time.
     async fn rest(self) {
         if self == Self::SocketIo {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -107,7 +107,7 @@ impl Subject {
     /// Gives the server time to see that its clients are gone.
     async fn settle(&self, time: Duration) {
         if self.speech == Speech::SocketIo {
-            // It may need more, and a client that is back before would not be the same to it.
+            // The peer may need more time. It would not recognise a client that comes back before.
             self.server.get("/quiet").await;
         }
         tokio::time::sleep(time).await;
@@ -120,7 +120,7 @@ fn with_peer(subjects: &[Named], peer: &'static str) -> Vec<Named> {
     subjects.iter().copied().chain(peer).collect()
 }
 
-/// Ours among the subjects: the last, but for a peer.
+/// Returns our median. Our subject is the last one, or the last one before the peer.
 fn ours(measured: &[(String, Samples)]) -> f64 {
     let ours = measured.iter().rfind(|(name, _)| name.starts_with("session-resume"));
     ours.expect("we are always measured").1.median()

@@ -48,11 +48,11 @@ async fn measure(missed: u64, rounds: usize) -> Vec<(String, Samples)> {
             let opened =
                 Connection::open(subject.server.addr, &path, mode.clone(), cookie, 1 << 20);
             let mut connection = opened.await.expect("the server takes the client");
-            // So all of it is sent again the next time.
+            // Without acknowledgements the server sends all of it again the next time.
             connection.acknowledges = false;
             receive_missed(&mut connection, subject.speech, missed).await;
             samples.push(micros(start.elapsed()));
-            // That the client says what it has, and the drop, are not a part of it.
+            // The client's acknowledgement and the drop are not part of the measurement.
             connection.flush().await.expect("the connection holds");
             drop(connection);
             subject.settle(Duration::from_millis(3)).await;
@@ -77,14 +77,15 @@ pub(super) async fn first_visit(subject: &Subject, path: &str) -> (Option<String
     (connection.cookie.clone(), connection.returning().expect("greeted"))
 }
 
-/// Has the server of the peer send so many messages to each that is gone; the others' do so by themselves.
+/// Makes the peer's server send `count` messages to each client that is gone. The other servers do so by
+/// themselves.
 pub(super) async fn miss(subject: &Subject, count: u64) {
     if subject.speech == Speech::SocketIo {
         subject.server.get(&format!("/miss?count={count}&size=200")).await;
     }
 }
 
-/// Ours greets and sends what was missed, raw axum as many; the peer greets last.
+/// Receives what was missed. Our server greets first, raw axum sends as many messages, the peer greets last.
 pub(super) async fn receive_missed(connection: &mut Connection, speech: Speech, missed: u64) {
     let greeted = connection.greeted().await.expect("the server greets");
     let more = match speech {

@@ -95,7 +95,7 @@ async fn restores(path: &std::path::Path, report: &mut Report) {
     resume.drain(Duration::from_secs(30)).await;
 }
 
-/// Fills a store, and returns who is in it.
+/// Fills a store, and returns the cookies of its sessions.
 async fn store_many(path: &std::path::Path, report: &mut Report) -> Vec<HeaderValue> {
     let store = RedbStore::open(path).expect("a new store");
     let resume = SessionResume::new().with_state::<Tally>().with_store(store);

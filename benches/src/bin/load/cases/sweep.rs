@@ -1,5 +1,5 @@
-//! Sweeping a million sessions, on a clock that we move: the sweeper's CPU time, and the longest it goes without
-//! letting others run. No lock is held across that, so the longest lock is shorter.
+//! Sweeping a million sessions, on a clock that we move: the sweeper's CPU time, and the longest time without a
+//! yield. No lock is held across a yield, so no lock is held for longer.
 
 use std::time::Duration;
 
@@ -94,9 +94,9 @@ struct Sweep {
 }
 
 async fn tick() -> Sweep {
-    /// Others have nothing to do when so many turns in a row took no time.
+    /// After this many turns in a row that took no time, the other tasks have nothing left to do.
     const QUIET: usize = 100;
-    /// What a turn of nothing costs, by a clock of microseconds.
+    /// The longest time of a turn in which nothing was done. The clock counts microseconds.
     const NOTHING: Duration = Duration::from_micros(5);
     let mut sweep = Sweep { total: 0.0, stretch: 0.0 };
     let mut quiet = 0;

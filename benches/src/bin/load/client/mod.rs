@@ -18,12 +18,12 @@ use tokio::{
 use self::socketio::Recovery;
 use crate::peer;
 
-/// At the latest after so many messages a client acknowledges.
+/// A client acknowledges after at most this many messages.
 const ACK_MESSAGES: u64 = 64;
-/// Or so many bytes.
+/// A client acknowledges after at most this many bytes.
 const ACK_BYTES: usize = 64 << 10;
 
-/// A server in a process of its own; it ends with this.
+/// A server in a process of its own. The process ends when this is dropped.
 pub(crate) struct Server {
     child: Child,
     pub(crate) addr: SocketAddr,
@@ -96,14 +96,14 @@ impl Drop for Server {
 pub(crate) enum Mode {
     /// As any WebSocket client: answers pings.
     Plain,
-    /// As one that resumes, with the rest of its offer.
+    /// As a client that resumes; holds the rest of its offer.
     Resumable(String),
-    /// As one of Socket.IO: afresh, or with what it comes back with.
+    /// As a client of Socket.IO: a new one, or one that comes back with this.
     SocketIo(Option<Recovery>),
 }
 
 impl Mode {
-    /// A fresh offer of a client that nobody else is.
+    /// A fresh offer. `client` tells the client from the others.
     pub(crate) fn fresh(client: usize) -> Self {
         Self::Resumable(format!("at.benchmark-{client:08}"))
     }
@@ -136,12 +136,12 @@ pub(crate) struct Connection {
     pub(crate) cookie: Option<String>,
     /// What the server says first, in a protocol in which it does.
     hello: Option<serde_json::Value>,
-    /// Of the first event of Socket.IO.
+    /// The offset of the first event of Socket.IO.
     offset: Option<String>,
     position: u64,
     acknowledged: u64,
     unacknowledged_bytes: usize,
-    /// Whether data is acknowledged; a client that does not is sent it again.
+    /// Whether the client acknowledges data. If it does not, the server sends the data again.
     pub(crate) acknowledges: bool,
 }
 
@@ -224,7 +224,7 @@ impl Connection {
         }
     }
 
-    /// Reads until so many data messages have come.
+    /// Reads until `count` data messages have come.
     pub(crate) async fn receive_all(&mut self, count: u64) -> io::Result<()> {
         let mut received = 0;
         while received < count {
@@ -263,7 +263,7 @@ impl Connection {
         Ok(())
     }
 
-    /// How this client comes back, having received nothing; of Socket.IO's events the first.
+    /// How this client comes back, as if it had received nothing, or only the first event of Socket.IO.
     pub(crate) fn returning(&self) -> Option<Mode> {
         match &self.mode {
             Mode::Plain => Some(Mode::Plain),

@@ -47,7 +47,7 @@ impl Connection {
         false
     }
 
-    /// With what a client comes back that has got the first event alone.
+    /// What a client presents when it comes back after the first event alone.
     pub(super) fn recovery(&self) -> Option<Recovery> {
         let hello = self.hello.as_ref()?;
         let [session, secret] = ["sid", "pid"].map(|name| hello[name].as_str().map(str::to_owned));
@@ -70,7 +70,8 @@ fn connect(recovery: Option<&Recovery>) -> String {
     format!("40{}", auth.unwrap_or_default())
 }
 
-/// What the server says of the session. One that it could not recover would be a new one, and quick to greet.
+/// What the server says of the session. A session that it could not recover would be a new one, and quick to
+/// greet.
 fn connected(hello: &[u8], recovery: Option<&Recovery>) -> Value {
     let hello: Value = serde_json::from_slice(hello).expect("JSON");
     if let Some(Recovery { session, secret, .. }) = recovery {

@@ -1,4 +1,4 @@
-//! Who gets the session: takeover, share, refuse, taken over, stale, limits.
+//! Which transport gets the session: takeover, share, refuse, taken over, stale, limits.
 
 use super::*;
 
@@ -263,8 +263,8 @@ fn a_holder_that_cannot_be_written_to_gives_way_as_soon() {
     assert_eq!(sim.offer("b", Claim::Fresh), Ok(2));
 }
 
-/// A plain one shows by anything that it is there. From one that acknowledges only that counts: any other frame
-/// comes from one, too, that never takes a message and keeps everybody out.
+/// Any frame shows that a plain holder is there. From a holder that acknowledges only an acknowledgement
+/// counts: a client that never takes a message and keeps everybody out sends other frames, too.
 #[test]
 fn a_holder_that_answers_the_probe_stays() {
     for (who, answer, stays) in [
@@ -306,7 +306,7 @@ fn a_holder_that_answers_the_probe_stays() {
     }
 }
 
-/// One that has been told nothing yet cannot acknowledge.
+/// A holder that has been told nothing yet cannot acknowledge.
 #[test]
 fn a_holder_whose_hello_waits_for_the_store_is_not_silent_for_that() {
     let mut sim = Sim::with(|rules| {
@@ -326,7 +326,8 @@ fn a_holder_whose_hello_waits_for_the_store_is_not_silent_for_that() {
     assert_eq!(sim.offer("b", Claim::Fresh), Err("4101 refused".to_owned()));
 }
 
-/// With so many clients attached another one is refused; gone ones are pushed out.
+/// If as many clients as the limit allows are attached, another one is refused. A gone client is pushed out,
+/// unless it has messages that are not handled.
 #[test]
 fn the_limit_of_clients() {
     let retry = Err("4113 try again later retry 30s".to_owned());
@@ -355,7 +356,7 @@ fn the_limit_of_clients() {
     }
 }
 
-/// Whoever is about to be superseded is in nobody's way.
+/// A client that is about to be superseded does not count against the limit.
 #[test]
 fn a_takeover_needs_no_room_of_its_own() {
     for (limit, busy) in [(1, false), (2, true)] {

@@ -101,7 +101,7 @@ fn nothing_is_told_after_the_end() {
     assert_eq!(sim.send("x"), Err(NotSent::Ended));
 }
 
-/// Whoever is attached gets the last messages, then `done`, then 1000.
+/// Each attached client gets the last messages, then `done`, then 1000.
 #[test]
 fn the_end_of_a_session() {
     let mut sim = Sim::with(|rules| rules.attach = Attach::Share);

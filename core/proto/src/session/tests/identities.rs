@@ -181,7 +181,7 @@ fn an_identity_that_was_changed_is_a_stranger_after_ten_seconds() {
     assert!(sim.say(ann, "1"));
     sim.out(ann);
     sim.session.change_identity(name("ann/a").identity, name("new/a").identity, sim.now);
-    // Who holds nothing is one at once.
+    // A client that holds nothing is a stranger at once.
     let stranger = sim.fresh("ann/b");
     sim.advance(10 * SECOND - MILLISECOND);
     assert!(sim.offer("ann/a", at(0)).is_err());

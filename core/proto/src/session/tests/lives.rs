@@ -158,7 +158,7 @@ fn the_record_says_whether_its_outbox_is_whole_and_not_the_present_setting() {
     lived.setting(STATE);
     let claimed = lived.restore(&disk);
     assert_eq!(lived.told("a", 1, 1), "hello resumed from 1 received 0");
-    // This life is under State: killed, it takes the line with it, also for who comes back under Exact.
+    // This life is under State. When it is killed, the line ends, also for a client that comes back under Exact.
     lived.setting(EXACT);
     lived.restore(&claimed);
     assert_eq!(lived.told("a", 1, 1), restarted(1));

@@ -120,7 +120,7 @@ fn a_lone_client_that_is_gone_finds_everything() {
     assert_eq!(sim.data(3), ["m2", "m3", "m4", "m5"]);
 }
 
-/// A send that waits must learn that it may go on because of who is attached now.
+/// An attach may let a send that waits go on. The send must learn of it.
 #[test]
 fn an_attach_wakes_a_send_that_waits() {
     let mut sim = sim(Overflow::Backpressure, 2, Attach::Share);
@@ -376,7 +376,8 @@ fn a_message_leaves_only_after_its_commit() {
     assert_eq!(sim.data(1), ["m1", "done done 0", "close 1000 done"]);
 }
 
-/// What was sent since the message in hand was handed over waits for the handler, who must not wait for it.
+/// What was sent since the message in hand was handed over waits for the handler. So the handler must not wait
+/// for it.
 #[test]
 fn output_of_the_message_in_hand_that_fills_the_outbox_alone_is_an_error() {
     let mut sim = Sim::with(|rules| {

@@ -119,7 +119,7 @@ fn one_ping_at_a_time_also_within_a_long_replay() {
     assert_eq!(sim.session.outbox_messages(), 0);
 }
 
-/// How much a transport writes beyond its ping, after pongs that took so long.
+/// How much a transport writes beyond its ping, after pongs that took these times.
 fn window_after(pongs: &[Duration], size: usize) -> usize {
     let mut sim = Sim::with(|rules| {
         rules.bounds.outbox_messages = 100_000;
@@ -177,8 +177,8 @@ fn the_window_is_one_of_bytes_too() {
     }
 }
 
-/// One who takes 20 messages a second of 16.7 produced must catch up, however much it is behind: its stack
-/// answers a ping when its application has read so far.
+/// A client that takes 20 messages a second of 16.7 produced must catch up, however far it is behind. Its stack
+/// answers a ping when its application has read up to the ping.
 #[test]
 fn a_slow_reader_catches_up() {
     let mut sim = Sim::new();

@@ -16,7 +16,7 @@ fn written(sizes: &[usize]) -> Sim {
     sim
 }
 
-/// All that a client is shown that answers every ping.
+/// All that a client that answers every ping is shown.
 fn shown(sim: &mut Sim, number: u64) -> Vec<String> {
     let mut shown = Vec::new();
     for _ in 0..10 {
@@ -236,7 +236,7 @@ fn a_place_that_is_shared_remembers_what_it_was_refused() {
     assert_eq!(ends, 2, "each message once for the place");
 }
 
-/// Nobody has it, so whoever starts fresh gets it.
+/// No client has it, so a client that starts fresh gets it.
 #[test]
 fn what_a_plain_client_cannot_take_is_still_news_to_others() {
     let mut sim = Sim::with(|rules| rules.attach = Attach::Share);

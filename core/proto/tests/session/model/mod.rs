@@ -70,7 +70,7 @@ pub(crate) struct State {
     links: Vec<Link>,
     /// Offers whose clients no longer wait for them, and under which name they were made.
     late: Vec<(usize, ClientName, Claim)>,
-    /// Answers to refusals that are under way: who, and what it has seen.
+    /// Answers to refusals that are under way: the client, and the newest attachment when it was refused.
     refusals: Vec<(usize, AttachmentNumber)>,
     attaches: u8,
     lates: u8,
@@ -283,7 +283,8 @@ impl State {
         Ok(())
     }
 
-    /// Who comes under the old identity with a cursor waits; one without would be a stranger, who is no part of this.
+    /// A client that comes under the old identity with a cursor must wait. Without a cursor it would be a stranger,
+    /// and strangers are not part of this model.
     fn arrive_moved(&mut self, client: ClientName, who: usize, claim: Claim) {
         if claim == Claim::Fresh {
             return;

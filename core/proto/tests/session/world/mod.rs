@@ -89,14 +89,15 @@ pub(crate) struct World {
     /// What the handler has taken of each peer.
     taken: Vec<Option<u64>>,
     plain_taken: BTreeMap<u32, u64>,
-    /// What plain clients cannot take, and how often each message alone was unconfirmed when one ended.
+    /// What plain clients cannot take, and how often each message was the only unconfirmed one when a
+    /// transport ended.
     undeliverable: BTreeSet<u64>,
     strikes: BTreeMap<u64, u32>,
     in_hand: Option<usize>,
     /// The head when that was handed over.
     boundary: u64,
     waiting: Option<Message>,
-    // Who is awake.
+    // What is awake.
     pump: bool,
     handler: bool,
     sender: bool,
@@ -457,7 +458,7 @@ impl World {
         }
     }
 
-    /// The session is over: whoever is attached gets the rest and learns it.
+    /// The session is over: each attached client gets the rest of the messages and learns of the end.
     fn finish(&mut self) {
         assert!(self.session.send("late".into(), self.now).is_err());
         assert!(self.session.poll_receive(self.now).is_none());

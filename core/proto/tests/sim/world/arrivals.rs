@@ -41,7 +41,8 @@ impl World {
         let ended = |live: &Live| live.machine.ended().is_some();
         let leaves = self.server.leaving == Some(Leaving::Freezing);
         if leaves || self.server.live.as_ref().is_some_and(ended) {
-            // Its last words, or its last put, are still under way: whoever arrives now waits for it to be gone.
+            // The last words of the session, or its last put, are still under way: a client that arrives now
+            // waits for the session to be gone.
             let later = now + self.rng.millis(50..100);
             return self.links[at].up.put_back(later, Up::Offer);
         }
@@ -97,7 +98,7 @@ impl World {
         }
     }
 
-    /// Who comes under an identity that is nobody's any more waits, or gets another session.
+    /// A client comes under an identity that no program has any more. It waits, or gets another session.
     fn arrive_moved(&mut self, at: usize, offer: &Offer) {
         let identity = self.links[at].name.identity;
         let refused = self.server.live.as_ref().and_then(|live| {
@@ -125,8 +126,8 @@ impl World {
         }
     }
 
-    /// Nothing has left the server that a crash could take back: but by a store that goes back in time, and under
-    /// `State`.
+    /// Checks that nothing has left the server that a crash could take back. A store that goes back in time may
+    /// take something back, and so may `State`.
     pub(super) fn check_what_left(&self, origin: Origin) {
         let Some(live) = self.server.live.as_ref().filter(|_| origin == Origin::Restored) else {
             return;

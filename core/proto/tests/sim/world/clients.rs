@@ -104,7 +104,8 @@ impl World {
         };
         self.tell(|| format!("link {} of {info}: {}", link.id, link.offer));
         let mut delay = Scenario::delay(&mut self.rng);
-        // Whom strangers have pushed out is not known any more: its first offer, late, would be believed.
+        // A program that strangers have pushed out is not known any more. If its first offer came late,
+        // the server would believe it.
         let may_be_late = self.trouble.is_some() && self.scenario.kind != Kind::Strangers;
         if may_be_late && self.rng.percent(4) {
             // Later, perhaps, than the client waits for it.

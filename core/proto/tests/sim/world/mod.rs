@@ -21,7 +21,7 @@ use crate::{
     server::{Handler, Server},
 };
 
-/// What the handler is told of one that is no program.
+/// What the handler is told of a client that is not a program.
 pub(crate) const STRANGER: u32 = u32::MAX;
 /// Frames that a connection holds before its writer has to wait.
 const PIPE: usize = 24;

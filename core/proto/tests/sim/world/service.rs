@@ -87,7 +87,7 @@ impl World {
         }
     }
 
-    /// Lets the session write to, and read again from, whoever has room.
+    /// Lets the session write to each link that has room, and read from it again.
     pub(super) fn pump(&mut self) {
         loop {
             let Some(live) = &mut self.server.live else {
@@ -112,7 +112,7 @@ impl World {
                 {
                     link.stuck = Some(frame);
                 }
-                // Where nobody is, the kernel gives up some time and takes all.
+                // If no client is there, the kernel gives up at some time and takes everything.
                 if link.client_end && link.down.len() >= PIPE {
                     continue;
                 }

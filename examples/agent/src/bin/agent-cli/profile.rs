@@ -9,7 +9,7 @@ use std::{
 use example_support::place;
 use serde::{Deserialize, Serialize};
 
-/// The cookies are the identity: whoever can read the file gets into the session.
+/// The cookies are the identity: a program that can read the file gets into the session.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Profile {
     /// As [`Client::cookies`](session_resume_client::Client::cookies) returns them.
