@@ -274,7 +274,7 @@ impl Ws {
         }
     }
 
-    /// Breaks the connection with a reset: nobody says goodbye.
+    /// Breaks the connection with a reset, without a close.
     pub fn reset(self) {
         let stream = self.stream.get_ref();
         let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));

@@ -125,7 +125,7 @@ impl Service<Request<()>> for Empty {
     }
 }
 
-/// Reads the bytes as deeds on a session, two each: it keeps to its bounds, says only what a client can
+/// Reads the bytes as operations on a session, two each: it keeps to its bounds, says only what a client can
 /// read, and can be stored and rebuilt at every boundary.
 pub fn operations(bytes: &[u8]) {
     let Some((&setting, deeds)) = bytes.split_first() else {

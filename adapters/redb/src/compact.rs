@@ -1,7 +1,7 @@
 //! Gives back to the disk what a file that is mostly free does not need.
 //!
 //! redb reuses the pages of deleted records, and hardly ever makes the file smaller. Its compaction can, but it
-//! needs the database for itself: so the store compacts when it opens the file, and when nobody calls.
+//! needs the database for itself: so the store compacts when it opens the file, and when no calls come.
 
 use std::time::{Duration, Instant};
 

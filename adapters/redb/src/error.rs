@@ -125,7 +125,7 @@ impl fmt::Display for Reason {
             OpenErrorKind::Damaged => f.write_str("is damaged"),
             OpenErrorKind::TooNew => f.write_str("was written by a newer version"),
             OpenErrorKind::Io => match &self.source {
-                // The cause is all there is to say, and often nobody prints the chain.
+                // The cause is all there is to say, and many programs do not print the chain.
                 Some(cause) => write!(f, "cannot be read or written: {cause}"),
                 None => f.write_str("cannot be read or written"),
             },

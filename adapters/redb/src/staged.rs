@@ -1,7 +1,7 @@
 //! A redb backend that writes nothing until it is told to.
 //!
 //! redb writes when it opens a file: it marks the file as open, and it repairs what a crash has left. A
-//! file that turns out to be damaged, newer or somebody else's must not be touched. So until
+//! file that turns out to be damaged, newer or not a store must not be touched. So until
 //! [`Staged::publish`] all writes are kept in memory, in order.
 
 use std::{

@@ -97,7 +97,7 @@ impl Shared {
         })
     }
 
-    /// Returns how many records have keys that begin so; `None` if damage has kept us from counting them.
+    /// Returns how many records have keys that begin with `prefix`; `None` if damage has kept us from counting them.
     pub(crate) fn count(&self, prefix: &[u8]) -> Option<usize> {
         self.census().as_ref().map(|census| census.of(prefix))
     }
@@ -132,7 +132,7 @@ fn census_of(opened: &Opened) -> Option<Census> {
 pub(crate) fn read(shared: &Shared, mut queue: mpsc::Receiver<Read>) {
     while let Some(read) = queue.blocking_recv() {
         shared.counters.read_begun();
-        // Where nobody waits any more: fine, a read changes nothing.
+        // If no caller waits for the answer any more, the read is left out: it changes nothing.
         match read {
             Read::Load { key, reply } if !reply.is_closed() => {
                 let _ = reply.send(shared.look(|opened| records::load(&opened.db, &key)));
@@ -191,7 +191,7 @@ impl Writer {
                     }
                 }
                 Err(failure) if failure.kind == ErrorKind::Corrupt && batch.len() > 1 => {
-                    // One of them has met a damaged page: the others shall not pay for that.
+                    // One of the writes has met a damaged page. The others must not fail for that.
                     for write in batch.drain(..) {
                         let alone = self.write(std::slice::from_ref(&write));
                         let answer = alone.map(|mut answers| answers.pop().unwrap_or(Ok(0)));
@@ -279,7 +279,7 @@ impl Writer {
         }
     }
 
-    /// Makes the file smaller if nobody calls, most of the records are gone, and the file is mostly free.
+    /// Makes the file smaller if no calls come, most of the records are gone, and the file is mostly free.
     ///
     /// A call that comes now waits until the file is compacted. A load that is under way is not waited for.
     fn compact_if_idle(&mut self) {

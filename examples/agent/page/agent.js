@@ -138,7 +138,7 @@ function show() {
   $("progress").value = files.read;
   $("count").textContent = `${files.read} of ${files.of} files read`;
   // What was answered is not asked again, even if the answer is still on its way. The question is read out, but
-  // never takes the focus: nobody shall approve of something by a key that was meant for something else.
+  // never takes the focus: a key that was meant for something else must not approve of it.
   const open = step === "ask" && question && question.number !== answered;
   $("ask").hidden = !open;
   const text = open ? question.text : "";

@@ -61,7 +61,7 @@ fn listen(session: &mut BlockingSession<Agent>) -> Result {
             Err(wrong) => session.send(view::error(&wrong))?,
         }
     }
-    // Stored or drained: the agent goes on in another thread, if somebody comes back. Nobody hears this.
+    // Stored or drained: the agent goes on in another thread, if a client comes back. No client is told this error.
     Err("the session is over".into())
 }
 

@@ -17,7 +17,7 @@ pub const FILES: [(&str, u64); 6] = [
 /// The file at which a mishap happens.
 pub(crate) const UNLUCKY: usize = 3;
 
-/// What shall go wrong, to see how that ends.
+/// What goes wrong, to see how that ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mishap {

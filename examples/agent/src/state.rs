@@ -55,7 +55,7 @@ pub struct Agent {
 pub struct Task {
     /// What the user wants, in at most [`MAX_TASK`] characters.
     pub text: String,
-    /// What shall go wrong.
+    /// What goes wrong.
     #[serde(default)]
     pub mishap: Mishap,
 }

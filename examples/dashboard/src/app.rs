@@ -34,7 +34,7 @@ pub(crate) fn router(resume: SessionResume<Dashboard>, tick: Duration) -> Router
 
 /// Starts the session on the first visit: the page shows it before any script has run.
 async fn index(Session(session): Session<Dashboard>) -> impl IntoResponse {
-    // Everybody's page is another one, and a page from the browser's cache would show an older selection.
+    // Each browser gets another page, and a page from the browser's cache would show an older selection.
     let headers = [(CONTENT_SECURITY_POLICY, POLICY), (CACHE_CONTROL, "no-store")];
     (headers, Html(page::html(&session)))
 }

@@ -35,7 +35,7 @@ const USAGE: &str =
 /// How long sessions get to finish the command in hand when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// How long a session is kept that nobody comes back to.
+/// How long a session is kept that no browser comes back to.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// How often the live value changes.

@@ -132,7 +132,7 @@ fn is_weekend(day: usize) -> bool {
     matches!(day % 7, 3 | 4)
 }
 
-/// SplitMix64: everybody sees the same year, without a dependency that could change it.
+/// SplitMix64: all visitors see the same year, without a dependency that could change it.
 struct Random(u64);
 
 impl Random {

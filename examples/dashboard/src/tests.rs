@@ -38,7 +38,7 @@ impl App {
         Self { address, resume }
     }
 
-    /// Waits until no page is attached and `n` live values were sent that nobody has seen.
+    /// Waits until no page is attached and `n` live values were sent that no page has seen.
     async fn miss_ticks(&self, session: &str, n: u64) {
         let session = self.resume.get(session.parse().unwrap()).unwrap();
         let missed = async {
@@ -95,7 +95,7 @@ impl<'a> Browser<'a> {
 /// One open page.
 struct Page {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    /// The live values received, in order: number and whether nobody was there.
+    /// The live values received, in order: number, and whether no page was there.
     ticks: Vec<(u64, bool)>,
 }
 

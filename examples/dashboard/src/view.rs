@@ -42,7 +42,7 @@ pub(crate) fn view(dashboard: &Dashboard, who: &Who) -> Message {
     }}))
 }
 
-/// One live value. `away`: nobody was there to see it when it was sent.
+/// One live value. `away`: no page was there to see it when it was sent.
 pub(crate) fn tick(number: u64, away: bool) -> Message {
     text(&json!({ "tick": { "number": number, "value": rounded(number), "away": away } }))
 }

@@ -8,7 +8,7 @@ use std::{
 /// Returns the path of a file in the folder for the state of a program: `$XDG_STATE_HOME`,
 /// `~/.local/state`, or the folder for temporary files, then `session-resume-<program>`.
 ///
-/// The folder for temporary files is the last choice, because everybody can write to it: a program that reads
+/// The folder for temporary files is the last choice, because every user can write to it: a program that reads
 /// the file of another user acts for that user.
 pub fn default_file(program: &str, name: &str) -> PathBuf {
     let given =
@@ -20,7 +20,7 @@ pub fn default_file(program: &str, name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Makes the folder of a file, if it is missing; nobody else may look into a new one.
+/// Makes the folder of a file, if it is missing; no other user may look into a new one.
 ///
 /// # Errors
 ///

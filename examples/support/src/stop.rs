@@ -1,4 +1,4 @@
-/// Returns a future that ends with ctrl-c or, where there is such a thing, `SIGTERM`.
+/// Returns a future that ends with ctrl-c or, where signals exist, `SIGTERM`.
 ///
 /// # Errors
 ///

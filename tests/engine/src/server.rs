@@ -100,7 +100,7 @@ impl Engine {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let arguments = arguments.iter().map(|&text| text.to_owned()).collect();
         let mut engine = Self { command, arguments, port: 0, folder, running: None };
-        // Somebody else may take a free port before the server does.
+        // Another process may take a free port before the server does.
         for _ in 0..5 {
             engine.port = free_port();
             if engine.try_start() {

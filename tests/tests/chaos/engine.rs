@@ -16,15 +16,15 @@ use crate::{
 enum Fault {
     /// `kill -9`, and a start with what is on the disk.
     Restart,
-    /// It stands still for so many milliseconds.
+    /// The engine stands still for this many milliseconds.
     Stop(u64),
-    /// All its connections are closed.
+    /// All connections of the engine are closed.
     Disconnect,
-    /// It forgets the scripts.
+    /// The engine forgets the scripts.
     Forget,
 }
 
-/// Every reply once and in order, on a stream that is never anything but resumed: the process is still the same.
+/// Every reply comes once and in order, and the stream is always resumed: the process is still the same.
 async fn additions_survive_what_happens_to_the_engine(durability: &str, seed: u64) {
     use Fault::{Disconnect, Forget, Restart, Stop};
     const ADDS: u64 = 3000;

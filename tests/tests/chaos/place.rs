@@ -3,7 +3,7 @@
 use session_resume_engine::{Engine, without_redis};
 use tempfile::TempDir;
 
-/// A store of the test's own; it goes with this value.
+/// A store of the test's own. It is deleted when this value is dropped.
 pub(crate) enum Place {
     File(TempDir),
     Redis(Box<Engine>),

@@ -71,7 +71,7 @@ async fn a_request_under_way_is_answered_after_the_signal() {
     connection.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     started.notified().await;
     stop.send(()).unwrap();
-    // Once nobody listens any more, the server has seen the signal.
+    // Once the port is closed, the server has seen the signal.
     while TcpStream::connect(addr).await.is_ok() {}
     go.notify_one();
     let mut answer = String::new();

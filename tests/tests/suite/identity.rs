@@ -1,4 +1,4 @@
-//! Nobody gets into another's session, and nothing is created unasked.
+//! No browser gets into another's session, and nothing is created unasked.
 
 use session_resume_tests::{Browser, Framework, request, scenarios};
 

@@ -36,7 +36,7 @@ async fn remove_most(store: &RedbStore) {
     join_all(removed.map(async |n| store.remove(&key(n), FIRST.next()).await.unwrap())).await;
 }
 
-/// Asserts that the records are there that shall be, and no others.
+/// Asserts that exactly the records are there that must be there.
 async fn expect_kept(store: &RedbStore) {
     for n in 0..RECORDS {
         let record = store.load(&key(n)).await.unwrap_or_else(|err| panic!("{n}: {err:?}"));

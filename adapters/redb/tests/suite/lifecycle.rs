@@ -122,7 +122,7 @@ async fn what_changes_nothing_is_not_committed() {
     assert_eq!(store.stats(), before);
 }
 
-/// A page that a load still looks at is freed by a put beside it: in the dev profile redb checks for that.
+/// A page that a load still looks at is freed by a put at the same time: in the dev profile redb checks for that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_load_beside_puts_ends_nothing() {
     let (_directory, path) = directory();
@@ -169,7 +169,7 @@ fn handles_may_go_anywhere() {
     assert_error::<session_resume_redb::OpenError>();
 }
 
-/// It holds the key of everybody's cookie.
+/// It holds the key of every cookie.
 #[cfg(unix)]
 #[test]
 fn a_new_file_is_for_its_owner_alone() {

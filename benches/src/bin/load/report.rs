@@ -29,8 +29,8 @@ struct Target<'a> {
     baseline: Option<Baseline>,
 }
 
-/// The peer that a target is named beside. A target in microseconds is one of the machine, too: on a slower one
-/// the peer tells by how much.
+/// The peer beside a target. A target in microseconds depends on the machine, too: on a slower machine the peer
+/// tells by how much.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Baseline {
     /// What the design measured.

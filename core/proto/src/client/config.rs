@@ -67,7 +67,7 @@ impl Limits {
 impl Backoff {
     /// Returns a wait before attempt `attempt` (from 1), drawn with `random` from all of `0..cap`.
     ///
-    /// From zero, not from half the cap: after a restart everybody comes back at once, and only the
+    /// From zero, not from half the cap: after a restart all clients come back at once, and only the
     /// full width spreads them.
     #[must_use]
     pub fn delay(&self, attempt: u32, random: u64) -> Duration {

@@ -15,7 +15,7 @@ pub(super) enum Verdict {
     Return(Pace),
     /// The cursor is not accepted: come back without it, once.
     StartFresh,
-    /// Somebody else uses this id: come back at once as somebody new.
+    /// Another client uses this id: come back at once with a new id.
     Rename,
 }
 
@@ -32,10 +32,10 @@ pub(super) enum Pace {
 /// What else the verdict depends on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Facts {
-    /// The last offer but for this one was answered `stale`, too.
+    /// The offer before this one was answered `stale`, too.
     pub(super) stale: bool,
-    /// The last transport but for this one was closed to have the client show anew who it is, and this one has
-    /// brought nothing either.
+    /// The transport before this one was closed so that the client reauthenticates, and this one has brought
+    /// nothing either.
     pub(super) reauthenticated: bool,
     /// There is no cursor to drop, or it was dropped already and none has been accepted since.
     pub(super) fresh: bool,

@@ -26,8 +26,8 @@ pub enum Event {
     /// they are not sent again by themselves.
     InDoubt(Vec<Message>),
     /// Messages that were acknowledged, the last ones: the server's store has gone back to a state before them,
-    /// so they have no effect any more. What this client still keeps is sent again by itself; these it does not
-    /// have any more.
+    /// so they have no effect any more. The client does not have these messages any more. The messages that it
+    /// still keeps are sent again by themselves.
     TakenBack {
         /// How many.
         count: u64,

@@ -144,7 +144,7 @@ fn run(ops: Vec<Op>) {
         }
         step(&mut client, now, &mut seen);
     }
-    // Whatever happened: it can be told to end, and does.
+    // Whatever happened, the client ends when it is told to.
     client.close();
     while client.take(now).is_some() {}
     if !client.is_ended() {

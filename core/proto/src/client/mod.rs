@@ -64,7 +64,7 @@ pub struct Client {
     attempt: u32,
     /// When to come back, as the server said on the newest transport.
     retry: Option<Duration>,
-    /// How many messages the last transport had had, if the server closed it for one that was too big.
+    /// The number of the next message on the last transport, if the server closed it for one that was too big.
     too_big: Option<u64>,
     /// How the offers before were taken.
     facts: Facts,
@@ -201,7 +201,7 @@ impl Client {
         let draw = u64::from_le_bytes(std::array::from_fn(|n| random[n]));
         let hint = detach::hint(cause).or(self.retry);
         let delay = match hint {
-            // Everybody was told the same: spread by the first step.
+            // All clients were told the same time: the first step spreads them.
             Some(hint) => hint.saturating_add(self.config.backoff.delay(1, draw)),
             None => self.config.backoff.delay(self.attempt, draw),
         };

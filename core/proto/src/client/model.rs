@@ -1,7 +1,7 @@
 //! Random scripts against a small honest server: exactly once, in order, both ways; and the truth about a server
 //! whose store goes back in time.
 //!
-//! Every message of either side is the text of a number that is never used again, so what arrives says by itself
+//! Every message of either side is the text of a number that is never used again, so what arrives shows
 //! what is missing.
 
 use std::collections::VecDeque;
@@ -34,7 +34,7 @@ enum Op {
     AttachesLate,
     /// The connection ends, and both ends know.
     Cut,
-    /// The connection is dead, and nobody knows.
+    /// The connection is dead, and neither end knows.
     Freeze,
     /// The connection ends; what the client has sent still arrives.
     HalfClose,

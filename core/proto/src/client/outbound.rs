@@ -32,7 +32,7 @@ pub(super) struct Outbound {
 /// The server's count and this client's do not go together.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Mismatch {
-    /// More than was sent: somebody else uses this client's id.
+    /// More than was sent: another client uses this client's id.
     Copy,
     /// Fewer than were acknowledged.
     Broken(ProtocolError),
@@ -174,9 +174,9 @@ impl Outbound {
         doubted.map(|(_, message)| message).collect()
     }
 
-    /// Lets go of what a session took that is over now, and returns all the rest.
+    /// The session is over: lets go of the messages that it took, and returns all others.
     pub(super) fn finish(&mut self, taken: u64) -> Vec<Message> {
-        // A count that cannot be is no reason to quarrel any more.
+        // An impossible count does not matter any more: the session is over.
         let taken = taken.clamp(self.base, self.next) - self.base;
         self.release(usize::try_from(taken).expect("what was sent is in memory"));
         self.clear()

@@ -399,7 +399,7 @@ fn a_message_that_the_session_dropped_is_told_once_and_counts_as_taken() {
     sim.control(&dropped(1));
     assert_eq!(told(&sim.events()), [Event::Dropped("P".into())]);
     assert_eq!(sim.client.unacknowledged(), 3, "only an ack lets go");
-    // The transport breaks before the ack: it is told again, and no news.
+    // The transport breaks before the ack: the drop is told again, which is not news.
     sim.lose();
     sim.advance(WAIT);
     sim.hello(resumed(0, 3));

@@ -352,7 +352,7 @@ impl<I> Clients<I> {
                 return;
             };
             self.remove(uid);
-            // Nobody asks a plain client what it has sent.
+            // A plain client is never told how many of its messages were accepted.
             self.pushed_out |= !name.is_plain();
         }
     }

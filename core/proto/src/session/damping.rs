@@ -42,7 +42,7 @@ impl Damping {
         circle
     }
 
-    /// Nobody has been superseded for longer than the delay explains.
+    /// No plain transport has been superseded for longer than the delay explains.
     fn is_calm(&self, now: Moment) -> bool {
         self.recent.back().is_none_or(|&last| last + self.delay_at_level() + Self::WINDOW < now)
     }

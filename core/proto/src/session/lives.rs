@@ -3,7 +3,7 @@
 //! A session that is rebuilt begins another life, with another epoch. If its outbox was whole, the history goes
 //! on: whatever a client had in an earlier life is here, at the same positions, up to where that life's outbox
 //! ended in the record. Above that end the earlier life may have gone on unseen (the process went on after
-//! somebody else had the record, or the record is older than what was told), and nobody knows what it said there.
+//! somebody else had the record, or the record is older than what was told), and what it said there is not known.
 
 use serde::{Deserialize, Serialize};
 
@@ -119,7 +119,7 @@ pub(super) fn life_at(present: Epoch, earlier: &[Earlier], at: u32) -> Option<Li
     }
 }
 
-/// Tells how a cursor stands to the history of `present`, which ends at `head`; `None`: nobody knows where.
+/// Tells how a cursor stands to the history of `present`, which ends at `head`; `None`: it is not known where.
 pub(super) fn lineage(
     present: Epoch,
     earlier: &[Earlier],

@@ -147,7 +147,7 @@ pub struct Session<I> {
 }
 
 impl<I: Clone> Session<I> {
-    /// Creates a session that nobody is attached to.
+    /// Creates a session without attached clients.
     pub fn new(rules: Arc<Rules>, epoch: Epoch, now: Moment) -> Self {
         Self {
             rules,
@@ -210,7 +210,7 @@ impl<I: Clone> Session<I> {
 
     /// Hands the handler what comes next, or notes that it waits.
     ///
-    /// Asking hands the message in hand back: it is handled.
+    /// Asking hands back the message in hand: that message is handled.
     pub fn poll_receive(&mut self, now: Moment) -> Option<Event<I>> {
         self.hand_back();
         if self.life.ended.is_some() || self.frozen {
@@ -291,7 +291,7 @@ impl<I: Clone> Session<I> {
         self.life.task_started();
     }
 
-    /// Such a task has ended.
+    /// A task that the session owns has ended.
     pub fn task_ended(&mut self, now: Moment) {
         self.life.task_ended(now);
     }
@@ -311,8 +311,8 @@ impl<I: Clone> Session<I> {
         self.life.touch(now);
     }
 
-    /// A request that has extracted the session still works on it, or did until now: it is in use, though nobody
-    /// attends to it by that.
+    /// A request that has extracted the session still works on it, or did until now: it is in use, but it
+    /// still counts as unattended.
     pub fn stay(&mut self, now: Moment) {
         self.life.stay(now);
     }

@@ -23,12 +23,12 @@ pub(super) struct Outbox {
     bytes: usize,
     /// Messages before this one may leave; without a durable outbox always the head.
     committed: Position,
-    /// The largest position that any client has acknowledged, also one that is gone by now.
+    /// The largest position that any client has acknowledged, gone clients included.
     acknowledged: Position,
     /// What a client that starts fresh starts with; kept one higher, which makes it smaller. Never before
     /// `base`.
     checkpoint: Option<NonZeroU64>,
-    /// Where the outbox last let messages go that nobody had acknowledged: all before this.
+    /// The base after the last message that was let go although a client may miss it.
     overflowed: Position,
 }
 
@@ -91,9 +91,9 @@ impl Outbox {
         self.overflowed == self.base && self.base > Position::ZERO
     }
 
-    /// Returns where a client starts that holds nothing.
+    /// Returns where a client that holds nothing starts.
     pub(super) fn fresh_start(&self) -> Position {
-        // Not one that is not committed: after a crash there is no such position.
+        // Not a checkpoint that is not committed: after a crash its position does not exist.
         let checkpoint = self.checkpoint().filter(|checkpoint| *checkpoint < self.committed);
         checkpoint.unwrap_or(self.acknowledged).max(self.base)
     }
@@ -161,7 +161,7 @@ impl Outbox {
         forgot
     }
 
-    /// Lets the oldest message go although somebody may miss it.
+    /// Lets the oldest message go although a client may miss it.
     pub(super) fn drop_oldest(&mut self) -> bool {
         let dropped = self.pop();
         if dropped {

@@ -191,7 +191,7 @@ impl<I: Clone> Session<I> {
     }
 
     /// A pong of a transport whose turn is over still tells what its peer has, until a newer plain transport has
-    /// attached: that one has started at what was confirmed by then, or is somebody else's.
+    /// attached: that one has started at what was confirmed by then, or belongs to another client.
     pub(super) fn handle_late_pong(&mut self, at: usize, payload: &[u8], now: Moment) {
         let t = &self.transports[at];
         let is_news = t.is_plain() && t.is_answer(payload) && self.newest_plain() <= t.number;

@@ -206,7 +206,7 @@ impl<I: Clone> Session<I> {
 
     /// Breaks the circle in which the handler waits for outbox room and a client for the handler.
     ///
-    /// Acknowledgements come behind the data that nobody reads. A resumable client that kept to its window
+    /// Acknowledgements come behind the data that the session does not read. A resumable client that kept to its window
     /// could not have filled the inbox, and the cursor of its next offer is the acknowledgement; for a
     /// plain one what was written counts as confirmed.
     pub(super) fn resolve_standoff(&mut self, now: Moment) {

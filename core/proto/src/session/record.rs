@@ -36,7 +36,7 @@ struct Counts {
 }
 
 impl<I: Clone> Session<I> {
-    /// Returns what shall be left of the session.
+    /// Returns what stays of the session after its end.
     pub fn record(&self) -> Record {
         let named = self.clients.iter().filter(|client| !client.who.name.is_plain());
         let counts = named.map(|client| Counts {
@@ -57,7 +57,7 @@ impl<I: Clone> Session<I> {
 }
 
 impl Snapshot {
-    /// Returns what shall be left of a session that is only a snapshot; `clean`: it has said nothing since.
+    /// Returns what stays of a session that is only a snapshot; `clean`: it has said nothing since.
     pub fn record(&self, clean: bool) -> Record {
         let head = self.whole_outbox(clean).map(StoredOutbox::head);
         Record {

@@ -12,20 +12,20 @@ use crate::Moment;
 #[derive(Default)]
 pub(super) struct Kept {
     pub(super) clients: Vec<ClientUid>,
-    /// When time alone ends that for the first of them.
+    /// When the first of them stops mattering, if only time passes.
     pub(super) until: Option<Moment>,
 }
 
 impl<I> Clients<I> {
     /// Decides which gone clients go on mattering although the outbox is full.
     ///
-    /// While a client is attached, there are none: else one closed tab would stall everybody. An older run does not
-    /// count as attached while a newer one is away for less than a heartbeat: its open socket may be that of a
-    /// program that is dead. While no client counts as attached, the one that was attached last goes on mattering,
-    /// or a lone client that comes back in time would find nothing; and so does the newer run.
+    /// While a client is attached, there are none: otherwise one closed tab would stall all others. An older run does
+    /// not count as attached while a newer one is away for less than a heartbeat: its open socket may be that of a
+    /// program that is dead. While no client counts as attached, the one that was attached last goes on mattering:
+    /// otherwise a lone client that comes back in time would find nothing. So does the newer run.
     pub(super) fn kept_when_full(&self, heartbeat: Duration, now: Moment) -> Kept {
         let is_attached = self.any_attached();
-        // While no client is attached, no timer tells that a heartbeat is over, and nobody waits for that.
+        // While no client is attached, no timer tells that a heartbeat is over, and no transport waits for that.
         let now = if is_attached { now } else { self.last_left().unwrap_or(now) };
         let end = |client: &Client<I>| Some(client.gone_since()? + heartbeat);
         let may_return =
@@ -53,7 +53,7 @@ impl<I> Clients<I> {
     }
 }
 
-/// Whether one may be a newer run of the program that the other is a run of. Of plain clients nobody knows.
+/// Whether `one` may be a newer run of the program of `other`. For plain clients this is not known.
 fn is_newer<I>(one: &Client<I>, other: &Client<I>) -> bool {
     let (newer, older) = (one.who.name, other.who.name);
     one.uid > other.uid

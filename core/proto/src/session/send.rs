@@ -47,12 +47,12 @@ impl<I: Clone> Session<I> {
         Ok(self.append(message))
     }
 
-    /// As [`Self::send`], but only if nothing has to be done for it, so that nobody need ask what time it is: that
-    /// is mostly so, and asking is a good part of what a message costs.
+    /// As [`Self::send`], but only if nothing has to be done for it. Then the caller need not read the clock, which is
+    /// a good part of what a message costs. This is the case for most messages.
     ///
     /// # Errors
     ///
-    /// Returns the message if it is one for [`Self::send`].
+    /// Returns the message if [`Self::send`] must take it.
     pub fn send_fitting(&mut self, message: Message) -> Result<Position, Message> {
         let takes = self.life.ended.is_none() && !self.frozen;
         let is_allowed = message.len() <= self.rules.bounds.message;
@@ -93,8 +93,8 @@ impl<I: Clone> Session<I> {
         }
     }
 
-    /// Appends a message for which [`Self::reserve`] has just made room: it may go over the limit of the
-    /// outbox's bytes, by itself alone.
+    /// Appends a message for which [`Self::reserve`] has just made room: this one message may go over
+    /// the limit of the outbox's bytes.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl<I: Clone> Session<I> {
         Ok(self.append(message))
     }
 
-    /// A send waits for room; every call is followed by one of [`Self::send_goes_on`].
+    /// A send waits for room. The caller calls [`Self::send_goes_on`] once for each call of this.
     pub fn send_waits(&mut self, now: Moment) {
         self.life.send_waits(self.clients.any_attached(), now);
         self.resolve_standoff(now);

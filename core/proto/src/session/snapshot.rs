@@ -233,7 +233,7 @@ impl<I: Clone> Session<I> {
     ///
     /// If the snapshot holds the whole outbox (`clean`: the session has said nothing since; or the life that wrote
     /// it was exact), the history goes on, and cursors of the lives before are honoured as far as it is theirs.
-    /// Else another history begins, empty.
+    /// Otherwise another history begins, empty.
     pub fn restore(
         rules: Arc<Rules>,
         snapshot: Snapshot,

@@ -29,7 +29,7 @@ impl Budget {
 }
 
 impl<I: Clone> Session<I> {
-    /// Hands out what the transport shall write next, in order.
+    /// Hands out what the transport must write next, in order.
     ///
     /// Call it again after writing until nothing comes: the budget bounds one call, not the need. After a
     /// [`Frame::Close`] nothing follows; wait for the peer's close, then call [`Self::detach`].
@@ -227,7 +227,7 @@ impl<I: Clone> Session<I> {
     /// Where the outbox is durable, a client's first hello waits for the commit that holds its record: after
     /// a restore without that, the others' acknowledgements would let go of what it still needs. And the first
     /// hello of a life waits for the commit that says that its epoch was named: after a restore without that,
-    /// the epoch would be nobody's.
+    /// the session would not know the epoch.
     pub fn waits_for_commit(&self, number: AttachmentNumber) -> bool {
         let Some(at) = self.transport_index(number).filter(|_| self.rules.durable_outbox) else {
             return false;

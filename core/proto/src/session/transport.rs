@@ -536,7 +536,7 @@ impl<I: Clone> Session<I> {
         if self.overflow_since.is_some() && !self.clients.any_attached() && !self.frozen {
             self.end(OutcomeStatus::Overflow, now);
         }
-        // Its quota may have kept somebody waiting, and its absence may let gone clients make room.
+        // Its quota may have kept a client waiting, and its absence may let gone clients make room.
         self.wake.room |= self.life.waits_for_room();
         self.outbox.shrink();
     }

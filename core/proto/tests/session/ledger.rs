@@ -1,4 +1,4 @@
-//! What the rules promise, written down a second time and shorter: the expected state beside the machine.
+//! What the rules promise, written down a second time and shorter: the expected state to compare the machine with.
 
 use std::{collections::BTreeSet, time::Duration};
 

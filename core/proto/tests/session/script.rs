@@ -4,8 +4,8 @@ use std::fmt;
 
 use session_resume_proto::session::{Attach, Overflow, PlainAck};
 
-/// One deed of a client, the application, the network or the clock. Indices are taken modulo what is
-/// there; a deed that is not possible does nothing.
+/// One operation of a client, the application, the network or the clock. Indices are taken modulo what is
+/// there; an operation that is not possible does nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Op {
     /// What a script's operations shrink to.

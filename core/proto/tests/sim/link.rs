@@ -24,7 +24,7 @@ pub(crate) enum Up {
 #[derive(Debug)]
 pub(crate) enum Down {
     Frame(Frame),
-    /// Nobody listens.
+    /// No server listens.
     Refused,
     Eof,
 }
@@ -41,7 +41,7 @@ pub(crate) enum ServerEnd {
     Gone,
 }
 
-/// One direction: ordered, delayed, perhaps dead without anybody knowing.
+/// One direction: ordered, delayed, perhaps dead without either end knowing.
 #[derive(Debug)]
 pub(crate) struct Pipe<T> {
     queue: VecDeque<(Moment, T)>,
@@ -52,7 +52,7 @@ pub(crate) struct Pipe<T> {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) id: u64,
-    /// `None`: nobody listens at the client's end.
+    /// `None`: no program listens at the client's end.
     pub(crate) program: Option<(usize, TransportNumber)>,
     pub(crate) name: ClientName,
     pub(crate) info: u32,

@@ -35,7 +35,7 @@ pub(crate) struct Program {
     /// How many messages its application has made.
     pub(crate) made: u64,
     pub(crate) place: Option<Place>,
-    /// Hellos that are no resumption, and the application has not heard of yet: where they start, and
+    /// Hellos that do not resume, and that the application has not heard of yet: where they start, and
     /// whether the stream goes on.
     openings: VecDeque<(Place, bool)>,
     /// Where a gap without end begins, right after an opening.

@@ -12,7 +12,7 @@ use crate::rng::Rng;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
-    /// One program, nobody else, no restart: nothing is excused.
+    /// One program alone, no restart: nothing is excused.
     Alone,
     /// The program starts again, under a new id.
     ClientRestarts,
@@ -55,7 +55,7 @@ impl Kind {
     }
 }
 
-/// What may happen to the application's messages beside arriving.
+/// What else may happen to the application's messages than arriving.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Excuses {
     pub(crate) gaps: &'static [GapReason],

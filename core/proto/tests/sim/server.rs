@@ -178,7 +178,7 @@ impl Server {
             if rng.percent(50) {
                 machine.expect_hello();
             }
-            // The claim: nobody speaks for an epoch before it is on disk.
+            // The claim: no process speaks for an epoch before the epoch is on disk.
             let (snapshot, covered) = machine.snapshot(false);
             stored.snapshot = snapshot;
             machine.handle_committed(&covered, now);
@@ -275,7 +275,7 @@ impl Server {
         self.went_back
     }
 
-    /// Nobody uses the session: it leaves memory for the disk.
+    /// The session is not in use: it leaves memory for the disk.
     pub(crate) fn leave(&mut self) {
         if let Some(live) = self.live.as_mut().filter(|live| {
             let machine = &live.machine;
@@ -289,7 +289,7 @@ impl Server {
         }
     }
 
-    /// Forgets a session that has ended and that nobody listens to any more.
+    /// Forgets a session that has ended and has no sockets any more.
     pub(crate) fn bury(&mut self) {
         let over = |live: &Live| live.machine.ended().is_some() && !live.machine.has_sockets();
         if self.live.as_ref().is_some_and(over)

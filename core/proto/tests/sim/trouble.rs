@@ -185,7 +185,7 @@ impl World {
         }
     }
 
-    /// Somebody brings the store back to what it was.
+    /// An operator puts the store back to what it was.
     fn put_copy_back(&mut self) {
         if self.server.starts.is_none() {
             let told = self.rng.percent(70);

@@ -374,7 +374,7 @@ fn a_takeover_needs_no_room_of_its_own() {
     }
 }
 
-/// Every record has messages that only the handler can free, and the handler waits for somebody to read.
+/// Every record has messages that only the handler can free, and the handler waits for a client to read.
 #[test]
 fn one_more_is_let_in_where_only_a_reader_can_bring_the_handler_on() {
     let mut sim = Sim::with(|rules| {

@@ -194,7 +194,7 @@ fn a_frame_that_found_no_room_comes_back_unchanged_and_once() {
     }
 }
 
-/// The pong is behind data that nobody reads.
+/// The pong is behind data that the session does not read.
 #[test]
 fn the_pong_deadline_waits_while_reading_has_stopped() {
     let mut sim = Sim::with(|rules| rules.bounds.inbox_messages = 1);
@@ -309,7 +309,7 @@ fn in_a_stand_off_what_is_written_later_is_confirmed_too() {
     assert!(!sim.is_full());
 }
 
-/// The window would stay shut: the pong that opens it is behind what nobody reads.
+/// The window would stay shut: the pong that opens it is behind data that the session does not read.
 #[test]
 fn a_stand_off_opens_the_window() {
     let mut sim = Sim::with(|rules| {
@@ -494,7 +494,7 @@ fn a_frozen_session_does_nothing() {
     assert_eq!(sim.out(1), Vec::<String>::new());
 }
 
-/// Nobody can answer a session that reads nothing: when it goes on, every transport has its time again.
+/// A peer cannot answer a session that reads nothing: when the session goes on, every deadline begins anew.
 #[test]
 fn a_session_that_thaws_gives_transports_their_time_again() {
     for is_plain in [false, true] {

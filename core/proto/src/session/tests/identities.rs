@@ -138,7 +138,7 @@ fn all_identities_together_have_a_bound_and_who_is_longest_gone_makes_room() {
     sim.fresh("zoe/a");
     assert_eq!(sim.session.clients().count(), 3);
     assert!(!sim.session.knows_identity(name("ann/a").identity), "ann is forgotten");
-    // She is told that nobody knows how much of hers has come.
+    // She comes back with a cursor, and there is no room for her.
     assert!(sim.offer("ann/a", at(0)).unwrap_err().starts_with("4113 try again later"));
 }
 

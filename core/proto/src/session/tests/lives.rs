@@ -1,4 +1,4 @@
-//! A session's lives: which cursors are honoured after it was rebuilt, and what everybody else is told.
+//! A session's lives: which cursors are honoured after it was rebuilt, and what all other clients are told.
 
 use super::*;
 
@@ -218,13 +218,13 @@ fn a_cursor_of_what_a_backup_does_not_have_is_told() {
             assert!(hello.starts_with("hello restored from ") && hello.ends_with(&gap), "{hello}");
             lived.sim.detach(number);
         }
-        // Other messages stand at these positions now.
+        // There are other messages at these positions now.
         for n in 0..4 {
             lived.sim.session.send(format!("another {n}").into(), lived.sim.now).unwrap();
         }
         lived.put();
         assert!(lived.told("b", life, 5).ends_with(" gap 5..gone restarted"));
-        // The very life that is gone has another epoch than the one that stands in its place.
+        // The life that is gone has another epoch than the present one.
         assert_ne!(lived.life, life);
     }
 }
@@ -274,7 +274,7 @@ fn lives_that_no_hello_has_named_push_out_nobody() {
     lived.fresh("a");
     let mut disk = lived.put();
     for _ in 0..40 {
-        // Somebody extracts the session, and it leaves memory again.
+        // A request extracts the session, and it leaves memory again.
         lived.life += 1;
         let (rules, age, now) = (lived.rules(), Duration::ZERO, lived.sim.now);
         lived.sim.session = Session::restore(rules, disk.0, true, lived.life, age, now, |_| "gone");
@@ -314,7 +314,7 @@ fn the_epoch_that_a_remembered_client_may_hold_is_kept_however_many_follow() {
     assert_eq!(lived.told("a", lived.life - 1, 0), "hello resumed from 0 received 0");
     let kept = lived.sim.session.lives.earlier().len();
     assert!(kept <= 16 + 2 * 2, "{kept}");
-    // One that nobody remembers, and that is not among the newest, is told.
+    // A client with a cursor of a life that is not kept is told a gap.
     assert_eq!(lived.told("c", 2, 0), restarted(0));
 }
 
@@ -345,7 +345,7 @@ fn a_farewell_says_what_is_missing() {
     assert_eq!(farewell(&live, 7, 2, 4), None, "above the head of its own epoch");
 }
 
-/// A session under State that was killed and is ended in the store: nobody knows what it had said.
+/// A session under State that was killed and is ended in the store: what it had said is not known.
 #[test]
 fn a_farewell_of_a_killed_session_claims_nothing() {
     let mut lived = Lived::new(STATE);

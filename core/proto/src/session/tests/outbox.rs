@@ -19,7 +19,7 @@ fn nothing_is_forgotten_before_the_first_client() {
     assert_eq!(sim.data(1), ["m0", "m1", "m2"]);
 }
 
-/// The way of most messages, which knows no time; whatever needs more than a place in the outbox goes the other.
+/// Most messages are sent without a clock. A message that needs more than a place in the outbox is given back.
 #[test]
 fn what_takes_more_than_a_place_is_given_back() {
     let two = || sim(Overflow::DropOldest, 2, Attach::Takeover);
@@ -103,7 +103,7 @@ fn when_full_the_longest_gone_stops_mattering_first() {
     assert_eq!(sim.out(4)[0], "hello resumed from 6 received 0 gap 2..6 overflow");
 }
 
-/// While nobody is attached, the one attached last goes on mattering.
+/// While no client is attached, the one attached last goes on mattering.
 #[test]
 fn a_lone_client_that_is_gone_finds_everything() {
     let mut sim = sim(Overflow::Backpressure, 4, Attach::Share);
@@ -438,7 +438,7 @@ fn output_of_handled_messages_is_waited_for() {
     sim.send_range(2..3);
 }
 
-/// Nobody may be told a position that a restart takes back.
+/// No client may be told a position that a restart takes back.
 #[test]
 fn drop_oldest_drops_nothing_uncommitted() {
     let mut sim = Sim::with(|rules| {
@@ -550,7 +550,7 @@ fn an_older_runs_open_socket_does_not_stop_the_newer_run() {
     assert_eq!(sim.data(3), ["m1", "m2", "m3", "m4"]);
 }
 
-/// It is a closed tab then, and the send that waits goes on by itself.
+/// The newer run is taken for a closed tab, and the send that waits goes on by itself.
 #[test]
 fn a_newer_run_that_stays_away_for_a_heartbeat_stops_mattering() {
     let mut sim = restarted_run(Overflow::Backpressure, Attach::Share);
@@ -570,7 +570,8 @@ fn a_newer_run_that_stays_away_for_a_heartbeat_stops_mattering() {
     assert_eq!(sim.out(3)[0], "hello resumed from 5 received 0 gap 1..5 overflow");
 }
 
-/// Nobody is told a gap for one that is older, of another identity, or away while a still newer one is here.
+/// A full outbox is not kept for a gone client that is older, of another identity, or gone while a still newer one
+/// is here.
 #[test]
 fn only_an_older_run_of_the_same_identity_does_not_count() {
     for (here, away) in [("ann/b", "ann/a"), ("bob/a", "ann/a"), ("plain", "a"), ("a", "plain")] {
@@ -603,7 +604,7 @@ fn only_an_older_run_of_the_same_identity_does_not_count() {
     assert!(!sim.is_full(), "c is here, which is newer than b");
 }
 
-/// A late offer of the older run is attached last, and goes at once.
+/// A late offer of the older run is attached last, and its transport goes at once.
 #[test]
 fn an_older_run_that_was_attached_last_does_not_stop_the_newer_one() {
     for attach in [Attach::Share, Attach::Refuse] {

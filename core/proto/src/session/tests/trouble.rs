@@ -88,7 +88,7 @@ fn what_ends_three_transports_alone_is_passed_over() {
     }
 }
 
-/// Those are the server's deeds, or the network's silence; what the client was busy with says nothing.
+/// The server or the network has caused these ends, so they say nothing about the message that the client had.
 #[test]
 fn ends_that_are_not_the_peers_do_not_count() {
     for end in ["superseded", "drained", "unanswered", "cut by the process"] {

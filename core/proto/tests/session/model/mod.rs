@@ -1,4 +1,4 @@
-//! Every interleaving of a few deeds: two clients, a handful of attaches, messages, losses and late news.
+//! Every interleaving of a few operations: two clients, a handful of attaches, messages, losses and late news.
 //!
 //! The states are those of the real machine. Each one is checked when it is reached, and from each one a
 //! calm network must lead to everything delivered.
@@ -36,7 +36,7 @@ pub(crate) struct Bounds {
     /// Attaches in all, and how many of them arrive when their client has given up.
     pub(crate) attaches: u8,
     pub(crate) late: u8,
-    /// Sockets that break without anybody closing them.
+    /// Sockets that break although neither end closes them.
     pub(crate) cuts: u8,
     /// Changes of an identity.
     pub(crate) moves: u8,
@@ -184,7 +184,7 @@ impl State {
         self.links.iter().any(|link| link.who == who && link.open)
     }
 
-    // The deeds.
+    // The operations.
 
     fn send(&mut self, bounds: Bounds) {
         self.overflowed |= self.session.outbox_messages() >= bounds.outbox;

@@ -1,4 +1,4 @@
-//! The search: every deed from every state, and a calm end from each.
+//! The search: every operation from every state, and a calm end from each.
 
 use std::{
     collections::{HashSet, VecDeque, hash_map::DefaultHasher},
@@ -76,7 +76,7 @@ impl State {
         deeds
     }
 
-    /// From here on nothing is lost: everybody gets everything.
+    /// From here on nothing is lost: each client gets everything.
     fn calm(mut self, bounds: Bounds, fault: Option<Fault>) {
         self.late.clear();
         for who in 0..PEERS {

@@ -132,8 +132,8 @@ impl World {
             && first(newer) > first(older)
     }
 
-    /// Whether a client that matters has gone less than a heartbeat ago; the time stands still while nobody is
-    /// attached.
+    /// Whether a client that matters has gone less than a heartbeat ago; the time stands still while no client
+    /// is attached.
     fn is_back_soon(&self, client: usize) -> bool {
         let any = (0..=PEERS).any(|of| self.is_attached(of));
         let left = self.records.iter().filter_map(|record| record.gone).max();

@@ -179,7 +179,7 @@ impl World {
     }
 
     pub(super) fn fresh_start(&self, base: u64) -> u64 {
-        // After a crash there would be no such position.
+        // After a crash the position of a checkpoint that is not committed would not exist.
         let durable = self.setting.durable;
         let checkpoint =
             self.checkpoint.filter(|&checkpoint| !durable || checkpoint < self.committed);

@@ -155,7 +155,7 @@ impl World {
         }
     }
 
-    /// Does one deed and checks everything that must hold after it.
+    /// Does one operation and checks everything that must hold after it.
     pub(crate) fn step(&mut self, op: Op) {
         self.usage.passed(self.now);
         self.act(op);
@@ -466,7 +466,7 @@ impl World {
         self.session.handle_outcome_committed(self.now);
         self.records.iter_mut().for_each(|record| record.committed = record.handled);
         for socket in self.sockets.iter_mut().filter(|s| s.client == PLAIN && !s.open) {
-            // Nobody is there to confirm anything.
+            // No peer is there to confirm anything.
             self.session.detach(socket.number, self.now);
             socket.attached = false;
         }

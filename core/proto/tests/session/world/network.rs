@@ -3,7 +3,7 @@
 use super::*;
 
 impl World {
-    /// Mostly one that somebody still cares for.
+    /// Picks a socket, mostly one of which an end is still there.
     pub(super) fn pick(&self, at: u8) -> Option<usize> {
         let cared = |socket: &Socket| at >= 224 || socket.open || socket.attached;
         let sockets = self.sockets.iter().enumerate().filter(|(_, socket)| cared(socket));

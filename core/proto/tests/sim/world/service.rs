@@ -161,7 +161,7 @@ impl World {
             && self.rng.percent(3)
             && live.machine.ended().is_none()
         {
-            // Some task beside the handler.
+            // A task other than the handler.
             let _ = live.send(&mut self.ledger, by, now);
         }
     }

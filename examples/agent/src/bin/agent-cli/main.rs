@@ -59,7 +59,7 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     };
-    // The thread that reads standard input may wait for ever: nobody waits for it.
+    // The thread that reads standard input may wait for ever: the program does not wait for it.
     let _ = io::stdout().flush();
     code
 }
@@ -139,7 +139,7 @@ async fn run(options: Options) -> Result<ExitCode, Error> {
             // What is typed ahead waits until it is the user's turn.
             line = lines.recv(), if listens && terminal.is_users_turn() => match line {
                 Some(line) => terminal.read(&line)?,
-                // Nobody can answer any more, but the agent may go on and finish.
+                // No answer can come any more, but the agent may go on and finish.
                 None => listens = false,
             },
         }
