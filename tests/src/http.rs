@@ -30,7 +30,7 @@ impl Answer {
     ///
     /// # Panics
     ///
-    /// Panics if it is none.
+    /// Panics if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }

@@ -11,12 +11,13 @@ use crate::ResumeRejection;
 /// Returns a router with `GET /sessions/{id}`, which answers with the outcome of a session of the caller's, and
 /// `GET /sessions`, which lists them.
 ///
-/// The former: 200 with the outcome; 202 with `Retry-After` while there is none; 404 for sessions that are
-/// unknown, too old, or not the caller's, alike. `?wait=SECONDS` waits for the outcome, at most 50 s.
+/// `GET /sessions/{id}` answers 200 with the outcome; 202 with `Retry-After` while there is none; 404 for sessions that
+/// are unknown, too old, or not the caller's, alike. `?wait=SECONDS` waits for the outcome, at most 50 s.
 ///
-/// The latter: 200 with `{"sessions":[{"session","status"}],"next"}`, at most 100 at a time; `?limit=N` for fewer,
-/// `?after=SESSION` for what follows (`next` of the page before; null on the last). In it are live sessions and
-/// outcomes in memory; of stored ones only the caller's own, not those under other keys.
+/// `GET /sessions` answers 200 with `{"sessions":[{"session","status"}],"next"}`, at most 100 sessions at a time;
+/// `?limit=N` for fewer, `?after=SESSION` for what follows (`next` of the page before; null on the last). The list has
+/// live sessions and outcomes in memory. Of the stored sessions it has only the caller's own, not those under other
+/// keys.
 ///
 /// Merge it into a router inside the layer: `.merge(session_resume_axum::outcomes::<Counter, _>())`.
 pub fn outcomes<T, S>() -> Router<S>

@@ -39,10 +39,10 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
     }
 
     /// Opens the WebSocket on the session. The first time, the handler starts; it outlives the socket, and on
-    /// later connects the closure is dropped uncalled. So what the closure captures is of the request that started
+    /// later connects the closure is dropped uncalled. So what the closure captures is from the request that started
     /// the handler: if it captures a user, the user must be in the session key, too (README, "If your app has a login").
     ///
-    /// Another handler than the one that runs is answered with 409: two routes that mean two things need two
+    /// A route with another handler than the running one is answered with 409: two different handlers need two
     /// session keys.
     #[must_use = "return this response, or the WebSocket is not opened"]
     pub fn on_session<F, Fut>(self, handler: F) -> Response
@@ -64,7 +64,7 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
         self.0.on_session_blocking(handler).into_response()
     }
 
-    /// Refuses the client: 403, or 4101 with the reason for one that offers to resume.
+    /// Refuses the client with 403. A client that offers to resume is closed with 4101 and the reason.
     #[must_use = "return this response, or the client is not told"]
     pub fn refuse(self, reason: impl Into<Cow<'static, str>>) -> Response {
         self.0.refuse(reason).into_response()

@@ -1,4 +1,4 @@
-//! Among the middleware that everybody has: tower-http's Trace, CatchPanic, Cors, Timeout and Compression,
+//! The layer among common middleware: tower-http's Trace, CatchPanic, Cors, Timeout and Compression,
 //! inside and outside of the layer.
 
 use std::{future::pending, time::Duration};
@@ -81,7 +81,7 @@ async fn a_preflight_starts_no_session() {
     }
 }
 
-/// A page whose WebSocket fails again and again asks by a plain request first whether anybody is there.
+/// A page whose WebSocket fails again and again first asks by a plain request whether the server is there.
 #[tokio::test(start_paused = true)]
 async fn a_page_that_knocks_touches_no_session() {
     for (order, resume, app) in stacks() {

@@ -64,7 +64,7 @@ impl Builder {
 
     /// Sets the longest message that the client takes from the server, in bytes. Default: 64 MiB.
     ///
-    /// One that is longer ends the connection ([`Cause::TooBig`](crate::Cause::TooBig)), and the server will send
+    /// A longer message ends the connection ([`Cause::TooBig`](crate::Cause::TooBig)), and the server will send
     /// it again: the client comes back ever more slowly until the limit is raised by a new start, or the server
     /// gives the message up.
     pub fn with_max_received(mut self, bytes: usize) -> Self {
@@ -127,7 +127,7 @@ impl Builder {
 
     /// Starts a client and waits for its session.
     ///
-    /// Later attempts are as the mode says; the first one is the caller's to repeat.
+    /// Later attempts follow the mode. The caller repeats the first attempt.
     ///
     /// # Errors
     ///

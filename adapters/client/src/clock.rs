@@ -22,7 +22,7 @@ impl Clock {
 
     /// Returns when `moment` comes; `None` if it is too far away to ever come.
     pub(crate) fn instant(&self, moment: Moment) -> Option<Instant> {
-        // tokio keeps a deadline of a few hundred years at most; nobody waits for one of a hundred.
+        // tokio keeps a deadline of a few hundred years at most; a deadline of a hundred is never reached.
         const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
         let after = moment.since(Moment::ZERO);
         (after < NEVER).then(|| self.start + after)

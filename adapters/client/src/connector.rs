@@ -36,9 +36,9 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// Opens a transport; the time it may take is the machine's business.
+    /// Opens a transport. The machine limits the time that this may take.
     pub(crate) async fn connect(&self, offer: &Offer) -> Result<Socket, Cause> {
-        // A message may come in one frame. The limit is of what the application gets: an escaped one is longer.
+        // A message may come in one frame. The limit is for what the application gets: an escaped message is longer.
         let longest = Some(self.max_received.saturating_add(1));
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)

@@ -29,9 +29,9 @@ pub enum ConfigError {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// It was never made.
+    /// The attempt was never made.
     Config(ConfigError),
-    /// It failed, or was refused.
+    /// The attempt failed, or was refused.
     Failed {
         /// Why.
         cause: Cause,

@@ -32,8 +32,8 @@
 //! transaction, syncs once, and only then answers: under load many calls share one sync, and a call
 //! that comes alone waits for nothing. The queue holds 1,024 calls; when it is full, callers wait. A
 //! second thread reads, so that a burst of restores waits for no sync. Both belong to the store, not to a
-//! runtime: no call blocks the thread that polls it, any executor will do, and when the last handle is
-//! dropped both have ended.
+//! runtime: no call blocks the thread that polls it, any executor will do. When the last handle is
+//! dropped, both threads have ended.
 //!
 //! # How large the file is
 //!
@@ -52,7 +52,7 @@
 //! # Security
 //!
 //! The file holds the sessions and the key that signs identities. It is made readable by its owner alone
-//! (mode 0600 on unix); one that is there already keeps the rights it has.
+//! (mode 0600 on unix). A file that is there already keeps its mode.
 //!
 //! # What can go wrong
 //!
@@ -77,7 +77,7 @@
 //! | `Stale`, `NotFound`, `TooLarge` | refused, by the rules of [`SnapshotStore`](session_resume::store::SnapshotStore) | as documented there |
 //! | `Io` | reading or writing failed (a full disk, for example); none of the calls that shared the commit got an `Ok` | try again: the store recovers from the file by itself |
 //! | `Corrupt` | a page that this key needs is damaged; calls for other keys go on | look at the disk; the damaged file will not open again |
-//! | `Unavailable` | recovery has not succeeded yet; or a *sync* has failed: then nobody knows what the disk has, and this store writes no more | try again; after a failed sync restart the process |
+//! | `Unavailable` | recovery has not succeeded yet; or a *sync* has failed: then it is not known what is on the disk, and this store writes no more | try again; after a failed sync restart the process |
 
 mod compact;
 mod error;

@@ -41,7 +41,7 @@ pub(crate) struct Write {
 pub(crate) enum Read {
     /// One record.
     Load { key: StoreKey, reply: oneshot::Sender<Result<Option<Versioned>, StoreError>> },
-    /// The first keys that begin so.
+    /// The first keys that begin with `prefix`.
     First {
         prefix: Vec<u8>,
         limit: usize,
@@ -102,7 +102,7 @@ impl Shared {
         self.census().as_ref().map(|census| census.of(prefix))
     }
 
-    /// Reads something; a damaged page that makes redb panic is this call's matter alone.
+    /// Reads something. A damaged page that makes redb panic fails this call alone.
     fn look<R>(
         &self,
         read: impl FnOnce(&Opened) -> Result<R, StoreError>,
@@ -183,7 +183,7 @@ impl Writer {
                 bytes += next.op.size();
                 batch.push(next);
             }
-            // A caller that has gone does not get its answer; its call counts nevertheless.
+            // A caller that has gone does not get its answer, but its call counts.
             match self.write(&batch) {
                 Ok(answers) => {
                     for (write, answer) in batch.drain(..).zip(answers) {

@@ -1,6 +1,6 @@
 //! The rules of session-resume as pure state machines.
 //!
-//! Everything that decides lives here, and nothing that does: no I/O, no clock, no randomness, no
+//! This crate makes the decisions and carries none of them out: no I/O, no clock, no randomness, no
 //! lock, no task. Time is a [`Moment`] that the caller passes in, random bytes are arguments, effects
 //! are return values. So a simulator with a virtual clock drives the very code that runs in
 //! production. Users want the crate `session-resume`; this one is for adapters in other languages and

@@ -25,7 +25,7 @@ pub(crate) async fn run(mut session: LiveSession<Dashboard>, tick: Duration) -> 
                 Some(Event::Message { message, .. }) => {
                     session.send_with(|dashboard| answer(dashboard, &message, &who)).await?;
                 }
-                // One that resumes has all it needs. Plain WebSockets cannot tell a page that lost its socket
+                // A page that resumes has all it needs. Plain WebSockets cannot tell a page that lost its socket
                 // from one that was loaded anew, so they are shown everything again.
                 Some(Event::Attached { resumed: Resumed::Fresh | Resumed::Assumed, .. }) => {
                     session.send_with(|dashboard| view::view(dashboard, &who)).await?;

@@ -57,7 +57,7 @@ enum Store {
     Redis(Url),
 }
 
-/// One that may have a password in it.
+/// A URL that may have a password in it.
 #[derive(PartialEq, Eq)]
 struct Url(String);
 

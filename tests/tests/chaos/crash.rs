@@ -217,7 +217,7 @@ async fn a_rolling_restart_under_load_is_invisible(place: Place) {
     within(client.close()).await.unwrap();
 }
 
-/// The next message of a stream that is never anything but resumed.
+/// Returns the next message of a stream that must always be resumed.
 pub(crate) async fn next_resumed(client: &mut Client) -> String {
     loop {
         match within(client.recv_event()).await.expect("the client goes on") {
@@ -229,7 +229,7 @@ pub(crate) async fn next_resumed(client: &mut Client) -> String {
     }
 }
 
-/// It kills the server, as far as the server can tell.
+/// The message kills the server, as far as the server can tell.
 async fn a_message_that_is_in_hand_at_three_kills_is_dropped_and_the_session_goes_on(place: Place) {
     let store = place.flag();
     let flags = flags(&store, "state");

@@ -1,4 +1,4 @@
-//! The proxy does what it says: else the scenarios behind it would prove nothing.
+//! The proxy does what it says: otherwise the scenarios behind it would prove nothing.
 
 use std::{io, sync::atomic::Ordering};
 

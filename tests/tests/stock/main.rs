@@ -1,4 +1,4 @@
-//! Clients that nobody here wrote, of five languages, behind a network that breaks: each message reaches the program.
+//! Clients of other projects, in five languages, behind a network that breaks: each message reaches the program.
 //!
 //! The programs stand in `tests/stock-clients`, and follow `docs/stock-clients.md`. Where a language or its library is
 //! missing the test says so and checks nothing; `tests/run` installs them, and names those that are missing.

@@ -40,7 +40,7 @@ async fn a_stock_client_reset_in_mid_stream_misses_nothing(framework: Framework)
         // All before this may be in our stack, unread; whatever it had not received comes again.
         ws.reset();
         flaps += 1;
-        // Else the next one supersedes it, and a circle of plain clients is slowed down.
+        // Otherwise the next one supersedes it, and a circle of plain clients is slowed down.
         until("it is noticed", async || testee.count().await["suspended"] == 1).await;
         // A ping each 64 messages: its pong counts even if the reset comes right behind it.
         assert!(flaps < 64, "each connection gets further");

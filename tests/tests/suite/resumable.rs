@@ -122,7 +122,7 @@ async fn cursors_of_other_sessions_and_epochs_are_told_the_truth(framework: Fram
         assert_eq!(told["gap"], gap(reason), "{at}");
         assert_eq!((&told["status"], &told["session"]), (&json!("reused"), &json!(session)));
     }
-    // Another's session is as unknown as one that never was.
+    // The session of another browser is as unknown as a session that never was.
     let mut thief = Browser::new(testee.addr);
     let mut ws = thief.resumable("/live", &Ws::cursor(&client('a'), &hello, 7)).await;
     let told = ws.member("hello").await;

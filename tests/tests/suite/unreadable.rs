@@ -61,7 +61,7 @@ impl Away {
         Ws::cursor(&client(letter), &self.hello, 1)
     }
 
-    /// What another version of the program would find, which calls the field otherwise.
+    /// What another version of the program would find, which has another name for the field.
     async fn rename_field(&self, from: &str, to: &str) {
         rename_field(self.file(), from, to).await;
     }

@@ -48,7 +48,7 @@ impl Server {
         self.listener.local_addr().unwrap()
     }
 
-    /// A client that comes back without much ado.
+    /// A client that comes back within milliseconds.
     pub(crate) fn client(&self) -> Builder {
         Client::builder(self.url()).with_backoff(Backoff {
             first: Duration::from_millis(1),

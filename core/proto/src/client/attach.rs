@@ -133,7 +133,7 @@ impl Client {
         }
         let too_big = self.too_big.take();
         if let Some(received) = received {
-            // Only the process that has closed knows how far it had come: in another it may be less.
+            // Only the process that has closed knows how much it had accepted: another process may have accepted less.
             if same_epoch
                 && hello.status == Status::Resumed
                 && too_big.is_some_and(|had| received < had)

@@ -93,8 +93,8 @@ fn decide_close(close: &Close, facts: Facts) -> Verdict {
                 Verdict::Return(Pace::AtOnce)
             }
         }
-        // The message that was too big is given up, if it can be told which it was; if not, it will be too
-        // big again.
+        // The message that was too big is given up, if the client can tell which it was. If not, it will be
+        // too big again.
         code if code == Close::TOO_BIG.code => Verdict::Return(Pace::Slower),
         _ => Verdict::Return(Pace::Backoff),
     }

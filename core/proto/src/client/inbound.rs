@@ -14,7 +14,7 @@ pub(super) fn continues(hello: &Hello, offered: Option<&Cursor>) -> Result<bool,
     match same {
         None => Ok(false),
         Some(cursor) if hello.from == cursor.received => Ok(true),
-        // Messages are missing and told.
+        // Messages are missing, and the gap tells it.
         Some(cursor) if hello.from > cursor.received && hello.gap.is_some() => Ok(true),
         Some(_) => Err(ProtocolError::Unexpected),
     }
@@ -116,8 +116,8 @@ impl Inbound {
 
     /// The position to acknowledge: taken, but never more than this transport has brought.
     ///
-    /// The application may take on between offer and hello; the server would see an ack above what it has
-    /// sent.
+    /// The application may take more between offer and hello. Then the server would see an ack above what it
+    /// has sent.
     pub(super) fn position(&self) -> Position {
         self.taken.min(self.next)
     }

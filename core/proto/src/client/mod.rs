@@ -267,7 +267,7 @@ impl Client {
 
     /// Returns the next frame for the newest transport.
     ///
-    /// To be called when that transport can take one, so that what counts as sent was really handed on.
+    /// Call it when that transport can take a frame, so that what counts as sent was really handed on.
     /// Flush when this returns `None`, not after every frame.
     pub fn poll_transmit(&mut self, now: Moment) -> Option<(TransportNumber, Message)> {
         let Phase::Open(open) = &mut self.phase else {

@@ -29,7 +29,7 @@ pub(super) struct Outbound {
     dropped: Vec<u64>,
 }
 
-/// The server's count and this client's do not go together.
+/// The server's count does not fit this client's.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Mismatch {
     /// More than was sent: another client uses this client's id.
@@ -82,7 +82,7 @@ impl Outbound {
                 return Err(Mismatch::Broken(ProtocolError::Unexpected));
             }
             let taken_back = self.base - received;
-            // Told to be dropped: it does not come again under another number.
+            // The client was told of the drop: the message does not come again under another number.
             let mut told = std::mem::take(&mut self.dropped);
             told.sort_unstable();
             for number in told.into_iter().rev() {
@@ -212,7 +212,7 @@ impl Outbound {
         let message = self.queue.get(under_way)?;
         let fits = (under_way as u64) < self.window.messages
             && self.under_way + bytes(message) <= self.window.bytes;
-        // A message longer than the whole window must go some time: alone.
+        // A message longer than the whole window goes alone.
         if under_way > 0 && !fits {
             return None;
         }

@@ -8,7 +8,7 @@ use crate::Token;
 /// left the process.
 ///
 /// The first half is the session's, the second is drawn anew for every life. So two lives never share an epoch,
-/// also if both were rebuilt from the same bytes, and every epoch tells whose it is.
+/// even if both were rebuilt from the same bytes, and every epoch tells its session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Epoch {
     session: u64,

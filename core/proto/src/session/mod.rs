@@ -81,7 +81,7 @@ pub struct Wake {
     pub circle: bool,
     /// The saver: the handler waits for the next commit.
     pub save: bool,
-    /// Who gives turns: [`Session::waits_for_turn`].
+    /// The caller that gives turns: [`Session::waits_for_turn`].
     pub trial: bool,
     /// An operator: a message has been dropped that has killed the process again and again.
     pub dropped: bool,
@@ -108,8 +108,8 @@ pub enum Phase {
 
 /// One session. `I` is what the application is told about a client; it is cloned per message.
 ///
-/// Laid out as written: what a request touches comes first and lies together, because among many sessions each
-/// cache line is one to be fetched.
+/// Laid out as written: what a request touches comes first and lies together, because with many sessions each
+/// cache line must be fetched from memory.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[repr(C)]
 pub struct Session<I> {
@@ -181,8 +181,8 @@ impl<I: Clone> Session<I> {
 
     /// A hello is going to name the epoch: the next snapshot says so.
     ///
-    /// Where the outbox is durable, no hello leaves before a snapshot that says so is. Saying it with the
-    /// snapshot that is put anyway saves the first client a wait.
+    /// If the outbox is durable, no hello leaves before a snapshot that says so is durable. If a snapshot that
+    /// is put anyway says so, the first client need not wait.
     pub fn expect_hello(&mut self) {
         self.lives.name();
     }
@@ -224,7 +224,7 @@ impl<I: Clone> Session<I> {
         }
         let Some((uid, event)) = self.inbox.pop() else {
             if self.transports.is_empty() {
-                // Nothing more comes for a while: a suspended session is mostly memory that waits.
+                // Nothing more comes for a while: a suspended session should hold little memory.
                 self.inbox.clear();
             }
             self.life.set_handler(Handler::Waiting, now);
@@ -329,7 +329,7 @@ impl<I: Clone> Session<I> {
     }
 
     /// As [`check_expiry`](Self::check_expiry), for a session [into which nothing was put](Self::is_untouched) and
-    /// to which nobody has come back: it is kept for `unproven_lifetime`, if that is shorter.
+    /// to which no browser has come back: it is kept for `unproven_lifetime`, if that is shorter.
     ///
     /// # Errors
     ///

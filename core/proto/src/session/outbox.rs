@@ -6,13 +6,13 @@ use bytestring::ByteString;
 use super::snapshot::StoredOutbox;
 use crate::{Message, Position};
 
-/// What a message in the outbox counts beside its payload: its entry and the allocator's share.
+/// What a message in the outbox counts in addition to its payload: its entry and the allocator's share.
 pub const MESSAGE_OVERHEAD: usize = 48;
 
 /// The messages that some client may still need, by position: `base..head`.
 ///
-/// Texts and binaries apart: a type that could be both takes a quarter more memory, and most sessions send
-/// texts alone.
+/// Texts and binaries are kept apart: a type that could be both takes a quarter more memory, and most sessions
+/// send only texts.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 #[expect(clippy::box_collection, reason = "one word where there are none, which is mostly")]
 pub(super) struct Outbox {

@@ -82,7 +82,7 @@ impl Snapshot {
 }
 
 impl Record {
-    /// Returns all that a client is told that comes back with a cursor of this session.
+    /// Returns all that a client that comes back with a cursor of this session is told.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl Record {
             received: counts.map_or(unknown, |counts| Some(counts.received)),
             gap: missing.then_some(Gap {
                 from: *received,
-                // Where another history ends says nothing of this one.
+                // The end of another history says nothing about this one.
                 to: honoured.then_some(head),
                 reason: GapReason::Expired,
             }),

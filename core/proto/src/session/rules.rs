@@ -58,7 +58,7 @@ pub struct Bounds {
     /// Bytes of one message, either way.
     pub message: usize,
     /// Remembered clients of one identity, attached ones included. One more is let in while the handler waits
-    /// for outbox room, nobody is attached, and all that are remembered have messages which it has not taken.
+    /// for outbox room, no client is attached, and all that are remembered have messages which it has not taken.
     pub clients: usize,
     /// Remembered clients of all identities together, with the same exception.
     pub shared_clients: usize,
@@ -94,8 +94,8 @@ pub struct Rules {
     /// How long a session that is not in use is kept. 2 min: Panel's 15 s is shorter than its own
     /// backoff; Socket.IO, Ably and Streamlit chose 2 min.
     pub unused_lifetime: Duration,
-    /// How long a session is kept that is not in use, into which nothing was put and to which nobody has come
-    /// back. 30 s: longer than a page takes to come back with its cookie.
+    /// How long a session is kept that is not in use, into which nothing was put and to which no browser has
+    /// come back. 30 s: longer than a page takes to come back with its cookie.
     pub unproven_lifetime: Duration,
     /// The longest time without transport, guard or extraction, whatever the handler does.
     pub max_unattended: Duration,

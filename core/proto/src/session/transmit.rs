@@ -31,7 +31,7 @@ impl Budget {
 impl<I: Clone> Session<I> {
     /// Hands out what the transport must write next, in order.
     ///
-    /// Call it again after writing until nothing comes: the budget bounds one call, not the need. After a
+    /// Call it again after writing until nothing comes: the budget bounds one call only. After a
     /// [`Frame::Close`] nothing follows; wait for the peer's close, then call [`Self::detach`].
     pub fn poll_transmit(
         &mut self,
@@ -133,7 +133,7 @@ impl<I: Clone> Session<I> {
     }
 
     /// Tells which of the client's messages before `covered` were dropped, once on each transport, before the count
-    /// that covers them: on that the client lets go of them.
+    /// that covers them: with that count the client lets go of them.
     fn push_dropped(&mut self, at: usize, covered: u64, out: &mut Vec<Frame>) {
         let t = &mut self.transports[at];
         let Some(client) = self.clients.get(t.client).filter(|_| !t.is_plain()) else {
@@ -203,7 +203,7 @@ impl<I: Clone> Session<I> {
             && let Some(client) = self.clients.get_mut(uid)
         {
             client.written = sent;
-            // What was written is what the ring may let go.
+            // The ring may let go of what was written.
             let ring = client.who.name.is_plain() && plain_ack == PlainAck::Off;
             self.wake.room |= ring && self.life.waits_for_room();
         }

@@ -36,7 +36,7 @@ impl Close {
     pub const PROTOCOL_ERROR: Self = Self::fixed(4103, "protocol error");
     /// 4104: data came on a transport that may only read; the client stops.
     pub const READ_ONLY: Self = Self::fixed(4104, "read only");
-    /// 4106: what the client has shown of itself has run out; it comes back at once, with what is valid now.
+    /// 4106: the credentials of the client have run out; it comes back at once, with valid ones.
     pub const REAUTHENTICATE: Self = Self::fixed(4106, "reauthenticate");
 
     /// The code of [`Close::REPLACED`] and [`Close::SUPERSEDED`].

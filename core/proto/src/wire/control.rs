@@ -34,7 +34,7 @@ pub enum OutcomeStatus {
     Failed,
     /// The handler, or a task the session owns, panicked.
     Panicked,
-    /// Nobody came back in time.
+    /// No client came back in time.
     Expired,
     /// The outbox was full and the policy says that this ends the session.
     Overflow,

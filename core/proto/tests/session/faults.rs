@@ -1,4 +1,4 @@
-//! The search itself, and that it finds what it is there to find.
+//! The search itself, and that it finds each planted fault.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -37,7 +37,7 @@ pub(crate) enum Fault {
     CursorIsLastAck,
     /// A client acknowledges what it has not got yet.
     AcksWhatItHasNot,
-    /// A client is its id alone, whose ever it is.
+    /// A client is known by its id alone, under any identity.
     IdentityIsIgnored,
     /// An identity is changed, and what is known of its clients stays with the old one.
     CountsStayBehind,
@@ -45,8 +45,8 @@ pub(crate) enum Fault {
     OldIdentityStaysAttached,
 }
 
-/// Each is rich in something else, as everything together would be too much. Three messages each way go one
-/// direction at a time.
+/// Each of these bounds allows much of one thing: much of everything would be too many states. Three messages
+/// each way go one direction at a time.
 const DOWN: Bounds = Bounds {
     attach: Attach::Takeover,
     sends: 3,

@@ -66,7 +66,7 @@ impl Use {
         }
     }
 
-    /// Notes that until `now` nothing has changed but the time.
+    /// Notes that until `now` only the time has changed.
     pub(crate) fn passed(&mut self, now: Moment) {
         for (_, deadline) in &self.guards {
             let until = deadline.unwrap_or(now).min(now);

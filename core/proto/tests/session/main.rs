@@ -1,4 +1,4 @@
-//! The session machine against honest clients and a network that is not: random scripts, and every
+//! The session machine against honest clients and a bad network: random scripts, and every
 //! interleaving of small ones.
 
 mod faults;

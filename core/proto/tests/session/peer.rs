@@ -62,8 +62,7 @@ impl Peer {
         }
     }
 
-    /// The first two have given themselves the same id and are of two identities; the third shares the first
-    /// one's identity.
+    /// The first two have the same client id under two identities. The third has the identity of the first.
     pub(crate) fn name(&self) -> ClientName {
         let letter = if self.who < 2 { "a" } else { "b" };
         let identity = IdentityTag::new([self.who % 2 + 2 * self.moves; 16]);
@@ -83,7 +82,7 @@ impl Peer {
         }
     }
 
-    /// The program starts again and remembers only who it is.
+    /// The program starts again and remembers only its name.
     pub(crate) fn restart(&mut self) {
         self.doubt();
         self.position = None;

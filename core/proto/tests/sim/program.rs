@@ -15,7 +15,7 @@ use crate::{
     scenario::Scenario,
 };
 
-/// The identity of all programs that nothing else is said of.
+/// The identity of all programs that have no other.
 pub(crate) const EVERYBODY: IdentityTag = IdentityTag::new([0; 16]);
 
 /// Where an application is in a stream.
@@ -54,7 +54,7 @@ pub(crate) struct Program {
     pub(crate) away_since: Option<Moment>,
     /// The order in which the server has seen the runs first; 0: not yet.
     pub(crate) first: u64,
-    /// Its case was the exception of promise 1.
+    /// The exception of promise 1 has applied to it.
     pub(crate) may_miss: bool,
     /// Its process is gone.
     pub(crate) dead: bool,

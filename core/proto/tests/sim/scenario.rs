@@ -116,7 +116,7 @@ impl Scenario {
         rules.heartbeat = rng.millis(2000..30_000);
         rules.pong_timeout = rng.millis(2000..20_000);
         let tight = rng.percent(60);
-        // Where several meet, a full outbox lets the gone ones stop mattering; both are looked at.
+        // With several clients, a full outbox makes gone ones stop mattering. Both kinds of outbox are tried.
         rules.bounds.outbox_messages = if tight { 2 + rng.index(20) } else { 100_000 };
         rules.bounds.outbox_bytes = if tight { 200 + rng.index(2000) } else { 100_000_000 };
         rules.bounds.inbox_messages = if tight { 1 + rng.index(8) } else { 256 };

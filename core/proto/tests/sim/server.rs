@@ -125,12 +125,12 @@ pub(crate) struct Server {
     pub(crate) leaving: Option<Leaving>,
     /// An older copy of the disk.
     copy: Option<Stored>,
-    /// It was put back.
+    /// The older copy was put back.
     went_back: bool,
     /// Sessions that have ended.
     pub(crate) ended: Vec<(Token, Record)>,
     sessions: u64,
-    /// What sessions have handled that are gone: it never comes again, either.
+    /// What sessions that are gone have handled: that never comes again, either.
     past: Handled,
     /// How often the process has died with a message in hand, or handled and not on disk.
     pub(crate) deaths: BTreeMap<(usize, u64), u32>,

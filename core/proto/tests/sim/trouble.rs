@@ -116,7 +116,7 @@ impl World {
             return;
         };
         let link = &self.links[at];
-        // One without a cursor would speak for a program that holds nothing, which this one is not.
+        // An offer without a cursor would speak for a program that holds nothing, and this program may hold something.
         if link.info == STRANGER || matches!(link.offer, Offer::Fresh { .. }) {
             return;
         }

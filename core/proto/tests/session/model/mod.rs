@@ -1,4 +1,4 @@
-//! Every interleaving of a few operations: two clients, a handful of attaches, messages, losses and late news.
+//! Every interleaving of a few deeds: two clients, a handful of attaches, messages, losses and late news.
 //!
 //! The states are those of the real machine. Each one is checked when it is reached, and from each one a
 //! calm network must lead to everything delivered.
@@ -184,7 +184,7 @@ impl State {
         self.links.iter().any(|link| link.who == who && link.open)
     }
 
-    // The operations.
+    // The deeds.
 
     fn send(&mut self, bounds: Bounds) {
         self.overflowed |= self.session.outbox_messages() >= bounds.outbox;

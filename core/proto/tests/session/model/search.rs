@@ -1,4 +1,4 @@
-//! The search: every operation from every state, and a calm end from each.
+//! The search: every deed from every state, and a calm end from each.
 
 use std::{
     collections::{HashSet, VecDeque, hash_map::DefaultHasher},

@@ -1,4 +1,4 @@
-//! Who arrives, and what must become of it.
+//! Which transports arrive, and what must become of them.
 
 use super::*;
 

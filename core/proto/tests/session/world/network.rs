@@ -222,7 +222,7 @@ impl World {
         }
     }
 
-    /// A client breaks the rules: its transport ends, nothing else does.
+    /// A client breaks the rules: only its transport ends.
     pub(super) fn break_rules(&mut self, at: u8, how: u8) {
         let Some(at) = self.pick(at) else { return };
         let socket = self.sockets[at].clone();
