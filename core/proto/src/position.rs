@@ -76,7 +76,7 @@ pub enum GapReason {
     Overflow,
     /// The session the cursor belongs to is gone.
     Expired,
-    /// The server lost the outbox in a restart.
+    /// The server lost the outbox in a restart, or lost the client's own record.
     Restarted,
     /// The client had been pushed out by others while it was away.
     Evicted,

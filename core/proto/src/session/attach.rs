@@ -330,7 +330,7 @@ impl<I: Clone> Session<I> {
                 Some(Gap { from: *received, to: None, reason: GapReason::Expired }),
             ),
             Claim::Cursor { epoch, received, .. } => match self.lineage(epoch, *received) {
-                Lineage::Honoured => self.place_cursor(uid, *received),
+                Lineage::Honoured => self.place_cursor(uid, epoch, *received),
                 // A cursor above the head is not admitted.
                 lineage @ (Lineage::Broken | Lineage::Foreign | Lineage::AboveHead) => {
                     let gap = Gap { from: *received, to: None, reason: GapReason::Restarted };
@@ -428,7 +428,7 @@ impl<I: Clone> Session<I> {
         }
     }
 
-    fn place_cursor(&self, uid: Option<ClientUid>, received: Position) -> Start {
+    fn place_cursor(&self, uid: Option<ClientUid>, epoch: &Token, received: Position) -> Start {
         let from = received.max(self.outbox.base());
         let received_count = match uid {
             None if self.clients.pushed_out => None,
@@ -440,6 +440,8 @@ impl<I: Clone> Session<I> {
             _ if self.outbox.last_loss_was_overflow() => GapReason::Overflow,
             Some(Client { standing: Standing::Stopped(reason), .. }) => *reason,
             Some(client) => client.stopped_by,
+            // No client was pushed out: the session was rebuilt from a record that is older than this client's.
+            None if self.lives.is_earlier(epoch) => GapReason::Restarted,
             None => GapReason::Evicted,
         };
         Start {

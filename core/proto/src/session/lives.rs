@@ -106,6 +106,11 @@ impl Lives {
         at.and_then(|at| u32::try_from(at).ok())
     }
 
+    /// Whether it is another life of this session than the present one.
+    pub(super) fn is_earlier(&self, epoch: &Token) -> bool {
+        self.epoch.life_in(epoch).is_some_and(|life| life != self.epoch.life())
+    }
+
     pub(super) fn lineage(&self, epoch: &Token, received: Position, head: Position) -> Lineage {
         lineage(self.epoch, &self.earlier, Some(head), epoch, received)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use session_resume_proto::{Message, Token};
+use sha2::{Digest as _, Sha256};
 
 /// A message that was said: in which epoch first, and by which process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,6 +116,18 @@ pub(crate) fn from_client(program: usize, k: u64, told_apart: bool) -> Message {
         6 => format!("{text}{}", " ".repeat(25)).into(),
         _ => text.into(),
     }
+}
+
+/// By this a record knows a message.
+pub(crate) type Digest = [u8; 16];
+
+pub(crate) fn digest(message: &Message) -> Digest {
+    let kind = match message {
+        Message::Text(_) => b't',
+        Message::Binary(_) => b'b',
+    };
+    let hash = Sha256::new_with_prefix([kind]).chain_update(message.as_bytes()).finalize();
+    hash[..16].try_into().expect("32 bytes")
 }
 
 /// Which message of its program this is.

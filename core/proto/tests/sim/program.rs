@@ -1,6 +1,6 @@
 //! A program: the client machine and an application that checks all it is told.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use session_resume_proto::{
     GapReason, Moment,
@@ -34,6 +34,8 @@ pub(crate) struct Program {
     pub(crate) client: Client,
     /// How many messages its application has made.
     pub(crate) made: u64,
+    /// The number of each message by its digest, where a record may name messages.
+    digests: BTreeMap<ledger::Digest, u64>,
     pub(crate) place: Option<Place>,
     /// Hellos that do not resume, and that the application has not heard of yet: where they start, and
     /// whether the stream goes on.
@@ -54,8 +56,10 @@ pub(crate) struct Program {
     pub(crate) away_since: Option<Moment>,
     /// The order in which the server has seen the runs first; 0: not yet.
     pub(crate) first: u64,
-    /// The exception of promise 1 has applied to it.
+    /// It is away, and the exception of promise 1 holds for what the outbox drops until it is back.
     pub(crate) may_miss: bool,
+    /// The positions that it may miss are below this: the oldest kept when the last such outage ended.
+    pub(crate) excused: u64,
     /// Its process is gone.
     pub(crate) dead: bool,
     /// When its application acts next.
@@ -84,6 +88,7 @@ impl Program {
             seed,
             client: Client::new(scenario.config, &seed, now),
             made: 0,
+            digests: BTreeMap::new(),
             place: None,
             openings: VecDeque::new(),
             left: None,
@@ -97,10 +102,16 @@ impl Program {
             away_since: None,
             first: 0,
             may_miss: false,
+            excused: 0,
             dead: false,
             acts: now,
             returns: None,
         }
+    }
+
+    /// Finds the message with this digest: the program's index and the message's number.
+    pub(crate) fn find(programs: &[Self], digest: &ledger::Digest) -> Option<(usize, u64)> {
+        programs.iter().find_map(|of| Some((of.index, *of.digests.get(digest)?)))
     }
 
     pub(crate) fn is_live(&self) -> bool {
@@ -153,9 +164,11 @@ impl Program {
     pub(crate) fn send(&mut self, count: u64, scenario: &Scenario) {
         for _ in 0..count {
             let message = ledger::from_client(self.index, self.made, scenario.excuses.told_apart());
+            let digest = scenario.excuses.drops.then(|| ledger::digest(&message));
             if self.client.send(message).is_err() {
                 return;
             }
+            self.digests.extend(digest.map(|digest| (digest, self.made)));
             self.made += 1;
         }
     }
@@ -192,7 +205,8 @@ impl Program {
                 place.expects += 1;
             }
             Event::Gap(gap) => {
-                let is_excused = self.may_miss && gap.reason == GapReason::Overflow;
+                let is_excused = gap.reason == GapReason::Overflow
+                    && gap.to.is_some_and(|to| to.get() <= self.excused);
                 assert!(is_excused || scenario.excuses.gaps.contains(&gap.reason), "{gap:?}");
                 if let Some(to) = gap.to {
                     let place = self.place.as_mut().expect("a gap in a stream");

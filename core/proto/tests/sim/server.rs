@@ -1,6 +1,10 @@
 //! The server's process: the session machine, its handler, its saver, and the disk that outlives it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use session_resume_proto::{
     Message, Moment, Token,
@@ -37,7 +41,7 @@ pub(crate) struct Live {
     /// What the record names, until another one does not.
     named: Option<(usize, u64)>,
     /// What the record named when this process began.
-    suspects: Vec<(String, u64, u64)>,
+    suspects: Vec<(ledger::Digest, u32)>,
     /// It has taken the message that kills.
     pub(crate) dies: bool,
 }
@@ -65,14 +69,16 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// The messages that have killed the process: client, number and deaths.
-    fn suspects(&self) -> Vec<(String, u64, u64)> {
+    /// The messages that have killed the process, and how often each has. They go by digest: after a store was put
+    /// back, another message may have the same number.
+    fn suspects(&self) -> Vec<(ledger::Digest, u32)> {
         let snapshot = serde_json::to_value(&self.snapshot).expect("a snapshot is JSON");
         let clients = snapshot["clients"].as_array().expect("a list");
-        let suspects = clients.iter().filter_map(|client| {
-            let suspect = &client["suspect"];
-            let id = client["name"]["kind"]["Named"].as_str()?.to_owned();
-            Some((id, suspect["number"].as_u64()?, suspect["deaths"].as_u64()?))
+        let suspects = clients.iter().map(|client| &client["suspect"]).filter(|it| !it.is_null());
+        let suspects = suspects.map(|suspect| {
+            let digest = serde_json::from_value(suspect["digest"].clone()).expect("16 bytes");
+            let deaths = serde_json::from_value(suspect["deaths"].clone()).expect("a number");
+            (digest, deaths)
         });
         suspects.collect()
     }
@@ -224,7 +230,7 @@ impl Server {
         &mut self,
         reached: bool,
         starts: Moment,
-        name: impl Fn(&str) -> Option<usize>,
+        find: impl Fn(&ledger::Digest) -> Option<(usize, u64)>,
     ) {
         if let Some(put) = self.put.take()
             && reached
@@ -235,15 +241,16 @@ impl Server {
             let held = live.in_hand.filter(|_| live.machine.is_message_in_hand());
             // Handled, or about to be handed over, while the disk says that it is in hand.
             let named = live.named.filter(|_| held != live.named);
-            let tried = live.machine.is_on_trial() && held.is_none();
-            let suspects = self.disk.as_ref().filter(|_| tried).map(Stored::suspects);
-            let suspects = suspects.into_iter().flatten().filter(|(client, number, deaths)| {
-                let before = live.suspects.iter().find(|(of, n, _)| (of, n) == (client, number));
-                before.is_none_or(|(.., before)| deaths > before)
-            });
-            let tried = suspects.filter_map(|(client, k, _)| Some((name(&client)?, k)));
-            let tried: Vec<_> = tried.filter(|message| Some(*message) != named).collect();
-            for message in held.into_iter().chain(named).chain(tried) {
+            // A message that the disk names since this process began: on trial, or its trial was called off by a drain and
+            // the disk does not say so yet.
+            let suspects =
+                self.disk.iter().flat_map(Stored::suspects).filter(|(message, deaths)| {
+                    let before = live.suspects.iter().find(|(before, _)| before == message);
+                    before.is_none_or(|(_, before)| deaths > before)
+                });
+            let suspects = suspects.filter_map(|(message, _)| find(&message));
+            let died_with: BTreeSet<_> = held.into_iter().chain(named).chain(suspects).collect();
+            for message in died_with {
                 *self.deaths.entry(message).or_default() += 1;
             }
         }
@@ -258,14 +265,25 @@ impl Server {
         self.starts = Some(starts);
     }
 
-    /// Copies the disk.
-    pub(crate) fn copy(&mut self) {
+    /// Copies the disk. A copy that is made while a message is in hand says that the process has died with it.
+    pub(crate) fn copy(&mut self, find: impl Fn(&ledger::Digest) -> Option<(usize, u64)>) {
         self.copy.clone_from(&self.disk);
+        for (message, deaths) in self.copy.iter().flat_map(Stored::suspects) {
+            let message = find(&message).expect("a program's message");
+            let known = self.deaths.get(&message).copied().unwrap_or(0);
+            assert!(deaths <= known + 1, "{deaths} deaths with {message:?}, not {known}");
+        }
     }
 
     /// The process is gone: the copy takes the disk's place, if there is one.
-    pub(crate) fn go_back(&mut self) {
+    pub(crate) fn go_back(&mut self, find: impl Fn(&ledger::Digest) -> Option<(usize, u64)>) {
         if let Some(copy) = self.copy.clone() {
+            // The copy does not tell whether the process died with the message in hand.
+            for (message, deaths) in copy.suspects() {
+                let message = find(&message).expect("one of a program's messages");
+                let known = self.deaths.entry(message).or_default();
+                *known = deaths.max(*known);
+            }
             self.disk = Some(copy);
             self.went_back = true;
         }

@@ -44,7 +44,7 @@ impl World {
             Kind::Forgetful => self.end_process(),
             Kind::State | Kind::Exact => self.disturb_store(),
             Kind::Backup => match self.rng.below(4) {
-                0 => self.server.copy(),
+                0 => self.copy_store(),
                 1 => self.put_copy_back(),
                 _ => self.disturb_store(),
             },
@@ -185,12 +185,18 @@ impl World {
         }
     }
 
+    fn copy_store(&mut self) {
+        let programs = &self.programs;
+        self.server.copy(|message| Program::find(programs, message));
+    }
+
     /// An operator puts the store back to what it was.
     fn put_copy_back(&mut self) {
         if self.server.starts.is_none() {
             let told = self.rng.percent(70);
             self.kill(told);
-            self.server.go_back();
+            let programs = &self.programs;
+            self.server.go_back(|message| Program::find(programs, message));
             self.tell(|| "an older copy of the store is put back".to_owned());
         }
     }

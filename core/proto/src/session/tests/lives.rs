@@ -370,3 +370,22 @@ fn farewell(record: &Record, session: u64, life: u64, received: u64) -> Option<S
     assert_eq!(told[1..], ["done done 0", "close 1000 done"]);
     told[0].strip_prefix("hello resumed ").map(str::to_owned)
 }
+
+/// A store was put back to before client b's first commit. Since then client a has acknowledged what b still needs.
+/// No client has pushed b out.
+#[test]
+fn a_client_that_the_record_does_not_know_any_more_is_told_a_restart() {
+    let mut lived = Lived::new(EXACT);
+    let (a, _) = lived.fresh("a");
+    let disk = lived.put();
+    lived.fresh("b");
+    lived.restore(&disk);
+    let (a_again, hello) = lived.come("a", 1, 0);
+    assert_eq!((a_again > a, hello.as_str()), (true, "hello resumed from 0 received 0"));
+    lived.sim.send_range(0..3);
+    lived.put();
+    assert_eq!(lived.sim.data(a_again), ["m0", "m1", "m2"]);
+    lived.sim.ack(a_again, 3);
+    let hello = lived.told("b", 1, 0);
+    assert_eq!(hello, "hello resumed from 3 received 0 gap 0..3 restarted");
+}

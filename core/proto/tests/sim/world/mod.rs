@@ -18,7 +18,7 @@ use crate::{
     program::Program,
     rng::Rng,
     scenario::{Kind, Scenario},
-    server::{Handler, Server},
+    server::{Handler, Live, Server},
 };
 
 /// What the handler is told of a client that is not a program.
@@ -170,10 +170,14 @@ impl World {
                     1 + self.programs.iter().map(|p| p.first).max().unwrap_or(0);
             }
         }
+        let base = self.server.live.as_ref().map_or(0, Live::base);
         let latest = attached.iter().map(|&at| self.programs[at].first).max().unwrap_or(0);
         for (at, program) in self.programs.iter_mut().enumerate() {
             if attached.contains(&at) {
                 program.away_since = None;
+                if std::mem::take(&mut program.may_miss) {
+                    program.excused = base;
+                }
                 continue;
             }
             let since = *program.away_since.get_or_insert(self.now);

@@ -2,13 +2,14 @@
 
 use session_resume_proto::{
     Moment,
-    session::{Budget, ClientKind, ClientName, Frame, Incoming, Reception},
+    session::{Budget, Frame, Incoming, Reception},
     wire::Close,
 };
 
 use super::{LINGER, PIPE, World};
 use crate::{
     link::{Down, ServerEnd, Up},
+    program::Program,
     scenario::Scenario,
     server::Drain,
 };
@@ -171,15 +172,8 @@ impl World {
         self.tell(|| format!("the process dies, told: {told}"));
         let starts = self.now + self.rng.millis(0..5000);
         let reached = self.rng.percent(50);
-        let names = &self.names;
-        self.server.die(reached, starts, |client| {
-            let is_it = |name: &ClientName| match name.kind {
-                ClientKind::Named(id) => id.as_str() == client,
-                ClientKind::Plain => false,
-            };
-            let known = names.iter().find(|(name, _)| is_it(name));
-            known.and_then(|(_, program)| usize::try_from(*program).ok())
-        });
+        let programs = &self.programs;
+        self.server.die(reached, starts, |message| Program::find(programs, message));
         for link in &mut self.links {
             if matches!(link.server_end, ServerEnd::Coming) {
                 continue;
