@@ -19,12 +19,15 @@ for feature in console listen tungstenite http2 server; do
     check session-resume --no-default-features --features "$feature"
 done
 check session-resume-axum --no-default-features --features http2
+check session-resume-axum --no-default-features --features server
 check session-resume-warp --no-default-features --features server
 check session-resume-browser --no-default-features --features axum
 check session-resume-browser --no-default-features --features warp
 
 # A feature that is added later must be added here, too.
-known='adapters/axum/Cargo.toml http2
+known='adapters/axum/Cargo.toml default
+adapters/axum/Cargo.toml http2
+adapters/axum/Cargo.toml server
 adapters/browser/Cargo.toml axum
 adapters/browser/Cargo.toml warp
 adapters/client/Cargo.toml rustls-tls-webpki-roots

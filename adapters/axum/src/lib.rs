@@ -36,11 +36,17 @@
 
 mod poll;
 mod rejection;
+#[cfg(feature = "server")]
+mod serve;
 mod session;
 mod upgrade;
 
 pub use session_resume::adapter::bind;
+#[cfg(feature = "server")]
+pub use session_resume::adapter::{UntilStopped, stop_signal};
 
+#[cfg(feature = "server")]
+pub use self::serve::{Served, serve};
 pub use self::{
     poll::outcomes,
     rejection::ResumeRejection,

@@ -5,8 +5,6 @@
 //! listener.
 //!
 //! ```no_run
-//! use std::time::Duration;
-//!
 //! use serde::{Deserialize, Serialize};
 //! use session_resume::{Session, SessionResume};
 //! use session_resume_warp::ResumeUpgrade;
@@ -35,12 +33,8 @@
 //! let resume = SessionResume::new().with_state::<Counter>();
 //! let app = resume.layer(session_resume_warp::service(routes));
 //! let listener = session_resume_warp::bind("127.0.0.1:3030").await?;
-//! session_resume_warp::serve(listener, app)
-//!     .with_graceful_shutdown(async move {
-//!         tokio::signal::ctrl_c().await.expect("signals can be had");
-//!         resume.drain(Duration::from_secs(10)).await;
-//!     })
-//!     .await;
+//! // Until ctrl-c or SIGTERM; then the sessions are drained.
+//! session_resume_warp::serve(listener, app).until_stopped(&resume).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -68,7 +62,7 @@ mod service;
 
 pub use session_resume::adapter::ResumeUpgrade;
 #[cfg(feature = "server")]
-pub use session_resume::adapter::{Serve, bind, serve};
+pub use session_resume::adapter::{Serve, UntilStopped, bind, serve, stop_signal};
 
 pub use self::{
     filters::{identity, optional_session, outcomes, resume, session, with_identity_change},

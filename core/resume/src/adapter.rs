@@ -12,8 +12,6 @@ use http::request::Parts;
 
 #[cfg(feature = "listen")]
 pub use crate::listen::bind;
-#[cfg(feature = "server")]
-pub use crate::serve::{Serve, serve};
 #[cfg(feature = "tungstenite")]
 pub use crate::websocket::ResumeUpgrade;
 use crate::{
@@ -27,6 +25,11 @@ pub use crate::{
     poll::{Answer, list, poll},
     refusal::Refusal,
     upgrade::{Accepted, Refused, Upgrade},
+};
+#[cfg(feature = "server")]
+pub use crate::{
+    serve::{Serve, serve},
+    stop::{UntilStopped, stop_signal},
 };
 
 /// Where a request comes from: for the log, nothing is decided by it.

@@ -40,6 +40,8 @@ pub mod reuse;
 mod serve;
 mod session;
 mod snapshot;
+#[cfg(feature = "server")]
+mod stop;
 pub mod store;
 mod sweep;
 pub mod transport;

@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{convert::Infallible, io, time::Duration};
+use std::{convert::Infallible, io};
 
 use http::{Request, Response, StatusCode, request::Parts};
 use serde::{Deserialize, Serialize};
@@ -27,12 +27,7 @@ async fn main() -> io::Result<()> {
     println!("listening on {}", listener.local_addr()?);
     let resume = SessionResume::new().with_state::<Counter>();
     let app = ServiceBuilder::new().layer(resume.clone()).service_fn(route);
-    adapter::serve(listener, app)
-        .with_graceful_shutdown(async move {
-            tokio::signal::ctrl_c().await.expect("signals can be had");
-            resume.drain(Duration::from_secs(10)).await;
-        })
-        .await;
+    adapter::serve(listener, app).until_stopped(&resume).await?;
     Ok(())
 }
 

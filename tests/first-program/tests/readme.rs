@@ -35,10 +35,11 @@ impl Program {
         Self { addr, child, _output: lines }
     }
 
-    /// Stops it as a user does.
-    async fn interrupt(mut self) {
+    /// Stops it, as ctrl-c (`INT`) or a service manager (`TERM`) does.
+    async fn stop(mut self, signal: &str) {
         let id = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-INT", &id]).status().await.unwrap().success());
+        let kill = Command::new("kill").args([&format!("-{signal}"), &id]).status().await;
+        assert!(kill.unwrap().success());
         assert!(soon("its end", self.child.wait()).await.unwrap().success());
     }
 }
@@ -93,17 +94,26 @@ async fn the_first_program_shows_its_state_after_a_reload_and_a_restart() {
     assert_eq!(browser.get(&format!("/sessions/{id}")).await.status, 202);
     drop(page);
 
-    program.interrupt().await;
-    let mut program = Program::start(folder.path()).await;
+    program.stop("INT").await;
+    let program = Program::start(folder.path()).await;
     let mut browser = browser.through(program.addr);
     let mut page = Page::load(&mut browser, 'c').await;
     assert_eq!(page.0.data().await, "2", "after a restart");
     page.click_once("3").await;
 
+    // A page that is open is told to come back.
+    let closed = tokio::spawn(async move { page.0.closed().await });
+    program.stop("TERM").await;
+    assert_eq!(closed.await.unwrap(), (4112, "restarting".to_owned()));
+    let mut program = Program::start(folder.path()).await;
+    let mut browser = browser.through(program.addr);
+    let mut page = Page::load(&mut browser, 'd').await;
+    assert_eq!(page.0.data().await, "3", "after a stop by a service manager");
+
     program.child.kill().await.unwrap();
     let program = Program::start(folder.path()).await;
     let mut browser = browser.through(program.addr);
-    let mut page = Page::load(&mut browser, 'd').await;
+    let mut page = Page::load(&mut browser, 'e').await;
     assert_eq!(page.0.data().await, "3", "after kill -9");
 }
 
