@@ -28,6 +28,10 @@ use tokio::net::TcpListener;
 ///
 /// Fails if the signals cannot be listened to.
 ///
+/// # Panics
+///
+/// Panics outside a tokio runtime.
+///
 /// # Example
 ///
 /// ```no_run

@@ -5,7 +5,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::join;
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, join},
+};
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use tokio::{
@@ -65,8 +68,15 @@ impl<S> Serve<S> {
     /// Await it: it ends with the report of the drain when both are done, at the latest at its
     /// [deadline](UntilStopped::with_deadline). After that let the process end: a session whose handler was still
     /// busy with a message is named in the report, and the store has its last boundary.
+    ///
+    /// The signals are taken by this call: one that comes before the first connection does not kill the process.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a tokio runtime.
     pub fn until_stopped<T>(self, resume: &SessionResume<T>) -> UntilStopped<S, T> {
-        UntilStopped { serve: self, resume: resume.clone(), deadline: DEADLINE }
+        let stop = stop_signal().map(|stop| stop.boxed());
+        UntilStopped { serve: self, resume: resume.clone(), deadline: DEADLINE, stop }
     }
 }
 
@@ -76,6 +86,7 @@ pub struct UntilStopped<S, T> {
     serve: Serve<S>,
     resume: SessionResume<T>,
     deadline: Duration,
+    stop: io::Result<BoxFuture<'static, ()>>,
 }
 
 impl<S, T> UntilStopped<S, T> {
@@ -106,8 +117,7 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            // Before the first connection: a signal that comes early must not end the process.
-            let stop = stop_signal()?;
+            let stop = self.stop?;
             let (say, told) = oneshot::channel::<()>();
             let server = self.serve.with_graceful_shutdown(async move {
                 if told.await.is_err() {

@@ -3,7 +3,7 @@
 use std::{error::Error, path::PathBuf, process::ExitCode, time::Duration};
 
 use agent_app::{app, live};
-use example_support::{log_to_stderr, place, stop_signal};
+use example_support::{log_to_stderr, place};
 use lexopt::{Arg, Parser, ValueExt as _};
 use session_resume_redb::RedbStore;
 
@@ -70,23 +70,15 @@ async fn serve(Options { listen, store, beat }: Options) -> Result<(), Box<dyn E
     let resume = app::layer(RedbStore::open(&store)?);
     let listener =
         session_resume_axum::bind(&listen).await.map_err(|error| format!("{listen}: {error}"))?;
-    let stop = stop_signal()?;
-    println!("listening on http://{}", listener.local_addr()?);
-    // A flushed message leaves at once: with Nagle's algorithm it may wait for a delayed ACK of the one before.
-    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let server = axum::serve(listener, app::router(resume.clone(), live::pace(beat)));
-    let drained = async {
-        stop.await;
-        resume.drain(DRAIN).await
-    };
-    // Not axum's graceful shutdown, which waits for every connection that a visitor holds open: requests are
-    // served until all WebSockets are closed, and that is the end.
-    tokio::select! {
-        result = server => result?,
-        report = drained => eprintln!("agent: {} sessions drained, {} cut", report.drained, report.cut.len()),
-    }
+    let address = listener.local_addr()?;
+    let server = session_resume_axum::serve(
+        listener,
+        app::router(resume.clone(), live::pace(beat)),
+        &resume,
+    );
+    println!("listening on http://{address}");
+    let report = server.with_deadline(DRAIN).await?;
+    eprintln!("agent: {} sessions drained, {} cut", report.drained, report.cut.len());
     Ok(())
 }
 

@@ -17,7 +17,7 @@ mod view;
 
 use std::{error::Error, ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
-use example_support::{log_to_stderr, place, stop_signal};
+use example_support::{log_to_stderr, place};
 use lexopt::{Arg, Parser, ValueExt as _};
 use session_resume::SessionResume;
 use session_resume_redb::RedbStore;
@@ -138,23 +138,11 @@ async fn serve(Options { listen, store }: Options) -> Result<(), Box<dyn Error>>
     let resume = layer(store).await?;
     let listener =
         session_resume_axum::bind(&listen).await.map_err(|error| format!("{listen}: {error}"))?;
-    let stop = stop_signal()?;
-    println!("listening on http://{}", listener.local_addr()?);
-    // A flushed message leaves at once: with Nagle's algorithm it may wait for a delayed ACK of the one before.
-    let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let server = axum::serve(listener, app::router(resume.clone(), TICK));
-    let drained = async {
-        stop.await;
-        resume.drain(DRAIN).await
-    };
-    // Not axum's graceful shutdown, which waits for every connection that a visitor holds open: requests are
-    // served until all WebSockets are closed, and that is the end.
-    tokio::select! {
-        result = server => result?,
-        report = drained => eprintln!("dashboard: {} sessions drained, {} cut", report.drained, report.cut.len()),
-    }
+    let address = listener.local_addr()?;
+    let server = session_resume_axum::serve(listener, app::router(resume.clone(), TICK), &resume);
+    println!("listening on http://{address}");
+    let report = server.with_deadline(DRAIN).await?;
+    eprintln!("dashboard: {} sessions drained, {} cut", report.drained, report.cut.len());
     Ok(())
 }
 

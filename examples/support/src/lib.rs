@@ -1,7 +1,6 @@
-//! What the examples share: where their files are, when they stop, what they log.
+//! What the examples share: where their files are, what they log.
 
 mod log;
 pub mod place;
-mod stop;
 
-pub use self::{log::log_to_stderr, stop::stop_signal};
+pub use self::log::log_to_stderr;
