@@ -6,9 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { startProxy } from './proxy.mjs';
-import { close, open, shot, startServer } from './stage.mjs';
+import { both, close, lacks, open, shot, startServer } from './stage.mjs';
 
-const skip = { skip: !process.env.DASHBOARD && 'needs the dashboard' };
+const elsewhere = 'a page of the examples: in Chromium';
+const skip = both({ skip: !process.env.DASHBOARD && 'needs the dashboard' }, lacks({ firefox: elsewhere, webkit: elsewhere }));
 after(close);
 
 /** Runs one scenario against a dashboard of its own, with a store or with sessions in `memory` alone. */

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { close, eventually, onMock, onStage, until } from './stage.mjs';
+import { close, elsewhere, eventually, onMock, onStage, until } from './stage.mjs';
 
 after(close);
 
@@ -40,7 +40,7 @@ for (const [name, host, worker, only] of [
   ['a page', '127.0.0.1', false, {}],
   ['a worker', '127.0.0.1', true, {}],
   // The testee takes no page of another origin.
-  ['a page of another origin', 'page.test', false, onMock],
+  ['a page of another origin', elsewhere, false, onMock],
 ]) {
   test(`${name} knocks while the server is away, and is connected as soon as it is back`, only, () =>
     onStage({ host }, async ({ page: open, proxy }) => {
@@ -56,6 +56,22 @@ for (const [name, host, worker, only] of [
       assert.ok(await page.evaluate(() => watched.sockets <= 6));
     }));
 }
+
+test('after ten failures `reconnect` is not held back by the browser, which knows of few of them', () =>
+  onStage({}, async ({ page: open, proxy }) => {
+    const page = await open({ backoff: { initial: 0.1, max: 0.1 } });
+    const sockets = () => page.evaluate(() => seen.offers.length);
+    proxy.down();
+    const attempts = () => page.evaluate(() => seen.statuses.filter(({ status }) => status === 'connecting').length);
+    await eventually('ten attempts have failed', async () => (await attempts()) > 11);
+    // One that was open, three that were not, and the eighth attempt, which does not wait for an answer.
+    const before = await sockets();
+    assert.ok(before <= 5, `${before} WebSockets`);
+    proxy.up();
+    await page.evaluate(() => socket.reconnect());
+    await until(page, 'open');
+    assert.ok((await sockets()) <= before + 2);
+  }));
 
 test('a server that takes connections and does not answer is tried anyway', () =>
   onStage({}, async ({ page: open, proxy }) => {

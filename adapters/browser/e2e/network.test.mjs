@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { close, eventually, exact, forget, onStage, shot, statuses, talk, until } from './stage.mjs';
+import { close, elsewhere, eventually, exact, forget, inChromium, onStage, shot, statuses, talk, until } from './stage.mjs';
 
 after(close);
 
@@ -23,7 +23,7 @@ test('a drop in the middle of a two-way stream: exact, and nobody notices', () =
   }));
 
 for (const seed of [1, 2, 3]) {
-  test(`a network that breaks at any byte, seed ${seed}: exact both ways`, () =>
+  test(`a network that breaks at any byte, seed ${seed}: exact both ways`, seed === 1 ? {} : inChromium, () =>
     onStage({}, async ({ page: open, proxy }) => {
       const page = await open({ backoff: { initial: 0.02, max: 0.2 }, connectTimeout: 2 });
       proxy.chaos(seed, 6000);
@@ -41,7 +41,7 @@ for (const seed of [1, 2, 3]) {
 
 test('a server gone for some seconds: exact, a countdown, and typing is not disturbed', () =>
   onStage({}, async ({ page: open, proxy }) => {
-    const page = await open({ backoff: [10, 10, 10, 10] }, { delay: 0.2 });
+    const page = await open({ backoff: [5, 5, 5, 5] }, { delay: 0.2 });
     await talk(page, 20, 200);
     await page.waitForFunction(() => seen.got.length > 20);
     await page.locator('#field').focus();
@@ -49,7 +49,7 @@ test('a server gone for some seconds: exact, a countdown, and typing is not dist
     proxy.down();
     await page.getByRole('status').getByText('Connection lost').waitFor();
     await shot(page, 'waiting');
-    assert.match(await page.locator('[part=countdown]').textContent(), /^([1-9]|10) s$/);
+    assert.match(await page.locator('[part=countdown]').textContent(), /^[1-5] s$/);
     await page.keyboard.type('during ');
     await page.waitForFunction(() => seen.statuses.filter(({ status }) => status === 'waiting').length === 2);
     proxy.up();
@@ -88,7 +88,7 @@ test('prompt mode asks at once', () =>
   }));
 
 test('20 s offline and back: connected when the network returns, not when the backoff is over', () =>
-  onStage({ ping: 30_000, host: 'page.test' }, async ({ page: open, proxy, context }) => {
+  onStage({ ping: 30_000, host: elsewhere }, async ({ page: open, proxy, context }) => {
     // Longer than any wait of this test: only the network's return can end it.
     const page = await open({ backoff: [600, 600] }, { delay: 0.1 });
     await talk(page, 20, 1000);

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { close, exact, numbers, onStage, range, shot, statuses, talk, until } from './stage.mjs';
+import { close, exact, inChromium, lacks, numbers, onStage, range, shot, statuses, talk, until } from './stage.mjs';
 
 after(close);
 
@@ -89,7 +89,7 @@ test('two tabs that take over from each other: what each of them sent counts onc
     for (const page of [one, other]) assert.ok(!(await statuses(page)).includes('lost'));
   }));
 
-test('in share two tabs both get everything through each other’s drops', () =>
+test('in share two tabs both get everything through each other’s drops', inChromium, () =>
   onStage({ attach: 'share' }, async ({ page: open, proxy }) => {
     const pages = [await open({ ...FAST, whileHidden: true }), await open({ ...FAST, whileHidden: true })];
     await pages[0].evaluate(() => socket.send('every 10 200'));
@@ -102,7 +102,7 @@ test('in share two tabs both get everything through each other’s drops', () =>
     }
   }));
 
-test('a page frozen and thawed goes on', () =>
+test('a page frozen and thawed goes on', lacks({ firefox: 'freezes no page', webkit: 'freezes no page' }), () =>
   onStage({}, async ({ page: open, context, proxy }) => {
     const page = await open(FAST);
     await talk(page, 20, 200);
@@ -114,7 +114,7 @@ test('a page frozen and thawed goes on', () =>
     await exact(page, 200);
   }));
 
-test('a page that comes back from the back-forward cache resumes', () =>
+test('a page that comes back from the back-forward cache resumes', lacks({ firefox: 'keeps no page that has an open WebSocket' }), () =>
   onStage({}, async ({ page: open }) => {
     const page = await open(FAST);
     await page.evaluate(() => {
@@ -132,7 +132,7 @@ test('a page that comes back from the back-forward cache resumes', () =>
     await exact(page, 50);
   }));
 
-test('a main thread blocked for 5 s during a burst loses nothing', () =>
+test('a main thread blocked for 5 s during a burst loses nothing', inChromium, () =>
   onStage({}, async ({ page: open }) => {
     const page = await open(FAST);
     await page.evaluate(() => talk(10, 300));
@@ -146,7 +146,7 @@ test('a main thread blocked for 5 s during a burst loses nothing', () =>
     await exact(page, 300, 3000);
   }));
 
-test('staying on a page that asks before it is left keeps reconnecting', () =>
+test('staying on a page that asks before it is left keeps reconnecting', lacks({ webkit: 'the driver tells of no dialog' }), () =>
   onStage({}, async ({ page: open, proxy }) => {
     const page = await open(FAST);
     await page.locator('#field').click();

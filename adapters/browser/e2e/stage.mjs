@@ -1,4 +1,4 @@
-// What every scenario needs: a server, a proxy before it, Chromium, and pages that count.
+// What every scenario needs: a server, a proxy before it, a browser, and pages that count.
 //
 // `TESTEE=path` runs the scenarios against that binary; without it a mock in this process answers.
 
@@ -8,19 +8,18 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { chromium } from 'playwright-core';
 import { startFront } from './front.mjs';
 import { startMock } from './mock-server.mjs';
 import { startProxy } from './proxy.mjs';
 
-const SHOTS = new URL('./shots/', import.meta.url);
 const dist = (name) => readFileSync(new URL(`../dist/${name}`, import.meta.url), 'utf8');
 
-const ARGS = [
-  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-  // A host that is not this machine by its name: there a browser's word on the network counts.
-  '--host-resolver-rules=MAP page.test 127.0.0.1', '--disable-background-networking', '--disable-component-update', '--disable-sync',
-];
+/** `BROWSER=firefox` or `webkit` runs the scenarios there. */
+const BROWSER = process.env.BROWSER ?? 'chromium';
+const SHOTS = new URL(`./shots/${BROWSER}/`, import.meta.url);
+const { launch, elsewhere } = await import(`./driver/${BROWSER}.mjs`);
+/** A host of pages that is not loopback to the client, and this machine all the same. */
+export { elsewhere };
 
 const PAGE = `<!doctype html><title>e2e</title><meta charset="utf-8">
 <h1>A page</h1><input id="field"><a id="away" href="/away">away</a>
@@ -60,12 +59,7 @@ let browser;
 
 /** The browser of all scenarios of a file. */
 export async function open() {
-  browser ??= await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: ARGS,
-    // Playwright turns the back-forward cache off.
-    ignoreDefaultArgs: ['--disable-back-forward-cache'],
-  });
+  browser ??= await launch();
   return browser;
 }
 
@@ -76,6 +70,12 @@ export async function close() {
 /** Scenarios that only one of the two servers can play. */
 export const onTestee = { skip: !process.env.TESTEE && 'needs the testee' };
 export const onMock = { skip: Boolean(process.env.TESTEE) && 'needs the mock’s hand' };
+
+/** What takes long and is no matter of the browser. */
+export const inChromium = { skip: BROWSER !== 'chromium' && !process.env.LONG && 'in Chromium; with LONG=1 here, too' };
+/** What a browser, or the driver of it, has not: `{ firefox: 'why not there' }`. */
+export const lacks = (why) => ({ skip: why[BROWSER] ?? false });
+export const both = (one, other) => ({ skip: one.skip || other.skip });
 
 /**
  * Runs one scenario on a stage of its own. Options: `attach`, `ping`, `host` (of the page's address), and for the

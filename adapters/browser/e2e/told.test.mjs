@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { close, eventually, exact, forget, numbers, onMock, onStage, onTestee, range, shot, statuses, talk, told, until } from './stage.mjs';
+import { both, close, eventually, exact, forget, inChromium, lacks, numbers, onMock, onStage, onTestee, range, shot, statuses, talk, told, until } from './stage.mjs';
 
 after(close);
 
@@ -46,7 +46,7 @@ test('what is gone is told: a lost session, a gap, an end', onMock, () =>
     await until(page, 'open');
   }));
 
-test('an overflow while the page was away is told to the number', onTestee, () =>
+test('an overflow while the page was away is told to the number', both(onTestee, inChromium), () =>
   onStage({ flags: ['--overflow', 'drop-oldest', '--outbox-messages', '50'] }, async ({ page: open, proxy, ask }) => {
     const page = await open(FAST);
     const before = proxy.sent;
@@ -94,7 +94,7 @@ test('a server killed in the middle of it all: nothing applied twice, what is go
   }));
 
 for (const size of [1001, 200_000]) {
-  test(`a message of ${size} bytes, over the limit, is refused or told once, and the others arrive`, onTestee, () =>
+  test(`a message of ${size} bytes, over the limit, is refused or told once, and the others arrive`, both(onTestee, size > 2000 ? inChromium : {}), () =>
     onStage({ flags: ['--max-message', '1000'] }, async ({ page: open }) => {
       const page = await open();
       // Before the first hello nobody knows the limit: what was queued is told.
@@ -122,7 +122,7 @@ for (const size of [1001, 200_000]) {
     }));
 }
 
-test('a session that has expired is told, and the next one begins', onTestee, () =>
+test('a session that has expired is told, and the next one begins', both(onTestee, inChromium), () =>
   onStage({ flags: ['--unused-lifetime', '300', '--check-interval', '100'] }, async ({ page: open, proxy, ask }) => {
     const page = await open(FAST);
     await talk(page, 1, 20);
@@ -156,7 +156,7 @@ test('an end is told with its outcome, a refusal with its reason', onTestee, () 
     await until(other, 'open');
   }));
 
-test('an attempt under way is told once it has lasted', () =>
+test('an attempt under way is told once it has lasted', inChromium, () =>
   onStage({}, async ({ page: open, proxy }) => {
     const page = await open({ ...FAST, connectTimeout: 20 }, { delay: 0.1 });
     // The upgrade is not answered, neither well nor badly.
@@ -179,7 +179,7 @@ test('the focus goes back to where it was when a button under it goes', () =>
     assert.equal(await page.locator('#field').inputValue(), 'on and on');
   }));
 
-test('texts, style and calm are the page’s to choose', () =>
+test('texts, style and calm are the page’s to choose', lacks({ firefox: 'the driver emulates no media', webkit: 'the driver emulates no media' }), () =>
   onStage({}, async ({ page: open, proxy }) => {
     const page = await open({ reconnect: 'prompt' }, { messages: { disconnected: 'Verbindung <b>weg</b>', reconnect: 'Neu verbinden' } });
     await page.emulateMedia({ reducedMotion: 'reduce' });

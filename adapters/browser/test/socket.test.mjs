@@ -287,6 +287,39 @@ test('a 20 s outage: back within the backoff’s cap, nothing lost', () => {
   assert.deepEqual(taken, ['typed']);
 });
 
+test('an attempt of which an error event alone tells has failed', () => {
+  // As WebKitGTK does where it does not even try: the state is CLOSED only after the event.
+  const world = new World(1);
+  class Refused {
+    readyState = 0;
+    constructor() {
+      world.at(0, () => {
+        this.onerror({});
+        this.readyState = 3;
+      });
+    }
+  }
+  const events = [];
+  const socket = world.connect({ reconnect: false, env: { WebSocket: Refused } });
+  for (const type of ['error', 'close']) socket.addEventListener(type, ({ code }) => events.push([type, code]));
+  world.advance(1);
+  assert.deepEqual([socket.readyState, events], [3, [['error', undefined], ['close', 1006]]]);
+});
+
+test('an error event before the close event takes nothing from it', () => {
+  const { world, socket, link } = open({ reconnect: false });
+  const codes = [];
+  socket.addEventListener('close', ({ code }) => codes.push(code));
+  link.onerror({});
+  world.advance(100);
+  assert.equal(socket.readyState, 1);
+  link.onerror({});
+  link.readyState = 3;
+  link.onclose({ code: 4100, reason: '' });
+  world.advance(100);
+  assert.deepEqual(codes, [4100]);
+});
+
 test('a constructor that throws leaves no listener behind', () => {
   const world = new World(1);
   const page = world.page();
