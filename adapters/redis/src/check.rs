@@ -121,7 +121,7 @@ impl Config {
     fn warnings(&self) -> Vec<&'static str> {
         let mut warnings = Vec::new();
         if self.is("appendonly", "no") {
-            warnings.push("appendonly is no: a restart of the engine loses sessions");
+            warnings.push("appendonly is no: a restart of the engine loses sessions that are in no process's memory");
         }
         if self.is("appendonly", "yes") && !self.is("appendfsync", "always") {
             warnings.push(

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, Pipeline, ProtocolVersion, PushInfo, PushKind, Value,
     aio::MultiplexedConnection,
@@ -29,7 +30,7 @@ pub(crate) struct Target {
     offered: [u8; 64],
     known: Mutex<Known>,
     /// How often the engine has been found to have lost everything.
-    emptied: AtomicU64,
+    losses: AtomicU64,
 }
 
 #[derive(Default)]
@@ -59,7 +60,7 @@ pub(crate) struct Live {
 pub(crate) struct Call {
     pub(crate) script: Script,
     pub(crate) key: Vec<u8>,
-    pub(crate) args: Vec<bytes::Bytes>,
+    pub(crate) args: Vec<Bytes>,
 }
 
 impl Target {
@@ -72,8 +73,8 @@ impl Target {
         let redis = redis.set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
         let info = client.get_connection_info().clone().set_redis_settings(redis);
         let client = Client::open(info).map_err(|error| error.to_string())?;
-        let (known, emptied) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self { client, address, keys, offered, known, emptied })
+        let (known, losses) = (Mutex::default(), AtomicU64::new(0));
+        Ok(Self { client, address, keys, offered, known, losses })
     }
 
     /// The key that signs cookies; `None` before the first connection.
@@ -107,38 +108,57 @@ impl Target {
         Ok(live)
     }
 
+    /// The call that says which mark is in the engine; a new one if there is none.
+    pub(crate) fn mark(&self) -> Result<Call, Failure> {
+        let mut mark = [0; 16];
+        getrandom::fill(&mut mark)
+            .map_err(|error| Failure::new(FailureKind::Strange, error.to_string()))?;
+        let args = vec![Bytes::copy_from_slice(&mark)];
+        Ok(Call { script: Script::Keep, key: self.keys.mark(), args })
+    }
+
     /// Loads the scripts, and looks at who is there: no replica, and one that has what it had.
     async fn greet(&self, live: &mut Live) -> Result<(), Failure> {
         let mut pipe = redis::pipe();
         for script in Script::ALL {
             pipe.cmd("SCRIPT").arg("LOAD").arg(script.text());
         }
-        let identity = self.identity().unwrap_or(self.offered);
-        for (key, value) in
-            [(self.keys.mark(), &self.offered[..16]), (self.keys.identity(), &identity[..])]
-        {
-            pipe.cmd("EVAL").arg(Script::Keep.text()).arg(1).arg(key).arg(value);
-        }
+        pipe.add_command(by_text(&self.mark()?));
+        let identity = Bytes::copy_from_slice(&self.identity().unwrap_or(self.offered));
+        let key = self.keys.identity();
+        pipe.add_command(by_text(&Call { script: Script::Keep, key, args: vec![identity] }));
         let mut answers = live.send(&pipe).await?.into_iter();
         let names = answers.by_ref().take(Script::ALL.len()).map(text).collect::<Result<_, _>>()?;
         live.names = Names::new(names).ok_or_else(strange)?;
         let mark = bytes(answers.next().ok_or_else(strange)??)?;
         let identity = bytes(answers.next().ok_or_else(strange)??)?;
-        self.meet(mark, &identity)
+        self.meet_mark(mark);
+        self.meet_identity(&identity)
     }
 
-    fn meet(&self, mark: Vec<u8>, identity: &[u8]) -> Result<(), Failure> {
+    /// How often everything was found to be lost.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
+    }
+
+    /// Notes the mark that is in the engine.
+    pub(crate) fn meet_mark(&self, mark: Vec<u8>) {
+        let mut known = self.known();
+        if known.mark.as_ref().is_some_and(|before| *before != mark) {
+            self.losses.fetch_add(1, Ordering::Release);
+            let address = &self.address;
+            tracing::warn!(%address, "the engine has lost everything that was stored in it");
+        }
+        known.mark = Some(mark);
+    }
+
+    fn meet_identity(&self, identity: &[u8]) -> Result<(), Failure> {
         let address = &self.address;
         let identity = identity.try_into().map_err(|_| {
             let text = "the key that signs cookies is not one; another program uses this prefix";
             Failure::new(FailureKind::WrongType, text)
         })?;
         let mut known = self.known();
-        if known.mark.as_ref().is_some_and(|before| *before != mark) {
-            self.emptied.fetch_add(1, Ordering::Release);
-            tracing::warn!(%address, "the engine has lost everything that was stored in it");
-        }
-        known.mark = Some(mark);
         match known.identity {
             None => known.identity = Some(identity),
             Some(ours) if ours == identity => known.other_identity = false,
@@ -195,8 +215,7 @@ pub(crate) fn by_text(call: &Call) -> Cmd {
 }
 
 fn command(name: &str, script: &str, call: &Call) -> Cmd {
-    let len =
-        script.len() + call.key.len() + call.args.iter().map(bytes::Bytes::len).sum::<usize>();
+    let len = script.len() + call.key.len() + call.args.iter().map(Bytes::len).sum::<usize>();
     let mut cmd = Cmd::with_capacity(4 + call.args.len(), len + 64);
     cmd.arg(name).arg(script).arg(1).arg(&call.key);
     for arg in &call.args {

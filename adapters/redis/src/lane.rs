@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    connection::{Call, Live, Target, by_text},
+    connection::{Call, Live, Target, by_text, bytes, strange},
     error::{Failure, FailureKind},
     scripts::{Said, Script},
 };
@@ -316,7 +316,7 @@ impl Worker {
         let first = batch.iter().map(|waiting| waiting.deadline).min()?;
         let calls: Vec<_> = batch.iter().map(|waiting| &waiting.call).collect();
         let until = Instant::now() + first.saturating_duration_since(Instant::now()) / 2;
-        let exchange = exchange(&mut live, &calls, self.settings.replicas, until);
+        let exchange = exchange(&mut live, &self.target, &calls, self.settings.replicas, until);
         let answers = match timeout_at(first, exchange).await {
             Ok(Ok(answers)) => answers,
             Ok(Err(failure)) => {
@@ -359,6 +359,7 @@ impl Worker {
 /// All on one connection: `WAIT` speaks only of what its own connection has written.
 async fn exchange(
     live: &mut Live,
+    target: &Target,
     calls: &[&Call],
     replicas: u32,
     until: Instant,
@@ -392,6 +393,13 @@ async fn exchange(
             answers[at] = answer;
         }
     }
+    // Before anybody is told: is there no record because there is nothing any more?
+    if answers.iter().any(|answer| said(answer) == Some(Said::NotFound)) {
+        let mut pipe = redis::pipe();
+        pipe.add_command(by_text(&target.mark()?));
+        let mark = live.send(&pipe).await?.pop().ok_or_else(strange)?;
+        target.meet_mark(bytes(mark?)?);
+    }
     if waits {
         let reached = match reached {
             Some(Ok(Value::Int(reached))) => reached,
@@ -420,12 +428,15 @@ fn instead(call: &Call, failure: &Failure) -> Option<Call> {
     }
 }
 
-fn has_happened(answer: &Answer) -> bool {
-    let said = match answer {
+fn said(answer: &Answer) -> Option<Said> {
+    match answer {
         Ok(Value::Int(code)) => Said::from_code(*code),
         _ => None,
-    };
-    matches!(said, Some(Said::Changed | Said::Kept))
+    }
+}
+
+fn has_happened(answer: &Answer) -> bool {
+    matches!(said(answer), Some(Said::Changed | Said::Kept))
 }
 
 /// With a time: 0 would wait for ever.

@@ -50,7 +50,7 @@
 //! | --- | --- | --- |
 //! | `maxmemory-policy noeviction` | a full engine that evicts throws sessions away, and nobody is told | refused |
 //! | `save ""` or `stop-writes-on-bgsave-error no` | after a snapshot that fails (no disk, no memory for `fork`) the engine refuses all writes | refused |
-//! | `appendonly yes` | a restart of the engine brings the sessions back | warned of |
+//! | `appendonly yes` | a restart of the engine brings all sessions back | warned of |
 //! | `appendfsync always` | what is acknowledged is on the disk; with `everysec` a power failure takes up to 2 s | warned of |
 //! | `min-replicas-to-write 1`, with replicas | a primary that is cut off stops taking writes that a failover would lose | warned of |
 //!
@@ -71,12 +71,14 @@
 //! | --- | --- |
 //! | one server, `appendfsync always` | nothing, unless its disk is lost |
 //! | one server, `appendfsync everysec` | up to 2 s before a power failure |
-//! | one server, `appendonly no` | all sessions when the engine restarts |
+//! | one server, `appendonly no` | when the engine restarts: sessions that are in no process's memory, and what was acknowledged of one whose process dies before its next commit |
 //! | replicas | what the replica did not have yet when the primary failed, also if it was acknowledged |
 //! | replicas and [`with_replicas(n)`](Builder::with_replicas) | nothing while one of those `n` lives: each commit waits until `n` have it. Give `n` = the number of replicas if a failover may choose any of them |
 //!
-//! A session that is in a process's memory when its record is lost, and whose record is older than what the process has,
-//! puts it again with its next commit.
+//! A session that is in a process's memory when its record is lost, or has become an older one, puts it again with its next
+//! commit. (If another process had just taken that session over when the engine lost everything, the two do not know of each
+//! other until both have put; what the older one has acknowledged in between is taken back, and its client is told.)
+//! Until it is put again, whoever comes to another process is given a new session.
 //!
 //! # When the engine is away
 //!

@@ -197,6 +197,11 @@ impl SnapshotStore for RedisStore {
         Some(self.inner.identity_key)
     }
 
+    /// Found out at each new connection, and when a record is not there.
+    fn losses(&self) -> u64 {
+        self.inner.target.losses()
+    }
+
     fn layer_names(&self) -> Option<&LayerNames> {
         Some(&self.inner.names)
     }

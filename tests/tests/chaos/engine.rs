@@ -25,7 +25,7 @@ enum Fault {
 }
 
 /// Every reply comes once and in order, and the stream is always resumed: the process is still the same.
-async fn additions_survive_what_happens_to_the_engine(durability: &str, seed: u64) {
+async fn additions_survive_what_happens_to(mut engine: Engine, durability: &str, seed: u64) {
     use Fault::{Disconnect, Forget, Restart, Stop};
     const ADDS: u64 = 3000;
     const FAULTS: [Fault; 12] = [
@@ -42,7 +42,6 @@ async fn additions_survive_what_happens_to_the_engine(durability: &str, seed: u6
         Stop(700),
         Restart,
     ];
-    let mut engine = Engine::durable();
     let url = engine.url();
     let testee = Testee::start(&flags(&url, durability)).await;
     let proxy = Proxy::start(testee.address, || Fate::CALM).await;
@@ -78,14 +77,22 @@ async fn additions_survive_what_happens_to_the_engine(durability: &str, seed: u6
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn additions_survive_what_happens_to_the_engine_under_state() {
     if !without_redis() {
-        additions_survive_what_happens_to_the_engine("state", 5).await;
+        additions_survive_what_happens_to(Engine::durable(), "state", 5).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn additions_survive_what_happens_to_the_engine_under_exact() {
     if !without_redis() {
-        additions_survive_what_happens_to_the_engine("exact", 6).await;
+        additions_survive_what_happens_to(Engine::durable(), "exact", 6).await;
+    }
+}
+
+/// It comes back with nothing; whoever has the session in memory puts it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn additions_survive_an_engine_that_keeps_nothing() {
+    if !without_redis() {
+        additions_survive_what_happens_to(Engine::start(), "exact", 7).await;
     }
 }
 

@@ -386,3 +386,41 @@ async fn nothing_is_said_while_nothing_happens() {
     });
     clients.await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_has_lost_everything_is_known_by_its_mark() {
+    if without_redis() {
+        return;
+    }
+    let mut engine = Engine::start();
+    let store = connect(&engine.url()).await;
+    let identity = store.identity_key();
+    let key = key("one");
+    let number = |number| Stamp { number, ..FIRST };
+    store.claim(&key, None, FIRST, "1".into(), HOUR).await.unwrap();
+    store.remove(&key, number(2)).await.unwrap();
+    // What was removed is not lost.
+    assert_eq!(kind(store.put(&key, number(3), "".into(), HOUR).await), ErrorKind::NotFound);
+    assert_eq!(store.losses(), 0);
+    engine.restart();
+    until_ok(async || store.load(&key).await).await;
+    assert_eq!(store.losses(), 1, "a new connection finds it out");
+    // Over the connections that are there, who is told that there is no record knows why.
+    store.claim(&key, None, number(4), "4".into(), HOUR).await.unwrap();
+    engine.command("FLUSHALL");
+    assert_eq!(kind(store.put(&key, number(5), "".into(), HOUR).await), ErrorKind::NotFound);
+    assert_eq!(store.losses(), 2);
+    assert_eq!(kind(store.touch(&key, number(5), HOUR).await), ErrorKind::NotFound);
+    assert_eq!(store.losses(), 2, "once for all connections");
+    // Cookies outlive it, as long as one process does.
+    engine.restart();
+    until_ok(async || store.load(&key).await).await;
+    let other = connect(&engine.url()).await;
+    assert_eq!(other.identity_key(), identity);
+    // One that keeps all loses nothing.
+    let mut durable = Engine::durable();
+    let store = connect(&durable.url()).await;
+    durable.restart();
+    until_ok(async || store.load(&key).await).await;
+    assert_eq!(store.losses(), 0);
+}

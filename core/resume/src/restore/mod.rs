@@ -285,7 +285,11 @@ impl<T: Send + 'static> Registry<T> {
         let expires_in = self.record_expires_in(&session);
         let at = store.session_key(&key.to_bytes());
         let bytes = record::encode(&KeyRecord::Live(Box::new(record)));
+        let losses = store.store.losses();
         store.store.claim(&at, Some(stored.stamp), stamp, bytes, expires_in).await?;
+        if let Some(durable) = &mut session.lock().durable {
+            durable.losses = losses;
+        }
         if !store.store.is_exclusive() {
             // From here on its former owner cannot lead anybody astray.
             let stamp = stamp.next();

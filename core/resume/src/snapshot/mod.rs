@@ -82,6 +82,8 @@ pub(crate) struct Durable {
     /// That of the last write.
     pub(crate) stamp: Stamp,
     pub(crate) place: Place,
+    /// What the store said of its losses before the last write that has happened.
+    pub(crate) losses: u64,
     pub(crate) created: Millis,
     /// Counts changes; those up to `saved` are on disk.
     version: u64,
@@ -208,6 +210,7 @@ impl Durable {
         Self {
             stamp,
             place: Place::Nowhere,
+            losses: 0,
             created,
             version: 0,
             taken: 0,

@@ -30,20 +30,49 @@ pub(super) async fn put_record<T: Send + 'static>(
 ) -> Result<(), StoreError> {
     let at = store.session_key(&key.to_bytes());
     let there = Place::Ours(key.clone());
+    let losses = store.store.losses();
     if session.durable(|durable| durable.place == there)? {
-        let put = store.store.put(&at, session.next_stamp()?, bytes.clone(), expires_in).await;
+        let mut put = store.store.put(&at, session.next_stamp()?, bytes.clone(), expires_in).await;
+        if is(&put, ErrorKind::NotFound) && !store.store.is_exclusive() {
+            put = make_again(store, session, &at, bytes, expires_in).await.map(drop);
+        }
         if !is(&put, ErrorKind::NotFound) {
+            if put.is_ok() {
+                session.durable(|durable| durable.losses = losses)?;
+            }
             return put;
         }
-        if !store.store.is_exclusive() {
-            // Another process has taken the session over, and ended it or moved it.
-            return Err(ErrorKind::Stale.into());
-        }
-        // Nobody else can have: it has expired while the session was in use.
+        // Nobody else can have taken it: it has expired while the session was in use.
     }
     session.durable(|durable| durable.place = Place::Asked(key.clone()))?;
     claim_anew(store, session, &at, bytes, expires_in).await?;
-    session.durable(|durable| durable.place = there)
+    session.durable(|durable| (durable.place, durable.losses) = (there, losses))
+}
+
+/// Makes the record of a session again that is not there any more, in a store that others use, too.
+///
+/// Only if the store has lost everything since the session's last write; else another process has taken the session
+/// over, and ended it or moved it, and this is [`ErrorKind::Stale`]. A process that has taken it over and makes it again
+/// itself wins, earlier or later: its generation is larger.
+async fn make_again<T: Send + 'static>(
+    store: &Store,
+    session: &Shared<T>,
+    at: &StoreKey,
+    bytes: &Bytes,
+    expires_in: Duration,
+) -> Result<Stamp, StoreError> {
+    if session.durable(|durable| durable.losses)? == store.store.losses() {
+        return Err(ErrorKind::Stale.into());
+    }
+    tracing::warn!(session = %session.id().short(), "the store has lost the session; it is put again");
+    let stamp = session.next_stamp()?;
+    let claimed = store.store.claim(at, None, stamp, bytes.clone(), expires_in).await;
+    if !is(&claimed, ErrorKind::Stale) {
+        return claimed.map(|()| stamp);
+    }
+    // Somebody was faster. What comes from an earlier claim of the same session is put over.
+    let stamp = session.next_stamp()?;
+    store.store.put(at, stamp, bytes.clone(), expires_in).await.map(|()| stamp)
 }
 
 /// Makes the record of a session that has none there.
@@ -135,7 +164,13 @@ async fn put_final<T: Send + 'static>(
         Place::Ours(key) => {
             let at = store.session_key(&key.to_bytes());
             let stamp = session.next_stamp()?;
-            (key, store.store.put(&at, stamp, bytes(), expires_in).await.map(|()| stamp))
+            let bytes = bytes();
+            let mut put =
+                store.store.put(&at, stamp, bytes.clone(), expires_in).await.map(|()| stamp);
+            if is(&put, ErrorKind::NotFound) && !store.store.is_exclusive() {
+                put = make_again(store, session, &at, &bytes, expires_in).await;
+            }
+            (key, put)
         }
         Place::Asked(key) => {
             let at = store.session_key(&key.to_bytes());
@@ -148,11 +183,8 @@ async fn put_final<T: Send + 'static>(
         Ok(stamp) => session.durable(|durable| durable.place = Place::Ended(stamp))?,
         // The session that has the key now has put it, and claimed over it.
         Err(_) if matches!(session.durable(|durable| durable.place.clone())?, Place::Ended(_)) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            if !store.store.is_exclusive() {
-                return Err(ErrorKind::Stale.into());
-            }
-        }
+        // It has expired while the session was in use.
+        Err(error) if error.kind() == ErrorKind::NotFound && store.store.is_exclusive() => {}
         Err(error) => return Err(error),
     }
     for old in old_keys.iter().filter(|old| **old != key) {

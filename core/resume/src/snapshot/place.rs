@@ -139,7 +139,7 @@ impl Store {
 }
 
 /// Whether a call was refused like this.
-pub(crate) fn is(result: &Result<(), StoreError>, kind: ErrorKind) -> bool {
+pub(crate) fn is<R>(result: &Result<R, StoreError>, kind: ErrorKind) -> bool {
     result.as_ref().is_err_and(|error| error.kind() == kind)
 }
 

@@ -110,4 +110,8 @@ impl ErasedStore for Punctual {
     fn is_exclusive(&self) -> bool {
         self.store.is_exclusive()
     }
+
+    fn losses(&self) -> u64 {
+        self.store.losses()
+    }
 }

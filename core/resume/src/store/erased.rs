@@ -55,6 +55,8 @@ pub(crate) trait ErasedStore: fmt::Debug + Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<StoreKey>, StoreError>>;
 
     fn is_exclusive(&self) -> bool;
+
+    fn losses(&self) -> u64;
 }
 
 impl<S: SnapshotStore> ErasedStore for S {
@@ -122,6 +124,10 @@ impl<S: SnapshotStore> ErasedStore for S {
 
     fn is_exclusive(&self) -> bool {
         SnapshotStore::is_exclusive(self)
+    }
+
+    fn losses(&self) -> u64 {
+        SnapshotStore::losses(self)
     }
 }
 

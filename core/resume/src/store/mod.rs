@@ -54,7 +54,8 @@ pub use crate::snapshot::SetAside;
 ///    one changes nothing and is `Ok`: it has happened already (a call whose answer was lost and that was
 ///    sent again), or a later write of the same owner has taken its place (a call that was given up for
 ///    lost and lands late).
-/// 5. **Nothing comes back.** A record is made by [`claim`](Self::claim) alone.
+/// 5. **Nothing comes back.** A record is made by [`claim`](Self::claim) alone; only a store that has lost everything says so
+///    ([`losses`](Self::losses)).
 ///    [`remove`](Self::remove) and [`delete_expired`](Self::delete_expired) leave no trace, and what an
 ///    owner puts after them is [`ErrorKind::NotFound`]. While a key has no record nothing is fenced, so an
 ///    owner that may have a rival ends its line by putting a final record that says so, with a short
@@ -233,6 +234,16 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Returns how often the store has been found to have lost everything: an engine that keeps nothing on disk has
+    /// been started again.
+    ///
+    /// An owner that is told [`ErrorKind::NotFound`] after that makes its record anew, from what it has in memory; else the
+    /// record has been removed, and the owner has lost its session to another process. So the number has grown before the
+    /// first call is told that there is no record. Does no I/O.
+    fn losses(&self) -> u64 {
+        0
+    }
+
     /// Returns how many records of this kind a layer has here; `None` if the store cannot tell, as one that several
     /// processes share.
     ///
@@ -320,6 +331,10 @@ impl<S: SnapshotStore> SnapshotStore for Arc<S> {
 
     fn is_exclusive(&self) -> bool {
         S::is_exclusive(self)
+    }
+
+    fn losses(&self) -> u64 {
+        S::losses(self)
     }
 
     fn count(&self, kind: RecordKind, layer: &str) -> Option<usize> {

@@ -202,6 +202,58 @@ async fn who_wakes_after_the_end_brings_nothing_back() {
     }
 }
 
+/// Everything that is stored is gone.
+async fn lose_everything(disk: &MemoryStore) {
+    disk.advance(Duration::from_secs(100 * 24 * 3600));
+    session_resume::store::SnapshotStore::delete_expired(disk, usize::MAX).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_puts_again_what_its_store_has_lost() {
+    let disk = MemoryStore::new();
+    let mut browser = Browser::default();
+    let node = sharing(&disk);
+    let mut client = begun(&node, &mut browser, "add 1").await;
+    for round in 2..=4 {
+        lose_everything(&disk).await;
+        node.store.losses.fetch_add(1, SeqCst);
+        client.send("add 1000");
+        assert!(client.is_acked(round).await, "its handler goes on");
+    }
+    let other = sharing(&disk);
+    let session = other.open(&mut browser).await.unwrap();
+    assert_eq!(session.id().to_string(), client.session());
+    assert_eq!(session.read(|tally| tally.total), 3001);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_told_although_the_store_has_lost_everything() {
+    let disk = MemoryStore::new();
+    let mut browser = Browser::default();
+    let node = sharing(&disk);
+    let mut client = begun(&node, &mut browser, "add 1").await;
+    lose_everything(&disk).await;
+    node.store.losses.fetch_add(1, SeqCst);
+    client.send("finish well");
+    assert!(is_told_done(&client.rest().await));
+}
+
+/// A loss that was before the session's last write says nothing: then somebody has ended it.
+#[tokio::test(start_paused = true)]
+async fn a_loss_of_long_ago_brings_nothing_back() {
+    let disk = MemoryStore::new();
+    let mut browser = Browser::default();
+    let first = sharing(&disk);
+    begun(&first, &mut browser, "add 1").await;
+    let restored = sharing(&disk);
+    restored.store.losses.fetch_add(1, SeqCst);
+    let mut client = restored.connect(&mut browser, Some(B)).await.unwrap();
+    client.hello().await;
+    lose_everything(&disk).await;
+    client.send("add 1000");
+    assert!(!client.is_acked(1).await, "not its session any more");
+}
+
 /// The process dies between the two halves of an end.
 #[tokio::test(start_paused = true)]
 async fn an_end_that_is_only_half_written_is_one() {

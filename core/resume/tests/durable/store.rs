@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -41,6 +41,8 @@ pub struct Process {
     names: LayerNames,
     /// Others use the store, too.
     pub shares: AtomicBool,
+    /// So often the store says that it has lost everything.
+    pub losses: AtomicU64,
     pub fault: Mutex<Fault>,
     /// Puts wait for a permit while they are gated.
     pub gated: AtomicBool,
@@ -61,6 +63,7 @@ impl TestStore {
             dead: AtomicBool::new(false),
             names: LayerNames::new(),
             shares: AtomicBool::new(false),
+            losses: AtomicU64::new(0),
             fault: Mutex::new(Fault::None),
             gated: AtomicBool::new(false),
             gate: Semaphore::new(0),
@@ -218,6 +221,10 @@ impl SnapshotStore for TestStore {
 
     fn is_exclusive(&self) -> bool {
         !self.process.shares.load(SeqCst)
+    }
+
+    fn losses(&self) -> u64 {
+        self.process.losses.load(SeqCst)
     }
 
     fn count(&self, kind: RecordKind, layer: &str) -> Option<usize> {
