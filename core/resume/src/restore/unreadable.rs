@@ -55,7 +55,7 @@ use crate::{
 pub enum Unreadable {
     /// Requests for the session are refused with 500, clients that offer to resume are closed with 1011 and come
     /// back with backoff. The session is kept as it is: a version of the program that can read its state restores
-    /// it. So a bad deploy costs nobody a session.
+    /// it. So a bad deploy ends no session.
     #[default]
     Refuse,
     /// A new session starts in its place, and its record is kept aside.
@@ -66,7 +66,7 @@ pub enum Unreadable {
 pub(super) enum Way {
     /// Nothing is in its way.
     Free,
-    /// Somebody else has changed the record: look again.
+    /// Another process has changed the record: look again.
     Taken,
 }
 

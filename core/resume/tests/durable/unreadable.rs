@@ -113,7 +113,7 @@ impl Stored {
         assert_eq!(self.bytes().await, before, "untouched");
     }
 
-    /// Whoever can read it finds it as it was.
+    /// A process that can read it finds it as it was.
     async fn is_there(&self) {
         let session = Node::start(&self.disk).open(&mut self.browser.clone()).await.unwrap();
         assert_eq!(session.id().to_string(), self.id);
@@ -461,7 +461,7 @@ async fn a_session_that_another_process_has_changed_meanwhile_is_kept_as_it_is_t
 
 /// A process died after it had made the copy: its successor takes the newer one and ends the session.
 #[tokio::test(start_paused = true)]
-async fn a_copy_that_is_there_already_is_in_nobodys_way() {
+async fn a_copy_that_is_there_already_hinders_nothing() {
     for is_older in [false, true] {
         let stored = Stored::new().await;
         let found = stored.disk.load(&stored.key).await.unwrap().unwrap();
