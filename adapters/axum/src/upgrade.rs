@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, OriginalUri},
     response::{IntoResponse, Response},
 };
 use http::request::Parts;
@@ -38,12 +38,27 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
         Self(self.0.named(name))
     }
 
+    /// Lets this upgrade into its session whatever the path of the upgrade that started the session's handler.
+    ///
+    /// Without it, an upgrade on another path is answered with 409: `/ws/{room}` under the default key would put two
+    /// rooms into one session. Use it where one session is meant to be on several paths. It is not asked where the
+    /// application has chosen the session key ([`key::by_path`](session_resume::key::by_path),
+    /// [`by_header`](session_resume::key::by_header), [`from_fn`](session_resume::key::from_fn)).
+    ///
+    /// What counts is what the *arriving* upgrade says: one without it is refused on another path than the one on which
+    /// the handler was started, though that upgrade had it. The path is that of [`OriginalUri`], compared literally
+    /// (`/a`, `/a/` and `/%61` are three): what `nest` takes away counts, wherever the layer is.
+    pub fn any_path(self) -> Self {
+        Self(self.0.any_path())
+    }
+
     /// Opens the WebSocket on the session. The first time, the handler starts; it outlives the socket, and on
     /// later connects the closure is dropped uncalled. So what the closure captures is from the request that started
     /// the handler: if it captures a user, the user must be in the session key, too (README, "If your app has a login").
     ///
     /// A route with another handler than the running one is answered with 409: two different handlers need two
-    /// session keys.
+    /// session keys. So is a route on another path than the one on which the handler was started
+    /// ([`any_path`](Self::any_path)).
     #[must_use = "return this response, or the WebSocket is not opened"]
     pub fn on_session<F, Fut>(self, handler: F) -> Response
     where
@@ -79,6 +94,11 @@ where
     type Rejection = ResumeRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(adapter::ResumeUpgrade::prepare(parts).await?))
+        let upgrade = adapter::ResumeUpgrade::prepare(parts).await?;
+        // The layer sees what a router outside it has left of the path.
+        Ok(Self(match parts.extensions.get::<OriginalUri>() {
+            Some(original) => upgrade.at_path(original.path()),
+            None => upgrade,
+        }))
     }
 }

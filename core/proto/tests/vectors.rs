@@ -148,6 +148,7 @@ fn ours(name: &str) -> Close {
         "REPLACED" => Close::REPLACED,
         "REFUSED" => Close::REFUSED,
         "ANOTHER_HANDLER" => Close::ANOTHER_HANDLER,
+        "ANOTHER_PATH" => Close::ANOTHER_PATH,
         "PROTOCOL_ERROR" => Close::PROTOCOL_ERROR,
         "READ_ONLY" => Close::READ_ONLY,
         "REAUTHENTICATE" => Close::REAUTHENTICATE,

@@ -100,6 +100,15 @@ impl Refusal {
         Self { close: Some(Close::ANOTHER_HANDLER), ..refusal }
     }
 
+    /// Which path it is instead is not said: the session may be another's, under a shared key.
+    pub(crate) fn another_path() -> Self {
+        let text = "this session's handler was started by an upgrade on another path: two rooms need two session keys, \
+                    for example with_key(key::by_path()); a route that serves its session on every path says \
+                    ResumeUpgrade::any_path()";
+        let refusal = Self::new(StatusCode::CONFLICT, text).with_cause(Cause::Path);
+        Self { close: Some(Close::ANOTHER_PATH), ..refusal }
+    }
+
     pub(crate) fn missing_layer() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,

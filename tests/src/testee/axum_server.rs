@@ -29,7 +29,7 @@ pub(crate) fn router(resume: SessionResume<Tally>) -> Router {
         .route("/count", get(count))
         .route("/login", post(login))
         .route("/live", any(live))
-        .route("/live/{*anything}", any(live))
+        .route("/live/{*anything}", any(live_anywhere))
         .route("/other", any(other))
         .merge(session_resume_axum::outcomes::<Tally, _>())
         .with_state(resume.clone())
@@ -91,7 +91,12 @@ async fn count(State(resume): State<SessionResume<Tally>>) -> Json<Count> {
 }
 
 async fn live(upgrade: ResumeUpgrade<Tally>) -> Response {
-    upgrade.on_session(live::live)
+    upgrade.named(live::NAME).on_session(live::live)
+}
+
+/// The session of `/live`.
+async fn live_anywhere(upgrade: ResumeUpgrade<Tally>) -> Response {
+    live(upgrade.any_path()).await
 }
 
 async fn other(upgrade: ResumeUpgrade<Tally>) -> Response {

@@ -6,6 +6,8 @@ use session_resume::{ClosedKind, Event, LiveSession, Message, Result, Session};
 
 use crate::tally::Tally;
 
+/// The handler's name, on whichever path.
+pub(crate) const NAME: &str = "live";
 /// Guards are named after what they do.
 const BLOCK: &str = "block";
 

@@ -49,9 +49,10 @@ fn routes(
     let count = warp::path!("count")
         .and(warp::get())
         .map(move || reply::json(&Count::of(&resume.sessions())));
-    let live = warp::path!("live" / ..)
+    let live = warp::path!("live").and(upgrade()).map(attach);
+    let live_anywhere = warp::path!("live" / ..)
         .and(upgrade())
-        .map(|upgrade: ResumeUpgrade<Tally>| upgrade.on_session(live::live));
+        .map(|upgrade: ResumeUpgrade<Tally>| attach(upgrade.any_path()));
     let other = warp::path!("other")
         .and(upgrade())
         .map(|upgrade: ResumeUpgrade<Tally>| upgrade.on_session(live::other));
@@ -67,8 +68,13 @@ fn routes(
         .or(count)
         .or(login)
         .or(live)
+        .or(live_anywhere)
         .or(other)
         .or(session_resume_warp::outcomes::<Tally>())
+}
+
+fn attach(upgrade: ResumeUpgrade<Tally>) -> http::Response<String> {
+    upgrade.named(live::NAME).on_session(live::live)
 }
 
 fn peek(session: Option<Session<Tally>>) -> Response {

@@ -71,7 +71,11 @@ pub(crate) fn router() -> Router {
         .route("/", get(index))
         .route("/length", post(length))
         .route("/login", post(login))
-        .route("/live", any(|upgrade: AxumUpgrade<Log>| async { upgrade.on_session(live) }))
+        .route(
+            "/live",
+            any(|upgrade: AxumUpgrade<Log>| async { upgrade.any_path().on_session(live) }),
+        )
+        .route("/rooms/{room}", any(|upgrade: AxumUpgrade<Log>| async { upgrade.on_session(live) }))
         .route("/other", any(|upgrade: AxumUpgrade<Log>| async { upgrade.on_session(other) }))
         .route(
             "/blocking",
@@ -107,7 +111,10 @@ pub(crate) fn routes() -> impl Filter<Extract = (impl Reply,), Error = Rejection
         });
     let live_route = warp::path!("live")
         .and(upgrade())
-        .map(|upgrade: WarpUpgrade<Log>| upgrade.on_session(live));
+        .map(|upgrade: WarpUpgrade<Log>| upgrade.any_path().on_session(live));
+    let room = warp::path!("rooms" / String)
+        .and(upgrade())
+        .map(|_, upgrade: WarpUpgrade<Log>| upgrade.on_session(live));
     let other = warp::path!("other")
         .and(upgrade())
         .map(|upgrade: WarpUpgrade<Log>| upgrade.on_session(other));
@@ -124,6 +131,7 @@ pub(crate) fn routes() -> impl Filter<Extract = (impl Reply,), Error = Rejection
         .or(length)
         .or(login)
         .or(live_route)
+        .or(room)
         .or(other)
         .or(blocking)
         .or(refused)

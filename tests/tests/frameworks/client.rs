@@ -1,6 +1,6 @@
 //! Two small clients: one that speaks `session-resume.v1`, and one that shows an HTTP answer whole.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::Response;
@@ -16,6 +16,8 @@ use tokio_tungstenite::{
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
+/// A close takes no longer.
+const PATIENCE: Duration = Duration::from_secs(20);
 const CLIENT: &str = "0123456789abcdef";
 
 /// A WebSocket client that counts messages.
@@ -78,12 +80,15 @@ impl Client {
 
     /// Reads to the end; returns the code and reason of the close.
     pub(crate) async fn closed(mut self) -> (u16, String) {
-        loop {
-            if let Message::Close(close) = self.socket.next().await.unwrap().unwrap() {
-                let close = close.unwrap();
-                return (close.code.into(), close.reason.to_string());
+        let close = async {
+            loop {
+                if let Message::Close(close) = self.socket.next().await.unwrap().unwrap() {
+                    let close = close.unwrap();
+                    return (close.code.into(), close.reason.to_string());
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, close).await.expect("a client that is refused is closed")
     }
 }
 

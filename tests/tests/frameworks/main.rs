@@ -12,12 +12,14 @@ use session_resume::{
 };
 use session_resume_tests::Framework;
 use tokio::net::TcpListener;
+use tower_layer::Layer as _;
 
 use crate::{
     apps::{FRAMEWORKS, Log, Other, router, routes, start},
     client::{Answer, Client, ask, refused},
 };
 
+const ANOTHER_PATH: &str = "another path: see key::by_path() and ResumeUpgrade::any_path()";
 const UPGRADE: [(&str, &str); 4] = [
     ("connection", "upgrade"),
     ("upgrade", "websocket"),
@@ -78,6 +80,33 @@ async fn warp_mounted_in_an_axum_router_shares_its_sessions() {
         assert_eq!(answer.text, "5 bytes, reused session, 2 messages", "{path}");
     }
     assert_eq!(resume.sessions().len(), 1);
+}
+
+#[tokio::test]
+async fn a_path_is_the_one_that_was_asked_for_wherever_warp_is_mounted() {
+    for layer_is_outside in [true, false] {
+        let resume = layer();
+        let warp = || session_resume_warp::service(routes());
+        let app = if layer_is_outside {
+            router().nest_service("/warp", warp()).layer(resume)
+        } else {
+            router().layer(resume.clone()).nest_service("/warp", resume.layer(warp()))
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+
+        let cookie = Client::fresh(addr, "/warp/rooms/a", None).await.cookie.unwrap();
+        let again = Client::fresh(addr, "/warp/rooms/a?x=1", Some(&cookie)).await;
+        assert_eq!(again.hello["status"], "reused", "{layer_is_outside}");
+        let elsewhere = refused(addr, "/rooms/b", Some(&cookie)).await;
+        assert_eq!(elsewhere, (4101, ANOTHER_PATH.to_owned()), "{layer_is_outside}");
+        // The layer cannot see what a router outside it has taken away, and warp has nobody to ask.
+        if layer_is_outside {
+            let elsewhere = refused(addr, "/rooms/a", Some(&cookie)).await;
+            assert_eq!(elsewhere, (4101, ANOTHER_PATH.to_owned()));
+        }
+    }
 }
 
 #[tokio::test]
@@ -172,6 +201,7 @@ async fn a_session_in_other_hands_is_told_the_same() {
     let policy = reuse::from_fn(|_, _| ReuseDecision::Refuse(StatusCode::LOCKED));
     let rows = [
         (layer(), "/other", 409, "session runs another handler", (4101, "another handler")),
+        (layer(), "/rooms/a", 409, "ResumeUpgrade::any_path()", (4101, ANOTHER_PATH)),
         (layer().with_reuse(policy), "/live", 423, "reuse policy", (4101, "refused")),
     ];
     for (layer, path, status, text, (code, reason)) in rows {

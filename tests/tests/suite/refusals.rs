@@ -7,6 +7,7 @@ use crate::{client, testee};
 scenarios!(
     malformed_offers_are_400,
     another_handler_is_409_or_4101,
+    another_path_is_409_or_4101,
     a_route_says_what_it_speaks_to_whoever_does_not_upgrade,
     a_foreign_origin_is_403,
     limits_are_503_or_4113,
@@ -52,6 +53,36 @@ async fn another_handler_is_409_or_4101(framework: Framework) {
     assert_eq!(other.closed().await, (4101, "another handler".to_owned()));
     ws.send("echo b").await;
     assert_eq!(ws.text().await, "echo:b");
+}
+
+async fn another_path_is_409_or_4101(framework: Framework) {
+    let testee = testee(framework, "").await;
+    let mut browser = Browser::new(testee.addr);
+    let mut ws = browser.plain("/live/a").await;
+    ws.send("whoami").await;
+    let who = ws.text().await;
+    assert_eq!(browser.open("/live", None).await.unwrap_err().status, 409);
+    let mut other = browser.resumable("/live", &client('b')).await;
+    let (code, reason) = other.closed().await;
+    assert_eq!(code, 4101);
+    for named in ["key::by_path()", "ResumeUpgrade::any_path()"] {
+        assert!(reason.contains(named), "{reason}");
+    }
+    let upgrade = "upgrade: websocket\r\nconnection: upgrade, close\r\nsec-websocket-version: 13\r\n\
+                   sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let lines = format!("{upgrade}cookie: {}\r\n", browser.cookie.clone().unwrap());
+    let answer = request(testee.addr, "GET", "/live", Some(&lines)).await;
+    for named in ["key::by_path()", "ResumeUpgrade::any_path()"] {
+        assert!(answer.status == 409 && answer.body.contains(named), "{answer:?}");
+    }
+    ws.send("echo a").await;
+    assert_eq!(ws.text().await, "echo:a", "nothing is disturbed");
+    // These come on any path, and to the same session.
+    for path in ["/live/b", "/live/a?x=1"] {
+        let mut ws = browser.plain(path).await;
+        ws.send("whoami").await;
+        assert_eq!(ws.text().await, who, "{path}");
+    }
 }
 
 async fn a_route_says_what_it_speaks_to_whoever_does_not_upgrade(framework: Framework) {

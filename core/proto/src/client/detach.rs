@@ -140,6 +140,12 @@ mod tests {
             (4100, "", Verdict::Superseded, Verdict::Superseded),
             (4101, "refused", Verdict::Refused, Verdict::Refused),
             (4101, "another handler", Verdict::Refused, Verdict::Refused),
+            (
+                4101,
+                "another path: see key::by_path() and ResumeUpgrade::any_path()",
+                Verdict::Refused,
+                Verdict::Refused,
+            ),
             (4103, "protocol error", Verdict::StartFresh, Verdict::Failed),
             (4104, "read only", Verdict::Refused, Verdict::Refused),
             (4106, "reauthenticate", Verdict::Return(Pace::AtOnce), come_back),

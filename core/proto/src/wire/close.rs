@@ -32,6 +32,9 @@ impl Close {
     pub const REFUSED: Self = Self::fixed(4101, "refused");
     /// 4101: the session runs another handler.
     pub const ANOTHER_HANDLER: Self = Self::fixed(4101, "another handler");
+    /// 4101: the session's handler was started by an upgrade on another path.
+    pub const ANOTHER_PATH: Self =
+        Self::fixed(4101, "another path: see key::by_path() and ResumeUpgrade::any_path()");
     /// 4103: the peer broke the protocol; ends the transport, never the session.
     pub const PROTOCOL_ERROR: Self = Self::fixed(4103, "protocol error");
     /// 4104: data came on a transport that may only read; the client stops.

@@ -4,6 +4,15 @@
 //! of the path away. Whatever it answers is **scoped by identity**: two browsers never meet in one
 //! session, even if their keys are equal. Only [`KeyFn::shared`] lifts that.
 //!
+//! # Rooms
+//!
+//! A route such as `/ws/{room}` needs [`by_path`], or a function of your own: [`by_identity`] and [`per_client`] know
+//! nothing of rooms, and would put two of them into one session. So under these two a session has one path, that of
+//! the upgrade that started its handler, and an upgrade on another one is refused: 409, or close 4101 for a client of
+//! `session-resume.v1`. Paths are compared as in [`by_path`], literally and without the query. A route that is meant to
+//! serve one session on several paths says `ResumeUpgrade::any_path()`. Under [`by_path`], [`by_header`] and
+//! [`from_fn`] nobody asks: there the application has chosen what meets in one session.
+//!
 //! # Example
 //!
 //! ```
@@ -139,6 +148,15 @@ impl KeyFn {
     /// Returns the key of the session that `req` belongs to.
     pub(crate) const fn is_shared(&self) -> bool {
         self.shared
+    }
+
+    /// Returns whether the application has chosen this function for what it puts together: then it is not asked
+    /// whether an upgrade is on the path of its session.
+    pub(crate) const fn is_of_the_application(&self) -> bool {
+        match self.source {
+            Source::Identity | Source::Client => false,
+            Source::Path | Source::Header(_) | Source::Custom(_) => true,
+        }
     }
 
     pub(crate) fn key(&self, req: RequestView<'_>, identity: Identity) -> SessionKey {

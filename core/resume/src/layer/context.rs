@@ -15,6 +15,7 @@ use crate::{
     refusal::Refusal,
     registry::Registry,
     session::Requester,
+    upgrade::PathDigest,
 };
 
 /// What the layer tells the extractors of a request, as its one extension.
@@ -22,6 +23,8 @@ use crate::{
 pub(crate) struct RequestContext {
     identity: Identity,
     key: SessionKey,
+    /// That of an upgrade, as the layer sees it; `None` where nobody asks for it.
+    path: Option<PathDigest>,
     /// Its cookie has come back; else it was made for this request.
     known: bool,
     /// Under which name its cookie came, or would be set.
@@ -47,9 +50,15 @@ impl RequestContext {
             None => identify(registry, req),
         };
         let decides = visit.clone().filter(|_| outer.is_none());
-        let key = registry.config().key.key(req, identity);
+        let by = &registry.config().key;
+        let key = by.key(req, identity);
+        let asks_path = !by.is_of_the_application() && req.is_upgrade();
+        let path = asks_path.then(|| PathDigest::of(req.path()));
         let registry = Arc::clone(registry) as Arc<dyn Any + Send + Sync>;
-        (Self { identity, key, known, name, visit, registry, outer: outer.map(Box::new) }, decides)
+        (
+            Self { identity, key, path, known, name, visit, registry, outer: outer.map(Box::new) },
+            decides,
+        )
     }
 
     /// Whether the same layer value has been here already.
@@ -112,6 +121,11 @@ impl RequestContext {
 
     pub(crate) fn key(&self) -> &SessionKey {
         &self.key
+    }
+
+    /// Returns the path of an upgrade as the layer saw it; `None` where nobody asks for it.
+    pub(crate) fn path(&self) -> Option<PathDigest> {
+        self.path
     }
 }
 

@@ -13,6 +13,8 @@ pub(crate) enum Cause {
     Policy,
     /// The session runs another handler.
     Handler,
+    /// Its handler was started on another path.
+    Path,
     /// Another client holds the session.
     Held,
     /// One of the limits is reached.
@@ -36,6 +38,7 @@ impl Cause {
     pub(crate) fn of_close(close: &Close) -> Self {
         match close.code {
             Close::CODE_REFUSED if *close == Close::ANOTHER_HANDLER => Self::Handler,
+            Close::CODE_REFUSED if *close == Close::ANOTHER_PATH => Self::Path,
             Close::CODE_TRY_AGAIN if *close == Close::STALE => Self::Held,
             Close::CODE_SUPERSEDED | Close::CODE_REFUSED => Self::Held,
             Close::CODE_RESTARTING => Self::Draining,
@@ -51,6 +54,7 @@ impl Cause {
             Self::Application => "application",
             Self::Policy => "policy",
             Self::Handler => "handler",
+            Self::Path => "path",
             Self::Held => "held",
             Self::Limit => "limit",
             Self::Busy => "busy",

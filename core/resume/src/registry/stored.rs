@@ -20,6 +20,7 @@ use crate::{
         record::{Millis, SessionRecord},
     },
     store::Stamp,
+    upgrade::HandlerPath,
     wall,
 };
 
@@ -102,6 +103,7 @@ impl<T: Send + 'static> Registry<T> {
         let session = Shared::build(self, record.session, owner, machine, state, Some(durable));
         let mut core = session.lock();
         core.restored = true;
+        core.handler_path = HandlerPath::restored(record.path);
         if let Some(handler) = record.handler.clone() {
             core.seldom_mut().handler_name = Some(handler.into());
         }

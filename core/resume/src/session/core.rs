@@ -19,6 +19,7 @@ use crate::{
     registry::Seat,
     reuse::Phase,
     snapshot::{Durable, Urgency},
+    upgrade::HandlerPath,
 };
 
 /// Outboxes are counted in steps of so many bytes, down: telling a recorder of every message would cost more than
@@ -48,6 +49,9 @@ pub(crate) struct Core {
     counted: Option<Phase>,
     /// And its outbox, in [`OUTBOX_STEP`]s.
     counted_outbox: u16,
+    /// Where its handler was started, or where an upgrade under way will start it.
+    pub(crate) handler_path: HandlerPath,
+    next_ticket: u32,
     pub(crate) durable: Option<Box<Durable>>,
     pub(crate) machine: Machine,
     /// Always there once the machine has ended and the lock is free.
@@ -56,7 +60,6 @@ pub(crate) struct Core {
     /// The one pump that waits; others are rare.
     pump: Option<(AttachmentNumber, Waker)>,
     pub(super) seldom: Option<Box<Seldom>>,
-    next_ticket: u64,
     /// The handler that runs, or that an upgrade under way will start.
     pub(crate) handler_type: Option<HandlerType>,
     pub(super) handler: Option<AbortHandle>,
@@ -73,7 +76,7 @@ pub(crate) struct Seldom {
     pub(crate) handler_name: Option<Cow<'static, str>>,
     pub(super) tasks: Tasks,
     /// Sends that wait for room, by ticket.
-    pub(super) room: Vec<(u64, Waker)>,
+    pub(super) room: Vec<(u32, Waker)>,
     /// Pumps that wait besides the one in `Core`.
     pumps: Vec<(AttachmentNumber, Waker)>,
     /// Told when the session ends; there while somebody has asked.
@@ -116,6 +119,7 @@ impl Core {
             handler_type: None,
             handler: None,
             receiver: None,
+            handler_path: HandlerPath::default(),
             next_ticket: 0,
             pump: None,
             outcome: None,
@@ -273,8 +277,9 @@ impl Core {
     }
 
     /// Returns a number that no other task or send of the session has.
-    pub(super) fn ticket(&mut self) -> u64 {
-        self.next_ticket += 1;
+    pub(super) fn ticket(&mut self) -> u32 {
+        // Small: it is in every session. Nobody waits for so long that a number comes again.
+        self.next_ticket = self.next_ticket.wrapping_add(1);
         self.next_ticket
     }
 
@@ -371,7 +376,7 @@ impl Core {
 #[derive(Default)]
 pub(super) struct WakersDue {
     receiver: Option<Waker>,
-    room: Vec<(u64, Waker)>,
+    room: Vec<(u32, Waker)>,
     pump: Option<(AttachmentNumber, Waker)>,
     pumps: Vec<(AttachmentNumber, Waker)>,
     /// Plain transports keep superseding each other.

@@ -80,7 +80,7 @@ impl std::error::Error for TrySendError {}
 /// Dropping it gives the place up: a cancelled send sends nothing and holds nobody up.
 struct Place<'a, T: Send + 'static> {
     session: &'a Shared<T>,
-    ticket: Option<u64>,
+    ticket: Option<u32>,
 }
 
 impl<T: Send + 'static> Drop for Place<'_, T> {
@@ -98,7 +98,7 @@ impl<T: Send + 'static> Drop for Place<'_, T> {
 
 /// Takes a place for a send that found no room, under the lock under which it found none.
 pub(super) struct Waiter<'a> {
-    ticket: &'a mut Option<u64>,
+    ticket: &'a mut Option<u32>,
     waker: &'a Waker,
 }
 

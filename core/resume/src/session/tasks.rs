@@ -11,7 +11,7 @@ use crate::{outcome::Outcome, panics::run_caught};
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     /// By ticket; without a handle until the task is spawned.
-    running: Vec<(u64, Option<AbortHandle>)>,
+    running: Vec<(u32, Option<AbortHandle>)>,
 }
 
 impl Tasks {
@@ -69,7 +69,7 @@ where
 /// A task runs while this lives. Dropped also when the task is aborted or never polled.
 struct Running<T: Send + 'static> {
     session: Arc<Shared<T>>,
-    ticket: u64,
+    ticket: u32,
 }
 
 impl<T: Send + 'static> Drop for Running<T> {

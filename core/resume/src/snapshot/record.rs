@@ -17,11 +17,12 @@ use crate::{
     outcome::{Outcome, OutcomeStatus},
     outcomes::Ended,
     store::{ErrorKind, StoreError},
+    upgrade::PathMark,
     wall::{self, later},
 };
 
 /// The first byte of every record. Another one is an error, not data loss.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 
 /// What is kept under a session's key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,8 @@ pub(crate) struct SessionRecord {
     pub(crate) secure: bool,
     /// The handler's name, if it has one.
     pub(crate) handler: Option<String>,
+    /// Where that was started first.
+    pub(crate) path: Option<PathMark>,
     pub(crate) created: Millis,
     /// When the state last changed.
     pub(crate) updated: Millis,

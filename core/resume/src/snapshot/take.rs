@@ -107,6 +107,7 @@ impl<T: Send + 'static> Shared<T> {
         let working = durable.marked && at_work;
         let created = durable.created;
         let handler = core.handler_name().cloned();
+        let path = core.handler_path.stored();
         let (machine, covered) = core.machine.snapshot(clean);
         let record = SessionRecord {
             session: self.id(),
@@ -114,6 +115,7 @@ impl<T: Send + 'static> Shared<T> {
             key: key.to_bytes(),
             secure: self.via().secure,
             handler: handler.map(Cow::into_owned),
+            path,
             created,
             updated,
             iteration,

@@ -8,9 +8,9 @@ use session_resume_proto::{
     wire::{Close, Offer},
 };
 
-use super::{STORING, resolve::Plan};
+use super::{STORING, path::UpgradePath, resolve::Plan};
 use crate::{
-    Identity, LiveSession, SessionOrigin,
+    Identity, LiveSession, SessionId, SessionOrigin,
     adapter::PeerAddr,
     handler::{self, HandlerType},
     key::SessionKey,
@@ -19,7 +19,7 @@ use crate::{
     pump, random,
     refusal::Cause,
     registry::Registry,
-    session::{AttachRequest, Peer, shared::Shared},
+    session::{AttachRequest, Core, Peer, shared::Shared},
     snapshot::Urgency,
     transport::Transport,
 };
@@ -43,6 +43,7 @@ pub(super) struct Arriving<T: Send + 'static, F> {
     pub(super) request: Box<AttachRequest>,
     pub(super) offer: Offer,
     pub(super) name: Option<Cow<'static, str>>,
+    pub(super) path: UpgradePath,
     pub(super) registry: Arc<Registry<T>>,
     pub(super) handler: F,
 }
@@ -74,7 +75,8 @@ where
     ///
     /// What most attachments need not wait for is boxed, so that they need not carry its memory about.
     async fn begin<S: Transport + 'static>(self, socket: S) -> Option<BoxFuture<'static, ()>> {
-        let Arriving { plan, peer, key, from, request, offer, name, registry, handler } = *self.0;
+        let Arriving { plan, peer, key, from, request, offer, name, path, registry, handler } =
+            *self.0;
         let (hold, origin, client, claim) = match plan {
             Plan::Attach { hold, origin, client, claim } => (hold, origin, client, claim),
             Plan::Refuse(cause, refusal) => {
@@ -103,21 +105,9 @@ where
             Arrival { client, info: peer, origin: origin.into(), claim, nonce: random::bytes() };
         let attached = session.with_core(|core, now| {
             let seen = core.machine.newest_attachment();
-            // Asked again under the lock: a drain closes every transport that it finds there, and another
-            // upgrade may have started another handler.
-            if registry.drain.is_draining() || core.departed {
-                let retry = Some(registry.drain.retry());
-                return Err((AttachRefusal { close: Close::RESTARTING, retry }, seen));
-            }
-            // The identity was changed meanwhile, and the session is not under this key any more.
-            if core.key != key {
-                return Err((
-                    AttachRefusal { close: Close::TRY_AGAIN, retry: Some(MOVED_RETRY) },
-                    seen,
-                ));
-            }
-            if core.machine.has_handler() && core.handler_type != Some(HandlerType::of::<F>()) {
-                return Err((AttachRefusal { close: Close::ANOTHER_HANDLER, retry: None }, seen));
+            let handler = HandlerType::of::<F>();
+            if let Some(refusal) = refuses(&registry, (session.id(), core), &key, &path, handler) {
+                return Err((refusal, seen));
             }
             let attached =
                 core.machine.attach(arrival, &token, now).map_err(|refusal| (refusal, seen))?;
@@ -127,7 +117,8 @@ where
             core.changed(if waits { Urgency::Now } else { Urgency::Soon });
             let starts = core.machine.start_handler(now);
             if starts {
-                core.handler_type = Some(HandlerType::of::<F>());
+                core.handler_type = Some(handler);
+                path.start(&mut core.handler_path, session.id());
                 if name.is_some() || core.handler_name().is_some() {
                     core.seldom_mut().handler_name = name;
                 }
@@ -186,6 +177,35 @@ impl<T: Send + 'static> Accepted<T, Refused> {
             pump::refuse(socket, refusal, self.0.offer.is_resumable()).await;
         }
     }
+}
+
+/// Asked again under the lock: a drain closes every transport that it finds there, and another upgrade may have
+/// started another handler, or this one on another path.
+fn refuses<T: Send + 'static>(
+    registry: &Registry<T>,
+    (session, core): (SessionId, &Core),
+    key: &SessionKey,
+    path: &UpgradePath,
+    handler: HandlerType,
+) -> Option<AttachRefusal> {
+    let refusal = |close, retry| Some(AttachRefusal { close, retry });
+    if registry.drain.is_draining() || core.departed {
+        return refusal(Close::RESTARTING, Some(registry.drain.retry()));
+    }
+    // The identity was changed meanwhile, and the session is not under this key any more.
+    if core.key != *key {
+        return refusal(Close::TRY_AGAIN, Some(MOVED_RETRY));
+    }
+    if !core.machine.has_handler() {
+        return None;
+    }
+    if core.handler_type != Some(handler) {
+        return refusal(Close::ANOTHER_HANDLER, None);
+    }
+    if !path.may_enter(core.handler_path, session) {
+        return refusal(Close::ANOTHER_PATH, None);
+    }
+    None
 }
 
 /// A client that has been told of a session must find it after a crash. A store that fails or hangs is no

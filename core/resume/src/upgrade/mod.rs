@@ -2,6 +2,7 @@
 //! (which session), `accepted` (attach).
 
 mod accepted;
+mod path;
 mod resolve;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
@@ -14,8 +15,10 @@ use session_resume_proto::{
 };
 
 pub use self::accepted::{Accepted, Refused};
+pub(crate) use self::path::{HandlerPath, PathDigest, PathMark};
 use self::{
     accepted::Arriving,
+    path::UpgradePath,
     resolve::{Found, Plan},
 };
 use crate::{
@@ -43,6 +46,7 @@ pub struct Upgrade<T: Send + 'static = ()> {
     pub(crate) parts: Box<Parts>,
     /// The handler's name, for sessions that outlive the process.
     name: Option<Cow<'static, str>>,
+    path: UpgradePath,
     found: Found<T>,
 }
 
@@ -94,7 +98,8 @@ impl<T: Send + 'static> Upgrade<T> {
         let mut parts = Box::new(parts.clone());
         parts.extensions.remove::<RequestContext>();
         let registry = registry.arc();
-        Ok(Self { registry, context, offer, parts, name: None, found })
+        let path = UpgradePath::new(context.path());
+        Ok(Self { registry, context, offer, parts, name: None, path, found })
     }
 
     /// Names the handler: a session that was stored goes on only with a handler of the same name.
@@ -103,6 +108,29 @@ impl<T: Send + 'static> Upgrade<T> {
     #[must_use]
     pub fn named(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Lets this upgrade into its session whatever the path of the upgrade that started the session's handler.
+    ///
+    /// Without it, an upgrade on another path is refused (409), unless the application has chosen the session key
+    /// ([`key::by_path`](crate::key::by_path), [`by_header`](crate::key::by_header),
+    /// [`from_fn`](crate::key::from_fn)): `/ws/{room}` under the default key would put two rooms into one session.
+    /// What counts is what the *arriving* upgrade says; that of the one that started the handler does not open the
+    /// session to others.
+    #[must_use]
+    pub fn any_path(mut self) -> Self {
+        self.path.allow_any();
+        self
+    }
+
+    /// For adapters: sets the path of the request as the client sent it, percent-encoded, without the query.
+    ///
+    /// Without it, it is the path that the layer saw. A router outside the layer may have taken a part of it away;
+    /// where the framework still knows it whole, such as axum's `OriginalUri`, hand it over.
+    #[must_use]
+    pub fn at_path(mut self, path: &str) -> Self {
+        self.path.set(path);
         self
     }
 
@@ -198,7 +226,7 @@ impl<T: Send + 'static> Upgrade<T> {
         self.context.has_used();
         let peer = Peer::new();
         let key = self.context.key().clone();
-        let Self { registry, offer, name, parts, .. } = self;
+        let Self { registry, offer, name, path, parts, .. } = self;
         let from = parts.extensions.get().copied();
         let request = AttachRequest::of(*parts);
         Accepted(Box::new(Arriving {
@@ -209,6 +237,7 @@ impl<T: Send + 'static> Upgrade<T> {
             request,
             offer,
             name,
+            path,
             registry,
             handler,
         }))

@@ -62,7 +62,15 @@ impl<T: Send + 'static> Upgrade<T> {
                 _ if core.handler_name().is_some_and(|name| Some(name) != self.name.as_ref()) => {
                     return Err(Refusal::another_handler());
                 }
-                _ => core.handler_type = Some(handler),
+                _ => {}
+            }
+            let session = hold.session.id();
+            if !self.path.may_enter(core.handler_path, session) {
+                return Err(Refusal::another_path());
+            }
+            core.handler_type = Some(handler);
+            if !core.machine.has_handler() {
+                self.path.claim(&mut core.handler_path, session);
             }
             // A plain client is told before the 101; one that offers to resume when it attaches.
             if claim == Claim::Plain {
@@ -231,6 +239,7 @@ impl<T: Send + 'static> Drop for Hold<T> {
             core.machine.release_hold(now);
             if !core.machine.has_handler() {
                 core.handler_type = None;
+                core.handler_path.release();
             }
         });
     }

@@ -83,12 +83,32 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
         self
     }
 
+    /// Lets this upgrade into its session whatever the path of the upgrade that started the session's handler.
+    ///
+    /// Without it, an upgrade on another path is answered with 409: `/ws/{room}` under the default key would put two
+    /// rooms into one session. Use it where one session is meant to be on several paths. It is not asked where the
+    /// application has chosen the session key ([`key::by_path`](crate::key::by_path),
+    /// [`by_header`](crate::key::by_header), [`from_fn`](crate::key::from_fn)).
+    ///
+    /// What counts is what the *arriving* upgrade says: one without it is refused on another path than the one on which
+    /// the handler was started, though that upgrade had it. Paths are compared literally, as in `key::by_path`.
+    pub fn any_path(mut self) -> Self {
+        self.upgrade = self.upgrade.any_path();
+        self
+    }
+
+    /// Sets the path of the request as the client sent it; for adapters, see [`Upgrade::at_path`].
+    pub fn at_path(mut self, path: &str) -> Self {
+        self.upgrade = self.upgrade.at_path(path);
+        self
+    }
+
     /// Opens the WebSocket on the session. The first time, the handler starts; it outlives the socket, and on
     /// later connects the closure is dropped uncalled. So what the closure captures is of the request that started
     /// the handler: if it captures a user, the user must be in the session key, too (README, "If your app has a login").
     ///
-    /// Another handler than the one that runs is answered with 409: two routes that mean two things need two
-    /// session keys.
+    /// Another handler than the one that runs is answered with 409, and so is another path than the one on which it was
+    /// started ([`any_path`](Self::any_path)): two routes that mean two things need two session keys.
     #[must_use = "return this response, or the WebSocket is not opened"]
     pub fn on_session<F, Fut>(self, handler: F) -> Response<String>
     where

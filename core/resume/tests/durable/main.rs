@@ -16,6 +16,7 @@ mod node;
 mod nodes;
 mod outcome;
 mod panics;
+mod paths;
 mod poison;
 mod restart;
 mod shared;

@@ -122,10 +122,26 @@ impl Node {
         at: Option<&str>,
         name: Option<&'static str>,
     ) -> Result<Client, Refusal> {
-        let mut upgrade = self.upgrade(browser, at).await?;
+        let mut upgrade = self.upgrade(browser, "/live", at).await?;
         if let Some(name) = name {
             upgrade = upgrade.named(name);
         }
+        self.attach(upgrade)
+    }
+
+    /// Connects on another path.
+    pub async fn connect_at(
+        &self,
+        browser: &mut Browser,
+        path: &str,
+        at: Option<&str>,
+    ) -> Result<Client, Refusal> {
+        let upgrade = self.upgrade(browser, path, at).await?;
+        self.attach(upgrade)
+    }
+
+    /// Connects to the handler.
+    pub fn attach(&self, upgrade: Upgrade<Tally>) -> Result<Client, Refusal> {
         let (gate, commits) = (Arc::clone(&self.gate), Arc::clone(&self.commits));
         let drops = Arc::clone(&self.drops);
         Ok(Client::start(upgrade.on_session(move |live| handle(live, gate, commits, drops))?))
@@ -133,7 +149,7 @@ impl Node {
 
     /// Connects to a handler that never comes to receive.
     pub async fn connect_sleeper(&self, browser: &mut Browser, at: &str) -> Client {
-        let upgrade = self.upgrade(browser, Some(at)).await.unwrap();
+        let upgrade = self.upgrade(browser, "/live", Some(at)).await.unwrap();
         let attach = upgrade.on_session(async |_live| std::future::pending::<()>().await);
         Client::start(attach.unwrap())
     }
@@ -144,17 +160,27 @@ impl Node {
         browser: &mut Browser,
         handler: impl FnOnce(BlockingSession<Tally>) + Send + 'static,
     ) -> Client {
-        let upgrade = self.upgrade(browser, None).await.unwrap();
+        let upgrade = self.upgrade(browser, "/live", None).await.unwrap();
         Client::start(upgrade.on_session_blocking(handler).unwrap())
     }
 
-    async fn upgrade(
+    pub async fn upgrade(
         &self,
         browser: &mut Browser,
+        path: &str,
         at: Option<&str>,
     ) -> Result<Upgrade<Tally>, Refusal> {
-        let protocols = at.map(|at| format!("session-resume.v1, at.{at}"));
-        Upgrade::prepare(&self.parts(browser, protocols.as_deref()).await).await
+        if browser.cookie.is_none() {
+            first_parts(&self.layer, browser, None).await;
+        }
+        let mut request = Request::get(format!("http://a.example{path}"))
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, "websocket");
+        if let Some(at) = at {
+            let offer = format!("session-resume.v1, at.{at}");
+            request = request.header(header::SEC_WEBSOCKET_PROTOCOL, offer);
+        }
+        Upgrade::prepare(&send(&self.layer, browser, request).await).await
     }
 }
 
@@ -177,11 +203,19 @@ pub async fn first_parts<T: Send + 'static>(
     protocols: Option<&str>,
 ) -> Parts {
     let mut req = Request::get("http://a.example/live").header(header::ACCEPT, "text/html");
-    if let Some(cookie) = &browser.cookie {
-        req = req.header(header::COOKIE, cookie);
-    }
     if let Some(protocols) = protocols {
         req = req.header(header::SEC_WEBSOCKET_PROTOCOL, protocols);
+    }
+    send(layer, browser, req).await
+}
+
+async fn send<T: Send + 'static>(
+    layer: &SessionResume<T>,
+    browser: &mut Browser,
+    mut req: http::request::Builder,
+) -> Parts {
+    if let Some(cookie) = &browser.cookie {
+        req = req.header(header::COOKIE, cookie);
     }
     let echo = service_fn(|req: Request<()>| async move {
         let page = Response::builder().header(header::CONTENT_TYPE, "text/html");
@@ -265,6 +299,7 @@ pub struct Browser {
 }
 
 /// The far end of a transport.
+#[derive(Debug)]
 pub struct Client {
     to_server: mpsc::UnboundedSender<Result<Frame, TransportError>>,
     from_server: mpsc::UnboundedReceiver<Frame>,

@@ -18,7 +18,7 @@ use session_resume::{
 use tracing::{Subscriber, span};
 use tracing_subscriber::{Layer, layer::SubscriberExt as _, registry::LookupSpan};
 
-use crate::support::{Browser, echo, idle, settle, sleep};
+use crate::support::{Browser, echo, idle, open, settle, sleep};
 
 const CLIENT: &str = "client-aaaaaaaaaa";
 
@@ -228,6 +228,13 @@ async fn refusals_are_counted_by_cause() {
     let (resume, mut browser) = (SessionResume::new(), Browser::default());
     let _wire = browser.connect(&resume, Some(CLIENT), echo).await.unwrap();
     let causes = refused_at(&["handler code=409", "handler code=4101"]);
+    assert_eq!(refused_both_ways(&resume, browser).await, causes);
+
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let room = browser.upgrade_at(&resume, "/ws/a", None).await.unwrap();
+    let _wire = open(room, idle).unwrap();
+    settle().await;
+    let causes = refused_at(&["path code=409", "path code=4101"]);
     assert_eq!(refused_both_ways(&resume, browser).await, causes);
 
     let (resume, browser) = (SessionResume::new(), Browser::default());

@@ -74,11 +74,7 @@ impl Browser {
         F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
         Fut: Future<Output: IntoOutcome> + Send + 'static,
     {
-        let upgrade = self.upgrade(resume, at).await?;
-        let attach = upgrade.on_session(handler)?;
-        let (socket, wire) = wire::pair();
-        tokio::spawn(attach.run(socket));
-        Ok(wire)
+        open(self.upgrade(resume, at).await?, handler)
     }
 
     pub(crate) async fn upgrade<T: Send + 'static>(
@@ -86,7 +82,17 @@ impl Browser {
         resume: &SessionResume<T>,
         at: Option<&str>,
     ) -> Result<Upgrade<T>, Refusal> {
-        let parts = self.enter(resume, upgrade_request(at)).await;
+        self.upgrade_at(resume, "/live", at).await
+    }
+
+    /// The same on another path.
+    pub(crate) async fn upgrade_at<T: Send + 'static>(
+        &mut self,
+        resume: &SessionResume<T>,
+        path: &str,
+        at: Option<&str>,
+    ) -> Result<Upgrade<T>, Refusal> {
+        let parts = self.enter(resume, upgrade_request(path, at)).await;
         Upgrade::<T>::prepare(&parts).await
     }
 
@@ -96,7 +102,7 @@ impl Browser {
         resume: &SessionResume<T>,
         at: Option<&str>,
     ) -> Result<Upgrade<T>, Refusal> {
-        let parts = self.send(resume, upgrade_request(at)).await;
+        let parts = self.send(resume, upgrade_request("/live", at)).await;
         Upgrade::<T>::prepare(&parts).await
     }
 
@@ -139,9 +145,22 @@ impl Browser {
     }
 }
 
-/// A request for a WebSocket at `/live`; `at` is what follows `at.` in the offer, `None` a plain one.
-fn upgrade_request(at: Option<&str>) -> http::request::Builder {
-    let mut request = Request::get("/live")
+/// Opens the WebSocket of an upgrade.
+pub(crate) fn open<T, F, Fut>(upgrade: Upgrade<T>, handler: F) -> Result<Wire, Refusal>
+where
+    T: Send + 'static,
+    F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+    Fut: Future<Output: IntoOutcome> + Send + 'static,
+{
+    let attach = upgrade.on_session(handler)?;
+    let (socket, wire) = wire::pair();
+    tokio::spawn(attach.run(socket));
+    Ok(wire)
+}
+
+/// A request for a WebSocket; `at` is what follows `at.` in the offer, `None` a plain one.
+fn upgrade_request(path: &str, at: Option<&str>) -> http::request::Builder {
+    let mut request = Request::get(path)
         .header(header::CONNECTION, "upgrade")
         .header(header::UPGRADE, "websocket");
     if let Some(at) = at {
