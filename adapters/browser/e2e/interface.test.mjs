@@ -13,6 +13,7 @@ import { close, open } from './stage.mjs';
 const dist = (name) => readFileSync(new URL(`../dist/${name}`, import.meta.url), 'utf8');
 const FILES = {
   '/': ['text/html', '<!doctype html><title>interface</title>'],
+  '/policy': ['text/html', `<!doctype html><meta http-equiv="content-security-policy" content="connect-src 'none'"><title>policy</title>`],
   '/session-resume.js': ['text/javascript', dist('session-resume.js')],
   '/session-resume-notify.js': ['text/javascript', dist('session-resume-notify.js')],
   '/js/worker.js': ['text/javascript', `
@@ -55,8 +56,7 @@ async function onPage(scenario) {
   try {
     const page = await context.newPage();
     page.on('pageerror', (error) => assert.fail(error));
-    await page.goto(`http://127.0.0.1:${http.address().port}/`);
-    await page.evaluate(async () => (globalThis.ResumableSocket = (await import('/session-resume.js')).ResumableSocket));
+    await load(page, `http://127.0.0.1:${http.address().port}/`);
     await scenario(page, { upgrades, ours });
     assert.deepEqual(ours.faults, []);
   } finally {
@@ -66,6 +66,12 @@ async function onPage(scenario) {
     http.closeAllConnections();
     http.close();
   }
+}
+
+/** Goes to a page and brings the client in. */
+async function load(page, url) {
+  await page.goto(url);
+  await page.evaluate(async () => void (globalThis.ResumableSocket = (await import('/session-resume.js')).ResumableSocket));
 }
 
 after(close);
@@ -288,19 +294,34 @@ test('close events are those of the browser’s own', () =>
     for (const [name, [native, ours]] of Object.entries(rows)) assert.deepEqual(ours, native, name);
   }));
 
-test('a connection that the browser itself refuses is closed, also where the browser’s own tells of an error alone', () =>
+test('a connection that the browser itself refuses is closed, also where the browser tells of an error alone', () =>
   onPage(async (page) => {
-    const events = await page.evaluate(
-      () =>
-        new Promise((resolve) => {
-          // A port that browsers block. What a page's policy blocks, and `ws:` on a page of `https:`, are the same to them.
-          const socket = new ResumableSocket('ws://127.0.0.1:1/', { reconnect: false, connectTimeout: 300 });
-          const events = [];
+    // What is thrown, or told until the close event.
+    const outcome = (url) =>
+      page.evaluate((url) => {
+        const events = [];
+        try {
+          const socket = new ResumableSocket(url, { reconnect: false, connectTimeout: 300 });
           socket.onerror = ({ type }) => events.push(type);
-          socket.onclose = ({ type, code }) => resolve([...events, type, code, socket.readyState]);
-        }),
-    );
-    assert.deepEqual(events, ['error', 'close', 1006, 3]);
+          return new Promise((resolve) => (socket.onclose = ({ type, code }) => resolve([...events, type, code, socket.readyState])));
+        } catch ({ name }) {
+          return name;
+        }
+      }, url);
+    const closed = ['error', 'close', 1006, 3];
+    // A port that browsers block.
+    assert.deepEqual(await outcome('ws://127.0.0.1:1/'), closed);
+    // What the page's policy forbids throws, if anything, in the browser's own.
+    await load(page, new URL('/policy', page.url()).href);
+    const thrown = await page.evaluate(() => {
+      try {
+        new WebSocket('/live');
+        return null;
+      } catch ({ name }) {
+        return name;
+      }
+    });
+    assert.deepEqual(await outcome('/live'), thrown ?? closed);
   }));
 
 test('workers of both kinds: a relative URL, and messages', () =>

@@ -402,7 +402,7 @@ export class ResumableSocket extends EventTarget {
     // First of all: where nobody listens for the error of a socket, Node ends the process.
     transport.onerror = (event) => {
       unreadable ||= event?.error?.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
-      // Of a connection that it does not even try WebKitGTK tells by an error alone. Where a close event has come, too, this is of no effect.
+      // Of what they refuse by themselves Chromium and WebKitGTK tell by an error alone. Where a close event has come, too, this is of no effect.
       this.#env.setTimeout(() => transport.readyState === 3 && this.#step({ type: 'closed', n, code: 1006, reason: '' }), 0);
     };
     this.#transport = transport;

@@ -288,7 +288,7 @@ test('a 20 s outage: back within the backoff’s cap, nothing lost', () => {
 });
 
 test('an attempt of which an error event alone tells has failed', () => {
-  // As WebKitGTK does where it does not even try: the state is CLOSED only after the event.
+  // As WebKitGTK tells of what it refuses by itself: the state is CLOSED only after the event.
   const world = new World(1);
   class Refused {
     readyState = 0;
