@@ -24,7 +24,7 @@ if ! [ -x "$browser" ] || ! command -v chromium >/dev/null || ! command -v firef
   browser=$(echo /usr/lib/*/webkit2gtk-4.1/MiniBrowser)
 fi
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+trap 'sleep 1; rm -rf "$folder"' EXIT
 cat > "$folder/seen.mjs" <<'EOF'
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
