@@ -106,7 +106,7 @@ async fn a_page_goes_on_with_a_new_session(framework: Framework) {
         assert_eq!((answer.status, &answer.json()["status"]), (200, &"expired".into()), "{flags}");
         // Told once, with the session and without its state.
         let line = soon("the warning", log.next_line()).await.unwrap().unwrap();
-        assert!(line.contains(&away.session()[..8]) && line.contains("kept aside"), "{line}");
+        assert!(line.contains(away.session()) && line.contains("kept aside"), "{line}");
         assert!(!line.contains("tatal"), "{line}");
         // The old session's other page is in the new one; so is a plain client after it.
         let cursor = away.cursor('b');

@@ -25,21 +25,30 @@ use crate::{
 /// Where a new session takes the place of an unreadable one, by this or because the policy answers `Fresh`, nothing
 /// is lost. The old record is kept in the store under
 /// [`RecordKind::Unreadable`](crate::store::RecordKind::Unreadable) and the session's id, for as long as a session is
-/// [stored](crate::SessionResume::with_stored_lifetime) from then on. A warning in the log names the session by its
-/// first eight digits, once. Polling tells that the old session has `expired`, and why. A client that comes with a
+/// [stored](crate::SessionResume::with_stored_lifetime) from then on. A warning in the log names the
+/// session's id, once. Polling tells that the old session has `expired`, and why. A client that comes with a
 /// cursor of it goes on with the new session: its hello says `new`, with a gap `expired`.
 ///
-/// At most [`Limits::max_stored`](crate::Limits::max_stored) records are kept aside; where a store can count and
-/// there are more, the session is not touched and the request is answered with 503.
+/// If the store can count ([`SnapshotStore::count`](crate::store::SnapshotStore::count)), at most
+/// [`Limits::max_stored`](crate::Limits::max_stored) records are kept aside. When that many are, the session is not
+/// touched and the request is answered with 503.
 ///
-/// An operator gets at what is kept with the store's own calls, and [`SetAside`](crate::store::SetAside) reads it. A
-/// store of one process, like the embedded one, is first let go of by the server.
+/// An operator gets at what is kept with the store's own calls, and [`SetAside`](crate::store::SetAside) reads it. An
+/// embedded store can be opened when the server has stopped. A store that several processes share may list no keys: there
+/// the id from the log makes the key.
 ///
 /// ```
-/// use session_resume::store::{ErrorKind, MemoryStore, RecordKind, SetAside, SnapshotStore, StoreError};
+/// use session_resume::{
+///     SessionId,
+///     store::{MemoryStore, RecordKind, SetAside, SnapshotStore, StoreError, StoreKey},
+/// };
+///
+/// /// The key of one of them. A layer is called `default` unless `with_name` gives another name.
+/// fn key(session: SessionId) -> Result<StoreKey, StoreError> {
+///     StoreKey::new(RecordKind::Unreadable, "default", session.as_uuid().as_bytes())
+/// }
 ///
 /// async fn report(store: &impl SnapshotStore) -> Result<(), StoreError> {
-///     // By the layer's name, which is `default` unless `with_name` gives another one.
 ///     for key in store.first(RecordKind::Unreadable, "default", 1000).await? {
 ///         let Some(kept) = store.load(&key).await? else { continue };
 ///         let aside = SetAside::read(&kept.bytes)?;
@@ -121,8 +130,9 @@ impl<T: Send + 'static> Registry<T> {
         let record = &loaded.record;
         let lifetime = self.config().stored_lifetime;
         if store.put_aside(record.session, &loaded.stored, lifetime).await? {
+            // The whole id: a store that lists no keys is asked by it. The session has ended, so it names nothing else.
             tracing::warn!(
-                session = %record.session.short(), %error,
+                session = %record.session, %error,
                 "a stored session cannot be read: its record is kept aside, and a new session has its place"
             );
         }
