@@ -6,7 +6,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{
-    FutureExt as _,
+    FutureExt,
     future::{BoxFuture, join},
 };
 use http::{Request, Response};
@@ -75,7 +75,7 @@ impl<S> Serve<S> {
     ///
     /// Panics outside a tokio runtime.
     pub fn until_stopped<T>(self, resume: &SessionResume<T>) -> UntilStopped<S, T> {
-        let stop = stop_signal().map(|stop| stop.boxed());
+        let stop = stop_signal().map(FutureExt::boxed);
         UntilStopped { serve: self, resume: resume.clone(), deadline: DEADLINE, stop }
     }
 }
