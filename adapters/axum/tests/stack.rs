@@ -113,6 +113,27 @@ async fn a_page_that_knocks_touches_no_session() {
     }
 }
 
+/// Browsers hide why they got no WebSocket. With this method they name their page's origin, so the page may ask.
+#[tokio::test(start_paused = true)]
+async fn a_foreign_page_is_told_so_if_it_asks() {
+    let app = Router::new().route(
+        "/live",
+        any(async |upgrade: ResumeUpgrade<State>| {
+            upgrade.on_session(async |mut session| while session.recv().await.is_some() {})
+        }),
+    );
+    let app = app.layer(SessionResume::new().with_state::<State>());
+    for (origin, status) in
+        [("https://host.example", 405), ("https://foreign.example", 403), ("null", 403)]
+    {
+        let ask = Request::options("/live").header(header::HOST, "host.example");
+        let ask = ask.header(header::ORIGIN, origin).body(Body::empty()).unwrap();
+        let answer = app.clone().oneshot(ask).await.unwrap();
+        assert_eq!(answer.status(), status, "{origin}");
+        assert!(cookies(&answer).is_empty());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_websocket_outlives_the_timeout_of_requests() {
     for (order, _resume, app) in stacks() {

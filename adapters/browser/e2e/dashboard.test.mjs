@@ -184,9 +184,28 @@ test('in memory alone a server that was started anew has another session, and th
     await page.getByLabel('Solar', { exact: true }).check();
     await page.locator('#number').getByText('no.').waitFor();
     await restart();
-    await page.getByRole('alert').getByText('Your session has expired. Connected again. A new session was started.').waitFor();
+    await page.getByRole('alert').getByText('The server no longer has your session. A new session was started.').waitFor();
     await page.locator('#note').getByText('this is another one').waitFor();
     await shot(page, 'dashboard-anew');
     assert.notEqual(await page.locator('#session').textContent(), session);
     assert.deepEqual(await ticked(page), []);
   }, { memory: true }));
+
+test('a silent network: the page says that it waits to send, and values that are old are dimmed and say how old', skip, () =>
+  withDashboard(async ({ proxy, visit }) => {
+    const page = await visit();
+    await page.locator('#number').getByText('no.').waitFor();
+    proxy.deaf();
+    await page.getByLabel('Solar', { exact: true }).check();
+    await state(page, 'Waiting to send');
+    await page.locator('#note').getByText('The server goes on meanwhile, and what you do here is kept.', { exact: true }).waitFor();
+    await page.locator('#live[data-old]').waitFor();
+    await page.locator('#age').getByText(/^\([3-9] s old\)$/).waitFor();
+    await shot(page, 'dashboard-silent');
+    await state(page, 'Disconnected');
+    proxy.up();
+    await state(page, 'Connected');
+    await page.locator('#live:not([data-old])').waitFor();
+    assert.equal(await page.locator('#age').textContent(), '');
+    assert.deepEqual(await ticked(page), ['solar']);
+  }));

@@ -6,13 +6,14 @@ import { createServer } from 'node:http';
 import { WebSocketServer } from 'ws';
 import { ModelServer } from '../test/support/model.mjs';
 
-export async function startMock({ attach = 'takeover', ping = 1000 } = {}) {
+export async function startMock({ attach = 'takeover', ping = 1000, lifetime = 120_000 } = {}) {
   const timers = new Set();
   let next = 0;
   let total = 0;
   const model = new ModelServer({
     attach,
     heartbeat: ping,
+    lifetime,
     onMessage(message) {
       const [command, ...words] = String(message).split(' ');
       const say = (text) => model.push(text);

@@ -40,7 +40,7 @@ test('a duplicated tab takes over, the first may take back', () =>
     // `window.open` copies sessionStorage, as duplicating a tab does.
     const [copy] = await Promise.all([context.waitForEvent('page'), page.evaluate(() => void window.open(location.href))]);
     await copy.waitForFunction(() => globalThis.socket?.session);
-    await page.getByRole('alert').getByText('in use in another window').waitFor();
+    await page.getByRole('status').getByText('in use in another window').waitFor();
     await shot(page, 'superseded');
     const offers = [await page.evaluate(() => seen.offers), await copy.evaluate(() => seen.offers)];
     assert.notEqual(offers[0][0], offers[1][0]);

@@ -19,13 +19,13 @@ test('what is gone is told: a lost session, a gap, an end', onMock, () =>
     assert.equal(await page.getByRole('alert').textContent(), '');
 
     server.model.restart();
-    await page.getByRole('alert').getByText('Your session was restored.').waitFor();
+    await page.getByRole('alert').getByText('The server was restarted. Your session was restored. Nothing is known to be missing.', { exact: true }).waitFor();
     await shot(page, 'restored');
 
     server.model.expire();
-    await page.getByRole('alert').getByText('Your session has expired.').waitFor();
-    assert.match(await page.getByRole('alert').textContent(), /A new session was started/);
-    await shot(page, 'expired');
+    // It was not away for so long: why, it cannot know.
+    await page.getByRole('alert').getByText('The server no longer has your session. A new session was started.', { exact: true }).waitFor();
+    await shot(page, 'gone');
 
     proxy.down();
     await page.evaluate(() => socket.send('never'));
@@ -134,7 +134,7 @@ test('a session that has expired is told, and the next one begins', both(onTeste
     proxy.up();
     assert.deepEqual((await told(page, 'expired')).gap, { from: 40, to: null, reason: 'expired' });
     await told(page, 'new');
-    const text = 'Your session has expired. Connected again. A new session was started.';
+    const text = 'Your session has expired. A new session was started.';
     await page.getByRole('alert').getByText(text, { exact: true }).waitFor();
     await shot(page, 'expired');
   }));
@@ -181,7 +181,7 @@ test('the focus goes back to where it was when a button under it goes', () =>
 
 test('texts, style and calm are the page’s to choose', lacks({ firefox: 'the driver emulates no media', webkit: 'the driver emulates no media' }), () =>
   onStage({}, async ({ page: open, proxy }) => {
-    const page = await open({ reconnect: 'prompt' }, { messages: { disconnected: 'Verbindung <b>weg</b>', reconnect: 'Neu verbinden' } });
+    const page = await open({ reconnect: 'prompt' }, { messages: { disconnected: 'Verbindung <b>weg</b>', goesOn: '', reconnect: 'Neu verbinden' } });
     await page.emulateMedia({ reducedMotion: 'reduce' });
     await page.addStyleTag({ content: 'session-resume-status::part(prompt) { background: rgb(1, 2, 3) }' });
     proxy.cut();

@@ -2,10 +2,11 @@
 // done comes out. Nothing here reads a clock, a random source or a socket.
 
 import { delayBefore } from './backoff.js';
-import { acknowledged, ackIfDue, deliver, dropped as noteDropped, emit, flush, greet, silence, skip, takeInDoubt, untold, writeAck } from './stream.js';
+import { byteLength } from './idl.js';
+import { acknowledged, ackIfDue, answered, ask as askServer, deliver, dropped as noteDropped, emit, flush, greet, silence, skip, takeInDoubt, untold, writeAck } from './stream.js';
 import { decode, offer, PROTOCOL } from './wire.js';
 
-/** @import { Config, Control, Effect, MachineEvent, Pause, State, Status, Until } from './types.js' */
+/** @import { Config, Control, Effect, Hello, MachineEvent, Pause, Saved, State, Status, Until } from './types.js' */
 /** @import { Cx } from './stream.js' */
 
 /** A server's `retry` is followed up to an hour. */
@@ -31,19 +32,27 @@ const LATER = [1013, 4113];
 /**
  * @param {Config} config
  * @param {string} client
+ * @param {Saved | null} [saved]
  * @returns {State}
  */
-export function initial(config, client) {
-  return {
+export function initial(config, client, saved = null) {
+  /** @type {State} */
+  const state = {
     config, phase: 'idle', opened: false, until: 'time',
     transport: 0, attached: false, attempt: 0, failed: 0, hint: null,
     hidden: false, offline: false, suspect: false, closing: null,
     client, cursor: null, position: 0, owedMessages: 0, owedBytes: 0, owedSince: null,
     outbox: [], outboxBytes: 0, base: 0, sent: 0, ever: 0, underWay: 0, window: { messages: 0, bytes: 0 }, limit: null,
-    heartbeat: 0, heardAt: 0, graced: false,
+    heartbeat: 0, lifetime: 0, heardAt: 0, graced: false, answers: false, probe: null, askedAt: 0, load: 0,
     greeted: false, asked: false, done: null,
-    settled: false, stale: false, reauthenticated: false, startedOver: false, tooBig: null,
+    settled: false, stale: false, reauthenticated: false, startedOver: false, tooBig: null, kept: null,
   };
+  if (!saved) return state;
+  const outbox = saved.messages.map((data) => ({ data, bytes: byteLength(data) }));
+  const outboxBytes = outbox.reduce((sum, { bytes }) => sum + bytes, 0);
+  if (!saved.cursor) return { ...state, outbox, outboxBytes };
+  const { position, base, ever, cursor } = saved;
+  return { ...state, outbox, outboxBytes, client: saved.client, cursor, position, base, ever, sent: base, kept: 'ask' };
 }
 
 /**
@@ -89,6 +98,7 @@ function handle(cx, event) {
       return dropped(cx, event.code, event.reason);
     case 'answered':
       if (s.phase !== 'waiting' || s.until !== 'answer' || event.of !== s.transport) return;
+      if (event.refused !== undefined) return end(cx, 1006, event.refused, { status: 'refused', reason: event.refused });
       if (event.foreign === null) return schedule(cx, 1006, '');
       return end(cx, 1002, `${NOT_SPOKEN}: ${event.foreign}`);
     case 'knocked':
@@ -161,7 +171,7 @@ function open(cx) {
   s.phase = 'connecting';
   s.attached = true;
   cx.effects.push(
-    { type: 'connect', n: s.transport, protocols: offer(s.client, s.cursor, s.position) },
+    { type: 'connect', n: s.transport, protocols: offer(s.client, s.kept === 'fresh' ? null : s.cursor, s.position) },
     { type: 'setTimer', name: 'connect', delay: s.config.connectTimeout },
   );
 }
@@ -199,8 +209,10 @@ function frame(cx, data) {
   if (s.done) return;
   s.heardAt = cx.now;
   s.graced = false;
-  if (s.suspect && s.phase === 'open' && s.cursor) emit(cx, { status: 'open', session: s.cursor.session });
+  const stalled = s.probe === 'stalled';
+  if ((s.suspect || stalled) && s.phase === 'open' && s.cursor) emit(cx, { status: 'open', session: s.cursor.session });
   s.suspect = false;
+  if (stalled) s.probe = 'asking';
   const read = decode(data);
   let breach = null;
   if ('error' in read) breach = read.error;
@@ -230,7 +242,7 @@ function control(cx, { hello, ack, hb, gap, dropped, retry, done }) {
       copied(cx);
       return null;
     }
-    return greet(cx, hello);
+    return s.kept === 'ask' ? recall(cx, hello) : greet(cx, hello);
   }
   if (s.phase === 'connecting') {
     return ack ?? hb ?? gap ?? dropped ?? done ? 'no hello' : null;
@@ -245,10 +257,31 @@ function control(cx, { hello, ack, hb, gap, dropped, retry, done }) {
     if (hb !== undefined || (ack ?? 0) > s.base) s.settled = true;
     const breach = acknowledged(cx, Math.max(ack ?? 0, hb ?? 0));
     if (breach) return breach;
+    if (hb !== undefined) answered(cx);
     if (s.phase === 'closing' && !s.outbox.length) closeTransport(cx);
   }
   if (gap) return skip(cx, gap);
   if (done) finish(cx, done);
+  return null;
+}
+
+/**
+ * The session has told what it has of the page before. This page needs its view, so it comes back as one that holds nothing;
+ * the numbers of its client go on.
+ *
+ * @param {Cx} cx
+ * @param {Hello} hello
+ */
+function recall(cx, { session, epoch, attachment, received }) {
+  const { s } = cx;
+  const known = s.cursor?.session === session && received !== null && received >= s.base;
+  leave(cx, 1000, '');
+  s.attempt = 0;
+  if (known) {
+    s.cursor = { session, epoch, attachment };
+    s.kept = 'fresh';
+  } else startOver(cx);
+  connect(cx);
   return null;
 }
 
@@ -300,6 +333,8 @@ function dropped(cx, code, reason) {
   const { s } = cx;
   if (s.done) return over(cx, code, reason);
   if (s.phase === 'closing') return endClosed(cx);
+  // What is known of the page before may be out of date by the next attempt.
+  if (s.kept) s.kept = 'ask';
   if (code === 4100 && reason !== 'replaced') return end(cx, code, reason, { status: 'superseded' });
   // Refused, or one that may only read has sent data.
   if (code === 4101 || code === 4104) return end(cx, code, reason, { status: 'refused', reason });
@@ -337,6 +372,8 @@ function copied(cx) {
   const { s, random } = cx;
   leave(cx, 1000, '');
   s.stale = false;
+  // Another page sends what the page before has left: never twice.
+  if (s.kept) s.ever = s.base + s.outbox.length;
   // Original and copy share the id and all else but this number.
   s.client = s.client.slice(0, 16) + Math.floor(random * 2 ** 52).toString(36);
   startOver(cx);
@@ -370,7 +407,7 @@ function empty(s, taken = 0) {
 
 /** @param {State} s */
 function forget(s) {
-  s.cursor = null;
+  s.cursor = s.kept = null;
   s.position = s.base = s.sent = s.ever = s.underWay = 0;
 }
 
@@ -385,7 +422,9 @@ function schedule(cx, code, reason, atOnce = false) {
   const { reconnect, backoff, whileHidden } = s.config;
   if (!reconnect) return end(cx, code, reason);
   const attempt = s.attempt + 1;
-  if (reconnect === 'prompt') return pause(cx, 'user', waiting(attempt, null, 'user'));
+  // What the server said, not what we make of a connection that is gone.
+  const said = code === 1006 ? '' : reason;
+  if (reconnect === 'prompt') return pause(cx, 'user', waiting(attempt, null, 'user', said));
   if (s.offline) return awaitNetwork(cx);
   // Where one went wrong just now, another at once is of no use.
   const later = LATER.includes(code) || code === 4103 || code === 4106 || SLOWER.includes(code);
@@ -393,10 +432,10 @@ function schedule(cx, code, reason, atOnce = false) {
     ? delayBefore(backoff, later ? Math.max(attempt, 2) : attempt, cx.random)
     : s.hint + cx.random * HINT_SPREAD;
   if (delay === null) return pause(cx, 'user', { status: 'failed', code, reason });
-  if (s.hidden && !whileHidden) return pause(cx, 'visible', waiting(attempt, null, 'visible'));
+  if (s.hidden && !whileHidden) return pause(cx, 'visible', waiting(attempt, null, 'visible', said));
   if (atOnce || delay === 0) return connect(cx);
   cx.effects.push({ type: 'setTimer', name: 'retry', delay });
-  pause(cx, 'time', waiting(attempt, delay / 1000, 'time'));
+  pause(cx, 'time', waiting(attempt, delay / 1000, 'time', said));
 }
 
 /**
@@ -415,9 +454,10 @@ function awaitNetwork(cx) {
  * @param {number} attempt
  * @param {number | null} delay
  * @param {Until} until
+ * @param {string} [reason]
  * @returns {Status}
  */
-const waiting = (attempt, delay, until) => ({ status: 'waiting', attempt, delay, until });
+const waiting = (attempt, delay, until, reason) => ({ status: 'waiting', attempt, delay, until, ...(reason && { reason }) });
 
 /**
  * @param {Cx} cx
@@ -476,15 +516,21 @@ function timer(cx, name, due) {
     dropped(cx, 1006, 'connect timeout');
   } else if (name === 'ack' && talking) {
     writeAck(cx);
-  } else if (name === 'watch' && talking) {
+  } else if ((name === 'watch' || name === 'probe') && talking) {
     // A clock set back must not put the deadline off.
     s.heardAt = Math.min(s.heardAt, now);
-    const left = s.heardAt + silence(s) - now;
-    const stalled = now - due > STALL && !s.graced;
-    if (left > 0 || stalled) {
-      s.graced = left <= 0;
-      cx.effects.push({ type: 'setTimer', name, delay: left > 0 ? left : STALL });
-    } else {
+    s.askedAt = Math.min(s.askedAt, now);
+    const late = now - due > STALL && !s.graced;
+    let dead;
+    if (name === 'watch') {
+      const left = s.heardAt + silence(s) - now;
+      dead = left <= 0;
+      if (!dead) cx.effects.push({ type: 'setTimer', name, delay: left });
+    } else dead = askServer(cx);
+    if (dead && late) {
+      s.graced = true;
+      cx.effects.push({ type: 'setTimer', name, delay: STALL });
+    } else if (dead) {
       leave(cx, 1000, '');
       dropped(cx, 1006, 'silence');
     }

@@ -1,35 +1,53 @@
 // Tells the user what happens to a ResumableSocket: a small banner that never takes the focus.
 
 /** @import { ResumableSocket } from './socket.js' */
-/** @import { StatusEvent } from './types.js' */
+/** @import { Gap, StatusEvent } from './types.js' */
 
 /**
  * Texts, each a template in which `{attempt}`, `{seconds}`, `{count}` and `{reason}` are filled in, or a
  * function of these that returns the text (for plurals). An empty text shows nothing.
  */
 export const messages = {
-  waiting: 'Connection lost. Trying again soon.',
-  countdown: '{seconds} s',
-  hidden: 'Connection lost.',
-  connecting: 'Reconnecting now…',
+  // While there is no connection: what is the matter, and what is known of the session.
+  waiting: 'Connection lost.',
+  unreachable: 'Cannot reach the server.',
+  restarting: 'The server is restarting.',
+  busy: 'The server is busy.',
   offline: 'You are offline. What you do is kept until the network is back.',
+  hidden: 'Connection lost.',
   disconnected: 'Connection lost.',
+  stalled: 'The network does not answer.',
+  goesOn: 'Your session goes on meanwhile.',
+  unsent: 'Waiting to send.',
+  again: 'Trying again soon.',
+  countdown: '{seconds} s',
+  connecting: 'Reconnecting now…',
+  first: 'Connecting…',
+  // Given up, or told to stop.
   failed: 'The server cannot be reached.',
   foreign: 'Not connected: {reason}.',
-  resumed: 'Connected again.',
-  reused: 'Connected again, to the running session.',
-  restored: 'Connected again. Your session was restored.',
-  new: 'Connected again. A new session was started.',
-  expired: 'Your session has expired.',
-  gap: 'Messages missed: {count}.',
-  gapUnknown: 'Some messages were missed.',
-  lost: '{count} of your last actions may not have arrived.',
-  tooBig: 'A message was too large and was not sent.',
+  refused: 'The server refused the connection.',
+  refusedFor: 'The server refused the connection: {reason}',
   superseded: 'This session is in use in another window.',
-  refused: 'The server refused the connection. {reason}',
   done: 'The session has ended.',
   sessionExpired: 'Your session has expired.',
   sessionFailed: 'The session has ended because of an error.',
+  // Connected again: why the session is what it is, and what is missing.
+  resumed: 'Connected again.',
+  back: 'The session is in this window again.',
+  restarted: 'The server was restarted.',
+  expired: 'Your session has expired.',
+  gone: 'The server no longer has your session.',
+  restored: 'Your session was restored.',
+  reused: 'Connected to the session that runs now.',
+  new: 'A new session was started.',
+  nothing: 'Nothing is known to be missing.',
+  gap: 'Messages missed: {count}.',
+  lost: '{count} of your last actions may not have arrived.',
+  undone: '{count} of your last actions were undone: the server has gone back to an earlier state.',
+  dropped: '{count} of your actions could not be handled, and the server has given them up.',
+  tooBig: 'A message was too large and was not sent.',
+  // Buttons.
   reconnect: 'Reconnect now',
   takeOver: 'Use it here',
   startAnew: 'Start anew',
@@ -38,8 +56,12 @@ export const messages = {
 
 /** @typedef {{ attempt?: number, seconds?: number, count?: number, reason?: string }} Values */
 /** @typedef {Record<keyof typeof messages, string | ((values: Values) => string)>} Messages */
-/** @typedef {'waiting' | 'success' | 'warning' | 'prompt'} Kind */
-/** @typedef {{ text: string, kind: Kind, button?: string, until?: number }} View */
+/** @typedef {'waiting' | 'success' | 'warning' | 'notice' | 'prompt'} Kind */
+/**
+ * A text that is a function says what is true at the time.
+ *
+ * @typedef {{ text: string | (() => string), kind: Kind, button?: string, until?: number }} View
+ */
 
 /**
  * Times in seconds.
@@ -60,7 +82,7 @@ const STYLE = `
 [part~=idle]{padding:0;box-shadow:none;background:none;animation:none!important}
 [hidden]{display:none!important}
 p{display:inline;margin:0}
-[part=countdown]{font-variant-numeric:tabular-nums;opacity:.8}
+[part=countdown]{font-variant-numeric:tabular-nums;white-space:nowrap;opacity:.8}
 button{font:inherit;padding:.25em .8em;border:1px solid;border-radius:.4em;background:none;color:inherit;cursor:pointer;white-space:nowrap}
 button:hover{background:#fff2}
 button:focus-visible{outline:2px solid #fff;outline-offset:2px}
@@ -88,16 +110,22 @@ export class SessionResumeStatus extends Base {
   #outage = false;
   /** When it began. */
   #since = 0;
+  /** How long the last one was, in milliseconds. */
+  #lastOutage = 0;
+  /** The server has said that it restarts. */
+  #restarting = false;
+  /** There has been a connection. */
   #established = false;
   /** The last hello was the page's first. */
   #first = true;
+  /** Another window has the session; and: this one has taken it back. */
+  #away = false;
+  #back = false;
   #shown = false;
   /** What the last hello brought, where that is news. @type {string[]} */
   #news = [];
-  /** What was lost since the user last took note; NaN when nobody can count it. */
-  #missed = 0;
-  #doubtful = 0;
-  #tooBig = false;
+  /** What happened to messages since the user last took note: how many, by the name of the text. @type {Map<'gap' | 'lost' | 'undone' | 'dropped' | 'tooBig', number>} */
+  #counts = new Map();
   /** Where the user was before they came to a button of ours. @type {EventTarget | null} */
   #before = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -141,7 +169,7 @@ export class SessionResumeStatus extends Base {
     this.#socket = socket;
     this.#listening?.abort();
     this.#hide();
-    this.#outage = this.#established = false;
+    this.#outage = this.#established = this.#away = this.#restarting = false;
     if (socket && this.isConnected) this.#listen(socket);
   }
 
@@ -177,27 +205,40 @@ export class SessionResumeStatus extends Base {
       case 'connecting':
         // The first connection is the page's own business.
         if (!this.#established && event.attempt === 1 && !this.#outage) return;
-        return this.#wait({ text: this.#say('connecting'), kind: 'waiting' });
+        return this.#wait({ text: () => this.#lacking(this.#established ? 'connecting' : 'first'), kind: 'waiting' });
       case 'waiting': {
-        const { delay, until } = event;
-        if (until === 'user') return this.#show({ text: this.#say('disconnected'), kind: 'prompt', button: this.#say('reconnect') });
-        const text = this.#say(until === 'visible' ? 'hidden' : 'waiting', { attempt: event.attempt });
+        const { delay, until, reason, attempt } = event;
+        this.#begin();
+        if (reason) this.#restarting = reason === 'restarting';
+        /** @type {keyof Messages} */
+        let what = until === 'visible' ? 'hidden' : until === 'user' ? 'disconnected' : 'waiting';
+        if (!this.#established) what = 'unreachable';
+        if (this.#restarting) what = 'restarting';
+        else if (reason === 'try again later') what = 'busy';
+        if (until === 'user') return this.#show({ text: () => this.#lacking(what, { attempt }), kind: 'prompt', button: this.#say('reconnect') });
+        const again = until === 'time' ? this.#say('again', { attempt }) : '';
         const end = delay === null ? undefined : performance.now() + delay * 1000;
-        return this.#wait({ text, kind: 'waiting', button: this.#say('reconnect'), until: end });
+        return this.#wait({ text: () => join([this.#lacking(what, { attempt }), again]), kind: 'waiting', button: this.#say('reconnect'), until: end });
       }
       case 'offline':
-        return this.#wait({ text: this.#say('offline'), kind: 'waiting', button: this.#say('reconnect') });
+        return this.#wait({ text: () => this.#lacking('offline'), kind: 'waiting', button: this.#say('reconnect') });
+      case 'stalled':
+        // It has lasted already.
+        this.#begin();
+        return this.#show({ text: () => this.#lacking('stalled'), kind: 'waiting', button: this.#say('reconnect') });
       case 'failed': {
         // It was reached, and does not speak the protocol.
         const text = event.code === 1002 ? this.#say('foreign', { reason: event.reason }) : this.#say('failed');
         return this.#show({ text, kind: 'prompt', button: this.#say('reconnect') });
       }
       case 'superseded':
-        return this.#show({ text: this.#say('superseded'), kind: 'prompt', button: this.#say('takeOver') });
+        this.#away = true;
+        return this.#show({ text: this.#say('superseded'), kind: 'notice', button: this.#say('takeOver') });
       case 'refused': {
         // The text says that already.
-        const reason = event.reason === 'refused' ? '' : event.reason;
-        return this.#show({ text: this.#say('refused', { reason }), kind: 'prompt', button: this.#say('reconnect') });
+        const { reason } = event;
+        const bare = !reason || reason === 'refused';
+        return this.#show({ text: this.#say(bare ? 'refused' : 'refusedFor', { reason }), kind: 'prompt', button: this.#say('reconnect') });
       }
       case 'done': {
         const { outcome } = event;
@@ -209,32 +250,83 @@ export class SessionResumeStatus extends Base {
       case 'open':
         this.#first = !this.#established;
         this.#established = true;
+        this.#back = this.#away;
+        this.#away = false;
         this.#news = [];
-        return this.#settle(this.#first ? '' : this.#say('resumed'));
+        return this.#settle(this.#first ? '' : this.#say(this.#back ? 'back' : 'resumed'));
       case 'resumed':
+        // On a fresh page this is no news.
+        if (this.#restarting && !event.gap && !this.#first) this.#settle(join([this.#say('restarted'), this.#say('nothing')]));
         return;
       case 'new':
       case 'reused':
       case 'restored':
-        // On a fresh page this is no news.
-        if (this.#first && !event.gap) return;
-        if (event.status === 'reused' && !event.gap) return this.#settle(this.#say('reused'));
-        this.#news.push(this.#say(event.status));
-        return this.#settle('');
+        return this.#greet(event);
       case 'expired':
-        this.#news.unshift(this.#say('expired'));
-        return this.#settle('');
+        // Told with the session that came instead.
+        return;
       case 'gap':
-        this.#missed += event.gap.to === null ? NaN : event.gap.to - event.gap.from;
-        return this.#settle('');
+        // What another window was shown meanwhile is not missing; and where a whole stream is gone, nobody knows if
+        // anything is.
+        if (event.gap.to === null || this.#back) return;
+        return this.#count('gap', event.gap.to - event.gap.from);
       case 'takenback':
-        this.#doubtful += event.count;
-        return this.#settle('');
+        return this.#count('undone', event.count);
       case 'lost':
-        if (event.reason === 'too big') this.#tooBig = true;
-        else this.#doubtful += event.messages.length;
-        return this.#settle('');
+        if (event.reason === 'too big') return this.#count('tooBig', 1);
+        return this.#count(event.reason === 'dropped' ? 'dropped' : 'lost', event.messages.length);
     }
+  }
+
+  /**
+   * Says why this is another session, or a rebuilt one.
+   *
+   * @param {{ status: 'new' | 'resumed' | 'reused' | 'restored', gap: Gap | null }} hello
+   */
+  #greet({ status, gap }) {
+    if (this.#first && !gap) return;
+    const restarted = this.#restarting || gap?.reason === 'restarted';
+    const lifetime = (this.#socket?.lifetime ?? 0) * 1000;
+    let why = restarted ? this.#say('restarted') : '';
+    if (gap?.reason === 'expired' && !restarted) why = this.#say(this.#lasted() >= lifetime ? 'expired' : 'gone');
+    if (status === 'reused' && !why) return this.#settle(this.#say(this.#back ? 'back' : 'reused'));
+    this.#news.push(why || this.#say('resumed'), this.#say(status));
+    if (gap?.reason === 'restarted') this.#news.push(this.#say('nothing'));
+    this.#settle('');
+  }
+
+  /**
+   * @param {'gap' | 'lost' | 'undone' | 'dropped' | 'tooBig'} name
+   * @param {number} count
+   */
+  #count(name, count) {
+    this.#counts.set(name, (this.#counts.get(name) ?? 0) + count);
+    this.#settle('');
+  }
+
+  #begin() {
+    if (this.#outage) return;
+    this.#outage = true;
+    this.#restarting = false;
+    this.#since = performance.now();
+  }
+
+  /** How long this outage has lasted, in milliseconds. */
+  #lasted() {
+    return this.#outage ? performance.now() - this.#since : this.#lastOutage;
+  }
+
+  /**
+   * Says what is the matter, and only what is known of the rest: a session that this page was attached to waits for it,
+   * for some time, in a server that has not said that it restarts.
+   *
+   * @param {keyof Messages} what
+   * @param {Values} [values]
+   */
+  #lacking(what, values) {
+    const { lifetime = 0, bufferedAmount = 0 } = this.#socket ?? {};
+    const goesOn = this.#established && !this.#restarting && this.#lasted() < lifetime * 1000;
+    return join([this.#say(what, values), goesOn ? this.#say('goesOn') : '', bufferedAmount ? this.#say('unsent') : '']);
   }
 
   /**
@@ -243,12 +335,9 @@ export class SessionResumeStatus extends Base {
    * @param {View} view
    */
   #wait(view) {
+    this.#begin();
     if (this.#shown) return this.#show(view);
     clearTimeout(this.#timer);
-    if (!this.#outage) {
-      this.#outage = true;
-      this.#since = performance.now();
-    }
     const left = this.#since + this.delay * 1000 - performance.now();
     this.#timer = setTimeout(() => this.#show(view), Math.max(0, left));
   }
@@ -259,13 +348,9 @@ export class SessionResumeStatus extends Base {
    * @param {string} good
    */
   #settle(good) {
-    const text = join([
-      ...this.#news,
-      Number.isNaN(this.#missed) ? this.#say('gapUnknown') : this.#missed ? this.#say('gap', { count: this.#missed }) : '',
-      this.#doubtful ? this.#say('lost', { count: this.#doubtful }) : '',
-      this.#tooBig ? this.#say('tooBig') : '',
-    ]);
+    const text = join([...this.#news, ...Array.from(this.#counts, ([name, count]) => this.#say(name, { count }))]);
     const seen = this.#shown;
+    if (this.#outage) this.#lastOutage = this.#lasted();
     this.#outage = false;
     if (text) this.#show({ text, kind: 'warning' });
     else if (!seen || !good) this.#hide();
@@ -279,23 +364,24 @@ export class SessionResumeStatus extends Base {
   #show({ text, kind, button, until }) {
     clearTimeout(this.#timer);
     clearInterval(this.#ticker);
-    if (!text) return this.#hide();
+    const words = () => (typeof text === 'string' ? text : text());
+    if (!words()) return this.#hide();
     this.#shown = true;
     const loud = kind === 'warning' || kind === 'prompt';
-    write(this.polite, loud ? '' : text);
-    write(this.urgent, loud ? text : '');
+    const [region, other] = loud ? [this.urgent, this.polite] : [this.polite, this.urgent];
+    write(other, '');
     this.box.part.value = `box ${kind}`;
     this.#offer(button, kind === 'warning');
     this.dismiss.setAttribute('aria-label', this.#say('dismiss'));
     this.counter.hidden = until === undefined;
-    if (until !== undefined) {
-      const tick = () => {
-        const seconds = Math.max(0, Math.ceil((until - performance.now()) / 1000));
-        write(this.counter, this.#say('countdown', { seconds }));
-      };
-      tick();
-      this.#ticker = setInterval(tick, 250);
-    }
+    const tick = () => {
+      write(region, words());
+      if (until === undefined) return;
+      const seconds = Math.max(0, Math.ceil((until - performance.now()) / 1000));
+      write(this.counter, this.#say('countdown', { seconds }));
+    };
+    tick();
+    if (until !== undefined || typeof text !== 'string') this.#ticker = setInterval(tick, 250);
   }
 
   /**
@@ -320,8 +406,9 @@ export class SessionResumeStatus extends Base {
   #hide() {
     clearTimeout(this.#timer);
     clearInterval(this.#ticker);
-    this.#shown = this.#tooBig = false;
-    this.#missed = this.#doubtful = 0;
+    this.#shown = false;
+    this.#news = [];
+    this.#counts.clear();
     this.box.part.value = 'box idle';
     this.#offer(undefined, false);
     this.counter.hidden = true;

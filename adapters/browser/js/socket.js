@@ -2,6 +2,7 @@
 
 import { milliseconds, parseBackoff } from './backoff.js';
 import { asInterface, byteLength, closeEvent, Handlers, isBinaryType, isProtocols, own, readClose, readProtocols, readUrl } from './idl.js';
+import { keep, takeKept } from './keep.js';
 import { initial, step } from './machine.js';
 import { PROTOCOL } from './wire.js';
 
@@ -11,6 +12,8 @@ import { PROTOCOL } from './wire.js';
 const LOOPBACK = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/;
 /** Statuses that say nothing about what a route is. */
 const PASSING = [408, 425, 429];
+/** Statuses by which a server says that it does not want this page. */
+const REFUSING = [401, 403, 409];
 const MOMENTS = ['new', 'resumed', 'reused', 'restored', 'gap', 'expired', 'takenback', 'lost'];
 
 /**
@@ -63,6 +66,10 @@ export class ResumableSocket extends EventTarget {
   #handlers = new Handlers(this);
   #page = new AbortController();
   #maxMessages;
+  #keepUnsent;
+  #confirmLeave;
+  /** @type {Data[]} */
+  #kept = [];
   #maxBytes;
   /** @type {BinaryType} */
   #binaryType;
@@ -90,6 +97,10 @@ export class ResumableSocket extends EventTarget {
     if (!isBinaryType(this.#binaryType)) throw new TypeError(`binaryType must be "blob" or "arraybuffer" (got ${this.#binaryType})`);
     this.#maxMessages = given.maxBufferedMessages ?? 4096;
     this.#maxBytes = given.maxBufferedBytes ?? 8 * 1024 * 1024;
+    this.#confirmLeave = given.confirmLeave ?? false;
+    this.#keepUnsent = given.keepUnsent ?? false;
+    const saved = this.#keepUnsent ? takeKept(this.#env.storage, this.url) : null;
+    if (saved) this.#kept = saved.messages;
     this.#state = initial(
       {
         reconnect: given.reconnect ?? true,
@@ -101,6 +112,7 @@ export class ResumableSocket extends EventTarget {
         knocks: Boolean(this.#env.fetch),
       },
       this.#env.clientId(),
+      saved,
     );
     // Listens only then: a constructor that throws must leave nothing behind.
     this.#step({ type: 'start', ...this.#weather() });
@@ -169,6 +181,16 @@ export class ResumableSocket extends EventTarget {
     return this.#state.cursor?.session ?? null;
   }
 
+  /** What the page before this one has left unacknowledged (`keepUnsent`): it is sent by itself. */
+  get kept() {
+    return this.#kept;
+  }
+
+  /** How long the session waits for this page when it is away, in seconds; 0 before the first hello. */
+  get lifetime() {
+    return this.#state.lifetime / 1000;
+  }
+
   /** The last status that lasts; the moments (`resumed`, `gap`, …) are events only. */
   get current() {
     return this.#current;
@@ -186,6 +208,8 @@ export class ResumableSocket extends EventTarget {
     if (!arguments.length) throw new TypeError('nothing to send');
     if (this.readyState > 1) throw new DOMException('the socket is closed', 'InvalidStateError');
     const message = own(data);
+    // What is in it can be read only when it is too late.
+    if (this.#keepUnsent && typeof message === 'object' && 'size' in message) throw new TypeError('a Blob cannot be kept: send its arrayBuffer()');
     const bytes = byteLength(message);
     const { outbox, outboxBytes, limit } = this.#state;
     if (limit !== null && bytes > limit) {
@@ -272,10 +296,25 @@ export class ResumableSocket extends EventTarget {
       on(window, 'online', () => ({ type: 'online' }));
       on(window, 'offline', () => ({ type: 'offline' }));
     }
-    on(window, 'pagehide', (e) => (e.persisted ? { type: 'cached' } : null));
+    on(window, 'pagehide', (e) => {
+      if (e.persisted) return { type: 'cached' };
+      if (this.#keepUnsent) this.#keep();
+      return null;
+    });
+    if (this.#confirmLeave) {
+      on(window, 'beforeunload', (e) => {
+        if (this.#state.outbox.length) e.preventDefault();
+        return null;
+      });
+    }
     on(window, 'pageshow', (e) => (e.persisted ? { type: 'shown', ...this.#weather() } : null));
     on(document, 'resume', () => ({ type: 'shown', ...this.#weather() }));
     on(document, 'visibilitychange', () => ({ type: this.#weather().hidden ? 'hidden' : 'visible' }));
+  }
+
+  #keep() {
+    const { client, cursor, position, base, ever, outbox } = this.#state;
+    keep(this.#env.storage, this.url, { client, cursor, position, base, ever, messages: outbox.map(({ data }) => data) });
   }
 
   /**
@@ -365,15 +404,21 @@ export class ResumableSocket extends EventTarget {
    */
   async #ask(of) {
     let foreign = null;
+    let refused;
     try {
       const { status, headers } = await this.#fetch({ redirect: 'manual' });
       const ours = headers.get('sec-websocket-protocol')?.includes(PROTOCOL);
       // A status of 0 is a redirect, which no WebSocket follows.
-      if (!ours && status < 500 && !PASSING.includes(status)) foreign = status ? `it answers with status ${status}` : 'it redirects';
+      if (REFUSING.includes(status)) refused = `It answers with status ${status}.`;
+      else if (ours) {
+        // With this method a browser names the page's origin.
+        const answer = await this.#fetch({ method: 'OPTIONS' });
+        if (REFUSING.includes(answer.status)) refused = (await answer.text()).slice(0, 200) || `It answers with status ${answer.status}.`;
+      } else if (status < 500 && !PASSING.includes(status)) foreign = status ? `it answers with status ${status}` : 'it redirects';
     } catch {
       // Not reached: as with the attempt.
     }
-    this.#step({ type: 'answered', of, foreign });
+    this.#step({ type: 'answered', of, foreign, refused });
   }
 
   /**
@@ -444,6 +489,7 @@ function browser() {
     location,
     fetch: fetch && ((url, init) => fetch(url, init)),
     navigator,
+    storage: () => globalThis.sessionStorage,
   };
 }
 
@@ -455,6 +501,6 @@ function clientId() {
 }
 
 asInterface(ResumableSocket, { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 }, [
-  'addEventListener', 'url', 'readyState', 'bufferedAmount', 'binaryType', 'protocol', 'extensions', 'session', 'current', 'send', 'close', 'reconnect',
+  'addEventListener', 'url', 'readyState', 'bufferedAmount', 'binaryType', 'protocol', 'extensions', 'session', 'kept', 'lifetime', 'current', 'send', 'close', 'reconnect',
   'onopen', 'onmessage', 'onclose', 'onerror', 'onstatus',
 ]);

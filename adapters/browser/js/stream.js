@@ -12,6 +12,16 @@ import { encodeControl, encodeData } from './wire.js';
 const ACK_MESSAGES = 64;
 const ACK_BYTES = 65536;
 const ACK_DELAY = 250;
+/** What was sent and is not acknowledged for so long makes us ask whether the server is there. */
+const ASK_AFTER = 3000;
+/** While it is not acknowledged still, so long after an answer again. */
+const ASK_AGAIN = 10_000;
+/** An answer that takes longer is told to the page, */
+const STALLED = 1500;
+/** and one that takes so long will not come. */
+const DEAD = 5000;
+/** A slow network carries what is under way at this rate at least (bytes in a second), and the question is behind it. */
+const RATE = 4096;
 
 /**
  * Takes a hello in: from here on messages flow.
@@ -30,7 +40,7 @@ export function greet(cx, hello) {
   const undone = received === null ? 0 : Math.max(0, s.base - received);
   if (undone && sameEpoch) return 'received below what was acknowledged';
   // Never a silent loss, never a double: a stream that goes on does so here, or its gap is told.
-  if (same && gap?.to !== null && (gap ? from < s.position : from !== s.position)) {
+  if (same && !s.kept && gap?.to !== null && (gap ? from < s.position : from !== s.position)) {
     return 'resumed at another position';
   }
 
@@ -69,8 +79,12 @@ export function greet(cx, hello) {
   s.position = from;
   s.window = hello.window;
   s.heartbeat = hello.heartbeat_ms;
+  s.lifetime = hello.lifetime_ms;
   s.graced = s.stale = false;
+  s.answers = hello.ping ?? false;
+  s.probe = null;
   s.greeted = true;
+  s.kept = null;
   s.tooBig = null;
   if (status === 'resumed') s.startedOver = false;
   s.phase = 'open';
@@ -194,14 +208,64 @@ export function flush(cx) {
   const { s } = cx;
   for (;;) {
     const next = s.outbox[s.sent - s.base];
-    if (!next) return;
+    if (!next) break;
     const alone = s.sent === s.base;
-    if (!alone && (s.sent - s.base >= s.window.messages || s.underWay + next.bytes > s.window.bytes)) return;
+    if (!alone && (s.sent - s.base >= s.window.messages || s.underWay + next.bytes > s.window.bytes)) break;
     cx.effects.push({ type: 'write', n: s.transport, data: encodeData(next.data) });
     s.underWay += next.bytes;
     s.sent++;
     s.ever = Math.max(s.ever, s.sent);
   }
+  if (s.answers && !s.probe && s.sent > s.base) probe(cx, 'armed', ASK_AFTER);
+}
+
+/**
+ * @param {Cx} cx
+ * @param {'armed' | 'asking' | 'stalled'} now
+ * @param {number} delay
+ */
+function probe(cx, now, delay) {
+  cx.s.probe = now;
+  cx.effects.push({ type: 'setTimer', name: 'probe', delay });
+}
+
+/**
+ * The server has said its number: whatever was asked is answered, be the handler as busy as it may.
+ *
+ * @param {Cx} cx
+ */
+export function answered(cx) {
+  if (cx.s.probe === 'asking') probe(cx, 'armed', ASK_AGAIN);
+}
+
+/**
+ * The next step of a question; returns whether the server is dead.
+ *
+ * @param {Cx} cx
+ */
+export function ask(cx) {
+  const { s, now } = cx;
+  if (!s.probe || s.sent === s.base) {
+    s.probe = null;
+    return false;
+  }
+  if (s.probe === 'armed') {
+    cx.effects.push({ type: 'write', n: s.transport, data: encodeControl({ ping: true }) });
+    s.askedAt = now;
+    s.load = 1000 * Math.floor(s.underWay / RATE);
+    probe(cx, 'asking', STALLED + s.load);
+    return false;
+  }
+  // A network that brings something is not dead, however long the answer takes.
+  const quiet = now - Math.max(s.heardAt, s.askedAt);
+  const limit = (s.probe === 'asking' ? STALLED : DEAD) + s.load;
+  if (quiet < limit) probe(cx, s.probe, limit - quiet);
+  else if (s.probe === 'stalled') return true;
+  else {
+    emit(cx, { status: 'stalled' });
+    probe(cx, 'stalled', DEAD - STALLED);
+  }
+  return false;
 }
 
 /**

@@ -18,6 +18,8 @@ export interface Options {
   reconnect?: boolean | 'prompt';
   backoff?: Backoff;
   whileHidden?: boolean;
+  confirmLeave?: boolean;
+  keepUnsent?: boolean;
   connectTimeout?: number;
   closeTimeout?: number;
   maxBufferedMessages?: number;
@@ -45,6 +47,8 @@ export interface Env {
   /** Asks a route that does not open what it is, and whether there is a server. */
   fetch: ((url: string, init: RequestInit) => Promise<Response>) | undefined;
   navigator: { onLine?: boolean } | undefined;
+  /** Where `keepUnsent` keeps; to look may throw. */
+  storage(): Storage | undefined;
 }
 
 /** The part of the browser's WebSocket that is used. */
@@ -74,8 +78,9 @@ export type Status =
   | { status: 'connecting'; attempt: number }
   | { status: 'open'; session: string }
   | { status: 'new' | 'resumed' | 'reused' | 'restored'; session: string; gap: Gap | null }
-  | { status: 'waiting'; attempt: number; delay: number | null; until: Until }
+  | { status: 'waiting'; attempt: number; delay: number | null; until: Until; reason?: string }
   | { status: 'offline' }
+  | { status: 'stalled' }
   | { status: 'gap' | 'expired'; gap: Gap }
   | { status: 'takenback'; count: number }
   | { status: 'lost'; messages: Data[]; reason: 'in doubt' | 'too big' | 'dropped' | 'closed' }
@@ -93,6 +98,16 @@ export interface EventMap {
   status: StatusEvent;
   error: Event;
   close: CloseEvent;
+}
+
+/** What a page that is left hands to the one that comes in its place. */
+export interface Saved {
+  client: string;
+  cursor: Cursor | null;
+  position: number;
+  base: number;
+  ever: number;
+  messages: Data[];
 }
 
 /** Where a client stands in a session: what its next offer names. */
@@ -113,6 +128,8 @@ export interface Hello extends Cursor {
   window: { messages: number; bytes: number };
   /** The longest message that the session takes, in bytes; absent if the server does not say. */
   limit?: number;
+  /** The server answers pings. */
+  ping?: boolean;
 }
 
 export interface Control {
@@ -200,10 +217,26 @@ export interface State {
   limit: number | null;
 
   heartbeat: number;
+  /** How long the session waits for us, in milliseconds. */
+  lifetime: number;
   heardAt: number;
   /** A late watchdog has given queued frames their second chance. */
   graced: boolean;
 
+  /** The server answers pings. */
+  answers: boolean;
+  /** Something is under way on this transport: `armed` to ask about it, asked (`asking`), or `stalled`: the page knows. */
+  probe: 'armed' | 'asking' | 'stalled' | null;
+  /** When the server was asked. */
+  askedAt: number;
+  /** How long what was under way then may take, in milliseconds. */
+  load: number;
+
+  /**
+   * The outbox is of the page before. `ask`: with that page's cursor, which tells exactly what has arrived of it;
+   * `fresh`: then without a cursor, because this page has had nothing of the session yet.
+   */
+  kept: 'ask' | 'fresh' | null;
   /** There has been a hello. */
   greeted: boolean;
   /** The route has been asked what it is. */
@@ -238,7 +271,7 @@ export type Event_ =
   | { type: 'timer'; name: Timer; due: number }
   | { type: 'send'; data: Data; bytes: number }
   | { type: 'close'; code: number | null; reason: string }
-  | { type: 'answered'; of: number; foreign: string | null }
+  | { type: 'answered'; of: number; foreign: string | null; refused?: string }
   | { type: 'knocked'; of: number; there: boolean }
   | { type: 'reconnect'; hidden: boolean; offline: boolean }
   | { type: 'online' }
@@ -251,7 +284,7 @@ export type Event_ =
 export type MachineEvent = Event_ & At;
 
 /** One timer of each name at most: setting it again moves it. */
-export type Timer = 'retry' | 'connect' | 'watch' | 'ack' | 'close';
+export type Timer = 'retry' | 'connect' | 'watch' | 'probe' | 'ack' | 'close';
 
 export type Effect =
   | { type: 'connect'; n: number; protocols: string[] }

@@ -83,7 +83,8 @@ const shape = {
     isObject(h.window) &&
     isCount(h.window.messages) &&
     isCount(h.window.bytes) &&
-    (!Object.hasOwn(h, 'limit') || isCount(h.limit)),
+    (!Object.hasOwn(h, 'limit') || isCount(h.limit)) &&
+    (!Object.hasOwn(h, 'ping') || typeof h.ping === 'boolean'),
   ack: isCount,
   hb: isCount,
   gap: (gap) => isGap(gap) && gap.to !== null && gap.to >= gap.from,

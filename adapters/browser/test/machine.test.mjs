@@ -27,6 +27,7 @@ class Machine {
         ...config.machine,
       },
       CLIENT,
+      config.saved,
     );
     this.do({ type: 'start', hidden: false, offline: false, ...config.start });
   }
@@ -275,7 +276,7 @@ test('breaches of the protocol close with 4103, and the client starts over once'
 test('a 4103 starts over at most once until a session is resumed', () => {
   const m = open().send('a').closed(4103, 'cursor above the head');
   assert.deepEqual(m.took().slice(1), [
-    'status lost {"messages":["a"],"reason":"in doubt"}', 'timer retry 250', 'status waiting {"attempt":2,"delay":0.25,"until":"time"}',
+    'status lost {"messages":["a"],"reason":"in doubt"}', 'timer retry 250', 'status waiting {"attempt":2,"delay":0.25,"until":"time","reason":"cursor above the head"}',
   ]);
   assert.deepEqual(m.timer('retry').tookOf('connect'), [`connect session-resume.v1 at.${CLIENT}`]);
   m.hello({ status: 'reused', received: 1 }).closed(1006).hello({ status: 'resumed', received: 1 });
@@ -663,6 +664,10 @@ test('a first attempt that fails asks what the route is, once', () => {
     other.do({ type: 'answered', of: 1, foreign: 'late' });
     assert.equal(other.state.phase, 'waiting');
   }
+  const refused = asking();
+  refused.took();
+  refused.do({ type: 'answered', of: 1, foreign: null, refused: 'another origin' });
+  assert.deepEqual(refused.took(), ['clearTimers', 'status refused {"reason":"another origin"}', 'ended 1006 another origin']);
   const back = asking();
   assert.equal(back.do({ type: 'visible' }).state.phase, 'connecting');
   assert.equal(back.do({ type: 'answered', of: 1, foreign: 'late' }).state.phase, 'connecting');
@@ -670,8 +675,8 @@ test('a first attempt that fails asks what the route is, once', () => {
   const spoken = open({ machine: { asks: true } });
   for (let i = 0; i < 3; i++) spoken.closed(1006).timer('retry');
   assert.deepEqual(spoken.tookOf('ask'), []);
-  const refused = new Machine({ machine: { asks: true } }).closed(4113, 'try again later');
-  assert.deepEqual(refused.tookOf('ask'), []);
+  const busy = new Machine({ machine: { asks: true } }).closed(4113, 'try again later');
+  assert.deepEqual(busy.tookOf('ask'), []);
   const silent = new Machine({ machine: { asks: true } }).timer('connect');
   assert.deepEqual(silent.tookOf('ask'), []);
 });
@@ -730,6 +735,108 @@ test('where no question is ever answered, every eighth attempt does without it',
     m.timer('retry');
   }
   assert.deepEqual(opened, [1, 2, 3, 9, 17, 25]);
+});
+
+/** A machine whose server answers pings, and that has sent something 3 s ago. */
+function asking(message = 'x', hello = {}) {
+  const m = open({}, { ping: true, ...hello });
+  m.send(message);
+  assert.ok(m.took().includes('timer probe 3000'));
+  m.now += 3000;
+  return m;
+}
+
+test('what is not acknowledged for 3 s makes the client ask, and a server that does not answer is dead', () => {
+  const m = asking().timer('probe');
+  assert.deepEqual(m.took(), ['write ^{"ping":true}', 'timer probe 1500']);
+  m.now += 1500;
+  assert.deepEqual(m.timer('probe').took(), ['status stalled {}', 'timer probe 3500']);
+  // Whatever arrives shows that the network is there; the answer may be behind it.
+  m.now += 3000;
+  assert.deepEqual(m.frame('news').tookOf('status'), ['status open {"session":"s1"}']);
+  m.now += 500;
+  assert.deepEqual(m.timer('probe').took(), ['timer probe 1000']);
+  m.now += 1000;
+  assert.deepEqual(m.timer('probe').took(), ['status stalled {}', 'timer probe 3500']);
+  m.now += 3500;
+  assert.deepEqual(m.timer('probe').took().slice(0, 1), ['close 1000']);
+  assert.notEqual(m.state.phase, 'open');
+});
+
+test('a server whose handler is busy answers, and is asked again as long as nothing is acknowledged', () => {
+  const m = asking();
+  for (let i = 0; i < 3; i++) {
+    assert.deepEqual(m.timer('probe').tookOf('write'), ['write ^{"ping":true}']);
+    m.now += 1000;
+    assert.ok(m.control({ hb: 0 }).took().includes('timer probe 10000'));
+    m.now += 10_000;
+  }
+  // A heartbeat that nobody has asked for puts nothing off.
+  assert.deepEqual(m.control({ hb: 0 }).tookOf('timer probe'), []);
+  m.timer('probe').took();
+  m.control({ ack: 1 }).took();
+  m.now += 1500;
+  assert.deepEqual(m.timer('probe').took(), [], 'nothing is under way any more');
+  assert.ok(m.send('y').took().includes('timer probe 3000'));
+  // Nor is there anything to ask where the server does not answer.
+  assert.deepEqual(open().send('x').tookOf('timer probe'), []);
+});
+
+test('a slow network has the time that its load takes, and a stalled page a second chance', () => {
+  const slow = asking('x'.repeat(8192), { window: { messages: 4, bytes: 1 << 20 } }).timer('probe');
+  assert.deepEqual(slow.tookOf('timer'), ['timer probe 3500']);
+  const m = asking().timer('probe');
+  m.now += 1500;
+  m.timer('probe').took();
+  // The timer comes a minute late: what has arrived meanwhile is still in the queue.
+  m.now += 60_000;
+  assert.deepEqual(m.timer('probe', m.now - 55_000).took(), ['timer probe 1000']);
+  m.control({ hb: 0 }).took();
+  assert.equal(m.state.phase, 'open');
+  // What came before the drop is asked about after it, too.
+  m.closed(1006).hello({ status: 'resumed', received: 1, ping: true });
+  assert.ok(m.took().includes('timer probe 3000'));
+});
+
+test('what a page before has left is asked for with its cursor, and sent as a client that holds nothing', () => {
+  const saved = { client: 'the-page-before-it', cursor: { session: 's1', epoch: 'e1', attachment: 4 }, position: 7, base: 2, ever: 4, messages: ['c', 'd', 'e'] };
+  const m = new Machine({ saved });
+  const offers = () => m.tookOf('connect').map((text) => text.split(' ')[2]);
+  const asks = (n = 4) => [`at.the-page-before-it.s1.e1.7.${n}`];
+  assert.deepEqual(offers(), asks());
+  // It has arrived up to and with "c". What the server sends now is not for this page.
+  m.hello({ status: 'resumed', from: 7, received: 3, attachment: 5 });
+  assert.deepEqual(m.took().filter((text) => /^(write|close|status (open|resumed)|deliver)/.test(text)), ['close 1000']);
+  assert.equal(m.state.kept, 'fresh');
+  // Lost in between: asked again, for the server may have forgotten this client by then.
+  m.closed(1006);
+  assert.deepEqual(m.timer('retry').tookOf('connect'), ['connect session-resume.v1 at.the-page-before-it.s1.e1.7.5']);
+  m.hello({ status: 'resumed', from: 7, received: 3, attachment: 6 });
+  assert.deepEqual(offers(), ['at.the-page-before-it']);
+  m.hello({ status: 'reused', from: 5, received: 3, attachment: 7 });
+  assert.deepEqual(m.tookOf('write'), ['write ^{"ack":5}', 'write d', 'write e']);
+  m.control({ ack: 5 });
+  assert.equal(m.state.outbox.length, 0);
+  assert.equal(m.state.kept, null);
+  m.closed(1006);
+  assert.deepEqual(offers().slice(-1), ['at.the-page-before-it.s1.e1.5.7'], 'from then on a client as any other');
+
+  // Forgotten: what was written is in doubt, and the rest is new.
+  const other = new Machine({ saved });
+  other.took();
+  other.hello({ status: 'reused', from: 7, received: null, attachment: 5 });
+  assert.deepEqual(other.tookOf('status lost'), ['status lost {"messages":["c","d"],"reason":"in doubt"}']);
+  other.hello({ status: 'reused', from: 7, received: 0, attachment: 6 });
+  assert.deepEqual(other.tookOf('write'), ['write ^{"ack":7}', 'write e']);
+});
+
+test('a wait says what the server has said', () => {
+  const restarting = open().control({ retry: 500 }).closed(4112, 'restarting');
+  assert.deepEqual(restarting.tookOf('status'), ['status waiting {"attempt":2,"delay":0.75,"until":"time","reason":"restarting"}']);
+  const prompted = open({ machine: { reconnect: 'prompt' } }).closed(4113, 'try again later');
+  assert.deepEqual(prompted.tookOf('status'), ['status waiting {"attempt":2,"delay":null,"until":"user","reason":"try again later"}']);
+  const hidden = open().do({ type: 'hidden' }).closed(1006, 'nothing of the server’s');
+  assert.deepEqual(hidden.tookOf('status'), ['status waiting {"attempt":2,"delay":null,"until":"visible"}']);
 });
 
 test('the waits grow while a transport brings nothing new', () => {

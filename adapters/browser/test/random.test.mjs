@@ -14,6 +14,7 @@ const troubles = {
   restarts: ['cut', 'halfOpen', 'late', 'restart'],
   losses: ['cut', 'late', 'restart', 'expire', 'evict', 'dropOldest'],
   copies: ['cut', 'late', 'halfOpen', 'drain', 'reconnect'],
+  reloads: ['cut', 'late', 'halfOpen', 'reload', 'reload', 'rebuild', 'refuse'],
 };
 
 for (const [name, faults] of Object.entries(troubles)) {
@@ -44,8 +45,8 @@ function run(seed, faults) {
   const { random, server } = world;
   const chance = (p) => random() < p;
   const pick = (list) => list[Math.floor(random() * list.length)];
-  const page = world.page();
-  const socket = world.connect({ connectTimeout: 1 }, page);
+  let page = world.page();
+  let socket;
 
   const sent = [];
   const got = [];
@@ -53,15 +54,20 @@ function run(seed, faults) {
   const gaps = [];
   const ended = [];
   let first = null;
-  socket.addEventListener('message', ({ data }) => {
-    got.push(data);
-  });
-  socket.addEventListener('status', (event) => {
+  const begin = () => {
+    socket = world.connect({ connectTimeout: 1, keepUnsent: faults.includes('reload') }, page);
+    socket.addEventListener('message', ({ data }) => {
+      got.push(data);
+    });
+    socket.addEventListener('status', note);
+  };
+  const note = (event) => {
     if (event.status === 'lost') lost.push(...event.messages);
     if (event.status === 'gap' || event.status === 'expired') gaps.push(event.gap);
     if (['superseded', 'refused', 'failed'].includes(event.status)) ended.push(`${event.status} ${event.code} ${event.reason}`);
     if (['new', 'resumed', 'reused', 'restored'].includes(event.status)) first ??= event.status;
-  });
+  };
+  begin();
 
   let pushed = 0;
   const pushedAll = [];
@@ -115,6 +121,9 @@ function run(seed, faults) {
         return id && server.evict(id);
       case 'dropOldest':
         return server.session && server.dropOldest(3);
+      case 'reload':
+        page = world.reload(page);
+        return begin();
       case 'drain':
         return server.drain(Math.floor(random() * 1000));
       case 'reconnect':
@@ -158,6 +167,8 @@ function run(seed, faults) {
   const exact = !faults.some((fault) => ['expire', 'evict'].includes(fault));
   if (exact) assert.deepEqual(lost, []);
 
+  // Another page has a view of its own.
+  if (faults.includes('reload')) return;
   // Towards the client: once and in order; all of it but what the gaps name.
   const places = new Map(pushedAll.map((data, i) => [data, i]));
   const order2 = got.map((data) => places.get(data));

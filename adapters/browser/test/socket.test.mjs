@@ -402,3 +402,139 @@ test('after three failures a request without credentials asks first: OPTIONS, of
     socket.close();
   }
 });
+
+test('keepUnsent: what was not acknowledged goes on in the page that is loaded anew, once, and the page is told', () => {
+  const taken = [];
+  const world = new World(1, { onMessage: (data) => taken.push(data) });
+  const page = world.page();
+  const options = { keepUnsent: true };
+  const socket = world.connect(options, page);
+  world.advance(100);
+  socket.send('taken');
+  world.advance(50);
+  takeAll(world);
+  socket.send('accepted');
+  world.advance(50);
+  world.up = false;
+  [...world.links][0].cut({ client: null });
+  socket.send('written into the dark');
+  socket.send(new Uint8Array([0, 255]));
+  const next = world.reload(page);
+  assert.equal([...next.storage().getItem('session-resume:ws://example.test/live')].length > 0, true);
+  world.up = true;
+  const again = world.connect(options, next);
+  assert.deepEqual(again.kept.map((data) => (typeof data === 'string' ? data : [...new Uint8Array(data)])), ['accepted', 'written into the dark', [0, 255]]);
+  assert.equal(next.storage().getItem('session-resume:ws://example.test/live'), null, 'a tab that is duplicated finds nothing');
+  again.send('new');
+  const statuses = [];
+  again.addEventListener('status', ({ status }) => statuses.push(status));
+  world.advance(1000);
+  takeAll(world);
+  assert.deepEqual(taken.map((data) => (typeof data === 'string' ? data : [...new Uint8Array(data)])), ['taken', 'accepted', 'written into the dark', [0, 255], 'new']);
+  assert.deepEqual(statuses, ['connecting', 'open', 'reused'], 'as on any page that is loaded anew');
+  assert.equal(again.bufferedAmount, 0);
+  assert.deepEqual(world.server.faults, []);
+  // Nothing left, nothing kept; and a page that comes back from the cache has kept it itself.
+  again.send('cached');
+  next.window.dispatchEvent(Object.assign(new Event('pagehide'), { persisted: true }));
+  assert.equal(next.storage().getItem('session-resume:ws://example.test/live'), null);
+});
+
+test('keepUnsent: a session that is gone, or a copy that was quicker, puts in doubt what was written', () => {
+  const taken = [];
+  const world = new World(3, { onMessage: (data) => taken.push(data) });
+  const page = world.page();
+  const options = { keepUnsent: true };
+  const socket = world.connect(options, page);
+  world.advance(100);
+  socket.send('written');
+  world.advance(50);
+  world.up = false;
+  [...world.links][0].cut();
+  world.advance(50);
+  socket.send('never written');
+  const next = world.reload(page);
+  const copy = { ...world.page(), storage: () => ({ getItem: () => text, removeItem() {}, setItem() {} }) };
+  const text = next.storage().getItem('session-resume:ws://example.test/live');
+  world.up = true;
+  // Both have found the same.
+  const one = world.connect(options, next);
+  world.advance(1000);
+  takeAll(world);
+  const two = world.connect(options, copy);
+  const lost = [];
+  two.addEventListener('status', ({ status, messages }) => status === 'lost' && lost.push(...messages));
+  world.advance(1000);
+  takeAll(world);
+  assert.deepEqual(taken, ['written', 'never written']);
+  assert.deepEqual(lost, ['written', 'never written'], 'not sent again, and told');
+  one.close();
+  two.close();
+
+  const third = world.page();
+  const before = world.connect(options, third);
+  world.advance(1000);
+  before.send('a');
+  world.advance(50);
+  world.up = false;
+  for (const link of world.links) link.cut();
+  world.advance(50);
+  before.send('b');
+  const fourth = world.reload(third);
+  world.server.expire();
+  world.up = true;
+  taken.length = lost.length = 0;
+  const after = world.connect(options, fourth);
+  after.addEventListener('status', ({ status, messages }) => status === 'lost' && lost.push(...messages));
+  world.advance(1000);
+  takeAll(world);
+  assert.deepEqual([taken, lost], [['b'], ['a']], 'what was never written goes to the session that is there');
+  assert.deepEqual(world.server.faults, []);
+});
+
+test('keepUnsent: no room, no storage, a Blob', () => {
+  const world = new World(1);
+  for (const [room, expected] of [[10_000, 8], [700, 2], [0, 0]]) {
+    const page = world.page();
+    const { setItem } = page.storage();
+    const storage = page.storage();
+    page.storage = () => ({
+      ...storage,
+      setItem(key, text) {
+        if (text.length > room) throw new DOMException('full', 'QuotaExceededError');
+        setItem(key, text);
+      },
+    });
+    world.up = false;
+    const socket = world.connect({ keepUnsent: true }, page);
+    for (let i = 0; i < 8; i++) socket.send('x'.repeat(200));
+    const next = world.reload(page);
+    assert.equal(world.connect({ keepUnsent: true }, next).kept.length, expected, `${room}`);
+  }
+  const forbidden = { ...world.page(), storage: () => { throw new DOMException('no', 'SecurityError'); } };
+  const socket = world.connect({ keepUnsent: true }, forbidden);
+  assert.throws(() => socket.send(new Blob(['x'])), TypeError);
+  socket.send('x');
+  world.reload(forbidden);
+  const broken = { ...world.page(), storage: () => ({ getItem: () => '{', removeItem() {} }) };
+  assert.deepEqual(world.connect({ keepUnsent: true }, broken).kept, []);
+  assert.deepEqual(world.connect({}, world.page()).kept, []);
+});
+
+test('confirmLeave asks while something is not acknowledged, and only if it is wanted', () => {
+  const leave = (page) => {
+    const event = new Event('beforeunload', { cancelable: true });
+    page.window.dispatchEvent(event);
+    return event.defaultPrevented;
+  };
+  const { world, page, socket } = open({ confirmLeave: true });
+  assert.equal(leave(page), false);
+  socket.send('x');
+  assert.equal(leave(page), true);
+  world.advance(50);
+  takeAll(world);
+  assert.equal(leave(page), false);
+  const other = open();
+  other.socket.send('x');
+  assert.equal(leave(other.page), false);
+});

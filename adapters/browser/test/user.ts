@@ -2,7 +2,7 @@
 import { ResumableSocket, type Options, type Status } from 'session-resume';
 import { notify } from 'session-resume/notify';
 
-const options: Options = { reconnect: 'prompt', backoff: [1, 2, 4], maxBufferedMessages: 10 };
+const options: Options = { reconnect: 'prompt', confirmLeave: true, keepUnsent: true, backoff: [1, 2, 4], maxBufferedMessages: 10 };
 const socket = new ResumableSocket('/live', options);
 const likeAWebSocket: Pick<WebSocket, 'send' | 'close' | 'readyState' | 'bufferedAmount' | 'binaryType' | 'url'> = socket;
 likeAWebSocket.send(new Uint8Array(3));
@@ -19,7 +19,7 @@ socket.addEventListener('close', ({ wasClean }) => console.log(wasClean));
 // @ts-expect-error: an `open` has no data
 socket.addEventListener('open', ({ data }) => console.log(data));
 const current: Status = socket.current;
-console.log(current.status);
+console.log(current.status, socket.lifetime.toFixed(), socket.kept.length);
 const element: HTMLElement = notify(socket, { messages: { waiting: 'Warten …' }, delay: 2 });
 element.remove();
 // @ts-expect-error: no such option

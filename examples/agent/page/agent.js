@@ -32,6 +32,8 @@ let answered = null;
 /** The words that came one by one, to see that each comes once. */
 let next = null;
 let words, doubled, lost;
+/** Since when there is no connection, and whether the server has said that it restarts. */
+let down = null;
 startCounting();
 
 socket.onmessage = ({ data }) => {
@@ -50,6 +52,7 @@ socket.onstatus = (event) => {
       if (event.session !== session) forget();
       session = event.session;
       $("session").textContent = session;
+      down = null;
       return setState("connected", "Connected");
     case "new":
     case "resumed":
@@ -58,9 +61,11 @@ socket.onstatus = (event) => {
       $("status").textContent = MEANING[event.status];
       return;
     case "waiting":
-      return setState("waiting", "Disconnected", "The agent goes on meanwhile.");
     case "offline":
-      return setState("waiting", "Offline", "The agent goes on meanwhile.");
+    case "stalled":
+      down ??= { since: Date.now() };
+      if (event.reason) down.restarting = event.reason === "restarting";
+      return setState("waiting", STATE[event.status], meanwhile());
     case "superseded":
       return setState("stopped", "Continued elsewhere", "The session is shown in the tab opened last.");
     case "failed":
@@ -71,6 +76,19 @@ socket.onstatus = (event) => {
       return showOutcome();
   }
 };
+
+const STATE = { waiting: "Disconnected", offline: "Offline", stalled: "Waiting to send" };
+
+/** Only what is known: a session to which this page was attached waits for it, so long. */
+function meanwhile() {
+  const goesOn = !down.restarting && Date.now() - down.since < socket.lifetime * 1000;
+  return goesOn ? "The agent goes on meanwhile." : "";
+}
+
+// What was true when the connection went need not stay so.
+setInterval(() => {
+  if (down && $("state").dataset.state === "waiting") $("note").textContent = meanwhile();
+}, 1000);
 
 const MEANING = {
   new: "started by this page",

@@ -5,6 +5,8 @@ import { notify } from "./session-resume-notify.js";
 const DROP_MS = 5000;
 /** The number of live values shown at one time. */
 const RECENT = 60;
+/** A value comes each second: one that is older than this is shown with its age. */
+const FRESH_MS = 3000;
 
 const $ = (id) => document.getElementById(id);
 const boxes = [...document.querySelectorAll("#rows input")];
@@ -38,6 +40,10 @@ let next = null;
 let replayed = 0;
 let doubled = 0;
 let lost = 0;
+/** When the last value came. */
+let ticked = 0;
+/** Since when there is no connection, and whether the server has said that it restarts. */
+let down = null;
 
 socket.onmessage = ({ data }) => receive(JSON.parse(data));
 
@@ -47,10 +53,16 @@ socket.onstatus = (event) => {
       return setState("connecting", "Connecting…");
     case "open":
       replayed = doubled = lost = 0;
+      down = null;
       return setState("connected", "Connected");
+    case "stalled":
+      down ??= { since: Date.now() };
+      return setState("waiting", "Waiting to send", meanwhile());
     case "waiting":
     case "offline":
-      return setState("waiting", "Disconnected", "The server goes on meanwhile, and what you do here is kept.");
+      down ??= { since: Date.now() };
+      if (event.reason) down.restarting = event.reason === "restarting";
+      return setState("waiting", down.restarting ? "The server restarts" : "Disconnected", meanwhile());
     // Coming back by ourselves would take the session away from the other tab.
     case "superseded":
       return setState("stopped", "Continued in another tab", "The session is shown in the tab opened last.");
@@ -89,6 +101,25 @@ function setState(state, text, note = "") {
   if (state !== "connected") return;
   if (document.activeElement === document.body) focused?.focus();
   focused = null;
+}
+
+/** Only what is known: a session to which this page was attached waits for it, so long. */
+function meanwhile() {
+  const goesOn = !down.restarting && Date.now() - down.since < socket.lifetime * 1000;
+  return goesOn ? "The server goes on meanwhile, and what you do here is kept." : "What you do here is kept.";
+}
+
+// What was true when the connection went need not stay so.
+setInterval(() => {
+  if (down && $("state").dataset.state === "waiting") $("note").textContent = meanwhile();
+  showAge();
+}, 500);
+
+function showAge() {
+  const age = Date.now() - ticked;
+  const old = ticked > 0 && age > FRESH_MS;
+  $("live").toggleAttribute("data-old", old);
+  $("age").textContent = old ? `(${Math.round(age / 1000)} s old)` : "";
 }
 
 function receive(message) {
@@ -158,7 +189,9 @@ function takeTick({ number, value, away }) {
     recent.push(value);
     recent = recent.slice(-RECENT);
   }
+  ticked = Date.now();
   showLive();
+  showAge();
 }
 
 function showLive() {

@@ -18,6 +18,9 @@ export class ModelServer {
       heartbeat: 30_000,
       window: { messages: 256, bytes: 1 << 20 },
       limit: 1 << 20,
+      lifetime: 120_000,
+      /** Whether it answers pings. */
+      ping: true,
       /** Called when the handler takes a message. */
       onMessage: () => {},
       ...settings,
@@ -44,7 +47,7 @@ export class ModelServer {
     if (this.refusal) return conn.close(...this.refusal);
     this.session ??= this.#create();
     const session = this.session;
-    const { heartbeat: heartbeat_ms, window, limit } = this.#settings;
+    const { heartbeat: heartbeat_ms, lifetime: lifetime_ms, window, limit, ping } = this.#settings;
     let client = session.clients.get(id);
     const same = cursor?.session === session.id;
     if (same && client && cursor.n !== undefined && cursor.n < client.heardOn) return conn.close(4113, 'stale');
@@ -91,7 +94,7 @@ export class ModelServer {
       control({
         hello: {
           v: 1, session: session.id, epoch: session.epoch, attachment: conn.n, status, from, received, gap,
-          heartbeat_ms, lifetime_ms: 120_000, window, limit, unknown: true,
+          heartbeat_ms, lifetime_ms, window, limit, ...(ping && { ping }), unknown: true,
         },
       }),
     );
@@ -184,6 +187,10 @@ export class ModelServer {
     this.faults.push(text);
   }
 
+  get answersPings() {
+    return this.#settings.ping;
+  }
+
   get window() {
     return this.#settings.window;
   }
@@ -272,7 +279,11 @@ class Conn {
     client.heardOn = Math.max(client.heardOn, this.n);
     client.unsure = false;
     if (typeof frame === 'string' && frame.startsWith(MARK) && frame[1] !== MARK) {
-      const { ack } = JSON.parse(frame.slice(1));
+      const { ack, ping } = JSON.parse(frame.slice(1));
+      if (ping !== undefined) {
+        if (!this.#server.answersPings || !this.greeted || ack !== undefined) this.#breach('a ping that nobody has asked for');
+        return this.ack('hb');
+      }
       if (!this.greeted && ack !== this.from) this.#breach(`acknowledged ${ack} at first, not ${this.from}`);
       else if (!Number.isInteger(ack) || ack > this.cursor) this.#breach(`acknowledged ${ack} of ${this.cursor}`);
       else if (ack < client.acked) this.#breach(`acknowledged ${ack} after ${client.acked}`);

@@ -57,9 +57,27 @@ export class World {
 
   page() {
     const page = { window: new EventTarget(), document: new EventTarget(), navigator: { onLine: true } };
+    const kept = new Map();
+    page.storage = () => ({
+      getItem: (key) => kept.get(key) ?? null,
+      setItem: (key, text) => void kept.set(key, text),
+      removeItem: (key) => void kept.delete(key),
+    });
     page.document.hidden = false;
     page.document.baseURI = 'http://example.test/app/';
     return page;
+  }
+
+  /** The page that comes in this one's place, in the same tab. */
+  reload(page) {
+    page.window.dispatchEvent(Object.assign(new Event('pagehide'), { persisted: false }));
+    page.gone = true;
+    for (const link of page.links ?? []) {
+      link.onopen = link.onmessage = link.onclose = null;
+      if (this.random() < 0.5) link.close();
+      else link.cut({ client: null, server: this.random() * 1000 });
+    }
+    return { ...this.page(), storage: page.storage };
   }
 
   connect(options = {}, page = this.page(), url = '/live') {
@@ -71,11 +89,12 @@ export class World {
         WebSocket: class extends Link {
           constructor(url, protocols) {
             super(world, protocols);
+            (page.links ??= []).push(this);
             // Once it has its handlers.
             if (world.onLink) world.at(0, () => world.onLink(this));
           }
         },
-        setTimeout: (run, ms) => world.at(ms, run),
+        setTimeout: (run, ms) => world.at(ms, () => page.gone || run()),
         clearTimeout: (job) => world.cancel(job),
         now: () => world.now,
         random: world.random,

@@ -188,6 +188,7 @@ pub(crate) fn hello(status: Status) -> Hello {
         lifetime_ms: 120_000,
         window: Window { messages: 256, bytes: 1 << 20 },
         limit: None,
+        ping: false,
     }
 }
 

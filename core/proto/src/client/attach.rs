@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::{
     Client, FAREWELL, Known, Open, Phase, TransportNumber, acks::Acks, inbound, outbound::Mismatch,
+    probe::Probe,
 };
 use crate::{
     Message, Moment,
@@ -80,6 +81,9 @@ impl Client {
             self.open()?;
             let news = self.outbound.acknowledge(count).map_err(Cause::Protocol)?;
             self.open()?.settled |= news || control.hb.is_some();
+        }
+        if control.hb.is_some() {
+            self.open()?.probe.note_answer(now);
         }
         if let Some(gap) = control.gap {
             self.open()?;
@@ -167,10 +171,15 @@ impl Client {
             0 => Duration::MAX,
             millis => Duration::from_millis(millis),
         };
+        let mut probe = Probe::new(hello.ping);
+        if self.outbound.under_way().is_some() {
+            probe.note_sent(now);
+        }
         self.phase = Phase::Open(Open {
             heard: now,
             patience: heartbeat.saturating_mul(5) / 2,
             acks: Acks::new(self.inbound.position(), hello.window, heartbeat),
+            probe,
             settled: false,
         });
         Ok(true)

@@ -88,7 +88,8 @@ pub enum Cause {
     Closed(Close),
     /// It ended without a close frame.
     Lost,
-    /// The server was silent for 2.5 heartbeats.
+    /// The server was silent for 2.5 heartbeats, or was asked about a message that it had not acknowledged for some
+    /// seconds, and said nothing.
     Silent,
     /// The server has sent a message that is over this client's limit. It will send it again.
     TooBig,
@@ -155,7 +156,7 @@ impl fmt::Display for Cause {
         match self {
             Self::Closed(close) => write!(f, "server closed: {} {}", close.code, close.reason),
             Self::Lost => f.write_str("connection lost"),
-            Self::Silent => f.write_str("server silent for 2.5 heartbeats"),
+            Self::Silent => f.write_str("the server is silent"),
             Self::TooBig => f.write_str("the server sent a message over the limit of this client"),
             Self::TimedOut => f.write_str("no hello in time"),
             Self::Unreachable(reason) => write!(f, "server not reached: {reason}"),

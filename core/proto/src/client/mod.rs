@@ -22,6 +22,7 @@ mod inbound;
 #[cfg(test)]
 mod model;
 mod outbound;
+mod probe;
 mod reconnect;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ use self::{
     detach::{Facts, Pace},
     inbound::Inbound,
     outbound::Outbound,
+    probe::Probe,
 };
 use crate::{
     AttachmentNumber, ClientId, Cursor, Message, Moment, Token,
@@ -106,6 +108,7 @@ struct Open {
     /// 2.5 heartbeats.
     patience: Duration,
     acks: Acks,
+    probe: Probe,
     /// The transport was of use: it has brought a message that was news, an acknowledgement of something, or a
     /// heartbeat.
     settled: bool,
@@ -241,12 +244,17 @@ impl Client {
                 self.drop_transport(None);
                 self.detach(Cause::TimedOut);
             }
-            Phase::Open(open) if now >= open.heard + open.patience => {
-                // No close frame: a peer that answers nothing would never take it.
-                self.drop_transport(None);
-                self.detach(Cause::Silent);
+            Phase::Open(open) => {
+                let under_way = self.outbound.under_way();
+                if now >= open.heard + open.patience
+                    || open.probe.handle_timeout(now, open.heard, under_way)
+                {
+                    // No close frame: a peer that answers nothing would never take it.
+                    self.drop_transport(None);
+                    return self.detach(Cause::Silent);
+                }
+                open.acks.handle_timeout(now);
             }
-            Phase::Open(open) => open.acks.handle_timeout(now),
             Phase::Over { deadline, .. } if now >= *deadline => {
                 self.drop_transport(Some(Close::DONE));
                 self.detach(Cause::Silent);
@@ -279,7 +287,12 @@ impl Client {
             self.close_if_acknowledged();
             return Some((self.transport, Message::Text(ack.encode())));
         }
+        if open.probe.poll() {
+            let ping = ClientControl { ping: Some(true), ..ClientControl::default() };
+            return Some((self.transport, Message::Text(ping.encode())));
+        }
         let message = self.outbound.poll_transmit()?;
+        open.probe.note_sent(now);
         Some((self.transport, message))
     }
 
@@ -290,7 +303,8 @@ impl Client {
             Phase::Connecting { deadline, .. } | Phase::Over { deadline, .. } => Some(*deadline),
             Phase::Open(open) => {
                 let silent = open.heard + open.patience;
-                Some(open.acks.due().map_or(silent, |due| due.min(silent)))
+                let due = [open.acks.due(), open.probe.due(open.heard)];
+                due.into_iter().flatten().chain([silent]).min()
             }
             Phase::Drawing { .. } | Phase::Offline | Phase::Ended => None,
         }

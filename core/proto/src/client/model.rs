@@ -441,6 +441,7 @@ impl World {
             lifetime_ms: 120_000,
             window: WINDOW,
             limit: None,
+            ping: false,
         };
         self.tell(|_| ServerControl { hello: Some(hello), ..ServerControl::default() });
     }

@@ -223,6 +223,12 @@ impl Outbound {
         Some(escape(message))
     }
 
+    /// Returns the payload bytes that this transport has had and that are not acknowledged, or `None` if there is no
+    /// such message.
+    pub(super) fn under_way(&self) -> Option<u64> {
+        (self.next > self.base).then_some(self.under_way)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

@@ -126,7 +126,10 @@ impl Sim {
             assert_eq!(Some(transport), self.transport);
             let Message::Text(text) = message else { panic!("tests send text only") };
             sent.push(match decode_client_text(text.clone()) {
-                Ok(Frame::Control(control)) => format!("ack {}", control.ack.unwrap()),
+                Ok(Frame::Control(control)) => match control.ack {
+                    Some(position) => format!("ack {position}"),
+                    None => format!("ping {}", control.ping.unwrap()),
+                },
                 _ => text.to_string(),
             });
         }
@@ -166,6 +169,7 @@ fn hello(status: Status) -> Hello {
         lifetime_ms: 120_000,
         window: Window { messages: 4, bytes: 1000 },
         limit: None,
+        ping: false,
     }
 }
 
@@ -301,6 +305,92 @@ fn a_silent_server_is_dead_after_two_and_a_half_heartbeats() {
     assert_eq!(sim.events(), []);
     sim.advance(Duration::from_millis(250));
     assert_eq!(sim.offered(), ".s.e.0.1");
+}
+
+/// A client whose server answers pings, with one message of so many bytes under way.
+fn asking(bytes: usize) -> Sim {
+    let mut sim = Sim::new(Modes::Auto);
+    let window = Window { messages: 4, bytes: 1 << 20 };
+    sim.hello(Hello { ping: true, window, ..hello(Status::New) });
+    assert_eq!(sim.sent(), ["ack 0"]);
+    sim.events();
+    sim.send(&["x".repeat(bytes).as_str()]);
+    assert_eq!(sim.sent().len(), 1);
+    sim
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_server_that_says_nothing_about_a_message_is_asked_and_is_dead_if_it_does_not_answer() {
+    let mut sim = asking(1);
+    sim.advance(Duration::from_millis(2_999));
+    assert_eq!(sim.sent(), Vec::<String>::new());
+    sim.advance(Duration::from_millis(1));
+    assert_eq!(sim.sent(), ["ping true"]);
+    // Anything that arrives shows that the network is there, and the answer is on the way.
+    sim.advance(seconds(4));
+    sim.frame("news");
+    sim.advance(Duration::from_millis(4_999));
+    assert_eq!(sim.closed, []);
+    sim.advance(Duration::from_millis(1));
+    assert_eq!(sim.closed, [None]);
+    let events = sim.events();
+    assert!(matches!(events[1], Event::Waiting { cause: Cause::Silent, .. }), "{events:?}");
+
+    // Nothing under way, nothing to ask about; and who does not answer is not asked.
+    let mut quiet = asking(1);
+    quiet.ack(1);
+    quiet.advance(seconds(74));
+    assert_eq!(quiet.sent().iter().filter(|text| text.starts_with("ping")).count(), 0);
+    assert_eq!(quiet.closed, []);
+    let mut other = Sim::open();
+    other.send(&["x"]);
+    other.sent();
+    other.advance(seconds(74));
+    assert!(!other.sent().contains(&"ping true".to_owned()));
+    assert_eq!(other.closed, []);
+}
+
+#[test]
+fn a_handler_that_is_busy_is_waited_for_as_long_as_the_server_answers() {
+    let mut sim = asking(1);
+    sim.advance(seconds(3));
+    for _ in 0..20 {
+        assert!(sim.sent().contains(&"ping true".to_owned()));
+        sim.advance(seconds(1));
+        sim.control(&ServerControl { hb: Some(0), ..ServerControl::default() });
+        sim.advance(Duration::from_millis(9_999));
+        assert!(!sim.sent().contains(&"ping true".to_owned()));
+        sim.advance(Duration::from_millis(1));
+    }
+    assert_eq!(sim.closed, []);
+    // Taken at last: the question that is out does not matter any more.
+    sim.sent();
+    sim.ack(1);
+    sim.advance(seconds(60));
+    assert_eq!(sim.closed, []);
+}
+
+#[test]
+fn a_slow_network_has_the_time_that_its_load_takes() {
+    let mut sim = asking(40 * 4096);
+    sim.advance(seconds(3));
+    assert_eq!(sim.sent(), ["ping true"]);
+    sim.advance(Duration::from_millis(44_999));
+    assert_eq!(sim.closed, []);
+    sim.advance(Duration::from_millis(1));
+    assert_eq!(sim.closed, [None]);
+}
+
+/// The transport takes nothing any more, so the question never leaves; the deadline counts all the same.
+#[test]
+fn a_question_that_cannot_be_written_is_not_answered_either() {
+    let mut sim = asking(1);
+    sim.advance(seconds(8));
+    assert_eq!(sim.closed, [None]);
 }
 
 #[test]

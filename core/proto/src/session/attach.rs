@@ -244,6 +244,7 @@ impl<I: Clone> Session<I> {
                 lifetime_ms: millis(self.rules.unused_lifetime),
                 window: window(&self.rules),
                 limit: Some(limit(&self.rules)),
+                ping: true,
             })
         });
         let acknowledged = self.clients.get(uid).map_or(0, |client| self.inbound_ack(client));

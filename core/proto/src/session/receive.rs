@@ -149,6 +149,8 @@ impl<I: Clone> Session<I> {
             self.outbox.acknowledge(position);
             self.acknowledge(at, position, now);
         }
+        // Said with what is written next: the pump writes after it has read.
+        self.transports[at].heartbeat_now |= control.ping == Some(true);
         let Some(state) = control.state else {
             return Reception::Done;
         };

@@ -129,6 +129,7 @@ impl Record {
             lifetime_ms: super::attach::millis(rules.unused_lifetime),
             window: super::attach::window(rules),
             limit: Some(super::attach::limit(rules)),
+            ping: true,
         };
         let done = Done { status, received: counts.map_or(0, |counts| counts.taken) };
         let hello = ServerControl { hello: Some(hello), ..ServerControl::default() };

@@ -112,7 +112,7 @@ impl<I: Clone> Session<I> {
         };
         let heartbeat = self.rules.heartbeat;
         let t = &mut self.transports[at];
-        let heartbeat_due = t.last_heartbeat + heartbeat <= now;
+        let heartbeat_due = t.heartbeat_now || t.last_heartbeat + heartbeat <= now;
         let ack_due = t.ack_now || t.untold_since.is_some_and(|since| since + ACK_AFTER <= now);
         if !heartbeat_due && !ack_due {
             return;
@@ -121,6 +121,7 @@ impl<I: Clone> Session<I> {
         let t = &mut self.transports[at];
         let control = if heartbeat_due {
             t.last_heartbeat = now;
+            t.heartbeat_now = false;
             ServerControl { hb: Some(n), ..ServerControl::default() }
         } else {
             ServerControl { ack: Some(n), ..ServerControl::default() }

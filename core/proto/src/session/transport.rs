@@ -68,6 +68,8 @@ pub(super) struct Transport {
     /// The last text or binary frame: what a frozen page does not send.
     pub(super) last_frame: Moment,
     pub(super) last_heartbeat: Moment,
+    /// The client has asked for a sign of life.
+    pub(super) heartbeat_now: bool,
     /// Since when the client owes an ack.
     pub(super) owed_since: Option<Moment>,
     /// The last ack frame, or the hello (resumable). A client sends one every heartbeat, whatever else it sends.
@@ -148,6 +150,7 @@ impl Transport {
             last_heard: now,
             last_frame: now,
             last_heartbeat: now,
+            heartbeat_now: false,
             owed_since: None,
             last_ack: now,
             ack_by: None,

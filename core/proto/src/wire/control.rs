@@ -79,6 +79,9 @@ pub struct Hello {
     /// The longest message that the session takes, in bytes of payload; `None` if the server does not say.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// The server answers [`ClientControl::ping`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ping: bool,
 }
 
 /// The session is over: the last frame before close 1000.
@@ -126,6 +129,9 @@ pub struct ClientControl {
     /// The client's own copy of the state, at most once, as its first frame after the first ack.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub state: Option<StateOffer>,
+    /// `true` asks for [`ServerControl::hb`] at once.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub ping: Option<bool>,
 }
 
 /// A client's own copy of the state, for a merge.
@@ -372,13 +378,14 @@ mod tests {
             lifetime_ms: 120_000,
             window: Window { messages: 256, bytes: 1_048_576 },
             limit: Some(65_536),
+            ping: true,
         };
         let frame = ServerControl { hello: Some(hello.clone()), ..ServerControl::default() };
         assert_eq!(
             &*frame.encode(),
             "\u{1}{\"hello\":{\"v\":1,\"session\":\"s\",\"epoch\":\"e\",\"attachment\":3,\"status\":\"resumed\",\
              \"from\":5,\"received\":null,\"gap\":{\"from\":2,\"to\":null,\"reason\":\"expired\"},\
-             \"heartbeat_ms\":30000,\"lifetime_ms\":120000,\"window\":{\"messages\":256,\"bytes\":1048576},\"limit\":65536}}"
+             \"heartbeat_ms\":30000,\"lifetime_ms\":120000,\"window\":{\"messages\":256,\"bytes\":1048576},\"limit\":65536,\"ping\":true}}"
         );
         let Ok(Inbound::Control(back)) = decode_server_text(frame.encode()) else { panic!() };
         assert_eq!(back.hello, Some(hello));

@@ -67,6 +67,13 @@ impl<T: Send + 'static> Upgrade<T> {
         Self::find(parts).await.map_err(Refusal::counted)
     }
 
+    /// Whether a page of this request's origin may open transports.
+    #[cfg(feature = "tungstenite")]
+    pub(crate) fn check_origin(parts: &Parts) -> Result<(), Refusal> {
+        let (_, registry) = RequestContext::of::<T>(&parts.extensions)?;
+        registry.check_origin(RequestView::from_parts(parts))
+    }
+
     async fn find(parts: &Parts) -> Result<Self, Refusal> {
         let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
         let req = RequestView::from_parts(parts);

@@ -8,7 +8,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-use http::{HeaderValue, Response, header, request::Parts};
+use http::{HeaderValue, Method, Response, header, request::Parts};
 use hyper::upgrade::OnUpgrade;
 
 use self::handshake::Handshake;
@@ -37,14 +37,20 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
     ///
     /// # Errors
     ///
-    /// Returns the [`Refusal`] to answer with: the request is no WebSocket upgrade (400, 405), the server does
-    /// not upgrade connections (426), or as for [`Upgrade::prepare`].
+    /// Returns the [`Refusal`] to answer with: the request is no WebSocket upgrade (400, 405; 403 for the `OPTIONS` of a
+    /// foreign page, which may so find out why it gets no WebSocket), the server does not upgrade connections (426), or as for [`Upgrade::prepare`].
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: nothing has been done for this request yet.
     pub async fn prepare(parts: &Parts) -> Result<Self, Refusal> {
-        let mut handshake = Handshake::check(parts).map_err(Refusal::counted)?;
+        let handshake = Handshake::check(parts).map_err(|refusal| {
+            // A page that asks why it gets no WebSocket: with this method a browser names the page's origin.
+            let asks = parts.method == Method::OPTIONS;
+            let foreign = if asks { Upgrade::<T>::check_origin(parts).err() } else { None };
+            foreign.unwrap_or(refusal).counted()
+        });
+        let mut handshake = handshake?;
         let mut upgrade = Upgrade::prepare(parts).await?;
         // The session keeps these parts, and must not keep the connection.
         let on_upgrade =

@@ -77,6 +77,25 @@ fn a_heartbeat_carries_the_count() {
     assert_eq!(sim.out(1), ["hb 1", "ping @0"]);
 }
 
+#[test]
+fn who_asks_is_answered_at_once_with_the_count() {
+    let mut sim = Sim::new();
+    sim.fresh("a");
+    sim.out(1);
+    assert!(sim.say(1, "x"));
+    let ping = || Incoming::Text("\u{1}{\"ping\":true}".into());
+    assert!(matches!(sim.frame(1, ping()), Reception::Done));
+    assert_eq!(sim.out(1), ["hb 0"], "the handler has not taken it");
+    assert_eq!(sim.out(1), Vec::<String>::new(), "once");
+    sim.events();
+    assert!(matches!(sim.frame(1, ping()), Reception::Done));
+    assert!(matches!(sim.frame(1, ping()), Reception::Done));
+    assert_eq!(sim.out(1), ["hb 1"], "two questions, one answer");
+    let not = Incoming::Text("\u{1}{\"ping\":false}".into());
+    assert!(matches!(sim.frame(1, not), Reception::Done));
+    assert_eq!(sim.out(1), Vec::<String>::new());
+}
+
 /// The client lets go of a message only on an ack, and may have missed the last one.
 #[test]
 fn a_new_transport_is_told_the_count_at_once() {

@@ -365,7 +365,9 @@ impl State {
         if data && let Some(mut ack) = self.peers[who].ack() {
             if fault == Some(Fault::AcksWhatItHasNot) {
                 let position = self.session.head();
-                ack = Incoming::Text(ClientControl { ack: Some(position), state: None }.encode());
+                ack = Incoming::Text(
+                    ClientControl { ack: Some(position), ..Default::default() }.encode(),
+                );
             }
             self.links[at].up.push_back(Up::Frame(ack));
         }
@@ -447,7 +449,8 @@ impl State {
                     Frame::Data(message) => message.as_text().unwrap(),
                     _ => unreachable!(),
                 });
-                let ack = ClientControl { ack: Some(Position::new(position + 1)), state: None };
+                let ack =
+                    ClientControl { ack: Some(Position::new(position + 1)), ..Default::default() };
                 let _ = self.session.handle_frame(number, Incoming::Text(ack.encode()), NOW);
             }
             if let Frame::Control(text) = &mut frame

@@ -173,11 +173,14 @@ impl World {
                 Down::Frame(Frame::Data(message)) => {
                     client.handle_frame(self.now, transport, message);
                 }
-                Down::Frame(Frame::Control(text)) => {
+                Down::Frame(Frame::Control(mut text)) => {
                     let control = wire::decode_server_text(text.clone());
-                    if let Ok(Inbound::Control(control)) = control
-                        && let Some(hello) = control.hello
+                    if let Ok(Inbound::Control(mut control)) = control
+                        && let Some(hello) = &mut control.hello
                     {
+                        hello.ping &= self.answers_pings;
+                        let hello = hello.clone();
+                        text = control.encode();
                         let stream = self.ledger.stream(hello.session, hello.epoch);
                         self.programs[program].note_hello(&hello, stream, &self.ledger);
                     }
