@@ -242,8 +242,11 @@ mod tests {
         assert!(table.get(blanks[0], now).is_none() && table.get(blanks[1], now).is_some());
         insert(&mut table, identity(), Worth::Work, now);
         insert(&mut table, identity(), Worth::Work, now);
-        assert!([blanks[1], third].iter().all(|visit| table.get(*visit, now).is_none()));
-        assert!(work.iter().all(|work| table.get(*work, now).is_some()), "no visit is left to go");
+        assert!([blanks[1], third].iter().all(|blank| table.get(*blank, now).is_none()));
+        assert!(
+            work.iter().all(|work| table.get(*work, now).is_some()),
+            "no blank one is left to go"
+        );
         insert(&mut table, identity(), Worth::Work, now);
         assert!(table.get(work[0], now).is_none() && table.get(work[1], now).is_some());
     }

@@ -55,7 +55,8 @@ impl<I: Clone> Session<I> {
         }
     }
 
-    /// Stops everything: no message is taken, read, acknowledged or sent from now on.
+    /// Stops everything: no message is taken, read or sent from now on, and no message is acknowledged. Only the heartbeat
+    /// of resumable clients goes on, with the count that is committed.
     pub fn freeze(&mut self) {
         self.frozen = true;
         self.stop_trial();

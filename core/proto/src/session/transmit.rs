@@ -44,6 +44,10 @@ impl<I: Clone> Session<I> {
             return;
         };
         if self.frozen && self.transports[at].is_attached() {
+            if self.frozen_heartbeat_due(at).is_some_and(|due| due <= now) {
+                // With the count that is committed, as ever.
+                self.push_acks(at, now, out);
+            }
             return;
         }
         let t = &mut self.transports[at];

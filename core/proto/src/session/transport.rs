@@ -347,8 +347,11 @@ impl Transport {
 
 impl<I: Clone> Session<I> {
     /// Returns when [`Self::handle_transport_timeout`] and [`Self::poll_transmit`] are next due; `None` if
-    /// the turn is over, and while the session is frozen.
+    /// the turn is over. While the session is frozen it is the next heartbeat alone.
     pub fn poll_transport_timeout(&self, number: AttachmentNumber) -> Option<Moment> {
+        if self.frozen {
+            return self.frozen_heartbeat_due(self.transport_index(number)?);
+        }
         let t = self.transport_with_deadlines(number)?;
         let rules = &self.rules;
         let ping = match t.ping {
@@ -378,6 +381,14 @@ impl<I: Clone> Session<I> {
         let own = [self.silence_deadline(t), self.pause_deadline(t), t.ack_by];
         let sessions = [self.overflow_deadline(), self.returns_by];
         own.into_iter().chain(sessions).flatten().min()
+    }
+
+    /// When a client that has been told its hello is next told that the server is there although the session is frozen:
+    /// else the client would take the connection for dead.
+    pub(super) fn frozen_heartbeat_due(&self, at: usize) -> Option<Moment> {
+        let t = &self.transports[at];
+        let told = t.is_attached() && t.owes_acks();
+        told.then(|| t.last_heartbeat + self.rules.heartbeat)
     }
 
     /// When the next ping is to be written.

@@ -144,6 +144,10 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
 
     /// Stores `bytes` over the caller's own record under `key`.
     ///
+    /// The owner of a record on a store that is not [exclusive](Self::is_exclusive) takes `NotFound` for the end of its
+    /// ownership and gives the session up, unless [`losses`](Self::losses) has grown since its last write. So a store whose
+    /// engine may come back empty must count that; else the sessions are lost although they are in memory.
+    ///
     /// Replaces bytes, stamp and expiry together. An `expires_in` of zero is fine: the next
     /// [`delete_expired`](Self::delete_expired) takes it.
     ///

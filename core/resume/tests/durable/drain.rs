@@ -129,6 +129,29 @@ async fn a_store_that_fails_for_a_while_costs_a_drain_nothing() {
     assert_eq!((report.drained, report.cut.len()), (1, 0));
 }
 
+/// A session that waits for its store says nothing, but a client must not take its connection for dead.
+#[tokio::test(start_paused = true)]
+async fn clients_hear_heartbeats_while_a_drain_waits_for_its_store() {
+    let node = Node::start(&MemoryStore::new());
+    let mut client = node.connect(&mut Browser::default(), Some(A)).await.unwrap();
+    client.hello().await;
+    client.send("add 1");
+    client.data().await.unwrap();
+    assert!(client.is_acked(1).await);
+    node.store.set(Fault::Fail(ErrorKind::Io));
+    let drain = node.layer.drain(Duration::from_secs(110));
+    let listen = async {
+        let until = tokio::time::Instant::now() + Duration::from_secs(100);
+        let mut heard = Vec::new();
+        while tokio::time::Instant::now() < until {
+            heard.extend(client.next().await);
+        }
+        heard
+    };
+    let (_, heard) = tokio::join!(drain, listen);
+    assert_eq!(heard, [Got::Ack(1), Got::Ack(1), Got::Ack(1)], "one in each heartbeat of 30 s");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_drain_wakes_long_polls() {
     let node = Node::start(&MemoryStore::new());

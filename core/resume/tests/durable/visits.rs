@@ -1,4 +1,4 @@
-//! Visits that leave nothing in the store, and a store that is down.
+//! Blank sessions, which leave nothing in the store, and a store that is down.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::SeqCst},

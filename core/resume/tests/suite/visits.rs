@@ -15,7 +15,7 @@ enum Then {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_visit_without_a_trace_lives_for_half_a_minute() {
+async fn a_blank_session_lives_for_half_a_minute() {
     for (then, lives) in [
         (Then::Nothing, 30.0),
         (Then::Looks, 120.0),
@@ -47,7 +47,7 @@ async fn a_visit_without_a_trace_lives_for_half_a_minute() {
 
 /// A program that opens its WebSocket with its very first request has a session like any other.
 #[tokio::test(start_paused = true)]
-async fn a_visit_with_a_transport_is_no_small_matter() {
+async fn a_session_with_a_transport_is_not_blank() {
     let resume = SessionResume::new();
     let upgrade = Browser::default().first_upgrade(&resume, None).await.unwrap();
     let (socket, wire) = pair();
@@ -98,7 +98,7 @@ async fn a_visitor_finds_room_in_the_smallest_layer() {
     visitor.get(&resume).await.unwrap();
 }
 
-/// Those of visits go first; of the others, the oldest of the identity that has most.
+/// Those of blank sessions go first; of the others, the oldest of the identity that has most.
 #[tokio::test(start_paused = true)]
 async fn strangers_do_not_push_out_an_outcome() {
     let limits = Limits::default().with_outcomes(100);

@@ -513,6 +513,38 @@ fn a_frozen_session_does_nothing() {
     assert_eq!(sim.out(1), Vec::<String>::new());
 }
 
+/// Else a client would take the connection for dead after 2.5 heartbeats.
+#[test]
+fn a_frozen_session_goes_on_with_its_heartbeat() {
+    let mut sim = Sim::with(|rules| (rules.attach, rules.durable_inbox) = (Attach::Share, true));
+    for who in ["a", "b"] {
+        sim.fresh(who);
+    }
+    sim.plain();
+    sim.out(1);
+    sim.out(3);
+    assert!(sim.say(1, "x"));
+    sim.take_one();
+    assert_eq!(sim.event(), None, "handled");
+    sim.commit();
+    assert!(sim.say(1, "y"));
+    sim.take_one();
+    sim.send_range(0..1);
+    sim.session.freeze();
+    for _ in 0..3 {
+        let next = sim.session.poll_transport_timeout(AttachmentNumber::new(1));
+        assert!(next.is_some_and(|next| next <= sim.now + HEARTBEAT));
+        sim.advance(HEARTBEAT);
+        assert_eq!(sim.out(1), ["hb 1"], "what is committed, and nothing else");
+        assert_eq!(sim.out(1), Vec::<String>::new(), "once in a heartbeat");
+        assert_eq!(sim.out(2), Vec::<String>::new(), "nothing before the hello");
+        assert_eq!(sim.out(3), Vec::<String>::new(), "a plain client is not told of heartbeats");
+    }
+    for number in [2, 3] {
+        assert_eq!(sim.session.poll_transport_timeout(AttachmentNumber::new(number)), None);
+    }
+}
+
 /// A peer cannot answer a session that reads nothing: when the session goes on, every deadline begins anew.
 #[test]
 fn a_session_that_thaws_gives_transports_their_time_again() {
