@@ -56,7 +56,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             lifetime_ms: 0,
             window: Window { messages, bytes },
             limit: received.map(|received| received / 2),
-            ping: heartbeat_ms % 2 == 0,
+            ping: heartbeat_ms.is_multiple_of(2),
         },
     )
 }

@@ -58,7 +58,7 @@ impl World {
         }
         // Half of the histories; none of those in which processes die, whose seeds are known by their faults.
         let answers_pings =
-            seed % 2 == 0 && !matches!(kind, Kind::State | Kind::Exact | Kind::Backup);
+            seed.is_multiple_of(2) && !matches!(kind, Kind::State | Kind::Exact | Kind::Backup);
         let now = Moment::from_millis(1_000_000);
         let mut programs: Vec<Program> = Vec::new();
         for n in 0..scenario.programs {
