@@ -12,6 +12,9 @@ use crate::support::{FIRST, HOUR, SHORT, key, kind, text_of, until_ok};
 /// Of a session that had the key before, or will have it.
 const OTHER: Stamp = Stamp::first(8, 1);
 
+/// A primary that does not wait for more replicas before it gives one all that it has.
+const AT_ONCE: [&str; 2] = ["--repl-diskless-sync-delay", "0"];
+
 async fn connect(url: &str) -> RedisStore {
     RedisStore::builder(url).with_timeout(SHORT).connect().await.unwrap()
 }
@@ -327,7 +330,7 @@ async fn an_answer_waits_for_the_replicas() {
             eprintln!("left out: {flavour:?} is missing");
             continue;
         }
-        let primary = Engine::with(flavour, &[]);
+        let primary = Engine::with(flavour, &AT_ONCE);
         let port = primary.address().port().to_string();
         let replica = Engine::with(flavour, &["--replicaof", "127.0.0.1", &port]);
         let builder = RedisStore::builder(primary.url()).with_timeout(2 * SHORT).with_replicas(1);
@@ -423,4 +426,71 @@ async fn an_engine_that_has_lost_everything_is_known_by_its_mark() {
     durable.restart();
     until_ok(async || store.load(&key).await).await;
     assert_eq!(store.losses(), 0);
+}
+
+/// What the crate's docs say that a failover can lose, and what closes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_takes_what_the_replica_did_not_have() {
+    if without_redis() {
+        return;
+    }
+    for replicas in [0, 1] {
+        let primary = Engine::with(Flavour::Redis, &AT_ONCE);
+        let between = Proxy::start(primary.address()).await;
+        let port = between.address().port().to_string();
+        let replica = Engine::with(Flavour::Redis, &["--replicaof", "127.0.0.1", &port]);
+        let proxy = Proxy::start(primary.address()).await;
+        let builder = RedisStore::builder(proxy.url()).with_timeout(2 * SHORT);
+        let store = builder.with_replicas(replicas).connect().await.unwrap();
+        let key = key("one");
+        let number = |number| Stamp { number, ..FIRST };
+        until_ok(async || store.claim(&key, None, FIRST, "1".into(), HOUR).await).await;
+        let names = async || {
+            let names = replica.command("KEYS sr:{live:*}");
+            if names.contains("sr:{live:") { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
+        };
+        until_ok(names).await;
+        // The last write is withheld from the replica, which then takes the primary's place.
+        between.silence();
+        let acknowledged = store.put(&key, number(2), "2".into(), HOUR).await.is_ok();
+        assert_eq!(acknowledged, replicas == 0, "with WAIT, nobody is told that it has happened");
+        primary.stop();
+        replica.command("REPLICAOF NO ONE");
+        proxy.set_target(replica.address());
+        drop(proxy.cut());
+        let record = until_ok(async || store.load(&key).await).await.unwrap();
+        if replicas == 0 {
+            assert_eq!(record.stamp, FIRST, "this is what can be lost");
+        }
+        assert_eq!(store.losses(), 0, "it is not everything");
+        // The owner lives, so it puts again, which heals what was lost.
+        let store = connect(&proxy.url()).await;
+        store.put(&key, number(3), "3".into(), HOUR).await.unwrap();
+        assert_eq!(text_of(&store, &key).await.as_deref(), Some("3"));
+    }
+}
+
+/// What a session takes in the engine beside its record.
+#[tokio::test]
+async fn a_record_takes_little_more_than_its_bytes() {
+    if without_redis() {
+        return;
+    }
+    let engine = Engine::start();
+    let store = connect(&engine.url()).await;
+    let used = || -> u64 {
+        let info = engine.command("INFO memory");
+        let line = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+        line.unwrap().trim().parse().unwrap()
+    };
+    let keys: Vec<_> = (0..2000).map(|n| key(&n.to_string())).collect();
+    let before = used();
+    for chunk in keys.chunks(500) {
+        let claims =
+            chunk.iter().map(|key| store.claim(key, None, FIRST, vec![7; 200].into(), HOUR));
+        assert!(join_all(claims).await.into_iter().all(|result| result.is_ok()));
+    }
+    let each = used().saturating_sub(before) / 2000;
+    assert!(each <= 200 + 450, "{each} bytes each");
+    println!("a record of 200 bytes takes {each} bytes of the engine's memory");
 }
