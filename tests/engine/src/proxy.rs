@@ -139,6 +139,21 @@ impl Proxy {
         Late(links)
     }
 
+    /// Resets the clients of which something is held, and lets everything of the others pass.
+    pub fn cut_held(&self) -> Late {
+        let mut shared = lock(&self.shared);
+        let links = std::mem::take(&mut shared.links);
+        let (cut, others): (Vec<_>, Vec<_>) = links.into_iter().partition(|link| link.held() > 0);
+        for link in &others {
+            let _ = link.order.send(Order::Pass);
+        }
+        shared.links = others;
+        for link in &cut {
+            let _ = link.order.send(Order::Cut);
+        }
+        Late(cut)
+    }
+
     /// Waits until something is held, and until nothing more comes.
     ///
     /// # Panics
@@ -223,7 +238,7 @@ async fn pass_on(
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (mut client, mut server) = (client, server);
-    let mut kept = Vec::new();
+    let (mut kept, mut answers) = (Vec::new(), Vec::new());
     let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
     loop {
         let order = *orders.borrow_and_update();
@@ -236,6 +251,12 @@ async fn pass_on(
             if sent.is_err() {
                 return;
             }
+        }
+        if order == Order::Pass
+            && !answers.is_empty()
+            && client.write_all(&std::mem::take(&mut answers)).await.is_err()
+        {
+            return;
         }
         let reads = order != Order::Silence;
         tokio::select! {
@@ -253,6 +274,9 @@ async fn pass_on(
             },
             read = server.read(&mut down), if reads => match read {
                 Ok(1..) if *orders.borrow() == Order::Swallow => {}
+                Ok(read @ 1..) if *orders.borrow() == Order::Silence => {
+                    answers.extend_from_slice(&down[..read]);
+                }
                 Ok(read @ 1..) => if client.write_all(&down[..read]).await.is_err() { return },
                 _ => return,
             },

@@ -210,13 +210,8 @@ impl Engine {
     ///
     /// If there is no answer.
     pub fn command_as(&self, login: &str, words: &str) -> String {
-        self.try_command_as(login, words).expect("an answer")
-    }
-
-    /// As [`command_as`](Self::command_as); `None` if there is no answer.
-    pub fn try_command_as(&self, login: &str, words: &str) -> Option<String> {
-        let both = self.ask(&format!("{login}\r\n{words}"))?;
-        Some(both.strip_prefix("+OK\r\n").map_or(both.clone(), str::to_owned))
+        let both = self.ask(&format!("{login}\r\n{words}")).expect("an answer");
+        both.strip_prefix("+OK\r\n").map_or(both.clone(), str::to_owned)
     }
 
     fn ask(&self, words: &str) -> Option<String> {

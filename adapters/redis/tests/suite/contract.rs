@@ -17,7 +17,8 @@ impl Wire for Disturbed {
             self.0.hold();
             let cut = async {
                 self.0.held().await;
-                self.0.cut()
+                // Only that one: other calls arrive meanwhile.
+                self.0.cut_held()
             };
             let (told, late) = futures_util::future::join(call, cut).await;
             assert!(told.is_err(), "its connection was lost, and it is told that it has happened");
