@@ -1,5 +1,5 @@
 #!/bin/sh
-# After ten failed connections Firefox ESR 153 holds the next WebSocket to that host and port back by itself, for about ten
+# After ten failed connections Firefox ESR 153 holds the next WebSocket to that host and port back by itself, for ten to sixteen
 # seconds, also when the server is back and a `fetch` to the same host and port is answered at once. RFC 6455 section
 # 7.2.3 asks clients for such a delay. The page is not told of it: `readyState` is 0, as while connecting.
 #
@@ -7,7 +7,7 @@
 # left, and each end counts as a failure more, which makes the delay longer. A page can ask by `fetch` first whether the
 # server is there, and spare the WebSockets that would fail.
 #
-# Seen on 2026-12-01 with node 20.20.2 on Debian 12: fetch 0.0 s, WebSocket 9.8 s. Exits with 1 if the fetch takes more
+# Seen on 2026-12-01 with node 20.20.2 on Debian 12: fetch 0.0 s, WebSocket 9.8 to 16 s. Exits with 1 if the fetch takes more
 # than 1.5 s or the WebSocket less than 3 s. Needs node and npm, and Debian's package firefox-esr, which it installs as root where it is missing.
 set -eu
 command -v firefox-esr >/dev/null || { apt-get update -q && apt-get install -yq --no-install-recommends firefox-esr; }
