@@ -65,6 +65,8 @@ export async function open() {
 
 export async function close() {
   await browser?.close();
+  // All scenarios are over. What is still open does not keep the run from ending.
+  setTimeout(() => process.exit(), 5000).unref();
 }
 
 /** Scenarios that only one of the two servers can play. */

@@ -51,9 +51,12 @@ export async function start(path, args, { env, folder, pattern, stream = 2 } = {
   });
   return {
     match,
-    end() {
+    async end() {
       guard.stdin.end();
-      return ended;
+      await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 10_000).unref())]);
+      // A pipe that is still open would keep the tests from ending.
+      for (const stream of guard.stdio) stream?.destroy();
+      guard.unref();
     },
   };
 }
