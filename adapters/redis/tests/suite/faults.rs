@@ -499,3 +499,18 @@ async fn a_record_takes_little_more_than_its_bytes() {
     assert!(each <= 200 + 450, "{each} bytes each");
     println!("a record of 200 bytes takes {each} bytes of the engine's memory");
 }
+
+/// The address leads to the new primary by now; the connection that is there does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_readonly_the_address_is_dialled_again() {
+    if without_redis() {
+        return;
+    }
+    let (old, new) = (Engine::start(), Engine::start());
+    let proxy = Proxy::start(old.address()).await;
+    let store = connect(&proxy.url()).await;
+    works_again(&store).await;
+    proxy.set_target(new.address());
+    old.command("REPLICAOF 127.0.0.1 1");
+    works_again(&store).await;
+}
