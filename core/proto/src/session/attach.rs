@@ -360,6 +360,10 @@ impl<I: Clone> Session<I> {
         if let Some(client) = self.clients.get_mut(uid) {
             client.acked = start.acked;
             client.written = start.from;
+            // This hello may be lost: then the same cursor comes again, and is told the same reason.
+            if let Some(Gap { to: Some(_), reason, .. }) = start.gap {
+                client.stopped_by = reason;
+            }
             client.counts_unknown = start.received.is_none() || perhaps_forgotten;
             if let Claim::Cursor { epoch, .. } = claim {
                 client.held = self.lives.epoch().life_in(epoch).or(client.held);

@@ -386,6 +386,9 @@ fn a_client_that_the_record_does_not_know_any_more_is_told_a_restart() {
     lived.put();
     assert_eq!(lived.sim.data(a_again), ["m0", "m1", "m2"]);
     lived.sim.ack(a_again, 3);
-    let hello = lived.told("b", 1, 0);
-    assert_eq!(hello, "hello resumed from 3 received 0 gap 0..3 restarted");
+    // The first hello may be lost on its way: then the client offers the same cursor again.
+    for _ in 0..2 {
+        let hello = lived.told("b", 1, 0);
+        assert_eq!(hello, "hello resumed from 3 received 0 gap 0..3 restarted");
+    }
 }
