@@ -148,6 +148,34 @@ async fn a_former_owner_neither_tells_nor_stores_an_outcome() {
     }
 }
 
+/// The new owner has the key, and has not come to putting its pointer under the id. What is there is still the
+/// former owner's, so only the final record can refuse it.
+#[tokio::test(start_paused = true)]
+async fn a_former_owner_tells_no_outcome_between_the_claim_and_the_pointer() {
+    let disk = MemoryStore::new();
+    let mut browser = Browser::default();
+    let old = sharing(&disk);
+    let mut client = begun(&old, &mut browser, "add 1").await;
+    let id = client.session();
+    let new = sharing(&disk);
+    new.store.hold();
+    // One write gets through: the claim.
+    new.store.gate.add_permits(1);
+    let mut other = browser.clone();
+    let opening = tokio::time::timeout(Duration::from_millis(100), new.open(&mut other)).await;
+    assert!(opening.is_err(), "it waits for the pointer");
+    assert_eq!((new.store.puts(), new.store.id_puts.load(SeqCst)), (1, 0));
+    client.send("finish zombie");
+    let rest = client.rest().await;
+    assert!(!is_told_done(&rest), "{rest:?}");
+    new.kill();
+    for node in [&old, &sharing(&disk)] {
+        let (status, body) = node.poll(&mut other.clone(), &id, 0).await;
+        assert_eq!(status, 202, "{body}");
+    }
+    assert_eq!(total(&sharing(&disk), &mut other).await, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_former_owner_removes_nothing() {
     let disk = MemoryStore::new();
