@@ -27,7 +27,7 @@ async fn the_hello_says_all_a_client_needs(framework: Framework) {
     let expected = json!({
         "v": 1, "session": session, "epoch": epoch, "attachment": 1, "status": "new",
         "from": 0, "received": 0, "gap": null, "heartbeat_ms": 7000, "lifetime_ms": 90000,
-        "window": {"messages": 17, "bytes": 1_048_576}, "limit": 65_536,
+        "window": {"messages": 17, "bytes": 1_048_576}, "limit": 65_536, "ping": true,
     });
     assert_eq!(hello, expected);
     assert_eq!(browser.get("/").await.json()["session"], session);
