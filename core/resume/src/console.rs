@@ -18,7 +18,10 @@
 //! extensions. All other events are one line each: level, spans, message, fields. Control characters are escaped
 //! everywhere, so that nobody who sends them can write to the console.
 
-use std::fmt::{self, Write as _};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write as _},
+};
 
 use tracing::{
     Event, Subscriber,
@@ -62,7 +65,8 @@ where
                     let extensions = span.extensions();
                     let fields = extensions.get::<FormattedFields<N>>();
                     let fields = fields.map_or("", |fields| fields.as_str());
-                    write!(writer, "{}{{{}}} ", span.name(), Escaped(fields))?;
+                    let fields = without_styles(fields);
+                    write!(writer, "{}{{{}}} ", span.name(), Escaped(&fields))?;
                 }
                 writeln!(writer, "{}{}", told.message, told.fields)
             }
@@ -122,6 +126,26 @@ impl Visit for Told {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
     }
+}
+
+/// Takes the styles out of a span's fields, which `tracing-subscriber` with its feature `ansi` puts there.
+fn without_styles(fields: &str) -> Cow<'_, str> {
+    const SEQUENCE: &str = "\u{1b}[";
+    let mut parts = fields.split(SEQUENCE);
+    let first = parts.next().unwrap_or_default();
+    if first.len() == fields.len() {
+        return Cow::Borrowed(fields);
+    }
+    let mut plain = first.to_owned();
+    for part in parts {
+        // A style is numbers and an `m`. Any other sequence was in a field's value, and stays to be escaped.
+        let after = part.trim_start_matches(|char: char| char.is_ascii_digit() || char == ';');
+        match after.strip_prefix('m') {
+            Some(text) => plain.push_str(text),
+            None => plain.extend([SEQUENCE, part]),
+        }
+    }
+    Cow::Owned(plain)
 }
 
 /// A text without its control characters.

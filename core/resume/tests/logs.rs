@@ -137,6 +137,27 @@ async fn tabs_that_take_the_session_from_each_other_are_told_of_with_the_remedy(
     }
 }
 
+/// Two rooms under the default key: a browser hides the answer from its console, so the log has it, once.
+#[tokio::test(start_paused = true)]
+async fn two_routes_that_meet_in_one_session_are_told_of_once() {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(false)
+        .with_writer(lines.clone())
+        .finish();
+    let _default = tracing::subscriber::set_default(subscriber);
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let _wire = browser.connect(&resume, None, echo).await.unwrap();
+    for at in [None, Some("client-aaaaaaaaaa"), None] {
+        if let Ok(mut wire) = browser.connect(&resume, at, idle).await {
+            assert_eq!(wire.closed().await.0, 4101);
+        }
+    }
+    let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(log.matches("with_key(key::by_path())").count(), 1, "{log}");
+}
+
 /// A developer whose page is refused finds the remedy in the log, once for each origin.
 #[tokio::test(start_paused = true)]
 async fn a_foreign_origin_is_named_once_with_the_remedy() {

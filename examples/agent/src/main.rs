@@ -78,7 +78,7 @@ async fn serve(Options { listen, store, beat }: Options) -> Result<(), Box<dyn E
     );
     println!("listening on http://{address}");
     let report = server.with_deadline(DRAIN).await?;
-    eprintln!("agent: {} sessions drained, {} cut", report.drained, report.cut.len());
+    eprintln!("agent: sessions drained: {}, cut: {}", report.drained, report.cut.len());
     Ok(())
 }
 

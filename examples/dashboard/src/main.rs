@@ -142,7 +142,7 @@ async fn serve(Options { listen, store }: Options) -> Result<(), Box<dyn Error>>
     let server = session_resume_axum::serve(listener, app::router(resume.clone(), TICK), &resume);
     println!("listening on http://{address}");
     let report = server.with_deadline(DRAIN).await?;
-    eprintln!("dashboard: {} sessions drained, {} cut", report.drained, report.cut.len());
+    eprintln!("dashboard: sessions drained: {}, cut: {}", report.drained, report.cut.len());
     Ok(())
 }
 

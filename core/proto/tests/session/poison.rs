@@ -1,7 +1,7 @@
 //! Every interleaving of a few messages, one of which kills the process: it ends, and nothing else does.
 //!
 //! The server's machine and its snapshots are the real ones. The client is as short as the rules allow. The server
-//! sends no data. The model behind DESIGN §0.8 found a hole in each of the planted faults.
+//! sends no data. An earlier model of the rule found a hole in each of the planted faults.
 
 use std::{
     collections::{HashSet, VecDeque},

@@ -95,7 +95,7 @@ pub(crate) struct TokenKey {
 }
 
 impl TokenKey {
-    /// Takes the 64 bytes that DESIGN calls the key: exactly one block of SHA-256.
+    /// Takes the 64 bytes of the key: exactly one block of SHA-256.
     pub(crate) fn new(key: &[u8; 64]) -> Self {
         let mut keyed = Hmac::new_from_slice(key).expect("HMAC takes keys of any length");
         // Once, not for every token: whoever clones this goes on from here.

@@ -52,7 +52,8 @@ pub const fn by_identity() -> KeyFn {
     KeyFn::new(Source::Identity)
 }
 
-/// Returns the key function that gives each path one session.
+/// Returns the key function that gives each identity one session for each path. With [`KeyFn::shared`] all identities
+/// on a path have one session together.
 ///
 /// The path counts as it was sent, percent-encoded and without the query: `/a`, `/a/` and `/%61`
 /// are three sessions.

@@ -75,6 +75,7 @@ pub(crate) struct Registry<T> {
     /// A cookie of our name with another key's MAC has come, and that was logged.
     foreign_cookie: AtomicBool,
     foreign_origins: ForeignOrigins,
+    routes_have_met: AtomicBool,
     /// Whether no other layer has sessions under this one's name in the store. Asked when the first session comes.
     owns_name: OnceLock<bool>,
     keys: Keys<T>,
@@ -111,6 +112,7 @@ impl<T> Registry<T> {
             hour: AtomicU32::new(0),
             foreign_cookie: AtomicBool::new(false),
             foreign_origins: ForeignOrigins::default(),
+            routes_have_met: AtomicBool::new(false),
             owns_name: OnceLock::new(),
             keys: Keys::new(),
             by_id: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
@@ -206,6 +208,15 @@ impl<T> Registry<T> {
             self.foreign_origins.tell(req);
             Refusal::foreign_origin(foreign)
         })
+    }
+
+    /// An upgrade was refused because another route has its session. That is a mistake of the program, so the log
+    /// names it once.
+    #[cold]
+    pub(crate) fn routes_have_met(&self, refusal: &Refusal) {
+        if !self.routes_have_met.swap(true, Ordering::Relaxed) {
+            tracing::warn!(reason = %refusal, "upgrade refused: two routes met in one session. Told once");
+        }
     }
 
     pub(crate) fn outcomes(&self) -> MutexGuard<'_, Outcomes> {

@@ -26,7 +26,7 @@ use crate::{
     handler::{self, HandlerType, OnThread},
     layer::RequestContext,
     outcome::IntoOutcome,
-    refusal::Refusal,
+    refusal::{Cause, Refusal},
     registry::Registry,
     session::{AttachRequest, Peer},
 };
@@ -172,7 +172,12 @@ impl<T: Send + 'static> Upgrade<T> {
         Fut: Future<Output: IntoOutcome> + Send + 'static,
     {
         let resumable = self.offer.is_resumable();
-        let plan = match self.resolve(HandlerType::of::<F>()) {
+        let plan = self.resolve(HandlerType::of::<F>()).inspect_err(|refusal| {
+            if matches!(refusal.cause(), Cause::Handler | Cause::Path) {
+                self.registry.routes_have_met(refusal);
+            }
+        });
+        let plan = match plan {
             Ok(plan) => plan,
             Err(refusal) => match refusal.close() {
                 Some(close) if resumable => Plan::Refuse(
