@@ -87,7 +87,7 @@ export function readClose(code, reason) {
 /**
  * Returns what can be sent and cannot change any more while it waits.
  *
- * What something is is asked of its own insides, not of its prototypes: an iframe has prototypes of its own.
+ * The type of a value is asked of its internal slots, not of its prototypes: an iframe has prototypes of its own.
  *
  * @param {any} data
  * @returns {Data}
@@ -127,7 +127,7 @@ const lengthOfBuffer = getter(ArrayBuffer.prototype, 'byteLength');
 const sizeOfBlob = getter(Blob.prototype, 'size');
 
 /**
- * Returns the length of an `ArrayBuffer` of any realm, null for what is none.
+ * Returns the length of an `ArrayBuffer` of any realm, null for other values.
  *
  * @param {any} value
  * @returns {number | null}
@@ -212,7 +212,7 @@ export class Handlers {
       const handler = {
         value,
         run: (event) => {
-          // An object that is no function is kept, and not called.
+          // An object that is not a function is kept, and not called.
           if (typeof handler.value === 'function' && handler.value.call(this.#target, event) === false) event.preventDefault();
         },
       };

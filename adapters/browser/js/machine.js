@@ -11,7 +11,7 @@ import { decode, offer, PROTOCOL } from './wire.js';
 
 /** A server's `retry` is followed up to an hour. */
 const LONGEST_HINT = 3_600_000;
-/** Everybody was told the same: they come back spread over this time. */
+/** All clients were told the same delay: they come back spread over this time. */
 const HINT_SPREAD = 500;
 /** A watchdog that fires this late was stalled, and frames may be waiting behind it. */
 const STALL = 1000;
@@ -20,7 +20,7 @@ const HELD = 5000;
 const NOT_SPOKEN = `the server does not speak ${PROTOCOL}`;
 /** Where the browser says that there is no network, it may be wrong. */
 const OFFLINE_RETRY = 30_000;
-/** So many attempts may fail in a row before the next one asks first whether there is a server. */
+/** This many attempts may fail in a row before the next one asks first whether there is a server. */
 const UNASKED = 3;
 /** Where the answer is never seen (a policy of the page's may forbid it), every such attempt does without it. */
 const ANYWAY = 8;
@@ -79,8 +79,8 @@ function handle(cx, event) {
     case 'start':
       s.hidden = event.hidden;
       s.offline = event.offline;
-      // The very first attempt asks nobody: a tab opened in the background is wanted, and
-      // `onLine` is wrong on some machines.
+      // The very first attempt does not look at these: a tab opened in the background is wanted,
+      // and `onLine` is wrong on some machines.
       return connect(cx);
     case 'opened':
       s.failed = 0;
@@ -149,7 +149,7 @@ function handle(cx, event) {
 
 /**
  * Begins an attempt. Firefox holds back a WebSocket by ever more seconds after each one that failed, so where some have
- * failed in a row, a plain request finds out first whether anybody is there.
+ * failed in a row, a plain request finds out first whether a server is there.
  *
  * @param {Cx} cx
  */
@@ -177,7 +177,7 @@ function open(cx) {
 }
 
 /**
- * Connects now, as if for the first time.
+ * Connects now, and counts attempts anew.
  *
  * @param {Cx} cx
  */
@@ -189,8 +189,8 @@ function again(cx) {
 }
 
 /**
- * The first attempt failed before it was open. Some browsers hide that a route does not speak the protocol;
- * another look at it tells.
+ * The first attempt failed before it was open. Some browsers hide that a route does not speak the protocol.
+ * A plain request to the route tells.
  *
  * @param {Cx} cx
  */
@@ -354,8 +354,8 @@ function dropped(cx, code, reason) {
   // A server that has told its limit says why, too. Without a reason it is the echo of a browser's or library's
   // own 1009, and the message too big was one of the server's.
   if (code === 1009 && open && (reason || s.limit === null)) s.tooBig = s.sent;
-  // Of use, or held long enough to count as good though nothing came: the next attempt goes at once. Not
-  // where to come back may be the trouble itself.
+  // The transport was of use, or held long enough to count as good though nothing came: the next attempt goes at
+  // once. That is not so where coming back may cause the trouble.
   if (!SLOWER.includes(code) && (s.settled || (open && cx.now - s.heardAt >= HELD))) s.attempt = 0;
   // Nothing is wrong with the way here; but if the next transport brings nothing either, it may not help.
   const atOnce = code === 4106 && (s.settled || !s.reauthenticated);

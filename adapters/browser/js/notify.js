@@ -266,8 +266,8 @@ export class SessionResumeStatus extends Base {
         // Told with the session that came instead.
         return;
       case 'gap':
-        // What another window was shown meanwhile is not missing; and where a whole stream is gone, nobody knows if
-        // anything is.
+        // What another window was shown meanwhile is not missing; and where a whole stream is gone, it is not known
+        // whether anything is missing.
         if (event.gap.to === null || this.#back) return;
         return this.#count('gap', event.gap.to - event.gap.from);
       case 'takenback':

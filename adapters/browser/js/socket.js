@@ -392,13 +392,13 @@ export class ResumableSocket extends EventTarget {
 
   /** @param {RequestInit} init */
   #fetch(init) {
-    // One that nobody answers must not hold one of the few connections that a browser has for a host.
+    // A request without an answer must not hold one of the few connections that a browser has for a host.
     const signal = AbortSignal.timeout?.(this.#state.config.connectTimeout);
     return /** @type {any} */ (this.#env.fetch)(this.#httpUrl().href, { cache: 'no-store', signal, ...init });
   }
 
   /**
-   * Asks the route what it is: one that speaks the protocol says so to whoever does not upgrade, too.
+   * Asks the route what it is: a route that speaks the protocol says so to plain requests, too.
    *
    * @param {number} of
    */
@@ -444,10 +444,11 @@ export class ResumableSocket extends EventTarget {
   #connect(n, protocols) {
     const transport = new this.#env.WebSocket(this.url, [...protocols, ...this.#protocols]);
     let unreadable = false;
-    // First of all: where nobody listens for the error of a socket, Node ends the process.
+    // First of all: where a socket's error has no listener, Node ends the process.
     transport.onerror = (event) => {
       unreadable ||= event?.error?.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
-      // Of what they refuse by themselves Chromium and WebKitGTK tell by an error alone. Where a close event has come, too, this is of no effect.
+      // When Chromium and WebKitGTK refuse a message by themselves, they tell it by an error alone. Where a close event
+      // has come, too, this has no effect.
       this.#env.setTimeout(() => transport.readyState === 3 && this.#step({ type: 'closed', n, code: 1006, reason: '' }), 0);
     };
     this.#transport = transport;

@@ -12,13 +12,13 @@ import { encodeControl, encodeData } from './wire.js';
 const ACK_MESSAGES = 64;
 const ACK_BYTES = 65536;
 const ACK_DELAY = 250;
-/** What was sent and is not acknowledged for so long makes us ask whether the server is there. */
+/** What was sent and is not acknowledged for this long makes us ask whether the server is there. */
 const ASK_AFTER = 3000;
-/** While it is not acknowledged still, so long after an answer again. */
+/** While it is still not acknowledged, we ask again this long after an answer. */
 const ASK_AGAIN = 10_000;
 /** An answer that takes longer is told to the page, */
 const STALLED = 1500;
-/** and one that takes so long will not come. */
+/** and an answer that takes this long will not come. */
 const DEAD = 5000;
 /** A slow network carries what is under way at this rate at least (bytes in a second), and the question is behind it. */
 const RATE = 4096;
@@ -230,7 +230,7 @@ function probe(cx, now, delay) {
 }
 
 /**
- * The server has said its number: whatever was asked is answered, be the handler as busy as it may.
+ * The server has said its number: every question is answered by that, however busy the handler is.
  *
  * @param {Cx} cx
  */
@@ -270,7 +270,7 @@ export function ask(cx) {
 
 /**
  * Removes the messages that were written but never acknowledged; what was never written stays,
- * because nobody can have it.
+ * because the server cannot have it.
  *
  * @param {State} s
  */

@@ -53,7 +53,7 @@ impl Builder {
         self
     }
 
-    /// Holds each answer to a write back until so many replicas have it, too; 0 by default.
+    /// Holds each answer to a write back until this many replicas have the write, too; 0 by default.
     ///
     /// One `WAIT` for each group of writes. A write that too few replicas have in time fails, though the primary has
     /// it; it is tried again. What a failover can lose is in the [crate docs](crate#what-a-failover-can-lose).
@@ -62,7 +62,7 @@ impl Builder {
         self
     }
 
-    /// Does not look at the engine's configuration: somebody has read what the [crate
+    /// Does not look at the engine's configuration: the operator has read what the [crate
     /// docs](crate#configure-the-engine) say about it.
     ///
     /// Managed engines often refuse `CONFIG`; then each start warns, unless this is said.

@@ -117,7 +117,7 @@ impl Config {
         None
     }
 
-    /// What may be meant so, and loses sessions in some faults.
+    /// Settings that may be meant so, but lose sessions in some faults.
     fn warnings(&self) -> Vec<&'static str> {
         let mut warnings = Vec::new();
         if self.is("appendonly", "no") {

@@ -117,7 +117,8 @@ impl Target {
         Ok(Call { script: Script::Keep, key: self.keys.mark(), args })
     }
 
-    /// Loads the scripts, and looks at who is there: no replica, and one that has what it had.
+    /// Loads the scripts, and looks at the server: a replica refuses the two writes, and a server that has lost its
+    /// data has another mark.
     async fn greet(&self, live: &mut Live) -> Result<(), Failure> {
         let mut pipe = redis::pipe();
         for script in Script::ALL {
@@ -183,7 +184,7 @@ impl Live {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Sends all these commands in one go, and waits for all answers. An error of the whole says that nobody knows
+    /// Sends all these commands in one go, and waits for all answers. After an error of the whole it is not known
     /// which of them have happened.
     pub(crate) async fn send(
         &mut self,

@@ -18,7 +18,7 @@ pub struct ConnectError {
 pub enum ConnectErrorKind {
     /// The URL or a setting cannot be used, or asks for something that this build does not have.
     Invalid,
-    /// Nobody answers there, or not in time.
+    /// No server answers there, or not in time.
     Unreachable,
     /// The engine refuses the user or the password, or the user may not do what the store needs.
     Denied,
@@ -82,7 +82,7 @@ pub(crate) enum FailureKind {
     NotNow,
     /// It has no room.
     Full,
-    /// The key has a value that is none of ours.
+    /// The key has a value that we have not written.
     WrongType,
     /// It has written, and too few replicas have said so in time.
     Replicas,

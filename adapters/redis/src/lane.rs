@@ -53,7 +53,7 @@ struct Queue {
     taken: u64,
     /// The number of the put that waits, by key.
     puts: HashMap<Vec<u8>, u64>,
-    /// So many may wait before those without a caller are cleared away.
+    /// This many commands may wait before those without a caller are cleared away.
     sweep_at: usize,
     /// Why there is no connection.
     trouble: Option<Failure>,
@@ -63,10 +63,10 @@ struct Queue {
 #[derive(Debug)]
 struct Waiting {
     call: Call,
-    /// Of a put: one with a larger number takes its place.
+    /// The claim and number of a put: a put with a larger number takes its place.
     stamp: Option<Stamp>,
     deadline: Instant,
-    /// One that would be sent later than this is not sent at all.
+    /// A call that would be sent later than this is not sent at all.
     send_by: Instant,
     callers: Vec<oneshot::Sender<Answer>>,
 }
@@ -172,7 +172,7 @@ impl Queue {
         (is_older && before.call.key == key).then_some(before)
     }
 
-    /// Clears away what nobody waits for any more.
+    /// Clears away the commands that no caller waits for any more.
     fn sweep(&mut self) {
         self.waiting.retain(|waiting| waiting.callers.iter().any(|caller| !caller.is_closed()));
         self.number_anew();
@@ -323,7 +323,7 @@ impl Worker {
                 self.lost(batch, &failure);
                 return None;
             }
-            // What comes later on this connection is nobody's.
+            // An answer that comes later on this connection is not used.
             Err(_) => {
                 let text = format!("no answer within {:?}", self.settings.timeout);
                 self.lost(batch, &Failure::new(FailureKind::Silence, text));
@@ -393,7 +393,7 @@ async fn exchange(
             answers[at] = answer;
         }
     }
-    // Before anybody is told: is there no record because there is nothing any more?
+    // Before a caller is told: is there no record because the server has lost everything?
     if answers.iter().any(|answer| said(answer) == Some(Said::NotFound)) {
         let mut pipe = redis::pipe();
         pipe.add_command(by_text(&target.mark()?));
@@ -464,7 +464,7 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_millis(400);
     const FIRST: Stamp = Stamp::first(7, 1);
 
-    /// Of an engine that is not there.
+    /// A lane to an engine that is not there.
     fn lane() -> Lane {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let client = Client::open(format!("redis://127.0.0.1:{port}")).unwrap();

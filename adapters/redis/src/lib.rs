@@ -19,7 +19,7 @@
 //!
 //! # Several processes
 //!
-//! Any process can go on with any session. Whoever is asked for a session takes it over from the store, and a handler that
+//! Any process can go on with any session. A process that needs one takes it over from the store, and a handler that
 //! still lives in another process ends at its next commit. That is right in every fault, and useful behind a load
 //! balancer with *sticky* sessions: then a deploy, or a process that dies, is to the client a connection that drops.
 //! Without sticky sessions each request that reaches another process ends a running handler.
@@ -37,7 +37,7 @@
 //! | a message that was acknowledged survives `kill -9` | no | yes | yes |
 //! | … and a power failure | no | yes | as the engine's `appendfsync` says, see below |
 //! | … and the loss of the machine | no | no | with replicas, see below |
-//! | who waits for a commit | nobody | one sync for all that waits | one round trip for all that waits |
+//! | what a commit waits for | nothing | one sync for all that waits | one round trip for all that waits |
 //! | a deploy without overlap of old and new process | | needed: the file has a lock | not needed |
 //! | bounds what is stored (`Limits::max_stored`) | yes | yes | no: the engine's `maxmemory` does |
 //!
@@ -48,14 +48,14 @@
 //!
 //! | setting | why | otherwise |
 //! | --- | --- | --- |
-//! | `maxmemory-policy noeviction` | a full engine that evicts throws sessions away, and nobody is told | refused |
+//! | `maxmemory-policy noeviction` | a full engine that evicts throws sessions away, and no client is told | refused |
 //! | `save ""` or `stop-writes-on-bgsave-error no` | after a snapshot that fails (no disk, no memory for `fork`) the engine refuses all writes | refused |
 //! | `appendonly yes` | a restart of the engine brings all sessions back | warned of |
 //! | `appendfsync always` | what is acknowledged is on the disk; with `everysec` a power failure takes up to 2 s | warned of |
 //! | `min-replicas-to-write 1`, with replicas | a primary that is cut off stops taking writes that a failover would lose | warned of |
 //!
 //! A managed engine often refuses `CONFIG`. The store then warns; [`assume_configured`](Builder::assume_configured) says
-//! that somebody has looked. When the engine is full, sessions that do not grow go on, others are refused as
+//! that the operator has looked. When the engine is full, sessions that do not grow go on, others are refused as
 //! [`Full`](session_resume::store::ErrorKind::Full), and nothing stored is lost.
 //!
 //! This user can do what the store needs, and nothing else:
@@ -78,7 +78,7 @@
 //! A session that is in a process's memory when its record is lost, or has become an older one, puts it again with its next
 //! commit. (If another process had just taken that session over when the engine lost everything, the two do not know of each
 //! other until both have put; what the older one has acknowledged in between is taken back, and its client is told.)
-//! Until it is put again, whoever comes to another process is given a new session.
+//! Until it is put again, a client that comes to another process is given a new session.
 //!
 //! # When the engine is away
 //!
@@ -92,14 +92,14 @@
 //! | --- | --- |
 //! | `Stale`, `NotFound`, `TooLarge`, `Full` | refused, by the rules of [`SnapshotStore`](session_resume::store::SnapshotStore) |
 //! | `Unavailable` | the engine was not reached, did not answer in time, or says that it does not write now |
-//! | `Corrupt`, `TooNew` | what is under this key is no record of this version; other keys go on |
+//! | `Corrupt`, `TooNew` | what is under this key is not a record of this version; other keys go on |
 //! | `Io` | the engine has answered with another error |
 //!
 //! # Security
 //!
-//! Whoever can read the engine can read all sessions, and forge the cookie of anybody. Give it a password and no public
-//! address; use `rediss://` (feature `tls`) where others could listen. User and password are in no log, error or `Debug`
-//! output. Names of keys are hashes; a layer's name can be read in them.
+//! A client that can read the engine can read all sessions, and forge every cookie. Give the engine a password and no
+//! public address; use `rediss://` (feature `tls`) where others could listen. User and password are in no log, error or
+//! `Debug` output. Names of keys are hashes; a layer's name can be read in them.
 
 mod builder;
 mod check;

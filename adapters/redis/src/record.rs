@@ -1,4 +1,4 @@
-//! A record as one value: who wrote it, and its bytes.
+//! A record as one value: the stamp of its writer, and its bytes.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub(crate) fn encode(stamp: Stamp, bytes: &[u8]) -> Result<Bytes, StoreError> {
 
 /// # Errors
 ///
-/// [`ErrorKind::Corrupt`] if this is no record, [`ErrorKind::TooNew`] if it has flags that are not known here.
+/// [`ErrorKind::Corrupt`] if this is not a record, [`ErrorKind::TooNew`] if it has flags that are not known here.
 pub(crate) fn decode(value: Vec<u8>, expires_in: Duration) -> Result<Versioned, StoreError> {
     let bytes = Bytes::from(value);
     let Some((header, _)) = bytes.split_first_chunk::<HEADER_LEN>() else {

@@ -135,7 +135,7 @@ impl SnapshotStore for RedisStore {
             _ => return Err(self.error(strange())),
         };
         let value = bytes(value).map_err(|failure| self.error(failure))?;
-        // Somebody has made it last for ever.
+        // The number is negative if the key's expiry was removed by hand: the record lasts for ever.
         let left = u64::try_from(left).map_or(Duration::MAX, Duration::from_millis);
         record::decode(value, left).map(Some)
     }

@@ -32,7 +32,7 @@ pub use crate::{
     stop::{UntilStopped, stop_signal},
 };
 
-/// Where a request comes from: for the log, nothing is decided by it.
+/// The address that a request comes from. It is for the log: nothing is decided by it.
 ///
 /// A server puts it into the request's extensions; `adapter::serve` does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct PeerAddr(pub SocketAddr);
 pub async fn open<T: Send + 'static>(parts: &Parts) -> Result<Session<T>, Refusal> {
     match open_here(parts) {
         Ok(Opened::Here(session)) => Ok(session),
-        // Boxed: most requests need not wait for a store, nor carry about what that takes.
+        // Boxed: most requests do not wait for a store, and need not hold the memory that the wait takes.
         Ok(Opened::Stored(registry, asks)) => {
             open_stored(registry, asks).boxed().await.map_err(Refusal::counted)
         }
@@ -95,7 +95,7 @@ async fn open_stored<T: Send + 'static>(
         if let Some(session) = registry.ready(&asks, &Purpose::Extract).await? {
             return Ok(handle(asks.context, session, SessionOrigin::Restored));
         }
-        // One that is on its way to the store is waited for there.
+        // A session that is on its way to the store is waited for there.
         if let Some((session, origin)) = registry.open(asks.context, asks.req, &Purpose::Extract)? {
             return Ok(handle(asks.context, session, origin));
         }
@@ -139,7 +139,7 @@ pub fn identity(parts: &Parts) -> Result<Identity, Refusal> {
     Ok(context.identity())
 }
 
-/// An upgrade rides on the cookie, whichever handler it is for: a foreign page gets no session.
+/// A browser sends the cookie with every upgrade, whichever handler it is for. So a foreign page gets no session.
 fn check_origin<T>(registry: &Registry<T>, parts: &Parts) -> Result<(), Refusal> {
     let req = RequestView::from_parts(parts);
     if req.is_upgrade() { registry.check_origin(req) } else { Ok(()) }

@@ -14,18 +14,18 @@ use tokio::time::Instant;
 /// Tells the time that sessions live by.
 ///
 /// If the process itself was stopped or stalled for longer than a check interval (a suspended machine, a
-/// debugger, a starved runtime), that time does not count: nobody could have come back during it. So all
+/// debugger, a starved runtime), that time does not count: no client could have come back during it. So all
 /// deadlines, which are moments of this clock, move by as much. The sweeper ticks it.
 #[derive(Debug)]
 pub(crate) struct Clock {
     origin: Instant,
     /// How often the sweeper ticks, in microseconds.
     interval: u64,
-    /// The last tick, in microseconds since the origin; 0 while nobody ticks.
+    /// The last tick, in microseconds since the origin; 0 while no sweeper ticks.
     last_tick: AtomicU64,
     /// How long the clock has stood still, in microseconds.
     stalled: AtomicU64,
-    /// Held by whoever notices a stall.
+    /// Held by the caller that takes a stall out.
     noticing: Mutex<()>,
 }
 
@@ -58,12 +58,12 @@ impl Clock {
         self.last_tick.store(self.raw().max(1), Ordering::Release);
     }
 
-    /// Returns when it last ticked, to be compared: whether any time has passed since, for next to nothing.
+    /// Returns when the clock last ticked. To compare two of these tells, at nearly no cost, whether time has passed.
     pub(crate) fn last_tick(&self) -> u64 {
         self.last_tick.load(Ordering::Relaxed)
     }
 
-    /// Nobody ticks from now on.
+    /// Says that no sweeper ticks from now on.
     pub(crate) fn stop_ticking(&self) {
         self.last_tick.store(0, Ordering::Release);
     }
@@ -81,7 +81,7 @@ impl Clock {
         self.interval + self.interval / 4 + Self::TOLERATED_LATENESS
     }
 
-    /// Whoever sees a stall first takes it out; the others wait until it is out.
+    /// The first caller that sees a stall takes it out. The other callers wait until it is out.
     #[cold]
     fn notice_stall(&self, raw: u64) {
         let _one = self.noticing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,7 +90,7 @@ impl Clock {
         if last == 0 || raw.saturating_sub(last) <= self.longest_gap() {
             return;
         }
-        // In this order: who sees the new tick sees the stall taken out.
+        // The order matters: a thread that sees the new tick also sees that the stall is taken out.
         self.stalled.fetch_add(stall, Ordering::AcqRel);
         self.last_tick.store(raw, Ordering::Release);
         tracing::info!(stalled_ms = stall / 1000, "the process stood still, deadlines move");

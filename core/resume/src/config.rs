@@ -79,7 +79,8 @@ impl Config<()> {
     pub(crate) fn new() -> Self {
         Self {
             cookie: IdentityCookie::default(),
-            // One per process: whoever wants cookies to outlive it gives a key, or a store that keeps one.
+            // One key per process. If cookies are to outlive it, the application gives a key, or a store that
+            // keeps one.
             token_key: TokenKey::new(&random::bytes()),
             key: key::by_identity(),
             reuse: ReusePolicy::default(),
@@ -150,7 +151,7 @@ impl<T> Config<T> {
         bounds.shared_clients = limits.max_shared_clients.max(1);
         bounds.guards = limits.guards;
         rules.bounds = bounds;
-        // Whoever a shared key brings together wants to be there together.
+        // Clients that a shared key brings together are meant to be attached together.
         let default = if self.key.is_shared() { Attach::Share } else { Attach::Takeover };
         rules.attach = self.attach.unwrap_or(default);
         rules.unproven_lifetime = limits.unproven_lifetime;

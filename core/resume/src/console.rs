@@ -1,4 +1,4 @@
-//! Log lines for a person at a console: who comes, what they are told, who goes.
+//! Log lines for a person at a console: which clients come, what they are told, which clients go.
 //!
 //! ```
 //! tracing_subscriber::fmt().event_format(session_resume::console::Console).init();
@@ -16,7 +16,7 @@
 //!
 //! The address is there if the server has put [`PeerAddr`](crate::adapter::PeerAddr) into the request's
 //! extensions. All other events are one line each: level, spans, message, fields. Control characters are escaped
-//! everywhere, so that nobody who sends them can write to the console.
+//! everywhere, so that a client that sends them cannot write to the console.
 
 use std::{
     borrow::Cow,

@@ -29,7 +29,7 @@ use crate::{
 /// Clients are told to come back after this time at the earliest, and after twice this at the latest:
 /// spread, so that a restarted server is not met by all of them at once.
 const RETRY: Duration = Duration::from_millis(500);
-/// So many transports are closed before others get a turn.
+/// This many transports are closed before other tasks get a turn.
 const BATCH: usize = 256;
 /// The number of sessions that were cut off and are forgiven at the same time.
 const AT_ONCE: usize = 256;
@@ -59,7 +59,7 @@ impl DrainState {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Returns when a client shall come back; its own each time.
+    /// Returns when a client is to come back: another delay for each client.
     #[expect(clippy::unused_self, reason = "only a draining layer has a reason to ask")]
     pub(crate) fn retry(&self) -> Duration {
         RETRY + RETRY * u32::from(random::bytes::<1>()[0]) / 256
@@ -77,7 +77,7 @@ pub(crate) async fn drain<T: Send + 'static>(
         .drain
         .report
         .get_or_init(|| async move {
-            // In a task of its own: whoever drops the future does not stop a drain half-way.
+            // In a task of its own: a caller that drops the future does not stop a drain half-way.
             let draining = tokio::spawn(async move { run(&registry, deadline).await });
             draining.await.unwrap_or_default()
         })
@@ -88,8 +88,8 @@ pub(crate) async fn drain<T: Send + 'static>(
 async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration) -> DrainReport {
     let until = Instant::now() + deadline;
     let mut report = DrainReport::default();
-    // What is still is put into the store, whole, before its clients are told to come back; who is busy holds
-    // up nobody else.
+    // An idle session is put into the store, whole, before its clients are told to come back. A busy session
+    // holds up no other session.
     let mut saving = FuturesUnordered::new();
     let mut told = Vec::new();
     let mut busy = registry.all();
@@ -133,8 +133,8 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
     for session in &busy {
         close(registry, session, false, &mut report);
     }
-    // The close frames must leave before the process does, and what the store is told of those who are cut off may
-    // get there: but it is not waited for longer than that.
+    // The close frames must leave before the process ends. What the store is told of the sessions that are cut off
+    // may get there in this time, but the drain does not wait longer for it.
     let until = until.max(Instant::now() + ROUND * 20);
     let forgiving: Vec<_> = busy.iter().map(|session| registry.forgive(session)).collect();
     let forgiving = stream::iter(forgiving).buffer_unordered(AT_ONCE).collect::<()>();
@@ -160,7 +160,7 @@ fn others<'a, S: 'a>(
 
 /// Puts a session that is still into the store; returns whether it is there.
 async fn save<T: Send + 'static>(session: &Arc<Shared<T>>, until: Instant) -> bool {
-    // Nothing of it is worth a record.
+    // The session has nothing that is worth a record.
     if session.is_blank() {
         return true;
     }
@@ -192,7 +192,7 @@ fn close<T: Send + 'static>(
         report.cut.push(session.id());
     }
     session.with_core(|core, now| {
-        // Who has ended is told so instead.
+        // The clients of a session that has ended are told its end instead.
         if !core.machine.is_end_committed() {
             core.machine.freeze();
             let retry = || Some(registry.drain.retry());

@@ -40,9 +40,9 @@ where
     let live = LiveSession::new(Arc::clone(session), origin);
     let shared = Arc::clone(session);
     let task = async move {
-        // The call, too: a closure that panics before its first await has panicked all the same.
+        // The call is caught, too: a closure may panic before its first await.
         let ended = run_caught(async move { handler(live).await }).await;
-        // What it has returned is the application's, too: how it is written, and its drop.
+        // What the handler has returned is the application's code, too: its `Serialize` and its `Drop` may panic.
         let outcome = match ended.and_then(|output| caught(|| output.into_outcome())) {
             Ok(outcome) => outcome,
             Err(panic) => Outcome::panicked(&panic, None),

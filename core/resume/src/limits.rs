@@ -11,14 +11,15 @@ pub struct Limits {
     ///
     /// Sessions of browsers whose cookie has not come back yet take at most half of it (under a shared key, those to
     /// which the key has led only once). So requests without a
-    /// cookie do not lock out those who come back to a session, in memory or stored.
+    /// cookie do not lock out the browsers that come back to a session, in memory or stored.
     pub max_sessions: usize,
     /// How long an unused session is kept into which nothing was put (no update, no message, no transport) and
     /// whose browser's cookie has not come back yet. It is never stored. At most `unused_lifetime`. Default 30 s.
     pub unproven_lifetime: Duration,
-    /// Stored sessions. Beyond: those to which nobody has come back since they were started go, the oldest first,
+    /// Stored sessions. Beyond: those to which no client has come back since they were started go, the oldest first,
     /// at the next check interval; when there are none of these, new sessions are refused, 503 with `Retry-After`.
-    /// Those to which nobody has come back take at most half. One that has ended counts until its outcome expires. Asked when a session starts, of stores that
+    /// Those to which no client has come back take at most half. One that has ended counts until its outcome expires.
+    /// The number is looked up when a session starts, in stores that
     /// [can count](crate::store::SnapshotStore::count): embedded ones. Default 1,000,000.
     pub max_stored: usize,
     /// Live sessions that one identity has started under keys of its own choosing (a path, a header, a
@@ -34,8 +35,8 @@ pub struct Limits {
     pub inbox_bytes: usize,
     /// Bytes of one message. Sending more is an error, receiving more closes with 1009. Default 1 MiB.
     pub message: usize,
-    /// Clients of one identity that a session remembers. Beyond: the longest gone is forgotten, or, with as many
-    /// attached, another is told to come back later. Default 16.
+    /// Clients of one identity that a session remembers. Beyond: the client that has been gone longest is forgotten,
+    /// or, if all of them are attached, another client is told to come back later. Default 16.
     pub max_clients: usize,
     /// Clients that a session under a [shared](crate::key::KeyFn::shared) key remembers in all, and so the most
     /// identities that it knows. Beyond: as with [`Self::max_clients`]. Default 1,024.
@@ -43,7 +44,7 @@ pub struct Limits {
     /// Guards that one session can hold at one time. Beyond: a new guard holds nothing. Default 1,024.
     pub guards: usize,
     /// Outcomes kept in memory for polling. Beyond: one of a session into which nothing was put and to which
-    /// nobody came back is forgotten, or else the oldest of the identity that has most. Default 10,000.
+    /// no client came back is forgotten, or else the oldest of the identity that has most. Default 10,000.
     pub outcomes: usize,
     /// The longest time without transport, guard or extraction, whatever the handler does. Default 1 h.
     pub max_unattended: Duration,
@@ -132,9 +133,9 @@ impl Limits {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Heartbeat {
-    /// A ping, and an `{"hb":N}` to clients that speak `session-resume.v1`, every so often. Default 30 s.
+    /// The time between two pings, and between two `{"hb":N}` to clients that speak `session-resume.v1`. Default 30 s.
     pub interval: Duration,
-    /// A transport of a client that speaks `session-resume.v1` is gone when a ping goes unanswered for so long.
+    /// A transport of a client that speaks `session-resume.v1` is gone when a ping goes unanswered for this long.
     /// Default 20 s.
     pub pong_timeout: Duration,
     /// The same for a plain transport, whose library mostly answers pings only while the application reads. Begun

@@ -6,13 +6,13 @@ use session_resume_proto::wire::StateOffer;
 
 use crate::snapshot::record::Millis;
 
-/// A copy this far ahead is no copy of ours.
+/// A copy this far ahead is not a copy of ours.
 const MAX_AHEAD: u64 = 1_000_000;
 
 /// Which copy of the state wins when a client offers its own.
 ///
-/// What a client offers is bounded, parsed into `T` or refused whole; more than 10^6 iterations ahead of the
-/// server's copy, it is not asked about.
+/// What a client offers is bounded, and is parsed into `T` or refused whole. About a copy that is more than 10^6
+/// iterations ahead of the server's copy the policy is not asked.
 #[derive(Default)]
 #[non_exhaustive]
 pub enum MergePolicy<T> {
@@ -74,7 +74,7 @@ impl<T> MergePolicy<T> {
         }
     }
 
-    /// The same policy for another type of state; `None` if it is a function of this one's.
+    /// The same policy for another type of state; `None` if the policy is a function, which takes this type alone.
     pub(crate) fn retyped<U>(&self) -> Option<MergePolicy<U>> {
         match self {
             Self::ServerWins => Some(MergePolicy::ServerWins),

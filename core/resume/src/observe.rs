@@ -57,7 +57,7 @@ pub(crate) fn phase(before: Option<Phase>, now: Option<Phase>) {
     }
 }
 
-/// The outboxes hold so many bytes more, or less.
+/// Counts by how many bytes the outboxes have grown or shrunk.
 pub(crate) fn outbox(before: f64, now: f64) {
     gauge!("session_resume_outbox_bytes").increment(now - before);
 }

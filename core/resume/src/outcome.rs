@@ -9,7 +9,7 @@ pub use session_resume_proto::wire::OutcomeStatus;
 
 use crate::{Closed, ClosedKind, panics::Panic, wall};
 
-/// Errors and panics are kept as text of at most so many bytes.
+/// Errors and panics are kept as text of at most this many bytes.
 const MAX_ERROR: usize = 1024;
 
 /// What a handler returns: a result that can be polled as JSON, or an error.
@@ -80,7 +80,7 @@ impl<R: Serialize> IntoOutcome for Result<R> {
     }
 }
 
-/// Whether a handler has passed up that its uncommitted output alone fills the outbox.
+/// Whether the handler's error is that its uncommitted output alone fills the outbox.
 fn fills_the_outbox(error: &HandlerError) -> bool {
     let closed = error.0.downcast_ref::<Closed>();
     closed.is_some_and(|closed| closed.kind() == ClosedKind::Uncommitted)

@@ -10,11 +10,12 @@ use session_resume_proto::{Moment, session::Record};
 
 use crate::{Identity, SessionId, key::SessionKey, outcome::Outcome};
 
-/// So many whose time is up leave with each use of the table: more than come, and no long wait for its lock.
+/// At most this many expired outcomes leave with each use of the table. That is more than come, and nothing waits
+/// long for the table's lock.
 const AT_ONCE: usize = 16;
 
 /// A bounded table. When it is full, an outcome that is worth little goes, or else the oldest of the identity that
-/// has most of them: so nobody pushes out the few of others.
+/// has most of them. So one identity cannot push out the few of others.
 ///
 /// Trees, because a hash table moves all its entries at once when it grows: milliseconds under the one lock.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(crate) struct Outcomes {
     next: Serial,
     /// Those of [`Worth::Blank`], the oldest first.
     blanks: BTreeSet<Serial>,
-    /// The others, by the one who started the session, the oldest first. Never an empty set.
+    /// The others, by the identity that started the session, the oldest first. Never an empty set.
     by_owner: BTreeMap<Identity, BTreeSet<Serial>>,
     /// How many each of these has.
     counts: BTreeSet<(usize, Identity)>,
@@ -41,7 +42,7 @@ type Serial = u64;
 /// What an outcome is worth when there are too many.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Worth {
-    /// Nothing was put into the session, and nobody came back to it.
+    /// Nothing was put into the session, and no client came back to it.
     Blank,
     Work,
 }
@@ -56,7 +57,7 @@ struct Kept {
 /// What is left of a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Ended {
-    /// Who may poll it.
+    /// The identities that may poll it.
     pub(crate) identities: Vec<Identity>,
     pub(crate) key: SessionKey,
     pub(crate) record: Record,
@@ -78,8 +79,8 @@ impl Outcomes {
         }
     }
 
-    /// Adds an outcome of a session that `owner` has started; returns whose had to make room for it before their
-    /// time.
+    /// Adds an outcome of a session that `owner` has started; returns the sessions whose outcomes had to make room for
+    /// it before their time.
     pub(crate) fn insert(
         &mut self,
         id: SessionId,

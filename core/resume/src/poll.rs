@@ -13,11 +13,11 @@ use crate::{
     registry::Registry, restore::Found, session::shared::Shared,
 };
 
-/// A long poll waits at most so long: proxies give up on silent requests after about a minute.
+/// A long poll waits at most this long: proxies give up on silent requests after about a minute.
 const LONGEST_WAIT: Duration = Duration::from_secs(50);
 /// How long the outcome of a session that has ended may take to the store before it is called running.
 const STORING: Duration = Duration::from_secs(1);
-/// A long poll for a stored session looks so often whether that is still true.
+/// How often a long poll for a stored session looks whether the session is still stored.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// When to ask again.
 const RETRY_AFTER: u64 = 1;
@@ -61,7 +61,7 @@ impl Answer {
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        // Nobody else's, and to be asked for again each time.
+        // The answer is for this client alone, and the client must ask again each time.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
         if let Ok(etag) = HeaderValue::try_from(self.etag) {
             headers.insert(header::ETAG, etag);
@@ -114,9 +114,9 @@ fn body(session: SessionId, status: Status<'_>) -> String {
     serde_json::to_string(&Body { session, status }).expect("ids, words and JSON are JSON")
 }
 
-/// Answers a poll for the session `id` of a layer with state `T`; with `?wait=SECONDS` it waits so long, at
-/// most 50 s, for an outcome. One that a session has just come to is waited for anyway, for at most a second,
-/// until the store has it.
+/// Answers a poll for the session `id` of a layer with state `T`. With `?wait=SECONDS` it waits for an outcome for
+/// that many seconds, at most 50. If the session has just ended, it waits in any case, for at most a second, until
+/// the store has the outcome.
 ///
 /// Polling does not count as activity.
 ///
@@ -146,7 +146,7 @@ async fn find_outcome<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Answ
         let has_ended = session.as_ref().is_some_and(|session| session.has_ended());
         let wait = if has_ended { wait.max(STORING) } else { wait };
         let until = asked + wait.min(LONGEST_WAIT);
-        // A drain wakes all who wait, and nobody waits after that.
+        // A drain wakes all polls that wait, and no poll waits after that.
         let over = Instant::now() >= until || registry.drain.is_draining();
         if answer.status != StatusCode::ACCEPTED || over {
             return Ok(answer.unless_known(parts));
@@ -161,7 +161,7 @@ async fn find_outcome<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Answ
                     let _ = tokio::time::timeout_at(until, ended).await;
                 }
             }
-            // In the store, from which nobody is told anything; or about to be found there.
+            // The session is in the store, or on its way there. The store does not tell when it changes.
             None => tokio::time::sleep_until(until.min(Instant::now() + LOOK_AGAIN)).await,
         }
     }
@@ -220,7 +220,7 @@ struct Page {
     next: Option<SessionId>,
 }
 
-/// At most so many sessions are listed at a time.
+/// At most this many sessions are listed at a time.
 const LONGEST_PAGE: usize = 100;
 
 /// Lists the caller's own sessions, by id: `?limit=` of them (1 to 100) from after the session `?after=` on.

@@ -29,9 +29,9 @@ use crate::{
 /// One lock, one flush: feeding many messages and flushing once costs 3 to 7 times less than each alone.
 /// Bounded, so that one busy session does not hold its lock or grow its socket's buffer without end.
 const BATCH: Budget = Budget { messages: 256, bytes: 32 << 10 };
-/// So many frames are read before the session is locked.
+/// At most this many frames are read before the session is locked.
 const READ_BATCH: usize = 64;
-/// After our close frame we wait so long for the peer's: a reset at once would hide the code.
+/// After our close frame the pump waits at most this long for the peer's: a reset at once would hide the code.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// Runs a transport's turn until the transport is gone.
@@ -60,7 +60,7 @@ where
     async move {
         // Used in place: what is moved out of a local takes memory twice in the future.
         match poll_fn(|cx| pump.poll(cx)).await {
-            // Whoever was superseded says by its answer that it knows.
+            // The answer of a superseded peer says that the peer knows of it.
             End::Closing => {
                 let number = pump.turn.number;
                 let session = &pump.turn.session;
@@ -254,7 +254,7 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
         if self.gone {
             return self.poll_leftover(cx);
         }
-        // So many rounds without giving others a turn.
+        // At most this many rounds run before other tasks get a turn.
         for _ in 0..8 {
             if !self.writable {
                 return self.poll_rest(cx);
@@ -266,7 +266,7 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
                 return self.poll_leftover(cx);
             }
             let took = self.step(cx);
-            // Always polled before we wait: a timer that was only set wakes nobody.
+            // Always polled before we wait: a timer that was only set does not wake the task.
             let timer_waits = self.poll_timer(cx);
             match self.poll_write(cx) {
                 Written::Close => return Poll::Ready(End::Closing),
@@ -336,7 +336,7 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
     }
 
     /// The peer is gone. What it had sent before counts, and may have to wait for room in the inbox: until then
-    /// the turn is not over, unless somebody newer ends it.
+    /// the turn is not over, unless a newer transport ends it.
     fn poll_leftover(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let Self { turn, incoming, peer_code, .. } = self;
         let number = turn.number;
@@ -363,7 +363,7 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
         }
         if !self.gone {
             self.gone = true;
-            // As long as a session waits for somebody to come: a handler may never ask for more.
+            // As long as a session waits for a client to come: a handler may never ask for more.
             self.give_up = Some(Instant::now() + patience);
         }
         if over || self.incoming.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-/// Asking the operating system costs a system call, more than all the rest of minting an identity: so many
+/// Asking the operating system costs a system call, more than all the rest of minting an identity. So this many
 /// bytes are fetched at once.
 const POOL: usize = 512;
 
@@ -10,7 +10,7 @@ thread_local! {
     static FETCHED: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; POOL], left: 0 }) };
 }
 
-/// Bytes of the operating system that nobody has been given yet.
+/// Bytes of the operating system that were not given to a caller yet.
 ///
 /// They are in the memory of this thread alone. A process that goes on in two copies (`fork` without `exec`,
 /// which no process with a running tokio survives) would have them twice.
@@ -44,7 +44,7 @@ impl Pool {
         let taken = &mut self.bytes[self.left - N..self.left];
         let mut bytes = [0; N];
         bytes.copy_from_slice(taken);
-        // Given away: what is a secret of somebody else's now does not stay here.
+        // The caller may use the bytes as a secret: they do not stay here.
         taken.fill(0);
         self.left -= N;
         bytes

@@ -31,7 +31,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Creates a refusal of an adapter's own, such as for a request that is no upgrade.
+    /// Creates a refusal of an adapter's own, such as for a request that is not an upgrade.
     pub fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
         let (text, cause) = (text.into(), Cause::Request);
         Self { status, text, cause, retry_after: None, wanted: Vec::new(), close: None }
@@ -158,7 +158,8 @@ impl Refusal {
         Self::unread(Some(error))
     }
 
-    /// Nothing of it is overwritten: whoever rolls back, or forward, finds it.
+    /// Refuses a session that cannot be read. Its record is not overwritten: a server that is rolled back, or forward,
+    /// finds it.
     fn unread(cause: Option<&RecordError>) -> Self {
         let text = match cause {
             Some(cause) => format!("the stored session cannot be read: {}", cause.told()).into(),

@@ -147,7 +147,7 @@ impl<'a> RequestView<'a> {
 
     /// Returns whether it asks for a page: a `GET` by which a browser goes to another document.
     ///
-    /// Browsers say so, but not over plain http; then it is who accepts HTML by name.
+    /// Browsers say so, but not over plain http. There each request counts that accepts HTML by name.
     pub(crate) fn is_navigation(self) -> bool {
         if self.method != Method::GET {
             return false;
@@ -181,9 +181,9 @@ impl<'a> RequestView<'a> {
 
     /// Returns whether the browser is known to have used https.
     ///
-    /// Behind a proxy that ends TLS only forwarded headers tell, and anybody can send those. So
-    /// this may only ever make us stricter (`Secure` on a cookie, a refused http origin): who
-    /// lies in them harms nobody else.
+    /// Behind a proxy that ends TLS only forwarded headers tell, and any client can send those. So
+    /// this may only ever make us stricter (`Secure` on a cookie, a refused http origin): a client
+    /// that lies in them harms no other client.
     pub(crate) fn is_https(self) -> bool {
         self.uri.scheme_str().is_some_and(|scheme| is_https_name(scheme.as_bytes()))
             || self.forwarded_proto().is_some_and(is_https_name)

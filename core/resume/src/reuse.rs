@@ -1,8 +1,8 @@
 //! What happens to the session that is already there when a request asks for one.
 //!
 //! A [`ReusePolicy`] is given to the layer. It is asked about *fresh* arrivals: requests and
-//! clients that hold no valid cursor of the session under their key. Who holds one continues, and
-//! is not put to it. Completed sessions are never reused.
+//! clients that hold no valid cursor of the session under their key. A client that holds one
+//! continues, and the policy is not asked. Completed sessions are never reused.
 //!
 //! A stored session whose state does not fit its type any more cannot go on, so every arrival for it is a fresh
 //! one, a cursor or not. The candidate is then [`unreadable`](Candidate::unreadable):
@@ -22,7 +22,7 @@
 //! use std::time::Duration;
 //! use session_resume::reuse::{self, ReuseDecision};
 //!
-//! // Whoever has the key is in the session.
+//! // Each client that has the key is in the session.
 //! let _ = reuse::always();
 //!
 //! // A page that is loaded again after a day starts anew, unless another one is still open.

@@ -18,13 +18,13 @@ use crate::{
     snapshot::{Urgency, queue::Item},
 };
 
-/// After so many sessions the sweeper lets others run.
+/// After this many sessions the sweeper lets other tasks run.
 const BREATH: usize = 64;
 
 /// Sweeps until the last handle of the layer is gone.
 pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, interval: Duration) {
-    // What the store is asked to do, beside the sweeping and each in a task of its own: a store that is slow, or with
-    // one key, stops neither the clock nor the others.
+    // What the store is asked to do runs beside the sweeping, each call in a task of its own. A store that is slow,
+    // also with one key alone, stops neither the clock nor the other calls.
     let mut leaving = JoinSet::new();
     let mut deleting = JoinSet::new();
     loop {
@@ -60,7 +60,7 @@ async fn sweep<T: Send + 'static>(registry: &Arc<Registry<T>>, leaving: &mut Joi
             return;
         }
         for (looked_at, session) in due.into_iter().enumerate() {
-            // Removing one takes microseconds: others want the thread in between.
+            // Removing one takes microseconds: other tasks need the thread in between.
             if looked_at % BREATH == BREATH - 1 {
                 tokio::task::yield_now().await;
             }
@@ -88,13 +88,13 @@ fn look_at<T: Send + 'static>(registry: &Arc<Registry<T>>, session: &Arc<Shared<
         } else {
             core.machine.check_expiry(now)
         };
-        // One to which nobody came back, and into which nothing was put, is never stored.
+        // A session to which no client came back, and into which nothing was put, is never stored.
         let stored = core.durable.is_some() && core.machine.ended().is_none() && !is_blank;
         let leaves = stored && matches!(verdict, Err(Expiry::Unused | Expiry::Unattended));
         if leaves {
             return Verdict::Store;
         }
-        // Under the same lock: nobody finds it in between and takes it for good.
+        // Under the same lock: no request finds it in between and takes it for good.
         core.removed |= verdict.is_err();
         match verdict {
             Ok(at) => Verdict::Keep(at),

@@ -83,7 +83,7 @@ impl Error for TransportError {
 /// message should lie above [`Limits::message`](crate::Limits::message), so that a message a little too
 /// big is closed with 1009 by us instead of cut off.
 ///
-/// After a close, or an error that is not [`Broken`](TransportErrorKind::Broken), the stream is asked on once our
+/// After a close, or an error that is not [`Broken`](TransportErrorKind::Broken), the stream is polled on once our
 /// close frame is out: until the peer has closed the connection, it should read what still comes and forget it.
 /// Closed with bytes unread, a TCP connection is reset, and the peer may never see why.
 ///

@@ -179,7 +179,7 @@ async fn a_foreign_origin_is_named_once_with_the_remedy() {
         let parts = browser.enter(&resume, upgrade).await;
         let refusal = Upgrade::<()>::prepare(&parts).await.unwrap_err();
         assert_eq!(refusal.status(), 403);
-        // What is no upgrade asks nothing of the origin, and tells nothing.
+        // The origin of a request that is not an upgrade is not checked, and nothing is logged.
         let page = Request::get("/").header(header::ORIGIN, &origin);
         browser.enter(&resume, page).await;
     }

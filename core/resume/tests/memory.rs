@@ -13,7 +13,7 @@ const SESSIONS: usize = 10_000;
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_suspended_sessions_are_held_and_swept() {
     let resume = SessionResume::new();
-    // What the first ones cost once is not theirs.
+    // The first sessions need some memory that later ones share: it is not counted.
     hold(&resume, 100).await;
     sleep(130.0).await;
     assert!(resume.sessions().is_empty());
@@ -35,7 +35,7 @@ async fn ten_thousand_suspended_sessions_are_held_and_swept() {
     assert!(resume.sessions().is_empty(), "and swept in time");
 }
 
-/// Starts so many sessions whose handlers wait in `recv` and whose clients have gone.
+/// Starts this many sessions whose handlers wait in `recv` and whose clients have gone.
 async fn hold(resume: &SessionResume, sessions: usize) {
     for _ in 0..sessions {
         let wire = Browser::default().connect(resume, None, idle).await.unwrap();

@@ -1,4 +1,4 @@
-//! Every failure of the store is told: in the log, as a number, and to whoever waits. A process of its own:
+//! Every failure of the store is told: in the log, as a number, and to each caller that waits. A process of its own:
 //! tracing caches which events matter process-wide.
 
 #![expect(unreachable_pub, reason = "a test binary has no outside")]
@@ -114,7 +114,7 @@ async fn every_store_error_surfaces() {
     assert!(client.is_acked(1).await);
     told.expect_nothing();
 
-    // A snapshot: also to the handler that commits, and to whoever waits elsewhere.
+    // A snapshot: also to the handler that commits, and to a caller that waits elsewhere.
     let session = node.open(&mut browser).await.unwrap();
     for (kind, text) in [
         (ErrorKind::Io, "failed to read or write"),

@@ -13,8 +13,8 @@ use tempfile::TempDir;
 /// Nothing here takes this long. The limit only turns a hang into a failure.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Starts a server, says its process id, and ends it when the standard input closes: so that it ends with the test,
-/// however that ends.
+/// Starts a server, prints its process id, and ends it when the standard input closes. So the server ends with the
+/// test, however the test ends.
 const KEEPER: &str =
     r#""$@" >>server.log 2>&1 & echo $!; cat >/dev/null; kill -9 $! 2>/dev/null; wait"#;
 

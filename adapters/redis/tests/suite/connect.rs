@@ -186,7 +186,7 @@ async fn what_is_no_record_is_corrupt_for_its_key_alone() {
     check(format!("RPUSH {name} a"), ErrorKind::Corrupt).await;
     check(format!("SET {name} short"), ErrorKind::Corrupt).await;
     check(format!("SET {name} {}", "n".repeat(60)), ErrorKind::TooNew).await;
-    // One that somebody has made to last is one.
+    // A record whose expiry was removed by hand can be read.
     engine.command(&format!("DEL {name}"));
     store.claim(&bad, None, FIRST, "x".into(), HOUR).await.unwrap();
     engine.command(&format!("PERSIST {name}"));

@@ -146,7 +146,7 @@ async fn each_call_ends_by_its_deadline_when_the_engine_is_gone() {
     works_again(&store).await;
 }
 
-/// The reply is lost with its connection: nobody says that it has happened, and it is not sent again.
+/// The reply is lost with its connection: the call is not reported as done, and it is not sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_missed_deadline_nothing_of_that_connection_counts() {
     if without_redis() {
@@ -166,7 +166,7 @@ async fn after_a_missed_deadline_nothing_of_that_connection_counts() {
     for result in join_all(puts).await {
         assert_eq!(kind(result), ErrorKind::Unavailable);
     }
-    // What was sent has happened, and nobody is told so.
+    // What was sent has happened, and no caller is told so.
     let stored = text_of(&store, &key).await.unwrap();
     assert!((2..10).contains(&stored.parse::<u64>().unwrap()), "{stored}");
     assert!(proxy.connections() > before, "a new connection");
@@ -187,7 +187,7 @@ async fn silence_on_the_way_is_found_out() {
     store.claim(&key("all calls"), None, FIRST, "x".into(), HOUR).await.unwrap();
     proxy.silence();
     all_calls_fail_in_time(&store).await;
-    // What was on the way arrives now, from connections that nobody listens to.
+    // What was on the way arrives now, from connections that the store does not read any more.
     proxy.pass();
     works_again(&store).await;
 }
@@ -362,7 +362,7 @@ async fn an_answer_waits_for_the_replicas() {
         assert_eq!(kind(claim(&other).await), ErrorKind::Unavailable, "{flavour:?}: elsewhere");
         let put = store.put(&first, FIRST, "1".into(), HOUR).await;
         assert_eq!(kind(put), ErrorKind::Unavailable, "{flavour:?}: a put that has happened");
-        // What writes nothing that must last waits for nobody.
+        // A call that writes nothing that must last does not wait for replicas.
         assert!(store.load(&second).await.unwrap().is_some());
         replica.go_on();
         until_ok(async || claim(&store).await).await;
@@ -413,7 +413,7 @@ async fn an_engine_that_has_lost_everything_is_known_by_its_mark() {
     engine.restart();
     until_ok(async || store.load(&key).await).await;
     assert_eq!(store.losses(), 1, "a new connection finds it out");
-    // Over the connections that are there, who is told that there is no record knows why.
+    // A caller that is told over an old connection that there is no record knows why.
     store.claim(&key, None, number(4), "4".into(), HOUR).await.unwrap();
     engine.command("FLUSHALL");
     assert_eq!(kind(store.put(&key, number(5), "".into(), HOUR).await), ErrorKind::NotFound);

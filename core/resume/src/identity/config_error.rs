@@ -3,7 +3,7 @@ use std::fmt;
 /// What is wrong with an [`IdentityCookie`](super::IdentityCookie).
 ///
 /// Found when the layer is built, not at the first request. Each of these cookies would be
-/// dropped or cut short by browsers, which then come back as somebody new every time.
+/// dropped or cut short by browsers, which then come back with a new identity every time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {

@@ -13,7 +13,7 @@ const DEFAULT_MAX_AGE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const HOST_PREFIX: &str = "__Host-";
 const SECURE_PREFIX: &str = "__Secure-";
 
-/// The cookie that tells the server who comes back.
+/// The cookie that tells the server which browser comes back.
 ///
 /// Always `HttpOnly`. What is wrong with a combination of settings is found by
 /// [`validate`](Self::validate) when the layer is built.
@@ -30,11 +30,11 @@ const SECURE_PREFIX: &str = "__Secure-";
 ///
 /// # Security
 ///
-/// The key signs identities: with it one can be anybody. It appears in no `Debug` output.
+/// The key signs identities: a program that has the key can take any identity. The key appears in no `Debug` output.
 ///
 /// A cookie without the [`__Host-` prefix](Self::with_host_prefix) can be overwritten from sibling
 /// subdomains. Such a cookie is only believed with a fitting signature, so it can at worst make the
-/// browser the identity of the one who planted it.
+/// browser take the identity of the client that planted it.
 ///
 /// # When it is set
 ///
@@ -143,7 +143,7 @@ impl IdentityCookie {
     /// Sets the key that signs identities: 64 bytes from a cryptographic random source.
     ///
     /// By default it is the key that the store keeps, or, without such a store, a random one per
-    /// process: then nobody is known any more after a restart. Several processes that serve the
+    /// process: then no browser is known any more after a restart. Several processes that serve the
     /// same browsers need the same key.
     #[must_use]
     pub fn with_key(mut self, key: [u8; 64]) -> Self {

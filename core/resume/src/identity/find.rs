@@ -9,8 +9,8 @@ use crate::request::RequestView;
 /// How many cookies of our name and a token's length are checked in one request.
 ///
 /// An honest browser sends one, or a few after the cookie's path or domain was changed. A hostile subdomain can
-/// plant others in front of it, as many as browsers keep for one site (Chrome 180): they must not lock anybody
-/// out. Nor must an endless header make us compute endless MACs: so many cost about 50 µs.
+/// plant others in front of it, as many as browsers keep for one site (Chrome 180): they must not lock the browser
+/// out. An endless header must not make us compute endless MACs: 256 of them cost about 50 µs.
 pub(super) const MAX_CHECKS: usize = 256;
 
 /// What a request's cookies say.

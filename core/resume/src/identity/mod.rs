@@ -2,8 +2,8 @@
 //!
 //! `mod.rs` holds the type, `token` the bytes that prove it, `cookie` and `name` the settings, `set_cookie` and
 //! `find` the way there and back, `proven` what is remembered of a proof. An identity is only ever made here: minted from random bytes, or read
-//! from a token whose MAC fits. What a client sends without a fitting MAC is never adopted, so nobody can
-//! choose an identity for somebody else.
+//! from a token whose MAC fits. What a client sends without a fitting MAC is never adopted, so no client can
+//! choose an identity for another one.
 
 mod config_error;
 mod cookie;

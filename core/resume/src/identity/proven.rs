@@ -14,7 +14,7 @@ use super::{Hour, Identity, Token};
 #[derive(Default)]
 pub(crate) struct Proven {
     identity: Number,
-    /// Zero if nothing has been proved yet. Should it be somebody's MAC: it is computed each time then.
+    /// Zero if nothing has been proved yet. If a token's MAC is zero, the MAC is computed each time.
     mac: Number,
     /// The hour of that token.
     issued: AtomicU32,

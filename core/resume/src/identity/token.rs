@@ -36,7 +36,7 @@ const MAC_START: usize = HOUR_START + 3;
 const RAW_LEN: usize = MAC_START + 16;
 pub(super) const TEXT_LEN: usize = RAW_LEN / 3 * 4;
 
-/// What a cookie says: who somebody is, and a MAC that may prove it.
+/// What a cookie says: the browser's identity, and a MAC that may prove it.
 #[derive(Clone, Copy)]
 pub(crate) struct Token {
     pub(crate) identity: Identity,
@@ -57,7 +57,7 @@ impl Token {
     }
 }
 
-/// A whole hour since 1970: as exactly as it matters when a cookie was set. Three bytes, until the year 3883.
+/// A whole hour since 1970: when a cookie was set need not be known more exactly. Three bytes, until the year 3883.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Hour(u32);
 
@@ -98,7 +98,7 @@ impl TokenKey {
     /// Takes the 64 bytes of the key: exactly one block of SHA-256.
     pub(crate) fn new(key: &[u8; 64]) -> Self {
         let mut keyed = Hmac::new_from_slice(key).expect("HMAC takes keys of any length");
-        // Once, not for every token: whoever clones this goes on from here.
+        // The domain is hashed once, not for every token: a clone of this goes on from here.
         keyed.update(DOMAIN);
         Self { keyed }
     }
@@ -125,7 +125,7 @@ impl TokenKey {
     }
 }
 
-/// What the MAC is over, besides the domain.
+/// Returns the bytes that the MAC covers after the domain.
 fn body(identity: Identity, issued: Hour) -> [u8; MAC_START] {
     let mut body = [VERSION; MAC_START];
     body[1..HOUR_START].copy_from_slice(identity.as_uuid().as_bytes());

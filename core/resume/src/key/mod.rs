@@ -11,7 +11,7 @@
 //! the upgrade that started its handler, and an upgrade on another one is refused: 409, or close 4101 for a client of
 //! `session-resume.v1`. Paths are compared as in [`by_path`], literally and without the query. A route that is meant to
 //! serve one session on several paths says `ResumeUpgrade::any_path()`. Under [`by_path`], [`by_header`] and
-//! [`from_fn`] nobody asks: there the application has chosen what meets in one session.
+//! [`from_fn`] paths are not compared: there the application has chosen what meets in one session.
 //!
 //! # Example
 //!
@@ -24,7 +24,7 @@
 //! // One session per tab.
 //! let _ = key::per_client();
 //!
-//! // A document that everybody who opens it shares.
+//! // A document that all clients that open it share.
 //! let shared = key::from_fn(|req, _identity| {
 //!     req.path().strip_prefix("/documents/").map(str::to_owned)
 //! })
@@ -137,9 +137,9 @@ impl KeyFn {
     ///
     /// # Security
     ///
-    /// Whoever can make the function return a key is in the session of that key. Let the key come
-    /// from what the server knows (a user id set by a trusted proxy), or let the handler check who
-    /// may come in.
+    /// A client that can make the function return a key is in the session of that key. Let the key
+    /// come from what the server knows (a user id set by a trusted proxy), or let the handler check
+    /// which clients may come in.
     #[must_use]
     pub fn shared(mut self) -> Self {
         self.shared = true;
@@ -151,8 +151,8 @@ impl KeyFn {
         self.shared
     }
 
-    /// Returns whether the application has chosen this function for what it puts together: then it is not asked
-    /// whether an upgrade is on the path of its session.
+    /// Returns whether the application has chosen by this function what meets in one session: then the path of an
+    /// upgrade is not compared with the path of its session.
     pub(crate) const fn is_of_the_application(&self) -> bool {
         match self.source {
             Source::Identity | Source::Client => false,

@@ -5,8 +5,8 @@ use std::{borrow::Cow, sync::Arc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// The longest text that is kept as it is, in bytes. What is longer was hardly meant as a key, and
-/// a stranger who sends long paths or headers shall not decide how much memory their keys take.
+/// The longest text that is kept as it is, in bytes. A longer text was hardly meant as a key, and
+/// a client that sends long paths or headers must not decide how much memory its keys take.
 pub(super) const MAX_TEXT: usize = 512;
 
 /// What a key function calls a session, made by [`IntoSessionKey`].
@@ -64,7 +64,7 @@ pub(super) enum Name {
 /// | [`Uuid`] | its hyphenated text in lower case |
 /// | `Option` of these | `None`: the identity's own session |
 ///
-/// A type of one's own implements it by way of one of these.
+/// A type of your own implements it with the help of one of these.
 ///
 /// # Example
 ///

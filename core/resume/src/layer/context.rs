@@ -23,14 +23,14 @@ use crate::{
 pub(crate) struct RequestContext {
     identity: Identity,
     key: SessionKey,
-    /// That of an upgrade, as the layer sees it; `None` where nobody asks for it.
+    /// The path of an upgrade, as the layer sees it; `None` where paths are not compared.
     path: Option<PathDigest>,
     /// Its cookie has come back; else it was made for this request.
     known: bool,
     /// Under which name its cookie came, or would be set.
     name: CookieName,
-    /// What decides whether the answer sets a cookie; with those that certainly set none, nothing. The outermost
-    /// layer's.
+    /// What decides whether the answer sets a cookie; `None` for an answer that certainly sets none. It is that of the
+    /// outermost layer.
     visit: Option<Arc<Visit>>,
     /// The registry of the layer that made this, its state type erased.
     registry: Arc<dyn Any + Send + Sync>,
@@ -123,7 +123,7 @@ impl RequestContext {
         &self.key
     }
 
-    /// Returns the path of an upgrade as the layer saw it; `None` where nobody asks for it.
+    /// Returns the path of an upgrade as the layer saw it; `None` where paths are not compared.
     pub(crate) fn path(&self) -> Option<PathDigest> {
         self.path
     }
@@ -148,7 +148,7 @@ fn identify<T: Send + 'static>(
             }
             let identity = Identity::mint(random::bytes());
             let name = cookie.name_for(req);
-            // The browser has kept its cookie from us, and must not lose it: this identity is passing.
+            // The browser has kept its cookie from us, and must not lose it: this identity is for this request alone.
             if cookie.is_withheld(req) {
                 return (identity, false, name, None);
             }

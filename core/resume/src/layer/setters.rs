@@ -60,8 +60,9 @@ impl<T> SessionResume<T> {
         self.configured(|config| config.key = key)
     }
 
-    /// Sets who may reuse a session. Default: everybody, as with [`reuse::always`](crate::reuse::always), but for a stored
-    /// session whose state does not fit its type any more: see [`with_unreadable`](Self::with_unreadable).
+    /// Sets which clients may reuse a session. Default: all, as with [`reuse::always`](crate::reuse::always). A stored
+    /// session whose state does not fit its type any more is an exception: see
+    /// [`with_unreadable`](Self::with_unreadable).
     #[must_use]
     pub fn with_reuse(self, policy: ReusePolicy) -> Self {
         self.configured(|config| config.reuse = policy)
@@ -286,7 +287,7 @@ impl<T> SessionResume<T> {
                 config.token_key = TokenKey::new(&key);
             }
             config.codec = Some(Codec::json());
-            // The store that was there before, and perhaps is this one, goes.
+            // The name in the store that was set before is given back first: it may be the same store.
             config.names = None;
             config.names = store.layer_names().map(|names| take(names.clone(), &config.name));
             let name = Arc::clone(&config.name);

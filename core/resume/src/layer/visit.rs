@@ -53,7 +53,7 @@ impl Visit {
             now,
             via,
             set_cookie: Arc::clone(set_cookie),
-            // A renewal is by use alone.
+            // Only use renews a cookie.
             wants_page: occasion == Occasion::New && req.is_navigation(),
             used: AtomicBool::new(false),
         })
@@ -76,7 +76,7 @@ impl Visit {
             return None;
         }
         if may_be_shared(headers) {
-            // Everybody would become this identity.
+            // All clients of that cache would get this identity.
             if used {
                 tracing::debug!(
                     "an answer that shared caches may keep sets no identity cookie, though its request used one"

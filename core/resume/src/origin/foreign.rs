@@ -5,7 +5,7 @@ use http::{HeaderMap, header};
 use super::target;
 use crate::request::RequestView;
 
-/// The log names this many origins at most: anybody can send any origin.
+/// The log names at most this many origins: any client can send any origin.
 const NAMED: usize = 32;
 
 /// The log shows this many characters of an origin or host.

@@ -17,8 +17,8 @@ use crate::request::RequestView;
 /// The origins whose pages may upgrade to a WebSocket.
 ///
 /// By default that is the same origin alone: host and port of `Origin` equal those the request was
-/// sent to (`:authority` or `Host`). Requests without `Origin` are let in, since they are no
-/// browser's: only browsers send cookies unasked, and they always send `Origin` on an upgrade.
+/// sent to (`:authority` or `Host`). Requests without `Origin` are let in, since they are not from
+/// browsers: only browsers send cookies unasked, and they always send `Origin` on an upgrade.
 ///
 /// The schemes are compared only as far as the request's is known: behind a proxy that ends TLS,
 /// an https page and a plain http request belong together. A page from http is a stranger to a
@@ -46,7 +46,7 @@ pub struct AllowedOrigins {
     missing: Missing,
 }
 
-/// A text that should be an origin and is none.
+/// A text that should be an origin and is not one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidOrigin {
     origin: String,
@@ -97,7 +97,7 @@ impl AllowedOrigins {
     ///
     /// # Panics
     ///
-    /// If `origin` is no such origin: it has a path, a wildcard or no scheme, for example.
+    /// If `origin` is not such an origin: it has a path, a wildcard or no scheme, for example.
     #[must_use]
     pub fn allow(self, origin: impl AsRef<str>) -> Self {
         match self.try_allow(origin) {
@@ -106,11 +106,11 @@ impl AllowedOrigins {
         }
     }
 
-    /// As [`allow`](Self::allow), for origins that somebody else has written, in a configuration for example.
+    /// As [`allow`](Self::allow), for origins that are not written in the program, but in a configuration for example.
     ///
     /// # Errors
     ///
-    /// Returns [`InvalidOrigin`] if `origin` is none.
+    /// Returns [`InvalidOrigin`] if `origin` is not an origin.
     pub fn try_allow(mut self, origin: impl AsRef<str>) -> Result<Self, InvalidOrigin> {
         let origin = origin.as_ref();
         let parsed = Origin::parse(origin.as_bytes())
@@ -121,7 +121,7 @@ impl AllowedOrigins {
         Ok(self)
     }
 
-    /// Refuses requests without `Origin`, too: nobody but browsers gets in.
+    /// Refuses requests without `Origin`, too: only browsers get in.
     #[must_use]
     pub fn require_origin(mut self) -> Self {
         self.missing = Missing::Refused;
@@ -162,7 +162,7 @@ impl fmt::Display for ForeignOrigin {
 
 impl std::error::Error for ForeignOrigin {}
 
-/// An origin with a host. `null` is none, so it equals nothing.
+/// An origin with a host. `null` is not one, so it equals nothing.
 #[derive(Clone, Copy)]
 struct Origin<'a> {
     scheme: &'a str,
@@ -222,7 +222,7 @@ fn is_same(origin: Origin<'_>, req: RequestView<'_>) -> bool {
     let Some(default) = default_port(origin.scheme) else {
         return false;
     };
-    // A page that came over plain http may have been written by anybody on the way.
+    // A page that came over plain http may have been changed on the way.
     if origin.scheme.eq_ignore_ascii_case("http") && req.is_https() {
         return false;
     }

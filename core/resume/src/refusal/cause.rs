@@ -3,7 +3,7 @@ use session_resume_proto::wire::Close;
 /// Why requests and transports are refused: the label `cause` of `session_resume_refusals_total`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Cause {
-    /// The request is none that this route serves: no upgrade, or a malformed offer.
+    /// The route does not serve such a request: it is not an upgrade, or its offer is malformed.
     Request,
     /// The page's origin is not allowed.
     ForeignOrigin,

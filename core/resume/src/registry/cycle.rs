@@ -21,7 +21,7 @@ use crate::{
     snapshot::Urgency,
 };
 
-/// As long as the rules make anybody wait: a key that was left so long ago is anybody's.
+/// As long as the rules make a client wait. A key that was left longer ago than this is free for all.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// What has become of a session that was asked for a new identity.
@@ -33,8 +33,9 @@ enum Change {
 }
 
 impl<T: Send + 'static> Registry<T> {
-    /// Gives a session, as far as it is one identity's, to a new one: from now on it is found under that one's key
-    /// alone, and what came with the old one is out. `by`: who asks, where different identities share it.
+    /// Gives what a session has of one identity to a new identity. A session under an identity's own key is from then
+    /// on found under the new identity's key alone, and what came with the old identity is out. `by`: the identity that
+    /// asks, where different identities share the session.
     ///
     /// Returns the identity and the cookie that makes the browser that; `None` if the session is not here any more, or
     /// about to be put away by a drain: a new cookie would find nothing.
@@ -58,7 +59,7 @@ impl<T: Send + 'static> Registry<T> {
         let change = session.with_core(|core, now| core.change_identity(old, new, now));
         match &change {
             None if was_here => {
-                // It has left in between, and whoever took it out did not find it.
+                // The session has left in between, and the code that took it out did not find it.
                 self.unchoose(old, &key, session.id());
                 self.live.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
             }
@@ -100,7 +101,7 @@ impl<T: Send + 'static> Registry<T> {
                 if let Some(session) = self.by_key(context.key()) {
                     check(&session, &Claim::Plain)?;
                 }
-                // Its own key leads there no more.
+                // Its own key does not lead there any more.
                 let left = lock(&self.moved).get(context.key());
                 left.map_or(Ok(()), |session| check(&session, &Claim::Plain))
             }
@@ -119,8 +120,8 @@ impl<T: Send + 'static> Registry<T> {
 }
 
 impl Core {
-    /// Returns which identity is meant by one who asks for a new one: the key's, or under a shared key that of the
-    /// request, as it is by now.
+    /// Returns which identity is to be changed: the key's, or under a shared key that of the request, as it is by
+    /// now.
     fn identity_of(&self, by: Option<Identity>) -> Option<Identity> {
         let now = |by: Identity| Identity::of_tag(self.machine.identity_now(by.tag()));
         self.key.identity().or(by.map(now))

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use super::lock;
 use crate::key::SessionKey;
 
-/// One flight per key: who comes meanwhile waits for its end. Nobody waits for another key's, however long the
-/// store takes with that one.
+/// One flight per key: a request that comes meanwhile waits for its end. No request waits for the flight of another
+/// key, however long the store takes with that key.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
     /// Told at the end of each.
@@ -19,7 +19,7 @@ pub(super) struct Flights {
 }
 
 impl Flights {
-    /// Waits to be the only one with this key.
+    /// Waits until no other flight has this key.
     pub(super) async fn start(&self, key: &SessionKey) -> Flight<'_> {
         loop {
             let ended = match lock(&self.under_way).entry(key.clone()) {
@@ -35,7 +35,7 @@ impl Flights {
     }
 }
 
-/// Nobody else brings this key's session anywhere while this lives.
+/// While this lives, no other task brings this key's session from the store or back.
 #[derive(Debug)]
 pub(crate) struct Flight<'a> {
     flights: &'a Flights,

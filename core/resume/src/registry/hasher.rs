@@ -7,7 +7,7 @@ use crate::{SessionId, key::SessionKey, random};
 /// Hashes what sessions are found by.
 ///
 /// Nearly all keys and all ids are random numbers of our own making: one multiplication by a secret spreads them,
-/// and nobody can choose one that falls where others are. What clients can choose takes SipHash.
+/// and no client can choose one that falls where others are. What clients can choose takes SipHash.
 pub(super) struct Hasher {
     chosen: RandomState,
     /// Odd.

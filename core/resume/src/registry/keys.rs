@@ -9,7 +9,7 @@ use crate::{identity::Token, key::SessionKey, session::shared::Shared};
 
 /// The live sessions, by key; locked in parts.
 ///
-/// No session is locked while a part is: whoever has locked a session may ask for it by its key.
+/// No session is locked while a part is locked: code that has locked a session may ask for it by its key.
 pub(super) struct Keys<T> {
     hasher: Hasher,
     parts: Box<[Mutex<Part<T>>]>,
@@ -18,7 +18,7 @@ pub(super) struct Keys<T> {
 struct Part<T> {
     /// Those under an identity's own key, which nearly all are. The session says whose it is: of a million,
     /// each request has to fetch both the entry and the session, and the smaller the entries, the more of them
-    /// are at hand.
+    /// are in the processor's cache.
     own: HashTable<Arc<Shared<T>>>,
     others: HashTable<Other<T>>,
 }
@@ -63,7 +63,7 @@ impl<T> Keys<T> {
         if part.get(key, hash).is_some() {
             return Ok(None);
         }
-        // Under the lock under which it is inserted: who finds no room finds the session that took it.
+        // Under the lock under which it is inserted: a request that finds no room finds the session that took it.
         let room = room()?;
         self.insert_into(&mut part, key, hash, session);
         Ok(Some(room))
@@ -83,7 +83,7 @@ impl<T> Keys<T> {
         session: &Arc<Shared<T>>,
     ) {
         let session = Arc::clone(session);
-        // In no table yet: nobody reads this.
+        // The session is in no table yet: no other thread reads this.
         session.proven.start(key.owner());
         if key.is_own() {
             part.own

@@ -51,7 +51,7 @@ use crate::{
     wheel::Wheel,
 };
 
-/// So many locks for the tables: two threads seldom want the same one.
+/// The tables have this many locks, so that two threads rarely want the same one.
 const SHARDS: usize = 64;
 
 type ById<T> = HashTable<Arc<Shared<T>>>;
@@ -70,7 +70,7 @@ pub(crate) struct Registry<T> {
     flights: Flights,
     hasher: Hasher,
     set_cookie: Arc<SetCookie>,
-    /// The hour that the sweeper has seen last: so exactly it matters when a cookie is set.
+    /// The hour that the sweeper has seen last: when a cookie is set need not be known more exactly.
     hour: AtomicU32,
     /// A cookie of our name with another key's MAC has come, and that was logged.
     foreign_cookie: AtomicBool,
@@ -178,7 +178,7 @@ impl<T> Registry<T> {
     /// Returns the hour. Asking the wall clock in every request would be a good part of what a request costs.
     pub(crate) fn hour(&self) -> Hour {
         match self.hour.load(Ordering::Relaxed) {
-            // Nobody sweeps yet.
+            // The sweeper does not run yet.
             0 => Hour::of(wall::now()),
             number => Hour::from_number(number),
         }

@@ -46,7 +46,7 @@ impl Purpose {
 
     /// Takes hold of a session, unless it is on its way out.
     pub(crate) fn take(&self, core: &mut Core, key: &SessionKey, now: Moment) -> bool {
-        // Found under a key that it has left since: who knows only that does not get in.
+        // The session has left this key since it was found: a request that has only the old key does not get in.
         if core.key != *key || core.removed || core.leaving || core.machine.ended().is_some() {
             return false;
         }
@@ -111,7 +111,7 @@ impl<T: Send + 'static> Registry<T> {
                     return Ok(None);
                 }
             }
-            // It is on its way out; whoever ended it may not have come to taking it out yet.
+            // The session is on its way out. The code that ended it may not have taken it out yet.
             self.vacate_key(&session);
         }
     }
@@ -151,7 +151,7 @@ impl<T: Send + 'static> Registry<T> {
         let id = SessionId::random();
         let seat = if context.is_known() { Seat::Known } else { Seat::Visitor };
         if let Err(full) = self.has_room(identity, &key, seat) {
-            // Another request of this browser may have taken the last of it, for the session asked for.
+            // Another request of this browser may have taken the last room, for the session that is asked for.
             return if self.by_key(&key).is_some() { Ok(None) } else { Err(full) };
         }
         self.has_room_in_store()?;
@@ -165,7 +165,7 @@ impl<T: Send + 'static> Registry<T> {
             let stamp = Stamp { number: 0, ..Stamp::first(id.line(), owner) };
             Durable::new(stamp, Millis::now(), &key)
         });
-        // Once: where telling the time is slow, asking again and again is a good part of a first visit.
+        // The time is asked for once: where that is slow, it would be a good part of what a first visit costs.
         let now = self.clock.now();
         let session = Shared::new(self, id, owner, state, durable, now);
         {

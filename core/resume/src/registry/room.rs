@@ -74,7 +74,7 @@ impl<T> Registry<T> {
         Ok(Room { registry: self, identity, key: key.clone(), id, seat, kept: false })
     }
 
-    /// Whether one more session may be stored. As long as there are some to which nobody has come back, these
+    /// Whether one more session may be stored. As long as there are sessions to which no client has come back, these
     /// make room, at the next sweep.
     pub(super) fn has_room_in_store(&self) -> Result<(), Refusal> {
         let census = self.config.store.as_ref().and_then(Store::census);
@@ -91,7 +91,7 @@ impl<T> Registry<T> {
         if full { Err(too_many_aside()) } else { Ok(()) }
     }
 
-    /// The session takes no room any more. Nothing the second time.
+    /// The session takes no room any more. A second call does nothing.
     pub(super) fn leave_room(&self, session: &Shared<T>) {
         let seat = session.lock().seat.take();
         if let Some(seat) = seat {
@@ -99,8 +99,8 @@ impl<T> Registry<T> {
         }
     }
 
-    /// Setters make new layers: one that came of another by them, with the same name in the same store, must not
-    /// have sessions beside it.
+    /// Setters make new layers. If a setter has made one layer from another, with the same name in the same store, only
+    /// one of the two may have sessions.
     fn owns_its_name(&self) -> Result<(), Refusal> {
         let begin = || self.config.names.as_ref().is_none_or(|(_, name)| name.begin_use());
         if *self.owns_name.get_or_init(begin) { Ok(()) } else { Err(Refusal::name_is_taken()) }
@@ -113,7 +113,7 @@ impl<T> Registry<T> {
         }
     }
 
-    /// Half of all, and where that is one, the one.
+    /// Half of all. If there is one place in all, it is that one.
     fn max_visitors(&self) -> usize {
         self.config.limits.max_sessions.div_ceil(2)
     }
@@ -156,7 +156,7 @@ impl<T> Registry<T> {
     }
 }
 
-/// Counts one more, unless there are so many.
+/// Counts one more, unless `max` are counted already.
 fn take_one(count: &AtomicUsize, max: usize) -> bool {
     let more = |count| (count < max).then_some(count + 1);
     count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()

@@ -74,7 +74,7 @@ impl<T: Send + 'static> Registry<T> {
         self.forget(session);
     }
 
-    /// Rebuilds a session from its record; nobody can find it yet.
+    /// Rebuilds a session from its record; no request can find it yet.
     pub(crate) fn rebuild(
         &self,
         key: &SessionKey,
@@ -119,7 +119,7 @@ impl<T: Send + 'static> Registry<T> {
         room: Room<'_, T>,
     ) {
         room.keep();
-        // Somebody has come back to it.
+        // A client has come back to it.
         session.lock().seat = Some(Seat::Known);
         self.ensure_sweeper();
         self.keys.insert(key, session);
@@ -130,12 +130,12 @@ impl<T: Send + 'static> Registry<T> {
         session.lock().recount();
     }
 
-    /// Waits to be the only one who brings this key's session from the store or back.
+    /// Waits until no other task brings this key's session from the store or back.
     pub(crate) async fn alone(&self, key: &SessionKey) -> Flight<'_> {
         self.flights.start(key).await
     }
 
-    /// Returns for how long the session's record must be kept: until nobody can restore it any more, nor poll
+    /// Returns for how long the session's record must be kept: until no client can restore it any more, nor poll
     /// that it has expired.
     pub(crate) fn record_expires_in(&self, session: &Shared<T>) -> Duration {
         let (as_before, created) = {
@@ -153,8 +153,8 @@ impl<T: Send + 'static> Registry<T> {
         left.saturating_add(self.config.outcome_lifetime)
     }
 
-    /// Whether what the wall clock says has expired has: the process has been up for `unused_lifetime`, and
-    /// the clock has not jumped for as long. A long outage is nobody's fault, a wrong clock neither.
+    /// Whether to believe the wall clock that something has expired: the process has been up for `unused_lifetime`, and
+    /// the clock has not jumped for as long. No client is to lose its session by a long outage or a wrong clock.
     pub(crate) fn trusts_the_clock(&self) -> bool {
         let mut trust = lock(&self.trust);
         // Looked at here, too: a request may come between a jump and the sweeper.

@@ -15,7 +15,7 @@ use crate::{
 const AT_ONCE: usize = 1024;
 
 impl<T: Send + 'static> Registry<T> {
-    /// Deletes stored sessions to which nobody has come back, the oldest first: as many as there are beyond
+    /// Deletes stored sessions to which no client has come back, the oldest first: as many as there are beyond
     /// `max_stored`, and all of them beyond half of that.
     pub(crate) async fn evict_visitors(&self) {
         let Some(store) = self.config().store.clone() else {
@@ -63,13 +63,13 @@ impl<T: Send + 'static> Registry<T> {
             return Ok(true);
         };
         if let Some(key) = SessionKey::from_bytes(bytes) {
-            // Nobody brings it here meanwhile.
+            // No other task restores it meanwhile.
             let _alone = self.alone(&key).await;
             if self.by_key(&key).is_some() {
                 return Ok(false);
             }
             let at = store.session_key(bytes);
-            // Another claim: somebody has come back to it after all.
+            // If there is another claim, a client has come back to it after all.
             if let Some(stored) = store.store.load(&at).await?
                 && stored.stamp.same_fence(marked.stamp)
                 && let Ok(KeyRecord::Live(record)) = record::decode(&stored.bytes)

@@ -14,9 +14,9 @@ use crate::{
 
 /// What polling finds in the store.
 pub(crate) enum Found {
-    /// An outcome, and who may see it.
+    /// An outcome, and which identities may see it.
     Ended(Ended),
-    /// A session that waits for somebody to come back; whether its handler was at work when it got here.
+    /// A session that waits for a client to come back; whether its handler was at work when it was stored.
     Stored { interrupted: bool },
 }
 
@@ -107,14 +107,14 @@ impl<T: Send + 'static> Registry<T> {
     }
 }
 
-/// What cannot be read does not say whose it is: for whoever asks by an id, it is not there.
+/// A record that cannot be read does not say whose it is. A caller that asks by an id is told that there is none.
 fn nobodys<R>(error: RecordError) -> Option<R> {
     observe::store_failed();
     tracing::error!(%error, "a stored session cannot be read");
     None
 }
 
-/// Whether nobody else can have this key.
+/// Whether no other identity can have this key.
 fn is_only_for(caller: Identity, key: &[u8]) -> bool {
     let key = SessionKey::from_bytes(key).filter(|key| !key.is_shared());
     key.is_some_and(|key| key.rescoped(caller) == key)

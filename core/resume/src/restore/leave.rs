@@ -45,8 +45,8 @@ impl<T: Send + 'static> Registry<T> {
                 self.stays(session);
                 return;
             }
-            // What is on its way to the store must be there before anybody restores from it, and nothing
-            // may follow.
+            // What is on its way to the store must be there before another process restores from it, and
+            // nothing may follow.
             let progress = {
                 let mut core = session.lock();
                 let core = &mut *core;
@@ -110,7 +110,7 @@ impl<T: Send + 'static> Registry<T> {
         }
     }
 
-    /// Deletes what nobody can ask for any more.
+    /// Deletes what no client can ask for any more.
     pub(crate) async fn delete_expired(&self) {
         const AT_ONCE: usize = 1024;
         let Some(store) = &self.config().store else {

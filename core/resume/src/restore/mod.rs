@@ -52,7 +52,7 @@ struct Loaded {
 }
 
 impl<T: Send + 'static> Registry<T> {
-    /// Makes sure that the request's session, if the store has it, is in memory, and claimed: nobody else
+    /// Makes sure that the request's session, if the store has it, is in memory, and claimed: no other process
     /// owns it. Returns it, taken for `purpose`, if it had to be restored.
     ///
     /// Single flight per key. Nothing is said to the client before the claim is on disk.
@@ -70,8 +70,8 @@ impl<T: Send + 'static> Registry<T> {
         }
     }
 
-    /// Whether the store can know nothing of the request's key that matters: there is none, or it is ours alone and
-    /// the session is here, or the key is that of an identity that was made for this request.
+    /// Whether the store need not be asked for the request's key: there is no store, or the store is ours alone and the
+    /// session is in memory, or the key is that of an identity that was made for this request.
     pub(crate) fn needs_no_store(&self, context: &RequestContext) -> bool {
         let key = context.key();
         let is_new = !context.is_known() && !key.is_shared();
@@ -123,14 +123,14 @@ impl<T: Send + 'static> Registry<T> {
                     }
                     return Ok(session.outcome().is_none().then_some(session));
                 }
-                // Somebody else has just claimed it; what is there now?
+                // Another process has just claimed it; what is there now?
                 Err(error) if error.kind() == ErrorKind::Stale => {}
                 Err(error) => return Err(Refusal::by_store(&error)),
             }
         }
     }
 
-    /// Whether a live session has the key that is not on its way to the store.
+    /// Whether a live session that is not on its way to the store has the key.
     fn is_here(&self, key: &SessionKey) -> bool {
         self.by_key(key).is_some_and(|session| !session.lock().leaving)
     }
@@ -159,8 +159,8 @@ impl<T: Send + 'static> Registry<T> {
         let pointer = match by_id {
             None => Pointer::None,
             Some(IdRecord::Pointer(there)) if there == bytes => Pointer::Wanted,
-            // The process died before it could remove this: who has ended does not start again, and who knows
-            // only the old key gets nothing.
+            // The process died before it could remove this record. A session that has ended does not start again,
+            // and a client that has only the old key gets nothing.
             Some(IdRecord::Pointer(_) | IdRecord::Ended(_)) => {
                 store.store.remove(&at, stored.stamp).await?;
                 return Ok(None);
@@ -291,7 +291,7 @@ impl<T: Send + 'static> Registry<T> {
             durable.losses = losses;
         }
         if !store.store.is_exclusive() {
-            // From here on its former owner cannot lead anybody astray.
+            // From here on the former owner cannot put anything under the session's id.
             let stamp = stamp.next();
             let pointer = IdRecord::Pointer(key.to_bytes());
             store.put_by_id(session.id(), stamp, &pointer, expires_in).await?;
@@ -331,7 +331,7 @@ impl<T: Send + 'static> Registry<T> {
     }
 }
 
-/// Which of those who claim a record this process is, this time.
+/// Returns the owner that the stamp of a new claim names: random, so that each claim has its own.
 fn new_owner() -> u64 {
     u64::from_be_bytes(random::bytes())
 }

@@ -80,7 +80,7 @@ pub(super) enum Way {
 }
 
 impl<T: Send + 'static> Registry<T> {
-    /// Makes the state of what is stored. The application's code, so its panic is no more than its error.
+    /// Makes the state from what is stored. This calls the application's code: its panic counts like its error.
     pub(super) fn read_state(&self, record: &SessionRecord) -> Result<T, RecordError> {
         let codec = self.config().codec.expect("a layer with a store has a codec");
         match caught(|| (codec.decode)(&record.state)) {
@@ -119,7 +119,7 @@ impl<T: Send + 'static> Registry<T> {
         }
     }
 
-    /// Ends the session, after a copy of its record is where it stays.
+    /// Ends the session after a copy of its record is kept aside.
     async fn set_aside(
         &self,
         store: &Store,

@@ -1,4 +1,4 @@
-//! What is behind a session's one lock: the machine, and who waits for it.
+//! What is behind a session's one lock: the machine, and what waits for it.
 
 use std::{borrow::Cow, sync::Arc, task::Waker};
 
@@ -22,18 +22,18 @@ use crate::{
     upgrade::HandlerPath,
 };
 
-/// Outboxes are counted in steps of so many bytes, down: telling a recorder of every message would cost more than
+/// Outboxes are counted in steps of this many bytes, down: telling a recorder of every message would cost more than
 /// the message.
 const OUTBOX_STEP: u16 = 16 << 10;
 
 pub(crate) type Machine = session::Session<Peer>;
 
-/// What is behind the one lock: the machine and who waits for it. Laid out as written, as the machine is.
+/// What is behind the one lock: the machine and what waits for it. Laid out as written, as the machine is.
 #[repr(C)]
 pub(crate) struct Core {
     /// The session has left the registry; nothing new may attach.
     pub(crate) removed: bool,
-    /// It is on its way to the store; whoever asks for it must wait and restore it.
+    /// It is on its way to the store; a request that asks for it must wait and restore it.
     pub(crate) leaving: bool,
     /// It has left for the store, or another process has it: nothing here speaks for it any more.
     pub(crate) departed: bool,
@@ -67,19 +67,19 @@ pub(crate) struct Core {
     pub(crate) key: SessionKey,
 }
 
-/// What most sessions have not, most of the time: a suspended one shall take little memory.
+/// What most sessions do not have, most of the time: a suspended session must take little memory.
 #[derive(Default)]
 pub(crate) struct Seldom {
-    /// Who started it, under a shared key.
+    /// The identity that started it, under a shared key.
     starter: Option<Identity>,
     /// The handler's name, or the name of the one that ran when the session was stored.
     pub(crate) handler_name: Option<Cow<'static, str>>,
     pub(super) tasks: Tasks,
     /// Sends that wait for room, by ticket.
     pub(super) room: Vec<(u32, Waker)>,
-    /// Pumps that wait besides the one in `Core`.
+    /// Pumps that wait in addition to the one in `Core`.
     pumps: Vec<(AttachmentNumber, Waker)>,
-    /// Told when the session ends; there while somebody has asked.
+    /// Told when the session ends; there while a poll has asked.
     pub(super) watchers: Option<Arc<Notify>>,
     /// Clients' copies of the state, to be merged at the next boundary in the order of their coming.
     offered_states: Vec<StateOffer>,
@@ -161,7 +161,7 @@ impl Core {
         }
     }
 
-    /// The handler looks again: something that it waits for besides its inbox has come.
+    /// The handler looks again: something other than a message, which it also waits for, has come.
     pub(crate) fn wake_receiver(&mut self) {
         if let Some(receiver) = self.receiver.take() {
             receiver.wake();
@@ -187,7 +187,8 @@ impl Core {
         }
     }
 
-    /// Returns who may know of the session: who started it and, under a shared key, whose clients are remembered.
+    /// Returns the identities that may know of the session: the one that started it and, under a shared key, those of
+    /// its remembered clients.
     pub(crate) fn identities(&self) -> Vec<Identity> {
         let mut identities = vec![self.identity()];
         if self.key.is_shared() {
@@ -205,7 +206,7 @@ impl Core {
             || (self.key.is_shared() && self.machine.knows_identity(identity.tag()))
     }
 
-    /// Returns whose it is; under a shared key, who started it.
+    /// Returns the identity whose session it is; under a shared key, the one that started it.
     pub(crate) fn identity(&self) -> Identity {
         let starter = || self.seldom.as_ref()?.starter;
         self.key.identity().or_else(starter).expect("a shared key's session knows its starter")
@@ -278,7 +279,7 @@ impl Core {
 
     /// Returns a number that no other task or send of the session has.
     pub(super) fn ticket(&mut self) -> u32 {
-        // Small: it is in every session. Nobody waits for so long that a number comes again.
+        // Small: it is in every session. No send or task waits until a number comes again.
         self.next_ticket = self.next_ticket.wrapping_add(1);
         self.next_ticket
     }
@@ -334,7 +335,7 @@ impl Core {
         self.departed || self.machine.ended().is_some()
     }
 
-    /// Everybody who waits finds that it is over.
+    /// All that wait find that the session is over.
     pub(super) fn wakers_of_all(&mut self) -> WakersDue {
         let mut due = self.wakers_due();
         due.receiver = due.receiver.or(self.receiver.take());
@@ -372,7 +373,7 @@ impl Core {
     }
 }
 
-/// Whom to wake once the lock is free.
+/// What to wake once the lock is free.
 #[derive(Default)]
 pub(super) struct WakersDue {
     receiver: Option<Waker>,
@@ -387,7 +388,7 @@ pub(super) struct WakersDue {
 
 impl WakersDue {
     pub(super) fn wake(self) {
-        // Mostly it is nobody, or one: this is on the path of every message and request.
+        // Mostly none waits, or one: this is on the path of every message and request.
         if let Some(receiver) = self.receiver {
             receiver.wake();
         }

@@ -21,7 +21,7 @@ pub struct Client {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
     Named(ClientId),
-    /// A plain WebSocket cannot name itself: each transport is told apart, none is known again.
+    /// A plain WebSocket cannot name itself: each transport is a client of its own, and none is known again.
     Plain(u64),
 }
 
@@ -35,7 +35,7 @@ impl Client {
         Self { identity: Identity::of_tag(identity), kind }
     }
 
-    /// Returns whose it is.
+    /// Returns the client's identity.
     pub fn identity(&self) -> Identity {
         self.identity
     }
@@ -95,7 +95,7 @@ impl fmt::Debug for AttachRequest {
     }
 }
 
-/// What the handler is told besides, or with, its messages.
+/// What the handler is told in addition to, or with, its messages.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -104,18 +104,18 @@ pub enum Event {
     Message {
         /// The message.
         message: Message,
-        /// Who sent it.
+        /// The client that sent it.
         client: Client,
-        /// As whom.
+        /// The identity of that client.
         identity: Identity,
     },
     /// A message of a client was given up: the process died three times with it in hand. The session goes on without
     /// it, from its last boundary, and its client is told. Told at most once, and only after a restart.
     #[non_exhaustive]
     Dropped {
-        /// Who had sent it.
+        /// The client that had sent it.
         client: Client,
-        /// As whom.
+        /// The identity of that client.
         identity: Identity,
         /// How many messages of this client the session had taken before it. Plain clients are counted together.
         number: u64,
@@ -123,9 +123,9 @@ pub enum Event {
     /// A client has attached.
     #[non_exhaustive]
     Attached {
-        /// Who.
+        /// The client.
         client: Client,
-        /// As whom.
+        /// The identity of that client.
         identity: Identity,
         /// Whether it goes on where it was.
         resumed: Resumed,
@@ -137,7 +137,7 @@ pub enum Event {
     /// A client has detached; follows its `Attached` exactly once.
     #[non_exhaustive]
     Detached {
-        /// Who.
+        /// The client.
         client: Client,
     },
     /// A plain client cannot take a message, and is sent what comes after it: it has closed with 1009 (too big)
@@ -146,9 +146,9 @@ pub enum Event {
     /// A handler that asks for no events is told of no more than 64.
     #[non_exhaustive]
     Undeliverable {
-        /// Who.
+        /// The client.
         client: Client,
-        /// As whom.
+        /// The identity of that client.
         identity: Identity,
         /// The message's position: how many messages of the session precede it.
         position: u64,
@@ -169,7 +169,7 @@ pub enum Resumed {
     /// It starts anew: it has none of the messages sent so far, but for what it is sent now.
     Fresh,
     /// A plain client whose identity had a plain client here, which goes on behind what that one has confirmed.
-    /// Nobody knows whether it is the same page or program: it may have been loaded anew and hold nothing, and what
+    /// It is not known whether it is the same page or program: it may have been loaded anew and hold nothing, and what
     /// it did while it was away, and what was on its way to the server, was never told.
     Assumed,
     /// It speaks `session-resume.v1` and its cursor was honoured: it gets everything behind that, or is told exactly
@@ -177,7 +177,7 @@ pub enum Resumed {
     Cursor,
 }
 
-/// What the machine keeps of a client for the application, besides its name.
+/// What the machine keeps of a client for the application, in addition to its name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
     /// Tells one attach from another.

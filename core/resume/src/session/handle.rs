@@ -27,11 +27,11 @@ use crate::{
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SessionOrigin {
-    /// It started it.
+    /// It started the session.
     New,
-    /// It was there.
+    /// The session was there.
     Reused,
-    /// It was rebuilt from its snapshot.
+    /// The session was rebuilt from its snapshot.
     Restored,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for SessionOrigin {
 /// memory while they live, for [`Limits::max_unattended`](crate::Limits::max_unattended) at the longest: what a slow request
 /// changes is not lost. Other handles do not keep the session from expiring:
 /// [`block_expiration`](Self::block_expiration) does. Once a session has ended or left memory for its store, a handle
-/// of it reads and changes what nobody sees any more: [`saved`](Self::saved) fails then, and the change is logged.
+/// of it reads and changes what no client sees any more: [`saved`](Self::saved) fails then, and the change is logged.
 pub struct Session<T = ()> {
     pub(crate) shared: Arc<Shared<T>>,
     origin: SessionOrigin,
@@ -79,10 +79,10 @@ pub(crate) struct Requester {
     pub(crate) cookie_name: CookieName,
 }
 
-/// Who has a handle.
+/// What kind of code has a handle.
 #[derive(Clone, Copy)]
 enum Holder {
-    /// The handler, its tasks, or who has looked the session up by its id.
+    /// The handler, its tasks, or code that has looked the session up by its id.
     Any,
     /// A request that only looks.
     Looks(Requester),
@@ -235,8 +235,8 @@ impl<T: Send + 'static> Session<T> {
         Ok(self.send(text).await?)
     }
 
-    /// Changes the state and sends the message that the closure returns, as one step: whoever sees one
-    /// sees both, in memory and in a snapshot.
+    /// Changes the state and sends the message that the closure returns, as one step: where one is seen,
+    /// both are, in memory and in a snapshot.
     ///
     /// Waits for room before the closure runs; so the message may go over the limit of the outbox's bytes,
     /// by itself alone. The closure runs once or, if the session ends first, never.
@@ -390,7 +390,7 @@ impl<T: Send + 'static> Session<T> {
     ///
     /// # Security
     ///
-    /// Against session fixation: an identity that somebody planted before the login is worth nothing after.
+    /// Against session fixation: an identity that an attacker planted before the login is worth nothing after.
     pub fn cycle_identity(&self) -> IdentityChange {
         let by = match self.holder {
             Holder::Any => None,

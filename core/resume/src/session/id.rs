@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::random;
 
-/// A session's public id: random, so that it cannot be guessed, but no secret: what it opens is decided by
-/// identity and key.
+/// A session's public id. It is random, so that it cannot be guessed, but it is not a secret: identity and key decide
+/// what it opens.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(Uuid);

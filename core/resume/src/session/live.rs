@@ -28,8 +28,8 @@ impl<T: Send + 'static> LiveSession<T> {
 
     /// Receives the next data message; waits across reconnects. `None` when the session is over.
     ///
-    /// Asking for the next message says that the one before is handled. Who has attached and detached in
-    /// between is passed over: [`recv_event`](Self::recv_event) tells.
+    /// Asking for the next message says that the one before is handled. Attaches and detaches in
+    /// between are passed over: [`recv_event`](Self::recv_event) tells them.
     ///
     /// # Cancel safety
     ///
@@ -42,8 +42,8 @@ impl<T: Send + 'static> LiveSession<T> {
         }
     }
 
-    /// Receives the next event: a message, or who has attached or detached. `None` when the session is
-    /// over.
+    /// Receives the next event: a message, or a client that has attached or detached. `None` when the
+    /// session is over.
     ///
     /// # Cancel safety
     ///
@@ -106,7 +106,7 @@ impl<T: Send + 'static> LiveSession<T> {
     ///
     /// With a message in hand they get there only when it is handled, so the handler would wait for itself:
     /// that is an error at once, and [`commit`](Self::commit) is what to call. A [`handle`](Self::handle) cannot
-    /// tell who waits with it: do not await its `saved` in the handler.
+    /// tell which task waits with it: do not await its `saved` in the handler.
     ///
     /// # Errors
     ///

@@ -77,7 +77,7 @@ impl std::error::Error for TrySendError {}
 
 /// The place of one send among those that wait for room.
 ///
-/// Dropping it gives the place up: a cancelled send sends nothing and holds nobody up.
+/// Dropping it gives the place up: a cancelled send sends nothing and holds no other send up.
 struct Place<'a, T: Send + 'static> {
     session: &'a Shared<T>,
     ticket: Option<u32>,
@@ -259,7 +259,7 @@ fn push(core: &mut Core, message: Message, kind: Kind, now: Moment) -> Result<()
 }
 
 impl Core {
-    /// A message that may leave only when it is on disk wants to get there.
+    /// A message that may leave only when it is on disk asks to be saved.
     fn sent(&mut self) {
         if self.machine.rules().durable_outbox {
             self.changed(Urgency::Now);

@@ -102,7 +102,7 @@ impl<T: Send + 'static> Shared<T> {
         self.registry.upgrade()
     }
 
-    /// Steps the machine under the lock, then wakes whom the step concerns.
+    /// Steps the machine under the lock, then wakes what the step concerns.
     ///
     /// The closure must not call the application.
     pub(crate) fn with_core<R>(&self, step: impl FnOnce(&mut Core, Moment) -> R) -> R {
@@ -146,7 +146,7 @@ impl<T: Send + 'static> Shared<T> {
         result
     }
 
-    /// Ends the session with this outcome, unless it has one already; returns whether it was this.
+    /// Ends the session with this outcome, unless it has one already; returns whether this call has ended it.
     pub(crate) fn finish(&self, outcome: Outcome, cancel: CancelHandler) -> bool {
         self.finish_with(outcome, None, cancel)
     }
@@ -175,7 +175,7 @@ impl<T: Send + 'static> Shared<T> {
         drop(core);
         observe::ended(status);
         tracing::debug!(session = %self.id.short(), ?status, error = outcome.error(), "session ended");
-        // The registry first: whoever is woken and asks again finds the key free.
+        // The registry first: a client that is woken and asks again finds the key free.
         if let Some(registry) = self.registry() {
             registry.completed(self);
         }
@@ -191,7 +191,7 @@ impl<T: Send + 'static> Shared<T> {
         true
     }
 
-    /// Takes the session for a request, unless it is on its way out. This wakes nobody and ends nothing, and is
+    /// Takes the session for a request, unless it is on its way out. This wakes no task and ends nothing, and is
     /// on the path of every request: so not by [`with_core`](Self::with_core), and
     /// the caller tells the time: the clock lies beyond what a request touches here.
     pub(crate) fn take(&self, purpose: &Purpose, by: &RequestContext, now: Moment) -> bool {
@@ -294,7 +294,7 @@ impl<T> Shared<T> {
         self.visits.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Such a request lets go of it, having come at this tick of the clock.
+    /// Such a request lets go of the session. The request came at this tick of the clock.
     pub(crate) fn leave(&self, since: u64) {
         self.visits.fetch_sub(1, Ordering::Relaxed);
         // Most requests take no time to speak of: coming was activity enough.
@@ -361,13 +361,13 @@ impl<T> Shared<T> {
         tasks.abort_all();
     }
 
-    /// Tells whoever polls that there is an outcome to be found.
+    /// Tells the polls that wait that there is an outcome to be found.
     pub(crate) fn publish_end(&self) {
         self.lock().published = true;
         self.wake_watchers();
     }
 
-    /// Whoever polls looks again.
+    /// The polls that wait look again.
     pub(crate) fn wake_watchers(&self) {
         let watchers = self.lock().seldom.as_mut().and_then(|seldom| seldom.watchers.take());
         if let Some(watchers) = watchers {

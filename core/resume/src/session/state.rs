@@ -64,7 +64,7 @@ const NOWHERE: usize = 0;
 thread_local! {
     /// The address of the cell that this thread is inside of.
     static INSIDE: Cell<usize> = const { Cell::new(NOWHERE) };
-    /// And of those that it is inside of besides: seldom any.
+    /// The addresses of further cells that it is inside of. There is rarely one.
     static DEEPER: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -162,7 +162,7 @@ impl<T> StateCell<T> {
         self.changed.store(true, Ordering::Relaxed);
     }
 
-    /// Returns whether the state is no longer as it was when the session was started. Waits for nobody.
+    /// Returns whether the state is no longer as it was when the session was started. Never waits.
     pub(crate) fn has_changed(&self) -> bool {
         self.changed.load(Ordering::Relaxed)
     }
@@ -199,7 +199,7 @@ impl<T> StateCell<T> {
 }
 
 impl<T> Drop for StateCell<T> {
-    /// The last handle may go anywhere: a panic in the state's own `Drop` is no reason to end what runs there.
+    /// The last handle may be dropped anywhere: a panic in the state's own `Drop` must not end what runs there.
     fn drop(&mut self) {
         let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
         drop_caught(inner.value.take());

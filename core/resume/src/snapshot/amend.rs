@@ -12,7 +12,7 @@ use crate::{
     store::{ErrorKind, StoreError},
 };
 
-/// Changes what the session's record says about it, the snapshot itself stays; returns whether it does now.
+/// Changes what the session's record says about it. The snapshot itself stays. Returns whether the record says it now.
 pub(crate) async fn amend<T: Send + 'static>(
     store: &Store,
     session: &Arc<Shared<T>>,

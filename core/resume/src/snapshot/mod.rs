@@ -40,7 +40,7 @@ use crate::{
 #[non_exhaustive]
 pub enum Durability {
     /// State and handled messages are exact through `kill -9`. Messages to clients go out at once: a graceful
-    /// drain stores those that are unacknowledged and nobody notices; after a kill clients are told a gap
+    /// drain stores those that are unacknowledged, and no client notices; after a kill clients are told a gap
     /// `restarted`.
     #[default]
     State,
@@ -79,7 +79,7 @@ impl std::error::Error for CommitError {}
 /// What a session with a store knows of its place there.
 #[derive(Debug)]
 pub(crate) struct Durable {
-    /// That of the last write.
+    /// The stamp of the last write.
     pub(crate) stamp: Stamp,
     pub(crate) place: Place,
     /// What the store said of its losses before the last write that has happened.
@@ -96,7 +96,7 @@ pub(crate) struct Durable {
     due: bool,
     /// What that boundary has taken; the saver fetches it.
     ready: Option<Job>,
-    /// Somebody writes what the store has of the session: [`turn::WriteTurn`].
+    /// A task writes what the store has of the session: [`turn::WriteTurn`].
     writing: bool,
     /// The next step must be queued once the lock is free; soon, or at once.
     wants: Option<Urgency>,
@@ -105,7 +105,7 @@ pub(crate) struct Durable {
     failures: u64,
     last_failure: Option<CommitError>,
     pub(crate) pointer: Pointer,
-    /// The mark that nobody has come back to it, where it was put.
+    /// The mark that no client has come back to it, where it was put.
     pub(crate) mark: Option<Box<StoreKey>>,
     /// The other keys under which records of it may be, after its identity was changed.
     pub(crate) moved: Option<Box<Moved>>,
@@ -115,7 +115,7 @@ pub(crate) struct Durable {
     pub(crate) expires_as_before: Option<SystemTime>,
     /// The record says that the handler is at work, and the next one will, unless it has come to `recv`.
     marked: bool,
-    /// Somebody looks after a flush interval whether the handler is still at work.
+    /// A task looks after a flush interval whether the handler is still at work.
     watched: bool,
     clean: CleanMark,
 }
@@ -155,7 +155,7 @@ pub(crate) enum Place {
 pub(crate) struct Moved {
     /// Where the last put has left it.
     home: SessionKey,
-    /// Where others may be, of which nobody must ever hear again.
+    /// Where other records of it may be, which must never be restored again.
     strays: Vec<SessionKey>,
 }
 

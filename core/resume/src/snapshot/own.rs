@@ -1,4 +1,4 @@
-//! Records and who owns them: making one, writing it, and ending it.
+//! Records and their owners: making one, writing it, and ending it.
 //!
 //! A store that several processes use refuses a process that does not own the record. So nothing is told before the
 //! record says it: not that a message is handled, and not that the session has ended.
@@ -42,14 +42,14 @@ pub(super) async fn put_record<T: Send + 'static>(
             }
             return put;
         }
-        // Nobody else can have taken it: it has expired while the session was in use.
+        // No other process can have taken it: it has expired while the session was in use.
     }
     session.durable(|durable| durable.place = Place::Asked(key.clone()))?;
     claim_anew(store, session, &at, bytes, expires_in).await?;
     session.durable(|durable| (durable.place, durable.losses) = (there, losses))
 }
 
-/// Makes the record of a session again that is not there any more, in a store that others use, too.
+/// Makes the record of a session again when it is not there any more, in a store that others use, too.
 ///
 /// Only if the store has lost everything since the session's last write; else another process has taken the session
 /// over, and ended it or moved it, and this is [`ErrorKind::Stale`]. A process that has taken it over and makes it again
@@ -70,7 +70,7 @@ async fn make_again<T: Send + 'static>(
     if !is(&claimed, ErrorKind::Stale) {
         return claimed.map(|()| stamp);
     }
-    // Somebody was faster. What comes from an earlier claim of the same session is put over.
+    // Another process was faster. What comes from an earlier claim of the same session is put over.
     let stamp = session.next_stamp()?;
     store.store.put(at, stamp, bytes.clone(), expires_in).await.map(|()| stamp)
 }
@@ -135,7 +135,7 @@ async fn may_replace<T: Send + 'static>(
 
 /// Ends a session in the store: a final record under its key, and only then its outcome under its id.
 ///
-/// The final record is refused to one who does not own the session any more. The outcome alone would not be:
+/// The final record is refused to a process that does not own the session any more. The outcome alone would not be:
 /// what is under the id may still be from this owner.
 pub(super) async fn end_record<T: Send + 'static>(
     store: &Store,

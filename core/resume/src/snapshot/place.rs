@@ -48,7 +48,7 @@ impl Store {
             .expect("session ids are 16 bytes")
     }
 
-    /// Returns where the mark is on a session to which nobody has come back, made at this time.
+    /// Returns where the mark is on a session to which no client has come back, made at this time.
     pub(crate) fn visitor_key(&self, created: Millis, key: &[u8]) -> StoreKey {
         let id = [&created.get().to_be_bytes(), key].concat();
         StoreKey::new(RecordKind::Visitor, &self.name, &id).expect("session keys are bounded")
@@ -65,7 +65,7 @@ impl Store {
         self.store.count(RecordKind::Unreadable, &self.name)
     }
 
-    /// Returns how many sessions are stored, and how many of these nobody has come back to; `None` if the store
+    /// Returns how many sessions are stored, and to how many of these no client has come back; `None` if the store
     /// cannot tell.
     pub(crate) fn census(&self) -> Option<(usize, usize)> {
         let count = |kind| self.store.count(kind, &self.name);

@@ -117,7 +117,7 @@ impl<T> Saver<T> {
         *lock(&self.task) = Some(task);
     }
 
-    /// Ends the task: nobody is left to write for.
+    /// Ends the task: there is no session left to write.
     pub(crate) fn stop(&self) {
         if let Some(task) = lock(&self.task).take() {
             task.abort();

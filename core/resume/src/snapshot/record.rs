@@ -60,7 +60,8 @@ pub(crate) struct SessionRecord {
 }
 
 impl SessionRecord {
-    /// Returns who may know of the session: who started it and, under a shared key, whose clients are remembered.
+    /// Returns the identities that may know of the session: the one that started it and, under a shared key, those of
+    /// its remembered clients.
     pub(crate) fn identities(&self) -> Vec<Identity> {
         let mut identities = vec![self.identity];
         identities.extend(self.machine.identities().map(Identity::of_tag));

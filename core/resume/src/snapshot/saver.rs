@@ -44,7 +44,7 @@ pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, saver: A
         };
         let mut since = Instant::now();
         loop {
-            // Batched across sessions: whoever is urgent takes the others along.
+            // Batched across sessions: an urgent session takes the others along.
             let had_items = saver.has_items();
             match saver.idle_until(interval, since) {
                 Some(until) if until <= Instant::now() => break,
@@ -183,7 +183,7 @@ async fn put<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>, job: Jo
     }
 }
 
-/// Marks a session to which nobody has come back, before its record is there: when the store is full, these go
+/// Marks a session to which no client has come back, before its record is there: when the store is full, these go
 /// first.
 async fn mark<T: Send + 'static>(
     store: &Store,
@@ -215,7 +215,7 @@ async fn mark<T: Send + 'static>(
     Ok(())
 }
 
-/// Takes the mark away when somebody has come back.
+/// Takes the mark away when a client has come back.
 async fn unmark<T: Send + 'static>(
     store: &Store,
     session: &Arc<Shared<T>>,
@@ -369,7 +369,7 @@ async fn put_outcome<T: Send + 'static>(
             }
             None
         }
-        // Another process has the session: its end is that one's to tell.
+        // Another process has the session, and tells its end.
         Err(error) if error.kind() == ErrorKind::Stale => {
             session.lose_to_another();
             None

@@ -190,7 +190,7 @@ impl<T: Send + 'static> Shared<T> {
                 // It is in no snapshot any more.
                 durable.taken = durable.saved;
                 durable.last_failure = Some(error);
-                // Whoever has brought it brings it again, a while later.
+                // The caller that has queued it queues it again, a while later.
                 durable.queued = true;
             }
         });
@@ -246,7 +246,7 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 
-    /// Whether the session's record has not been written for so long: in use, it must not expire.
+    /// Whether the session's record has not been written for `after`. While the session is in use, it must not expire.
     pub(crate) fn is_aging(&self, after: Duration) -> bool {
         self.lock().durable.as_ref().is_some_and(|durable| durable.is_aging(after))
     }
@@ -260,7 +260,7 @@ impl<T: Send + 'static> Shared<T> {
 }
 
 impl<T> Shared<T> {
-    /// Everybody who waits for a save looks again: the session is going.
+    /// All callers that wait for a save look again: the session is going.
     pub(crate) fn tell_savers(&self) {
         let progress = self.lock().durable.as_ref().map(|durable| Arc::clone(&durable.progress));
         if let Some(progress) = progress {

@@ -14,8 +14,8 @@ use tokio::sync::{Notify, Semaphore};
 use super::{Durable, queue::Saver};
 use crate::session::{Machine, shared::Shared};
 
-/// For so long others that are suspect, too, wait while one tries alone. A handler that is at work for longer
-/// than that stays suspect, but does not hold them up.
+/// While one suspect session tries alone, the other suspect sessions wait at most this long. A handler that is at
+/// work for longer than that stays suspect, but does not hold them up.
 const ALONE: Duration = Duration::from_secs(1);
 
 impl<T: Send + 'static> Saver<T> {
@@ -78,7 +78,7 @@ impl<T: Send + 'static> Suspect<T> {
 }
 
 impl Drop for Durable {
-    /// Whoever waits for what will not come any more looks again.
+    /// A caller that waits for what will not come any more looks again.
     fn drop(&mut self) {
         self.progress.notify_waiters();
     }

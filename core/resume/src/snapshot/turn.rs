@@ -1,12 +1,12 @@
-//! Who writes what the store has of a session: one at a time.
+//! Turns to write what the store has of a session: one task at a time.
 
 use crate::session::shared::Shared;
 
-/// Nobody else writes the session's records while this lives. Its end is progress.
+/// No other task writes the session's records while this lives. Its end is progress.
 pub(crate) struct WriteTurn<'a, T: Send + 'static>(&'a Shared<T>);
 
 impl<T: Send + 'static> Shared<T> {
-    /// Waits until nobody else writes the session's records; `None` if it has none.
+    /// Waits until no other task writes the session's records; `None` if it has none.
     pub(crate) async fn write_turn(&self) -> Option<WriteTurn<'_, T>> {
         loop {
             let progress = {

@@ -1,4 +1,4 @@
-//! Whether the handler is at work, for those who poll after the process has died.
+//! Whether the handler is at work, for clients that poll after the process has died.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::{amend::amend_in_turn, place::Store};
 use crate::session::shared::Shared;
 
 impl<T: Send + 'static> Shared<T> {
-    /// The handler may be at work: whoever polls after a crash wants to know whether it was.
+    /// The handler may be at work: a client that polls after a crash is told whether it was.
     pub(crate) fn watch_work(self: &Arc<Self>) {
         let watch = {
             let mut core = self.lock();
@@ -24,8 +24,8 @@ impl<T: Send + 'static> Shared<T> {
     }
 }
 
-/// The handler is at work for longer than a flush interval: the record says so, for those who poll should
-/// the process die.
+/// Writes into the record that the handler is at work for longer than a flush interval. Clients that poll after the
+/// process has died are told so.
 pub(super) async fn mark_working<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
     let _turn = session.write_turn().await;
     let in_hand = {
@@ -42,7 +42,7 @@ pub(super) async fn mark_working<T: Send + 'static>(store: &Store, session: &Arc
     };
     let marked = amend_in_turn(store, session, |record| {
         record.working = true;
-        // Should the process die with it, that is one death.
+        // If the process dies with it, that is one death.
         if let Some(in_hand) = &in_hand {
             record.machine.accuse(in_hand);
         }

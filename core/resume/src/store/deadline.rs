@@ -9,8 +9,8 @@ use crate::panics::run_caught;
 
 /// A store whose calls have a deadline: the one place where the layer waits for its store.
 ///
-/// A call past it is dropped and [`Unavailable`](ErrorKind::Unavailable); whether it has happened, or will, nobody
-/// knows. A call that panics is an error, too: it is its key's matter alone.
+/// A call past it is dropped and [`Unavailable`](ErrorKind::Unavailable). It is not known whether the call has
+/// happened, or will. A call that panics is an error, too: it concerns its key alone.
 #[derive(Clone, Debug)]
 pub(crate) struct Punctual {
     store: Arc<dyn ErasedStore>,

@@ -16,7 +16,7 @@ pub enum RecordKind {
     Session,
     /// A session's outcome, by session id.
     Outcome,
-    /// A mark on a session to which nobody has come back yet, by its age and session key.
+    /// A mark on a session to which no client has come back yet, by its age and session key.
     Visitor,
     /// The record of a session whose state did not fit its type any more, by session id: what
     /// [`SetAside`](super::SetAside) reads.
@@ -61,7 +61,7 @@ impl StoreKey {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TooLarge`] if no key has so long a name in it.
+    /// [`ErrorKind::TooLarge`] if the name is too long for a key.
     pub fn prefix(kind: RecordKind, layer: &str) -> Result<Vec<u8>, StoreError> {
         let layer_len = u16::try_from(layer.len()).map_err(|_| ErrorKind::TooLarge)?;
         let mut bytes = Vec::with_capacity(FRAMING + layer.len() + 32);

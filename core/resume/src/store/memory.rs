@@ -39,7 +39,7 @@ struct Records {
     counts: BTreeMap<Vec<u8>, usize>,
     /// The sum of `cost` over `by_key`.
     bytes: usize,
-    /// By so much the store's clock is ahead of the wall's.
+    /// How far the store's clock is ahead of the wall's.
     ahead: Duration,
 }
 
@@ -83,7 +83,7 @@ impl MemoryStore {
         }
     }
 
-    /// Lets time pass for what is stored: every record is by so much nearer to its end. For tests.
+    /// Lets time pass for what is stored: every record comes nearer to its end by this duration. For tests.
     pub fn advance(&self, by: Duration) {
         let mut records = self.lock();
         records.ahead = records.ahead.saturating_add(by);

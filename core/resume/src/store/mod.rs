@@ -44,7 +44,7 @@ pub use crate::snapshot::SetAside;
 ///    process; a backend that writes to a disk of its own has synced it. `Ok` before that is a bug.
 ///    After an `Err` of a kind other than those that name a refusal ([`ErrorKind::is_refusal`]) the
 ///    call may still have happened, whole, or may happen later.
-/// 3. **Owned.** Who writes a record first makes it its own: [`claim`](Self::claim) writes only over
+/// 3. **Owned.** The caller that writes a record first owns it: [`claim`](Self::claim) writes only over
 ///    exactly what its caller has found (nothing, or the record with that very stamp). Every other
 ///    writing call is its owner's alone: the record must come from the same claim, or from an earlier
 ///    one of the same line (then the store has lost the claim, and the call heals that). Everything
@@ -59,10 +59,10 @@ pub use crate::snapshot::SetAside;
 ///    [`remove`](Self::remove) and [`delete_expired`](Self::delete_expired) leave no trace, and what an
 ///    owner puts after them is [`ErrorKind::NotFound`]. While a key has no record nothing is fenced, so an
 ///    owner that may have a rival ends its line by putting a final record that says so, with a short
-///    expiry: whoever comes next claims over that, and whoever came before is refused.
+///    expiry: the next owner claims over that, and the earlier ones are refused.
 /// 6. **Expiry is a time from now**, so that processes need not agree on a date: given with each write,
 ///    returned by [`load`](Self::load) as what is left of it, by the store's own clock. A record is there
-///    at least so long, and after that until [`delete_expired`](Self::delete_expired) takes it or the
+///    at least for this time, and after that until [`delete_expired`](Self::delete_expired) takes it or the
 ///    backend does; so `load` may return one that has expired, and the caller compares. Fractions of a
 ///    millisecond are rounded up. What is longer than ten years may be stored as ten years.
 /// 7. **Dropped futures.** A future that is dropped before it resolves has happened whole or not at all,
@@ -226,14 +226,14 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Security
     ///
-    /// Whoever can read the store can forge every cookie. Keep it out of logs.
+    /// A program that can read the store can forge every cookie. Keep the key out of logs.
     fn identity_key(&self) -> Option<[u8; 64]> {
         None
     }
 
     /// Returns whether no other process can use this store while this one does.
     ///
-    /// Then nobody else can have taken a session over, and an attach need not ask.
+    /// Then no other process can have taken a session over, and an attach need not ask.
     fn is_exclusive(&self) -> bool {
         false
     }
@@ -280,7 +280,7 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
     /// Returns the list of the names under which layers use this store: the same one from every handle.
     ///
     /// Without it two layers of one process that were given the same store and no names take each other's
-    /// sessions, and nobody notices.
+    /// sessions, and it is not noticed.
     fn layer_names(&self) -> Option<&LayerNames> {
         None
     }

@@ -22,7 +22,7 @@ impl LayerNames {
         Self::default()
     }
 
-    /// Takes a name until what this returns is dropped; `None` if somebody has it.
+    /// Takes a name until what this returns is dropped; `None` if another layer has it.
     pub(crate) fn take(&self, name: &Arc<str>) -> Option<LayerName> {
         let name = Arc::clone(name);
         let free = self.lock().insert(Arc::clone(&name));

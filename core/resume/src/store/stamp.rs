@@ -21,7 +21,7 @@ pub struct Stamp {
     pub number: u64,
 }
 
-/// What a call comes to that is not refused.
+/// What a call does that is not refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Verdict {
@@ -65,7 +65,7 @@ impl Stamp {
         self.line == other.line && self.generation == other.generation && self.owner == other.owner
     }
 
-    /// Judges a claim with this stamp over `stored`, by one who has found `found`.
+    /// Judges a claim with this stamp over `stored`, by a process that has found `found`.
     ///
     /// # Errors
     ///
@@ -143,7 +143,7 @@ enum Place {
     Ours,
     /// One from before its claim, which the store has lost: what the owner puts heals that.
     Behind,
-    /// That of a later owner, of another one who has counted to the same generation, or of another line.
+    /// That of a later owner, of another one that has counted to the same generation, or of another line.
     Others,
 }
 

@@ -61,7 +61,7 @@ where
     ///
     /// Dropping the future detaches the transport; the session and its handler go on.
     pub fn run<S: Transport + 'static>(self, socket: S) -> BoxFuture<'static, ()> {
-        // Boxed apart: the future of a live connection need not be as large as all that is done before.
+        // Boxed apart: the future of a live connection need not hold the memory of all that is done before.
         let begin = self.begin(socket).boxed();
         async move {
             if let Some(pump) = begin.await {
@@ -73,7 +73,7 @@ where
 
     /// Attaches the socket, and returns what moves its frames; `None` if it was refused.
     ///
-    /// What most attachments need not wait for is boxed, so that they need not carry its memory about.
+    /// What most attachments do not wait for is boxed, so that they need not hold its memory.
     async fn begin<S: Transport + 'static>(self, socket: S) -> Option<BoxFuture<'static, ()>> {
         let Arriving { plan, peer, key, from, request, offer, name, path, registry, handler } =
             *self.0;

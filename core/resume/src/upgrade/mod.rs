@@ -31,7 +31,8 @@ use crate::{
     session::{AttachRequest, Peer},
 };
 
-/// So long is waited for the store, and a client whose session is on its way there told to wait.
+/// An upgrade waits at most this long until the store has a new session. If the client's session is just leaving
+/// memory for the store, the client is told to come back after this time.
 const STORING: Duration = Duration::from_secs(1);
 
 /// A request to open a WebSocket on a session of a layer with state `T`.
@@ -123,8 +124,8 @@ impl<T: Send + 'static> Upgrade<T> {
     /// Without it, an upgrade on another path is refused (409), unless the application has chosen the session key
     /// ([`key::by_path`](crate::key::by_path), [`by_header`](crate::key::by_header),
     /// [`from_fn`](crate::key::from_fn)): `/ws/{room}` under the default key would put two rooms into one session.
-    /// What counts is what the *arriving* upgrade says; that of the one that started the handler does not open the
-    /// session to others.
+    /// What counts is what the *arriving* upgrade says; what the upgrade said that started the handler does not open
+    /// the session to others.
     #[must_use]
     pub fn any_path(mut self) -> Self {
         self.path.allow_any();
@@ -258,7 +259,7 @@ impl<T: Send + 'static> Upgrade<T> {
 
 fn offer(parts: &Parts) -> Result<Offer, Refusal> {
     let values = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
-    // Names of subprotocols are ASCII. What is no text must not be taken for no offer.
+    // Names of subprotocols are ASCII. A header that is not ASCII must not be read as no offer.
     let lines = values.iter().map(|value| value.to_str()).collect::<Result<Vec<_>, _>>();
     let lines = lines.map_err(|_| {
         Refusal::new(StatusCode::BAD_REQUEST, "the header sec-websocket-protocol is not ASCII")

@@ -6,8 +6,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::SessionId;
 
-/// A path, as the layer or the framework has it: percent-encoded and literal, without the query. A digest, because a
-/// path is as long as a stranger likes.
+/// A path, as the layer or the framework has it: percent-encoded and literal, without the query. It is a digest,
+/// because a client may send a path of any length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct PathDigest([u8; 16]);
 
@@ -20,8 +20,8 @@ impl PathDigest {
 
     /// Returns the mark of this path in a session.
     ///
-    /// So short, a mark must be another in each session, or somebody who chooses the names of two rooms could look for
-    /// two with one mark.
+    /// A mark is short, so it must be another one in each session. Else a client that chooses the names of two rooms
+    /// could look for two with one mark.
     fn mark_in(self, session: SessionId) -> PathMark {
         let digest = Sha256::new_with_prefix(session.as_uuid()).chain_update(self.0).finalize();
         let digest: [u8; 32] = digest.into();
@@ -37,7 +37,7 @@ pub(crate) struct PathMark([u8; 8]);
 /// On which path the handler of a session was started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum HandlerPath {
-    /// No handler was started by an upgrade yet, or nobody asks for its path.
+    /// No handler was started by an upgrade yet, or its path is not compared.
     #[default]
     None,
     /// An upgrade under way will start it; if that fails, the session is open to any path again.
@@ -71,7 +71,7 @@ impl HandlerPath {
 /// The path of an upgrade, and what it says of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UpgradePath {
-    /// `None` where nobody asks: the application has chosen the key.
+    /// `None` where paths are not compared: the application has chosen the key.
     path: Option<PathDigest>,
     /// The route serves its session whatever the path.
     any: bool,
@@ -143,7 +143,7 @@ mod tests {
             (at("/ws/a"), at("/ws/%61"), false),
             (at("/ws/a"), at("/ws/A"), false),
             (at("/ws/a"), anywhere("/ws/b"), true),
-            // That the first one would have come anywhere says nothing of those that come later.
+            // The first upgrade could have come on any path: that says nothing of the upgrades that come later.
             (anywhere("/ws/a"), at("/ws/b"), false),
             (anywhere("/ws/a"), at("/ws/a"), true),
             (not_asked, at("/ws/b"), true),

@@ -15,7 +15,7 @@ pub(crate) fn now() -> SystemTime {
     now
 }
 
-/// Returns the time that is so much later; at most a thousand years, for lifetimes that mean "never".
+/// Returns the time that is later by `by`; at most a thousand years, for lifetimes that mean "never".
 pub(crate) fn later(time: SystemTime, by: Duration) -> SystemTime {
     const LONGEST: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
     time.checked_add(by.min(LONGEST)).unwrap_or(time)
@@ -33,12 +33,12 @@ pub(crate) struct Trust {
     since: Instant,
     /// What both clocks said at the last look.
     seen: (SystemTime, Instant),
-    /// There was a jump that nobody has taken note of.
+    /// There was a jump that has not been handled yet.
     jumped: bool,
 }
 
 impl Trust {
-    /// Daylight saving is none of a clock's business; steps of NTP are shorter.
+    /// Daylight saving does not change the clock, and steps of NTP are shorter.
     const TOLERATED: Duration = Duration::from_secs(60);
 
     pub(crate) fn new(wall: SystemTime, now: Instant) -> Self {
@@ -57,7 +57,7 @@ impl Trust {
         }
     }
 
-    /// Whether there was no jump for so long, nor the start of the process.
+    /// Whether there was no jump for `long`, nor the start of the process.
     pub(crate) fn has_lasted(&self, long: Duration, now: Instant) -> bool {
         now.saturating_duration_since(self.since) >= long
     }
@@ -81,7 +81,7 @@ pub(crate) mod shift {
         SHIFT.get()
     }
 
-    /// The wall clock shows so much more than the time.
+    /// Makes the wall clock show `shift` more than the time.
     pub(crate) fn set(shift: Duration) {
         SHIFT.set(shift);
     }

@@ -175,7 +175,7 @@ async fn a_wall_clock_that_jumps_back_ends_nobody() {
     session.update(|state| *state -= 1);
     session.saved().await.unwrap();
     shift::set(FAR);
-    // The clock is trusted again; whoever is in use has been given a new expiry before.
+    // The clock is trusted again; each session in use has been given a new expiry before.
     tokio::time::sleep(2 * GRACE).await;
     drop((guard, session));
     drop(process);

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection that is read only so far ahead of the last whole message.
+/// A connection that is read only up to a limit ahead of the last whole message.
 ///
 /// tungstenite bounds a message and a frame, each by itself: a message in fragments and the frame that follows it
 /// make twice as much.
@@ -40,7 +40,7 @@ impl<S> Metered<S> {
         self.held = 0;
     }
 
-    /// A control frame with a payload of this size has come: it is no part of a message.
+    /// A control frame with a payload of this size has come: it is not a part of a message.
     pub(super) fn passed(&mut self, payload: usize) {
         const HEADER: usize = 6;
         self.held = self.held.saturating_sub(payload + HEADER);

@@ -37,8 +37,9 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
     ///
     /// # Errors
     ///
-    /// Returns the [`Refusal`] to answer with: the request is no WebSocket upgrade (400, 405; 403 for the `OPTIONS` of a
-    /// foreign page, which may so find out why it gets no WebSocket), the server does not upgrade connections (426), or as for [`Upgrade::prepare`].
+    /// Returns the [`Refusal`] to answer with: the request is not a WebSocket upgrade (400, 405; 403 for the `OPTIONS`
+    /// of a foreign page, which may so find out why it gets no WebSocket), the server does not upgrade connections
+    /// (426), or as for [`Upgrade::prepare`].
     ///
     /// # Cancel safety
     ///
@@ -59,7 +60,7 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
         Ok(Self { upgrade, handshake, on_upgrade })
     }
 
-    /// Returns who the browser is.
+    /// Returns the browser's identity.
     pub fn identity(&self) -> Identity {
         self.upgrade.identity()
     }

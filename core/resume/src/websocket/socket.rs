@@ -69,9 +69,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Self { stream, rest: Rest::Readable }
     }
 
-    /// Reads until the peer has closed, and forgets it. Whoever asks for more after that has said all.
+    /// Reads until the peer has closed, and forgets what it reads. A caller that polls after the last frame has sent
+    /// all that it has to send, so our side is closed first.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        /// So much at a time, and then others get a turn.
+        /// At most this many pieces are read at a time; then other tasks get a turn.
         const PIECES: usize = 64;
         let io = self.stream.get_mut().get_mut();
         if self.rest == Rest::Unwanted {

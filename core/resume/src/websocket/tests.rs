@@ -63,7 +63,7 @@ async fn what_follows_the_unreadable_is_read_and_forgotten() {
         let _ = socket.send(Frame::Close(Some((1009, "".into())))).await;
         socket.flush().await.unwrap();
         let server = tokio::spawn(async move { socket.next().await.is_none() });
-        // More than the pipe holds: it goes on only because somebody reads.
+        // More than the pipe holds: it goes on only because the server reads.
         client.write_all(&vec![0; 100_000]).await.unwrap();
         let mut said = Vec::new();
         client.read_to_end(&mut said).await.unwrap();
@@ -113,7 +113,7 @@ async fn an_unfinished_message_holds_no_more_than_one() {
     let told = socket.next().await.unwrap().unwrap_err();
     assert_eq!(told.kind(), TransportErrorKind::TooBig);
     assert!(15_000 + 18_000 > most);
-    // And a close can still be said.
+    // A close frame can still be sent.
     socket.send(Frame::Close(Some((1009, "".into())))).await.unwrap();
     let mut said = [0; 4];
     client.read_exact(&mut said).await.unwrap();

@@ -70,7 +70,7 @@ async fn a_newcomers_hello_waits_for_its_commit_under_exact() {
     assert_eq!(newcomer.data().await.unwrap(), "one");
 }
 
-/// The handler may have a message in hand for minutes: whoever comes meanwhile does not wait for its end.
+/// The handler may have a message in hand for minutes: a client that comes meanwhile does not wait for its end.
 #[tokio::test(start_paused = true)]
 async fn a_newcomer_does_not_wait_for_the_message_in_hand_under_exact() {
     let disk = MemoryStore::new();

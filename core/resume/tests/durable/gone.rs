@@ -1,4 +1,4 @@
-//! All handles of a layer are dropped, and nobody has drained it: what runs for it ends.
+//! All handles of a layer are dropped without a drain: what runs for it ends.
 
 use std::{future::Future, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::node::{Browser, Node, Tally};
 
-/// Only a handler that waits for ever takes so long: threads go by real time.
+/// Only a handler that waits for ever takes a minute: threads go by real time.
 async fn within<F: Future>(what: &str, future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(60), future)
         .await

@@ -1,4 +1,4 @@
-//! A store that does not answer, or panics: each call has a deadline and an end, and one key's delays no other key.
+//! A store that does not answer, or panics: each call ends at its deadline, and a call on one key delays no other key.
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
@@ -135,7 +135,7 @@ async fn a_drain_is_over_at_its_deadline_though_the_store_hangs() {
     assert!(client.is_acked(1).await);
     let cursor = client.cursor(A);
     node.kill();
-    // After a crash the message in hand is on trial, and whoever cuts it off would say that it is not to blame.
+    // After a crash the message in hand is on trial. To cut its handler off would say that the message is not to blame.
     let node = Node::start(&disk);
     let client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
     client.send("work");

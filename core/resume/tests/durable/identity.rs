@@ -119,7 +119,7 @@ async fn a_slow_request_keeps_its_session_in_memory() {
     assert_eq!(node.open(&mut browser).await.unwrap().read(|tally| tally.total), 4);
 }
 
-/// Who only looks, and whoever has the session by its id, does not keep it.
+/// A request that only looks does not keep the session, nor does a handle that was looked up by the session's id.
 #[tokio::test(start_paused = true)]
 async fn a_handle_that_nobody_extracted_keeps_nothing() {
     let disk = MemoryStore::new();

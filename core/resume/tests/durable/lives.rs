@@ -75,7 +75,7 @@ async fn a_viewer_who_was_away_while_the_store_was_put_back_is_told() {
         node.kill();
         copy.put_back(&disk).await;
         let node = start(&disk, durability);
-        // What the copy has, it has for everybody.
+        // What is in the copy is there for all clients.
         let mut other = node.connect(&mut browser, Some(&early)).await.unwrap();
         assert_eq!(other.hello().await["status"], "resumed");
         say(&mut other, &["drei", "vier", "fünf", "sechs"]).await;
@@ -113,8 +113,8 @@ async fn a_backup_counts_fewer_messages_than_were_acknowledged() {
     assert_ne!(hello["epoch"], epoch, "so the client knows that it is no mistake");
 }
 
-/// Every restore is another life, also after a clean end; the stream goes on all the same, also for whoever has
-/// slept through several.
+/// Every restore is another life, also after a clean end. The stream goes on all the same, also for a client that has
+/// slept through several lives.
 #[tokio::test(start_paused = true)]
 async fn every_restore_names_another_epoch_and_resumes() {
     for durability in BOTH {
@@ -148,8 +148,8 @@ async fn every_restore_names_another_epoch_and_resumes() {
     }
 }
 
-/// Somebody says one word and leaves. When the session is to leave memory, too, its clean put happens without saying so,
-/// and then the disk is gone. Returns the cursor of who has left.
+/// A client says one word and leaves. When the session is to leave memory, too, its clean put happens, but the store
+/// does not say so, and then the disk is gone. Returns the cursor of the client that has left.
 async fn torn_clean_put(node: &Node, browser: &mut Browser) -> String {
     let mut client = node.connect(browser, Some(A)).await.unwrap();
     client.hello().await;
@@ -169,7 +169,7 @@ async fn torn_clean_put(node: &Node, browser: &mut Browser) -> String {
     cursor
 }
 
-/// Somebody else says three words after a restart. Then who had left comes back with this cursor.
+/// Another client says three words after a restart. Then the client that had left comes back with this cursor.
 async fn back_after_others(node: &Node, browser: &mut Browser, cursor: &str) -> Client {
     let mut other = node.connect(browser, Some(B)).await.unwrap();
     other.hello().await;
@@ -191,7 +191,7 @@ async fn a_clean_put_of_unknown_end_keeps_the_session_silent_until_the_mark_is_g
         let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
         client.send("say two");
         assert!(client.is_quiet().await, "the record may be clean");
-        // Whoever asks is answered, and others are not held up.
+        // A caller that asks is answered, and others are not held up.
         let session = node.layer.get(cursor.split('.').nth(1).unwrap().parse().unwrap()).unwrap();
         assert!(session.saved().await.is_err());
         let mut stranger = Browser::default();
@@ -256,7 +256,7 @@ async fn a_clean_record_that_was_not_known_to_be_there_is_the_whole_history() {
     }
 }
 
-/// A session that waits for a record without the mark may leave all the same: with a drain, or because nobody comes.
+/// A session that waits for a record without the mark may leave all the same: with a drain, or because no client comes.
 #[tokio::test(start_paused = true)]
 async fn a_session_that_was_silent_leaves_whole() {
     for drains in [true, false] {

@@ -16,7 +16,7 @@ async fn expires_in(disk: &MemoryStore, node: &Node) -> Duration {
     disk.load(&key).await.unwrap().unwrap().expires_in
 }
 
-/// It may be looked at again and again: that keeps it neither in memory nor in the store.
+/// A stored session may be looked at again and again: that keeps it neither in memory nor in the store.
 #[tokio::test(start_paused = true)]
 async fn looking_at_a_stored_session_is_no_activity() {
     let disk = MemoryStore::new();

@@ -82,7 +82,7 @@ impl Node {
         Self::new(disk, |layer| layer.with_store_timeout(Duration::from_secs(24 * 3600)))
     }
 
-    /// `kill -9`: nothing more reaches the disk, and nobody is told anything.
+    /// `kill -9`: nothing more reaches the disk, and no client is told anything.
     pub fn kill(self) {
         self.store.kill();
     }
@@ -323,7 +323,7 @@ pub enum Got {
     Gone,
 }
 
-/// So long, in virtual time, nothing comes: then nothing will.
+/// If nothing comes for this long, in virtual time, nothing will come.
 const QUIET: Duration = Duration::from_secs(3);
 
 impl Client {
@@ -425,7 +425,7 @@ impl Client {
         }
     }
 
-    /// Waits until so many of its messages are acknowledged; `false` if they are not.
+    /// Waits until `count` of its messages are acknowledged; `false` if they are not.
     pub async fn is_acked(&mut self, count: u64) -> bool {
         while self.acked < count {
             match self.next().await {

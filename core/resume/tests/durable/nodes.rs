@@ -1,4 +1,4 @@
-//! Several processes on one store: each session is one's alone, and who has lost it says nothing more.
+//! Several processes on one store: each session belongs to one process. A process that has lost it says nothing more.
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
@@ -196,7 +196,7 @@ async fn a_former_owner_removes_nothing() {
     assert_eq!((session.id(), session.read(|tally| tally.total)), (id, 1));
 }
 
-/// A session that has ended elsewhere does not come back by one who has slept through it.
+/// A session that has ended elsewhere is not brought back by a process that has slept through the end.
 #[tokio::test(start_paused = true)]
 async fn who_wakes_after_the_end_brings_nothing_back() {
     for again in [false, true] {
@@ -266,7 +266,7 @@ async fn an_end_is_told_although_the_store_has_lost_everything() {
     assert!(is_told_done(&client.rest().await));
 }
 
-/// A loss that was before the session's last write says nothing: then somebody has ended it.
+/// A loss that was before the session's last write says nothing: if the record is gone, another process has ended it.
 #[tokio::test(start_paused = true)]
 async fn a_loss_of_long_ago_brings_nothing_back() {
     let disk = MemoryStore::new();
@@ -298,7 +298,7 @@ async fn an_end_that_is_only_half_written_is_one() {
     assert!(!is_told_done(&[client.next().await.unwrap_or(Got::Gone)]));
     node.kill();
 
-    // It has ended for everybody: found by its id, and its key is free.
+    // It has ended for all processes: found by its id, and its key is free.
     let (status, body) = sharing(&disk).poll(&mut browser.clone(), &id, 0).await;
     assert_eq!((status, body["result"].as_str()), (200, Some("well")), "{body}");
     let next = sharing(&disk);

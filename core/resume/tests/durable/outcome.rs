@@ -116,7 +116,7 @@ async fn outcomes_outlive_the_process_and_404s_are_alike() {
     assert_eq!(unknown.0, 404);
     assert_eq!(node.poll(&mut Browser::default(), &id, 0).await, unknown, "not yours");
     assert_eq!(node.poll(&mut browser, "nonsense", 0).await, unknown);
-    // Who comes back with a cursor is told the end; its key is free for a new session.
+    // A client that comes back with a cursor is told the end; its key is free for a new session.
     let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
     let rest = client.rest().await;
     assert_eq!(rest.last(), Some(&Got::Close(1000)), "{rest:?}");

@@ -1,4 +1,4 @@
-//! The application's code panics, fails or takes its time where the library calls it: that is its session's matter.
+//! The application's code panics, fails or takes its time where the library calls it: no other session suffers.
 
 use std::{
     fmt,

@@ -135,7 +135,7 @@ async fn two_drops_with_nothing_handled_between_end_the_session() {
     assert_eq!((status, body["status"].as_str()), (200, Some("failed")));
     assert!(body["error"].as_str().unwrap().contains("in hand"), "{body}");
     assert!(node.drops.lock().unwrap().len() <= 1);
-    // Whoever comes back later is told the same.
+    // A client that comes back later is told the same.
     let mut client = node.connect(&mut browser, Some(&client.cursor(A))).await.unwrap();
     assert_eq!(dropped(&client.rest().await), [0, 1]);
 }
@@ -181,7 +181,7 @@ async fn a_poison_message_takes_nobody_with_it() {
         cursors.push(client.cursor(A));
     }
     node.kill();
-    // Nobody can tell whose message it is: both are on trial.
+    // The server cannot tell whose message is to blame: both are on trial.
     for _ in 0..2 {
         let node = Node::start(&disk);
         for (browser, cursor) in [&mut poison, &mut innocent].into_iter().zip(&cursors) {
@@ -265,7 +265,7 @@ async fn an_innocent_message_never_fails() {
         client.is_acked(u64::MAX).await;
         node.kill();
     }
-    // Cut off by a drain, not by its own doing.
+    // The message was cut off by a drain: it is not to blame.
     for _ in 0..10 {
         let node = Node::start(&disk);
         let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();

@@ -230,7 +230,7 @@ async fn a_session_that_leaves_memory_is_restored_for_whoever_comes() {
     let (session, ()) = tokio::join!(open, release);
     assert_eq!(session.origin(), SessionOrigin::Restored);
     assert_eq!(session.id().to_string(), id);
-    // What is left of the old object speaks for nobody.
+    // What is left of the old object does not speak for the session any more.
     old.close("late");
     assert!(old.saved().await.is_err() && old.send("late").await.is_err());
     assert_eq!(node.poll(&mut browser, &id, 0).await.1["status"], "suspended");
@@ -324,7 +324,7 @@ async fn a_cycled_identity_takes_its_record_along() {
     let cookie =
         change.set_cookie().unwrap().to_str().unwrap().split(';').next().unwrap().to_owned();
     let mut new = Browser { cookie: Some(cookie) };
-    // Before the record has moved: whoever knows only the old cookie gets nothing.
+    // Before the record has moved: a browser that has only the old cookie gets nothing.
     let stranger = node.open(&mut old.clone()).await.unwrap();
     assert_eq!((stranger.origin(), stranger.read(|tally| tally.total)), (SessionOrigin::New, 0));
     session.saved().await.unwrap();

@@ -23,8 +23,8 @@ async fn record(disk: &MemoryStore, node: &Node) -> usize {
     disk.load(&key).await.unwrap().unwrap().bytes.len()
 }
 
-/// Whoever came by and is forgotten leaves nothing; whoever is remembered costs less than 80 bytes, with the
-/// epoch that it was shown: here each came in another life of the session.
+/// A client that came by and is forgotten leaves nothing. A client that is remembered costs less than 80 bytes, with
+/// the epoch that it was shown: here each client came in another life of the session.
 #[tokio::test(start_paused = true)]
 async fn the_record_does_not_grow_with_everybody_who_ever_came_by() {
     let disk = MemoryStore::new();
@@ -49,7 +49,7 @@ async fn the_record_does_not_grow_with_everybody_who_ever_came_by() {
     assert!(sizes[3] < sizes[1] + 32, "record size by visitors: {sizes:?}");
 }
 
-/// Two people whose programs call themselves the same: after a restart each finds what is theirs.
+/// Two programs of different identities use the same client id: after a restart each is told its own count.
 #[tokio::test(start_paused = true)]
 async fn a_restart_knows_clients_of_two_identities_apart() {
     let disk = MemoryStore::new();

@@ -41,7 +41,7 @@ pub struct Process {
     names: LayerNames,
     /// Others use the store, too.
     pub shares: AtomicBool,
-    /// So often the store says that it has lost everything.
+    /// The store says that it has lost everything this many times.
     pub losses: AtomicU64,
     pub fault: Mutex<Fault>,
     /// Puts wait for a permit while they are gated.

@@ -280,7 +280,7 @@ async fn what_was_said_before_the_end_counts_also_when_the_inbox_is_full() {
     }
 }
 
-/// Nobody waits for ever for a handler that asks for nothing more.
+/// What a gone peer has sent does not wait for ever for a handler that asks for nothing more.
 #[tokio::test(start_paused = true)]
 async fn a_gone_peer_does_not_stay_for_ever() {
     let resume = SessionResume::new().with_limits(Limits::default().with_inbox_messages(5));

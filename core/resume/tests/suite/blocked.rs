@@ -87,7 +87,7 @@ async fn a_close_whose_flush_had_to_wait_is_answered_all_the_same() {
     settle().await;
     old.send(Frame::Close(close));
     old.gone().await;
-    // It knows that it was superseded: that it comes back is its user's deed.
+    // The page knows that it was superseded: if it comes back, its user wants that.
     let at = cursor(CLIENT, &hello, 0);
     let mut back = browser.connect(&resume, Some(&at), idle).await.unwrap();
     assert_eq!(back.next_control().await["hello"]["status"], "resumed");

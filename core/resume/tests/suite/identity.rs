@@ -22,8 +22,8 @@ async fn hello(wire: &mut Wire) -> serde_json::Value {
     wire.next_control().await["hello"].take()
 }
 
-/// Whoever planted the identity before the login is out at once and learns nothing more; the page that logged in comes
-/// back with the new cookie and has everything.
+/// A client that planted the identity before the login is out at once and learns nothing more. The page that logged in
+/// comes back with the new cookie and has everything.
 #[tokio::test(start_paused = true)]
 async fn what_came_with_the_old_identity_is_out() {
     for attach in [Attach::Share, Attach::Takeover] {
@@ -90,7 +90,7 @@ async fn upgrades_under_way_are_too_late() {
     assert_eq!(session.info().transports, 0);
 }
 
-/// Under a shared key only the one who logs in moves.
+/// Under a shared key only the client that logs in moves.
 #[tokio::test(start_paused = true)]
 async fn in_a_shared_session_the_others_stay() {
     let resume = SessionResume::new().with_key(key::from_fn(|_, _| "document").shared());
@@ -119,7 +119,7 @@ async fn in_a_shared_session_the_others_stay() {
     assert!(handle.cycle_identity().set_cookie().is_none(), "whose would it be?");
 }
 
-/// What has ended is nobody's any more: there is no cookie that would lead to it.
+/// A session that has ended belongs to no identity any more: no cookie would lead to it.
 #[tokio::test(start_paused = true)]
 async fn an_ended_session_has_no_new_identity() {
     let (resume, mut browser) = (SessionResume::new(), Browser::default());

@@ -356,7 +356,7 @@ async fn a_changed_identity_goes_under_the_name_of_the_old_one() {
     }
 }
 
-/// A newcomer who logs in with the very first request gets one cookie, the last one.
+/// A browser that logs in with its very first request gets one cookie, the last one.
 #[tokio::test]
 async fn the_handlers_cookie_is_the_only_one() {
     let resume = SessionResume::new();

@@ -110,7 +110,7 @@ async fn the_path_is_not_asked_where_the_application_has_chosen_the_key() {
             assert_eq!(resume.sessions().len(), sessions, "{what}");
         }
     }
-    // One session per tab: what a tab is for is nobody's choice.
+    // One session per tab: the application has not chosen what a tab is for.
     for key in [key::per_client(), key::per_client().shared()] {
         let (resume, mut browser) = (SessionResume::new().with_key(key), Browser::default());
         for (at, path, enters) in [

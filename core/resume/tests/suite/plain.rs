@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::support::{Browser, Wire, idle, settle, sleep};
 
-/// A client whose application takes one frame at a time, and works on each message for so long. Meanwhile its
+/// A client whose application takes one frame at a time, and works on each message for `works`. Meanwhile its
 /// library reads nothing.
 struct SlowReader {
     wire: Wire,
@@ -29,7 +29,7 @@ impl SlowReader {
         wire
     }
 
-    /// Reads for so long, and connects again whenever it is closed.
+    /// Reads for this long, and connects again whenever it is closed.
     async fn read(&mut self, browser: &mut Browser, resume: &SessionResume, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
@@ -69,7 +69,7 @@ async fn a_message_that_takes_25_s_of_work_comes_once() {
     let session = browser.get(&resume).await.unwrap();
     session.send("0").await.unwrap();
     reader.read(&mut browser, &resume, Duration::from_secs(120)).await;
-    // Now that it is seen to be slow, many at once are no trouble.
+    // The client is known to be slow by now, so many messages at once do no harm.
     for n in 1..8 {
         session.send(format!("{n}")).await.unwrap();
     }

@@ -200,7 +200,7 @@ async fn a_recv_that_is_given_up_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_handler_and_a_client_that_both_wait_are_set_free() {
-    // The handler waits for room, the client's messages for the handler: without a rule, for ever.
+    // The handler waits for room, and the client's messages wait for the handler. Without a rule both wait for ever.
     async fn chatty(mut live: LiveSession<Vec<u32>>) -> session_resume::Result {
         while live.recv().await.is_some() {
             for n in 0..4 {

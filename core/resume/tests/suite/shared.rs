@@ -1,4 +1,4 @@
-//! Many identities in one session: a document that whoever opens it shares.
+//! Many identities in one session: a document that all clients that open it share.
 
 use http::Request;
 use session_resume::{Event, Limits, LiveSession, SessionResume, adapter, key};
@@ -15,8 +15,8 @@ async fn hello(wire: &mut Wire) -> serde_json::Value {
     wire.next_control().await["hello"].take()
 }
 
-/// Twenty people open one document, half of them with stock WebSockets: nobody is turned away by the default limits,
-/// and everybody gets what anybody says.
+/// Twenty people open one document, half of them with stock WebSockets: the default limits turn no client away, and
+/// each client gets what the others say.
 #[tokio::test(start_paused = true)]
 async fn twenty_people_meet_in_one_document() {
     let resume = document();
@@ -81,7 +81,7 @@ async fn a_shared_session_is_full_at_its_limit() {
     assert!(late.connect(&resume, None, idle).await.is_ok(), "the longest gone makes room");
 }
 
-/// Who calls himself as somebody else does is somebody else to the handler, too.
+/// Two identities that use one client id are two clients to the handler, too.
 #[tokio::test(start_paused = true)]
 async fn an_equal_client_id_of_another_identity_is_another_client() {
     let resume = document();

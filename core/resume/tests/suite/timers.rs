@@ -282,7 +282,7 @@ async fn two_plain_tabs_that_kick_each_other_are_slowed_down() {
         settle().await;
         delays.push(watch.seconds());
     }
-    // The first supersedes nobody; the sixth supersede within 10 s begins the circle.
+    // The first supersedes no client; the sixth supersede within 10 s begins the circle.
     assert_eq!(delays, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 4.0, 8.0, 16.0]);
     assert_eq!(tabs[10].closed().await, (4100, "replaced".to_owned()), "the newest still wins");
     assert_eq!(resume.sessions()[0].transports, 1);

@@ -88,7 +88,7 @@ async fn visitors_take_half_of_the_room_and_leave_it() {
     }
 }
 
-/// Of a room for one, half is one.
+/// If there is room for one session, half of the room is one session.
 #[tokio::test(start_paused = true)]
 async fn a_visitor_finds_room_in_the_smallest_layer() {
     let resume = SessionResume::new().with_limits(Limits::default().with_max_sessions(1));
@@ -131,7 +131,7 @@ async fn strangers_do_not_push_out_an_outcome() {
     assert_eq!(ann.poll(&resume, &id, second).await.0, 200);
 }
 
-/// Programs behind a proxy may keep no cookies: the key that the application takes from a header says who they are.
+/// Programs behind a proxy may keep no cookies: the key that the application takes from a header tells them apart.
 #[tokio::test(start_paused = true)]
 async fn under_a_shared_key_another_request_is_a_return() {
     let limits = Limits::default().with_max_sessions(2);

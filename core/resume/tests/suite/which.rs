@@ -22,7 +22,7 @@ async fn hello(wire: &mut Wire) -> serde_json::Value {
     wire.next_control().await["hello"].take()
 }
 
-/// Who knows no epoch of the session continues nothing, and is a fresh arrival like any other.
+/// A client that knows no epoch of the session continues nothing, and is a fresh arrival like any other.
 #[tokio::test(start_paused = true)]
 async fn an_invented_epoch_is_put_to_the_policy() {
     for (policy, status) in [(reuse::always(), "reused"), (reuse::never(), "new")] {
@@ -43,7 +43,7 @@ async fn an_invented_epoch_is_put_to_the_policy() {
     }
 }
 
-/// How a session has ended is told to whoever names it under its key; that lets nobody into another.
+/// A client that names a session under its key is told how it has ended. That lets no client into another session.
 #[tokio::test(start_paused = true)]
 async fn an_invented_epoch_of_an_ended_session_is_told_of_its_end() {
     let (resume, mut browser) = (SessionResume::new(), Browser::default());
@@ -61,7 +61,7 @@ async fn an_invented_epoch_of_an_ended_session_is_told_of_its_end() {
     }
 }
 
-/// The key lets several identities in; the policy lets one. A cursor does not help another past it.
+/// The key lets several identities in; the policy lets one in. A cursor does not help another identity past it.
 #[tokio::test(start_paused = true)]
 async fn anothers_cursor_is_put_to_the_policy() {
     let resume =

@@ -43,7 +43,7 @@ impl<S: SnapshotStore, W: Wire> Suite<'_, S, W> {
         self.expect(REMOVE, &key, stamp.next(), &NEW, HOUR).await;
     }
 
-    /// The same, and meanwhile somebody else has become the owner.
+    /// The same, and meanwhile another process has become the owner.
     pub(super) async fn a_late_write_of_a_former_owner_changes_nothing(&self) {
         const RULE: &str = "rule 3 (owned): a late call of a former owner";
         for call in ["put", "touch", "remove"] {

@@ -52,7 +52,7 @@ pub struct InProcess;
 impl Wire for InProcess {
     fn hold<'a>(&'a self, call: Call<'a>) -> Pin<Box<dyn Future<Output = Late<'a>> + Send + 'a>> {
         let late: Late<'a> = Box::pin(async {
-            // Nobody is there for the answer.
+            // No caller waits for the answer.
             drop(call.await);
         });
         Box::pin(std::future::ready(late))

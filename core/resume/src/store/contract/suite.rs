@@ -13,7 +13,7 @@ use crate::store::{ErrorKind, RecordKind, SnapshotStore, Stamp, StoreError, Stor
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
-/// So long the suite may take from a write until it looks at its expiry.
+/// The suite may take at most this long from a write until it looks at its expiry.
 const SLACK: Duration = Duration::from_secs(600);
 
 /// Two owners.

@@ -84,12 +84,12 @@ impl Wire {
         self.with(|pipe| pipe.to_server.push_back(None));
     }
 
-    /// The peer's stack is gone, and nobody says so: no pong, no close.
+    /// The peer's stack is gone, and nothing says so: no pong, no close.
     pub(crate) fn fall_silent(&self) {
         self.with(|pipe| pipe.answers = false);
     }
 
-    /// The peer's window takes so many frames more.
+    /// The peer's window takes this many frames more.
     pub(crate) fn narrow(&self, frames: usize) {
         self.with(|pipe| pipe.window = Some(frames));
     }
