@@ -40,6 +40,8 @@ pub(crate) struct Live {
     mark_at: Option<Moment>,
     /// What the record names, until another one does not.
     named: Option<(usize, u64)>,
+    /// Whether a drain has taken back what the record says of the message in hand.
+    pardon: Pardon,
     /// What the record named when this process began.
     suspects: Vec<(ledger::Digest, u32)>,
     /// It has taken the message that kills.
@@ -55,6 +57,16 @@ pub(crate) enum Handler {
     Blocked(u64),
     /// `commit()` waits.
     Committing(u64),
+}
+
+/// How far a drain is with a message that it cuts off and the record names. That the process ends with it does not count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pardon {
+    None,
+    /// The drain is at its deadline. The record is amended once, if that is still possible.
+    Due,
+    /// The record does not count this death for the message in hand.
+    Recorded,
 }
 
 /// What a put brings to the disk.
@@ -99,6 +111,8 @@ enum Brings {
     Newcomers(Newcomers),
     /// The last boundary again, with the name of the message in hand.
     Name((usize, u64)),
+    /// The last boundary again, without this death for the message in hand.
+    Pardon,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -212,6 +226,7 @@ impl Server {
             in_hand: None,
             mark_at: None,
             named: None,
+            pardon: Pardon::None,
             suspects: self.disk.as_ref().map(Stored::suspects).unwrap_or_default(),
             dies: false,
         };
@@ -235,20 +250,22 @@ impl Server {
         if let Some(put) = self.put.take()
             && reached
         {
+            if let (Brings::Pardon, Some(live)) = (put.brings, &mut self.live) {
+                live.note_pardon();
+            }
             self.disk = Some(put.stored);
         }
         if let Some(live) = &self.live {
-            let held = live.in_hand.filter(|_| live.machine.is_message_in_hand());
+            let in_hand = live.in_hand.filter(|_| live.machine.is_message_in_hand());
+            let pardoned = in_hand.filter(|_| live.pardon == Pardon::Recorded);
+            let held = in_hand.filter(|_| pardoned.is_none());
             // Handled, or about to be handed over, while the disk says that it is in hand.
             let named = live.named.filter(|_| held != live.named);
             // A message that the disk names since this process began: on trial, or its trial was called off by a drain and
             // the disk does not say so yet.
-            let suspects =
-                self.disk.iter().flat_map(Stored::suspects).filter(|(message, deaths)| {
-                    let before = live.suspects.iter().find(|(before, _)| before == message);
-                    before.is_none_or(|(_, before)| deaths > before)
-                });
-            let suspects = suspects.filter_map(|(message, _)| find(&message));
+            let counted = self.disk.iter().flat_map(|disk| live.counts(disk));
+            let suspects = counted.filter_map(|message| find(&message));
+            let suspects = suspects.filter(|message| pardoned != Some(*message));
             let died_with: BTreeSet<_> = held.into_iter().chain(named).chain(suspects).collect();
             for message in died_with {
                 *self.deaths.entry(message).or_default() += 1;
@@ -362,8 +379,10 @@ impl Server {
                 }
                 // It may have reached the disk all the same.
                 if rng.percent(50) {
-                    if let Brings::Name(message) = &put.brings {
-                        live.named = Some(*message);
+                    match &put.brings {
+                        Brings::Name(message) => live.named = Some(*message),
+                        Brings::Pardon => live.note_pardon(),
+                        Brings::Boundary(_) | Brings::Newcomers(_) => {}
                     }
                     self.disk = Some(put.stored.clone());
                 }
@@ -377,11 +396,12 @@ impl Server {
                 match &put.brings {
                     Brings::Boundary(covered) => live.machine.handle_committed(covered, now),
                     Brings::Newcomers(newcomers) => live.machine.handle_admitted(newcomers),
-                    Brings::Name(_) => {}
+                    Brings::Name(_) | Brings::Pardon => {}
                 }
                 match &put.brings {
                     Brings::Boundary(_) => live.named = None,
                     Brings::Name(message) => live.named = Some(*message),
+                    Brings::Pardon => live.note_pardon(),
                     Brings::Newcomers(_) => {}
                 }
                 let clean = put.stored.clean;
@@ -432,6 +452,24 @@ impl Server {
                 self.put = Some(Put { done, stored, brings: Brings::Name(message) });
             }
         }
+        if self.put.is_none()
+            && let (Some(disk), Some(live)) = (&self.disk, &mut self.live)
+            && live.pardon == Pardon::Due
+        {
+            live.pardon = Pardon::None;
+            live.mark_at = None;
+            let is_named = live.named == live.in_hand || live.machine.is_on_trial();
+            if let (true, Some(in_hand)) = (is_named, live.machine.cut_in_hand()) {
+                let mut stored = disk.clone();
+                stored.snapshot.acquit(&in_hand);
+                let (program, k) = live.in_hand.expect("it was taken");
+                let told_apart = scenario.excuses.told_apart();
+                let message = ledger::digest(&ledger::from_client(program, k, told_apart));
+                assert!(!live.counts(&stored).any(|it| it == message), "{k} is not acquitted");
+                let done = now + rng.millis(0..scenario.store_takes);
+                self.put = Some(Put { done, stored, brings: Brings::Pardon });
+            }
+        }
         let Some(live) = self.live.as_ref().filter(|live| self.saves(live) && live.save_at <= now)
         else {
             return;
@@ -464,6 +502,15 @@ impl Server {
         }
     }
 
+    /// The drain is at its deadline: what is in hand is cut off.
+    pub(crate) fn cut_off(&mut self, now: Moment) {
+        if let Some(live) = &mut self.live {
+            live.machine.freeze();
+            live.machine.close_transports(&Close::RESTARTING, || None, now);
+            live.pardon = Pardon::Due;
+        }
+    }
+
     /// What was handled in the end.
     pub(crate) fn handled(&self, programs: usize) -> Handled {
         let mut handled = self.live.as_ref().map_or(&self.past, |live| &live.handled).clone();
@@ -488,7 +535,24 @@ impl Live {
             said: ledger.streams[self.stream].said.clone(),
             clean,
         };
+        // What was tried and handled, or called off, counts as often as when the process began.
+        let counts = !self.machine.is_on_trial() && self.counts(&stored).next().is_some();
+        assert!(!counts, "no message is on trial, and the record counts a death");
         (stored, covered)
+    }
+
+    /// The messages that a record names, and counts a death in this process for.
+    fn counts(&self, stored: &Stored) -> impl Iterator<Item = ledger::Digest> {
+        stored.suspects().into_iter().filter_map(|(message, deaths)| {
+            let before = self.suspects.iter().find(|(before, _)| *before == message);
+            before.is_none_or(|(_, before)| deaths > *before).then_some(message)
+        })
+    }
+
+    /// The record on the disk has taken this death back.
+    fn note_pardon(&mut self) {
+        self.pardon = Pardon::Recorded;
+        self.named = None;
     }
 
     fn take_wake(&mut self) {

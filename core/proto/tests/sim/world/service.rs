@@ -3,7 +3,6 @@
 use session_resume_proto::{
     Moment,
     session::{Budget, Frame, Incoming, Reception},
-    wire::Close,
 };
 
 use super::{LINGER, PIPE, World};
@@ -148,10 +147,7 @@ impl World {
         match self.server.drain {
             Some(Drain::Leaving(at)) if at <= now => self.kill(true),
             Some(Drain::Freezing(at)) if at <= now => {
-                if let Some(live) = &mut self.server.live {
-                    live.machine.freeze();
-                    live.machine.close_transports(&Close::RESTARTING, || None, now);
-                }
+                self.server.cut_off(now);
                 self.server.drain = Some(Drain::Leaving(now + self.rng.millis(0..1000)));
             }
             Some(_) | None => {}
