@@ -52,6 +52,8 @@ test('a tab that is duplicated while something is unsent is a client of its own'
     await copy.waitForFunction(() => globalThis.socket?.session);
     assert.deepEqual(await copy.evaluate(() => socket.kept), []);
     assert.notEqual(await copy.evaluate(() => seen.offers[0]), await page.evaluate(() => seen.offers[0]));
+    // Browsers slow the timers of a page that is hidden.
+    await page.bringToFront();
     proxy.cut();
     await eventually('all is sent', () => page.evaluate(() => socket.bufferedAmount === 0));
     assert.deepEqual(await echoed(page), ['echo:unsent']);
