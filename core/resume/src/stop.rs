@@ -1,8 +1,6 @@
 //! A process that is told to stop, and ends its sessions' work first.
 
-use std::{
-    convert::Infallible, error::Error, fmt, future::pending, io, pin::Pin, pin::pin, time::Duration,
-};
+use std::{convert::Infallible, error::Error, fmt, io, pin::Pin, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{
@@ -56,7 +54,7 @@ pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
 pub fn stop_signal() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     Ok(async {
         if tokio::signal::ctrl_c().await.is_err() {
-            pending().await
+            std::future::pending().await
         }
     })
 }
@@ -120,11 +118,10 @@ where
             let stop = self.stop?;
             let (say, told) = oneshot::channel::<()>();
             let server = self.serve.with_graceful_shutdown(async move {
-                if told.await.is_err() {
-                    pending::<()>().await;
-                }
+                let _ = told.await;
             });
             let mut server = pin!(server.into_future());
+            // The server does not end before it is told.
             tokio::select! {
                 () = stop => {}
                 () = &mut server => {}

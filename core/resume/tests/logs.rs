@@ -12,12 +12,30 @@ use std::{
 
 use http::{Request, header};
 use session_resume::{Attach, SessionResume, adapter::Upgrade, key};
+use tracing::{Level, subscriber::DefaultGuard};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{Browser, echo, idle, settle, sleep};
 
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    /// Collects what this thread logs at this level and above, as long as the guard lives.
+    fn of(level: Level) -> (Self, DefaultGuard) {
+        let lines = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_ansi(false)
+            .with_writer(lines.clone())
+            .finish();
+        (lines, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -40,13 +58,7 @@ impl<'a> MakeWriter<'a> for Lines {
 
 #[tokio::test(start_paused = true)]
 async fn no_secret_is_in_any_log_line() {
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(lines.clone())
-        .finish();
-    let _default = tracing::subscriber::set_default(subscriber);
+    let (lines, _default) = Lines::of(Level::TRACE);
 
     let resume = SessionResume::new().with_key(key::by_header("x-room"));
     let mut browser = Browser::default();
@@ -102,7 +114,7 @@ async fn no_secret_is_in_any_log_line() {
     tokio::time::advance(Duration::from_secs(1000)).await;
     sleep(500.0).await;
 
-    let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let log = lines.text();
     for event in ["session started", "attached", "superseding", "session ended", "drained"] {
         assert!(log.contains(event), "the log has all events: {event}\n{log}");
     }
@@ -117,14 +129,7 @@ async fn no_secret_is_in_any_log_line() {
 /// Two tabs with a library that reconnects by itself: the log says what to do, once a circle.
 #[tokio::test(start_paused = true)]
 async fn tabs_that_take_the_session_from_each_other_are_told_of_with_the_remedy() {
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_ansi(false)
-        .with_writer(lines.clone())
-        .finish();
-    let _default = tracing::subscriber::set_default(subscriber);
-    let log = || String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let (lines, _default) = Lines::of(Level::WARN);
     for (attach, told) in [(Attach::Takeover, 1), (Attach::Share, 0)] {
         lines.0.lock().unwrap().clear();
         let (resume, mut browser) = (SessionResume::new().with_attach(attach), Browser::default());
@@ -133,20 +138,15 @@ async fn tabs_that_take_the_session_from_each_other_are_told_of_with_the_remedy(
             tabs.push(browser.connect(&resume, None, idle).await.unwrap());
             settle().await;
         }
-        assert_eq!(log().matches("with_attach(Attach::Share)").count(), told, "{}", log());
+        let log = lines.text();
+        assert_eq!(log.matches("with_attach(Attach::Share)").count(), told, "{log}");
     }
 }
 
 /// Two rooms under the default key: a browser hides the answer from its console, so the log has it, once.
 #[tokio::test(start_paused = true)]
 async fn two_routes_that_meet_in_one_session_are_told_of_once() {
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_ansi(false)
-        .with_writer(lines.clone())
-        .finish();
-    let _default = tracing::subscriber::set_default(subscriber);
+    let (lines, _default) = Lines::of(Level::WARN);
     let (resume, mut browser) = (SessionResume::new(), Browser::default());
     let _wire = browser.connect(&resume, None, echo).await.unwrap();
     for at in [None, Some("client-aaaaaaaaaa"), None] {
@@ -154,20 +154,14 @@ async fn two_routes_that_meet_in_one_session_are_told_of_once() {
             assert_eq!(wire.closed().await.0, 4101);
         }
     }
-    let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let log = lines.text();
     assert_eq!(log.matches("with_key(key::by_path())").count(), 1, "{log}");
 }
 
 /// A developer whose page is refused finds the remedy in the log, once for each origin.
 #[tokio::test(start_paused = true)]
 async fn a_foreign_origin_is_named_once_with_the_remedy() {
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_ansi(false)
-        .with_writer(lines.clone())
-        .finish();
-    let _default = tracing::subscriber::set_default(subscriber);
+    let (lines, _default) = Lines::of(Level::WARN);
     let (resume, mut browser) = (SessionResume::new(), Browser::default());
     let many = (0..100).map(|port| format!("https://many.example:{port}"));
     let origins = ["https://there.example", "http://here.example:5173", "https://there.example"];
@@ -183,7 +177,7 @@ async fn a_foreign_origin_is_named_once_with_the_remedy() {
         let page = Request::get("/").header(header::ORIGIN, &origin);
         browser.enter(&resume, page).await;
     }
-    let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let log = lines.text();
     for (told, times) in [
         ("https://there.example", 1),
         ("http://here.example:5173", 1),
