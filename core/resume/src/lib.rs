@@ -9,47 +9,11 @@
 //! has), [`key`] and [`reuse`] (which session a request belongs to), [`adapter`] and [`transport`] (for other
 //! frameworks).
 
-pub mod adapter;
-mod clock;
-mod config;
-#[cfg(feature = "console")]
-pub mod console;
-mod drain;
-mod handler;
-mod identity;
-pub mod key;
-mod layer;
-mod limits;
-#[cfg(feature = "listen")]
-mod listen;
-mod merge;
-mod observe;
-mod origin;
-mod outcome;
-mod outcomes;
-mod panics;
-mod poll;
-mod pump;
-mod random;
-mod refusal;
-mod registry;
-mod request;
-mod restore;
-pub mod reuse;
-#[cfg(feature = "server")]
-mod serve;
-mod session;
-mod snapshot;
-#[cfg(feature = "server")]
-mod stop;
-pub mod store;
-mod sweep;
-pub mod transport;
-mod upgrade;
-mod wall;
-#[cfg(feature = "tungstenite")]
-mod websocket;
-mod wheel;
+mod door;
+mod durable;
+mod live;
+mod tasks;
+mod words;
 
 pub use session_resume_proto::{
     Message,
@@ -57,20 +21,31 @@ pub use session_resume_proto::{
     wire::CodeError,
 };
 
+#[cfg(feature = "console")]
+pub use self::door::console;
 pub use self::{
-    drain::DrainReport,
-    identity::{ConfigError, Identity, IdentityCookie, SameSite},
-    layer::{ResponseFuture, SessionResume, SessionResumeService},
-    limits::{Heartbeat, Limits},
-    merge::{CustomMerge, MergePolicy, Versions},
-    origin::{AllowedOrigins, InvalidOrigin},
-    outcome::{HandlerError, IntoOutcome, Outcome, OutcomeStatus, Result},
-    request::RequestView,
-    restore::Unreadable,
-    session::{
+    door::{
+        adapter,
+        layer::{ResponseFuture, SessionResume, SessionResumeService},
+    },
+    durable::{
+        restore::Unreadable,
+        snapshot::{CommitError, Durability},
+    },
+    live::session::{
         AttachRequest, BlockingSession, Client, Closed, ClosedKind, Event, ExpirationGuard,
         IdentityChange, LiveSession, Resumed, Session, SessionId, SessionInfo, SessionOrigin,
         TrySendError,
     },
-    snapshot::{CommitError, Durability},
+    tasks::drain::DrainReport,
+    words::{
+        identity::{ConfigError, Identity, IdentityCookie, SameSite},
+        key,
+        limits::{Heartbeat, Limits},
+        merge::{CustomMerge, MergePolicy, Versions},
+        origin::{AllowedOrigins, InvalidOrigin},
+        outcome::{HandlerError, IntoOutcome, Outcome, OutcomeStatus, Result},
+        request::RequestView,
+        reuse, store, transport,
+    },
 };

@@ -1,0 +1,150 @@
+//! For adapters to web frameworks: everything between a request's parts and a session.
+//!
+//! An adapter converts types and decides nothing. For an extractor it calls [`open`] or [`look`] and turns a
+//! [`Refusal`] into its framework's response; for a WebSocket it makes an [`Upgrade`], lets the application
+//! call [`Upgrade::on_session`], answers the upgrade, and runs the [`Accepted`] with the socket wrapped as a
+//! [`Transport`](crate::transport::Transport). `adapters/README.md` shows one that fits on a page.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use futures_util::FutureExt as _;
+use http::request::Parts;
+
+#[cfg(feature = "listen")]
+pub use crate::door::listen::bind;
+#[cfg(feature = "tungstenite")]
+pub use crate::door::websocket::ResumeUpgrade;
+#[cfg(feature = "server")]
+pub use crate::door::{
+    serve::{Serve, serve},
+    stop::{UntilStopped, stop_signal},
+};
+use crate::{
+    Identity, RequestView, Session, SessionOrigin,
+    door::layer::RequestContext,
+    durable::restore::Asks,
+    live::{
+        registry::{Purpose, Registry},
+        session::shared::Shared,
+    },
+};
+pub use crate::{
+    door::{
+        poll::{Answer, list, poll},
+        upgrade::{Accepted, Refused, Upgrade},
+    },
+    words::refusal::Refusal,
+};
+
+/// The address that a request comes from. It is for the log: nothing is decided by it.
+///
+/// A server puts it into the request's extensions; `adapter::serve` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// Finds or starts the session of a request.
+///
+/// # Errors
+///
+/// Returns the [`Refusal`] to answer with.
+///
+/// # Cancel safety
+///
+/// Cancel safe: a session may have been started, and is then found by the next request.
+pub async fn open<T: Send + 'static>(parts: &Parts) -> Result<Session<T>, Refusal> {
+    match open_here(parts) {
+        Ok(Opened::Here(session)) => Ok(session),
+        // Boxed: most requests do not wait for a store, and need not hold the memory that the wait takes.
+        Ok(Opened::Stored(registry, asks)) => {
+            open_stored(registry, asks).boxed().await.map_err(Refusal::counted)
+        }
+        Err(refusal) => Err(refusal.counted()),
+    }
+}
+
+/// Where the session of a request is.
+enum Opened<'a, T: Send + 'static> {
+    Here(Session<T>),
+    /// Perhaps in the store.
+    Stored(&'a Registry<T>, Asks<'a>),
+}
+
+fn open_here<T: Send + 'static>(parts: &Parts) -> Result<Opened<'_, T>, Refusal> {
+    let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
+    check_origin(registry, parts)?;
+    let req = RequestView::from_parts(parts);
+    if registry.needs_no_store(context)
+        && let Some((session, origin)) = registry.open(context, req, &Purpose::Extract)?
+    {
+        return Ok(Opened::Here(handle(context, session, origin)));
+    }
+    Ok(Opened::Stored(registry, Asks { context, req, continues: None, looks: false }))
+}
+
+/// The request uses this session.
+fn handle<T>(
+    context: &RequestContext,
+    session: Arc<Shared<T>>,
+    origin: SessionOrigin,
+) -> Session<T> {
+    context.has_used();
+    Session::visited(session, origin, context.requester())
+}
+
+async fn open_stored<T: Send + 'static>(
+    registry: &Registry<T>,
+    asks: Asks<'_>,
+) -> Result<Session<T>, Refusal> {
+    loop {
+        if let Some(session) = registry.ready(&asks, &Purpose::Extract).await? {
+            return Ok(handle(asks.context, session, SessionOrigin::Restored));
+        }
+        // A session that is on its way to the store is waited for there.
+        if let Some((session, origin)) = registry.open(asks.context, asks.req, &Purpose::Extract)? {
+            return Ok(handle(asks.context, session, origin));
+        }
+    }
+}
+
+/// Looks for the session of a request without starting one, and without counting as activity. The answer sets no
+/// cookie for it.
+///
+/// # Errors
+///
+/// Returns the [`Refusal`] to answer with.
+///
+/// # Cancel safety
+///
+/// Cancel safe.
+pub async fn look<T: Send + 'static>(parts: &Parts) -> Result<Option<Session<T>>, Refusal> {
+    find(parts).await.map_err(Refusal::counted)
+}
+
+async fn find<T: Send + 'static>(parts: &Parts) -> Result<Option<Session<T>>, Refusal> {
+    let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
+    check_origin(registry, parts)?;
+    let asks = Asks { context, req: RequestView::from_parts(parts), continues: None, looks: true };
+    if let Some(session) = registry.ready(&asks, &Purpose::Extract).await? {
+        return Ok(Some(Session::seen(session, SessionOrigin::Restored, context.requester())));
+    }
+    let seen = |session| Session::seen(session, SessionOrigin::Reused, context.requester());
+    Ok(registry.look(context).map(seen))
+}
+
+/// Returns the identity of a request. That is a use of it: the answer sets its cookie if it is new.
+///
+/// # Errors
+///
+/// Returns the [`Refusal`] to answer with if there is no layer around the route.
+pub fn identity(parts: &Parts) -> Result<Identity, Refusal> {
+    let missing = || Refusal::missing_layer().counted();
+    let context = parts.extensions.get::<RequestContext>().ok_or_else(missing)?;
+    context.has_used();
+    Ok(context.identity())
+}
+
+/// A browser sends the cookie with every upgrade, whichever handler it is for. So a foreign page gets no session.
+fn check_origin<T>(registry: &Registry<T>, parts: &Parts) -> Result<(), Refusal> {
+    let req = RequestView::from_parts(parts);
+    if req.is_upgrade() { registry.check_origin(req) } else { Ok(()) }
+}

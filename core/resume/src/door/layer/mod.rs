@@ -1,0 +1,116 @@
+//! The tower layer: identity and key of every request, and nothing else until a handler asks.
+
+mod context;
+mod future;
+mod service;
+mod setters;
+mod visit;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tower_layer::Layer;
+
+pub(crate) use self::context::RequestContext;
+pub use self::{future::ResponseFuture, service::SessionResumeService};
+use crate::{
+    Message, Session, SessionId,
+    live::{registry::Registry, session::SessionInfo},
+    tasks::drain::DrainReport,
+    words::config::Config,
+};
+
+/// The layer, and the handle to all its sessions.
+///
+/// Put it around a router with `.layer(..)`; clones are the same layer value with the same sessions. See
+/// the [crate docs](crate) for an example.
+///
+/// Every setter makes a *new* layer value with no sessions: configure it first, then clone it.
+pub struct SessionResume<T = ()> {
+    pub(crate) registry: Arc<Registry<T>>,
+}
+
+impl SessionResume {
+    /// Creates a layer with the default configuration and no state.
+    pub fn new() -> Self {
+        Self::from_config(Config::new())
+    }
+}
+
+impl<T> SessionResume<T> {
+    pub(crate) fn from_config(config: Config<T>) -> Self {
+        Self { registry: Registry::new(config) }
+    }
+}
+
+impl<T: Send + 'static> SessionResume<T> {
+    /// Ends the layer's work: no new session, no new transport; every session goes to its next boundary
+    /// (no message in hand) and stops there; then all transports are told to come back, and closed.
+    ///
+    /// Await it inside the framework's shutdown signal: graceful shutdown of hyper does not wait for
+    /// upgraded sockets. A session whose handler is still busy with a message at the deadline is cut. A
+    /// repeated call returns the same report.
+    ///
+    /// # Cancel safety
+    ///
+    /// A drain goes on when its future is dropped; call again to await it.
+    pub async fn drain(&self, deadline: Duration) -> DrainReport {
+        crate::tasks::drain::drain(&self.registry, deadline).await
+    }
+
+    /// Returns a description of every session in memory, in no particular order.
+    ///
+    /// Costs a lock per session: for operators and tests, not for every request.
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        self.registry
+            .all()
+            .iter()
+            .map(|session| Session::reused(Arc::clone(session)).info())
+            .collect()
+    }
+
+    /// Returns the session with this id, if it is in memory.
+    pub fn get(&self, id: SessionId) -> Option<Session<T>> {
+        self.registry.by_id(id).map(Session::reused)
+    }
+
+    /// Sends a message to every live session, shared and without waiting; returns how many took it.
+    ///
+    /// A session whose outbox is full is passed over.
+    pub fn broadcast(&self, message: impl Into<Message>) -> usize {
+        let message = message.into();
+        let sessions = self.registry.all();
+        sessions
+            .into_iter()
+            .filter(|shared| Session::reused(Arc::clone(shared)).try_send(message.clone()).is_ok())
+            .count()
+    }
+}
+
+impl Default for SessionResume {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Clone for SessionResume<T> {
+    fn clone(&self) -> Self {
+        Self { registry: Arc::clone(&self.registry) }
+    }
+}
+
+impl<T> fmt::Debug for SessionResume<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionResume")
+            .field("config", self.registry.config())
+            .field("sessions", &self.registry.live())
+            .finish()
+    }
+}
+
+impl<S, T> Layer<S> for SessionResume<T> {
+    type Service = SessionResumeService<S, T>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        SessionResumeService::new(inner, Arc::clone(&self.registry))
+    }
+}

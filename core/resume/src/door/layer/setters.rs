@@ -1,0 +1,298 @@
+use std::{sync::Arc, time::Duration};
+
+use session_resume_proto::session::{Attach, Overflow, PlainAck};
+
+use super::SessionResume;
+use crate::{
+    AllowedOrigins, Durability, Heartbeat, IdentityCookie, Limits, RequestView,
+    durable::{restore::Unreadable, snapshot::place::Store},
+    words::{
+        config::{Codec, Config, StateSource},
+        identity::TokenKey,
+        key::KeyFn,
+        merge::MergePolicy,
+        reuse::ReusePolicy,
+        store::{LayerName, LayerNames, SnapshotStore, StoredState},
+    },
+};
+
+/// Takes a layer's name in a store.
+fn take(names: LayerNames, name: &Arc<str>) -> (LayerNames, Arc<LayerName>) {
+    let Some(taken) = names.take(name) else {
+        panic!(
+            "two layers use one store under the name {name:?} and would take each other's sessions: give each a \
+             name of its own before the store, as in .with_name(\"dashboard\").with_store(..)"
+        );
+    };
+    (names, Arc::new(taken))
+}
+
+impl<T> SessionResume<T> {
+    fn configured(&self, set: impl FnOnce(&mut Config<T>)) -> Self {
+        let mut config = self.registry.config().clone();
+        set(&mut config);
+        Self::from_config(config)
+    }
+
+    /// Sets the identity cookie: name, attributes, key.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the cookie is one that no browser would take; [`IdentityCookie::validate`] tells without
+    /// panicking.
+    #[must_use]
+    pub fn with_identity(self, cookie: IdentityCookie) -> Self {
+        if let Err(error) = cookie.validate() {
+            panic!("identity cookie: {error}");
+        }
+        self.configured(|config| {
+            if let Some(key) = cookie.key() {
+                config.token_key = key.clone();
+            }
+            config.cookie = cookie;
+        })
+    }
+
+    /// Sets which session a request belongs to. Default: [`key::by_identity`](crate::key::by_identity).
+    ///
+    /// A function of your own is made into a key function by [`key::from_fn`](crate::key::from_fn).
+    #[must_use]
+    pub fn with_key(self, key: KeyFn) -> Self {
+        self.configured(|config| config.key = key)
+    }
+
+    /// Sets which clients may reuse a session. Default: all, as with [`reuse::always`](crate::reuse::always). A stored
+    /// session whose state does not fit its type any more is an exception: see
+    /// [`with_unreadable`](Self::with_unreadable).
+    #[must_use]
+    pub fn with_reuse(self, policy: ReusePolicy) -> Self {
+        self.configured(|config| config.reuse = policy)
+    }
+
+    /// Sets what becomes of a stored session whose state does not fit `T` any more, where the reuse policy would
+    /// reuse it. Default: [`Unreadable::Refuse`].
+    ///
+    /// The [reuse policy](crate::reuse) is asked first; if it answers `Fresh`, a new session starts whatever is set
+    /// here.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use session_resume::{SessionResume, Unreadable, store::MemoryStore};
+    ///
+    /// let _ = SessionResume::new().with_unreadable(Unreadable::StartAnew).with_store(MemoryStore::new());
+    /// ```
+    #[must_use]
+    pub fn with_unreadable(self, unreadable: Unreadable) -> Self {
+        self.configured(|config| config.unreadable = unreadable)
+    }
+
+    /// Sets which pages may open a WebSocket. Default: those of the same origin.
+    #[must_use]
+    pub fn with_allowed_origins(self, origins: AllowedOrigins) -> Self {
+        self.configured(|config| config.origins = origins)
+    }
+
+    /// Sets what happens when a client attaches while another one is there. Default:
+    /// [`Attach::Takeover`], so a second tab takes over from the first; under a
+    /// [shared](KeyFn::shared) key [`Attach::Share`].
+    #[must_use]
+    pub fn with_attach(self, attach: Attach) -> Self {
+        self.configured(|config| config.attach = Some(attach))
+    }
+
+    /// Sets what happens when a session's outbox is full. Default: [`Overflow::Backpressure`].
+    #[must_use]
+    pub fn with_overflow(self, overflow: Overflow) -> Self {
+        self.configured(|config| config.rules.overflow = overflow)
+    }
+
+    /// Sets how much a pong of a plain client is trusted. Default: [`PlainAck::Trust`].
+    #[must_use]
+    pub fn with_plain_ack(self, plain_ack: PlainAck) -> Self {
+        self.configured(|config| config.rules.plain_ack = plain_ack)
+    }
+
+    /// Sets how long a session that is not in use is kept: no transport, no guard, no work. Default 2 min.
+    ///
+    /// It is removed at most a [check interval](Self::with_check_interval) later.
+    #[must_use]
+    pub fn with_unused_lifetime(self, lifetime: Duration) -> Self {
+        self.configured(|config| config.rules.unused_lifetime = lifetime)
+    }
+
+    /// Sets how often sessions are checked for expiry, at least 1 ms. Default 5 s.
+    ///
+    /// A process that stood still for longer than this had its deadlines moved by as much.
+    #[must_use]
+    pub fn with_check_interval(self, interval: Duration) -> Self {
+        self.configured(|config| config.check_interval = interval.max(Duration::from_millis(1)))
+    }
+
+    /// Sets how often each end shows that it lives. Default: ping every 30 s, pong within 20 s, from a plain client
+    /// within 60 s.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a time is shorter than 1 ms: the server would do nothing but ping. [`Heartbeat::off`] is a
+    /// heartbeat without pings.
+    #[must_use]
+    pub fn with_heartbeat(self, heartbeat: Heartbeat) -> Self {
+        let Heartbeat { interval, pong_timeout, plain_pong_timeout, pings: _ } = heartbeat;
+        let shortest = interval.min(pong_timeout).min(plain_pong_timeout);
+        assert!(
+            shortest >= Duration::from_millis(1),
+            "a heartbeat of {shortest:?}: interval and pong timeouts are at least 1 ms; Heartbeat::off() is \
+             without pings"
+        );
+        self.configured(|config| config.heartbeat = heartbeat)
+    }
+
+    /// Sets the bounds on everything that could grow.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        self.configured(|config| config.limits = limits)
+    }
+
+    /// Sets how long an outcome can be polled, from its completion. Default 24 h.
+    #[must_use]
+    pub fn with_outcome_lifetime(self, lifetime: Duration) -> Self {
+        self.configured(|config| config.outcome_lifetime = lifetime)
+    }
+
+    /// Gives every session typed state, `T::default()` at first.
+    #[must_use]
+    pub fn with_state<U>(self) -> SessionResume<U>
+    where
+        U: Default + StoredState,
+    {
+        self.with_state_from(|_| U::default())
+    }
+
+    /// Gives every session typed state, built from the request that starts the session.
+    #[must_use]
+    pub fn with_state_from<U, F>(self, make: F) -> SessionResume<U>
+    where
+        U: StoredState,
+        F: Fn(RequestView<'_>) -> U + Send + Sync + 'static,
+    {
+        let config = self.registry.config().clone();
+        let state = StateSource { make: Arc::new(make) };
+        SessionResume::from_config(config.with_state(state, Some(Codec::json())))
+    }
+
+    /// Gives every session typed state that cannot be stored.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a store has been set: it could not keep this state.
+    #[must_use]
+    pub fn with_memory_state<U, F>(self, make: F) -> SessionResume<U>
+    where
+        U: Send + 'static,
+        F: Fn(RequestView<'_>) -> U + Send + Sync + 'static,
+    {
+        let config = self.registry.config().clone();
+        assert!(
+            config.store.is_none(),
+            "with_memory_state makes a state that cannot be stored: leave with_store out"
+        );
+        SessionResume::from_config(config.with_state(StateSource { make: Arc::new(make) }, None))
+    }
+
+    /// Sets which copy of the state wins when a client offers its own. Default: [`MergePolicy::ServerWins`].
+    ///
+    /// A client offers its copy with a control frame, as PROTOCOL.md says (`state`); the clients of this workspace
+    /// carry none and offer none.
+    ///
+    /// A [`MergePolicy::custom`] belongs after the setter of the state: it is for that type alone.
+    #[must_use]
+    pub fn with_merge(self, merge: MergePolicy<T>) -> Self {
+        self.configured(|config| config.merge = merge)
+    }
+
+    /// Sets the layer's name, under which a store keeps its sessions: one name once per store. Default
+    /// `default`. Two layers on one store are named before they are given the store.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the name is longer than 64 bytes, or if another layer has it in the store.
+    #[must_use]
+    pub fn with_name(self, name: impl Into<String>) -> Self {
+        let name: Arc<str> = name.into().into();
+        assert!(name.len() <= 64, "the name of a layer is at most 64 bytes long");
+        self.configured(|config| {
+            if let Some(store) = &mut config.store {
+                store.name = Arc::clone(&name);
+            }
+            if let Some((names, _)) = config.names.take_if(|_| config.name != name) {
+                config.names = Some(take(names, &name));
+            }
+            config.name = name;
+        })
+    }
+
+    /// Sets how much a crash may cost. Default: [`Durability::State`]. Without a store it means nothing.
+    #[must_use]
+    pub fn with_durability(self, durability: Durability) -> Self {
+        self.configured(|config| config.durability = durability)
+    }
+
+    /// Sets how long changes may wait to be saved together. Default 50 ms. With [`Durability::Exact`] output
+    /// does not wait for it.
+    #[must_use]
+    pub fn with_flush_interval(self, interval: Duration) -> Self {
+        self.configured(|config| config.flush_interval = interval)
+    }
+
+    /// Sets how long one call of the store may take. Default 10 s.
+    ///
+    /// A call past it counts as failed, though it may have happened: what was to be saved is tried again and
+    /// not acknowledged, a request that needs it is answered 503. Other sessions do not wait for it.
+    #[must_use]
+    pub fn with_store_timeout(self, timeout: Duration) -> Self {
+        self.configured(|config| {
+            config.store_timeout = timeout;
+            config.store = config.store.take().map(|store| store.with_timeout(timeout));
+        })
+    }
+
+    /// Sets how long a session can be restored after it has left memory. Default 30 days.
+    #[must_use]
+    pub fn with_stored_lifetime(self, lifetime: Duration) -> Self {
+        self.configured(|config| config.stored_lifetime = lifetime)
+    }
+
+    /// Keeps sessions in a store, so that they outlive memory and the process.
+    ///
+    /// A state's `Serialize` is called while its lock is held: until it returns, `read` and `update` of that session
+    /// wait; messages go on. If it fails or panics, the session ends, outcome `panicked`.
+    ///
+    /// Identity cookies are signed with the key that the store keeps, if it keeps one, unless
+    /// [`with_identity`](Self::with_identity) gives one.
+    ///
+    /// # Panics
+    ///
+    /// Panics if another layer, still alive, uses this store under the same name: each would take the other's
+    /// sessions. [`with_name`](Self::with_name), called before, gives them names. (Found for stores that keep
+    /// [a list of names](SnapshotStore::layer_names), as those of this workspace do.)
+    #[must_use]
+    pub fn with_store(self, store: impl SnapshotStore) -> Self
+    where
+        T: StoredState,
+    {
+        self.configured(|config| {
+            if config.cookie.key().is_none()
+                && let Some(key) = SnapshotStore::identity_key(&store)
+            {
+                config.token_key = TokenKey::new(&key);
+            }
+            config.codec = Some(Codec::json());
+            // The name in the store that was set before is given back first: it may be the same store.
+            config.names = None;
+            config.names = store.layer_names().map(|names| take(names.clone(), &config.name));
+            let name = Arc::clone(&config.name);
+            config.store = Some(Store::new(Arc::new(store), name, config.store_timeout));
+        })
+    }
+}

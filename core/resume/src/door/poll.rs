@@ -1,0 +1,302 @@
+//! Asking for a session's outcome with no socket at all.
+
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+
+use http::{HeaderValue, Response, StatusCode, header, request::Parts};
+use serde::Serialize;
+use session_resume_proto::session;
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use crate::{
+    Outcome, SessionId,
+    door::layer::RequestContext,
+    durable::restore::Found,
+    live::{outcomes::Ended, registry::Registry, session::shared::Shared},
+    words::refusal::Refusal,
+};
+
+/// A long poll waits at most this long: proxies give up on silent requests after about a minute.
+const LONGEST_WAIT: Duration = Duration::from_secs(50);
+/// How long the outcome of a session that has ended may take to the store before it is called running.
+const STORING: Duration = Duration::from_secs(1);
+/// How often a long poll for a stored session looks whether the session is still stored.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// When to ask again.
+const RETRY_AFTER: u64 = 1;
+
+/// What a weak validator begins with.
+const WEAK: &str = "W/";
+
+/// The answer to a poll or a list: a status, a JSON body, and when to ask again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Answer {
+    /// 200 with an outcome, 202 while there is none, 404.
+    pub status: StatusCode,
+    /// `application/json`.
+    pub body: String,
+    /// Seconds, for `Retry-After`.
+    pub retry_after: Option<u64>,
+    /// A weak validator of the body, `W/` and quotes included. Weak, because what stands around the route may
+    /// compress the body and keep the validator.
+    pub etag: String,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    session: SessionId,
+    #[serde(flatten)]
+    status: Status<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Status<'a> {
+    Ended(&'a Outcome),
+    Pending { status: &'static str },
+}
+
+impl Answer {
+    /// Makes the response to answer with.
+    pub fn into_response(self) -> Response<String> {
+        let mut response = Response::new(self.body);
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        // The answer is for this client alone, and the client must ask again each time.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        if let Ok(etag) = HeaderValue::try_from(self.etag) {
+            headers.insert(header::ETAG, etag);
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+
+    fn new(status: StatusCode, body: String, retry_after: Option<u64>) -> Self {
+        let digest = Sha256::digest(&body);
+        let start: [u8; 8] = digest[..8].try_into().expect("a SHA-256 digest has 32 bytes");
+        let etag = format!("{WEAK}\"{:016x}\"", u64::from_be_bytes(start));
+        Self { status, body, retry_after, etag }
+    }
+
+    fn ended(id: SessionId, outcome: &Outcome) -> Self {
+        Self::new(StatusCode::OK, body(id, Status::Ended(outcome)), None)
+    }
+
+    fn pending(id: SessionId, status: &'static str) -> Self {
+        Self::new(StatusCode::ACCEPTED, body(id, Status::Pending { status }), Some(RETRY_AFTER))
+    }
+
+    /// Unknown, not yours and too old are one answer: a stranger finds out nothing.
+    fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, r#"{"error":"no such session"}"#.to_owned(), None)
+    }
+
+    /// The client may have this answer already.
+    fn unless_known(mut self, parts: &Parts) -> Self {
+        let lines = parts.headers.get_all(header::IF_NONE_MATCH).iter();
+        let mut known = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+        // The comparison is the weak one.
+        let same = |known: &[u8]| {
+            let known = known.trim_ascii();
+            let known = known.strip_prefix(WEAK.as_bytes()).unwrap_or(known);
+            known == b"*" || Some(known) == self.etag.strip_prefix(WEAK).map(str::as_bytes)
+        };
+        if self.status == StatusCode::OK && known.any(same) {
+            self.status = StatusCode::NOT_MODIFIED;
+            self.body = String::new();
+        }
+        self
+    }
+}
+
+fn body(session: SessionId, status: Status<'_>) -> String {
+    serde_json::to_string(&Body { session, status }).expect("ids, words and JSON are JSON")
+}
+
+/// Answers a poll for the session `id` of a layer with state `T`. With `?wait=SECONDS` it waits for an outcome for
+/// that many seconds, at most 50. If the session has just ended, it waits in any case, for at most a second, until
+/// the store has the outcome.
+///
+/// Polling does not count as activity.
+///
+/// # Errors
+///
+/// Returns the [`Refusal`] to answer with if the layer is missing.
+///
+/// # Cancel safety
+///
+/// Cancel safe: it changes nothing.
+pub async fn poll<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Answer, Refusal> {
+    find_outcome::<T>(parts, id).await.map_err(Refusal::counted)
+}
+
+async fn find_outcome<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Answer, Refusal> {
+    let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
+    let wait = parameter(parts, "wait").and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
+    let wait = Duration::from_secs(wait);
+    let Ok(id) = id.parse::<SessionId>() else {
+        return Ok(Answer::not_found());
+    };
+    let asked = Instant::now();
+    loop {
+        let answer = answer(registry, context, id).await?;
+        let session = registry.by_id(id).filter(|session| is_known_to(session, context));
+        // One that has ended answers with its outcome, if the store takes it in good time.
+        let has_ended = session.as_ref().is_some_and(|session| session.has_ended());
+        let wait = if has_ended { wait.max(STORING) } else { wait };
+        let until = asked + wait.min(LONGEST_WAIT);
+        // A drain wakes all polls that wait, and no poll waits after that.
+        let over = Instant::now() >= until || registry.drain.is_draining();
+        if answer.status != StatusCode::ACCEPTED || over {
+            return Ok(answer.unless_known(parts));
+        }
+        match session.as_ref().and_then(|session| Some((session, session.watch_end()?))) {
+            Some((session, end)) => {
+                let ended = end.notified();
+                tokio::pin!(ended);
+                // Enabled before the session is looked at again, so that an end in between is not missed.
+                ended.as_mut().enable();
+                if session.watch_end().is_some() && !registry.drain.is_draining() {
+                    let _ = tokio::time::timeout_at(until, ended).await;
+                }
+            }
+            // The session is in the store, or on its way there. The store does not tell when it changes.
+            None => tokio::time::sleep_until(until.min(Instant::now() + LOOK_AGAIN)).await,
+        }
+    }
+}
+
+async fn answer<T: Send + 'static>(
+    registry: &Registry<T>,
+    context: &RequestContext,
+    id: SessionId,
+) -> Result<Answer, Refusal> {
+    let now = registry.clock().now();
+    if let Some(ended) = registry.outcomes().get(id, now) {
+        return Ok(answer_ended(id, ended, context));
+    }
+    if let Some(session) = registry.by_id(id) {
+        if !is_known_to(&session, context) {
+            return Ok(Answer::not_found());
+        }
+        // An outcome that was published and is not there has outlived its lifetime, or the store has it.
+        if !session.is_published() {
+            return Ok(Answer::pending(id, phase(&session)));
+        }
+    }
+    let found =
+        registry.find_stored(id, context).await.map_err(|error| Refusal::by_store(&error))?;
+    Ok(match found {
+        Some(Found::Ended(ended)) => answer_ended(id, &ended, context),
+        Some(Found::Stored { interrupted }) => Answer::pending(id, stored(interrupted)),
+        None => Answer::not_found(),
+    })
+}
+
+fn phase<T>(session: &Shared<T>) -> &'static str {
+    match session.lock().machine.phase() {
+        session::Phase::Suspended => "suspended",
+        // An outcome may be on its way to the store.
+        session::Phase::Running | session::Phase::Completed => "running",
+    }
+}
+
+fn stored(interrupted: bool) -> &'static str {
+    if interrupted { "interrupted" } else { "stored" }
+}
+
+/// One session of a [`list`].
+#[derive(Serialize)]
+struct Listed {
+    session: SessionId,
+    status: Cow<'static, str>,
+}
+
+#[derive(Serialize)]
+struct Page {
+    sessions: Vec<Listed>,
+    /// What `after` is for the next page.
+    next: Option<SessionId>,
+}
+
+/// At most this many sessions are listed at a time.
+const LONGEST_PAGE: usize = 100;
+
+/// Lists the caller's own sessions, by id: `?limit=` of them (1 to 100) from after the session `?after=` on.
+///
+/// That is: the live sessions that this identity has started, its own session if that is stored, and all
+/// outcomes in memory that it may poll. A store cannot be asked for all of an identity's sessions: stored ones
+/// under other keys, and outcomes from before a restart, are found by their ids alone.
+///
+/// # Errors
+///
+/// Returns the [`Refusal`] to answer with if the layer is missing or the store does not answer.
+///
+/// # Cancel safety
+///
+/// Cancel safe: it changes nothing.
+pub async fn list<T: Send + 'static>(parts: &Parts) -> Result<Answer, Refusal> {
+    find_own::<T>(parts).await.map_err(Refusal::counted)
+}
+
+async fn find_own<T: Send + 'static>(parts: &Parts) -> Result<Answer, Refusal> {
+    let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
+    let after = parameter(parts, "after");
+    let limit = parameter(parts, "limit").and_then(|limit| limit.parse().ok());
+    let mut all = BTreeMap::new();
+    if let Some((id, found)) =
+        registry.find_own(context).await.map_err(|error| Refusal::by_store(&error))?
+    {
+        all.insert(
+            id,
+            match found {
+                Found::Ended(ended) => status(&ended.outcome),
+                Found::Stored { interrupted } => stored(interrupted).into(),
+            },
+        );
+    }
+    let live = registry.started_by(context.identity());
+    all.extend(live.iter().map(|session| (session.id(), phase(session).into())));
+    let now = registry.clock().now();
+    let mut outcomes = registry.outcomes();
+    let ended = outcomes.of(context.identity(), now);
+    all.extend(ended.map(|(id, ended)| (id, status(&ended.outcome))));
+    drop(outcomes);
+    let after = after.and_then(|after| after.parse::<SessionId>().ok());
+    let mut rest = all.into_iter().filter(|(id, _)| after.is_none_or(|after| *id > after));
+    let limit = limit.unwrap_or(LONGEST_PAGE).clamp(1, LONGEST_PAGE);
+    let sessions: Vec<_> =
+        rest.by_ref().take(limit).map(|(session, status)| Listed { session, status }).collect();
+    let next = rest.next().and(sessions.last()).map(|last| last.session);
+    let body = serde_json::to_string(&Page { sessions, next }).expect("ids and words are JSON");
+    Ok(Answer::new(StatusCode::OK, body, None).unless_known(parts))
+}
+
+fn status(outcome: &Outcome) -> Cow<'static, str> {
+    match serde_json::to_value(outcome.status()) {
+        Ok(serde_json::Value::String(status)) => status.into(),
+        _ => "closed".into(),
+    }
+}
+
+fn answer_ended(id: SessionId, ended: &Ended, context: &RequestContext) -> Answer {
+    if ended.identities.contains(&context.identity()) {
+        Answer::ended(id, &ended.outcome)
+    } else {
+        Answer::not_found()
+    }
+}
+
+/// Reads one parameter of the query.
+fn parameter<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
+    let mut pairs = parts.uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find_map(|(key, value)| (key == name).then_some(value))
+}
+
+fn is_known_to<T>(session: &Shared<T>, context: &RequestContext) -> bool {
+    session.lock().is_known_to(context.identity())
+}

@@ -1,0 +1,279 @@
+//! An upgrade request on its way to an attachment, for adapters. Suggested reading order: `Upgrade`, `resolve`
+//! (which session), `accepted` (attach).
+
+mod accepted;
+mod path;
+mod resolve;
+
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use http::{StatusCode, header, request::Parts};
+use session_resume_proto::{
+    session::Refusal as AttachRefusal,
+    wire::{Offer, SUBPROTOCOL},
+};
+
+pub use self::accepted::{Accepted, Refused};
+pub(crate) use self::path::{HandlerPath, PathDigest, PathMark};
+use self::{
+    accepted::Arriving,
+    path::UpgradePath,
+    resolve::{Found, Plan},
+};
+use crate::{
+    BlockingSession, LiveSession, RequestView,
+    door::layer::RequestContext,
+    live::{
+        handler::{self, HandlerType, OnThread},
+        registry::Registry,
+        session::{AttachRequest, Peer},
+    },
+    words::{
+        outcome::IntoOutcome,
+        refusal::{Cause, Refusal},
+    },
+};
+
+/// An upgrade waits at most this long until the store has a new session. If the client's session is just leaving
+/// memory for the store, the client is told to come back after this time.
+const STORING: Duration = Duration::from_secs(1);
+
+/// A request to open a WebSocket on a session of a layer with state `T`.
+///
+/// For adapters: [`prepare`](Self::prepare) it from the request, let the application call
+/// [`on_session`](Self::on_session), answer the upgrade with [`subprotocol`](Self::subprotocol) selected, and
+/// [`run`](Accepted::run) what came of it with the socket.
+pub struct Upgrade<T: Send + 'static = ()> {
+    registry: Arc<Registry<T>>,
+    context: RequestContext,
+    offer: Offer,
+    pub(crate) parts: Box<Parts>,
+    /// The handler's name, for sessions that outlive the process.
+    name: Option<Cow<'static, str>>,
+    path: UpgradePath,
+    found: Found<T>,
+}
+
+impl<T: Send + 'static> Upgrade<T> {
+    /// Checks a request for an upgrade and makes its session ready.
+    ///
+    /// Waits while plain WebSockets that supersede each other in a circle are slowed down.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Refusal`] to answer with: the layer is missing (500), the page's origin is foreign
+    /// (403), the offer is malformed (400), or, to a plain client, the store does not answer (503).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing has been done for this request yet.
+    pub async fn prepare(parts: &Parts) -> Result<Self, Refusal> {
+        Self::find(parts).await.map_err(Refusal::counted)
+    }
+
+    /// Whether a page of this request's origin may open transports.
+    #[cfg(feature = "tungstenite")]
+    pub(crate) fn check_origin(parts: &Parts) -> Result<(), Refusal> {
+        let (_, registry) = RequestContext::of::<T>(&parts.extensions)?;
+        registry.check_origin(RequestView::from_parts(parts))
+    }
+
+    async fn find(parts: &Parts) -> Result<Self, Refusal> {
+        let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
+        let req = RequestView::from_parts(parts);
+        registry.check_origin(req)?;
+        let offer = offer(parts)?;
+        let context = context.clone();
+        let moved = registry.check_moved(&context, &offer, resolve::continued_session(&offer));
+        if offer == Offer::Plain
+            && let Some(session) = registry.by_key(context.key())
+        {
+            let delay = session.lock().machine.plain_delay(registry.clock().now());
+            drop(session);
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+        }
+        let found = match moved {
+            Ok(()) => Found::look(registry, &context, req, &offer).await,
+            Err(refusal) => Err(refusal),
+        };
+        let found = match found {
+            Ok(found) => found,
+            // Browsers hide the status of a refused upgrade: told when it is accepted.
+            Err(refusal) if offer.is_resumable() && refusal.close().is_some() => {
+                Found::refused(refusal)
+            }
+            Err(refusal) => return Err(refusal),
+        };
+        let mut parts = Box::new(parts.clone());
+        parts.extensions.remove::<RequestContext>();
+        let registry = registry.arc();
+        let path = UpgradePath::new(context.path());
+        Ok(Self { registry, context, offer, parts, name: None, path, found })
+    }
+
+    /// Names the handler: a session that was stored goes on only with a handler of the same name.
+    ///
+    /// Without names, a process that restores a session cannot tell for which handler it was.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Lets this upgrade into its session whatever the path of the upgrade that started the session's handler.
+    ///
+    /// Without it, an upgrade on another path is refused (409), unless the application has chosen the session key
+    /// ([`key::by_path`](crate::key::by_path), [`by_header`](crate::key::by_header),
+    /// [`from_fn`](crate::key::from_fn)): `/ws/{room}` under the default key would put two rooms into one session.
+    /// What counts is what the *arriving* upgrade says; what the upgrade said that started the handler does not open
+    /// the session to others.
+    #[must_use]
+    pub fn any_path(mut self) -> Self {
+        self.path.allow_any();
+        self
+    }
+
+    /// For adapters: sets the path of the request as the client sent it, percent-encoded, without the query.
+    ///
+    /// Without it, it is the path that the layer saw. A router outside the layer may have taken a part of it away;
+    /// where the framework still knows it whole, such as axum's `OriginalUri`, hand it over.
+    #[must_use]
+    pub fn at_path(mut self, path: &str) -> Self {
+        self.path.set(path);
+        self
+    }
+
+    /// Returns the subprotocol that the server must select; `None` leaves the choice to the application.
+    pub fn subprotocol(&self) -> Option<&'static str> {
+        self.offer.is_resumable().then_some(SUBPROTOCOL)
+    }
+
+    /// Returns the largest message that the WebSocket library must let through, in bytes.
+    ///
+    /// It lies 64 KiB above [`Limits::message`](crate::Limits::message): control frames of `session-resume.v1`
+    /// are longer than what they carry, and a message a little too big is read whole and closed with 1009.
+    pub fn max_message_size(&self) -> usize {
+        self.registry.rules().bounds.message.saturating_add(64 << 10)
+    }
+
+    /// Returns the identity of the browser that asks.
+    pub fn identity(&self) -> crate::Identity {
+        self.context.has_used();
+        self.context.identity()
+    }
+
+    /// Finds or starts the session for this handler.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Refusal`] to answer with. A client that offers to resume is accepted instead, because
+    /// browsers hide the status of a refused upgrade, and told when [run](Accepted::run).
+    pub fn on_session<F, Fut>(self, handler: F) -> Result<Accepted<T, F>, Refusal>
+    where
+        F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+        Fut: Future<Output: IntoOutcome> + Send + 'static,
+    {
+        let resumable = self.offer.is_resumable();
+        let plan = self.resolve(HandlerType::of::<F>()).inspect_err(|refusal| {
+            if matches!(refusal.cause(), Cause::Handler | Cause::Path) {
+                self.registry.routes_have_met(refusal);
+            }
+        });
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(refusal) => match refusal.close() {
+                Some(close) if resumable => Plan::Refuse(
+                    refusal.cause(),
+                    AttachRefusal { close: close.clone(), retry: refusal.retry() },
+                ),
+                _ => return Err(refusal.counted()),
+            },
+        };
+        Ok(self.accept(plan, handler))
+    }
+
+    /// As [`on_session`](Self::on_session), with a handler that runs on a plain thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`on_session`](Self::on_session).
+    #[expect(clippy::type_complexity, reason = "a handler's type cannot be named")]
+    pub fn on_session_blocking<F, R>(
+        self,
+        handler: F,
+    ) -> Result<
+        Accepted<
+            T,
+            impl FnOnce(LiveSession<T>) -> BoxFuture<'static, OnThread<R>> + Send + 'static,
+        >,
+        Refusal,
+    >
+    where
+        F: FnOnce(BlockingSession<T>) -> R + Send + 'static,
+        R: IntoOutcome + Send + 'static,
+    {
+        self.on_session(handler::on_thread(handler))
+    }
+
+    /// Refuses the client: the handler of the framework runs on every connect and may check authority anew.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Refusal`] to answer a plain client with: 403. A client that offers to resume is accepted
+    /// and told 4101 with the reason.
+    pub fn refuse(
+        self,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Result<Accepted<T, Refused>, Refusal> {
+        let refusal = Refusal::by_application(reason.into());
+        match refusal.close() {
+            Some(close) if self.offer.is_resumable() => {
+                let told = AttachRefusal { close: close.clone(), retry: None };
+                Ok(self.accept(Plan::Refuse(refusal.cause(), told), Refused))
+            }
+            _ => Err(refusal.counted()),
+        }
+    }
+
+    fn accept<F>(self, plan: Plan<T>, handler: F) -> Accepted<T, F> {
+        // The 101 carries the cookie.
+        self.context.has_used();
+        let peer = Peer::new();
+        let key = self.context.key().clone();
+        let Self { registry, offer, name, path, parts, .. } = self;
+        let from = parts.extensions.get().copied();
+        let request = AttachRequest::of(*parts);
+        Accepted(Box::new(Arriving {
+            plan,
+            peer,
+            key,
+            from,
+            request,
+            offer,
+            name,
+            path,
+            registry,
+            handler,
+        }))
+    }
+}
+
+fn offer(parts: &Parts) -> Result<Offer, Refusal> {
+    let values = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    // Names of subprotocols are ASCII. A header that is not ASCII must not be read as no offer.
+    let lines = values.iter().map(|value| value.to_str()).collect::<Result<Vec<_>, _>>();
+    let lines = lines.map_err(|_| {
+        Refusal::new(StatusCode::BAD_REQUEST, "the header sec-websocket-protocol is not ASCII")
+    })?;
+    Offer::parse(lines.into_iter().flat_map(|line| line.split(',')).map(str::trim))
+        .map_err(|malformed| Refusal::new(StatusCode::BAD_REQUEST, malformed.to_string()))
+}
+
+impl<T: Send + 'static> fmt::Debug for Upgrade<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upgrade").field("context", &self.context).finish_non_exhaustive()
+    }
+}

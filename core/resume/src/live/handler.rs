@@ -1,0 +1,156 @@
+//! Runs the application's handler, once per session.
+
+use std::{any::TypeId, io, sync::Arc};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use tokio::{runtime::Handle, sync::oneshot};
+use tracing::Instrument as _;
+
+use crate::{
+    BlockingSession, LiveSession, SessionOrigin,
+    live::session::shared::{CancelHandler, Shared},
+    words::{
+        outcome::{IntoOutcome, Outcome, OutcomeStatus},
+        panics::{Panic, caught, run_caught},
+    },
+};
+
+/// Which handler it is, while it lives: the type of its closure.
+#[derive(Clone, Copy)]
+pub(crate) struct HandlerType(fn() -> TypeId);
+
+impl HandlerType {
+    pub(crate) const fn of<F: 'static>() -> Self {
+        Self(TypeId::of::<F>)
+    }
+}
+
+impl PartialEq for HandlerType {
+    fn eq(&self, other: &Self) -> bool {
+        // Not the functions: one may have several addresses.
+        (self.0)() == (other.0)()
+    }
+}
+
+/// Starts the handler in a task that the session owns.
+pub(crate) fn start<T, F, Fut>(session: &Arc<Shared<T>>, origin: SessionOrigin, handler: F)
+where
+    T: Send + 'static,
+    F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+    Fut: Future<Output: IntoOutcome> + Send + 'static,
+{
+    let live = LiveSession::new(Arc::clone(session), origin);
+    let shared = Arc::clone(session);
+    let task = async move {
+        // The call is caught, too: a closure may panic before its first await.
+        let ended = run_caught(async move { handler(live).await }).await;
+        // What the handler has returned is the application's code, too: its `Serialize` and its `Drop` may panic.
+        let outcome = match ended.and_then(|output| caught(|| output.into_outcome())) {
+            Ok(outcome) => outcome,
+            Err(panic) => Outcome::panicked(&panic, None),
+        };
+        shared.finish(outcome, CancelHandler::No);
+    };
+    // What the application logs in its handler is told apart by session. Without a listener a session is not
+    // larger for it.
+    let span = tracing::info_span!("session", id = %session.id().short());
+    let task =
+        if span.is_disabled() { tokio::spawn(task) } else { tokio::spawn(task.instrument(span)) };
+    session.own_handler(task.abort_handle());
+}
+
+/// Makes a handler that runs on a plain thread of its own.
+///
+/// Not on tokio's blocking pool: a handler may block for hours, and the pool has other users.
+pub(crate) fn on_thread<T, F, R>(
+    handler: F,
+) -> impl FnOnce(LiveSession<T>) -> BoxFuture<'static, OnThread<R>> + Send + 'static
+where
+    T: Send + 'static,
+    F: FnOnce(BlockingSession<T>) -> R + Send + 'static,
+    R: IntoOutcome + Send + 'static,
+{
+    move |live| {
+        async move {
+            let (answer, ended) = oneshot::channel();
+            let runtime = Handle::current();
+            let session = BlockingSession::new(live, runtime.clone());
+            let spawned =
+                std::thread::Builder::new().name("session-handler".into()).spawn(move || {
+                    // What it spawns runs on the runtime.
+                    let _entered = runtime.enter();
+                    // The session's task waits for it, or has been cancelled with the session.
+                    let _ = answer.send(caught(|| handler(session)));
+                });
+            OnThread(match spawned {
+                Err(error) => Err(NoOutput::NoThread(error)),
+                Ok(_) => match ended.await {
+                    Ok(output) => output.map_err(NoOutput::Panicked),
+                    Err(_) => {
+                        Err(NoOutput::NoThread(io::Error::other("the handler's thread is gone")))
+                    }
+                },
+            })
+        }
+        .boxed()
+    }
+}
+
+/// What a handler on a thread has returned.
+#[derive(Debug)]
+pub struct OnThread<R>(Result<R, NoOutput>);
+
+/// Why a handler on a thread has returned nothing.
+#[derive(Debug)]
+enum NoOutput {
+    Panicked(Panic),
+    NoThread(io::Error),
+}
+
+#[diagnostic::do_not_recommend]
+impl<R: IntoOutcome> IntoOutcome for OnThread<R> {
+    fn into_outcome(self) -> Outcome {
+        match self.0 {
+            Ok(output) => output.into_outcome(),
+            Err(NoOutput::Panicked(panic)) => Outcome::panicked(&panic, None),
+            Err(NoOutput::NoThread(error)) => Outcome::with_error(
+                OutcomeStatus::Failed,
+                format_args!("no thread for the handler: {error}"),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        Identity, SessionId,
+        live::{registry::Registry, session::shared::Owner},
+        words::{
+            config::Config,
+            identity::{CookieName, Via},
+            key::SessionKey,
+        },
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_starts_as_its_session_departs_is_aborted() {
+        let registry = Registry::new(Config::new());
+        let identity = Identity::mint([7; 16]);
+        let via = Via { name: CookieName::default(), secure: false };
+        let owner = Owner { identity, key: SessionKey::own(identity), via };
+        let now = registry.clock().now();
+        let session = Shared::new(&registry, SessionId::random(), owner, (), None, now);
+        session.stop();
+        let (alive, gone) = oneshot::channel::<()>();
+        start(&session, SessionOrigin::New, async move |_live| {
+            let _alive = alive;
+            std::future::pending::<()>().await;
+        });
+        let gone = tokio::time::timeout(Duration::from_secs(3600), gone).await;
+        assert!(gone.expect("aborted").is_err());
+    }
+}

@@ -1,0 +1,414 @@
+//! Where live sessions are found. The only module that inserts and removes them.
+
+mod cycle;
+mod flights;
+mod hasher;
+mod keys;
+mod open;
+mod room;
+mod stored;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+};
+
+use hashbrown::HashTable;
+use session_resume_proto::{Moment, session::Rules};
+use tokio::{task::AbortHandle, time::Instant};
+
+pub(crate) use self::{
+    flights::Flight,
+    open::Purpose,
+    room::{Room, Seat},
+};
+use self::{
+    flights::Flights,
+    hasher::Hasher,
+    keys::{Keys, Known},
+};
+use crate::{
+    Identity, RequestView, SessionId,
+    durable::snapshot::{
+        Urgency,
+        queue::{Item, Saver},
+        saver,
+    },
+    live::{
+        outcomes::{Ended, Outcomes, Worth},
+        session::{Core, shared::Shared},
+        wheel::Wheel,
+    },
+    tasks::{drain::DrainState, sweep},
+    words::{
+        clock::Clock,
+        config::Config,
+        identity::{Hour, SetCookie, Token},
+        key::SessionKey,
+        origin::ForeignOrigins,
+        refusal::Refusal,
+        wall::{self, Trust},
+    },
+};
+
+/// The tables have this many locks, so that two threads rarely want the same one.
+const SHARDS: usize = 64;
+
+type ById<T> = HashTable<Arc<Shared<T>>>;
+
+/// All sessions of one layer value.
+pub(crate) struct Registry<T> {
+    this: Weak<Self>,
+    config: Config<T>,
+    rules: Arc<Rules>,
+    clock: Arc<Clock>,
+    /// Whether the wall clock can be trusted to say what has expired.
+    trust: Mutex<Trust>,
+    /// The largest generation that this process has seen: a new session's is larger, whatever the clock says.
+    saver: Option<Arc<Saver<T>>>,
+    /// One request at a time brings a key's session from the store or back into it.
+    flights: Flights,
+    hasher: Hasher,
+    set_cookie: Arc<SetCookie>,
+    /// The hour that the sweeper has seen last: when a cookie is set need not be known more exactly.
+    hour: AtomicU32,
+    /// A cookie of our name with another key's MAC has come, and that was logged.
+    foreign_cookie: AtomicBool,
+    foreign_origins: ForeignOrigins,
+    routes_have_met: AtomicBool,
+    /// Whether no other layer has sessions under this one's name in the store. Asked when the first session comes.
+    owns_name: OnceLock<bool>,
+    keys: Keys<T>,
+    by_id: Box<[Mutex<ById<T>>]>,
+    /// Those that take room: live, or ended with an outcome that waits for the store.
+    live: AtomicUsize,
+    /// Of these, those of browsers whose cookie has not come back yet.
+    visitors: AtomicUsize,
+    /// Transports that have their turn.
+    attached: AtomicUsize,
+    /// Sessions under keys of an identity's own choosing.
+    chosen: Mutex<HashMap<Identity, Vec<SessionId>>>,
+    cycling: Mutex<()>,
+    /// Keys that sessions have left because their identity was changed.
+    moved: Mutex<cycle::Left<T>>,
+    wheel: Mutex<Wheel<T>>,
+    sweeping: AtomicBool,
+    sweeper: Mutex<Option<AbortHandle>>,
+    outcomes: Mutex<Outcomes>,
+    pub(crate) drain: DrainState,
+}
+
+impl<T> Registry<T> {
+    pub(crate) fn new(config: Config<T>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            rules: Arc::new(config.effective_rules()),
+            clock: Arc::new(Clock::new(config.check_interval)),
+            trust: Mutex::new(Trust::new(wall::now(), Instant::now())),
+            saver: config.store.as_ref().map(|_| Arc::new(Saver::new())),
+            flights: Flights::default(),
+            hasher: Hasher::new(),
+            set_cookie: Arc::new(SetCookie::of(&config.cookie, &config.token_key)),
+            hour: AtomicU32::new(0),
+            foreign_cookie: AtomicBool::new(false),
+            foreign_origins: ForeignOrigins::default(),
+            routes_have_met: AtomicBool::new(false),
+            owns_name: OnceLock::new(),
+            keys: Keys::new(),
+            by_id: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
+            live: AtomicUsize::new(0),
+            visitors: AtomicUsize::new(0),
+            attached: AtomicUsize::new(0),
+            chosen: Mutex::new(HashMap::new()),
+            cycling: Mutex::new(()),
+            moved: Mutex::new(cycle::Left::new()),
+            wheel: Mutex::new(Wheel::new(config.check_interval)),
+            sweeping: AtomicBool::new(false),
+            sweeper: Mutex::new(None),
+            outcomes: Mutex::new(Outcomes::new(config.limits.outcomes, config.outcome_lifetime)),
+            drain: DrainState::default(),
+            config,
+        })
+    }
+
+    pub(crate) fn weak(&self) -> &Weak<Self> {
+        &self.this
+    }
+
+    pub(crate) fn arc(&self) -> Arc<Self> {
+        self.this.upgrade().expect("whoever refers to it came by an owner")
+    }
+
+    pub(crate) fn config(&self) -> &Config<T> {
+        &self.config
+    }
+
+    pub(crate) fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<Clock> {
+        &self.clock
+    }
+
+    /// Returns how many sessions are live.
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many transports have their turn.
+    pub(crate) fn attached(&self) -> usize {
+        self.attached.load(Ordering::Relaxed)
+    }
+
+    /// A transport has its turn now.
+    pub(crate) fn has_attached(&self) {
+        self.attached.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A transport's turn is over; returns how many still have theirs.
+    pub(crate) fn has_detached(&self) -> usize {
+        self.attached.fetch_sub(1, Ordering::Relaxed) - 1
+    }
+
+    pub(crate) fn set_cookie(&self) -> &Arc<SetCookie> {
+        &self.set_cookie
+    }
+
+    /// Returns the hour. Asking the wall clock in every request would be a good part of what a request costs.
+    pub(crate) fn hour(&self) -> Hour {
+        match self.hour.load(Ordering::Relaxed) {
+            // The sweeper does not run yet.
+            0 => Hour::of(wall::now()),
+            number => Hour::from_number(number),
+        }
+    }
+
+    /// The sweeper tells the hour.
+    pub(crate) fn tell_hour(&self) {
+        self.hour.store(Hour::of(wall::now()).number(), Ordering::Relaxed);
+    }
+
+    /// A cookie of our name has come with the MAC of another key.
+    #[cold]
+    pub(crate) fn has_seen_foreign_cookie(&self) {
+        if !self.foreign_cookie.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                cookie = self.config.cookie.name(),
+                "an identity cookie was signed with another key: another application on this host may use the \
+                 same name (give this one a name: with_identity(IdentityCookie::new(..))), or the key was lost \
+                 with an earlier process (with_store, or IdentityCookie::with_key, keeps it). Told once"
+            );
+        }
+    }
+
+    /// Checks whether the page behind an upgrade may open a session here, and tells the log if it may not.
+    pub(crate) fn check_origin(&self, req: RequestView<'_>) -> Result<(), Refusal> {
+        self.config.origins.check(req).map_err(|foreign| {
+            self.foreign_origins.tell(req);
+            Refusal::foreign_origin(foreign)
+        })
+    }
+
+    /// An upgrade was refused because another route has its session. That is a mistake of the program, so the log
+    /// names it once.
+    #[cold]
+    pub(crate) fn routes_have_met(&self, refusal: &Refusal) {
+        if !self.routes_have_met.swap(true, Ordering::Relaxed) {
+            tracing::warn!(reason = %refusal, "upgrade refused: two routes met in one session. Told once");
+        }
+    }
+
+    pub(crate) fn outcomes(&self) -> MutexGuard<'_, Outcomes> {
+        lock(&self.outcomes)
+    }
+
+    /// Returns the live session under this key.
+    pub(crate) fn by_key(&self, key: &SessionKey) -> Option<Arc<Shared<T>>> {
+        self.keys.get(key)
+    }
+
+    /// Returns the session with this id, completed ones included.
+    pub(crate) fn by_id(&self, id: SessionId) -> Option<Arc<Shared<T>>> {
+        let hash = self.hasher.id(id);
+        let shard = lock(&self.by_id[shard(hash)]);
+        shard.find(hash, |session| session.id() == id).map(Arc::clone)
+    }
+
+    /// Returns all sessions in memory, completed ones included.
+    pub(crate) fn all(&self) -> Vec<Arc<Shared<T>>> {
+        let mut all = Vec::with_capacity(self.live());
+        for shard in &self.by_id {
+            all.extend(lock(shard).iter().map(Arc::clone));
+        }
+        all
+    }
+
+    pub(crate) fn take_due(&self) -> Vec<Weak<Shared<T>>> {
+        let now = self.clock.now();
+        lock(&self.wheel).take_due(now)
+    }
+
+    /// Looks at the session again at `at`, or earlier: by then its use may have ended, and an end of use
+    /// never expires a session sooner than the shortest lifetime from then.
+    pub(crate) fn look_again(&self, at: Moment, session: &Arc<Shared<T>>) {
+        self.look_by(self.clock.now(), at, session);
+    }
+
+    fn look_by(&self, now: Moment, at: Moment, session: &Arc<Shared<T>>) {
+        let mut shortest = self.rules.unused_lifetime.min(self.rules.max_unattended);
+        if self.saver.is_some() {
+            // Its record must be moved on while it is in use.
+            shortest = shortest.min(self.config.stored_lifetime / 3);
+        }
+        let at = at.min(now + shortest);
+        lock(&self.wheel).insert(at, Arc::downgrade(session));
+    }
+}
+
+impl<T: Send + 'static> Registry<T> {
+    /// Returns whether this layer has signed the token.
+    ///
+    /// Computed once for a session under the identity's own key: from then on it knows this token. A token that fits
+    /// is its cookie, come back.
+    pub(crate) fn has_signed(&self, token: &Token) -> bool {
+        match self.keys.knows(token) {
+            Known::Proved => true,
+            Known::Nothing => self.config.token_key.fits(token),
+            Known::Unproved => {
+                let fits = self.config.token_key.fits(token);
+                if fits && let Some(session) = self.keys.keep(token) {
+                    self.has_come_back(&session);
+                }
+                fits
+            }
+        }
+    }
+
+    /// The cookie of the session's browser has come back.
+    pub(crate) fn has_come_back(&self, session: &Shared<T>) {
+        if session.step(Core::becomes_known) {
+            self.visitors.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn insert_by_id(&self, session: &Arc<Shared<T>>, now: Moment, first_look: Moment) {
+        let hash = self.hasher.id(session.id());
+        lock(&self.by_id[shard(hash)])
+            .insert_unique(hash, Arc::clone(session), |session| self.hasher.id(session.id()));
+        self.look_by(now, first_look, session);
+    }
+
+    /// A session has ended: it leaves its key to a new one. It can still be found by its id.
+    pub(crate) fn completed(&self, session: &Shared<T>) {
+        let Some(ended) = session.ended() else {
+            return;
+        };
+        let is_blank = session.is_blank();
+        session.lock().ending = session.is_durable() && !is_blank;
+        match session.arc().filter(|_| session.is_durable()) {
+            // It leaves nothing behind in the store.
+            Some(session) if is_blank => self.outcome_saved(&session, ended),
+            // Told, and polled, only when it is on disk.
+            Some(session) => self.save(Item::Ended(session, ended), Urgency::Now),
+            None => self.record(session, ended),
+        }
+        self.vacate_key(session);
+    }
+
+    /// Keeps an outcome for polling.
+    fn record(&self, session: &Shared<T>, ended: Ended) {
+        let worth = if session.is_blank() { Worth::Blank } else { Worth::Work };
+        let owner = session.lock().identity();
+        let now = self.clock.now();
+        let forgotten = self.outcomes().insert(session.id(), owner, worth, ended, now);
+        // Ended sessions in memory are bounded as their outcomes are.
+        for id in forgotten {
+            if let Some(session) = self.by_id(id) {
+                self.forget(&session);
+            }
+        }
+    }
+
+    /// An outcome is on disk: its clients may be told.
+    pub(crate) fn outcome_saved(&self, session: &Arc<Shared<T>>, ended: Ended) {
+        self.record(session, ended);
+        self.leave_room(session);
+        session.with_core(|core, now| core.machine.handle_outcome_committed(now));
+        session.publish_end();
+    }
+
+    /// A session's time is up.
+    pub(crate) fn forget(&self, session: &Shared<T>) {
+        let hash = self.hasher.id(session.id());
+        let mut shard = lock(&self.by_id[shard(hash)]);
+        // Not by its id alone: a restored one has the same.
+        if let Ok(entry) = shard.find_entry(hash, |other| std::ptr::eq(&raw const **other, session))
+        {
+            let (removed, _) = entry.remove();
+            drop(shard);
+            // Outside the lock: dropping a session drops the application's state.
+            drop(removed);
+        }
+    }
+
+    /// Takes the session from its key, if it still has it.
+    fn vacate_key(&self, session: &Shared<T>) {
+        let (identity, key, ending) = {
+            let core = session.lock();
+            (core.identity(), core.key.clone(), core.ending)
+        };
+        if self.keys.remove(&key, session).is_some() {
+            self.unchoose(identity, &key, session.id());
+            // It takes memory until the store has its outcome: a store that is down must not let them pile up.
+            if !ending {
+                self.leave_room(session);
+            }
+        }
+    }
+
+    /// Not in `Layer::layer`: routers apply their layers again and again.
+    fn ensure_sweeper(&self) {
+        if self.sweeping.load(Ordering::Relaxed) || self.sweeping.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.clock.tick();
+        let sweeper = tokio::spawn(sweep::run(self.this.clone(), self.config.check_interval));
+        *lock(&self.sweeper) = Some(sweeper.abort_handle());
+        if let Some(saver) = &self.saver {
+            let task = tokio::spawn(saver::run(self.this.clone(), Arc::clone(saver)));
+            saver.own(task.abort_handle());
+        }
+    }
+}
+
+impl<T> Drop for Registry<T> {
+    fn drop(&mut self) {
+        if let (Some((_, name)), Some(true)) = (&self.config.names, self.owns_name.get()) {
+            name.end_use();
+        }
+        self.clock.stop_ticking();
+        if let Some(sweeper) = lock(&self.sweeper).take() {
+            sweeper.abort();
+        }
+        if let Some(saver) = &self.saver {
+            saver.stop();
+        }
+        // Every task has an owner that ends it, and the owner of the sessions goes now.
+        for session in self.all() {
+            session.abandon();
+        }
+    }
+}
+
+fn shard(hash: u64) -> usize {
+    // The table inside uses the low bits and the top seven.
+    usize::try_from((hash >> 40) % SHARDS as u64).unwrap_or(0)
+}
+
+fn lock<V>(mutex: &Mutex<V>) -> MutexGuard<'_, V> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,197 @@
+//! The session of a request: found, or started.
+
+use std::{sync::Arc, time::Duration};
+
+use session_resume_proto::Moment;
+
+use super::{Registry, Seat};
+use crate::{
+    RequestView, SessionId, SessionOrigin,
+    door::layer::RequestContext,
+    durable::snapshot::{Durable, Urgency, record::Millis},
+    live::{
+        handler::HandlerType,
+        session::{
+            Core, phase,
+            shared::{CancelHandler, Owner, Shared},
+        },
+    },
+    words::{
+        key::SessionKey,
+        observe,
+        outcome::{Outcome, OutcomeStatus},
+        random,
+        refusal::Refusal,
+        reuse::{Candidate, Residence, ReuseDecision},
+        store::Stamp,
+    },
+};
+
+/// A session, and how its request has found it.
+pub(crate) type Opened<T> = (Arc<Shared<T>>, SessionOrigin);
+
+/// What a request wants its session for.
+pub(crate) enum Purpose {
+    /// A handler extracts it: that counts as activity.
+    Extract,
+    /// An upgrade whose handler is not known yet: held, too.
+    Restore,
+    /// An upgrade for this handler: held until it is attached or has failed.
+    Upgrade(HandlerType),
+}
+
+impl Purpose {
+    fn handler(&self) -> Option<HandlerType> {
+        match self {
+            Self::Extract | Self::Restore => None,
+            Self::Upgrade(handler) => Some(*handler),
+        }
+    }
+
+    /// Takes hold of a session, unless it is on its way out.
+    pub(crate) fn take(&self, core: &mut Core, key: &SessionKey, now: Moment) -> bool {
+        // The session has left this key since it was found: a request that has only the old key does not get in.
+        if core.key != *key || core.removed || core.leaving || core.machine.ended().is_some() {
+            return false;
+        }
+        if let Some(durable) = &mut core.durable
+            && durable.expires_as_before.take().is_some()
+        {
+            // Used after all: its record lives on.
+            core.changed(Urgency::Soon);
+        }
+        match self {
+            Self::Extract => core.machine.touch(now),
+            Self::Restore | Self::Upgrade(_) => core.machine.hold(),
+        }
+        true
+    }
+}
+
+impl<T: Send + 'static> Registry<T> {
+    /// Finds the session for a request, or starts it: the reuse policy decides. `None` if it is on its way to
+    /// the store: it must be restored.
+    pub(crate) fn open(
+        &self,
+        context: &RequestContext,
+        req: RequestView<'_>,
+        purpose: &Purpose,
+    ) -> Result<Option<Opened<T>>, Refusal> {
+        loop {
+            if self.drain.is_draining() {
+                return Err(Refusal::draining(self.drain.retry()));
+            }
+            let Some(session) = self.by_key(context.key()) else {
+                if let Some(session) = self.start(context, req, purpose)? {
+                    return Ok(Some((session, SessionOrigin::New)));
+                }
+                // Another request was faster.
+                continue;
+            };
+            match self.config.reuse.decide(
+                Residence::Live,
+                || self.candidate(&session, context, purpose),
+                req,
+            ) {
+                ReuseDecision::Reuse => {
+                    if session.take(purpose, context, self.clock.now()) {
+                        return Ok(Some((session, SessionOrigin::Reused)));
+                    }
+                }
+                ReuseDecision::Fresh => {
+                    let outcome =
+                        Outcome::with_error(OutcomeStatus::Closed, "a fresh session was asked for");
+                    session.finish(outcome, CancelHandler::Yes);
+                }
+                ReuseDecision::Refuse(status) => return Err(Refusal::by_policy(status)),
+            }
+            {
+                let core = session.lock();
+                if core.key != *context.key() {
+                    continue;
+                }
+                if core.leaving {
+                    // Into the store: only there will it be found whole.
+                    return Ok(None);
+                }
+            }
+            // The session is on its way out. The code that ended it may not have taken it out yet.
+            self.vacate_key(&session);
+        }
+    }
+
+    /// Finds the session without starting it, and without counting as activity.
+    pub(crate) fn look(&self, context: &RequestContext) -> Option<Arc<Shared<T>>> {
+        self.by_key(context.key()).filter(|session| session.lock().machine.ended().is_none())
+    }
+
+    fn candidate(
+        &self,
+        session: &Shared<T>,
+        context: &RequestContext,
+        purpose: &Purpose,
+    ) -> Candidate {
+        let now = self.clock.now();
+        let core = session.lock();
+        Candidate {
+            residence: Residence::Live,
+            phase: phase(core.machine.phase()),
+            age: core.machine.age(now),
+            transports: core.machine.transports(),
+            same_identity: core.identity() == context.identity(),
+            same_handler: core.handler_type.zip(purpose.handler()).map(|(runs, asks)| runs == asks),
+        }
+    }
+
+    /// Starts a session unless there is one by now.
+    fn start(
+        &self,
+        context: &RequestContext,
+        req: RequestView<'_>,
+        purpose: &Purpose,
+    ) -> Result<Option<Arc<Shared<T>>>, Refusal> {
+        self.ensure_sweeper();
+        let (identity, key) = (context.identity(), context.key().clone());
+        let id = SessionId::random();
+        let seat = if context.is_known() { Seat::Known } else { Seat::Visitor };
+        if let Err(full) = self.has_room(identity, &key, seat) {
+            // Another request of this browser may have taken the last room, for the session that is asked for.
+            return if self.by_key(&key).is_some() { Ok(None) } else { Err(full) };
+        }
+        self.has_room_in_store()?;
+        // The application's code, so outside the locks; it may panic.
+        let state = (self.config.state.make)(req);
+        let via = context.via(&self.config.cookie, req);
+        let owner = Owner { identity, key: key.clone(), via };
+        let durable = self.saver.is_some().then(|| {
+            // Nothing is written yet.
+            let owner = u64::from_be_bytes(random::bytes());
+            let stamp = Stamp { number: 0, ..Stamp::first(id.line(), owner) };
+            Durable::new(stamp, Millis::now(), &key)
+        });
+        // The time is asked for once: where that is slow, it would be a good part of what a first visit costs.
+        let now = self.clock.now();
+        let session = Shared::new(self, id, owner, state, durable, now);
+        {
+            let mut core = session.lock();
+            purpose.take(&mut core, &key, now);
+            core.seat = Some(seat);
+        }
+        let reserve = || self.reserve(identity, &key, id, seat);
+        let room = self.keys.insert_with(&key, &session, reserve)?;
+        let Some(room) = room else {
+            return Ok(None);
+        };
+        room.keep();
+        let mut lifetime = self.rules.max_lifetime.unwrap_or(Duration::MAX);
+        if seat == Seat::Visitor {
+            lifetime = lifetime.min(self.rules.unproven_lifetime);
+        }
+        let first_look = now + lifetime;
+        self.insert_by_id(&session, now, first_look);
+        session.lock().recount();
+        observe::started();
+        tracing::debug!(session = %session.id().short(), "session started");
+        Ok(Some(session))
+    }
+}

@@ -1,0 +1,397 @@
+//! What is behind a session's one lock: the machine, and what waits for it.
+
+use std::{borrow::Cow, sync::Arc, task::Waker};
+
+use session_resume_proto::{
+    AttachmentNumber, Moment,
+    session::{self, Record},
+    wire::StateOffer,
+};
+use tokio::{sync::Notify, task::AbortHandle};
+
+use super::{AttachRequest, Peer, Tasks, event::Serial, phase};
+use crate::{
+    Identity,
+    door::upgrade::HandlerPath,
+    durable::snapshot::{Durable, Urgency},
+    live::{handler::HandlerType, registry::Seat},
+    words::{key::SessionKey, observe, outcome::Outcome, reuse::Phase},
+};
+
+/// Outboxes are counted in steps of this many bytes, down: telling a recorder of every message would cost more than
+/// the message.
+const OUTBOX_STEP: u16 = 16 << 10;
+
+pub(crate) type Machine = session::Session<Peer>;
+
+/// What is behind the one lock: the machine and what waits for it. Laid out as written, as the machine is.
+#[repr(C)]
+pub(crate) struct Core {
+    /// The session has left the registry; nothing new may attach.
+    pub(crate) removed: bool,
+    /// It is on its way to the store; a request that asks for it must wait and restore it.
+    pub(crate) leaving: bool,
+    /// It has left for the store, or another process has it: nothing here speaks for it any more.
+    pub(crate) departed: bool,
+    /// It was rebuilt from the store and its handler has not been started since.
+    pub(crate) restored: bool,
+    /// It has ended, and its outcome waits for the store.
+    pub(crate) ending: bool,
+    /// What it takes of the room for live sessions, while it does.
+    pub(crate) seat: Option<Seat>,
+    /// Its outcome can be polled.
+    pub(super) published: bool,
+    /// The phase in which the metrics count this.
+    counted: Option<Phase>,
+    /// And its outbox, in [`OUTBOX_STEP`]s.
+    counted_outbox: u16,
+    /// Where its handler was started, or where an upgrade under way will start it.
+    pub(crate) handler_path: HandlerPath,
+    next_ticket: u32,
+    pub(crate) durable: Option<Box<Durable>>,
+    pub(crate) machine: Machine,
+    /// Always there once the machine has ended and the lock is free.
+    pub(super) outcome: Option<Arc<Outcome>>,
+    receiver: Option<Waker>,
+    /// The one pump that waits; others are rare.
+    pump: Option<(AttachmentNumber, Waker)>,
+    pub(super) seldom: Option<Box<Seldom>>,
+    /// The handler that runs, or that an upgrade under way will start.
+    pub(crate) handler_type: Option<HandlerType>,
+    pub(super) handler: Option<AbortHandle>,
+    /// Where it is found, and so whose it is; changes when the identity is cycled.
+    pub(crate) key: SessionKey,
+}
+
+/// What most sessions do not have, most of the time: a suspended session must take little memory.
+#[derive(Default)]
+pub(crate) struct Seldom {
+    /// The identity that started it, under a shared key.
+    starter: Option<Identity>,
+    /// The handler's name, or the name of the one that ran when the session was stored.
+    pub(crate) handler_name: Option<Cow<'static, str>>,
+    pub(super) tasks: Tasks,
+    /// Sends that wait for room, by ticket.
+    pub(super) room: Vec<(u32, Waker)>,
+    /// Pumps that wait in addition to the one in `Core`.
+    pumps: Vec<(AttachmentNumber, Waker)>,
+    /// Told when the session ends; there while a poll has asked.
+    pub(super) watchers: Option<Arc<Notify>>,
+    /// Clients' copies of the state, to be merged at the next boundary in the order of their coming.
+    offered_states: Vec<StateOffer>,
+    /// The requests of attaches that the handler has still to be told, by serial. Not longer: their headers
+    /// may hold on to a connection's whole read buffer.
+    requests: Vec<(Serial, Box<AttachRequest>)>,
+}
+
+impl Seldom {
+    fn is_empty(&self) -> bool {
+        let Self { starter, handler_name, tasks, room, pumps, watchers, offered_states, requests } =
+            self;
+        starter.is_none()
+            && handler_name.is_none()
+            && tasks.is_empty()
+            && room.is_empty()
+            && pumps.is_empty()
+            && watchers.is_none()
+            && offered_states.is_empty()
+            && requests.is_empty()
+    }
+}
+
+impl Core {
+    pub(super) fn new(
+        machine: Machine,
+        key: SessionKey,
+        starter: Identity,
+        durable: Option<Durable>,
+    ) -> Self {
+        // Under a key of one identity, the key knows whose it is.
+        let starter = Some(starter).filter(|_| key.is_shared());
+        Self {
+            machine,
+            seldom: starter.map(|_| Box::new(Seldom { starter, ..Seldom::default() })),
+            key,
+            handler_type: None,
+            handler: None,
+            receiver: None,
+            handler_path: HandlerPath::default(),
+            next_ticket: 0,
+            pump: None,
+            outcome: None,
+            removed: false,
+            leaving: false,
+            departed: false,
+            restored: false,
+            published: false,
+            ending: false,
+            seat: None,
+            counted: None,
+            counted_outbox: 0,
+            durable: durable.map(Box::new),
+        }
+    }
+
+    /// Tells the metrics what has changed. Called when a step is done, under the session's lock.
+    pub(crate) fn recount(&mut self) {
+        let live = !self.is_over();
+        let phase = live.then(|| phase(self.machine.phase()));
+        if phase != self.counted {
+            observe::phase(self.counted, phase);
+            self.counted = phase;
+        }
+        let steps = if live { self.machine.outbox_bytes() / usize::from(OUTBOX_STEP) } else { 0 };
+        let steps = u16::try_from(steps).unwrap_or(u16::MAX);
+        if steps != self.counted_outbox {
+            let bytes = |steps: u16| f64::from(steps) * f64::from(OUTBOX_STEP);
+            observe::outbox(bytes(self.counted_outbox), bytes(steps));
+            self.counted_outbox = steps;
+        }
+    }
+
+    /// The handler waits; it is woken when something comes.
+    pub(super) fn wait_to_receive(&mut self, waker: &Waker) {
+        match &mut self.receiver {
+            Some(receiver) => receiver.clone_from(waker),
+            receiver => *receiver = Some(waker.clone()),
+        }
+    }
+
+    /// The handler looks again: something other than a message, which it also waits for, has come.
+    pub(crate) fn wake_receiver(&mut self) {
+        if let Some(receiver) = self.receiver.take() {
+            receiver.wake();
+        }
+    }
+
+    /// A pump has nothing to do; it is woken when there is something.
+    pub(crate) fn pump_waits(&mut self, number: AttachmentNumber, waker: &Waker) {
+        let more = self.seldom.iter_mut().flat_map(|seldom| &mut seldom.pumps);
+        if let Some((_, pump)) = self.pump.iter_mut().chain(more).find(|(of, _)| *of == number) {
+            pump.clone_from(waker);
+        } else if self.pump.is_none() {
+            self.pump = Some((number, waker.clone()));
+        } else {
+            self.seldom_mut().pumps.push((number, waker.clone()));
+        }
+    }
+
+    pub(crate) fn pump_left(&mut self, number: AttachmentNumber) {
+        self.pump.take_if(|(of, _)| *of == number);
+        if let Some(seldom) = &mut self.seldom {
+            seldom.pumps.retain(|(of, _)| *of != number);
+        }
+    }
+
+    /// Returns the identities that may know of the session: the one that started it and, under a shared key, those of
+    /// its remembered clients.
+    pub(crate) fn identities(&self) -> Vec<Identity> {
+        let mut identities = vec![self.identity()];
+        if self.key.is_shared() {
+            identities
+                .extend(self.machine.clients().map(|who| Identity::of_tag(who.name.identity)));
+            identities.sort_unstable();
+            identities.dedup();
+        }
+        identities
+    }
+
+    /// Whether this identity is one of [those](Self::identities).
+    pub(crate) fn is_known_to(&self, identity: Identity) -> bool {
+        self.identity() == identity
+            || (self.key.is_shared() && self.machine.knows_identity(identity.tag()))
+    }
+
+    /// Returns the identity whose session it is; under a shared key, the one that started it.
+    pub(crate) fn identity(&self) -> Identity {
+        let starter = || self.seldom.as_ref()?.starter;
+        self.key.identity().or_else(starter).expect("a shared key's session knows its starter")
+    }
+
+    /// Its starter has a new identity now.
+    pub(crate) fn replace_starter(&mut self, old: Identity, new: Identity) {
+        if let Some(starter) = self.seldom.as_mut().and_then(|seldom| seldom.starter.as_mut())
+            && *starter == old
+        {
+            *starter = new;
+        }
+    }
+
+    /// A session on its way to the store is used: it stays.
+    pub(crate) fn call_back(&mut self, now: Moment) {
+        self.machine.touch(now);
+        if std::mem::take(&mut self.leaving) {
+            self.go_on(now);
+        }
+    }
+
+    /// Whether its browser's cookie has not come back yet.
+    pub(crate) fn is_visitors(&self) -> bool {
+        self.seat == Some(Seat::Visitor)
+    }
+
+    /// The browser's cookie has come back; returns whether that is news.
+    pub(crate) fn becomes_known(&mut self) -> bool {
+        let news = self.is_visitors();
+        if news {
+            self.seat = Some(Seat::Known);
+            if self.durable.as_ref().is_some_and(|durable| durable.mark.is_some()) {
+                // The mark goes with the next snapshot.
+                self.changed(Urgency::Soon);
+            }
+        }
+        news
+    }
+
+    /// Whether its browser's cookie has not come back yet, and nothing was put into it: no message, no transport,
+    /// and no state if that has not `changed`.
+    pub(crate) fn is_blank(&self, changed: bool) -> bool {
+        let unsaved = self.durable.as_ref().is_none_or(|durable| durable.is_untouched());
+        self.is_visitors() && !changed && unsaved && self.machine.is_untouched()
+    }
+
+    pub(crate) fn handler_name(&self) -> Option<&Cow<'static, str>> {
+        self.seldom.as_ref()?.handler_name.as_ref()
+    }
+
+    /// Keeps a client's copy of the state for the next boundary, as far as there is room: as much as one client
+    /// may have in the inbox, or one copy whatever its size.
+    pub(crate) fn keep_offered_state(&mut self, offer: StateOffer) {
+        let bounds = &self.machine.rules().bounds;
+        let (clients, bytes) = (bounds.clients, bounds.inbox_bytes);
+        let offered = &mut self.seldom_mut().offered_states;
+        let size = |offer: &StateOffer| offer.value.get().len();
+        let kept = offered.iter().map(size).sum::<usize>();
+        if offered.is_empty() || offered.len() < clients && kept + size(&offer) <= bytes {
+            offered.push(offer);
+        }
+    }
+
+    pub(crate) fn take_offered_states(&mut self) -> Vec<StateOffer> {
+        let offered = self.seldom.as_mut().map(|seldom| std::mem::take(&mut seldom.offered_states));
+        self.tidy();
+        offered.unwrap_or_default()
+    }
+
+    /// Returns a number that no other task or send of the session has.
+    pub(super) fn ticket(&mut self) -> u32 {
+        // Small: it is in every session. No send or task waits until a number comes again.
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        self.next_ticket
+    }
+
+    pub(crate) fn seldom(&mut self) -> Option<&mut Seldom> {
+        self.seldom.as_deref_mut()
+    }
+
+    pub(crate) fn seldom_mut(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
+    }
+
+    /// Keeps a request until the handler is told of its attach.
+    pub(crate) fn keep_request(&mut self, serial: Serial, request: Box<AttachRequest>) {
+        self.seldom_mut().requests.push((serial, request));
+        self.forget_requests();
+    }
+
+    pub(super) fn take_request(&mut self, serial: Serial) -> Option<Box<AttachRequest>> {
+        let requests = &mut self.seldom.as_mut()?.requests;
+        let at = requests.iter().position(|(of, _)| *of == serial)?;
+        let (_, request) = requests.swap_remove(at);
+        self.tidy();
+        Some(request)
+    }
+
+    /// Forgets the requests of attaches that the handler will never be told.
+    pub(crate) fn forget_requests(&mut self) {
+        let machine = &self.machine;
+        if let Some(seldom) = &mut self.seldom {
+            seldom.requests.retain(|(serial, _)| {
+                machine.untold_attaches().any(|who| who.info.serial == *serial)
+            });
+        }
+        self.tidy();
+    }
+
+    fn tidy(&mut self) {
+        self.seldom.take_if(|seldom| seldom.is_empty());
+    }
+
+    pub(super) fn take_tasks(&mut self) -> Tasks {
+        self.seldom.as_mut().map(|seldom| std::mem::take(&mut seldom.tasks)).unwrap_or_default()
+    }
+
+    /// Returns what shall be left of the session.
+    pub(crate) fn record(&self) -> Record {
+        self.machine.record()
+    }
+
+    /// Whether nothing more can be received, sent or saved here.
+    pub(crate) fn is_over(&self) -> bool {
+        self.departed || self.machine.ended().is_some()
+    }
+
+    /// All that wait find that the session is over.
+    pub(super) fn wakers_of_all(&mut self) -> WakersDue {
+        let mut due = self.wakers_due();
+        due.receiver = due.receiver.or(self.receiver.take());
+        due.pump = due.pump.or(self.pump.take());
+        if let Some(seldom) = &mut self.seldom {
+            due.room.append(&mut seldom.room);
+            due.pumps.append(&mut seldom.pumps);
+        }
+        due
+    }
+
+    pub(super) fn wakers_due(&mut self) -> WakersDue {
+        let wake = self.machine.take_wake();
+        let mut due =
+            WakersDue { circle: wake.circle, dropped: wake.dropped, ..WakersDue::default() };
+        if wake.save {
+            self.changed(Urgency::Now);
+        }
+        if let (true, Some(durable)) = (wake.trial || wake.save, &self.durable) {
+            durable.progress().notify_waiters();
+        }
+        if wake.handler {
+            due.receiver = self.receiver.take();
+        }
+        if let (true, Some(seldom)) = (wake.room, &mut self.seldom) {
+            due.room = std::mem::take(&mut seldom.room);
+        }
+        if wake.transports {
+            due.pump = self.pump.take();
+            if let Some(seldom) = &mut self.seldom {
+                due.pumps = std::mem::take(&mut seldom.pumps);
+            }
+        }
+        due
+    }
+}
+
+/// What to wake once the lock is free.
+#[derive(Default)]
+pub(super) struct WakersDue {
+    receiver: Option<Waker>,
+    room: Vec<(u32, Waker)>,
+    pump: Option<(AttachmentNumber, Waker)>,
+    pumps: Vec<(AttachmentNumber, Waker)>,
+    /// Plain transports keep superseding each other.
+    pub(super) circle: bool,
+    /// A message has been dropped.
+    pub(super) dropped: bool,
+}
+
+impl WakersDue {
+    pub(super) fn wake(self) {
+        // Mostly none waits, or one: this is on the path of every message and request.
+        if let Some(receiver) = self.receiver {
+            receiver.wake();
+        }
+        if let Some((_, pump)) = self.pump {
+            pump.wake();
+        }
+        self.room.into_iter().for_each(|(_, waker)| waker.wake());
+        self.pumps.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+}

@@ -1,0 +1,536 @@
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+
+use http::HeaderValue;
+use serde::Serialize;
+use session_resume_proto::{
+    Message,
+    session::{Origin, Phase as MachinePhase},
+    wire::{Close, CodeError},
+};
+
+use super::{
+    ExpirationGuard, SessionId,
+    send::{self, Closed, Kind, TrySendError},
+    shared::{CancelHandler, Shared},
+    tasks,
+};
+use crate::{
+    CommitError, HandlerError, Identity,
+    durable::snapshot::Urgency,
+    words::{
+        identity::CookieName,
+        key::SessionKey,
+        outcome::{Outcome, OutcomeStatus},
+        reuse::Phase,
+    },
+};
+
+/// How the request or handler that holds a handle came to its session.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionOrigin {
+    /// It started the session.
+    New,
+    /// The session was there.
+    Reused,
+    /// The session was rebuilt from its snapshot.
+    Restored,
+}
+
+impl From<SessionOrigin> for Origin {
+    fn from(origin: SessionOrigin) -> Self {
+        match origin {
+            SessionOrigin::New => Self::New,
+            SessionOrigin::Reused => Self::Reused,
+            SessionOrigin::Restored => Self::Restored,
+        }
+    }
+}
+
+impl fmt::Display for SessionOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::New => "new",
+            Self::Reused => "reused",
+            Self::Restored => "restored",
+        })
+    }
+}
+
+/// A handle to a session: everything but receiving.
+///
+/// Extractors give it (axum's is `session_resume_axum::Session`, warp's filter `session_resume_warp::session`),
+/// tasks keep it; a clone is cheap and means the same session.
+///
+/// With a store, a handle that an extractor gave (not `Option<Session<T>>`, which only looks) and its clones keep the session in
+/// memory while they live, for [`Limits::max_unattended`](crate::Limits::max_unattended) at the longest: what a slow request
+/// changes is not lost. Other handles do not keep the session from expiring:
+/// [`block_expiration`](Self::block_expiration) does. Once a session has ended or left memory for its store, a handle
+/// of it reads and changes what no client sees any more: [`saved`](Self::saved) fails then, and the change is logged.
+pub struct Session<T = ()> {
+    pub(crate) shared: Arc<Shared<T>>,
+    origin: SessionOrigin,
+    holder: Holder,
+}
+
+/// The request that a handle is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Requester {
+    pub(crate) identity: Identity,
+    /// The name that its identity's cookie has.
+    pub(crate) cookie_name: CookieName,
+}
+
+/// What kind of code has a handle.
+#[derive(Clone, Copy)]
+enum Holder {
+    /// The handler, its tasks, or code that has looked the session up by its id.
+    Any,
+    /// A request that only looks.
+    Looks(Requester),
+    /// A request that has extracted the session.
+    Visits {
+        by: Requester,
+        /// The tick of the clock when it came.
+        since: u64,
+    },
+}
+
+/// The cookie of a new identity, to be set by the response.
+#[must_use = "the browser loses its session unless the response sets the cookie"]
+#[derive(Clone)]
+pub struct IdentityChange {
+    change: Option<(Identity, HeaderValue)>,
+}
+
+impl IdentityChange {
+    /// Returns the value for one more `Set-Cookie` header; append it. `None` if nothing has changed: the session is not
+    /// here any more.
+    pub fn set_cookie(&self) -> Option<&HeaderValue> {
+        self.change.as_ref().map(|(_, cookie)| cookie)
+    }
+
+    /// Returns the new identity; `None` as with [`Self::set_cookie`].
+    pub fn identity(&self) -> Option<Identity> {
+        self.change.as_ref().map(|(identity, _)| *identity)
+    }
+}
+
+impl fmt::Debug for IdentityChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdentityChange").finish_non_exhaustive()
+    }
+}
+
+/// What [`SessionResume::sessions`](crate::SessionResume::sessions) tells of a session.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SessionInfo {
+    /// Its public id.
+    pub id: SessionId,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// How long ago it was started.
+    pub age: Duration,
+    /// How many transports are attached.
+    pub transports: usize,
+    /// Why the guards that are held hold off its expiry.
+    pub guards: Vec<String>,
+    /// How many messages its outbox keeps.
+    pub outbox_messages: usize,
+    /// How many bytes these take, 48 for each message included.
+    pub outbox_bytes: usize,
+    /// How many messages wait for its handler.
+    pub inbox_messages: usize,
+}
+
+impl<T> Session<T> {
+    pub(crate) fn new(shared: Arc<Shared<T>>, origin: SessionOrigin) -> Self {
+        Self { shared, origin, holder: Holder::Any }
+    }
+
+    /// A request has extracted it.
+    pub(crate) fn visited(shared: Arc<Shared<T>>, origin: SessionOrigin, by: Requester) -> Self {
+        shared.visit();
+        let since = shared.clock().last_tick();
+        Self { shared, origin, holder: Holder::Visits { by, since } }
+    }
+
+    /// A request has looked at it.
+    pub(crate) fn seen(shared: Arc<Shared<T>>, origin: SessionOrigin, by: Requester) -> Self {
+        Self { shared, origin, holder: Holder::Looks(by) }
+    }
+
+    pub(crate) fn reused(shared: Arc<Shared<T>>) -> Self {
+        Self::new(shared, SessionOrigin::Reused)
+    }
+
+    /// Returns the session's public id.
+    pub fn id(&self) -> SessionId {
+        self.shared.id()
+    }
+
+    /// Returns the identity that started the session. Under a shared key others may be in it, too.
+    pub fn identity(&self) -> Identity {
+        self.shared.lock().identity()
+    }
+
+    /// Returns the key under which requests find the session.
+    pub fn key(&self) -> SessionKey {
+        self.shared.lock().key.clone()
+    }
+
+    /// Returns how this handle's request, or the handler's start, found the session.
+    pub fn origin(&self) -> SessionOrigin {
+        self.origin
+    }
+
+    /// Returns the outcome once the session has ended.
+    pub fn outcome(&self) -> Option<Arc<Outcome>> {
+        self.shared.outcome()
+    }
+
+    /// Returns how many boundaries (moments with no message in hand) have seen changes of the state, a
+    /// change since the last one included.
+    pub fn iteration(&self) -> u64 {
+        self.shared.state.iteration()
+    }
+}
+
+impl<T: Send + 'static> Session<T> {
+    /// Sends a message to every client of the session. It is kept until they have it.
+    ///
+    /// Waits only while the outbox is full, under [`Overflow::Backpressure`](crate::Overflow::Backpressure).
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Closed`] if the session has ended, or at once if the message is over
+    /// [`Limits::message`](crate::Limits::message).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a dropped send has sent nothing.
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), Closed> {
+        send::send(&self.shared, message.into(), Kind::Ordinary).await
+    }
+
+    /// Sends a message if there is room in the outbox now.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`TrySendError::Full`] with the message if there is none.
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
+        send::try_send(&self.shared, message.into())
+    }
+
+    /// Sends a value as a JSON text message.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the value cannot be JSON, or as [`Self::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`Self::send`].
+    pub async fn send_json<V: Serialize + ?Sized>(&self, value: &V) -> Result<(), HandlerError> {
+        let text = serde_json::to_string(value)?;
+        Ok(self.send(text).await?)
+    }
+
+    /// Changes the state and sends the message that the closure returns, as one step: where one is seen,
+    /// both are, in memory and in a snapshot.
+    ///
+    /// Waits for room before the closure runs; so the message may go over the limit of the outbox's bytes,
+    /// by itself alone. The closure runs once or, if the session ends first, never.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`]. If the message is over its limit, the change has been made all the same.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::update`]; also if the closure itself reads, updates or sends with this session's state.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a dropped call has done both or nothing.
+    pub async fn send_with<M: Into<Message>>(
+        &self,
+        make: impl FnOnce(&mut T) -> M,
+    ) -> Result<(), Closed> {
+        send::send_with(&self.shared, make).await
+    }
+
+    /// Sends a message that makes everything before it obsolete for a client that starts fresh.
+    ///
+    /// Such a client gets the last checkpoint and what follows it. When the outbox is full, the checkpoint
+    /// is the first to go.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`Self::send`].
+    pub async fn send_checkpoint(&self, message: impl Into<Message>) -> Result<(), Closed> {
+        send::send(&self.shared, message.into(), Kind::Checkpoint).await
+    }
+
+    /// Looks at the state.
+    ///
+    /// # Panics
+    ///
+    /// Panics, instead of waiting for ever, inside another `read` or `update` of the same session. A panic in the
+    /// closure reaches the caller; the session goes on, because its state is as it was.
+    pub fn read<R>(&self, f: impl FnOnce(&T) -> R) -> R {
+        self.shared.state.read(f)
+    }
+
+    /// Changes the state, and marks it as changed.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::read`]. A panic in the closure reaches the caller and ends the session, outcome
+    /// `panicked`: its state may be half changed.
+    pub fn update<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        self.shared.update_state(f)
+    }
+
+    /// Waits until all updates so far are on disk; with a message in hand, that is at the next boundary.
+    ///
+    /// The handler itself would then wait for itself: there it is [`LiveSession::saved`](crate::LiveSession::saved),
+    /// which says so, or [`commit`](crate::LiveSession::commit).
+    ///
+    /// Without a store there is no disk, and it returns at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does not take the snapshot; it is tried again all the same. Fails if the session has
+    /// ended: one whose state cannot be written (its `Serialize` fails or panics) ends, outcome `panicked`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the snapshot is taken or not; call again to be sure.
+    pub async fn saved(&self) -> Result<(), CommitError> {
+        self.shared.wait_saved(Urgency::Now).await
+    }
+
+    /// Returns whether the handler has a message in hand: updates are then saved with it, at the next boundary.
+    pub fn is_message_in_hand(&self) -> bool {
+        self.shared.lock().machine.is_message_in_hand()
+    }
+
+    /// Holds off the session's expiry while the guard lives, for the reason `why`.
+    pub fn block_expiration(&self, why: impl Into<Cow<'static, str>>) -> ExpirationGuard {
+        let why = why.into();
+        let id = self.shared.with_core(|core, now| core.machine.guard(why, None, now));
+        if id.is_none() {
+            tracing::warn!(
+                session = %self.id().short(),
+                "limits.guards reached: a new expiration guard holds nothing"
+            );
+        }
+        ExpirationGuard::new(Arc::clone(&self.shared), id)
+    }
+
+    /// Runs a task that the session owns, for the reason `why`; returns whether it runs.
+    ///
+    /// While it runs the session is in use (except while it only waits for outbox room with no transport
+    /// attached). When the session ends, it is cancelled at its next `.await`. If it panics, the session
+    /// ends, outcome `panicked`. On a session that has ended or left memory already nothing runs.
+    pub fn spawn<F>(&self, why: impl Into<Cow<'static, str>>, future: F) -> bool
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        tasks::spawn(&self.shared, why.into(), future)
+    }
+
+    /// Ends the session, outcome `closed`: its clients get the last messages and are told, its handler is
+    /// cancelled at its next `.await`.
+    pub fn close(&self, reason: impl fmt::Display) {
+        self.shared.finish(Outcome::with_error(OutcomeStatus::Closed, reason), CancelHandler::Yes);
+    }
+
+    /// As [`close`](Self::close), and closes the transports with a code of the application's: 1000, 4000 to 4099,
+    /// or 4200 to 4999. The reason is the outcome's error, too; a close frame has room for 123 bytes of it.
+    ///
+    /// Clients that offer to resume get the last messages and `done` before it. The code is not stored: a client
+    /// that comes back when the session has left memory is told `done` and closed 1000.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CodeError`] for any other code; the session goes on.
+    pub fn close_with(
+        &self,
+        code: u16,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Result<(), CodeError> {
+        let reason = reason.into();
+        let close = Close::of_application(code, reason.clone())?;
+        let outcome = Outcome::with_error(OutcomeStatus::Closed, reason);
+        self.shared.finish_with(outcome, Some(close), CancelHandler::Yes);
+        Ok(())
+    }
+
+    /// Makes the browser a new identity and takes the session along: what knew the old cookie no longer
+    /// gets in. Call it after a login, in an HTTP handler, and return the cookie in the response.
+    ///
+    /// Every transport that came with the old identity is closed at once (4112 `moved`, a plain one 1012), and what is
+    /// known of that identity's clients goes along: the page comes back with the new cookie and goes on where it was.
+    /// For 10 s a page that comes with the old cookie is told to come again; after that it is a stranger.
+    ///
+    /// Under a shared key the session stays where it is, and so do the clients of others; the identity that changes is
+    /// that of the request that gave this handle. A handle that no request gave, such as the handler's own, changes
+    /// nothing there.
+    ///
+    /// On a handle whose session has ended or left memory, in a drain, and without its layer (all handles dropped)
+    /// nothing changes, and there is no cookie: a new one would find nothing.
+    ///
+    /// With a store, the record moves with the next snapshot: await [`saved`](Self::saved) before you answer with the
+    /// new cookie. Until then a crash takes the change back, and only the old cookie finds the session.
+    ///
+    /// # Security
+    ///
+    /// Against session fixation: an identity that an attacker planted before the login is worth nothing after.
+    pub fn cycle_identity(&self) -> IdentityChange {
+        let by = match self.holder {
+            Holder::Any => None,
+            Holder::Looks(by) | Holder::Visits { by, .. } => Some(by),
+        };
+        let change =
+            self.shared.registry().and_then(|registry| registry.cycle_identity(&self.shared, by));
+        IdentityChange { change }
+    }
+
+    /// Returns a description of the session.
+    pub fn info(&self) -> SessionInfo {
+        self.shared.with_core(|core, now| {
+            let machine = &core.machine;
+            SessionInfo {
+                id: self.shared.id(),
+                phase: phase(machine.phase()),
+                age: machine.age(now),
+                transports: machine.transports(),
+                guards: machine.guard_reasons(now).map(str::to_owned).collect(),
+                outbox_messages: machine.outbox_messages(),
+                outbox_bytes: machine.outbox_bytes(),
+                inbox_messages: machine.inbox_messages(),
+            }
+        })
+    }
+}
+
+pub(crate) fn phase(phase: MachinePhase) -> Phase {
+    match phase {
+        MachinePhase::Running => Phase::Running,
+        MachinePhase::Suspended => Phase::Suspended,
+        MachinePhase::Completed => Phase::Completed,
+    }
+}
+
+impl<T: Send + 'static> Shared<T> {
+    /// Changes the state; a panic in the closure ends the session.
+    pub(super) fn update_state<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        let on_panic = EndOnPanic(self);
+        let result = self.state.update(f);
+        std::mem::forget(on_panic);
+        self.note_change();
+        result
+    }
+
+    fn note_change(&self) {
+        if !self.is_durable() {
+            return;
+        }
+        let departed = self.step(|core| {
+            core.changed(Urgency::Soon);
+            core.departed
+        });
+        if departed {
+            tracing::warn!(
+                session = %self.id().short(),
+                "a change is lost: the session had left memory before this handle changed its state; saved() tells, \
+                 and block_expiration() keeps a session that a task works on"
+            );
+        }
+    }
+
+    /// Merges the copies of the state that clients have offered, if there are any.
+    ///
+    /// Only the handler's own task calls this, where no message is in hand: from anywhere else it could come
+    /// between the handler's look at the state and its change.
+    pub(super) fn merge_offered(&self) {
+        let offered = {
+            let mut core = self.lock();
+            if core.machine.is_frozen() { Vec::new() } else { core.take_offered_states() }
+        };
+        if offered.is_empty() {
+            return;
+        }
+        let Some(registry) = self.registry() else {
+            return;
+        };
+        let config = registry.config();
+        let Some(codec) = config.codec else {
+            return;
+        };
+        for offer in offered {
+            let merged = self.state.merge(&offer, &config.merge, codec.decode);
+            tracing::debug!(session = %self.id().short(), client_newer = merged, "merged");
+            if merged {
+                self.note_change();
+            }
+        }
+    }
+
+    /// As [`Self::update_state`], for a closure that says whether it has changed anything.
+    pub(super) fn update_state_if<R>(&self, f: impl FnOnce(&mut T) -> (R, bool)) -> R {
+        let on_panic = EndOnPanic(self);
+        let (result, changed) = self.state.update_if(f);
+        std::mem::forget(on_panic);
+        if changed {
+            self.note_change();
+        }
+        result
+    }
+}
+
+/// Ends the session if dropped in a panic.
+struct EndOnPanic<'a, T: Send + 'static>(&'a Shared<T>);
+
+impl<T: Send + 'static> Drop for EndOnPanic<'_, T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let outcome =
+                Outcome::with_error(OutcomeStatus::Panicked, "panic in an update of the state");
+            self.0.finish(outcome, CancelHandler::Yes);
+        }
+    }
+}
+
+impl<T> Clone for Session<T> {
+    fn clone(&self) -> Self {
+        if let Holder::Visits { .. } = self.holder {
+            self.shared.visit();
+        }
+        Self { shared: Arc::clone(&self.shared), origin: self.origin, holder: self.holder }
+    }
+}
+
+impl<T> Drop for Session<T> {
+    fn drop(&mut self) {
+        if let Holder::Visits { since, .. } = self.holder {
+            self.shared.leave(since);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Session<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id())
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,191 @@
+use std::{
+    fmt,
+    future::poll_fn,
+    ops::Deref,
+    sync::Arc,
+    task::{Poll, ready},
+};
+
+use serde::de::DeserializeOwned;
+use session_resume_proto::{Message, session};
+use tokio::task::coop;
+
+use super::{Client, Event, Peer, Resumed, Session, core::Core, shared::Shared};
+use crate::{
+    CommitError, HandlerError, SessionOrigin,
+    durable::snapshot::{Boundary, Urgency},
+};
+
+/// The handler's own handle: a [`Session`] that also receives. There is one per session.
+pub struct LiveSession<T = ()> {
+    session: Session<T>,
+}
+
+impl<T: Send + 'static> LiveSession<T> {
+    pub(crate) fn new(shared: Arc<Shared<T>>, origin: SessionOrigin) -> Self {
+        Self { session: Session::new(shared, origin) }
+    }
+
+    /// Receives the next data message; waits across reconnects. `None` when the session is over.
+    ///
+    /// Asking for the next message says that the one before is handled. Attaches and detaches in
+    /// between are passed over: [`recv_event`](Self::recv_event) tells them.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a message is taken in the very poll that returns it.
+    pub async fn recv(&mut self) -> Option<Message> {
+        loop {
+            if let Event::Message { message, .. } = self.recv_event().await? {
+                return Some(message);
+            }
+        }
+    }
+
+    /// Receives the next event: a message, or a client that has attached or detached. `None` when the
+    /// session is over.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`Self::recv`].
+    pub async fn recv_event(&mut self) -> Option<Event> {
+        let shared = &self.session.shared;
+        poll_fn(|cx| {
+            let coop = ready!(coop::poll_proceed(cx));
+            shared.boundary(Boundary::Receive);
+            let received = shared.with_core(|core, now| match core.machine.poll_receive(now) {
+                Some(event) => Poll::Ready(Some(core.told(event))),
+                None if core.is_over() => Poll::Ready(None),
+                None => {
+                    core.wait_to_receive(cx.waker());
+                    Poll::Pending
+                }
+            });
+            let received = ready!(received);
+            if shared.is_durable() {
+                shared.watch_work();
+            }
+            coop.made_progress();
+            Poll::Ready(received)
+        })
+        .await
+    }
+
+    /// Receives the next data message and reads it as JSON. `None` when the session is over.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the message is not JSON of this type; it counts as handled all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`Self::recv`].
+    pub async fn recv_json<M: DeserializeOwned>(&mut self) -> Option<Result<M, HandlerError>> {
+        let message = self.recv().await?;
+        Some(serde_json::from_slice(message.as_bytes()).map_err(HandlerError::from))
+    }
+
+    /// Puts what is done so far, the message in hand included, on disk.
+    ///
+    /// Without a store there is no disk: it says that the message in hand is handled, and returns at once.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the commit may happen or not; call again to be sure.
+    pub async fn commit(&mut self) -> Result<(), CommitError> {
+        let shared = &self.session.shared;
+        shared.boundary(Boundary::Commit);
+        shared.wait_saved(Urgency::Now).await
+    }
+
+    /// Waits until all updates so far are on disk, as [`Session::saved`]; for the handler itself.
+    ///
+    /// With a message in hand they get there only when it is handled, so the handler would wait for itself:
+    /// that is an error at once, and [`commit`](Self::commit) is what to call. A [`handle`](Self::handle) cannot
+    /// tell which task waits with it: do not await its `saved` in the handler.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store does, or if there are updates to save and a message is in hand.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`Session::saved`].
+    pub async fn saved(&self) -> Result<(), CommitError> {
+        let shared = &self.session.shared;
+        if shared.is_held_up_by_hand() {
+            return Err(CommitError::in_hand());
+        }
+        shared.wait_saved(Urgency::Now).await
+    }
+
+    /// Returns a handle that can be cloned and kept.
+    pub fn handle(&self) -> Session<T> {
+        self.session.clone()
+    }
+}
+
+impl<T: Send + 'static> Shared<T> {
+    /// What the handler had in hand is handled. Whatever waits for a boundary happens here.
+    fn boundary(&self, at: Boundary) {
+        self.state.step();
+        if !self.is_durable() {
+            self.step(|core| core.machine.hand_back());
+        } else if self.step(|core| core.reach_boundary(at)) {
+            self.leave_snapshot();
+        }
+        self.merge_offered();
+    }
+}
+
+impl Core {
+    fn told(&mut self, event: session::Event<Peer>) -> Event {
+        match event {
+            session::Event::Attached { who, resumed, checkpoint } => {
+                let client = Client::of(&who);
+                Event::Attached {
+                    client,
+                    identity: client.identity(),
+                    resumed: match (resumed, client.id()) {
+                        (false, _) => Resumed::Fresh,
+                        (true, None) => Resumed::Assumed,
+                        (true, Some(_)) => Resumed::Cursor,
+                    },
+                    checkpoint,
+                    request: self.take_request(who.info.serial),
+                }
+            }
+            session::Event::Detached { who } => Event::Detached { client: Client::of(&who) },
+            session::Event::Undeliverable { who, position, bytes } => {
+                let (client, position) = (Client::of(&who), position.get());
+                Event::Undeliverable { client, identity: client.identity(), position, bytes }
+            }
+            session::Event::Dropped { number, from } => {
+                let client = Client::of(&from);
+                Event::Dropped { client, identity: client.identity(), number }
+            }
+            session::Event::Message { message, from } => {
+                let client = Client::of(&from);
+                Event::Message { message, client, identity: client.identity() }
+            }
+        }
+    }
+}
+
+impl<T> Deref for LiveSession<T> {
+    type Target = Session<T>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.session
+    }
+}
+
+impl<T> fmt::Debug for LiveSession<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveSession").field("session", &self.session).finish()
+    }
+}

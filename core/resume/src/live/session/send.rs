@@ -1,0 +1,286 @@
+use std::{
+    fmt,
+    future::poll_fn,
+    task::{Poll, Waker, ready},
+};
+
+use session_resume_proto::{Message, Moment, session::NotSent};
+use tokio::task::coop;
+
+use super::{core::Core, shared::Shared};
+use crate::durable::snapshot::Urgency;
+
+/// Why nothing more can be sent this way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum ClosedKind {
+    /// The session has ended.
+    Ended,
+    /// The message is over [`Limits::message`](crate::Limits::message); the session goes on.
+    TooLarge,
+    /// Output that is not committed fills the outbox alone; `commit()` makes room.
+    Uncommitted,
+}
+
+/// The message was not taken, and waiting would not help.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Closed {
+    kind: ClosedKind,
+    /// The limit of one message in bytes, or those of the outbox in messages and bytes.
+    limits: (usize, usize),
+}
+
+impl Closed {
+    /// Returns what is the matter.
+    pub fn kind(&self) -> ClosedKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            ClosedKind::Ended => f.write_str("the session has ended"),
+            ClosedKind::TooLarge => write!(f, "message over the limit of {} bytes", self.limits.0),
+            ClosedKind::Uncommitted => write!(
+                f,
+                "uncommitted output fills the outbox (limits.outbox_messages is {}, limits.outbox_bytes {}): \
+                 call commit() in between",
+                self.limits.0, self.limits.1
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Closed {}
+
+/// Why a message was not taken at once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum TrySendError {
+    /// There is no room in the outbox now; here is the message.
+    Full(Message),
+    /// Waiting would not help.
+    Closed(Closed),
+}
+
+impl fmt::Display for TrySendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(_) => f.write_str("the outbox is full"),
+            Self::Closed(closed) => closed.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TrySendError {}
+
+/// The place of one send among those that wait for room.
+///
+/// Dropping it gives the place up: a cancelled send sends nothing and holds no other send up.
+struct Place<'a, T: Send + 'static> {
+    session: &'a Shared<T>,
+    ticket: Option<u32>,
+}
+
+impl<T: Send + 'static> Drop for Place<'_, T> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.session.step(|core| {
+                if let Some(seldom) = core.seldom() {
+                    seldom.room.retain(|(of, _)| *of != ticket);
+                }
+                core.machine.send_goes_on();
+            });
+        }
+    }
+}
+
+/// Takes a place for a send that found no room, under the lock under which it found none.
+pub(super) struct Waiter<'a> {
+    ticket: &'a mut Option<u32>,
+    waker: &'a Waker,
+}
+
+impl Waiter<'_> {
+    fn wait(&mut self, core: &mut Core, now: Moment) {
+        let ticket = *self.ticket.get_or_insert_with(|| {
+            core.machine.send_waits(now);
+            core.ticket()
+        });
+        let room = &mut core.seldom_mut().room;
+        match room.iter_mut().find(|(of, _)| *of == ticket) {
+            Some((_, waker)) => waker.clone_from(self.waker),
+            None => room.push((ticket, self.waker.clone())),
+        }
+    }
+}
+
+/// Tries until there is room.
+async fn when_room<T: Send + 'static>(
+    session: &Shared<T>,
+    mut attempt: impl FnMut(&mut Waiter<'_>) -> Poll<Result<(), Closed>>,
+) -> Result<(), Closed> {
+    let mut place = Place { session, ticket: None };
+    poll_fn(|cx| {
+        let coop = ready!(coop::poll_proceed(cx));
+        let mut waiter = Waiter { ticket: &mut place.ticket, waker: cx.waker() };
+        let result = ready!(attempt(&mut waiter));
+        coop.made_progress();
+        Poll::Ready(result)
+    })
+    .await
+}
+
+/// Sends a message that is there already.
+pub(super) async fn send<T: Send + 'static>(
+    session: &Shared<T>,
+    message: Message,
+    kind: Kind,
+) -> Result<(), Closed> {
+    let mut message = Some(message);
+    when_room(session, |waiter| {
+        let Some(unsent) = message.take() else {
+            return Poll::Ready(Err(ended()));
+        };
+        let unsent = match push_fitting(session, unsent, kind) {
+            Ok(()) => return Poll::Ready(Ok(())),
+            Err(unsent) => unsent,
+        };
+        session.with_core(|core, now| match push(core, unsent, kind, now) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(TrySendError::Closed(closed)) => Poll::Ready(Err(closed)),
+            Err(TrySendError::Full(unsent)) => {
+                message = Some(unsent);
+                waiter.wait(core, now);
+                Poll::Pending
+            }
+        })
+    })
+    .await
+}
+
+/// Makes a message from the state and sends it, in one step with the change.
+pub(super) async fn send_with<T, M>(
+    session: &Shared<T>,
+    make: impl FnOnce(&mut T) -> M,
+) -> Result<(), Closed>
+where
+    T: Send + 'static,
+    M: Into<Message>,
+{
+    let mut make = Some(make);
+    when_room(session, |waiter| {
+        // Under the state's lock, so that nothing gets between a change and its message.
+        session.update_state_if(|state| {
+            let room = session.with_core(|core, now| match core.machine.reserve(now) {
+                _ if core.departed => Poll::Ready(Err(ended())),
+                Ok(()) => Poll::Ready(Ok(())),
+                Err(NotSent::Full(_)) => {
+                    waiter.wait(core, now);
+                    Poll::Pending
+                }
+                Err(other) => Poll::Ready(Err(Closed::of(&other, core))),
+            });
+            let result = match (room, make.take()) {
+                (Poll::Ready(Ok(())), Some(make)) => {
+                    let message = make(state).into();
+                    Poll::Ready(session.with_core(|core, now| {
+                        core.machine
+                            .send_reserved(message, now)
+                            .map(|_| core.sent())
+                            .map_err(|error| Closed::of(&error, core))
+                    }))
+                }
+                (room, unused) => {
+                    make = unused;
+                    room
+                }
+            };
+            let changed = make.is_none();
+            (result, changed)
+        })
+    })
+    .await
+}
+
+/// What a message is to clients that start fresh.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Ordinary,
+    Checkpoint,
+}
+
+/// Sends a message if there is room now.
+pub(super) fn try_send<T: Send + 'static>(
+    session: &Shared<T>,
+    message: Message,
+) -> Result<(), TrySendError> {
+    let kind = Kind::Ordinary;
+    push_fitting(session, message, kind)
+        .or_else(|message| session.with_core(|core, now| push(core, message, kind, now)))
+}
+
+/// Sends a message if that takes no more than putting it into the outbox: most do, and need not know the time.
+fn push_fitting<T: Send + 'static>(
+    session: &Shared<T>,
+    message: Message,
+    kind: Kind,
+) -> Result<(), Message> {
+    if kind != Kind::Ordinary {
+        return Err(message);
+    }
+    session.step(|core| {
+        if core.departed {
+            return Err(message);
+        }
+        core.machine.send_fitting(message)?;
+        core.sent();
+        Ok(())
+    })
+}
+
+fn push(core: &mut Core, message: Message, kind: Kind, now: Moment) -> Result<(), TrySendError> {
+    if core.departed {
+        return Err(TrySendError::Closed(ended()));
+    }
+    let sent = match kind {
+        Kind::Ordinary => core.machine.send(message, now),
+        Kind::Checkpoint => core.machine.send_checkpoint(message, now),
+    };
+    match sent {
+        Ok(_) => {
+            core.sent();
+            Ok(())
+        }
+        Err(NotSent::Full(message)) => Err(TrySendError::Full(message)),
+        Err(other) => Err(TrySendError::Closed(Closed::of(&other, core))),
+    }
+}
+
+impl Core {
+    /// A message that may leave only when it is on disk asks to be saved.
+    fn sent(&mut self) {
+        if self.machine.rules().durable_outbox {
+            self.changed(Urgency::Now);
+        }
+    }
+}
+
+impl Closed {
+    fn of(not_sent: &NotSent, core: &Core) -> Self {
+        let bounds = &core.machine.rules().bounds;
+        match not_sent {
+            NotSent::TooLarge(limit) => Self { kind: ClosedKind::TooLarge, limits: (*limit, 0) },
+            NotSent::Uncommitted => Self {
+                kind: ClosedKind::Uncommitted,
+                limits: (bounds.outbox_messages, bounds.outbox_bytes),
+            },
+            NotSent::Ended | NotSent::Full(_) => ended(),
+        }
+    }
+}
+
+fn ended() -> Closed {
+    Closed { kind: ClosedKind::Ended, limits: (0, 0) }
+}

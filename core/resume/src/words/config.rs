@@ -1,0 +1,217 @@
+//! What the setters of the layer set.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+use session_resume_proto::session::{Attach, Bounds, Rules};
+
+use crate::{
+    AllowedOrigins, Durability, Heartbeat, IdentityCookie, Limits, RequestView,
+    durable::{restore::Unreadable, snapshot::place::Store},
+    words::{
+        identity::TokenKey,
+        key::{self, KeyFn},
+        merge::MergePolicy,
+        random,
+        reuse::ReusePolicy,
+        store::{LayerName, LayerNames},
+    },
+};
+
+pub(crate) struct Config<T> {
+    pub(crate) cookie: IdentityCookie,
+    pub(crate) token_key: TokenKey,
+    pub(crate) key: KeyFn,
+    pub(crate) reuse: ReusePolicy,
+    pub(crate) unreadable: Unreadable,
+    pub(crate) origins: AllowedOrigins,
+    pub(crate) limits: Limits,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) check_interval: Duration,
+    pub(crate) outcome_lifetime: Duration,
+    /// `None`: what fits the key.
+    pub(crate) attach: Option<Attach>,
+    pub(crate) rules: Rules,
+    pub(crate) state: StateSource<T>,
+    pub(crate) codec: Option<Codec<T>>,
+    pub(crate) merge: MergePolicy<T>,
+    pub(crate) store: Option<Store>,
+    /// The deadline of each of its calls.
+    pub(crate) store_timeout: Duration,
+    /// The layer's name in the store.
+    pub(crate) name: Arc<str>,
+    /// The names that are taken in the store, if it keeps a list, and this one among them.
+    pub(crate) names: Option<(LayerNames, Arc<LayerName>)>,
+    pub(crate) durability: Durability,
+    pub(crate) flush_interval: Duration,
+    pub(crate) stored_lifetime: Duration,
+}
+
+/// How the state becomes bytes and comes back.
+pub(crate) struct Codec<T> {
+    pub(crate) encode: fn(&T) -> serde_json::Result<Vec<u8>>,
+    pub(crate) decode: fn(&[u8]) -> serde_json::Result<T>,
+}
+
+impl<T: Serialize + DeserializeOwned> Codec<T> {
+    /// JSON: it can be read after a field was added, and a client's copy of the state is JSON, too.
+    pub(crate) fn json() -> Self {
+        Self {
+            encode: |state| serde_json::to_vec(state),
+            decode: |bytes| serde_json::from_slice(bytes),
+        }
+    }
+}
+
+impl<T> Clone for Codec<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Codec<T> {}
+
+/// Where a new session's state comes from.
+pub(crate) struct StateSource<T> {
+    pub(crate) make: Arc<dyn Fn(RequestView<'_>) -> T + Send + Sync>,
+}
+
+impl Config<()> {
+    pub(crate) fn new() -> Self {
+        Self {
+            cookie: IdentityCookie::default(),
+            // One key per process. If cookies are to outlive it, the application gives a key, or a store that
+            // keeps one.
+            token_key: TokenKey::new(&random::bytes()),
+            key: key::by_identity(),
+            reuse: ReusePolicy::default(),
+            unreadable: Unreadable::default(),
+            origins: AllowedOrigins::same_origin(),
+            limits: Limits::default(),
+            heartbeat: Heartbeat::default(),
+            check_interval: Duration::from_secs(5),
+            outcome_lifetime: Duration::from_secs(24 * 3600),
+            attach: None,
+            rules: Rules::default(),
+            state: StateSource { make: Arc::new(|_| ()) },
+            codec: Some(Codec::json()),
+            merge: MergePolicy::default(),
+            store: None,
+            store_timeout: Duration::from_secs(10),
+            name: "default".into(),
+            names: None,
+            durability: Durability::default(),
+            flush_interval: Duration::from_millis(50),
+            stored_lifetime: Duration::from_secs(30 * 24 * 3600),
+        }
+    }
+}
+
+impl<T> Config<T> {
+    pub(crate) fn with_state<U>(self, state: StateSource<U>, codec: Option<Codec<U>>) -> Config<U> {
+        let merge = self.merge.retyped().expect(
+            "MergePolicy::custom is for one type of state: call with_merge after with_state",
+        );
+        Config {
+            cookie: self.cookie,
+            token_key: self.token_key,
+            key: self.key,
+            reuse: self.reuse,
+            unreadable: self.unreadable,
+            origins: self.origins,
+            limits: self.limits,
+            heartbeat: self.heartbeat,
+            check_interval: self.check_interval,
+            outcome_lifetime: self.outcome_lifetime,
+            attach: self.attach,
+            rules: self.rules,
+            state,
+            codec,
+            merge,
+            store: self.store,
+            store_timeout: self.store_timeout,
+            name: self.name,
+            names: self.names,
+            durability: self.durability,
+            flush_interval: self.flush_interval,
+            stored_lifetime: self.stored_lifetime,
+        }
+    }
+
+    /// Returns the rules with all that other setters say of them.
+    pub(crate) fn effective_rules(&self) -> Rules {
+        let mut rules = self.rules.clone();
+        let limits = &self.limits;
+        let mut bounds = Bounds::default();
+        bounds.outbox_messages = limits.outbox_messages;
+        bounds.outbox_bytes = limits.outbox_bytes;
+        bounds.inbox_messages = limits.inbox_messages.max(1);
+        bounds.inbox_bytes = limits.inbox_bytes.max(1);
+        bounds.message = limits.message;
+        bounds.clients = limits.max_clients.max(1);
+        bounds.shared_clients = limits.max_shared_clients.max(1);
+        bounds.guards = limits.guards;
+        rules.bounds = bounds;
+        // Clients that a shared key brings together are meant to be attached together.
+        let default = if self.key.is_shared() { Attach::Share } else { Attach::Takeover };
+        rules.attach = self.attach.unwrap_or(default);
+        rules.unproven_lifetime = limits.unproven_lifetime;
+        rules.max_unattended = limits.max_unattended;
+        rules.max_lifetime = limits.max_lifetime;
+        rules.heartbeat = self.heartbeat.interval;
+        rules.pings = self.heartbeat.pings;
+        rules.pong_timeout = self.heartbeat.pong_timeout;
+        rules.plain_pong_timeout = self.heartbeat.plain_pong_timeout;
+        rules.durable_inbox = self.store.is_some();
+        rules.durable_outbox = self.store.is_some() && self.durability == Durability::Exact;
+        rules
+    }
+}
+
+impl<T> Clone for Config<T> {
+    fn clone(&self) -> Self {
+        Self {
+            cookie: self.cookie.clone(),
+            token_key: self.token_key.clone(),
+            key: self.key.clone(),
+            reuse: self.reuse.clone(),
+            unreadable: self.unreadable,
+            origins: self.origins.clone(),
+            limits: self.limits,
+            heartbeat: self.heartbeat,
+            check_interval: self.check_interval,
+            outcome_lifetime: self.outcome_lifetime,
+            attach: self.attach,
+            rules: self.rules.clone(),
+            state: StateSource { make: Arc::clone(&self.state.make) },
+            codec: self.codec,
+            merge: self.merge.clone(),
+            store: self.store.clone(),
+            store_timeout: self.store_timeout,
+            name: Arc::clone(&self.name),
+            names: self.names.clone(),
+            durability: self.durability,
+            flush_interval: self.flush_interval,
+            stored_lifetime: self.stored_lifetime,
+        }
+    }
+}
+
+impl<T> fmt::Debug for Config<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("cookie", &self.cookie)
+            .field("key", &self.key)
+            .field("reuse", &self.reuse)
+            .field("unreadable", &self.unreadable)
+            .field("origins", &self.origins)
+            .field("limits", &self.limits)
+            .field("heartbeat", &self.heartbeat)
+            .field("check_interval", &self.check_interval)
+            .field("rules", &self.rules)
+            .field("merge", &self.merge)
+            .field("store", &self.store)
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
+    }
+}

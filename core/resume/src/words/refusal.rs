@@ -1,0 +1,233 @@
+mod cause;
+
+use std::{borrow::Cow, error::Error as _, fmt, time::Duration};
+
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use session_resume_proto::wire::Close;
+
+pub(crate) use self::cause::Cause;
+use crate::{
+    durable::snapshot::{place::chain, record::RecordError},
+    words::{
+        observe,
+        store::{ErrorKind, StoreError},
+    },
+};
+
+/// Why a request gets no session, as an answer to give: adapters turn it into a response.
+///
+/// `Display` is a text for the developer or operator that names the remedy; it holds no secret and
+/// nothing that the client sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    text: Cow<'static, str>,
+    /// What it is counted under.
+    cause: Cause,
+    retry_after: Option<Duration>,
+    /// What the client should have sent instead, as headers of the answer.
+    wanted: Vec<(HeaderName, HeaderValue)>,
+    /// How a client that offers to resume is told: accepted first, then closed, because browsers hide the
+    /// status of a refused upgrade. `None`: with the status after all.
+    close: Option<Close>,
+}
+
+impl Refusal {
+    /// Creates a refusal of an adapter's own, such as for a request that is not an upgrade.
+    pub fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
+        let (text, cause) = (text.into(), Cause::Request);
+        Self { status, text, cause, retry_after: None, wanted: Vec::new(), close: None }
+    }
+
+    fn with_cause(self, cause: Cause) -> Self {
+        Self { cause, ..self }
+    }
+
+    /// It leaves this crate, to be answered with.
+    #[cold]
+    pub(crate) fn counted(self) -> Self {
+        observe::refused(self.cause, self.status.as_u16());
+        self
+    }
+
+    /// Adds a header that says what is accepted, such as `Allow`.
+    #[cfg(feature = "tungstenite")]
+    pub(crate) fn wanting(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.wanted.push((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    /// Come back later: 503 with `Retry-After`; 4113 to a client that offers to resume.
+    pub(crate) fn busy(text: &'static str, retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            close: Some(Close::TRY_AGAIN),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, text).with_cause(Cause::Busy)
+        }
+    }
+
+    /// One of the [`Limits`](crate::Limits) is reached: come back later.
+    pub(crate) fn full(text: &'static str, retry_after: Duration) -> Self {
+        Self::busy(text, retry_after).with_cause(Cause::Limit)
+    }
+
+    /// The server restarts: 503 with `Retry-After`; 4112 to a client that offers to resume.
+    pub(crate) fn draining(retry_after: Duration) -> Self {
+        let text = "the server is restarting, come back in a moment";
+        let refusal = Self::busy(text, retry_after).with_cause(Cause::Draining);
+        Self { close: Some(Close::RESTARTING), ..refusal }
+    }
+
+    pub(crate) fn foreign_origin(foreign: crate::words::origin::ForeignOrigin) -> Self {
+        Self::new(StatusCode::FORBIDDEN, foreign.to_string()).with_cause(Cause::ForeignOrigin)
+    }
+
+    /// The application has said no.
+    pub(crate) fn by_application(reason: Cow<'static, str>) -> Self {
+        Self {
+            close: Some(Close::new(Close::CODE_REFUSED, reason.clone())),
+            ..Self::new(StatusCode::FORBIDDEN, reason).with_cause(Cause::Application)
+        }
+    }
+
+    pub(crate) fn by_policy(status: StatusCode) -> Self {
+        let text = "the session may not be reused by this request (reuse policy)";
+        Self { close: Some(Close::REFUSED), ..Self::new(status, text).with_cause(Cause::Policy) }
+    }
+
+    pub(crate) fn another_handler() -> Self {
+        let text = "this session runs another handler: two routes that mean two things need two session keys, \
+                    for example with_key(key::by_path())";
+        let refusal = Self::new(StatusCode::CONFLICT, text).with_cause(Cause::Handler);
+        Self { close: Some(Close::ANOTHER_HANDLER), ..refusal }
+    }
+
+    /// Which path it is instead is not said: the session may be another's, under a shared key.
+    pub(crate) fn another_path() -> Self {
+        let text = "this session's handler was started by an upgrade on another path: two rooms need two session keys, \
+                    for example with_key(key::by_path()); a route that serves its session on every path says \
+                    ResumeUpgrade::any_path()";
+        let refusal = Self::new(StatusCode::CONFLICT, text).with_cause(Cause::Path);
+        Self { close: Some(Close::ANOTHER_PATH), ..refusal }
+    }
+
+    pub(crate) fn missing_layer() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "no session-resume layer around this route: add .layer(SessionResume::new()) to the router",
+        )
+        .with_cause(Cause::Setup)
+    }
+
+    pub(crate) fn another_state(expected: &'static str) -> Self {
+        // The type is for the log: a stranger must not read how the program is built.
+        tracing::error!(
+            expected,
+            "no session-resume layer around this route has state of the type that its handler asks for"
+        );
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "no session-resume layer around this route has state of the type that its handler asks for (the log names \
+             it): add .layer(SessionResume::new().with_state::<..>()) with that type, or extract the layer's own type",
+        )
+        .with_cause(Cause::Setup)
+    }
+
+    pub(crate) fn name_is_taken() -> Self {
+        let text = "another layer has sessions in the same store under the same name: clone a layer when its last \
+                    setter has been called, or give each a name of its own, .with_name(\"dashboard\")";
+        tracing::error!("{text}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, text).with_cause(Cause::Setup)
+    }
+
+    /// The store failed: 503; 500 if what it has cannot be read, for asking again does not help.
+    pub(crate) fn by_store(error: &StoreError) -> Self {
+        observe::store_failed();
+        if !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::TooNew) {
+            tracing::error!(error = %chain(error), "the store does not answer");
+            let text = "the session store does not answer, try again later";
+            return Self::busy(text, Duration::from_secs(1)).with_cause(Cause::Store);
+        }
+        tracing::error!(error = %chain(error), "a stored session cannot be read");
+        // A cause of ours quotes nothing that is stored; a backend's may.
+        Self::unread(error.source().and_then(|cause| cause.downcast_ref::<RecordError>()))
+    }
+
+    /// What is stored has another form than what is expected of it: 500, for asking again does not help.
+    pub(crate) fn unreadable(error: &RecordError) -> Self {
+        observe::store_failed();
+        tracing::error!(%error, "a stored session cannot be read");
+        Self::unread(Some(error))
+    }
+
+    /// Refuses a session that cannot be read. Its record is not overwritten: a server that is rolled back, or forward,
+    /// finds it.
+    fn unread(cause: Option<&RecordError>) -> Self {
+        let text = match cause {
+            Some(cause) => format!("the stored session cannot be read: {}", cause.told()).into(),
+            None => Cow::Borrowed("the stored session cannot be read"),
+        };
+        Self {
+            close: Some(Close::INTERNAL_ERROR),
+            ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, text).with_cause(Cause::Unreadable)
+        }
+    }
+
+    /// The attach rules said no before a plain transport was accepted.
+    pub(crate) fn by_attach(refusal: session_resume_proto::session::Refusal) -> Self {
+        let (status, text) = if refusal.close == Close::TRY_AGAIN {
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the session has no place for this client now, try again later",
+            )
+        } else {
+            (StatusCode::CONFLICT, "the session is held by another client")
+        };
+        let cause = Cause::of_close(&refusal.close);
+        let answer = Self::new(status, text).with_cause(cause);
+        Self { retry_after: refusal.retry, close: Some(refusal.close), ..answer }
+    }
+
+    /// Returns the status to answer with.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Returns the value of `Retry-After` to answer with: whole seconds, rounded up.
+    pub fn retry_after(&self) -> Option<u64> {
+        self.retry_after.map(|delay| delay.as_secs() + u64::from(delay.subsec_nanos() > 0))
+    }
+
+    /// Makes the response to answer with: status, text, and `Retry-After` where that helps.
+    pub fn into_response(self) -> Response<String> {
+        let mut response = Response::new(format!("{self}\n"));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        headers.extend(self.wanted);
+        response
+    }
+
+    pub(crate) fn retry(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    pub(crate) fn close(&self) -> Option<&Close> {
+        self.close.as_ref()
+    }
+
+    pub(crate) fn cause(&self) -> Cause {
+        self.cause
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Refusal {}
