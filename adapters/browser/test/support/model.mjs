@@ -1,5 +1,5 @@
 // A server that speaks session-resume.v1, without sockets and clocks: the other side in the random
-// scripts, and behind real WebSockets in e2e/mock-server.mjs. It follows DESIGN.md §7 and §8 for
+// scripts, and behind real WebSockets in e2e/mock-server.mjs. It follows core/proto/PROTOCOL.md for
 // one session key, and writes down every fault of a client in `faults`.
 
 const MARK = '\u0001';
