@@ -15,6 +15,33 @@ mod live;
 mod tasks;
 mod words;
 
+pub mod store {
+    //! Where sessions go when they leave memory: the [`SnapshotStore`] trait and its rules.
+    //!
+    //! A store keeps *records*: opaque bytes under a [`StoreKey`], each with the [`Stamp`] of the write that
+    //! brought it and the time after which it expires. It knows nothing of sessions; what the bytes mean is decided
+    //! elsewhere. [`MemoryStore`] is here for tests and for trying things out; the embedded store that survives a
+    //! restart is the crate `session-resume-redb`.
+    //!
+    //! If you write a backend, the rules are on [`SnapshotStore`], and [`contract`] checks them.
+
+    pub use crate::{
+        durable::snapshot::SetAside,
+        words::store::{
+            ErrorKind, LayerNames, MAX_KEY_LEN, MemoryStore, RecordKind, SnapshotStore, Stamp,
+            StoreError, StoreKey, StoredState, Verdict, Versioned, contract,
+        },
+    };
+}
+
+pub mod transport {
+    //! What an adapter gives: a stream and sink of WebSocket frames.
+
+    #[cfg(feature = "tungstenite")]
+    pub use crate::door::websocket::WebSocket;
+    pub use crate::words::transport::{Frame, Transport, TransportError, TransportErrorKind};
+}
+
 pub use session_resume_proto::{
     Message,
     session::{Attach, Overflow, PlainAck},
@@ -28,17 +55,15 @@ pub use self::{
         adapter,
         layer::{ResponseFuture, SessionResume, SessionResumeService},
     },
-    durable::{
-        restore::Unreadable,
-        snapshot::{CommitError, Durability},
-    },
     live::session::{
-        AttachRequest, BlockingSession, Client, Closed, ClosedKind, Event, ExpirationGuard,
-        IdentityChange, LiveSession, Resumed, Session, SessionId, SessionInfo, SessionOrigin,
-        TrySendError,
+        AttachRequest, BlockingSession, Client, Event, ExpirationGuard, IdentityChange,
+        LiveSession, Resumed, Session, SessionInfo, SessionOrigin,
     },
-    tasks::drain::DrainReport,
     words::{
+        closed::{Closed, ClosedKind, TrySendError},
+        drain_report::DrainReport,
+        durability::{CommitError, Durability},
+        id::SessionId,
         identity::{ConfigError, Identity, IdentityCookie, SameSite},
         key,
         limits::{Heartbeat, Limits},
@@ -46,6 +71,7 @@ pub use self::{
         origin::{AllowedOrigins, InvalidOrigin},
         outcome::{HandlerError, IntoOutcome, Outcome, OutcomeStatus, Result},
         request::RequestView,
-        reuse, store, transport,
+        reuse,
+        unreadable::Unreadable,
     },
 };

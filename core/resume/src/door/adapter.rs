@@ -5,7 +5,7 @@
 //! call [`Upgrade::on_session`], answers the upgrade, and runs the [`Accepted`] with the socket wrapped as a
 //! [`Transport`](crate::transport::Transport). `adapters/README.md` shows one that fits on a page.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use http::request::Parts;
@@ -21,26 +21,20 @@ pub use crate::door::{
 };
 use crate::{
     Identity, RequestView, Session, SessionOrigin,
-    door::layer::RequestContext,
     durable::restore::Asks,
     live::{
         registry::{Purpose, Registry},
         session::shared::Shared,
     },
+    words::context::RequestContext,
 };
 pub use crate::{
     door::{
         poll::{Answer, list, poll},
         upgrade::{Accepted, Refused, Upgrade},
     },
-    words::refusal::Refusal,
+    words::{peer_addr::PeerAddr, refusal::Refusal},
 };
-
-/// The address that a request comes from. It is for the log: nothing is decided by it.
-///
-/// A server puts it into the request's extensions; `adapter::serve` does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
 
 /// Finds or starts the session of a request.
 ///

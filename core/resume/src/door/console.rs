@@ -14,7 +14,7 @@
 //! ⚡ ws- (0 active)
 //! ```
 //!
-//! The address is there if the server has put [`PeerAddr`](crate::adapter::PeerAddr) into the request's
+//! The address is there if the server has put [`PeerAddr`](crate::words::peer_addr::PeerAddr) into the request's
 //! extensions. All other events are one line each: level, spans, message, fields. Control characters are escaped
 //! everywhere, so that a client that sends them cannot write to the console.
 

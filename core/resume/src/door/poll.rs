@@ -10,10 +10,9 @@ use tokio::time::Instant;
 
 use crate::{
     Outcome, SessionId,
-    door::layer::RequestContext,
     durable::restore::Found,
     live::{outcomes::Ended, registry::Registry, session::shared::Shared},
-    words::refusal::Refusal,
+    words::{context::RequestContext, refusal::Refusal},
 };
 
 /// A long poll waits at most this long: proxies give up on silent requests after about a minute.

@@ -24,7 +24,7 @@ use hyper_util::{
 use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service;
 
-use crate::door::adapter::PeerAddr;
+use crate::words::peer_addr::PeerAddr;
 
 /// How long to wait when the process is out of file descriptors.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! Runs the application's handler, once per session.
 
-use std::{any::TypeId, io, sync::Arc};
+use std::{io, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::{runtime::Handle, sync::oneshot};
@@ -14,23 +14,6 @@ use crate::{
         panics::{Panic, caught, run_caught},
     },
 };
-
-/// Which handler it is, while it lives: the type of its closure.
-#[derive(Clone, Copy)]
-pub(crate) struct HandlerType(fn() -> TypeId);
-
-impl HandlerType {
-    pub(crate) const fn of<F: 'static>() -> Self {
-        Self(TypeId::of::<F>)
-    }
-}
-
-impl PartialEq for HandlerType {
-    fn eq(&self, other: &Self) -> bool {
-        // Not the functions: one may have several addresses.
-        (self.0)() == (other.0)()
-    }
-}
 
 /// Starts the handler in a task that the session owns.
 pub(crate) fn start<T, F, Fut>(session: &Arc<Shared<T>>, origin: SessionOrigin, handler: F)

@@ -20,9 +20,9 @@ use session_resume_proto::{
 use tokio::time::{Instant, Sleep};
 
 use crate::{
-    durable::snapshot::Urgency,
     live::session::{Core, shared::Shared},
     words::{
+        durability::Urgency,
         observe,
         transport::{Frame, Transport, TransportError, TransportErrorKind},
     },

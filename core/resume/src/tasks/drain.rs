@@ -20,13 +20,11 @@ use tokio::{
 };
 
 use crate::{
-    SessionId,
-    durable::snapshot::Urgency,
     live::{
         registry::Registry,
         session::{Core, shared::Shared},
     },
-    words::random,
+    words::{drain_report::DrainReport, durability::Urgency, random},
 };
 
 /// Clients are told to come back after this time at the earliest, and after twice this at the latest:
@@ -38,17 +36,6 @@ const BATCH: usize = 256;
 const AT_ONCE: usize = 256;
 /// How often sessions that are busy are looked at.
 const ROUND: Duration = Duration::from_millis(5);
-
-/// What a drain has done.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct DrainReport {
-    /// Sessions that stopped at a boundary, no message in hand; with a store, they are in it, whole.
-    pub drained: usize,
-    /// Sessions whose handler was still busy with a message at the deadline, or that the store did not take:
-    /// with a store, their last boundary is in it.
-    pub cut: Vec<SessionId>,
-}
 
 /// How far the drain is.
 #[derive(Debug, Default)]

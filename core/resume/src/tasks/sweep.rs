@@ -12,12 +12,15 @@ use tokio::{
 };
 
 use crate::{
-    durable::snapshot::{Urgency, queue::Item},
+    durable::snapshot::queue::Item,
     live::{
         registry::Registry,
         session::shared::{CancelHandler, Shared},
     },
-    words::outcome::{Outcome, OutcomeStatus},
+    words::{
+        durability::Urgency,
+        outcome::{Outcome, OutcomeStatus},
+    },
 };
 
 /// After this many sessions the sweeper lets other tasks run.

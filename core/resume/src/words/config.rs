@@ -7,14 +7,14 @@ use session_resume_proto::session::{Attach, Bounds, Rules};
 
 use crate::{
     AllowedOrigins, Durability, Heartbeat, IdentityCookie, Limits, RequestView,
-    durable::{restore::Unreadable, snapshot::place::Store},
     words::{
         identity::TokenKey,
         key::{self, KeyFn},
         merge::MergePolicy,
         random,
         reuse::ReusePolicy,
-        store::{LayerName, LayerNames},
+        store::{LayerName, LayerNames, named::Store},
+        unreadable::Unreadable,
     },
 };
 

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use session_resume_proto::wire::StateOffer;
 
-use crate::durable::snapshot::record::Millis;
+use crate::words::millis::Millis;
 
 /// A copy this far ahead is not a copy of ours.
 const MAX_AHEAD: u64 = 1_000_000;

@@ -1,19 +1,33 @@
 //! First floor: what the words mean, one file a word. Nothing here knows a live session.
 
+pub(crate) mod cause;
 pub(crate) mod clock;
+pub(crate) mod closed;
 pub(crate) mod config;
+pub(crate) mod context;
+pub(crate) mod drain_report;
+pub(crate) mod durability;
+pub(crate) mod errors;
+pub(crate) mod handler_type;
+pub(crate) mod id;
 pub(crate) mod identity;
 pub mod key;
 pub(crate) mod limits;
 pub(crate) mod merge;
+pub(crate) mod millis;
 pub(crate) mod observe;
 pub(crate) mod origin;
 pub(crate) mod outcome;
 pub(crate) mod panics;
+pub(crate) mod path;
+pub(crate) mod peer_addr;
 pub(crate) mod random;
+pub(crate) mod record_error;
 pub(crate) mod refusal;
 pub(crate) mod request;
 pub mod reuse;
-pub mod store;
-pub mod transport;
+pub(crate) mod store;
+pub(crate) mod transport;
+pub(crate) mod unreadable;
+pub(crate) mod visit;
 pub(crate) mod wall;

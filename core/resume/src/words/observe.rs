@@ -11,7 +11,7 @@ use session_resume_proto::{
     wire::Status,
 };
 
-use crate::words::{outcome::OutcomeStatus, refusal::Cause, reuse::Phase};
+use crate::words::{cause::Cause, outcome::OutcomeStatus, reuse::Phase};
 
 /// A transport has been given its turn.
 pub(crate) fn attached(attached: &Attached, resumable: bool) {

@@ -1,17 +1,14 @@
-mod cause;
-
 use std::{borrow::Cow, error::Error as _, fmt, time::Duration};
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use session_resume_proto::wire::Close;
 
-pub(crate) use self::cause::Cause;
-use crate::{
-    durable::snapshot::{place::chain, record::RecordError},
-    words::{
-        observe,
-        store::{ErrorKind, StoreError},
-    },
+pub(crate) use crate::words::cause::Cause;
+use crate::words::{
+    errors::chain,
+    observe,
+    record_error::RecordError,
+    store::{ErrorKind, StoreError},
 };
 
 /// Why a request gets no session, as an answer to give: adapters turn it into a response.

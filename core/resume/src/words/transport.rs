@@ -1,4 +1,4 @@
-//! What an adapter gives: a stream and sink of WebSocket frames.
+//! The trait of transports. The crate publishes it as `transport`.
 
 use std::{borrow::Cow, error::Error, fmt};
 
@@ -6,9 +6,6 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures_core::Stream;
 use futures_sink::Sink;
-
-#[cfg(feature = "tungstenite")]
-pub use crate::door::websocket::WebSocket;
 
 /// A WebSocket frame, whole messages only.
 #[derive(Clone, PartialEq, Eq, Debug)]

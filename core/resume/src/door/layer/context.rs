@@ -1,43 +1,22 @@
 use std::{
     any::{Any, type_name},
-    fmt,
     sync::Arc,
 };
 
 use http::Extensions;
 
-use super::visit::{Occasion, Visit};
 use crate::{
-    Identity, IdentityCookie, RequestView,
-    door::upgrade::PathDigest,
-    live::{registry::Registry, session::Requester},
+    Identity, RequestView,
+    live::registry::Registry,
     words::{
+        context::RequestContext,
         identity::{CookieName, Via},
-        key::SessionKey,
+        path::PathDigest,
         random,
         refusal::Refusal,
+        visit::{Occasion, Visit},
     },
 };
-
-/// What the layer tells the extractors of a request, as its one extension.
-#[derive(Clone)]
-pub(crate) struct RequestContext {
-    identity: Identity,
-    key: SessionKey,
-    /// The path of an upgrade, as the layer sees it; `None` where paths are not compared.
-    path: Option<PathDigest>,
-    /// Its cookie has come back; else it was made for this request.
-    known: bool,
-    /// Under which name its cookie came, or would be set.
-    name: CookieName,
-    /// What decides whether the answer sets a cookie; `None` for an answer that certainly sets none. It is that of the
-    /// outermost layer.
-    visit: Option<Arc<Visit>>,
-    /// The registry of the layer that made this, its state type erased.
-    registry: Arc<dyn Any + Send + Sync>,
-    /// What a layer around that one made.
-    outer: Option<Box<RequestContext>>,
-}
 
 impl RequestContext {
     /// Identifies the browser and computes the key; returns what decides whether the answer sets a cookie.
@@ -82,52 +61,6 @@ impl RequestContext {
         }
         Err(Refusal::another_state(type_name::<T>()))
     }
-
-    /// The request has used its identity or a session: the browser keeps that identity.
-    pub(crate) fn has_used(&self) {
-        if let Some(visit) = &self.visit {
-            visit.has_used();
-        }
-    }
-
-    /// How a cookie for the session of this request is set.
-    pub(crate) fn via(&self, cookie: &IdentityCookie, req: RequestView<'_>) -> Via {
-        let known = || Via { name: self.name, secure: cookie.request_is_secure(req) };
-        self.visit.as_ref().map_or_else(known, |visit| visit.via())
-    }
-
-    /// Returns whether the identity's cookie has come back; else it was made for this request.
-    pub(crate) fn is_known(&self) -> bool {
-        self.known
-    }
-
-    /// Returns whether a request that finds its session there comes back to it: its cookie has come back, or the
-    /// application's own key has led here again, as for programs that keep no cookies.
-    pub(crate) fn comes_back(&self) -> bool {
-        self.known || self.key.is_shared()
-    }
-
-    /// Under which name its cookie came, or would be set.
-    pub(crate) fn cookie_name(&self) -> CookieName {
-        self.name
-    }
-
-    pub(crate) fn identity(&self) -> Identity {
-        self.identity
-    }
-
-    pub(crate) fn requester(&self) -> Requester {
-        Requester { identity: self.identity, cookie_name: self.cookie_name() }
-    }
-
-    pub(crate) fn key(&self) -> &SessionKey {
-        &self.key
-    }
-
-    /// Returns the path of an upgrade as the layer saw it; `None` where paths are not compared.
-    pub(crate) fn path(&self) -> Option<PathDigest> {
-        self.path
-    }
 }
 
 /// Finds out who the browser is, whether its cookie has come back, and under which name that came, or would be set.
@@ -163,13 +96,4 @@ fn identify<T: Send + 'static>(
     let via = Via { name, secure: cookie.request_is_secure(req) };
     let visit = Visit::new(occasion, req, identity, via, now, registry.set_cookie());
     (identity, known, name, Some(visit))
-}
-
-impl fmt::Debug for RequestContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestContext")
-            .field("identity", &self.identity)
-            .field("key", &self.key)
-            .finish_non_exhaustive()
-    }
 }

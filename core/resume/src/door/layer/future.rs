@@ -8,7 +8,7 @@ use std::{
 use http::{Response, header};
 use pin_project_lite::pin_project;
 
-use super::visit::Visit;
+use crate::words::visit::Visit;
 
 pin_project! {
     /// The response future of [`SessionResumeService`](super::SessionResumeService).

@@ -4,19 +4,16 @@ mod context;
 mod future;
 mod service;
 mod setters;
-mod visit;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use tower_layer::Layer;
 
-pub(crate) use self::context::RequestContext;
 pub use self::{future::ResponseFuture, service::SessionResumeService};
 use crate::{
     Message, Session, SessionId,
     live::{registry::Registry, session::SessionInfo},
-    tasks::drain::DrainReport,
-    words::config::Config,
+    words::{config::Config, drain_report::DrainReport},
 };
 
 /// The layer, and the handle to all its sessions.

@@ -7,7 +7,8 @@ use std::{
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::{RequestContext, ResponseFuture};
+use super::ResponseFuture;
+use crate::words::context::RequestContext;
 use crate::{RequestView, live::registry::Registry};
 
 /// The middleware that [`SessionResume`](crate::SessionResume) puts around a service.

@@ -5,14 +5,14 @@ use session_resume_proto::session::{Attach, Overflow, PlainAck};
 use super::SessionResume;
 use crate::{
     AllowedOrigins, Durability, Heartbeat, IdentityCookie, Limits, RequestView,
-    durable::{restore::Unreadable, snapshot::place::Store},
     words::{
         config::{Codec, Config, StateSource},
         identity::TokenKey,
         key::KeyFn,
         merge::MergePolicy,
         reuse::ReusePolicy,
-        store::{LayerName, LayerNames, SnapshotStore, StoredState},
+        store::{LayerName, LayerNames, SnapshotStore, StoredState, named::Store},
+        unreadable::Unreadable,
     },
 };
 

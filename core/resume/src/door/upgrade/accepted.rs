@@ -8,20 +8,18 @@ use session_resume_proto::{
     wire::{Close, Offer},
 };
 
-use super::{STORING, path::UpgradePath, resolve::Plan};
+use super::{STORING, resolve::Plan};
+use crate::words::path::UpgradePath;
 use crate::{
     Identity, LiveSession, SessionId, SessionOrigin,
-    door::adapter::PeerAddr,
-    durable::snapshot::Urgency,
     live::{
-        handler::{self, HandlerType},
-        pump,
+        handler, pump,
         registry::Registry,
         session::{AttachRequest, Core, Peer, shared::Shared},
     },
     words::{
-        key::SessionKey, observe, outcome::IntoOutcome, random, refusal::Cause,
-        transport::Transport,
+        cause::Cause, durability::Urgency, handler_type::HandlerType, key::SessionKey, observe,
+        outcome::IntoOutcome, peer_addr::PeerAddr, random, transport::Transport,
     },
 };
 

@@ -2,7 +2,6 @@
 //! (which session), `accepted` (attach).
 
 mod accepted;
-mod path;
 mod resolve;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
@@ -15,23 +14,21 @@ use session_resume_proto::{
 };
 
 pub use self::accepted::{Accepted, Refused};
-pub(crate) use self::path::{HandlerPath, PathDigest, PathMark};
 use self::{
     accepted::Arriving,
-    path::UpgradePath,
     resolve::{Found, Plan},
 };
+use crate::words::path::UpgradePath;
 use crate::{
     BlockingSession, LiveSession, RequestView,
-    door::layer::RequestContext,
     live::{
-        handler::{self, HandlerType, OnThread},
+        handler::{self, OnThread},
         registry::Registry,
         session::{AttachRequest, Peer},
     },
     words::{
-        outcome::IntoOutcome,
-        refusal::{Cause, Refusal},
+        cause::Cause, context::RequestContext, handler_type::HandlerType, outcome::IntoOutcome,
+        refusal::Refusal,
     },
 };
 

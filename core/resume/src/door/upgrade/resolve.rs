@@ -11,15 +11,13 @@ use session_resume_proto::{
 use super::{STORING, Upgrade};
 use crate::{
     RequestView, SessionId, SessionOrigin,
-    door::layer::RequestContext,
     durable::restore::Asks,
     live::{
-        handler::HandlerType,
         outcomes::Ended,
         registry::{Purpose, Registry},
         session::shared::Shared,
     },
-    words::refusal::{Cause, Refusal},
+    words::{cause::Cause, context::RequestContext, handler_type::HandlerType, refusal::Refusal},
 };
 
 impl<T: Send + 'static> Upgrade<T> {

@@ -1,15 +1,16 @@
 //! Makes room in a store that is full.
 
 use crate::{
-    durable::snapshot::{
-        place::{Store, chain, marked},
-        record::{self, KeyRecord},
-    },
+    durable::snapshot::record::{self, KeyRecord},
     live::registry::Registry,
     words::{
+        errors::chain,
         key::SessionKey,
         observe,
-        store::{RecordKind, Stamp, StoreError, StoreKey},
+        store::{
+            RecordKind, Stamp, StoreError, StoreKey,
+            named::{Store, marked},
+        },
     },
 };
 

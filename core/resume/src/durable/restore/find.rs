@@ -3,10 +3,12 @@
 use super::ended_of;
 use crate::{
     Identity, Outcome, OutcomeStatus, SessionId,
-    door::layer::RequestContext,
-    durable::snapshot::record::{self, IdRecord, KeyRecord, RecordError},
+    durable::snapshot::record::{self, IdRecord, KeyRecord},
     live::{outcomes::Ended, registry::Registry},
-    words::{key::SessionKey, observe, store::StoreError},
+    words::{
+        context::RequestContext, key::SessionKey, observe, record_error::RecordError,
+        store::StoreError,
+    },
 };
 
 /// What polling finds in the store.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use session_resume_proto::session::Expiry;
 
 use crate::{
-    durable::snapshot::{Urgency, amend::amend, place::chain},
+    durable::snapshot::amend::amend,
     live::{registry::Registry, session::shared::Shared},
-    words::observe,
+    words::{durability::Urgency, errors::chain, observe},
 };
 
 impl<T: Send + 'static> Registry<T> {

@@ -11,15 +11,12 @@ use futures_util::FutureExt as _;
 use session_resume_proto::Token;
 
 pub(crate) use self::find::Found;
-pub use self::unreadable::Unreadable;
 use self::unreadable::Way;
 use crate::{
     Outcome, OutcomeStatus, RequestView, SessionId,
-    door::layer::RequestContext,
     durable::snapshot::{
         Place, Pointer,
-        place::{Store, is},
-        record::{self, IdRecord, KeyRecord, Millis, OutcomeRecord, SessionRecord},
+        record::{self, IdRecord, KeyRecord, OutcomeRecord, SessionRecord},
     },
     live::{
         outcomes::Ended,
@@ -27,11 +24,16 @@ use crate::{
         session::shared::Shared,
     },
     words::{
+        context::RequestContext,
         key::SessionKey,
+        millis::Millis,
         observe, random,
         refusal::Refusal,
         reuse::{Candidate, Phase, Residence, ReuseDecision},
-        store::{ErrorKind, StoreError, Versioned},
+        store::{
+            ErrorKind, StoreError, Versioned,
+            named::{Store, is},
+        },
         wall::{self, later},
     },
 };

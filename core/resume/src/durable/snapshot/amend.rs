@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{
-    place::{Store, chain, is},
-    record::{self, KeyRecord, SessionRecord},
+use super::record::{self, KeyRecord, SessionRecord};
+use crate::words::{
+    errors::chain,
+    store::named::{Store, is},
 };
 use crate::{
     live::session::shared::Shared,

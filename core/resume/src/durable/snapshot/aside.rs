@@ -1,6 +1,7 @@
 use std::{fmt, time::SystemTime};
 
-use super::record::{self, KeyRecord, RecordError, SessionRecord};
+use super::record::{self, KeyRecord, SessionRecord};
+use crate::words::record_error::RecordError;
 use crate::{Identity, SessionId, words::store::StoreError};
 
 /// What is kept of a session whose state did not fit its type any more.

@@ -9,9 +9,9 @@ use bytes::Bytes;
 
 use super::{
     Durable, Moved, Place,
-    place::{Store, is},
     record::{self, IdRecord, KeyRecord, OutcomeRecord},
 };
+use crate::words::store::named::{Store, is};
 use crate::{
     live::{outcomes::Ended, session::shared::Shared},
     words::{

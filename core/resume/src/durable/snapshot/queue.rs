@@ -12,8 +12,8 @@ use tokio::{
     time::Instant,
 };
 
-use super::Urgency;
 use crate::live::{outcomes::Ended, session::shared::Shared};
+use crate::words::durability::Urgency;
 
 /// The sessions of a layer that the saver looks after, and its task.
 pub(crate) struct Saver<T> {

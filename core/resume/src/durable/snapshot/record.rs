@@ -1,11 +1,6 @@
 //! A session, and an outcome, as bytes in a store.
 
-use std::{
-    borrow::Cow,
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -13,18 +8,15 @@ use session_resume_proto::session::{Record, Snapshot};
 
 use crate::{
     Identity, SessionId,
-    door::upgrade::PathMark,
     live::outcomes::Ended,
     words::{
         key::SessionKey,
+        millis::Millis,
         outcome::{Outcome, OutcomeStatus},
-        store::{ErrorKind, StoreError},
-        wall::{self, later},
+        path::PathMark,
+        record_error::{RecordError, VERSION},
     },
 };
-
-/// The first byte of every record. Another one is an error, not data loss.
-const VERSION: u8 = 6;
 
 /// What is kept under a session's key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,105 +90,6 @@ pub(crate) struct OutcomeRecord {
     error: Option<String>,
     completed: Millis,
     record: Record,
-}
-
-/// Milliseconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Millis(u64);
-
-impl Millis {
-    pub(crate) fn of(time: SystemTime) -> Self {
-        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    pub(crate) fn now() -> Self {
-        Self::of(wall::now())
-    }
-
-    pub(crate) const fn get(self) -> u64 {
-        self.0
-    }
-
-    pub(crate) fn time(self) -> SystemTime {
-        later(SystemTime::UNIX_EPOCH, Duration::from_millis(self.0))
-    }
-
-    /// Returns the time from `self` to `now`; zero if the clock went back.
-    pub(crate) fn age(self, now: Self) -> Duration {
-        Duration::from_millis(now.0.saturating_sub(self.0))
-    }
-}
-
-/// Why a session cannot be made of bytes. Says nothing of what they hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RecordError {
-    TooNew(u8),
-    TooOld(u8),
-    Corrupt,
-    /// The application's type has changed since.
-    State {
-        expected: &'static str,
-        /// Where its JSON could not be read; `None` if its `Deserialize` has panicked.
-        column: Option<usize>,
-    },
-}
-
-impl RecordError {
-    /// Serde's own text may quote the state: only where it stopped is told.
-    pub(crate) fn of_state<T>(error: Option<&serde_json::Error>) -> Self {
-        let column = error.map(serde_json::Error::column);
-        Self::State { expected: std::any::type_name::<T>(), column }
-    }
-
-    /// Returns what a stranger may be told: how the program is built is for the log.
-    pub(crate) fn told(&self) -> Cow<'static, str> {
-        match self {
-            Self::TooNew(_) | Self::TooOld(_) | Self::Corrupt => Cow::Owned(self.to_string()),
-            Self::State { .. } => Cow::Borrowed(
-                "its state does not fit the program's type any more (the log says where, and what to do)",
-            ),
-        }
-    }
-}
-
-impl fmt::Display for RecordError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooNew(version) => {
-                write!(f, "record is from a newer version (got {version}, know {VERSION})")
-            }
-            Self::TooOld(version) => {
-                write!(f, "record is from an older version (got {version}, know {VERSION})")
-            }
-            Self::Corrupt => f.write_str("record is damaged"),
-            Self::State { expected, column } => {
-                write!(f, "its state does not fit the type {expected} (")?;
-                match column {
-                    Some(column) => write!(f, "at byte {column} of its JSON")?,
-                    None => f.write_str("whose Deserialize panicked")?,
-                }
-                f.write_str(
-                    "): give new fields #[serde(default)], keep old names with #[serde(alias)], or let a new session \
-                     have its place: with_unreadable(Unreadable::StartAnew)",
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for RecordError {}
-
-impl From<RecordError> for StoreError {
-    fn from(error: RecordError) -> Self {
-        let kind = match error {
-            RecordError::TooNew(_) => ErrorKind::TooNew,
-            RecordError::TooOld(_) | RecordError::Corrupt | RecordError::State { .. } => {
-                ErrorKind::Corrupt
-            }
-        };
-        Self::new(kind, error)
-    }
 }
 
 pub(crate) fn encode(record: &impl Serialize) -> Bytes {

@@ -10,13 +10,17 @@ use futures_util::FutureExt as _;
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use super::{
-    Job, Pointer, Urgency,
+    Job, Pointer,
     amend::admit_newcomers,
     own::{end_record, put_record, vacate},
-    place::{Store, chain, is},
     queue::{Attempt, Item, Saver},
     record::IdRecord,
     work::mark_working,
+};
+use crate::words::{
+    durability::Urgency,
+    errors::chain,
+    store::named::{Store, is},
 };
 use crate::{
     live::{

@@ -6,8 +6,12 @@ use session_resume_proto::session::Covered;
 use tokio::time::Instant;
 
 use super::{
-    CleanMark, CommitError, Job, Urgency,
-    record::{self, KeyRecord, Millis, SessionRecord},
+    CleanMark, Job,
+    record::{self, KeyRecord, SessionRecord},
+};
+use crate::words::{
+    durability::{CommitError, Urgency},
+    millis::Millis,
 };
 use crate::{
     live::session::shared::{CancelHandler, Shared},
@@ -185,7 +189,7 @@ impl<T: Send + 'static> Shared<T> {
 
     /// A snapshot is not on disk; it is tried again.
     pub(super) fn not_saved(&self, error: &dyn fmt::Display) {
-        let error = CommitError { text: error.to_string().into() };
+        let error = CommitError::new(error);
         self.step(|core| {
             if let Some(durable) = &mut core.durable {
                 durable.failures += 1;

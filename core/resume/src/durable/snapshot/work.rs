@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{amend::amend_in_turn, place::Store};
+use super::amend::amend_in_turn;
 use crate::live::session::shared::Shared;
+use crate::words::store::named::Store;
 
 impl<T: Send + 'static> Shared<T> {
     /// The handler may be at work: a client that polls after a crash is told whether it was.

@@ -12,10 +12,15 @@ use session_resume_proto::{Moment, session::Claim, wire::Offer};
 use super::{Registry, lock};
 use crate::{
     Identity, SessionId,
-    door::layer::RequestContext,
-    durable::snapshot::Urgency,
-    live::session::{Core, Requester, shared::Shared},
-    words::{identity::Via, key::SessionKey, random, refusal::Refusal},
+    live::session::{Core, shared::Shared},
+    words::{
+        context::{RequestContext, Requester},
+        durability::Urgency,
+        identity::Via,
+        key::SessionKey,
+        random,
+        refusal::Refusal,
+    },
 };
 
 /// As long as the rules make a client wait. A key that was left longer ago than this is free for all.

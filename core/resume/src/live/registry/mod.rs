@@ -33,7 +33,6 @@ use self::{
 use crate::{
     Identity, RequestView, SessionId,
     durable::snapshot::{
-        Urgency,
         queue::{Item, Saver},
         saver,
     },
@@ -46,6 +45,7 @@ use crate::{
     words::{
         clock::Clock,
         config::Config,
+        durability::Urgency,
         identity::{Hour, SetCookie, Token},
         key::SessionKey,
         origin::ForeignOrigins,

@@ -7,17 +7,17 @@ use session_resume_proto::Moment;
 use super::{Registry, Seat};
 use crate::{
     RequestView, SessionId, SessionOrigin,
-    door::layer::RequestContext,
-    durable::snapshot::{Durable, Urgency, record::Millis},
-    live::{
-        handler::HandlerType,
-        session::{
-            Core, phase,
-            shared::{CancelHandler, Owner, Shared},
-        },
+    durable::snapshot::Durable,
+    live::session::{
+        Core, phase,
+        shared::{CancelHandler, Owner, Shared},
     },
     words::{
+        context::RequestContext,
+        durability::Urgency,
+        handler_type::HandlerType,
         key::SessionKey,
+        millis::Millis,
         observe,
         outcome::{Outcome, OutcomeStatus},
         random,

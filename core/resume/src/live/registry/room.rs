@@ -12,9 +12,8 @@ use std::{
 use super::{Registry, lock};
 use crate::{
     Identity, SessionId,
-    durable::snapshot::place::Store,
     live::session::shared::Shared,
-    words::{key::SessionKey, refusal::Refusal},
+    words::{key::SessionKey, refusal::Refusal, store::named::Store},
 };
 
 /// What a refused request is told to wait: a session may have expired by then.

@@ -6,20 +6,18 @@ use tokio::time::Instant;
 
 use super::{Flight, Registry, Room, Seat, lock};
 use crate::{
-    door::upgrade::HandlerPath,
-    durable::snapshot::{
-        Durable, Place, Pointer, Urgency,
-        queue::Item,
-        record::{Millis, SessionRecord},
-    },
+    durable::snapshot::{Durable, Place, Pointer, queue::Item, record::SessionRecord},
     live::session::{
         Machine, Peer,
         shared::{Owner, Shared},
         state::StateCell,
     },
     words::{
+        durability::Urgency,
         identity::{CookieName, Via},
         key::SessionKey,
+        millis::Millis,
+        path::HandlerPath,
         random,
         store::Stamp,
         wall,

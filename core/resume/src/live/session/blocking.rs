@@ -4,7 +4,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use session_resume_proto::Message;
 use tokio::runtime::Handle;
 
-use super::{Event, LiveSession, Session, send::Closed};
+use super::{Event, LiveSession, Session};
+use crate::words::closed::Closed;
 use crate::{CommitError, HandlerError};
 
 /// A [`LiveSession`] for a handler that runs on a plain thread of its own.

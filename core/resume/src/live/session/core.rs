@@ -12,10 +12,12 @@ use tokio::{sync::Notify, task::AbortHandle};
 use super::{AttachRequest, Peer, Tasks, event::Serial, phase};
 use crate::{
     Identity,
-    door::upgrade::HandlerPath,
-    durable::snapshot::{Durable, Urgency},
-    live::{handler::HandlerType, registry::Seat},
-    words::{key::SessionKey, observe, outcome::Outcome, reuse::Phase},
+    durable::snapshot::Durable,
+    live::registry::Seat,
+    words::{
+        durability::Urgency, handler_type::HandlerType, key::SessionKey, observe, outcome::Outcome,
+        path::HandlerPath, reuse::Phase,
+    },
 };
 
 /// Outboxes are counted in steps of this many bytes, down: telling a recorder of every message would cost more than

@@ -9,16 +9,20 @@ use session_resume_proto::{
 };
 
 use super::{
-    ExpirationGuard, SessionId,
-    send::{self, Closed, Kind, TrySendError},
+    ExpirationGuard,
+    send::{self, Kind},
     shared::{CancelHandler, Shared},
     tasks,
 };
+use crate::words::{
+    closed::{Closed, TrySendError},
+    id::SessionId,
+};
 use crate::{
     CommitError, HandlerError, Identity,
-    durable::snapshot::Urgency,
     words::{
-        identity::CookieName,
+        context::Requester,
+        durability::Urgency,
         key::SessionKey,
         outcome::{Outcome, OutcomeStatus},
         reuse::Phase,
@@ -71,14 +75,6 @@ pub struct Session<T = ()> {
     pub(crate) shared: Arc<Shared<T>>,
     origin: SessionOrigin,
     holder: Holder,
-}
-
-/// The request that a handle is for.
-#[derive(Clone, Copy)]
-pub(crate) struct Requester {
-    pub(crate) identity: Identity,
-    /// The name that its identity's cookie has.
-    pub(crate) cookie_name: CookieName,
 }
 
 /// What kind of code has a handle.

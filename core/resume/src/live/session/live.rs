@@ -12,8 +12,8 @@ use tokio::task::coop;
 
 use super::{Client, Event, Peer, Resumed, Session, core::Core, shared::Shared};
 use crate::{
-    CommitError, HandlerError, SessionOrigin,
-    durable::snapshot::{Boundary, Urgency},
+    CommitError, HandlerError, SessionOrigin, durable::snapshot::Boundary,
+    words::durability::Urgency,
 };
 
 /// The handler's own handle: a [`Session`] that also receives. There is one per session.

@@ -6,7 +6,6 @@ mod core;
 mod event;
 mod guard;
 mod handle;
-mod id;
 mod live;
 mod send;
 pub(crate) mod shared;
@@ -18,13 +17,11 @@ pub use self::{
     event::{AttachRequest, Client, Event, Resumed},
     guard::ExpirationGuard,
     handle::{IdentityChange, Session, SessionInfo, SessionOrigin},
-    id::SessionId,
     live::LiveSession,
-    send::{Closed, ClosedKind, TrySendError},
 };
 pub(crate) use self::{
     core::{Core, Machine},
     event::Peer,
-    handle::{Requester, phase},
+    handle::phase,
     tasks::Tasks,
 };

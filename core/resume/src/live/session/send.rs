@@ -1,5 +1,4 @@
 use std::{
-    fmt,
     future::poll_fn,
     task::{Poll, Waker, ready},
 };
@@ -8,72 +7,10 @@ use session_resume_proto::{Message, Moment, session::NotSent};
 use tokio::task::coop;
 
 use super::{core::Core, shared::Shared};
-use crate::durable::snapshot::Urgency;
-
-/// Why nothing more can be sent this way.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub enum ClosedKind {
-    /// The session has ended.
-    Ended,
-    /// The message is over [`Limits::message`](crate::Limits::message); the session goes on.
-    TooLarge,
-    /// Output that is not committed fills the outbox alone; `commit()` makes room.
-    Uncommitted,
-}
-
-/// The message was not taken, and waiting would not help.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Closed {
-    kind: ClosedKind,
-    /// The limit of one message in bytes, or those of the outbox in messages and bytes.
-    limits: (usize, usize),
-}
-
-impl Closed {
-    /// Returns what is the matter.
-    pub fn kind(&self) -> ClosedKind {
-        self.kind
-    }
-}
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kind {
-            ClosedKind::Ended => f.write_str("the session has ended"),
-            ClosedKind::TooLarge => write!(f, "message over the limit of {} bytes", self.limits.0),
-            ClosedKind::Uncommitted => write!(
-                f,
-                "uncommitted output fills the outbox (limits.outbox_messages is {}, limits.outbox_bytes {}): \
-                 call commit() in between",
-                self.limits.0, self.limits.1
-            ),
-        }
-    }
-}
-
-impl std::error::Error for Closed {}
-
-/// Why a message was not taken at once.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum TrySendError {
-    /// There is no room in the outbox now; here is the message.
-    Full(Message),
-    /// Waiting would not help.
-    Closed(Closed),
-}
-
-impl fmt::Display for TrySendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Full(_) => f.write_str("the outbox is full"),
-            Self::Closed(closed) => closed.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for TrySendError {}
+use crate::words::{
+    closed::{Closed, TrySendError},
+    durability::Urgency,
+};
 
 /// The place of one send among those that wait for room.
 ///
@@ -141,7 +78,7 @@ pub(super) async fn send<T: Send + 'static>(
     let mut message = Some(message);
     when_room(session, |waiter| {
         let Some(unsent) = message.take() else {
-            return Poll::Ready(Err(ended()));
+            return Poll::Ready(Err(Closed::ended()));
         };
         let unsent = match push_fitting(session, unsent, kind) {
             Ok(()) => return Poll::Ready(Ok(())),
@@ -174,13 +111,13 @@ where
         // Under the state's lock, so that nothing gets between a change and its message.
         session.update_state_if(|state| {
             let room = session.with_core(|core, now| match core.machine.reserve(now) {
-                _ if core.departed => Poll::Ready(Err(ended())),
+                _ if core.departed => Poll::Ready(Err(Closed::ended())),
                 Ok(()) => Poll::Ready(Ok(())),
                 Err(NotSent::Full(_)) => {
                     waiter.wait(core, now);
                     Poll::Pending
                 }
-                Err(other) => Poll::Ready(Err(Closed::of(&other, core))),
+                Err(other) => Poll::Ready(Err(closed(&other, core))),
             });
             let result = match (room, make.take()) {
                 (Poll::Ready(Ok(())), Some(make)) => {
@@ -189,7 +126,7 @@ where
                         core.machine
                             .send_reserved(message, now)
                             .map(|_| core.sent())
-                            .map_err(|error| Closed::of(&error, core))
+                            .map_err(|error| closed(&error, core))
                     }))
                 }
                 (room, unused) => {
@@ -242,7 +179,7 @@ fn push_fitting<T: Send + 'static>(
 
 fn push(core: &mut Core, message: Message, kind: Kind, now: Moment) -> Result<(), TrySendError> {
     if core.departed {
-        return Err(TrySendError::Closed(ended()));
+        return Err(TrySendError::Closed(Closed::ended()));
     }
     let sent = match kind {
         Kind::Ordinary => core.machine.send(message, now),
@@ -254,7 +191,7 @@ fn push(core: &mut Core, message: Message, kind: Kind, now: Moment) -> Result<()
             Ok(())
         }
         Err(NotSent::Full(message)) => Err(TrySendError::Full(message)),
-        Err(other) => Err(TrySendError::Closed(Closed::of(&other, core))),
+        Err(other) => Err(TrySendError::Closed(closed(&other, core))),
     }
 }
 
@@ -267,20 +204,12 @@ impl Core {
     }
 }
 
-impl Closed {
-    fn of(not_sent: &NotSent, core: &Core) -> Self {
-        let bounds = &core.machine.rules().bounds;
-        match not_sent {
-            NotSent::TooLarge(limit) => Self { kind: ClosedKind::TooLarge, limits: (*limit, 0) },
-            NotSent::Uncommitted => Self {
-                kind: ClosedKind::Uncommitted,
-                limits: (bounds.outbox_messages, bounds.outbox_bytes),
-            },
-            NotSent::Ended | NotSent::Full(_) => ended(),
-        }
+/// Returns why a message was not sent, for one that does not wait for room.
+fn closed(not_sent: &NotSent, core: &Core) -> Closed {
+    let bounds = &core.machine.rules().bounds;
+    match not_sent {
+        NotSent::TooLarge(limit) => Closed::too_large(*limit),
+        NotSent::Uncommitted => Closed::uncommitted((bounds.outbox_messages, bounds.outbox_bytes)),
+        NotSent::Ended | NotSent::Full(_) => Closed::ended(),
     }
-}
-
-fn ended() -> Closed {
-    Closed { kind: ClosedKind::Ended, limits: (0, 0) }
 }

@@ -12,20 +12,21 @@ use session_resume_proto::{Moment, session::Epoch, wire::Close};
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
-    SessionId,
     core::{Core, Machine},
     state::StateCell,
 };
+use crate::words::id::SessionId;
 use crate::{
     Identity,
-    door::layer::RequestContext,
-    durable::snapshot::{Durable, Urgency, queue::Item},
+    durable::snapshot::{Durable, queue::Item},
     live::{
         outcomes::Ended,
         registry::{Purpose, Registry},
     },
     words::{
         clock::Clock,
+        context::RequestContext,
+        durability::Urgency,
         identity::{Proven, Via},
         key::SessionKey,
         observe,

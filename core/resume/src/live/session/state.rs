@@ -10,12 +10,10 @@ use std::{
 
 use session_resume_proto::wire::StateOffer;
 
-use crate::{
-    durable::snapshot::record::Millis,
-    words::{
-        merge::{MergePolicy, Versions},
-        panics::caught,
-    },
+use crate::words::{
+    merge::{MergePolicy, Versions},
+    millis::Millis,
+    panics::caught,
 };
 
 /// The state of one session, counting its changes.

@@ -19,7 +19,7 @@ pub enum RecordKind {
     /// A mark on a session to which no client has come back yet, by its age and session key.
     Visitor,
     /// The record of a session whose state did not fit its type any more, by session id: what
-    /// [`SetAside`](super::SetAside) reads.
+    /// [`SetAside`](crate::store::SetAside) reads.
     Unreadable,
 }
 

@@ -1,11 +1,4 @@
-//! Where sessions go when they leave memory: the [`SnapshotStore`] trait and its rules.
-//!
-//! A store keeps *records*: opaque bytes under a [`StoreKey`], each with the [`Stamp`] of the write that
-//! brought it and the time after which it expires. It knows nothing of sessions; what the bytes mean is decided
-//! elsewhere. [`MemoryStore`] is here for tests and for trying things out; the embedded store that survives a
-//! restart is the crate `session-resume-redb`.
-//!
-//! If you write a backend, the rules are on [`SnapshotStore`], and [`contract`] checks them.
+//! The trait of stores, and what its calls are about. The crate publishes it as `store`.
 
 pub mod contract;
 pub(crate) mod deadline;
@@ -14,6 +7,7 @@ pub(crate) mod erased;
 mod error;
 mod key;
 mod memory;
+pub(crate) mod named;
 mod names;
 mod stamp;
 mod state;
@@ -31,7 +25,6 @@ pub use self::{
     stamp::{Stamp, Verdict},
     state::StoredState,
 };
-pub use crate::durable::snapshot::SetAside;
 
 /// Keeps records by key.
 ///

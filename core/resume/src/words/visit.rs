@@ -34,7 +34,7 @@ pub(crate) struct Visit {
 
 /// Why a visit may end in a cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Occasion {
+pub(crate) enum Occasion {
     /// The browser is new to us.
     New,
     /// It is known, and its cookie was set a day ago.
@@ -42,7 +42,7 @@ pub(super) enum Occasion {
 }
 
 impl Visit {
-    pub(super) fn new(
+    pub(crate) fn new(
         occasion: Occasion,
         req: RequestView<'_>,
         identity: Identity,
@@ -62,16 +62,16 @@ impl Visit {
     }
 
     /// The request has used its identity or a session.
-    pub(super) fn has_used(&self) {
+    pub(crate) fn has_used(&self) {
         self.used.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn via(&self) -> Via {
+    pub(crate) fn via(&self) -> Via {
         self.via
     }
 
     /// Returns the cookie that this answer sets.
-    pub(super) fn cookie(&self, status: StatusCode, headers: &HeaderMap) -> Option<HeaderValue> {
+    pub(crate) fn cookie(&self, status: StatusCode, headers: &HeaderMap) -> Option<HeaderValue> {
         let used = self.used.load(Ordering::Relaxed);
         let wanted = used || (self.wants_page && is_page(status, headers));
         if !wanted {

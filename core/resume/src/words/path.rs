@@ -78,23 +78,23 @@ pub(crate) struct UpgradePath {
 }
 
 impl UpgradePath {
-    pub(super) fn new(path: Option<PathDigest>) -> Self {
+    pub(crate) fn new(path: Option<PathDigest>) -> Self {
         Self { path, any: false }
     }
 
     /// The framework knows better than the layer, for a router outside the layer took a part of the path away.
-    pub(super) fn set(&mut self, path: &str) {
+    pub(crate) fn set(&mut self, path: &str) {
         if let Some(known) = &mut self.path {
             *known = PathDigest::of(path);
         }
     }
 
-    pub(super) fn allow_any(&mut self) {
+    pub(crate) fn allow_any(&mut self) {
         self.any = true;
     }
 
     /// Whether a session whose handler was started, or will be, at `handler` is open to this upgrade.
-    pub(super) fn may_enter(&self, handler: HandlerPath, session: SessionId) -> bool {
+    pub(crate) fn may_enter(&self, handler: HandlerPath, session: SessionId) -> bool {
         match (handler, self.path) {
             (HandlerPath::Claimed(mark) | HandlerPath::Fixed(mark), Some(path)) if !self.any => {
                 path.mark_in(session) == mark
@@ -104,14 +104,14 @@ impl UpgradePath {
     }
 
     /// This upgrade will start the handler, unless another one is faster.
-    pub(super) fn claim(&self, handler: &mut HandlerPath, session: SessionId) {
+    pub(crate) fn claim(&self, handler: &mut HandlerPath, session: SessionId) {
         if let (HandlerPath::None, Some(path)) = (*handler, self.path) {
             *handler = HandlerPath::Claimed(path.mark_in(session));
         }
     }
 
     /// This upgrade starts the handler. A session that was restored keeps the path of its first start.
-    pub(super) fn start(&self, handler: &mut HandlerPath, session: SessionId) {
+    pub(crate) fn start(&self, handler: &mut HandlerPath, session: SessionId) {
         if let (HandlerPath::None | HandlerPath::Claimed(_), Some(path)) = (*handler, self.path) {
             *handler = HandlerPath::Fixed(path.mark_in(session));
         }

@@ -1,0 +1,15 @@
+//! Errors as text.
+
+use std::fmt;
+
+/// The error and its causes on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> impl fmt::Display {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
