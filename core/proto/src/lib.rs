@@ -6,7 +6,8 @@
 //! production. Users want the crate `session-resume`; this one is for adapters in other languages and
 //! runtimes, and for tests.
 //!
-//! Suggested reading order: the words ([`ids`](ClientId), [`Cursor`], [`Gap`]), then [`wire`], then [`client`].
+//! Suggested reading order: the words ([`ids`](ClientId), [`Position`], [`Cursor`], [`Gap`]), then [`wire`] (what goes over the
+//! connection), then [`session`] (the server's end), then [`client`] (the client's end).
 
 mod ids;
 mod message;

@@ -1,14 +1,82 @@
 //! Write your WebSocket handler as if the connection never dropped.
 //!
-//! `session-resume` is a tower layer. Around a router it gives every browser an identity, maps requests to
-//! sessions, and runs a WebSocket handler **once per session, not once per connection**: the socket may drop,
-//! the page may reload, and the handler goes on. Use it with an adapter, `session-resume-axum` or
-//! `session-resume-warp`.
+//! `session-resume` is a [tower](https://docs.rs/tower) layer. Around a router it gives every browser an identity, maps
+//! requests to sessions, and runs a WebSocket handler **once per session, not once per connection**. The session is a live
+//! object: typed state, a running handler, an outbox, an inbox. The socket may drop, the laptop may sleep, the tab may
+//! reload, the server may be redeployed: the handler and the page carry on, and no message is lost or doubled.
 //!
-//! Suggested reading order: [`SessionResume`] (the layer), [`Session`] and [`LiveSession`] (what a handler
-//! has), [`key`] and [`reuse`] (which session a request belongs to), [`adapter`] and [`transport`] (for other
-//! frameworks).
+//! This crate has the layer and the sessions. An adapter connects it to a framework: `session-resume-axum`,
+//! `session-resume-warp`, or [one of your own](adapter).
+//!
+// The program needs axum, a store and the browser client: `tests` compiles the README, which has the same program.
+#![cfg_attr(not(doctest), doc = include_str!("../docs/first-program.md"))]
+//!
+//! # What it promises
+//!
+//! 1. **Nothing lost, nothing doubled.** A client that speaks `session-resume.v1` (the browser client, the native client)
+//!    gets every message exactly once and in order, and so does the handler, through any number of drops.
+//! 2. **Stock clients too.** A plain `new WebSocket(..)` gets every message at least once, with few duplicates. Nothing is
+//!    added to its messages.
+//! 3. **The truth is told.** When something is gone, the client learns which positions and why, and the handler learns how
+//!    each client came ([`Event::Attached`]).
+//! 4. **The newest connection wins at once**, or as [`Attach`] says.
+//! 5. **A session in use does not expire.** An unused one does ([`SessionResume::with_unused_lifetime`]).
+//! 6. **A session always ends in an [`Outcome`]**, which can be polled without a socket.
+//! 7. **A restart is a drop.** With a [store], `kill -9` loses no acknowledged message and no committed state
+//!    ([`Durability`]).
+//! 8. **Nothing grows without a bound** ([`Limits`]).
+//! 9. **Nobody gets into another's session**: a signed [cookie](IdentityCookie), an
+//!    [origin check](AllowedOrigins), [keys](key) scoped by identity.
+//!
+//! # What it does not do
+//!
+//! * It does not run one session on several nodes at once. On Redis any process can go on with a session, one at a time.
+//! * It does not keep a handler's local variables through a restart, only the state `T`.
+//! * It does not make a plain client exactly-once.
+//! * It does not go over HTTP where WebSockets are blocked.
+//!
+//! Nothing is released yet: until 0.1.0 names, the wire protocol and the records of stores may change.
+//!
+//! # Where to read on
+//!
+//! | you want to know | read |
+//! | --- | --- |
+//! | how to configure the layer | [`SessionResume`] |
+//! | what a handler can do | [`Session`], [`LiveSession`], [`Event`] |
+//! | which session a request belongs to | [`key`], then [`reuse`] |
+//! | what happens when a second tab comes | [`Attach`] |
+//! | what a crash may cost | [`Durability`], [`store`] |
+//! | what a stranger can make grow | [`Limits`] |
+//! | what a proxy in front must do | [`docs::behind_a_proxy`] |
+//! | how to write a store | [`docs::write_a_store`] |
+//! | how to connect another framework | [`adapter`], [`transport`] |
+//!
+//! # The crates around it
+//!
+//! | crate | what it is |
+//! | --- | --- |
+//! | [`session-resume-axum`](https://docs.rs/session-resume-axum) | extractors, upgrades and a server for axum |
+//! | [`session-resume-warp`](https://docs.rs/session-resume-warp) | the same as filters for warp |
+//! | [`session-resume-redb`](https://docs.rs/session-resume-redb) | the embedded store: one file |
+//! | [`session-resume-redis`](https://docs.rs/session-resume-redis) | a store on Redis or Valkey, for several processes |
+//! | [`session-resume-browser`](https://docs.rs/session-resume-browser) | the browser client, embedded: `ResumableSocket` and `notify` |
+//! | [`session-resume-client`](https://docs.rs/session-resume-client) | the native client, on tokio |
+//! | [`session-resume-testkit`](https://docs.rs/session-resume-testkit) | tests of your application: a browser and a network in memory |
+//! | [`session-resume-proto`](https://docs.rs/session-resume-proto) | the rules and the wire protocol, without I/O |
+//!
+//! # Features
+//!
+//! All are off by default. The adapters turn on what they need.
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `tungstenite` | `adapter::ResumeUpgrade` and `transport::WebSocket`: WebSockets of frameworks on hyper |
+//! | `http2` | the same over HTTP/2 (RFC 8441); includes `tungstenite` |
+//! | `server` | `adapter::serve`, a server for layered services, and a stop that drains; includes `http2` and `listen` |
+//! | `listen` | `adapter::bind`, a listener whose queue holds a crowd that comes back |
+//! | `console` | `console::Console`, which formats log lines for a person |
 
+pub mod docs;
 mod door;
 mod durable;
 mod live;
@@ -20,10 +88,11 @@ pub mod store {
     //!
     //! A store keeps *records*: opaque bytes under a [`StoreKey`], each with the [`Stamp`] of the write that
     //! brought it and the time after which it expires. It knows nothing of sessions; what the bytes mean is decided
-    //! elsewhere. [`MemoryStore`] is here for tests and for trying things out; the embedded store that survives a
-    //! restart is the crate `session-resume-redb`.
+    //! elsewhere. [`MemoryStore`] is here for tests and for trying things out. The embedded store that survives a
+    //! restart is the crate `session-resume-redb`; the store that several processes share is `session-resume-redis`.
     //!
-    //! If you write a backend, the rules are on [`SnapshotStore`], and [`contract`] checks them.
+    //! If you write a backend, [`docs::write_a_store`](crate::docs::write_a_store) is the way through it: the rules are on
+    //! [`SnapshotStore`], and [`contract`] checks them.
 
     pub use crate::{
         durable::snapshot::SetAside,

@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::{client, testee};
 
-const PAGE: &str = include_str!("../../../docs/behind-a-proxy.md");
+const PAGE: &str = include_str!("../../../core/resume/docs/behind-a-proxy.md");
 
 scenarios!(the_nginx_of_the_docs_passes_sessions_on);
 

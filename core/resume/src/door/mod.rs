@@ -1,4 +1,8 @@
 //! Fifth floor: where requests, transports and programs come in.
+//!
+//! Start with `layer` (what happens to each request), then `upgrade` (how a transport gets to its session, in three
+//! steps). `adapter` is what adapters of frameworks call, `websocket` the one transport that is here. `poll` answers for
+//! outcomes; `listen`, `serve` and `stop` make a server; `console` formats logs.
 
 pub mod adapter;
 #[cfg(feature = "console")]

@@ -1,4 +1,7 @@
 //! Third floor: sessions in a store.
+//!
+//! Start with `snapshot/mod.rs`: what a session knows of its record, and when a snapshot is taken (at a boundary, with no
+//! message in hand). `snapshot/saver.rs` writes, `snapshot/record.rs` has the bytes. `restore/find.rs` reads a session back.
 
 pub(crate) mod restore;
 pub(crate) mod snapshot;

@@ -1,4 +1,8 @@
 //! Second floor: sessions in memory, what drives them, and where they are found.
+//!
+//! Start with `session/shared.rs`, the live object, which steps the machine of `session-resume-proto` under one lock.
+//! `registry` finds sessions, `handler` runs the application's code, `pump` moves the frames of one transport, `wheel` knows
+//! when to look at which session again, `outcomes` keeps how sessions have ended.
 
 pub(crate) mod handler;
 pub(crate) mod outcomes;

@@ -1,3 +1,5 @@
+//! The bounds on everything that can grow, and the heartbeat.
+
 use std::time::Duration;
 
 /// Bounds on everything that a stranger could make grow, each with an answer when it is reached.
@@ -31,7 +33,7 @@ pub struct Limits {
     pub outbox_bytes: usize,
     /// Messages of one client that the handler has not taken: the server stops reading. Default 256.
     pub inbox_messages: usize,
-    /// Bytes of these, 48 for each message included. Default 1 MiB.
+    /// Bytes of these, their payload alone; one message may be longer. Default 1 MiB.
     pub inbox_bytes: usize,
     /// Bytes of one message. Sending more is an error, receiving more closes with 1009. Default 1 MiB.
     pub message: usize,

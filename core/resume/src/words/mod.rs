@@ -1,4 +1,8 @@
 //! First floor: what the words mean, one file a word. Nothing here knows a live session.
+//!
+//! Start with `key` (which session a request belongs to), `identity` (who asks), and the two traits that others
+//! implement: `store` and `transport`. `config` holds what the layer's setters set, `limits` the bounds. `refusal` has
+//! every answer to a request that gets no session.
 
 pub(crate) mod cause;
 pub(crate) mod clock;

@@ -1,3 +1,5 @@
+//! Why a request gets no session: every status and text that the layer answers with.
+
 use std::{borrow::Cow, error::Error as _, fmt, time::Duration};
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};

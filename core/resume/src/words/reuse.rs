@@ -194,7 +194,7 @@ impl Candidate {
         matches!(self.residence, Residence::Unreadable)
     }
 
-    /// Returns the session's phase; a stored one has the phase it was stored in.
+    /// Returns the session's phase. A stored session is [`Suspended`](Phase::Suspended): no transport is attached.
     pub const fn phase(&self) -> Phase {
         self.phase
     }
@@ -230,7 +230,7 @@ pub enum Phase {
     Running,
     /// No transport is attached.
     Suspended,
-    /// Its handler has ended.
+    /// It has ended: its handler has returned, or its time is up, or it was closed.
     Completed,
 }
 

@@ -18,8 +18,8 @@ use crate::{
 
 /// The layer, and the handle to all its sessions.
 ///
-/// Put it around a router with `.layer(..)`; clones are the same layer value with the same sessions. See
-/// the [crate docs](crate) for an example.
+/// Put it around a router with `.layer(..)`; clones are the same layer value with the same sessions. The
+/// [crate docs](crate) show it in a whole program.
 ///
 /// Every setter makes a *new* layer value with no sessions: configure it first, then clone it.
 pub struct SessionResume<T = ()> {

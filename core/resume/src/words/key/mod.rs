@@ -146,7 +146,7 @@ impl KeyFn {
         self
     }
 
-    /// Returns the key of the session that `req` belongs to.
+    /// Returns whether different identities meet where their keys are equal.
     pub(crate) const fn is_shared(&self) -> bool {
         self.shared
     }
@@ -160,6 +160,7 @@ impl KeyFn {
         }
     }
 
+    /// Returns the key of the session that `req` belongs to.
     pub(crate) fn key(&self, req: RequestView<'_>, identity: Identity) -> SessionKey {
         let name = match &self.source {
             // The default: most requests need no name.
