@@ -12,10 +12,10 @@ use std::{
 use axum::http::{HeaderValue, Request, Response, header};
 use session_resume::{SessionResume, adapter};
 use session_resume_proto::{
-    AttachmentNumber, ClientId, MAX_INTEGER, Message, Moment, Position, Token,
+    AttachmentNumber, ClientId, MAX_INTEGER, Message, Moment, Position, WireId,
     session::{
-        Arrival, Attach, Budget, Claim, ClientName, Epoch, Frame, IdentityTag, Incoming, Origin,
-        Overflow, Reception, Rules, Session,
+        Arrival, Attach, Budget, Claim, ClientName, Epoch, Frame, IdentityTag, Incoming, Overflow,
+        Reception, Rules, Session, SessionOrigin,
     },
     wire::{self, Inbound, Offer, OutcomeStatus, SUBPROTOCOL},
 };
@@ -169,9 +169,10 @@ fn act(
     match deed % 12 {
         0 => {
             let (client, claim) = arrival(&session, arg);
-            let id = Token::parse("s").expect("a token");
+            let id = WireId::parse("s").expect("a token");
             let info = arg % 4;
-            let arrival = Arrival { client, info, origin: Origin::Reused, claim, nonce: [arg; 8] };
+            let arrival =
+                Arrival { client, info, origin: SessionOrigin::Reused, claim, nonce: [arg; 8] };
             let _ = session.attach(arrival, &id, *now);
         }
         1 | 2 => {
@@ -190,7 +191,7 @@ fn act(
         3 | 4 => {
             let budget = Budget { messages: usize::from(arg % 5), bytes: 1000 };
             let mut frames = Vec::new();
-            session.poll_transmit(number, *now, budget, &mut frames);
+            session.poll_transmit(number, budget, *now, &mut frames);
             for frame in frames {
                 if let Frame::Control(text) = frame {
                     let read = wire::decode_server_text(text.clone());
@@ -262,7 +263,7 @@ fn arrival(session: &Session<u8>, arg: u8) -> (ClientName, Claim) {
         1 | 2 => (named, Claim::Fresh),
         3 => (named, Claim::Lost { received }),
         4 => {
-            let epoch = Token::parse("other").expect("a token");
+            let epoch = WireId::parse("other").expect("a token");
             (named, Claim::Cursor { epoch, received, attachment: None })
         }
         more => {

@@ -1,5 +1,7 @@
 // How long to wait before an attempt.
 
+import { BACKOFF_FIRST, BACKOFF_MAX } from './protocol.js';
+
 /** @import { Backoff, Config } from './types.js' */
 
 /**
@@ -8,7 +10,7 @@
  */
 export function parseBackoff(backoff = {}) {
   if (Array.isArray(backoff)) return backoff.map((delay) => milliseconds(delay, 'backoff'));
-  const { initial = 0.5, max = 20, attempts = 30 } = backoff;
+  const { initial = BACKOFF_FIRST / 1000, max = BACKOFF_MAX / 1000, attempts = 30 } = backoff;
   if (!(attempts > 0)) throw new RangeError(`backoff.attempts must be positive (got ${attempts})`);
   return {
     initial: milliseconds(initial, 'backoff.initial'),

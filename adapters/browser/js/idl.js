@@ -1,5 +1,7 @@
 // What a browser makes of the arguments that a WebSocket is given, as WebIDL and the WebSockets Standard say.
 
+import { OURS } from './protocol.js';
+
 /** @import { Data } from './types.js' */
 
 /** @param {string} text */
@@ -28,8 +30,6 @@ export function readUrl(given, base) {
 
 /** A token of RFC 9110. */
 const TOKEN = /^[!#$%&'*+.^_`|~\w-]+$/;
-/** Names that are not the application's. */
-const OURS = /^(session-resume|at)\./;
 
 /**
  * Reads subprotocols: nothing, a list of them, or one.

@@ -2,17 +2,17 @@
 // done comes out. Nothing here reads a clock, a random source or a socket.
 
 import { delayBefore } from './backoff.js';
+import { breach, foreign, GOODBYE, lost, NO_CODE, parseClose } from './close.js';
 import { byteLength } from './idl.js';
+import { PROTOCOL, RETRY_SPREAD } from './protocol.js';
 import { acknowledged, ackIfDue, answered, ask as askServer, deliver, dropped as noteDropped, emit, flush, greet, silence, skip, takeInDoubt, untold, writeAck } from './stream.js';
-import { decode, offer, PROTOCOL } from './wire.js';
+import { decode, offer } from './wire.js';
 
-/** @import { Config, Control, Effect, Hello, MachineEvent, Pause, Saved, State, Status, Until } from './types.js' */
+/** @import { Close, CloseKind, Config, Control, Effect, Hello, MachineEvent, Pause, Saved, State, Status, Until } from './types.js' */
 /** @import { Cx } from './stream.js' */
 
 /** A server's `retry` is followed up to an hour. */
 const LONGEST_HINT = 3_600_000;
-/** All clients were told the same delay: they come back spread over this time. */
-const HINT_SPREAD = 500;
 /** A watchdog that fires this late was stalled, and frames may be waiting behind it. */
 const STALL = 1000;
 /** A transport on which anything came after the hello, or that held this long, was of use. */
@@ -24,10 +24,10 @@ const OFFLINE_RETRY = 30_000;
 const UNASKED = 3;
 /** Where the answer is never seen (a policy of the page's may forbid it), every such attempt does without it. */
 const ANYWAY = 8;
-/** After these codes the row of attempts goes on, whatever came before: `replaced`, and a message too big. */
-const SLOWER = [4100, 1009];
-/** "Try again later"; 1013 from servers before 4113. */
-const LATER = [1013, 4113];
+/** The least number of the next attempt, which tells how long it waits: at once, */
+const AT_ONCE = 0;
+/** and not at once, because another one just now is of no use. */
+const LATER = 2;
 
 /**
  * @param {Config} config
@@ -85,27 +85,24 @@ function handle(cx, event) {
     case 'opened':
       s.failed = 0;
       if (event.protocol !== PROTOCOL) {
-        leave(cx, 1000, '');
-        return end(cx, 1002, NOT_SPOKEN);
+        leave(cx);
+        return end(cx, foreign(NOT_SPOKEN));
       }
       return;
     case 'frame':
       return frame(cx, event.data);
     case 'closed':
-      s.attached = false;
-      if (s.phase === 'connecting') s.failed++;
-      if (s.phase === 'connecting' && event.code === 1006 && s.config.asks && !s.greeted && !s.asked) return ask(cx);
-      return dropped(cx, event.code, event.reason);
+      return closed(cx, parseClose(event.code, event.reason));
     case 'answered':
       if (s.phase !== 'waiting' || s.until !== 'answer' || event.of !== s.transport) return;
-      if (event.refused !== undefined) return end(cx, 1006, event.refused, { status: 'refused', reason: event.refused });
-      if (event.foreign === null) return schedule(cx, 1006, '');
-      return end(cx, 1002, `${NOT_SPOKEN}: ${event.foreign}`);
+      if (event.refused !== undefined) return refused(cx, lost(event.refused), 'refused');
+      if (event.foreign === null) return schedule(cx, lost());
+      return end(cx, foreign(`${NOT_SPOKEN}: ${event.foreign}`));
     case 'knocked':
       if (s.phase !== 'waiting' || s.until !== 'knock' || event.of !== s.transport) return;
       if (event.there) return open(cx);
       s.failed++;
-      return dropped(cx, 1006, '');
+      return dropped(cx, lost());
     case 'timer':
       return timer(cx, event.name, event.due);
     case 'send':
@@ -142,7 +139,7 @@ function handle(cx, event) {
     case 'cached':
       // Browsers keep no page that holds an open socket, or close it themselves.
       if (s.phase !== 'open' && s.phase !== 'connecting') return;
-      leave(cx, 1000, '');
+      leave(cx);
       return pause(cx, 'visible', null);
   }
 }
@@ -182,7 +179,7 @@ function open(cx) {
  * @param {Cx} cx
  */
 function again(cx) {
-  leave(cx, 1000, '');
+  leave(cx);
   cx.s.attempt = 0;
   cx.s.asked = false;
   connect(cx);
@@ -214,17 +211,17 @@ function frame(cx, data) {
   s.suspect = false;
   if (stalled) s.probe = 'asking';
   const read = decode(data);
-  let breach = null;
-  if ('error' in read) breach = read.error;
-  else if ('control' in read) breach = control(cx, read.control);
-  else if (s.phase === 'connecting') breach = 'data before hello';
+  let wrong = null;
+  if ('error' in read) wrong = read.error;
+  else if ('control' in read) wrong = control(cx, read.control);
+  else if (s.phase === 'connecting') wrong = 'data before hello';
   else {
     s.settled = true;
     deliver(cx, read.data);
   }
-  if (breach) {
-    leave(cx, 4103, breach);
-    dropped(cx, 4103, breach);
+  if (wrong) {
+    leave(cx, breach(wrong));
+    dropped(cx, breach(wrong));
   } else if (s.attached && s.phase !== 'connecting') ackIfDue(cx);
 }
 
@@ -249,14 +246,14 @@ function control(cx, { hello, ack, hb, gap, dropped, retry, done }) {
   }
   // Before the count that covers it.
   if (dropped !== undefined) {
-    const breach = noteDropped(cx, dropped);
-    if (breach) return breach;
+    const wrong = noteDropped(cx, dropped);
+    if (wrong) return wrong;
   }
   if (ack !== undefined || hb !== undefined) {
     // What was acknowledged before says nothing about the next message, at which this transport may end.
     if (hb !== undefined || (ack ?? 0) > s.base) s.settled = true;
-    const breach = acknowledged(cx, Math.max(ack ?? 0, hb ?? 0));
-    if (breach) return breach;
+    const wrong = acknowledged(cx, Math.max(ack ?? 0, hb ?? 0));
+    if (wrong) return wrong;
     if (hb !== undefined) answered(cx);
     if (s.phase === 'closing' && !s.outbox.length) closeTransport(cx);
   }
@@ -275,7 +272,7 @@ function control(cx, { hello, ack, hb, gap, dropped, retry, done }) {
 function recall(cx, { session, epoch, attachment, received }) {
   const { s } = cx;
   const known = s.cursor?.session === session && received !== null && received >= s.base;
-  leave(cx, 1000, '');
+  leave(cx);
   s.attempt = 0;
   if (known) {
     s.cursor = { session, epoch, attachment };
@@ -296,7 +293,7 @@ function finish(cx, done) {
   writeAck(cx);
   if (s.phase === 'closing') {
     s.outbox = s.outbox.slice(Math.max(0, done.received - s.base));
-    leave(cx, 1000, '');
+    leave(cx);
     return endClosed(cx);
   }
   s.phase = 'closing';
@@ -308,59 +305,91 @@ function finish(cx, done) {
  * The server has closed after its `done`, or should have.
  *
  * @param {Cx} cx
- * @param {number} code
- * @param {string} reason
+ * @param {Close} close
  */
-function over(cx, code, reason) {
+function over(cx, close) {
   const { s } = cx;
   const { done, base } = s;
   if (!done) return;
   s.done = null;
   const messages = empty(s, Math.max(0, done.received - base));
-  const own = code !== 1000 && code !== 1005 && code !== 1006;
-  const said = own || (code === 1000 && reason && reason !== 'done');
-  end(cx, own ? code : 1000, said ? reason : done.status, { status: 'done', outcome: done.status, messages });
+  const { kind, reason } = close;
+  // A close without a code, or a bare one, says no more than how it ended.
+  const bare = kind === 'done' || kind === 'no-code' || kind === 'lost' || (kind === 'normal' && !reason);
+  end(cx, bare ? { ...GOODBYE, reason: done.status } : close, { status: 'done', outcome: done.status, messages });
+}
+
+/**
+ * The transport has closed.
+ *
+ * @param {Cx} cx
+ * @param {Close} close
+ */
+function closed(cx, close) {
+  const { s } = cx;
+  s.attached = false;
+  if (s.phase === 'connecting') {
+    s.failed++;
+    if (close.kind === 'lost' && s.config.asks && !s.greeted && !s.asked) return ask(cx);
+  }
+  dropped(cx, close);
 }
 
 /**
  * A transport has ended: on to the next, or not.
  *
  * @param {Cx} cx
- * @param {number} code
- * @param {string} reason
+ * @param {Close} close
  */
-function dropped(cx, code, reason) {
+function dropped(cx, close) {
   const { s } = cx;
-  if (s.done) return over(cx, code, reason);
+  const { kind, reason } = close;
+  if (s.done) return over(cx, close);
   if (s.phase === 'closing') return endClosed(cx);
   // What is known of the page before may be out of date by the next attempt.
   if (s.kept) s.kept = 'ask';
-  if (code === 4100 && reason !== 'replaced') return end(cx, code, reason, { status: 'superseded' });
-  // Refused, or one that may only read has sent data.
-  if (code === 4101 || code === 4104) return end(cx, code, reason, { status: 'refused', reason });
-  if (code === 4103) {
-    const fresh = s.phase === 'connecting' && !s.cursor;
-    if (s.startedOver || fresh) return end(cx, code, reason);
-    s.startedOver = true;
-    startOver(cx);
-    return schedule(cx, code, reason);
-  }
-  if (LATER.includes(code) && reason === 'stale') {
-    if (s.stale) return copied(cx);
-    s.stale = true;
-    return connect(cx);
-  }
   const open = s.phase === 'open';
-  // A server that has told its limit says why, too. Without a reason it is the echo of a browser's or library's
-  // own 1009, and the message too big was one of the server's.
-  if (code === 1009 && open && (reason || s.limit === null)) s.tooBig = s.sent;
   // The transport was of use, or held long enough to count as good though nothing came: the next attempt goes at
   // once. That is not so where coming back may cause the trouble.
-  if (!SLOWER.includes(code) && (s.settled || (open && cx.now - s.heardAt >= HELD))) s.attempt = 0;
-  // Nothing is wrong with the way here; but if the next transport brings nothing either, it may not help.
-  const atOnce = code === 4106 && (s.settled || !s.reauthenticated);
-  s.reauthenticated = code === 4106;
-  schedule(cx, code, reason, atOnce);
+  let good = s.settled || (open && cx.now - s.heardAt >= HELD);
+  let least = 1;
+  switch (kind) {
+    case 'superseded':
+      return end(cx, close, { status: 'superseded' });
+    case 'refused':
+    // A transport that may only read has sent data.
+    case 'read-only':
+      return refused(cx, close);
+    case 'protocol-error':
+      if (s.startedOver || (s.phase === 'connecting' && !s.cursor)) return end(cx, close);
+      s.startedOver = true;
+      startOver(cx);
+      return schedule(cx, close, LATER);
+    case 'stale':
+      if (s.stale) return copied(cx);
+      s.stale = true;
+      return connect(cx);
+    case 'too-big':
+      // A server that has told its limit says why, too. Without a reason it is the echo of a browser's or library's
+      // own 1009, and the message too big was one of the server's.
+      if (open && (reason || s.limit === null)) s.tooBig = s.sent;
+    // falls through
+    case 'replaced':
+      good = false;
+    // falls through
+    case 'try-again':
+      least = LATER;
+      break;
+    case 'reauthenticate':
+      // Nothing is wrong with the way here; but if the next transport brings nothing either, it may not help.
+      least = s.settled || !s.reauthenticated ? AT_ONCE : LATER;
+      break;
+    default:
+      /** @satisfies {'normal' | 'done' | 'no-code' | 'lost' | 'internal-error' | 'restarting' | 'moved' | 'other' | 'foreign'} */ (kind);
+  }
+  if (good) s.attempt = 0;
+  s.reauthenticated = kind === 'reauthenticate';
+  schedule(cx, close, least);
 }
 
 /**
@@ -370,7 +399,7 @@ function dropped(cx, code, reason) {
  */
 function copied(cx) {
   const { s, random } = cx;
-  leave(cx, 1000, '');
+  leave(cx);
   s.stale = false;
   // Another page sends what the page before has left: never twice.
   if (s.kept) s.ever = s.base + s.outbox.length;
@@ -413,29 +442,22 @@ function forget(s) {
 
 /**
  * @param {Cx} cx
- * @param {number} code
- * @param {string} reason
- * @param {boolean} [atOnce] without a wait, if it is time to come back at all
+ * @param {Close} close
+ * @param {number} [least] `AT_ONCE`, if it is time to come back at all, or `LATER`
  */
-function schedule(cx, code, reason, atOnce = false) {
+function schedule(cx, close, least = 1) {
   const { s } = cx;
   const { reconnect, backoff, whileHidden } = s.config;
-  if (!reconnect) return end(cx, code, reason);
+  if (!reconnect) return end(cx, close);
   const attempt = s.attempt + 1;
-  // What the server said, not what we make of a connection that is gone.
-  const said = code === 1006 ? '' : reason;
-  if (reconnect === 'prompt') return pause(cx, 'user', waiting(attempt, null, 'user', said));
+  if (reconnect === 'prompt') return pause(cx, 'user', waiting(attempt, null, 'user', close));
   if (s.offline) return awaitNetwork(cx);
-  // Where one went wrong just now, another at once is of no use.
-  const later = LATER.includes(code) || code === 4103 || code === 4106 || SLOWER.includes(code);
-  const delay = s.hint === null
-    ? delayBefore(backoff, later ? Math.max(attempt, 2) : attempt, cx.random)
-    : s.hint + cx.random * HINT_SPREAD;
-  if (delay === null) return pause(cx, 'user', { status: 'failed', code, reason });
-  if (s.hidden && !whileHidden) return pause(cx, 'visible', waiting(attempt, null, 'visible', said));
-  if (atOnce || delay === 0) return connect(cx);
+  const delay = s.hint === null ? delayBefore(backoff, Math.max(attempt, least), cx.random) : s.hint + cx.random * RETRY_SPREAD;
+  if (delay === null) return pause(cx, 'user', { status: 'failed', ...close });
+  if (s.hidden && !whileHidden) return pause(cx, 'visible', waiting(attempt, null, 'visible', close));
+  if (least === AT_ONCE || delay === 0) return connect(cx);
   cx.effects.push({ type: 'setTimer', name: 'retry', delay });
-  pause(cx, 'time', waiting(attempt, delay / 1000, 'time', said));
+  pause(cx, 'time', waiting(attempt, delay / 1000, 'time', close));
 }
 
 /**
@@ -451,13 +473,17 @@ function awaitNetwork(cx) {
 }
 
 /**
+ * With what the server has said, not with what we make of a connection that is gone.
+ *
  * @param {number} attempt
  * @param {number | null} delay
  * @param {Until} until
- * @param {string} [reason]
+ * @param {Close} [close]
  * @returns {Status}
  */
-const waiting = (attempt, delay, until, reason) => ({ status: 'waiting', attempt, delay, until, ...(reason && { reason }) });
+const waiting = (attempt, delay, until, { kind, reason } = lost()) => ({
+  status: 'waiting', attempt, delay, until, ...(kind !== 'lost' && { kind, ...(reason && { reason }) }),
+});
 
 /**
  * @param {Cx} cx
@@ -504,7 +530,7 @@ function timer(cx, name, due) {
   const { s, now } = cx;
   const talking = s.attached && !s.done && (s.phase === 'open' || s.phase === 'closing');
   if (name === 'retry' && s.phase === 'waiting' && s.until === 'answer') {
-    schedule(cx, 1006, '');
+    schedule(cx, lost());
   } else if (name === 'retry' && s.phase === 'waiting' && s.until === 'knock') {
     open(cx);
   } else if (name === 'retry' && s.phase === 'waiting' && (s.until === 'time' || s.until === 'online')) {
@@ -512,8 +538,8 @@ function timer(cx, name, due) {
     else connect(cx);
   } else if (name === 'connect' && s.phase === 'connecting') {
     s.failed++;
-    leave(cx, 1000, '');
-    dropped(cx, 1006, 'connect timeout');
+    leave(cx);
+    dropped(cx, lost('connect timeout'));
   } else if (name === 'ack' && talking) {
     writeAck(cx);
   } else if ((name === 'watch' || name === 'probe') && talking) {
@@ -531,12 +557,12 @@ function timer(cx, name, due) {
       s.graced = true;
       cx.effects.push({ type: 'setTimer', name, delay: STALL });
     } else if (dead) {
-      leave(cx, 1000, '');
-      dropped(cx, 1006, 'silence');
+      leave(cx);
+      dropped(cx, lost('silence'));
     }
   } else if (name === 'close' && s.phase === 'closing') {
-    leave(cx, s.closing?.code ?? 1000, s.closing?.reason ?? '');
-    if (s.done) over(cx, 1000, '');
+    leave(cx, goodbye(s));
+    if (s.done) over(cx, GOODBYE);
     else endClosed(cx);
   }
 }
@@ -556,7 +582,7 @@ function close(cx, code, reason) {
   s.closing = { code, reason };
   // Without a transport there is nothing to wait for, but `close` is never fired inside a call.
   cx.effects.push({ type: 'setTimer', name: 'close', delay: open ? s.config.closeTimeout : 0 });
-  if (!open) leave(cx, code ?? 1000, reason);
+  if (!open) leave(cx, goodbye(s));
   else if (!s.outbox.length) closeTransport(cx);
 }
 
@@ -564,18 +590,24 @@ function close(cx, code, reason) {
 function closeTransport(cx) {
   const { s } = cx;
   if (s.owedSince !== null) writeAck(cx);
-  const { code, reason } = s.closing ?? { code: null, reason: '' };
-  cx.effects.push({ type: 'closeTransport', n: s.transport, code: code ?? 1000, reason });
+  const { code, reason } = goodbye(s);
+  cx.effects.push({ type: 'closeTransport', n: s.transport, code, reason });
 }
+
+/**
+ * What we say when the application closes. Without a code of its own that is 1000.
+ *
+ * @param {State} s
+ */
+const goodbye = ({ closing }) => ({ code: closing?.code ?? GOODBYE.code, reason: closing?.reason ?? '' });
 
 /**
  * Closes the transport, if there is one, and hears no more of it.
  *
  * @param {Cx} cx
- * @param {number} code
- * @param {string} reason
+ * @param {{ code: number, reason: string }} [close]
  */
-function leave(cx, code, reason) {
+function leave(cx, { code, reason } = GOODBYE) {
   if (cx.s.attached) cx.effects.push({ type: 'closeTransport', n: cx.s.transport, code, reason });
   cx.s.attached = false;
 }
@@ -590,32 +622,41 @@ function endClosed(cx) {
   const { opened, closing } = s;
   const messages = empty(s);
   /** @type {Status | null} */
-  const lost = messages.length ? { status: 'lost', messages, reason: 'closed' } : null;
+  const unsent = messages.length ? { status: 'lost', messages, reason: 'closed' } : null;
   // One that was closed before it was open has failed; without a code there is none.
-  if (opened) ended(cx, lost, closing?.code ?? 1005, closing?.reason ?? '', true);
-  else ended(cx, lost, 1006, '', false);
+  if (opened) ended(cx, unsent, { code: closing?.code ?? NO_CODE.code, reason: closing?.reason ?? '' }, true);
+  else ended(cx, unsent, lost(), false);
 }
 
 /**
  * Ends until the application says `reconnect`. Without a status it is a failure.
  *
  * @param {Cx} cx
- * @param {number} code
- * @param {string} reason
+ * @param {Close} close
  * @param {Status} [status]
  */
-function end(cx, code, reason, status) {
-  ended(cx, status ?? { status: 'failed', code, reason }, code, reason, code !== 1006 && code !== 1002);
+function end(cx, close, status = { status: 'failed', ...close }) {
+  ended(cx, status, close, close.kind !== 'lost' && close.kind !== 'foreign');
+}
+
+/**
+ * The server does not want this page.
+ *
+ * @param {Cx} cx
+ * @param {Close} close
+ * @param {CloseKind} [kind]
+ */
+function refused(cx, close, kind = close.kind) {
+  end(cx, close, { status: 'refused', kind, reason: close.reason });
 }
 
 /**
  * @param {Cx} cx
  * @param {Status | null} status
- * @param {number} code
- * @param {string} reason
+ * @param {{ code: number, reason: string }} close
  * @param {boolean} clean
  */
-function ended(cx, status, code, reason, clean) {
+function ended(cx, status, { code, reason }, clean) {
   const { s } = cx;
   s.phase = 'ended';
   s.opened = false;

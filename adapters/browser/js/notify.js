@@ -207,14 +207,14 @@ export class SessionResumeStatus extends Base {
         if (!this.#established && event.attempt === 1 && !this.#outage) return;
         return this.#wait({ text: () => this.#lacking(this.#established ? 'connecting' : 'first'), kind: 'waiting' });
       case 'waiting': {
-        const { delay, until, reason, attempt } = event;
+        const { delay, until, kind, attempt } = event;
         this.#begin();
-        if (reason) this.#restarting = reason === 'restarting';
+        if (kind) this.#restarting = kind === 'restarting';
         /** @type {keyof Messages} */
         let what = until === 'visible' ? 'hidden' : until === 'user' ? 'disconnected' : 'waiting';
         if (!this.#established) what = 'unreachable';
         if (this.#restarting) what = 'restarting';
-        else if (reason === 'try again later') what = 'busy';
+        else if (kind === 'try-again') what = 'busy';
         if (until === 'user') return this.#show({ text: () => this.#lacking(what, { attempt }), kind: 'prompt', button: this.#say('reconnect') });
         const again = until === 'time' ? this.#say('again', { attempt }) : '';
         const end = delay === null ? undefined : performance.now() + delay * 1000;
@@ -228,16 +228,16 @@ export class SessionResumeStatus extends Base {
         return this.#show({ text: () => this.#lacking('stalled'), kind: 'waiting', button: this.#say('reconnect') });
       case 'failed': {
         // It was reached, and does not speak the protocol.
-        const text = event.code === 1002 ? this.#say('foreign', { reason: event.reason }) : this.#say('failed');
+        const text = event.kind === 'foreign' ? this.#say('foreign', { reason: event.reason }) : this.#say('failed');
         return this.#show({ text, kind: 'prompt', button: this.#say('reconnect') });
       }
       case 'superseded':
         this.#away = true;
         return this.#show({ text: this.#say('superseded'), kind: 'notice', button: this.#say('takeOver') });
       case 'refused': {
-        // The text says that already.
-        const { reason } = event;
-        const bare = !reason || reason === 'refused';
+        const { kind, reason } = event;
+        // The text says the kind's own name already.
+        const bare = !reason || reason === kind;
         return this.#show({ text: this.#say(bare ? 'refused' : 'refusedFor', { reason }), kind: 'prompt', button: this.#say('reconnect') });
       }
       case 'done': {

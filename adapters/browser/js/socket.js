@@ -1,10 +1,11 @@
 // A WebSocket that outlives its connections: the machine's effects carried out.
 
 import { milliseconds, parseBackoff } from './backoff.js';
+import { lost } from './close.js';
 import { asInterface, byteLength, closeEvent, Handlers, isBinaryType, isProtocols, own, readClose, readProtocols, readUrl } from './idl.js';
 import { keep, takeKept } from './keep.js';
 import { initial, step } from './machine.js';
-import { PROTOCOL } from './wire.js';
+import { CLOSE_AFTER_DONE, PROTOCOL } from './protocol.js';
 
 /** @import { Config, Data, Effect, Env, Event_, EventMap, Options, State, Status, StatusEvent, Timer, Transport } from './types.js' */
 
@@ -107,7 +108,7 @@ export class ResumableSocket extends EventTarget {
         backoff: parseBackoff(given.backoff),
         whileHidden: given.whileHidden ?? false,
         connectTimeout: milliseconds(given.connectTimeout ?? 10, 'connectTimeout'),
-        closeTimeout: milliseconds(given.closeTimeout ?? 2, 'closeTimeout'),
+        closeTimeout: milliseconds(given.closeTimeout ?? CLOSE_AFTER_DONE / 1000, 'closeTimeout'),
         asks: Boolean(this.#env.fetch) && this.#isOwn(),
         knocks: Boolean(this.#env.fetch),
       },
@@ -449,7 +450,7 @@ export class ResumableSocket extends EventTarget {
       unreadable ||= event?.error?.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
       // When Chromium and WebKitGTK refuse a message by themselves, they tell it by an error alone. Where a close event
       // has come, too, this has no effect.
-      this.#env.setTimeout(() => transport.readyState === 3 && this.#step({ type: 'closed', n, code: 1006, reason: '' }), 0);
+      this.#env.setTimeout(() => transport.readyState === 3 && this.#step({ type: 'closed', n, ...lost() }), 0);
     };
     this.#transport = transport;
     this.#n = n;
@@ -457,7 +458,7 @@ export class ResumableSocket extends EventTarget {
     transport.onopen = () => this.#step({ type: 'opened', n, protocol: transport.protocol });
     transport.onmessage = ({ data }) => this.#step({ type: 'frame', n, data });
     // What the other end echoes when this one cannot read a message says nothing about ours.
-    transport.onclose = ({ code, reason }) => this.#step({ type: 'closed', n, code: unreadable ? 1006 : code, reason });
+    transport.onclose = ({ code, reason }) => this.#step({ type: 'closed', n, reason, code: unreadable ? lost().code : code });
   }
 
   /**

@@ -4,24 +4,14 @@
 // `cx.effects`. A returned text is the server's breach of the protocol.
 
 import { byteLength } from './idl.js';
+import { ACK_AFTER, ACK_BYTES, ACK_MESSAGES, ANSWER_WITHIN, ASK_AFTER, ASK_AGAIN, BYTES_A_SECOND, SILENT_HEARTBEATS } from './protocol.js';
 import { encodeControl, encodeData } from './wire.js';
 
 /** @import { Data, Effect, Gap, Hello, Outgoing, State, Status } from './types.js' */
 /** @typedef {{ s: State, effects: Effect[], now: number, random: number }} Cx */
 
-const ACK_MESSAGES = 64;
-const ACK_BYTES = 65536;
-const ACK_DELAY = 250;
-/** What was sent and is not acknowledged for this long makes us ask whether the server is there. */
-const ASK_AFTER = 3000;
-/** While it is still not acknowledged, we ask again this long after an answer. */
-const ASK_AGAIN = 10_000;
-/** An answer that takes longer is told to the page, */
+/** An answer that takes longer is told to the page. */
 const STALLED = 1500;
-/** and an answer that takes this long will not come. */
-const DEAD = 5000;
-/** A slow network carries what is under way at this rate at least (bytes in a second), and the question is behind it. */
-const RATE = 4096;
 
 /**
  * Takes a hello in: from here on messages flow.
@@ -68,8 +58,7 @@ export function greet(cx, hello) {
       s.outbox = s.outbox.filter((_, i) => i !== at);
       s.ever--;
     }
-    s.sent = received;
-    s.underWay = bytesOf(s.outbox.slice(0, received - s.base));
+    replayFrom(s, received);
   }
   s.limit = hello.limit ?? null;
   const tooBig = takeTooBig(s);
@@ -98,11 +87,22 @@ export function greet(cx, hello) {
 }
 
 /**
+ * The session has accepted all before `received`: what was written from there on is written again. `flush` does it.
+ *
+ * @param {State} s
+ * @param {number} received
+ */
+function replayFrom(s, received) {
+  s.sent = received;
+  s.underWay = bytesOf(s.outbox.slice(0, received - s.base));
+}
+
+/**
  * How long a server may say nothing, in milliseconds.
  *
  * @param {State} s
  */
-export const silence = (s) => 2.5 * s.heartbeat;
+export const silence = (s) => SILENT_HEARTBEATS * s.heartbeat;
 
 /**
  * @param {Cx} cx
@@ -115,7 +115,7 @@ export function deliver(cx, data) {
   s.owedBytes += byteLength(data);
   if (s.owedSince === null) {
     s.owedSince = now;
-    effects.push({ type: 'setTimer', name: 'ack', delay: ACK_DELAY });
+    effects.push({ type: 'setTimer', name: 'ack', delay: ACK_AFTER });
   }
   // Effects run in order and messages are dispatched synchronously: an ack that follows counts
   // what the application has taken.
@@ -146,7 +146,7 @@ export function ackIfDue(cx) {
     owedSince !== null &&
     (owedMessages >= Math.min(ACK_MESSAGES, window.messages / 2) ||
       owedBytes >= Math.min(ACK_BYTES, window.bytes / 2) ||
-      cx.now - owedSince >= ACK_DELAY)
+      cx.now - owedSince >= ACK_AFTER)
   ) {
     writeAck(cx);
   }
@@ -252,18 +252,18 @@ export function ask(cx) {
   if (s.probe === 'armed') {
     cx.effects.push({ type: 'write', n: s.transport, data: encodeControl({ ping: true }) });
     s.askedAt = now;
-    s.load = 1000 * Math.floor(s.underWay / RATE);
+    s.load = 1000 * Math.floor(s.underWay / BYTES_A_SECOND);
     probe(cx, 'asking', STALLED + s.load);
     return false;
   }
   // A network that brings something is not dead, however long the answer takes.
   const quiet = now - Math.max(s.heardAt, s.askedAt);
-  const limit = (s.probe === 'asking' ? STALLED : DEAD) + s.load;
+  const limit = (s.probe === 'asking' ? STALLED : ANSWER_WITHIN) + s.load;
   if (quiet < limit) probe(cx, s.probe, limit - quiet);
   else if (s.probe === 'stalled') return true;
   else {
     emit(cx, { status: 'stalled' });
-    probe(cx, 'stalled', DEAD - STALLED);
+    probe(cx, 'stalled', ANSWER_WITHIN - STALLED);
   }
   return false;
 }

@@ -70,6 +70,36 @@ export type Until = 'time' | 'visible' | 'online' | 'user';
 /** The same, or the question what a route is, or whether there is a server. */
 export type Pause = Until | 'answer' | 'knock';
 
+/** What a close means; `close.js` reads it. A match on it names every kind. */
+export type CloseKind =
+  | 'normal'
+  | 'done'
+  | 'no-code'
+  /** There was no close frame. */
+  | 'lost'
+  /** The server does not speak the protocol. */
+  | 'foreign'
+  | 'too-big'
+  | 'internal-error'
+  | 'superseded'
+  | 'replaced'
+  | 'refused'
+  | 'protocol-error'
+  | 'read-only'
+  | 'reauthenticate'
+  | 'restarting'
+  | 'moved'
+  | 'try-again'
+  | 'stale'
+  | 'other';
+
+/** A close, read. */
+export interface Close {
+  code: number;
+  reason: string;
+  kind: CloseKind;
+}
+
 /** How a session ended. */
 export type Outcome = 'done' | 'failed' | 'panicked' | 'expired' | 'overflow' | 'closed';
 
@@ -78,7 +108,7 @@ export type Status =
   | { status: 'connecting'; attempt: number }
   | { status: 'open'; session: string }
   | { status: 'new' | 'resumed' | 'reused' | 'restored'; session: string; gap: Gap | null }
-  | { status: 'waiting'; attempt: number; delay: number | null; until: Until; reason?: string }
+  | { status: 'waiting'; attempt: number; delay: number | null; until: Until; kind?: CloseKind; reason?: string }
   | { status: 'offline' }
   | { status: 'stalled' }
   | { status: 'gap' | 'expired'; gap: Gap }
@@ -86,8 +116,8 @@ export type Status =
   | { status: 'lost'; messages: Data[]; reason: 'in doubt' | 'too big' | 'dropped' | 'closed' }
   | { status: 'done'; outcome: Outcome; messages: Data[] }
   | { status: 'superseded' }
-  | { status: 'refused'; reason: string }
-  | { status: 'failed'; code: number; reason: string };
+  | { status: 'refused'; kind: CloseKind; reason: string }
+  | { status: 'failed'; code: number; kind: CloseKind; reason: string };
 
 export type StatusEvent = Event & Status;
 

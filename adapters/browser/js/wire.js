@@ -1,8 +1,9 @@
 // The wire format of session-resume.v1: offers, control frames, and the escape of U+0001.
 
+import { AT, PROTOCOL, VERSION } from './protocol.js';
+
 /** @import { Control, Cursor, Data, Frame, Gap } from './types.js' */
 
-export const PROTOCOL = 'session-resume.v1';
 const MARK = '\u0001';
 const NAME = /^[\w-]{1,64}$/;
 const STATUSES = ['new', 'resumed', 'reused', 'restored'];
@@ -18,7 +19,7 @@ const OUTCOMES = ['done', 'failed', 'panicked', 'expired', 'overflow', 'closed']
  */
 export function offer(client, cursor, position) {
   const words = cursor ? ['', cursor.session, cursor.epoch, position, cursor.attachment] : [];
-  return [PROTOCOL, `at.${client}${words.join('.')}`];
+  return [PROTOCOL, `${AT}${client}${words.join('.')}`];
 }
 
 /** @param {object} control */
@@ -73,7 +74,7 @@ const isGap = (gap) =>
 const shape = {
   hello: (h) =>
     isObject(h) &&
-    h.v === 1 &&
+    h.v === VERSION &&
     isName(h.session) &&
     isName(h.epoch) &&
     STATUSES.includes(h.status) &&

@@ -276,7 +276,7 @@ test('breaches of the protocol close with 4103, and the client starts over once'
 test('a 4103 starts over at most once until a session is resumed', () => {
   const m = open().send('a').closed(4103, 'cursor above the head');
   assert.deepEqual(m.took().slice(1), [
-    'status lost {"messages":["a"],"reason":"in doubt"}', 'timer retry 250', 'status waiting {"attempt":2,"delay":0.25,"until":"time","reason":"cursor above the head"}',
+    'status lost {"messages":["a"],"reason":"in doubt"}', 'timer retry 250', 'status waiting {"attempt":2,"delay":0.25,"until":"time","kind":"protocol-error","reason":"cursor above the head"}',
   ]);
   assert.deepEqual(m.timer('retry').tookOf('connect'), [`connect session-resume.v1 at.${CLIENT}`]);
   m.hello({ status: 'reused', received: 1 }).closed(1006).hello({ status: 'resumed', received: 1 });
@@ -333,7 +333,7 @@ test('close codes', () => {
 });
 
 test('superseded and refused wait for the user, and then offer the cursor', () => {
-  for (const [code, reason, status] of [[4100, 'superseded', 'superseded {}'], [4101, 'full', 'refused {"reason":"full"}'], [4104, 'read only', 'refused {"reason":"read only"}']]) {
+  for (const [code, reason, status] of [[4100, 'superseded', 'superseded {}'], [4101, 'full', 'refused {"kind":"refused","reason":"full"}'], [4104, 'read only', 'refused {"kind":"read-only","reason":"read only"}']]) {
     const m = open().send('kept').closed(code, reason);
     assert.deepEqual(m.took().slice(1), ['clearTimers', `status ${status}`, `ended ${code} ${reason}`]);
     m.do({ type: 'online' }).do({ type: 'visible' }).timer('retry');
@@ -562,7 +562,7 @@ test('a list of delays is taken literally and ends in the user’s hands', () =>
   m.timer('retry').closed(1006);
   assert.deepEqual(m.tookOf('status').slice(-1), ['status waiting {"attempt":2,"delay":2,"until":"time"}']);
   m.timer('retry').closed(1006, 'gone');
-  assert.deepEqual(m.tookOf('status').slice(-1), ['status failed {"code":1006,"reason":"gone"}']);
+  assert.deepEqual(m.tookOf('status').slice(-1), ['status failed {"code":1006,"reason":"gone","kind":"lost"}']);
   assert.deepEqual([m.state.phase, m.state.until], ['waiting', 'user']);
   for (const event of ['online', 'visible']) {
     const again = Object.assign(new Machine(), { state: m.state });
@@ -592,7 +592,7 @@ test('prompt: only the user reconnects', () => {
 
 test('no reconnect: a drop is the end, told with its code', () => {
   const m = open({ machine: { reconnect: false } }).closed(1011, 'oops');
-  assert.deepEqual(m.took().slice(-2), ['status failed {"code":1011,"reason":"oops"}', 'ended 1011 oops']);
+  assert.deepEqual(m.took().slice(-2), ['status failed {"code":1011,"reason":"oops","kind":"internal-error"}', 'ended 1011 oops']);
 });
 
 test('no attempts while hidden; at once when looked at', () => {
@@ -648,7 +648,7 @@ test('a first attempt that fails asks what the route is, once', () => {
   assert.equal(m.state.phase, 'waiting');
   m.do({ type: 'answered', of: 1, foreign: 'it answers with status 404' });
   assert.deepEqual(m.took(), [
-    'clearTimers', 'status failed {"code":1002,"reason":"the server does not speak session-resume.v1: it answers with status 404"}',
+    'clearTimers', 'status failed {"code":1002,"reason":"the server does not speak session-resume.v1: it answers with status 404","kind":"foreign"}',
     'ended 1002 the server does not speak session-resume.v1: it answers with status 404',
   ]);
   m.do({ type: 'answered', of: 1, foreign: null });
@@ -667,7 +667,7 @@ test('a first attempt that fails asks what the route is, once', () => {
   const refused = asking();
   refused.took();
   refused.do({ type: 'answered', of: 1, foreign: null, refused: 'another origin' });
-  assert.deepEqual(refused.took(), ['clearTimers', 'status refused {"reason":"another origin"}', 'ended 1006 another origin']);
+  assert.deepEqual(refused.took(), ['clearTimers', 'status refused {"kind":"refused","reason":"another origin"}', 'ended 1006 another origin']);
   const back = asking();
   assert.equal(back.do({ type: 'visible' }).state.phase, 'connecting');
   assert.equal(back.do({ type: 'answered', of: 1, foreign: 'late' }).state.phase, 'connecting');
@@ -832,9 +832,9 @@ test('what a page before has left is asked for with its cursor, and sent as a cl
 
 test('a wait says what the server has said', () => {
   const restarting = open().control({ retry: 500 }).closed(4112, 'restarting');
-  assert.deepEqual(restarting.tookOf('status'), ['status waiting {"attempt":2,"delay":0.75,"until":"time","reason":"restarting"}']);
+  assert.deepEqual(restarting.tookOf('status'), ['status waiting {"attempt":2,"delay":0.75,"until":"time","kind":"restarting","reason":"restarting"}']);
   const prompted = open({ machine: { reconnect: 'prompt' } }).closed(4113, 'try again later');
-  assert.deepEqual(prompted.tookOf('status'), ['status waiting {"attempt":2,"delay":null,"until":"user","reason":"try again later"}']);
+  assert.deepEqual(prompted.tookOf('status'), ['status waiting {"attempt":2,"delay":null,"until":"user","kind":"try-again","reason":"try again later"}']);
   const hidden = open().do({ type: 'hidden' }).closed(1006, 'nothing of the server’s');
   assert.deepEqual(hidden.tookOf('status'), ['status waiting {"attempt":2,"delay":null,"until":"visible"}']);
 });

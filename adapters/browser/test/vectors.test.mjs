@@ -4,8 +4,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parseBackoff } from '../js/backoff.js';
+import { parseClose } from '../js/close.js';
 import { initial, step } from '../js/machine.js';
-import { decode, encodeControl, encodeData, offer, PROTOCOL } from '../js/wire.js';
+import * as protocol from '../js/protocol.js';
+import { decode, encodeControl, encodeData, offer } from '../js/wire.js';
 import { ModelServer } from './support/model.mjs';
 
 const vectors = JSON.parse(readFileSync(new URL('../../../tests/vectors/wire.json', import.meta.url), 'utf8'));
@@ -20,7 +22,27 @@ function each(list, check) {
 
 test('the version is ours', () => {
   assert.equal(vectors.version, 1);
-  assert.equal(vectors.protocol, PROTOCOL);
+  assert.equal(vectors.protocol, protocol.PROTOCOL);
+});
+
+test('the numbers are ours', () => {
+  const ours = {
+    version: protocol.VERSION,
+    largest_integer: Number.MAX_SAFE_INTEGER,
+    ack_messages: protocol.ACK_MESSAGES,
+    ack_bytes: protocol.ACK_BYTES,
+    ack_after_ms: protocol.ACK_AFTER,
+    silent_heartbeats: protocol.SILENT_HEARTBEATS,
+    ask_after_ms: protocol.ASK_AFTER,
+    ask_again_ms: protocol.ASK_AGAIN,
+    answer_within_ms: protocol.ANSWER_WITHIN,
+    bytes_a_second: protocol.BYTES_A_SECOND,
+    backoff_first_ms: protocol.BACKOFF_FIRST,
+    backoff_max_ms: protocol.BACKOFF_MAX,
+    retry_spread_ms: protocol.RETRY_SPREAD,
+    close_after_done_ms: protocol.CLOSE_AFTER_DONE,
+  };
+  assert.deepEqual(ours, vectors.numbers);
 });
 
 each('offers', ({ protocols, offer: expected, error }, row) => {
@@ -58,7 +80,8 @@ each('escape', ({ data, wire }, row) => {
   assert.deepEqual(decode(wire), { data }, row);
 });
 
-each('closes', ({ code, reason, first, again }, row) => {
+each('closes', ({ code, reason, kind, first, again }, row) => {
+  assert.deepEqual(parseClose(code, reason), { code, reason, kind }, row);
   const client = new Attached();
   assert.equal(client.answer(code, reason), first, row);
   if (again !== first) assert.equal(client.answer(code, reason), again, `${row}, again`);
@@ -70,7 +93,7 @@ class Attached {
     const config = { reconnect: true, backoff: parseBackoff(), whileHidden: false, connectTimeout: 1, closeTimeout: 1, asks: false };
     this.state = initial(config, 'abcdefghijklmnop');
     this.do({ type: 'start', hidden: false, offline: false });
-    this.do({ type: 'opened', n: 1, protocol: PROTOCOL });
+    this.do({ type: 'opened', n: 1, protocol: protocol.PROTOCOL });
     this.do({ type: 'frame', n: 1, data: vectors.server_frames[0].text });
     assert.equal(this.state.phase, 'open');
   }

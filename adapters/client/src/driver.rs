@@ -47,7 +47,7 @@ impl Driver<'_> {
                 Some(Action::Randomize) => {
                     let random = random();
                     let machine = &mut self.shared.lock().machine;
-                    machine.handle_random(self.shared.now(), &random);
+                    machine.handle_random(&random, self.shared.now());
                 }
                 Some(Action::Connect { transport, offer }) => {
                     tracing::debug!(?transport, "connecting");

@@ -72,7 +72,7 @@ pub use self::{
     error::{ConfigError, ConnectError, SendError, Undelivered},
 };
 pub use session_resume_proto::{
-    Gap, GapReason, Message, Position, Token,
+    Gap, GapReason, Message, Position, WireId,
     client::{Backoff, Cause, Event, Limits, Modes, SendError as SendErrorKind},
-    wire::{Close, OutcomeStatus, ProtocolError, Status},
+    wire::{Close, CloseKind, OutcomeStatus, ProtocolError, Status},
 };

@@ -104,11 +104,11 @@ impl Transport {
                 // The pong is queued inside; it leaves with the next flush.
                 self.dirty = true;
                 let machine = &mut shared.lock().machine;
-                return machine.handle_alive(shared.now(), self.number);
+                return machine.handle_alive(self.number, shared.now());
             }
         };
         let machine = &mut shared.lock().machine;
-        machine.handle_frame(shared.now(), self.number, message);
+        machine.handle_frame(self.number, message, shared.now());
     }
 
     fn poll_write(
@@ -146,8 +146,7 @@ impl Transport {
 fn close_of(frame: Option<CloseFrame>) -> Close {
     match frame {
         Some(frame) => Close::new(frame.code.into(), frame.reason.as_str().to_owned()),
-        // RFC 6455 §7.4.1: no status code present.
-        None => Close::new(1005, ""),
+        None => Close::NO_CODE,
     }
 }
 

@@ -58,8 +58,8 @@ impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Inline<MIN, M
 /// One page or program instance: 16 to 32 of `[A-Za-z0-9_-]`, made anew at every start.
 pub type ClientId = Inline<16, 32>;
 
-/// A session id or an epoch on the wire: 1 to 64 of `[A-Za-z0-9_-]`.
-pub type Token = Inline<1, 64>;
+/// A session id or an epoch, as the wire has it: 1 to 64 of `[A-Za-z0-9_-]`.
+pub type WireId = Inline<1, 64>;
 
 /// The number of one transport's turn on a session; counts attaches, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]

@@ -9,17 +9,19 @@
 //! Suggested reading order: the words ([`ids`](ClientId), [`Position`], [`Cursor`], [`Gap`]), then [`wire`] (what goes over the
 //! connection), then [`session`] (the server's end), then [`client`] (the client's end).
 
+pub mod compact;
 mod ids;
 mod message;
 mod position;
-pub mod session;
 mod time;
 
 pub mod client;
+pub mod numbers;
+pub mod session;
 pub mod wire;
 
 pub use self::{
-    ids::{AttachmentNumber, ClientId, Token},
+    ids::{AttachmentNumber, ClientId, WireId},
     message::Message,
     position::{Cursor, Gap, GapReason, MAX_INTEGER, Position},
     time::Moment,

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Token;
+use crate::WireId;
 
 /// The largest integer that the wire carries: 2^53 − 1, the largest that JavaScript counts exactly.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
@@ -59,9 +59,9 @@ impl fmt::Display for Position {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Cursor {
     /// The session's public id, as told in the hello.
-    pub session: Token,
+    pub session: WireId,
     /// The epoch of the outbox, as told in the hello.
-    pub epoch: Token,
+    pub epoch: WireId,
     /// The position the client expects next. A number above [`MAX_INTEGER`] is read as `u64::MAX`,
     /// which is above every head.
     pub received: Position,

@@ -1,12 +1,15 @@
 //! Reads `tests/vectors/wire.json`, which other languages read, too.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use session_resume_proto::{
-    Message, Moment, Position,
+    MAX_INTEGER, Message, Moment, Position,
     client::{Action, Client, Config, Event, Random, TransportNumber},
+    numbers,
     wire::{
-        Close, Inbound, MalformedOffer, Offer, ProtocolError, SUBPROTOCOL, ServerControl,
-        decode_client_text, decode_server_text, escape,
+        Close, CloseKind, Inbound, MalformedOffer, Offer, ProtocolError, SUBPROTOCOL,
+        ServerControl, VERSION, decode_client_text, decode_server_text, escape,
     },
 };
 
@@ -56,6 +59,29 @@ fn compare(row: &Value, found: &Value, members: &[&str]) {
 fn the_version_is_ours() {
     assert_eq!(vectors()["version"], 1);
     assert_eq!(vectors()["protocol"], SUBPROTOCOL);
+}
+
+#[test]
+fn the_numbers_are_ours() {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap();
+    let ours = json!({
+        "version": VERSION,
+        "largest_integer": MAX_INTEGER,
+        "ack_messages": numbers::ACK_MESSAGES,
+        "ack_bytes": numbers::ACK_BYTES,
+        "ack_after_ms": ms(numbers::ACK_AFTER),
+        "silent_heartbeats": f64::from(numbers::SILENT_HALF_HEARTBEATS) / 2.0,
+        "ask_after_ms": ms(numbers::ASK_AFTER),
+        "ask_again_ms": ms(numbers::ASK_AGAIN),
+        "answer_within_ms": ms(numbers::ANSWER_WITHIN),
+        "bytes_a_second": numbers::BYTES_A_SECOND,
+        "backoff_first_ms": ms(numbers::BACKOFF_FIRST),
+        "backoff_max_ms": ms(numbers::BACKOFF_MAX),
+        "retry_spread_ms": ms(numbers::RETRY_SPREAD),
+        "close_after_done_ms": ms(numbers::CLOSE_AFTER_DONE),
+    });
+    assert_eq!(vectors()["numbers"], ours);
+    assert_eq!(SUBPROTOCOL, format!("session-resume.v{VERSION}"));
 }
 
 #[test]
@@ -125,6 +151,7 @@ fn closes() {
     each("closes", |row| {
         let code = u16::try_from(row["code"].as_u64().unwrap()).unwrap();
         let close = Close::new(code, text(&row["reason"]).to_owned());
+        assert_eq!(kind_name(close.kind()), row["kind"], "{row}");
         if let Some(name) = row.get("name") {
             assert_eq!(close, ours(text(name)), "{row}");
         }
@@ -136,8 +163,59 @@ fn closes() {
     });
 }
 
+#[test]
+fn every_kind_of_close_has_a_row() {
+    let vectors = vectors();
+    let rows = vectors["closes"].as_array().unwrap();
+    for kind in KINDS {
+        assert!(rows.iter().any(|row| row["kind"] == kind_name(kind)), "{kind:?}");
+    }
+}
+
+const KINDS: [CloseKind; 16] = [
+    CloseKind::Normal,
+    CloseKind::Done,
+    CloseKind::NoCode,
+    CloseKind::TooBig,
+    CloseKind::InternalError,
+    CloseKind::Superseded,
+    CloseKind::Replaced,
+    CloseKind::Refused,
+    CloseKind::ProtocolError,
+    CloseKind::ReadOnly,
+    CloseKind::Reauthenticate,
+    CloseKind::Restarting,
+    CloseKind::Moved,
+    CloseKind::TryAgain,
+    CloseKind::Stale,
+    CloseKind::Other,
+];
+
+/// The name of a kind in the vectors. A new kind goes into [`KINDS`], too.
+fn kind_name(kind: CloseKind) -> &'static str {
+    match kind {
+        CloseKind::Normal => "normal",
+        CloseKind::Done => "done",
+        CloseKind::NoCode => "no-code",
+        CloseKind::TooBig => "too-big",
+        CloseKind::InternalError => "internal-error",
+        CloseKind::Superseded => "superseded",
+        CloseKind::Replaced => "replaced",
+        CloseKind::Refused => "refused",
+        CloseKind::ProtocolError => "protocol-error",
+        CloseKind::ReadOnly => "read-only",
+        CloseKind::Reauthenticate => "reauthenticate",
+        CloseKind::Restarting => "restarting",
+        CloseKind::Moved => "moved",
+        CloseKind::TryAgain => "try-again",
+        CloseKind::Stale => "stale",
+        CloseKind::Other => "other",
+    }
+}
+
 fn ours(name: &str) -> Close {
     match name {
+        "DONE" => Close::DONE,
         "TOO_BIG" => Close::TOO_BIG,
         "INTERNAL_ERROR" => Close::INTERNAL_ERROR,
         "RESTARTING" => Close::RESTARTING,
@@ -171,7 +249,7 @@ impl Attached {
             panic!("a client connects")
         };
         let hello = &vectors()["server_frames"][0]["text"];
-        client.handle_frame(now, transport, text(hello).into());
+        client.handle_frame(transport, text(hello).into(), now);
         Self { client, transport, now }
     }
 
@@ -189,7 +267,7 @@ impl Attached {
             };
         }
         assert_eq!(self.client.poll_action(), Some(Action::Randomize));
-        self.client.handle_random(self.now, &[0x99; 32]);
+        self.client.handle_random(&[0x99; 32], self.now);
         let waits = matches!(self.client.take(self.now), Some(Event::Waiting { .. }));
         if waits {
             self.now = self.client.poll_timeout().unwrap();

@@ -3,10 +3,10 @@
 use std::{net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
-use session_resume_client::{Backoff, Builder, Client, Status, Token};
+use session_resume_client::{Backoff, Builder, Client, Status, WireId};
 use session_resume_proto::{
     AttachmentNumber, Position,
-    wire::{Hello, ServerControl, Window},
+    wire::{Hello, ServerControl, VERSION, Window},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -170,13 +170,13 @@ impl Peer {
     }
 }
 
-pub(crate) fn token(text: &str) -> Token {
-    Token::parse(text).unwrap()
+pub(crate) fn token(text: &str) -> WireId {
+    WireId::parse(text).unwrap()
 }
 
 pub(crate) fn hello(status: Status) -> Hello {
     Hello {
-        v: 1,
+        v: VERSION,
         session: token("s"),
         epoch: token("e"),
         attachment: AttachmentNumber::new(1),

@@ -1,13 +1,10 @@
 use std::time::Duration;
 
-use crate::{Moment, Position, wire::Window};
-
-/// An ack goes out after this many messages at the latest.
-const MESSAGES: u64 = 64;
-/// An ack goes out after this many payload bytes at the latest.
-const BYTES: u64 = 64 * 1024;
-/// An ack goes out this long after the first message it covers, at the latest.
-const DELAY: Duration = Duration::from_millis(250);
+use crate::{
+    Moment, Position,
+    numbers::{ACK_AFTER, ACK_BYTES, ACK_MESSAGES},
+    wire::Window,
+};
 
 /// When to tell the server the client's position; one per transport.
 #[derive(Debug)]
@@ -29,8 +26,8 @@ impl Acks {
     /// Owes the ack that answers the hello.
     pub(super) fn new(from: Position, window: Window, heartbeat: Duration) -> Self {
         Self {
-            messages: (window.messages / 2).clamp(1, MESSAGES),
-            bytes: (window.bytes / 2).clamp(1, BYTES),
+            messages: (window.messages / 2).clamp(1, ACK_MESSAGES),
+            bytes: (window.bytes / 2).clamp(1, ACK_BYTES as u64),
             heartbeat,
             greeting: true,
             told: from,
@@ -40,10 +37,10 @@ impl Acks {
     }
 
     /// Notes that the position has come to `position`, by a message of `bytes` payload.
-    pub(super) fn note(&mut self, now: Moment, position: Position, bytes: usize) {
+    pub(super) fn note(&mut self, position: Position, bytes: usize, now: Moment) {
         if position > self.told {
             self.owed_bytes += bytes as u64;
-            self.shorten(now, position);
+            self.shorten(position, now);
         }
     }
 
@@ -59,7 +56,7 @@ impl Acks {
     }
 
     /// Returns the position to tell, if an ack is due, and counts it as told.
-    pub(super) fn poll(&mut self, now: Moment, position: Position) -> Option<Position> {
+    pub(super) fn poll(&mut self, position: Position, now: Moment) -> Option<Position> {
         self.handle_timeout(now);
         if self.due.is_some() {
             return None;
@@ -68,7 +65,7 @@ impl Acks {
         if self.greeting {
             // Exactly `hello.from`, even if what was taken before has arrived again meanwhile.
             self.greeting = false;
-            self.shorten(now, position);
+            self.shorten(position, now);
         } else {
             self.told = position;
             self.owed_bytes = 0;
@@ -85,12 +82,12 @@ impl Acks {
         self.told >= position
     }
 
-    fn shorten(&mut self, now: Moment, position: Position) {
+    fn shorten(&mut self, position: Position, now: Moment) {
         let owed = position.since(self.told);
         if owed >= self.messages || self.owed_bytes >= self.bytes {
             self.due = None;
         } else if owed > 0 {
-            self.due = self.due.map(|due| due.min(now + DELAY));
+            self.due = self.due.map(|due| due.min(now + ACK_AFTER));
         }
     }
 }
@@ -104,10 +101,10 @@ mod tests {
     /// When the ack is due after messages of these lengths, taken at millisecond 0, 1, 2, …
     fn due_after(window: Window, lengths: &[usize]) -> Option<Moment> {
         let mut acks = Acks::new(Position::ZERO, window, HEARTBEAT);
-        let greeting = acks.poll(Moment::ZERO, Position::ZERO);
+        let greeting = acks.poll(Position::ZERO, Moment::ZERO);
         assert_eq!(greeting, Some(Position::ZERO));
         for (n, &length) in (0..).zip(lengths) {
-            acks.note(Moment::from_millis(n), Position::new(n + 1), length);
+            acks.note(Position::new(n + 1), length, Moment::from_millis(n));
         }
         acks.due()
     }
@@ -141,11 +138,11 @@ mod tests {
             let from = Position::new(5);
             let position = from.advanced_by(ahead);
             let mut acks = Acks::new(from, window, HEARTBEAT);
-            acks.note(Moment::ZERO, position, 0);
-            assert_eq!(acks.poll(Moment::ZERO, position), Some(from));
+            acks.note(position, 0, Moment::ZERO);
+            assert_eq!(acks.poll(position, Moment::ZERO), Some(from));
             let next = expected.map_or(Moment::ZERO + HEARTBEAT, Moment::from_millis);
             assert_eq!(acks.due().unwrap_or(Moment::ZERO), next, "{ahead}");
-            assert_eq!(acks.poll(next, position), Some(position));
+            assert_eq!(acks.poll(position, next), Some(position));
         }
     }
 }

@@ -1,39 +1,37 @@
 use std::time::Duration;
 
 use super::{
-    Client, FAREWELL, Known, Open, Phase, TransportNumber, acks::Acks, inbound, outbound::Mismatch,
+    Client, Known, Open, Phase, TransportNumber, acks::Acks, inbound, outbound::Mismatch,
     probe::Probe,
 };
 use crate::{
     Message, Moment,
     client::{Cause, Event},
+    numbers::{self, CLOSE_AFTER_DONE},
     wire::{
-        Close, Done, Hello, Inbound as Frame, ProtocolError, ServerControl, Status,
+        Close, Done, Hello, Inbound as Frame, ProtocolError, ServerControl, Status, VERSION,
         decode_server_text,
     },
 };
 
-/// The version of the protocol that this client speaks.
-const VERSION: u64 = 1;
-
 impl Client {
     /// Takes in a frame that `transport` brought.
-    pub fn handle_frame(&mut self, now: Moment, transport: TransportNumber, frame: Message) {
+    pub fn handle_frame(&mut self, transport: TransportNumber, frame: Message, now: Moment) {
         if !self.is_newest(transport) || matches!(self.phase, Phase::Over { .. }) {
             return;
         }
-        self.handle_alive(now, transport);
+        self.handle_alive(transport, now);
         let outcome = match frame {
-            Message::Binary(_) => self.receive(now, frame),
+            Message::Binary(_) => self.receive(frame, now),
             Message::Text(text) => match decode_server_text(text) {
-                Ok(Frame::Data(text)) => self.receive(now, Message::Text(text)),
-                Ok(Frame::Control(control)) => self.obey(now, &control),
+                Ok(Frame::Data(text)) => self.receive(Message::Text(text), now),
+                Ok(Frame::Control(control)) => self.obey(&control, now),
                 Err(err) => Err(Cause::Protocol(err)),
             },
         };
         if let Err(cause) = outcome {
             self.drop_transport(Some(if cause == Cause::Copied {
-                Close::new(1000, "")
+                Close::GOODBYE
             } else {
                 Close::PROTOCOL_ERROR
             }));
@@ -42,7 +40,7 @@ impl Client {
     }
 
     /// Takes in that `transport` brought something that is not a data frame: a ping, a pong.
-    pub fn handle_alive(&mut self, now: Moment, transport: TransportNumber) {
+    pub fn handle_alive(&mut self, transport: TransportNumber, now: Moment) {
         if !self.is_newest(transport) {
             return;
         }
@@ -51,7 +49,7 @@ impl Client {
         }
     }
 
-    fn receive(&mut self, now: Moment, message: Message) -> Result<(), Cause> {
+    fn receive(&mut self, message: Message, now: Moment) -> Result<(), Cause> {
         let Phase::Open(open) = &mut self.phase else {
             return Err(unexpected());
         };
@@ -59,14 +57,14 @@ impl Client {
         // What was held already says nothing about the next message, at which this transport may end.
         open.settled |= self.inbound.deliver(message);
         // Taken on an earlier transport already: the server may hear of it only now.
-        open.acks.note(now, self.inbound.position(), bytes);
+        open.acks.note(self.inbound.position(), bytes, now);
         Ok(())
     }
 
     /// Obeys the members of a control frame, which are independent, in the order that suits a client.
-    fn obey(&mut self, now: Moment, control: &ServerControl) -> Result<(), Cause> {
+    fn obey(&mut self, control: &ServerControl, now: Moment) -> Result<(), Cause> {
         if let Some(hello) = &control.hello
-            && !self.attach(now, hello)?
+            && !self.attach(hello, now)?
         {
             return Ok(());
         }
@@ -93,14 +91,14 @@ impl Client {
             self.retry = Some(Duration::from_millis(millis));
         }
         match &control.done {
-            Some(done) => self.finish(now, done)?,
+            Some(done) => self.finish(done, now)?,
             None => self.close_if_acknowledged(),
         }
         Ok(())
     }
 
     /// Takes the hello in; returns `false` if the offer that it answers no longer says where the application is.
-    fn attach(&mut self, now: Moment, hello: &Hello) -> Result<bool, Cause> {
+    fn attach(&mut self, hello: &Hello, now: Moment) -> Result<bool, Cause> {
         let Phase::Connecting { offered, .. } = &self.phase else {
             return Err(unexpected());
         };
@@ -117,14 +115,14 @@ impl Client {
         {
             // The session has confirmed what was offered, and may have other messages behind it than the
             // application has taken meanwhile.
-            self.drop_transport(Some(Close::new(1000, "")));
+            self.drop_transport(Some(Close::GOODBYE));
             self.connect(now);
             return Ok(false);
         }
         let received = hello.received.filter(|_| same_session.is_some());
         let mut taken_back = 0;
         if let Some(received) = received {
-            let resumed = self.outbound.resume(received, hello.window, same_epoch);
+            let resumed = self.outbound.replay_from(received, hello.window, same_epoch);
             taken_back = resumed.map_err(|mismatch| match mismatch {
                 Mismatch::Copy => Cause::Copied,
                 Mismatch::Broken(err) => Cause::Protocol(err),
@@ -177,7 +175,7 @@ impl Client {
         }
         self.phase = Phase::Open(Open {
             heard: now,
-            patience: heartbeat.saturating_mul(5) / 2,
+            patience: numbers::silence(heartbeat),
             acks: Acks::new(self.inbound.position(), hello.window, heartbeat),
             probe,
             settled: false,
@@ -185,9 +183,9 @@ impl Client {
         Ok(true)
     }
 
-    fn finish(&mut self, now: Moment, done: &Done) -> Result<(), Cause> {
+    fn finish(&mut self, done: &Done, now: Moment) -> Result<(), Cause> {
         self.open()?;
-        self.phase = Phase::Over { done: done.clone(), deadline: now + FAREWELL };
+        self.phase = Phase::Over { done: done.clone(), deadline: now + CLOSE_AFTER_DONE };
         Ok(())
     }
 

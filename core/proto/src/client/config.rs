@@ -1,6 +1,11 @@
 use std::time::Duration;
 
-use crate::{Message, client::SendError};
+use crate::{
+    Message,
+    client::SendError,
+    numbers::{BACKOFF_FIRST, BACKOFF_MAX},
+    session::Bounds,
+};
 
 /// What a client does when its transport is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -82,13 +87,13 @@ impl Backoff {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { messages: 1024, bytes: 1 << 20, message: 1 << 20 }
+        Self { messages: 1024, bytes: 1 << 20, message: Bounds::default().message }
     }
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { first: Duration::from_millis(500), max: Duration::from_secs(20) }
+        Self { first: BACKOFF_FIRST, max: BACKOFF_MAX }
     }
 }
 

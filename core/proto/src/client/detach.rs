@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{client::Cause, wire::Close};
+use crate::{client::Cause, wire::CloseKind};
 
 /// What a client does about a transport that is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,7 +44,7 @@ pub(super) struct Facts {
 /// Decides what becomes of a client whose newest transport ended by `cause`.
 pub(super) fn decide(cause: &Cause, facts: Facts) -> Verdict {
     match cause {
-        Cause::Closed(close) => decide_close(close, facts),
+        Cause::Closed(close) => decide_close(close.kind(), facts),
         Cause::Protocol(_) => drop_cursor(facts),
         Cause::Copied => Verdict::Rename,
         Cause::Version(_) | Cause::NotSpoken => Verdict::Failed,
@@ -77,33 +77,27 @@ pub(super) fn hint(cause: &Cause) -> Option<Duration> {
     }
 }
 
-fn decide_close(close: &Close, facts: Facts) -> Verdict {
-    match close.code {
-        Close::CODE_SUPERSEDED if close.reason == Close::REPLACED.reason => {
-            Verdict::Return(Pace::Slower)
-        }
-        Close::CODE_SUPERSEDED => Verdict::Superseded,
-        Close::CODE_REFUSED | Close::CODE_READ_ONLY => Verdict::Refused,
-        Close::CODE_PROTOCOL_ERROR => drop_cursor(facts),
-        Close::CODE_REAUTHENTICATE if !facts.reauthenticated => Verdict::Return(Pace::AtOnce),
-        _ if is_stale(close) => {
-            if facts.stale {
-                Verdict::Rename
-            } else {
-                Verdict::Return(Pace::AtOnce)
-            }
-        }
+fn decide_close(close: CloseKind, facts: Facts) -> Verdict {
+    match close {
+        CloseKind::Superseded => Verdict::Superseded,
+        CloseKind::Refused | CloseKind::ReadOnly => Verdict::Refused,
+        CloseKind::ProtocolError => drop_cursor(facts),
+        CloseKind::Reauthenticate if !facts.reauthenticated => Verdict::Return(Pace::AtOnce),
+        CloseKind::Stale if facts.stale => Verdict::Rename,
+        CloseKind::Stale => Verdict::Return(Pace::AtOnce),
         // The message that was too big is given up, if the client can tell which it was. If not, it will be
         // too big again.
-        code if code == Close::TOO_BIG.code => Verdict::Return(Pace::Slower),
-        _ => Verdict::Return(Pace::Backoff),
+        CloseKind::Replaced | CloseKind::TooBig => Verdict::Return(Pace::Slower),
+        CloseKind::Normal
+        | CloseKind::Done
+        | CloseKind::NoCode
+        | CloseKind::InternalError
+        | CloseKind::Reauthenticate
+        | CloseKind::Restarting
+        | CloseKind::Moved
+        | CloseKind::TryAgain
+        | CloseKind::Other => Verdict::Return(Pace::Backoff),
     }
-}
-
-/// Whether the close says that the offer was not from the client's present holder; also with 1013, the code of
-/// servers before 4113.
-pub(super) fn is_stale(close: &Close) -> bool {
-    matches!(close.code, Close::CODE_TRY_AGAIN | 1013) && close.reason == Close::STALE.reason
 }
 
 fn drop_cursor(facts: Facts) -> Verdict {
@@ -113,7 +107,7 @@ fn drop_cursor(facts: Facts) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::ProtocolError;
+    use crate::wire::{Close, ProtocolError};
 
     #[test]
     fn every_close_code_has_its_answer() {

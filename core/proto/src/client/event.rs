@@ -1,8 +1,8 @@
 use std::{borrow::Cow, fmt, time::Duration};
 
 use crate::{
-    Gap, Message, Token,
-    wire::{Close, OutcomeStatus, ProtocolError, Status},
+    Gap, Message, WireId,
+    wire::{Close, OutcomeStatus, ProtocolError, SUBPROTOCOL, Status, VERSION},
 };
 
 /// What the application takes from a client, in order.
@@ -16,7 +16,7 @@ pub enum Event {
     /// The hello is there. What follows belongs to `session`.
     Open {
         /// The session's public id.
-        session: Token,
+        session: WireId,
         /// What happened to this client.
         status: Status,
     },
@@ -106,9 +106,9 @@ pub enum Cause {
     },
     /// The server broke the protocol.
     Protocol(ProtocolError),
-    /// The server speaks another version than 1.
+    /// The server speaks another version than [`VERSION`].
     Version(u64),
-    /// The server does not speak `session-resume.v1` at all.
+    /// The server does not speak [`SUBPROTOCOL`] at all.
     NotSpoken,
     /// Another client uses this one's id: it was copied, and goes on under a new id.
     Copied,
@@ -162,8 +162,8 @@ impl fmt::Display for Cause {
             Self::Unreachable(reason) => write!(f, "server not reached: {reason}"),
             Self::Http { status, .. } => write!(f, "upgrade answered with status {status}"),
             Self::Protocol(err) => write!(f, "server broke the protocol: {err}"),
-            Self::Version(v) => write!(f, "server speaks version {v} (know 1)"),
-            Self::NotSpoken => f.write_str("server does not speak session-resume.v1"),
+            Self::Version(v) => write!(f, "server speaks version {v} (know {VERSION})"),
+            Self::NotSpoken => write!(f, "server does not speak {SUBPROTOCOL}"),
             Self::Copied => f.write_str("another client uses the same id"),
         }
     }

@@ -45,8 +45,8 @@ fn hello() -> impl Strategy<Value = Hello> {
     (names, counts, version, prop::option::of(gap())).prop_map(
         |((session, epoch), (from, received, heartbeat_ms, messages, bytes), v, gap)| Hello {
             v,
-            session: Token::parse(session).unwrap(),
-            epoch: Token::parse(epoch).unwrap(),
+            session: WireId::parse(session).unwrap(),
+            epoch: WireId::parse(epoch).unwrap(),
             attachment: AttachmentNumber::new(from),
             status: Status::Resumed,
             from: Position::new(from),
@@ -115,9 +115,9 @@ fn run(ops: Vec<Op>) {
             match &op {
                 Op::Control(control) => {
                     seen.hello |= control.hello.is_some();
-                    client.handle_frame(now, transport, Message::Text(control.encode()));
+                    client.handle_frame(transport, Message::Text(control.encode()), now);
                 }
-                Op::Frame(frame) => client.handle_frame(now, transport, frame.clone()),
+                Op::Frame(frame) => client.handle_frame(transport, frame.clone(), now),
                 Op::Closed(code, reason) => {
                     client.handle_closed(transport, Some(Close::new(*code, *reason)));
                 }
@@ -169,7 +169,7 @@ fn step(client: &mut Client, now: Moment, seen: &mut Seen) {
         }
         match client.poll_action() {
             None => break,
-            Some(Action::Randomize) => client.handle_random(now, &[9; 32]),
+            Some(Action::Randomize) => client.handle_random(&[9; 32], now),
             Some(Action::Connect { transport, .. }) => {
                 assert!(seen.transport < Some(transport), "numbers grow");
                 *seen = Seen { transport: Some(transport), ..Seen::default() };

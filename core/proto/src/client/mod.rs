@@ -3,6 +3,8 @@
 //! [`Client`] is one program instance or page and outlives its transports. The caller makes these:
 //! every [`Action::Connect`] brings a [`TransportNumber`], and news about an older one is ignored.
 //!
+//! Arguments come in one order, here and in [`session`](crate::session): which transport, what, and the time last.
+//!
 //! Its methods are of four kinds: getters; `handle_*` say what happened; verbs are commands of the
 //! application ([`send`](Client::send), [`take`](Client::take), [`close`](Client::close),
 //! [`reconnect_now`](Client::reconnect_now)); `poll_*` say what the caller must do. After any of the
@@ -43,12 +45,9 @@ use self::{
     probe::Probe,
 };
 use crate::{
-    AttachmentNumber, ClientId, Cursor, Message, Moment, Token,
+    AttachmentNumber, ClientId, Cursor, Message, Moment, WireId,
     wire::{ClientControl, Close, Done},
 };
-
-/// How long the server's close may take to follow its `done`.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The client machine.
 #[derive(Debug)]
@@ -79,8 +78,8 @@ pub struct Client {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Known {
-    session: Token,
-    epoch: Token,
+    session: WireId,
+    epoch: WireId,
     attachment: AttachmentNumber,
 }
 
@@ -105,7 +104,7 @@ enum Phase {
 #[derive(Debug)]
 struct Open {
     heard: Moment,
-    /// 2.5 heartbeats.
+    /// How long the server may say nothing.
     patience: Duration,
     acks: Acks,
     probe: Probe,
@@ -158,7 +157,7 @@ impl Client {
                 Event::Message(message) => message.len(),
                 _ => 0,
             };
-            open.acks.note(now, self.inbound.position(), bytes);
+            open.acks.note(self.inbound.position(), bytes, now);
         }
         Some(event)
     }
@@ -190,7 +189,7 @@ impl Client {
     }
 
     /// Takes in the bytes that [`Action::Randomize`] asked for.
-    pub fn handle_random(&mut self, now: Moment, random: &Random) {
+    pub fn handle_random(&mut self, random: &Random, now: Moment) {
         let Phase::Drawing { pace, cause } = &self.phase else {
             return;
         };
@@ -247,7 +246,7 @@ impl Client {
             Phase::Open(open) => {
                 let under_way = self.outbound.under_way();
                 if now >= open.heard + open.patience
-                    || open.probe.handle_timeout(now, open.heard, under_way)
+                    || open.probe.handle_timeout(open.heard, under_way, now)
                 {
                     // No close frame: a peer that answers nothing would never take it.
                     self.drop_transport(None);
@@ -281,7 +280,7 @@ impl Client {
         let Phase::Open(open) = &mut self.phase else {
             return None;
         };
-        let told = open.acks.poll(now, self.inbound.position());
+        let told = open.acks.poll(self.inbound.position(), now);
         if told.is_some() {
             let ack = ClientControl { ack: told, ..ClientControl::default() };
             self.close_if_acknowledged();

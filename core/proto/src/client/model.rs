@@ -11,7 +11,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Gap, GapReason, Position,
-    wire::{Hello, Inbound as Frame, Offer, ServerControl, Status, Window, decode_client_text},
+    wire::{
+        CloseKind, Hello, Inbound as Frame, Offer, ServerControl, Status, VERSION, Window,
+        decode_client_text,
+    },
 };
 
 const WINDOW: Window = Window { messages: 5, bytes: 12 };
@@ -242,7 +245,7 @@ impl World {
                 None => break,
                 Some(Action::Randomize) => {
                     self.draws = self.draws.wrapping_mul(37).wrapping_add(11);
-                    self.client.handle_random(self.now, &[self.draws; 32]);
+                    self.client.handle_random(&[self.draws; 32], self.now);
                 }
                 Some(Action::Connect { transport, offer }) => {
                     self.transport = Some(transport);
@@ -250,8 +253,8 @@ impl World {
                     self.pending = Some((transport, offer));
                 }
                 Some(Action::Close { close, .. }) => {
-                    let code = close.map(|close| close.code);
-                    assert_ne!(code, Some(4103), "nobody broke the protocol");
+                    let kind = close.map(|close| close.kind());
+                    assert_ne!(kind, Some(CloseKind::ProtocolError), "nobody broke the protocol");
                     self.transport = None;
                     self.late.extend(self.pending.take());
                 }
@@ -328,7 +331,7 @@ impl World {
                     {
                         self.openings.push_back(hello.from.get());
                     }
-                    self.client.handle_frame(self.now, transport, frame);
+                    self.client.handle_frame(transport, frame, self.now);
                 }
                 Err(close) => {
                     if self.transport == Some(transport) {
@@ -429,9 +432,9 @@ impl World {
             self.expects = from;
         }
         let hello = Hello {
-            v: 1,
-            session: Token::parse("s").unwrap(),
-            epoch: Token::parse(&format!("e{}", self.store.life)).unwrap(),
+            v: VERSION,
+            session: WireId::parse("s").unwrap(),
+            epoch: WireId::parse(&format!("e{}", self.store.life)).unwrap(),
             attachment: AttachmentNumber::new(self.attachments),
             status,
             from: Position::new(from),

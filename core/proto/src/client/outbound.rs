@@ -63,12 +63,12 @@ impl Outbound {
         Ok(())
     }
 
-    /// Goes on in the session that was offered, which has accepted all before `received`. Returns how many
-    /// messages were acknowledged and are taken back.
+    /// Goes on in the session that was offered, which has accepted all before `received`: all from there on is sent,
+    /// what was sent before is replayed. Returns how many messages were acknowledged and are taken back.
     ///
     /// In another epoch than the offered one, that may be fewer than were acknowledged: the server's store has
     /// gone back in time. What is kept here was sent later than all that the session has now.
-    pub(super) fn resume(
+    pub(super) fn replay_from(
         &mut self,
         received: u64,
         window: Window,
@@ -100,7 +100,7 @@ impl Outbound {
     }
 
     /// Takes out what is to be transmitted and is longer than the server takes; it does not count any more. To be
-    /// called after [`Self::resume`] or [`Self::restart`].
+    /// called after [`Self::replay_from`] or [`Self::restart`].
     pub(super) fn limit_to(&mut self, limit: Option<u64>) -> Vec<Message> {
         self.limit = limit;
         let mut too_big = Vec::new();
@@ -126,7 +126,7 @@ impl Outbound {
     }
 
     /// Takes out the message to transmit next; it does not count any more. To be called after
-    /// [`Self::resume`]: the session has accepted all before it and none from it on.
+    /// [`Self::replay_from`]: the session has accepted all before it and none from it on.
     pub(super) fn give_up_next(&mut self) -> Option<Message> {
         let message = self.queue.remove(self.under_way_messages())?;
         self.bytes -= message.len();
@@ -296,10 +296,10 @@ mod tests {
         assert_eq!(transmit_all(&mut outbound), [6, 4]);
         assert_eq!(outbound.acknowledge(1), Ok(true));
         assert_eq!(transmit_all(&mut outbound), [5]);
-        outbound.resume(3, WINDOW, true).unwrap();
+        outbound.replay_from(3, WINDOW, true).unwrap();
         assert_eq!(outbound.len(), 3, "accepted is not acknowledged");
         assert!(transmit_all(&mut outbound).is_empty(), "and still under way");
-        outbound.resume(1, WINDOW, true).unwrap();
+        outbound.replay_from(1, WINDOW, true).unwrap();
         assert_eq!(transmit_all(&mut outbound), [4, 5]);
     }
 
@@ -312,15 +312,15 @@ mod tests {
         assert_eq!(outbound.acknowledge(2), Ok(false));
         assert_eq!(outbound.acknowledge(1), Ok(false));
         assert_eq!(
-            outbound.resume(1, WINDOW, true),
+            outbound.replay_from(1, WINDOW, true),
             Err(Mismatch::Broken(ProtocolError::Unexpected))
         );
         assert_eq!(transmit_all(&mut outbound).len(), 2);
-        assert_eq!(outbound.resume(6, WINDOW, true), Err(Mismatch::Copy));
+        assert_eq!(outbound.replay_from(6, WINDOW, true), Err(Mismatch::Copy));
         // Sent before, not yet again: an ack of it is an ack of what this transport never had.
-        outbound.resume(3, WINDOW, true).unwrap();
+        outbound.replay_from(3, WINDOW, true).unwrap();
         assert_eq!(outbound.acknowledge(4), Err(ProtocolError::OverAck));
-        outbound.resume(5, WINDOW, true).unwrap();
+        outbound.replay_from(5, WINDOW, true).unwrap();
     }
 
     #[test]
@@ -331,7 +331,7 @@ mod tests {
         outbound.window = Window { messages: 4, bytes: 100 };
         assert_eq!(transmit_all(&mut outbound), [9, 1, 8, 2]);
         // The first one was accepted; the third was sent, and the fifth was not.
-        outbound.resume(1, Window { messages: 9, bytes: 100 }, true).unwrap();
+        outbound.replay_from(1, Window { messages: 9, bytes: 100 }, true).unwrap();
         assert_eq!(lengths(outbound.limit_to(Some(6))), [8, 7]);
         assert_eq!((outbound.sent, outbound.bytes), (3, 9 + 1 + 2 + 3));
         assert_eq!(transmit_all(&mut outbound), [1, 2, 3]);

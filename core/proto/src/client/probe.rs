@@ -1,16 +1,9 @@
 use std::time::Duration;
 
-use crate::Moment;
-
-/// What was sent and is not acknowledged for this long makes the client ask whether the server is there. An answer is
-/// no acknowledgement: the handler may be busy.
-const ASK_AFTER: Duration = Duration::from_secs(3);
-/// While it is not acknowledged still, it asks again so long after an answer.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
-/// A server that is asked says something within this time.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// A slow network carries what is under way at this rate at least, and the question comes behind it.
-const BYTES_A_SECOND: u64 = 4096;
+use crate::{
+    Moment,
+    numbers::{ANSWER_WITHIN, ASK_AFTER, ASK_AGAIN, BYTES_A_SECOND},
+};
 
 /// Asks a server that says nothing about what it was sent; one per transport.
 #[derive(Debug)]
@@ -48,9 +41,9 @@ impl Probe {
     /// acknowledged, `None` if there is no such message.
     pub(super) fn handle_timeout(
         &mut self,
-        now: Moment,
         heard: Moment,
         under_way: Option<u64>,
+        now: Moment,
     ) -> bool {
         if self.due(heard).is_none_or(|due| now < due) {
             return false;
@@ -62,7 +55,7 @@ impl Probe {
         if matches!(self, Self::Asking { .. }) {
             return true;
         }
-        let patience = PATIENCE + Duration::from_secs(bytes / BYTES_A_SECOND);
+        let patience = ANSWER_WITHIN + Duration::from_secs(bytes / BYTES_A_SECOND);
         *self = Self::Asking { written: false, since: now, patience };
         false
     }

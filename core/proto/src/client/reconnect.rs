@@ -5,7 +5,7 @@ use super::{
 use crate::{
     Cursor, Moment,
     client::{Cause, Event},
-    wire::{Close, Offer},
+    wire::{Close, CloseKind, Offer},
 };
 
 /// From one transport to the next, or to the end.
@@ -32,11 +32,15 @@ impl Client {
 
     /// Decides how to go on without the newest transport, which is gone.
     pub(super) fn detach(&mut self, cause: Cause) {
+        let closed = match &cause {
+            Cause::Closed(close) => Some(close.kind()),
+            _ => None,
+        };
         if let Phase::Over { done, .. } = &self.phase {
             let status = done.status;
             let untaken = self.outbound.finish(done.received);
             let close = match cause {
-                Cause::Closed(close) if close.code != 1005 => close,
+                Cause::Closed(close) if closed != Some(CloseKind::NoCode) => close,
                 _ => Close::DONE,
             };
             return self.end(Event::Done { status, untaken, close });
@@ -46,9 +50,7 @@ impl Client {
             _ => false,
         };
         let settled = matches!(&self.phase, Phase::Open(open) if open.settled);
-        if matches!(&cause, Cause::Closed(close) if close.code == Close::TOO_BIG.code)
-            && matches!(&self.phase, Phase::Open(_))
-        {
+        if closed == Some(CloseKind::TooBig) && matches!(&self.phase, Phase::Open(_)) {
             self.too_big = Some(self.outbound.next());
         }
         let facts = Facts {
@@ -57,10 +59,9 @@ impl Client {
             ..self.facts
         };
         let verdict = detach::decide(&cause, facts);
-        self.facts.stale = matches!(&cause, Cause::Closed(close) if detach::is_stale(close))
-            && verdict == Verdict::Return(Pace::AtOnce);
-        self.facts.reauthenticated =
-            matches!(&cause, Cause::Closed(close) if close.code == Close::CODE_REAUTHENTICATE);
+        self.facts.stale =
+            closed == Some(CloseKind::Stale) && verdict == Verdict::Return(Pace::AtOnce);
+        self.facts.reauthenticated = closed == Some(CloseKind::Reauthenticate);
         match verdict {
             Verdict::Superseded => self.stop(Event::Superseded),
             Verdict::Refused => self.stop(Event::Refused { cause }),
@@ -142,7 +143,7 @@ impl Client {
         }
         let goodbye = match &self.phase {
             Phase::Open(open) if !open.acks.has_told(self.inbound.position()) => return,
-            Phase::Open(_) => Some(Close::new(1000, "")),
+            Phase::Open(_) => Some(Close::GOODBYE),
             Phase::Connecting { .. } => None,
             Phase::Drawing { .. } | Phase::Waiting { .. } | Phase::Offline => {
                 return self.end(Event::Closed);

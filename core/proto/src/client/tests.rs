@@ -1,9 +1,10 @@
 use super::*;
 use crate::{
     Gap, GapReason, Position,
+    numbers::CLOSE_AFTER_DONE,
     wire::{
-        Done, Hello, Inbound as Frame, Offer, OutcomeStatus, ServerControl, Status, Window,
-        decode_client_text,
+        Done, Hello, Inbound as Frame, Offer, OutcomeStatus, ServerControl, Status, VERSION,
+        Window, decode_client_text,
     },
 };
 
@@ -53,7 +54,7 @@ impl Sim {
     fn act(&mut self) {
         while let Some(action) = self.client.poll_action() {
             match action {
-                Action::Randomize => self.client.handle_random(self.now, &DRAWN),
+                Action::Randomize => self.client.handle_random(&DRAWN, self.now),
                 Action::Connect { transport, offer } => {
                     self.transport = Some(transport);
                     self.offer = Some(offer);
@@ -96,7 +97,7 @@ impl Sim {
 
     fn frame(&mut self, frame: impl Into<Message>) {
         let transport = self.transport.expect("a transport is there");
-        self.client.handle_frame(self.now, transport, frame.into());
+        self.client.handle_frame(transport, frame.into(), self.now);
         self.act();
     }
 
@@ -151,13 +152,13 @@ impl Sim {
     }
 }
 
-fn token(text: &str) -> Token {
-    Token::parse(text).unwrap()
+fn token(text: &str) -> WireId {
+    WireId::parse(text).unwrap()
 }
 
 fn hello(status: Status) -> Hello {
     Hello {
-        v: 1,
+        v: VERSION,
         session: token("s"),
         epoch: token("e"),
         attachment: AttachmentNumber::new(1),
@@ -290,7 +291,7 @@ fn a_silent_server_is_dead_after_two_and_a_half_heartbeats() {
     let mut sim = Sim::open();
     sim.advance(HEARTBEAT * 2);
     let transport = sim.transport.unwrap();
-    sim.client.handle_alive(sim.now, transport);
+    sim.client.handle_alive(transport, sim.now);
     sim.advance(Duration::from_micros(75_000_000 - 1));
     assert_eq!(sim.transport, Some(transport));
     sim.advance(Duration::from_micros(1));
@@ -299,7 +300,7 @@ fn a_silent_server_is_dead_after_two_and_a_half_heartbeats() {
         Event::Waiting { attempt: 1, delay: Duration::from_millis(250), cause: Cause::Silent };
     assert_eq!(sim.events(), [waiting]);
     // Its last words come late.
-    sim.client.handle_frame(sim.now, transport, "late".into());
+    sim.client.handle_frame(transport, "late".into(), sim.now);
     sim.client.handle_closed(transport, Some(Close::SUPERSEDED));
     sim.client.handle_connect_failed(transport, Cause::NotSpoken);
     assert_eq!(sim.events(), []);
@@ -512,7 +513,7 @@ fn what_was_dropped_is_not_in_doubt() {
     sim.control(&ServerControl { dropped: Some(1), ..ServerControl::default() });
     sim.lose();
     sim.advance(WAIT);
-    sim.hello(Hello { session: Token::parse("another").unwrap(), ..resumed(0, 0) });
+    sim.hello(Hello { session: WireId::parse("another").unwrap(), ..resumed(0, 0) });
     let doubt = Event::InDoubt(vec!["a".into(), "c".into()]);
     assert!(sim.events().contains(&doubt));
 }
@@ -527,7 +528,7 @@ fn a_client_that_closes_gives_up_the_last_message_too() {
     sim.advance(WAIT);
     sim.hello(resumed(0, 0));
     assert!(sim.events().ends_with(&[Event::TooBig("BIG".into()), Event::Closed]));
-    assert_eq!(sim.closed, [Some(Close::new(1000, ""))]);
+    assert_eq!(sim.closed, [Some(Close::GOODBYE)]);
 }
 
 #[test]
@@ -800,7 +801,7 @@ fn a_count_above_what_was_sent_means_a_copy() {
     sim.advance(Duration::from_millis(250));
     sim.events();
     sim.hello(resumed(0, 2));
-    assert_eq!(sim.closed, [Some(Close::new(1000, ""))]);
+    assert_eq!(sim.closed, [Some(Close::GOODBYE)]);
     assert_eq!(sim.offered(), "");
     assert_ne!(sim.client.id(), original);
     assert_eq!(sim.events(), [Event::InDoubt(messages(&["a"])), Event::Connecting]);
@@ -1161,7 +1162,7 @@ fn the_end_of_the_session_tells_how_the_server_closed() {
     sim.done(0);
     sim.client.close();
     let almost = Duration::from_millis(1);
-    sim.advance(FAREWELL.saturating_sub(almost));
+    sim.advance(CLOSE_AFTER_DONE.saturating_sub(almost));
     assert!(!sim.client.is_ended());
     sim.advance(almost);
     assert_eq!(sim.closed, [Some(Close::DONE)], "its close does not come");
@@ -1183,7 +1184,7 @@ fn closing_waits_for_the_last_acks_of_both_sides() {
     assert_eq!(sim.sent(), ["ack 1", "a"], "it still reconnects");
     sim.events();
     sim.ack(1);
-    assert_eq!(sim.closed, [Some(Close::new(1000, ""))]);
+    assert_eq!(sim.closed, [Some(Close::GOODBYE)]);
     assert_eq!(sim.events(), [Event::Closed]);
     assert!(sim.client.is_ended());
 }

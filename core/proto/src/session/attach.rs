@@ -1,33 +1,46 @@
-//! Which transport gets the session, from which position on, and what it is told.
+//! Which transport gets the session, and what it is told. From which position on: see [`replay`](super::replay).
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
+
+use serde::Serialize;
 
 use super::{
-    Attach, Bounds, ClientName, IdentityTag, PlainAck, Rules, Session,
-    client::{Client, ClientUid, Standing, Takeover, Who},
+    Bounds, ClientName, Rules, Session,
+    client::{Client, Standing, Takeover, Who},
     damping::Damping,
     lives::Lineage,
     transport::{PROBE_DEADLINE, Transport},
 };
 use crate::{
-    AttachmentNumber, Gap, GapReason, Moment, Position, Token,
-    wire::{Close, Hello, ProtocolError, Status, Window},
+    AttachmentNumber, Gap, GapReason, Moment, Position, WireId,
+    wire::{Close, CloseKind, Hello, ProtocolError, Status, VERSION, Window},
 };
 
-/// How the request that brings a transport found the session.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Origin {
-    /// The request made the session.
+/// How the request or handler that holds a handle, or brings a transport, came to its session.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionOrigin {
+    /// It started the session.
     New,
-    /// The session was in memory.
+    /// The session was there.
     Reused,
-    /// The request rebuilt the session from a snapshot.
+    /// The session was rebuilt from its snapshot.
     Restored,
 }
 
-impl Origin {
+impl fmt::Display for SessionOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::New => "new",
+            Self::Reused => "reused",
+            Self::Restored => "restored",
+        })
+    }
+}
+
+impl SessionOrigin {
     /// What a client that starts fresh is told.
-    const fn status(self) -> Status {
+    pub(super) const fn status(self) -> Status {
         match self {
             Self::New => Status::New,
             Self::Reused => Status::Reused,
@@ -51,7 +64,7 @@ pub enum Claim {
     /// A cursor of this session.
     Cursor {
         /// The epoch it knows.
-        epoch: Token,
+        epoch: WireId,
         /// The position it expects next.
         received: Position,
         /// The attachment of the last hello it saw.
@@ -67,7 +80,7 @@ pub struct Arrival<I> {
     /// What the application is told of it.
     pub info: I,
     /// How its request found the session.
-    pub origin: Origin,
+    pub origin: SessionOrigin,
     /// What it has.
     pub claim: Claim,
     /// Random bytes for its ping payloads.
@@ -96,16 +109,6 @@ pub struct Attached {
     pub gap: Option<Gap>,
 }
 
-/// Where a client starts.
-struct Start {
-    from: Position,
-    /// What counts as acknowledged: a plain client may be sent more than it needs.
-    acked: Position,
-    status: Status,
-    received: Option<u64>,
-    gap: Option<Gap>,
-}
-
 impl<I: Clone> Session<I> {
     /// Decides whether the transport may have a turn, without giving it one.
     ///
@@ -115,8 +118,8 @@ impl<I: Clone> Session<I> {
     /// once.
     pub fn admit(&mut self, client: ClientName, claim: &Claim, now: Moment) -> Result<(), Refusal> {
         let admitted = self.decide_admission(client, claim, now);
-        if self.rules.attach == Attach::Refuse
-            && matches!(&admitted, Err(refusal) if refusal.close == Close::TRY_AGAIN)
+        if self.rules.attach.meeting().refuses
+            && matches!(&admitted, Err(refusal) if refusal.close.kind() == CloseKind::TryAgain)
         {
             let plain_ack = self.rules.plain_ack;
             let holders = self.transports.iter_mut().filter(|t| t.is_attached());
@@ -156,13 +159,13 @@ impl<I: Clone> Session<I> {
             }
         });
         if above_head {
-            let reason = format!("protocol error: {}", ProtocolError::CursorAboveHead);
-            let close = Close::new(Close::CODE_PROTOCOL_ERROR, reason);
+            let close = Close::breach(ProtocolError::CursorAboveHead);
             return Err(Refusal { close, retry: None });
         }
+        let meeting = self.rules.attach.meeting();
         let mut others =
             self.attached().filter(|t| known.is_none_or(|known| known.uid != t.client)).peekable();
-        if self.rules.attach == Attach::Refuse && others.peek().is_some() {
+        if meeting.refuses && others.peek().is_some() {
             let silent = others.all(|t| t.is_silent(self.rules.heartbeat, now));
             return Err(if silent {
                 Refusal { close: Close::TRY_AGAIN, retry: Some(PROBE_DEADLINE) }
@@ -171,12 +174,12 @@ impl<I: Clone> Session<I> {
             });
         }
         if known.is_none() {
-            // No client is attached that could make the room for which the handler waits, so no record becomes free.
+            // No client is attached that could make the room for which the handler waits, so no remembered client can be pushed out.
             // One more client is let in: it may make the room.
             let stuck = self.life.waits_for_room() && !self.clients.any_attached();
             let bounds = &self.rules.bounds;
-            // Under `Takeover` the attached client is about to be superseded.
-            let stays = |c: &&Client<I>| c.is_attached() && self.rules.attach != Attach::Takeover;
+            // An attached client that is about to be superseded does not stay.
+            let stays = |c: &&Client<I>| c.is_attached() && !meeting.supersedes;
             let permanent = || self.clients.iter().filter(|c| stays(c) || c.has_unhandled());
             let own = permanent().filter(|c| c.who.name.identity == client.identity).count();
             let full = own >= bounds.clients + usize::from(stuck)
@@ -200,7 +203,7 @@ impl<I: Clone> Session<I> {
     pub fn attach(
         &mut self,
         arrival: Arrival<I>,
-        session: &Token,
+        session: &WireId,
         now: Moment,
     ) -> Result<Attached, Refusal> {
         let Arrival { client: name, info, origin, claim, nonce } = arrival;
@@ -214,7 +217,7 @@ impl<I: Clone> Session<I> {
         self.supersede_for(name, now);
         self.overflow_since = overflow_since;
         let who = Who { name, info };
-        let (uid, start) = self.place(who.clone(), &claim, origin);
+        let (uid, start) = self.find_start(who.clone(), &claim, origin);
         if let Some(client) = self.clients.get_mut(uid) {
             client.who.info = who.info.clone();
             if !name.is_plain() {
@@ -232,7 +235,7 @@ impl<I: Clone> Session<I> {
         let has_gap = start.gap.is_some();
         let hello = (!name.is_plain()).then(|| {
             Box::new(Hello {
-                v: 1,
+                v: VERSION,
                 session: *session,
                 epoch: self.epoch().token(),
                 attachment: number,
@@ -283,7 +286,7 @@ impl<I: Clone> Session<I> {
 
     fn note_plain_supersede(&mut self, name: ClientName, now: Moment) {
         let supersedes = name.is_plain()
-            && self.plain_is_one_client()
+            && self.rules.attach.meeting().plain_is_one
             && self.attached().any(Transport::is_plain);
         if supersedes {
             let damping = self.damping.get_or_insert_with(|| Box::new(Damping::new()));
@@ -295,14 +298,15 @@ impl<I: Clone> Session<I> {
     fn supersede_for(&mut self, name: ClientName, now: Moment) {
         let own =
             self.clients.named(name).filter(|_| !self.is_lone_plain(name)).map(|client| client.uid);
+        let supersedes = self.rules.attach.meeting().supersedes;
         for at in 0..self.transports.len() {
             if Some(self.transports[at].client) == own {
                 self.end_transport(at, Close::REPLACED, None, now);
-            } else if self.rules.attach == Attach::Takeover {
+            } else if supersedes {
                 self.end_transport(at, Close::SUPERSEDED, None, now);
             }
         }
-        if self.rules.attach == Attach::Takeover {
+        if supersedes {
             for client in self.clients.iter_mut().filter(|client| Some(client.uid) != own) {
                 if client.takeover == Takeover::None {
                     client.takeover = Takeover::Untold;
@@ -314,166 +318,9 @@ impl<I: Clone> Session<I> {
         }
     }
 
-    /// Finds or makes the client's record and decides where it starts.
-    fn place(&mut self, who: Who<I>, claim: &Claim, origin: Origin) -> (ClientUid, Start) {
-        let name = who.name;
-        let mut uid =
-            if self.is_lone_plain(name) { None } else { self.clients.named(name).map(|c| c.uid) };
-        let start = match claim {
-            Claim::Plain => {
-                uid = uid.or(self.gone_plain_place(name.identity));
-                self.place_plain(uid, name.identity, origin)
-            }
-            Claim::Fresh => self.place_fresh(uid, origin, None),
-            Claim::Lost { received } => self.place_fresh(
-                uid,
-                origin,
-                Some(Gap { from: *received, to: None, reason: GapReason::Expired }),
-            ),
-            Claim::Cursor { epoch, received, .. } => match self.lineage(epoch, *received) {
-                Lineage::Honoured => self.place_cursor(uid, epoch, *received),
-                // A cursor above the head is not admitted.
-                lineage @ (Lineage::Broken | Lineage::Foreign | Lineage::AboveHead) => {
-                    let gap = Gap { from: *received, to: None, reason: GapReason::Restarted };
-                    let mut start = self.place_fresh(uid, origin, Some(gap));
-                    start.status =
-                        if lineage == Lineage::Foreign { Status::Reused } else { Status::Restored };
-                    if uid.is_none() && self.clients.pushed_out {
-                        start.received = None;
-                    }
-                    start
-                }
-            },
-        };
-        // It may be one that was pushed out and whose first offer arrives late: until a frame has shown
-        // that it counts from 0, a cursor of it does not.
-        let perhaps_forgotten = uid.is_none() && self.clients.pushed_out;
-        let uid = uid.unwrap_or_else(|| {
-            self.clients.make_room(name.identity, &self.rules.bounds);
-            let trials = self.court.trials();
-            let uid = self.clients.insert(who, start.acked);
-            if let Some(client) = self.clients.get_mut(uid) {
-                client.trials = trials;
-            }
-            uid
-        });
-        if let Some(client) = self.clients.get_mut(uid) {
-            client.acked = start.acked;
-            client.written = start.from;
-            // This hello may be lost: then the same cursor comes again, and is told the same reason.
-            if let Some(Gap { to: Some(_), reason, .. }) = start.gap {
-                client.stopped_by = reason;
-            }
-            client.counts_unknown = start.received.is_none() || perhaps_forgotten;
-            if let Claim::Cursor { epoch, .. } = claim {
-                client.held = self.lives.epoch().life_in(epoch).or(client.held);
-            }
-        }
-        self.outbox.acknowledge(match claim {
-            // The cursor of an offer is an acknowledgement.
-            Claim::Cursor { epoch, received, .. }
-                if self.lineage(epoch, *received) == Lineage::Honoured =>
-            {
-                *received
-            }
-            Claim::Cursor { .. } | Claim::Lost { .. } | Claim::Fresh | Claim::Plain => {
-                Position::ZERO
-            }
-        });
-        (uid, start)
-    }
-
-    fn place_plain(&self, uid: Option<ClientUid>, identity: IdentityTag, origin: Origin) -> Start {
-        // Under `Share` the session does not know which gone plain client of this identity has come back. So the
-        // client starts where the one that has confirmed least would start.
-        let least = self.gone_plain(identity).map(|(acked, _)| acked).min();
-        let own = least.or_else(|| uid.and_then(|uid| self.clients.get(uid)).map(|c| c.acked));
-        let from = match own {
-            Some(acked) => acked.min(self.outbox.checkpoint().unwrap_or(acked)),
-            None if self.rules.plain_ack == PlainAck::Off => self.outbox.base(),
-            None => self.outbox.fresh_start(),
-        };
-        let from = from.max(self.outbox.base());
-        Start {
-            from,
-            acked: own.unwrap_or(from),
-            status: if own.is_some() { Status::Resumed } else { origin.status() },
-            received: None,
-            gap: None,
-        }
-    }
-
-    /// Under `Share` a new plain transport takes the place of its identity's gone one with the most, so that no
-    /// other finds less than it needs.
-    fn gone_plain_place(&self, identity: IdentityTag) -> Option<ClientUid> {
-        self.gone_plain(identity).max().map(|(_, uid)| uid)
-    }
-
-    fn gone_plain(&self, identity: IdentityTag) -> impl Iterator<Item = (Position, ClientUid)> {
-        let share = !self.plain_is_one_client();
-        self.clients
-            .iter()
-            .filter(move |client| {
-                share && client.who.name == ClientName::plain(identity) && !client.is_attached()
-            })
-            .map(|client| (client.acked, client.uid))
-    }
-
-    fn place_fresh(&self, uid: Option<ClientUid>, origin: Origin, gap: Option<Gap>) -> Start {
-        let (base, from) = (self.outbox.base(), self.outbox.fresh_start());
-        // An upgrade that its client gave up on may arrive late: until it has acknowledged where it
-        // starts, what it had not confirmed before is kept.
-        let confirmed = uid.and_then(|uid| self.clients.get(uid)).map(|client| client.acked);
-        Start {
-            from,
-            acked: confirmed.map_or(from, |confirmed| confirmed.max(base).min(from)),
-            status: origin.status(),
-            received: self.counted(uid),
-            gap,
-        }
-    }
-
-    fn place_cursor(&self, uid: Option<ClientUid>, epoch: &Token, received: Position) -> Start {
-        let from = received.max(self.outbox.base());
-        let received_count = match uid {
-            None if self.clients.pushed_out => None,
-            _ => self.counted(uid),
-        };
-        let forgotten = received_count.is_none();
-        let reason = match uid.and_then(|uid| self.clients.get(uid)) {
-            None if forgotten => GapReason::Evicted,
-            _ if self.outbox.last_loss_was_overflow() => GapReason::Overflow,
-            Some(Client { standing: Standing::Stopped(reason), .. }) => *reason,
-            Some(client) => client.stopped_by,
-            // No client was pushed out: the session was rebuilt from a record that is older than this client's.
-            None if self.lives.is_earlier(epoch) => GapReason::Restarted,
-            None => GapReason::Evicted,
-        };
-        Start {
-            from,
-            acked: from,
-            status: if forgotten { Status::Reused } else { Status::Resumed },
-            received: received_count,
-            gap: (from > received).then_some(Gap { from: received, to: Some(from), reason }),
-        }
-    }
-
-    /// Returns how many of the client's messages were accepted, if the session knows.
-    fn counted(&self, uid: Option<ClientUid>) -> Option<u64> {
-        match uid.and_then(|uid| self.clients.get(uid)) {
-            Some(client) => (!client.counts_unknown).then_some(client.received),
-            None => Some(0),
-        }
-    }
-
-    /// How a cursor of this session stands to what the session has.
-    fn lineage(&self, epoch: &Token, received: Position) -> Lineage {
-        self.lives.lineage(epoch, received, self.outbox.head())
-    }
-
     /// Whether every transport of this name is a client of its own.
-    fn is_lone_plain(&self, name: ClientName) -> bool {
-        name.is_plain() && !self.plain_is_one_client()
+    pub(super) fn is_lone_plain(&self, name: ClientName) -> bool {
+        name.is_plain() && !self.rules.attach.meeting().plain_is_one
     }
 }
 

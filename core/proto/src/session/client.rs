@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Bounds, epoch::LifeNumber, inbox::FreshStart, plain::Trouble, poison::Poison};
 use crate::{AttachmentNumber, ClientId, GapReason, Moment, Position};
 
-/// Names a client's record for as long as the session lives; never given twice.
+/// Names a client for as long as the session lives; never given twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct ClientUid(NonZeroU64);
 
@@ -164,7 +164,7 @@ impl<I> Client<I> {
         self.received - self.taken
     }
 
-    /// Messages of it that would be lost with its record: in the inbox or in hand.
+    /// Messages of it that would be lost if the session forgot it: in the inbox or in hand.
     pub(super) fn has_unhandled(&self) -> bool {
         self.received > self.handled
     }
@@ -185,11 +185,11 @@ impl<I> Client<I> {
     }
 }
 
-/// The records of a session's clients.
+/// What a session knows of its clients.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Clients<I> {
     /// By uid: a shared session may have a thousand.
-    records: Vec<Client<I>>,
+    known: Vec<Client<I>>,
     next_uid: NonZeroU64,
     /// Counts attaches and detaches, to tell which client has been gone longest.
     order: NonZeroU64,
@@ -202,7 +202,7 @@ pub(super) struct Clients<I> {
 impl<I> Clients<I> {
     pub(super) const fn new() -> Self {
         Self {
-            records: Vec::new(),
+            known: Vec::new(),
             next_uid: NonZeroU64::MIN,
             order: NonZeroU64::MIN,
             last_attached: None,
@@ -211,35 +211,35 @@ impl<I> Clients<I> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Client<I>> {
-        self.records.iter()
+        self.known.iter()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Client<I>> {
-        self.records.iter_mut()
+        self.known.iter_mut()
     }
 
     pub(super) fn get(&self, uid: ClientUid) -> Option<&Client<I>> {
-        self.index(uid).map(|at| &self.records[at])
+        self.index(uid).map(|at| &self.known[at])
     }
 
     pub(super) fn get_mut(&mut self, uid: ClientUid) -> Option<&mut Client<I>> {
-        self.index(uid).map(|at| &mut self.records[at])
+        self.index(uid).map(|at| &mut self.known[at])
     }
 
     fn index(&self, uid: ClientUid) -> Option<usize> {
-        self.records.binary_search_by_key(&uid, |client| client.uid).ok()
+        self.known.binary_search_by_key(&uid, |client| client.uid).ok()
     }
 
     pub(super) fn named(&self, name: ClientName) -> Option<&Client<I>> {
-        self.records.iter().find(|client| client.who.name == name)
+        self.known.iter().find(|client| client.who.name == name)
     }
 
-    /// Adds the record of a client that is about to attach.
+    /// Adds a client that is about to attach.
     pub(super) fn insert(&mut self, who: Who<I>, start: Position) -> ClientUid {
         let uid = ClientUid(self.next_uid);
         self.next_uid = self.next_uid.saturating_add(1);
-        self.records.reserve_exact(1);
-        self.records.push(Client {
+        self.known.reserve_exact(1);
+        self.known.push(Client {
             uid,
             who,
             presence: Presence::Gone { order: self.order, since: Moment::ZERO },
@@ -268,7 +268,7 @@ impl<I> Clients<I> {
 
     pub(super) fn remove(&mut self, uid: ClientUid) {
         if let Some(at) = self.index(uid) {
-            self.records.remove(at);
+            self.known.remove(at);
         }
     }
 
@@ -294,7 +294,7 @@ impl<I> Clients<I> {
     }
 
     pub(super) fn any_attached(&self) -> bool {
-        self.records.iter().any(Client::is_attached)
+        self.known.iter().any(Client::is_attached)
     }
 
     /// Returns which client was attached last.
@@ -304,19 +304,19 @@ impl<I> Clients<I> {
 
     /// Returns when a client went last, of those that are gone.
     pub(super) fn last_left(&self) -> Option<Moment> {
-        self.records.iter().filter_map(Client::gone_since).max()
+        self.known.iter().filter_map(Client::gone_since).max()
     }
 
     /// Returns up to where the outbox may forget; `None` while no client matters.
     pub(super) fn smallest_needed(&self) -> Option<Position> {
-        self.records.iter().filter(|client| client.matters()).map(|client| client.acked).min()
+        self.known.iter().filter(|client| client.matters()).map(|client| client.acked).min()
     }
 
     /// Of the clients that still matter and are not in `kept`, makes the one that has been gone longest stop
     /// mattering. Returns whether there was one.
     pub(super) fn stop_longest_gone(&mut self, kept: &[ClientUid]) -> bool {
         let longest = self
-            .records
+            .known
             .iter_mut()
             .filter(|client| client.matters() && !kept.contains(&client.uid))
             .filter_map(|client| Some((client.gone_order()?, client)))
@@ -330,8 +330,8 @@ impl<I> Clients<I> {
         }
     }
 
-    /// Makes room for one more record of this identity, as far as there can be any.
-    pub(super) fn make_room(&mut self, identity: IdentityTag, bounds: &Bounds) {
+    /// Pushes out clients, as far as it can, so that one more of this identity can be remembered.
+    pub(super) fn push_out_for(&mut self, identity: IdentityTag, bounds: &Bounds) {
         let others = bounds.clients.saturating_sub(1);
         self.push_out(others, |client| client.who.name.identity == identity);
         let others = bounds.shared_clients.saturating_sub(1);
@@ -341,9 +341,9 @@ impl<I> Clients<I> {
     /// Pushes out the longest gone of these until at most `keep` are left, but never one with messages in the
     /// inbox or in hand.
     fn push_out(&mut self, keep: usize, of: impl Fn(&Client<I>) -> bool) {
-        while self.records.iter().filter(|client| of(client)).count() > keep {
+        while self.known.iter().filter(|client| of(client)).count() > keep {
             let longest = self
-                .records
+                .known
                 .iter()
                 .filter(|client| of(client) && !client.has_unhandled())
                 .filter_map(|client| Some((client.gone_order()?, client.uid, client.who.name)))

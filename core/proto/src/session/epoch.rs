@@ -2,7 +2,7 @@ use std::{fmt, num::NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Token;
+use crate::WireId;
 
 /// Names one life of a session in one process: its outbox from when the session was made or rebuilt until it
 /// left the process.
@@ -32,8 +32,8 @@ impl Epoch {
     }
 
     /// Returns the epoch as it is told on the wire.
-    pub fn token(&self) -> Token {
-        Token::parse(&self.to_string()).expect("hexadecimal digits and one dash")
+    pub fn token(&self) -> WireId {
+        WireId::parse(&self.to_string()).expect("hexadecimal digits and one dash")
     }
 
     /// Reads an epoch as told on the wire.
@@ -55,7 +55,7 @@ impl Epoch {
     }
 
     /// Returns which life of this epoch's session `token` names; `None` if it is not an epoch of that session.
-    pub(super) fn life_in(&self, token: &Token) -> Option<LifeNumber> {
+    pub(super) fn life_in(&self, token: &WireId) -> Option<LifeNumber> {
         let other = Self::parse(token.as_str())?;
         (other.session == self.session).then_some(other.life)
     }

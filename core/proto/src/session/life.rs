@@ -1,7 +1,7 @@
 use std::{borrow::Cow, time::Duration};
 
-use super::{Rules, few::Few};
-use crate::{Moment, wire::OutcomeStatus};
+use super::Rules;
+use crate::{Moment, compact::Few, wire::OutcomeStatus};
 
 /// Where the handler is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -39,7 +39,7 @@ pub enum Expiry {
 
 /// When a session may go: the one expiry rule.
 ///
-/// Laid out as written: what every request looks at, or writes, comes first.
+/// Laid out as written: what every request looks at, or writes, comes first. See [`compact`](crate::compact).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[repr(C)]
 pub(super) struct Life {

@@ -7,8 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, client::Clients, epoch::LifeNumber, few::Few};
-use crate::{Position, Token};
+use super::{Epoch, client::Clients, epoch::LifeNumber};
+use crate::{Position, WireId, compact::Few};
 
 /// The number of earlier lives that are kept, the newest of those that a hello has named. Of the older ones, only
 /// those are kept that a remembered client may hold a cursor of.
@@ -30,7 +30,7 @@ pub(super) struct Lives {
     /// A hello has named the present epoch, or is about to.
     named: bool,
     /// A durable snapshot says so.
-    recorded: bool,
+    saved: bool,
 }
 
 /// How a cursor stands to the present history.
@@ -48,7 +48,7 @@ pub(super) enum Lineage {
 
 impl Lives {
     pub(super) const fn first(epoch: Epoch) -> Self {
-        Self { epoch, earlier: Few::new(), named: false, recorded: false }
+        Self { epoch, earlier: Few::new(), named: false, saved: false }
     }
 
     /// Goes on from a life of which the record has the whole outbox, up to `end`.
@@ -85,8 +85,8 @@ impl Lives {
         self.named
     }
 
-    pub(super) fn is_recorded(&self) -> bool {
-        self.recorded
+    pub(super) fn is_saved(&self) -> bool {
+        self.saved
     }
 
     /// A hello is going to name the present epoch.
@@ -95,8 +95,8 @@ impl Lives {
     }
 
     /// A durable snapshot says whether a hello has named the present epoch.
-    pub(super) fn record(&mut self, named: bool) {
-        self.recorded |= named;
+    pub(super) fn note_saved(&mut self, named: bool) {
+        self.saved |= named;
     }
 
     /// Where a life stands among these: see [`life_at`].
@@ -107,11 +107,11 @@ impl Lives {
     }
 
     /// Whether it is another life of this session than the present one.
-    pub(super) fn is_earlier(&self, epoch: &Token) -> bool {
+    pub(super) fn is_earlier(&self, epoch: &WireId) -> bool {
         self.epoch.life_in(epoch).is_some_and(|life| life != self.epoch.life())
     }
 
-    pub(super) fn lineage(&self, epoch: &Token, received: Position, head: Position) -> Lineage {
+    pub(super) fn lineage(&self, epoch: &WireId, received: Position, head: Position) -> Lineage {
         lineage(self.epoch, &self.earlier, Some(head), epoch, received)
     }
 }
@@ -129,7 +129,7 @@ pub(super) fn lineage(
     present: Epoch,
     earlier: &[Earlier],
     head: Option<Position>,
-    epoch: &Token,
+    epoch: &WireId,
     received: Position,
 ) -> Lineage {
     let Some(life) = present.life_in(epoch) else {

@@ -1,5 +1,8 @@
 //! The session machine: outbox, inbox, clients, attachments and expiry of one session.
 //!
+//! Arguments come in one order, here and in [`client`](crate::client): which transport, what, and the time last; then the
+//! buffer that is filled, if there is one.
+//!
 //! [`Session`] is driven by its methods, of four kinds: getters; `handle_*` (what happened); verbs (what the
 //! application wants: [`send`](Session::send), [`attach`](Session::attach), …); `poll_*` (what the caller must do).
 //! After any of the middle two the caller asks [`take_wake`](Session::take_wake) what to wake. Suggested reading
@@ -10,7 +13,7 @@ mod client;
 mod damping;
 mod end;
 mod epoch;
-mod few;
+mod final_counts;
 mod identity;
 mod inbox;
 mod life;
@@ -19,7 +22,7 @@ mod outbox;
 mod plain;
 mod poison;
 mod receive;
-mod record;
+mod replay;
 mod room;
 mod rules;
 mod runs;
@@ -33,9 +36,10 @@ mod transport;
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 pub use self::{
-    attach::{Arrival, Attached, Claim, Origin, Refusal},
+    attach::{Arrival, Attached, Claim, Refusal, SessionOrigin},
     client::{ClientKind, ClientName, IdentityTag, Who},
     epoch::Epoch,
+    final_counts::FinalCounts,
     identity::MOVED_RETRY,
     inbox::Event,
     life::{Expiry, GuardId},
@@ -43,7 +47,6 @@ pub use self::{
     plain::Undeliverable,
     poison::InHand,
     receive::{Incoming, Reception},
-    record::Record,
     rules::{Attach, Bounds, Overflow, PlainAck, Rules},
     send::NotSent,
     snapshot::{Covered, Newcomers, Snapshot},
@@ -53,7 +56,6 @@ pub use self::{
 use self::{
     client::{Client, ClientUid, Clients},
     damping::Damping,
-    few::Few,
     identity::Moved,
     inbox::Inbox,
     life::{Handler, Life},
@@ -63,7 +65,8 @@ use self::{
     transport::Transport,
 };
 use crate::{
-    AttachmentNumber, Message, Moment, Position, Token,
+    AttachmentNumber, Message, Moment, Position, WireId,
+    compact::Few,
     wire::{Close, OutcomeStatus},
 };
 
@@ -108,8 +111,7 @@ pub enum Phase {
 
 /// One session. `I` is what the application is told about a client; it is cloned per message.
 ///
-/// Laid out as written: what a request touches comes first and lies together, because with many sessions each
-/// cache line must be fetched from memory.
+/// Laid out as written: what a request touches comes first and lies together. See [`compact`](crate::compact).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[repr(C)]
 pub struct Session<I> {
@@ -121,8 +123,8 @@ pub struct Session<I> {
     freezes: bool,
     frozen: bool,
     in_hand: Option<Hand>,
-    /// The records of clients up to this one are in a durable snapshot; matters only where the outbox is.
-    recorded: Option<ClientUid>,
+    /// The clients up to this one are in a durable snapshot; matters only where the outbox is.
+    saved_clients: Option<ClientUid>,
     rules: Arc<Rules>,
     /// Attached ones and ones whose turn is over but whose socket is still there.
     transports: Few<Transport>,
@@ -157,7 +159,7 @@ impl<I: Clone> Session<I> {
             outbox: Outbox::default(),
             inbox: Inbox::new(),
             clients: Clients::new(),
-            recorded: None,
+            saved_clients: None,
             transports: Few::new(),
             last_attachment: AttachmentNumber::default(),
             in_hand: None,
@@ -175,7 +177,7 @@ impl<I: Clone> Session<I> {
     }
 
     /// Returns whether this is an epoch of the session, of whichever of its lives.
-    pub fn knows_epoch(&self, epoch: &Token) -> bool {
+    pub fn knows_epoch(&self, epoch: &WireId) -> bool {
         self.epoch().life_in(epoch).is_some()
     }
 

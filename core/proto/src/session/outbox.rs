@@ -1,10 +1,13 @@
-use std::{collections::VecDeque, num::NonZeroU64};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::snapshot::StoredOutbox;
-use crate::{Message, Position};
+use crate::{
+    Message, Position,
+    compact::{OptionalPosition, Rare},
+};
 
 /// What a message in the outbox counts in addition to its payload: its entry and the allocator's share.
 pub const MESSAGE_OVERHEAD: usize = 48;
@@ -14,20 +17,18 @@ pub const MESSAGE_OVERHEAD: usize = 48;
 /// Texts and binaries are kept apart: a type that could be both takes a quarter more memory, and most sessions
 /// send only texts.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-#[expect(clippy::box_collection, reason = "one word where there are none, which is mostly")]
 pub(super) struct Outbox {
     texts: VecDeque<ByteString>,
     /// With their positions; all others are texts. Never empty.
-    binaries: Option<Box<VecDeque<(Position, Bytes)>>>,
+    binaries: Rare<VecDeque<(Position, Bytes)>>,
     base: Position,
     bytes: usize,
     /// Messages before this one may leave; without a durable outbox always the head.
     committed: Position,
     /// The largest position that any client has acknowledged, gone clients included.
     acknowledged: Position,
-    /// What a client that starts fresh starts with; kept one higher, which makes it smaller. Never before
-    /// `base`.
-    checkpoint: Option<NonZeroU64>,
+    /// What a client that starts fresh starts with. Never before `base`.
+    checkpoint: OptionalPosition,
     /// The base after the last message that was let go although a client may miss it.
     overflowed: Position,
 }
@@ -75,11 +76,11 @@ impl Outbox {
     }
 
     pub(super) fn checkpoint(&self) -> Option<Position> {
-        self.checkpoint.map(|kept| Position::new(kept.get() - 1))
+        self.checkpoint.get()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.texts.len() + self.binaries.as_ref().map_or(0, |binaries| binaries.len())
+        self.texts.len() + self.binaries.get().map_or(0, VecDeque::len)
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -109,7 +110,7 @@ impl Outbox {
     /// Returns the message at `position`, if it is there.
     pub(super) fn get(&self, position: Position) -> Option<Message> {
         let mut at = usize::try_from(position.since(self.base)).ok()?;
-        if let Some(binaries) = &self.binaries {
+        if let Some(binaries) = self.binaries.get() {
             let before = binaries.partition_point(|(of, _)| *of < position);
             if let Some((_, bytes)) = binaries.get(before).filter(|(of, _)| *of == position) {
                 return Some(Message::Binary(bytes.clone()));
@@ -129,18 +130,18 @@ impl Outbox {
         match message {
             Message::Text(text) => push(&mut self.texts, text),
             Message::Binary(bytes) => {
-                push(self.binaries.get_or_insert_default(), (position, bytes));
+                push(self.binaries.get_or_default(), (position, bytes));
             }
         }
         position
     }
 
     pub(super) fn mark_checkpoint(&mut self, position: Position) {
-        self.checkpoint = Some(NonZeroU64::MIN.saturating_add(position.get()));
+        self.checkpoint = OptionalPosition::some(position);
     }
 
     pub(super) fn void_checkpoint(&mut self) {
-        self.checkpoint = None;
+        self.checkpoint = OptionalPosition::NONE;
     }
 
     pub(super) fn acknowledge(&mut self, position: Position) {
@@ -185,18 +186,18 @@ impl Outbox {
         self.base = self.base.advanced_by(1);
         self.committed = self.committed.max(self.base);
         if self.checkpoint().is_some_and(|checkpoint| checkpoint < self.base) {
-            self.checkpoint = None;
+            self.checkpoint = OptionalPosition::NONE;
         }
         true
     }
 
     fn pop_message(&mut self) -> Option<Message> {
         let base = self.base;
-        if let Some(binaries) = &mut self.binaries
+        if let Some(binaries) = self.binaries.get_mut()
             && binaries.front().is_some_and(|(of, _)| *of == base)
             && let Some((_, bytes)) = binaries.pop_front()
         {
-            self.binaries.take_if(|binaries| binaries.is_empty());
+            self.binaries.drop_if(VecDeque::is_empty);
             return Some(Message::Binary(bytes));
         }
         self.texts.pop_front().map(Message::Text)
@@ -240,7 +241,7 @@ mod tests {
                 assert_eq!(outbox.bytes(), left.iter().map(cost).sum::<usize>());
             }
             assert_eq!(outbox.head(), Position::new(6));
-            assert!(outbox.binaries.is_none(), "no box is left behind");
+            assert!(outbox.binaries.get().is_none(), "no box is left behind");
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{PlainAck, Rules, Session, client::ClientUid, transport::Transport};
-use crate::{AttachmentNumber, Moment, Position, wire::Close};
+use crate::{AttachmentNumber, Moment, Position, wire::CloseKind};
 
 /// A message is given up after it was the only unconfirmed one this many times when the peer ended its transport.
 const STRIKES: u8 = 3;
@@ -216,7 +216,7 @@ impl<I: Clone> Session<I> {
         let at = self.transport_index(number)?;
         let t = &self.transports[at];
         let off = self.rules.plain_ack == PlainAck::Off;
-        let too_big = code == Some(Close::TOO_BIG.code);
+        let too_big = code.map(|code| CloseKind::parse(code, "")) == Some(CloseKind::TooBig);
         if !t.is_plain() || !t.is_attached() || self.frozen || (off && !too_big) {
             return None;
         }

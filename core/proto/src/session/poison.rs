@@ -18,7 +18,7 @@ use super::{
     client::{Client, ClientUid},
     snapshot::StoredClient,
 };
-use crate::{Message, Moment, wire::OutcomeStatus};
+use crate::{Message, Moment, compact::Rare, wire::OutcomeStatus};
 
 /// The number of deaths of the process with a message in hand at which the message ends.
 const DEATHS: u32 = 3;
@@ -105,12 +105,12 @@ pub(super) struct Court<I> {
     crashes: u8,
     /// A message has been dropped, and none has been handled since.
     pub(super) dropped_last: bool,
-    /// Rare, so it takes one word.
-    seldom: Option<Box<Seldom<I>>>,
+    files: Rare<Files<I>>,
 }
 
+/// What most courts do not have.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Seldom<I> {
+struct Files<I> {
     /// Messages of plain clients.
     plain: Vec<Suspect>,
     /// What the handler is told once it is durable.
@@ -126,15 +126,16 @@ pub struct InHand {
 
 impl<I> Court<I> {
     pub(super) const fn new() -> Self {
-        Self { trial: Trial::None, ticket: 0, crashes: 0, dropped_last: false, seldom: None }
+        Self { trial: Trial::None, ticket: 0, crashes: 0, dropped_last: false, files: Rare::none() }
     }
 
     /// As the record has it.
     pub(super) fn restored(clean: bool, snapshot: &Snapshot) -> Self {
         let plain = snapshot.plain_suspects.clone();
         let crashes = if clean { 0 } else { snapshot.crashes.saturating_add(1).min(MAX_CRASHES) };
-        let seldom = (!plain.is_empty()).then(|| Box::new(Seldom { plain, dropped: None }));
-        Self { crashes, dropped_last: snapshot.dropped_last, seldom, ..Self::new() }
+        let files =
+            if plain.is_empty() { Rare::none() } else { Rare::new(Files { plain, dropped: None }) };
+        Self { crashes, dropped_last: snapshot.dropped_last, files, ..Self::new() }
     }
 
     /// How many messages of a client that comes now are on trial.
@@ -148,7 +149,7 @@ impl<I> Court<I> {
     }
 
     pub(super) fn plain(&self) -> &[Suspect] {
-        self.seldom.as_ref().map_or(&[], |seldom| &seldom.plain)
+        self.files.get().map_or(&[], |files| &files.plain)
     }
 
     /// Which change a snapshot that is taken now shows.
@@ -161,12 +162,20 @@ impl<I> Court<I> {
         self.ticket = self.ticket.wrapping_add(1);
     }
 
-    fn seldom_mut(&mut self) -> &mut Seldom<I> {
-        self.seldom.get_or_insert_with(|| Box::new(Seldom { plain: Vec::new(), dropped: None }))
-    }
-
     fn tidy(&mut self) {
-        self.seldom.take_if(|seldom| seldom.plain.is_empty() && seldom.dropped.is_none());
+        self.files.drop_if(Files::is_empty);
+    }
+}
+
+impl<I> Files<I> {
+    fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.dropped.is_none()
+    }
+}
+
+impl<I> Default for Files<I> {
+    fn default() -> Self {
+        Self { plain: Vec::new(), dropped: None }
     }
 }
 
@@ -278,7 +287,7 @@ impl<I: Clone> Session<I> {
             return;
         };
         if client.who.name.is_plain() {
-            note_plain(&mut self.court.seldom_mut().plain, digest, suspect);
+            note_plain(&mut self.court.files.get_or_default().plain, digest, suspect);
             self.court.tidy();
         } else if suspect.is_some() || client.poison.is_some() {
             client.poison.get_or_insert_default().suspect = suspect;
@@ -317,7 +326,7 @@ impl<I: Clone> Session<I> {
             self.end(OutcomeStatus::Failed, now);
             return;
         }
-        self.court.seldom_mut().dropped = Some((uid, Event::Dropped { number, from }));
+        self.court.files.get_or_default().dropped = Some((uid, Event::Dropped { number, from }));
     }
 
     /// A message has been handled.
@@ -388,7 +397,7 @@ impl<I: Clone> Session<I> {
             Trial::Clearing => self.court.trial = Trial::None,
             Trial::Dropping => {
                 self.court.trial = Trial::None;
-                let told = self.court.seldom.as_mut().and_then(|seldom| seldom.dropped.take());
+                let told = self.court.files.get_mut().and_then(|files| files.dropped.take());
                 self.court.tidy();
                 if let Some((uid, event)) = told
                     && self.life.ended.is_none()

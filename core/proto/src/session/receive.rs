@@ -174,8 +174,7 @@ impl<I: Clone> Session<I> {
     }
 
     fn protocol_error(&mut self, at: usize, error: ProtocolError, now: Moment) -> Reception {
-        let close = Close::new(Close::CODE_PROTOCOL_ERROR, format!("protocol error: {error}"));
-        self.end_transport(at, close, None, now);
+        self.end_transport(at, Close::breach(error), None, now);
         Reception::Done
     }
 

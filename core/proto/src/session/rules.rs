@@ -13,6 +13,28 @@ pub enum Attach {
     Refuse,
 }
 
+/// What an [`Attach`] means in each place that asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Meeting {
+    /// A client that attaches ends the turns of all others.
+    pub(super) supersedes: bool,
+    /// A client is refused while another one is attached.
+    pub(super) refuses: bool,
+    /// All plain transports of an identity are one client, because two of them are never attached together.
+    pub(super) plain_is_one: bool,
+}
+
+impl Attach {
+    /// Decides what happens when two clients meet. Nothing else looks at which variant it is.
+    pub(super) const fn meeting(self) -> Meeting {
+        match self {
+            Self::Takeover => Meeting { supersedes: true, refuses: false, plain_is_one: true },
+            Self::Share => Meeting { supersedes: false, refuses: false, plain_is_one: false },
+            Self::Refuse => Meeting { supersedes: false, refuses: true, plain_is_one: true },
+        }
+    }
+}
+
 /// What happens when the outbox is full.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]

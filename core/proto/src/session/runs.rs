@@ -1,7 +1,7 @@
 //! A program that starts again: the older run's socket may still be open while the newer run comes back.
 //!
 //! The rules know clients, not programs. Of two clients of one identity that have named themselves, the one whose
-//! record is younger counts as the newer run.
+//! uid is younger counts as the newer run.
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ use super::{
     outbox::Outbox,
     poison::{Court, Poison, Suspect},
 };
-use crate::{AttachmentNumber, GapReason, Message, Moment, Position, Token};
+use crate::{AttachmentNumber, GapReason, Message, Moment, Position, WireId};
 
 /// After a history that may have gone on unseen, attachment numbers skip this many numbers: a number that was told
 /// must not be told again.
@@ -44,7 +44,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Returns whether this is an epoch of the session, of whichever of its lives.
-    pub fn knows_epoch(&self, epoch: &Token) -> bool {
+    pub fn knows_epoch(&self, epoch: &WireId) -> bool {
         self.epoch.life_in(epoch).is_some()
     }
 
@@ -176,9 +176,9 @@ impl<I: Clone> Session<I> {
     /// A snapshot is durable: what it covers may be acknowledged, and may leave.
     pub fn handle_committed(&mut self, covered: &Covered, now: Moment) {
         self.outbox.commit(covered.head);
-        self.lives.record(covered.named);
+        self.lives.note_saved(covered.named);
         for &(uid, handled) in &covered.handled {
-            self.recorded = self.recorded.max(Some(uid));
+            self.saved_clients = self.saved_clients.max(Some(uid));
             if let Some(client) = self.clients.get_mut(uid)
                 && client.committed < handled
             {
@@ -197,9 +197,9 @@ impl<I: Clone> Session<I> {
             return None;
         }
         let clients: Vec<_> =
-            self.clients.iter().filter(|client| Some(client.uid) > self.recorded).collect();
+            self.clients.iter().filter(|client| Some(client.uid) > self.saved_clients).collect();
         let newest = clients.iter().map(|client| client.uid).max();
-        let names = self.lives.is_named() && !self.lives.is_recorded();
+        let names = self.lives.is_named() && !self.lives.is_saved();
         (newest.is_some() || names).then(|| Newcomers {
             clients: clients
                 .into_iter()
@@ -212,8 +212,8 @@ impl<I: Clone> Session<I> {
 
     /// The durable snapshot now [has](Snapshot::admit) these clients.
     pub fn handle_admitted(&mut self, newcomers: &Newcomers) {
-        self.recorded = self.recorded.max(newcomers.newest);
-        self.lives.record(true);
+        self.saved_clients = self.saved_clients.max(newcomers.newest);
+        self.lives.note_saved(true);
         self.wake.transports = true;
     }
 
@@ -264,7 +264,7 @@ impl<I: Clone> Session<I> {
                 client.held = stored.held.and_then(life);
                 client.trials = session.court.trials();
             }
-            session.recorded = Some(uid);
+            session.saved_clients = Some(uid);
         }
         if let (Some(end), Some(outbox)) = (end, snapshot.outbox) {
             let Snapshot { epoch, named, earlier, .. } = snapshot;

@@ -3,10 +3,11 @@
 use super::{
     PlainAck, Session,
     outbox::Outbox,
-    transport::{ACK_AFTER, Frame, Mode, State},
+    transport::{Frame, Mode, State},
 };
 use crate::{
     AttachmentNumber, Gap, GapReason, Moment, Position,
+    numbers::ACK_AFTER,
     wire::{self, Close, Done, ServerControl},
 };
 
@@ -36,8 +37,8 @@ impl<I: Clone> Session<I> {
     pub fn poll_transmit(
         &mut self,
         number: AttachmentNumber,
-        now: Moment,
         budget: Budget,
+        now: Moment,
         out: &mut Vec<Frame>,
     ) {
         let Some(at) = self.transport_index(number) else {
@@ -81,7 +82,7 @@ impl<I: Clone> Session<I> {
             t.push_control(&ServerControl { hello: Some(*hello), ..ServerControl::default() }, out);
         }
         self.push_acks(at, now, out);
-        let complete = self.push_data(at, now, budget, out);
+        let complete = self.push_data(at, budget, now, out);
         if self.transports[at].is_paused() && self.life.waits_for_room() {
             // The handler waits for room and this plain peer for the handler: see `resolve_standoff`.
             self.confirm_written(at, now);
@@ -152,7 +153,7 @@ impl<I: Clone> Session<I> {
     }
 
     /// Pushes data and pings; returns whether all there is has left.
-    fn push_data(&mut self, at: usize, now: Moment, budget: Budget, out: &mut Vec<Frame>) -> bool {
+    fn push_data(&mut self, at: usize, budget: Budget, now: Moment, out: &mut Vec<Frame>) -> bool {
         let plain_ack = self.rules.plain_ack;
         let t = &mut self.transports[at];
         if t.sent < self.outbox.base() {
@@ -229,7 +230,7 @@ impl<I: Clone> Session<I> {
     /// Returns whether the transport's client is told nothing yet, because a crash would take back that it
     /// was ever there.
     ///
-    /// Where the outbox is durable, a client's first hello waits for the commit that holds its record: after
+    /// Where the outbox is durable, a client's first hello waits for the commit that holds what is known of it: after
     /// a restore without that, the others' acknowledgements would let go of what it still needs. And the first
     /// hello of a life waits for the commit that says that its epoch was named: after a restore without that,
     /// the session would not know the epoch.
@@ -238,6 +239,6 @@ impl<I: Clone> Session<I> {
             return false;
         };
         let t = &self.transports[at];
-        Some(t.client) > self.recorded || !(t.is_plain() || self.lives.is_recorded())
+        Some(t.client) > self.saved_clients || !(t.is_plain() || self.lives.is_saved())
     }
 }

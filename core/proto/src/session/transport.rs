@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 
 use super::{
-    Attach, Bounds, ClientName, Incoming, PlainAck, Rules, Session,
+    Bounds, ClientName, Incoming, PlainAck, Rules, Session,
     client::{ClientUid, Takeover},
     life::Handler,
     outbox::MESSAGE_OVERHEAD,
@@ -13,17 +13,12 @@ use super::{
 };
 use crate::{
     AttachmentNumber, Message, Moment, Position,
-    wire::{Close, Hello, OutcomeStatus, ServerControl},
+    numbers::{self, ACK_AFTER, ACK_BYTES, ACK_MESSAGES},
+    wire::{Close, CloseKind, Hello, OutcomeStatus, ServerControl},
 };
 
-/// A plain transport is pinged, and a resumable client is told an ack, when this many messages are unconfirmed.
-const CONFIRM_MESSAGES: u64 = 64;
-/// The same when this many bytes are unconfirmed.
-const CONFIRM_BYTES: usize = 64 << 10;
 /// A plain transport is pinged at most this long after an unconfirmed message.
 const PLAIN_CONFIRM_AFTER: Duration = Duration::from_secs(1);
-/// A client is told an ack at most this long after its message was taken.
-pub(super) const ACK_AFTER: Duration = Duration::from_millis(250);
 /// A holder that keeps others out and has been silent must answer a ping within this time.
 pub(super) const PROBE_DEADLINE: Duration = Duration::from_secs(2);
 /// The first byte of our ping payloads.
@@ -276,8 +271,8 @@ impl Transport {
         if untold == 0 {
             return false;
         }
-        let due = untold >= CONFIRM_MESSAGES.min((window.0 / 2).max(1))
-            || self.untold_bytes >= CONFIRM_BYTES.min((window.1 / 2).max(1));
+        let due = untold >= ACK_MESSAGES.min((window.0 / 2).max(1))
+            || self.untold_bytes >= ACK_BYTES.min((window.1 / 2).max(1));
         let first = self.untold_since.is_none();
         self.untold_since.get_or_insert(now);
         let wake = first || (due && !self.ack_now);
@@ -314,8 +309,8 @@ impl Transport {
         let messages = usize::try_from(self.unpinged_messages).unwrap_or(usize::MAX);
         let held = messages.saturating_mul(MESSAGE_OVERHEAD).saturating_add(self.unpinged_bytes);
         self.is_plain()
-            && (self.unpinged_messages >= CONFIRM_MESSAGES
-                || self.unpinged_bytes >= CONFIRM_BYTES
+            && (self.unpinged_messages >= ACK_MESSAGES
+                || self.unpinged_bytes >= ACK_BYTES
                 || messages >= (bounds.outbox_messages / 2).max(1)
                 || held >= (bounds.outbox_bytes / 2).max(1)
                 || self.unpinged_since.is_some_and(|since| since + PLAIN_CONFIRM_AFTER <= now))
@@ -442,7 +437,7 @@ impl<I: Clone> Session<I> {
             return None;
         }
         let owed = t.owed_since?;
-        Some(owed.max(t.last_frame) + self.rules.heartbeat * 5 / 2)
+        Some(owed.max(t.last_frame) + numbers::silence(self.rules.heartbeat))
     }
 
     /// Deals with whatever deadline of the transport has passed; a call too many does nothing.
@@ -501,7 +496,7 @@ impl<I: Clone> Session<I> {
         };
         let t = &self.transports[at];
         if let State::Over { close, said: true, .. } = &t.state
-            && *close == Close::SUPERSEDED
+            && close.kind() == CloseKind::Superseded
             && let Some(client) = self.clients.get_mut(t.client)
             && client.newest == number
             && client.takeover == Takeover::Untold
@@ -568,10 +563,5 @@ impl<I: Clone> Session<I> {
     pub(super) fn transport_index(&self, number: AttachmentNumber) -> Option<usize> {
         // Each is newer than those before it.
         self.transports.binary_search_by_key(&number, |t| t.number).ok()
-    }
-
-    /// Whether a plain transport counts as the one plain client of its identity.
-    pub(super) fn plain_is_one_client(&self) -> bool {
-        self.rules.attach != Attach::Share
     }
 }

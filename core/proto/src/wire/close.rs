@@ -1,5 +1,7 @@
 use std::{borrow::Cow, fmt};
 
+use super::ProtocolError;
+
 /// A close code with its reason, as either end sends it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Close {
@@ -9,53 +11,130 @@ pub struct Close {
     pub reason: Cow<'static, str>,
 }
 
+/// What a close means. Codes and reasons are read here and nowhere else.
+///
+/// Each `match` on it names every kind. So a new kind does not compile until every place has decided what to do about it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum CloseKind {
+    /// 1000: the peer lets the transport go.
+    Normal,
+    /// 1000 `done`: the session has ended.
+    Done,
+    /// 1005: a close frame without a code.
+    NoCode,
+    /// 1009: a message over the limit.
+    TooBig,
+    /// 1011: the server cannot go on with the session.
+    InternalError,
+    /// 4100: another client has the session.
+    Superseded,
+    /// 4100 `replaced`: the same client has attached again.
+    Replaced,
+    /// 4101: the server does not want this client.
+    Refused,
+    /// 4103: the peer broke the protocol.
+    ProtocolError,
+    /// 4104: data came on a transport that may only read.
+    ReadOnly,
+    /// 4106: the client's credentials have run out.
+    Reauthenticate,
+    /// 4112, or 1012: the server restarts.
+    Restarting,
+    /// 4112 `moved`, or 1012: the session is elsewhere, or under another identity.
+    Moved,
+    /// 4113, or 1013: come back later.
+    TryAgain,
+    /// 4113 `stale`, or 1013: the offer was not from the client's present holder.
+    Stale,
+    /// Any other code. It has no meaning in this protocol, or it is the application's own.
+    Other,
+}
+
+/// The codes of this protocol.
+mod code {
+    pub(super) const SUPERSEDED: u16 = 4100;
+    pub(super) const REFUSED: u16 = 4101;
+    pub(super) const PROTOCOL_ERROR: u16 = 4103;
+    pub(super) const READ_ONLY: u16 = 4104;
+    pub(super) const REAUTHENTICATE: u16 = 4106;
+    pub(super) const RESTARTING: u16 = 4112;
+    pub(super) const TRY_AGAIN: u16 = 4113;
+    /// What plain clients are told for [`RESTARTING`].
+    pub(super) const PLAIN_RESTARTING: u16 = 1012;
+    /// What plain clients are told for [`TRY_AGAIN`].
+    pub(super) const PLAIN_TRY_AGAIN: u16 = 1013;
+}
+
+/// The reasons that tell two kinds of one code apart.
+mod reason {
+    pub(super) const DONE: &str = "done";
+    pub(super) const REPLACED: &str = "replaced";
+    pub(super) const MOVED: &str = "moved";
+    pub(super) const STALE: &str = "stale";
+}
+
+impl CloseKind {
+    /// Reads what a close frame says.
+    pub fn parse(code: u16, reason: &str) -> Self {
+        match (code, reason) {
+            (1000, reason::DONE) => Self::Done,
+            (1000, _) => Self::Normal,
+            (1005, _) => Self::NoCode,
+            (1009, _) => Self::TooBig,
+            (1011, _) => Self::InternalError,
+            (code::SUPERSEDED, reason::REPLACED) => Self::Replaced,
+            (code::SUPERSEDED, _) => Self::Superseded,
+            (code::REFUSED, _) => Self::Refused,
+            (code::PROTOCOL_ERROR, _) => Self::ProtocolError,
+            (code::READ_ONLY, _) => Self::ReadOnly,
+            (code::REAUTHENTICATE, _) => Self::Reauthenticate,
+            (code::RESTARTING | code::PLAIN_RESTARTING, reason::MOVED) => Self::Moved,
+            (code::RESTARTING | code::PLAIN_RESTARTING, _) => Self::Restarting,
+            (code::TRY_AGAIN | code::PLAIN_TRY_AGAIN, reason::STALE) => Self::Stale,
+            (code::TRY_AGAIN | code::PLAIN_TRY_AGAIN, _) => Self::TryAgain,
+            (_, _) => Self::Other,
+        }
+    }
+}
+
 impl Close {
     /// 1000: the session has ended; after `done`.
-    pub const DONE: Self = Self::fixed(1000, "done");
+    pub const DONE: Self = Self::fixed(1000, reason::DONE);
+    /// 1000: the client goes.
+    pub const GOODBYE: Self = Self::fixed(1000, "");
+    /// 1005: a close frame that had no code.
+    pub const NO_CODE: Self = Self::fixed(1005, "");
     /// 1009: a message over the limit.
     pub const TOO_BIG: Self = Self::fixed(1009, "message too big");
     /// 1011: the server cannot go on with the session, such as a stored one that it cannot read.
     pub const INTERNAL_ERROR: Self = Self::fixed(1011, "internal error");
     /// 4112: the server restarts; come back. See [`Close::for_plain`].
-    pub const RESTARTING: Self = Self::fixed(4112, "restarting");
+    pub const RESTARTING: Self = Self::fixed(code::RESTARTING, "restarting");
     /// 4112: the session is elsewhere, or under another identity; come back. See [`Close::for_plain`].
-    pub const MOVED: Self = Self::fixed(4112, "moved");
+    pub const MOVED: Self = Self::fixed(code::RESTARTING, reason::MOVED);
     /// 4113: come back later. See [`Close::for_plain`].
-    pub const TRY_AGAIN: Self = Self::fixed(4113, "try again later");
+    pub const TRY_AGAIN: Self = Self::fixed(code::TRY_AGAIN, "try again later");
     /// 4113: the offer was not from the client's present holder.
-    pub const STALE: Self = Self::fixed(4113, "stale");
+    pub const STALE: Self = Self::fixed(code::TRY_AGAIN, reason::STALE);
     /// 4100: the same client attached again.
-    pub const REPLACED: Self = Self::fixed(4100, "replaced");
+    pub const REPLACED: Self = Self::fixed(code::SUPERSEDED, reason::REPLACED);
     /// 4100: another client took the session over.
-    pub const SUPERSEDED: Self = Self::fixed(4100, "superseded");
+    pub const SUPERSEDED: Self = Self::fixed(code::SUPERSEDED, "superseded");
     /// 4101: the reuse policy or `Attach::Refuse` said no.
-    pub const REFUSED: Self = Self::fixed(4101, "refused");
+    pub const REFUSED: Self = Self::fixed(code::REFUSED, "refused");
     /// 4101: the session runs another handler.
-    pub const ANOTHER_HANDLER: Self = Self::fixed(4101, "another handler");
+    pub const ANOTHER_HANDLER: Self = Self::fixed(code::REFUSED, "another handler");
     /// 4101: the session's handler was started by an upgrade on another path.
-    pub const ANOTHER_PATH: Self =
-        Self::fixed(4101, "another path: see key::by_path() and ResumeUpgrade::any_path()");
-    /// 4103: the peer broke the protocol; ends the transport, never the session.
-    pub const PROTOCOL_ERROR: Self = Self::fixed(4103, "protocol error");
+    pub const ANOTHER_PATH: Self = Self::fixed(
+        code::REFUSED,
+        "another path: see key::by_path() and ResumeUpgrade::any_path()",
+    );
+    /// 4103: the peer broke the protocol; ends the transport, never the session. See [`Close::breach`].
+    pub const PROTOCOL_ERROR: Self = Self::fixed(code::PROTOCOL_ERROR, "protocol error");
     /// 4104: data came on a transport that may only read; the client stops.
-    pub const READ_ONLY: Self = Self::fixed(4104, "read only");
+    pub const READ_ONLY: Self = Self::fixed(code::READ_ONLY, "read only");
     /// 4106: the credentials of the client have run out; it comes back at once, with valid ones.
-    pub const REAUTHENTICATE: Self = Self::fixed(4106, "reauthenticate");
-
-    /// The code of [`Close::REPLACED`] and [`Close::SUPERSEDED`].
-    pub const CODE_SUPERSEDED: u16 = 4100;
-    /// The code of [`Close::REFUSED`].
-    pub const CODE_REFUSED: u16 = 4101;
-    /// The code of [`Close::PROTOCOL_ERROR`].
-    pub const CODE_PROTOCOL_ERROR: u16 = 4103;
-    /// The code of [`Close::READ_ONLY`].
-    pub const CODE_READ_ONLY: u16 = 4104;
-    /// The code of [`Close::REAUTHENTICATE`].
-    pub const CODE_REAUTHENTICATE: u16 = 4106;
-    /// The code of [`Close::RESTARTING`] and [`Close::MOVED`].
-    pub const CODE_RESTARTING: u16 = 4112;
-    /// The code of [`Close::TRY_AGAIN`] and [`Close::STALE`].
-    pub const CODE_TRY_AGAIN: u16 = 4113;
+    pub const REAUTHENTICATE: Self = Self::fixed(code::REAUTHENTICATE, "reauthenticate");
 
     const fn fixed(code: u16, reason: &'static str) -> Self {
         Self { code, reason: Cow::Borrowed(reason) }
@@ -70,6 +149,22 @@ impl Close {
         }
         Self { code, reason }
     }
+
+    /// Creates the close 4101 with a reason of the application's own; a reason over 123 bytes is cut at a character.
+    pub fn refused(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(code::REFUSED, reason)
+    }
+
+    /// Creates the close 4103 that says how the peer broke the protocol.
+    pub fn breach(error: ProtocolError) -> Self {
+        Self::new(code::PROTOCOL_ERROR, format!("protocol error: {error}"))
+    }
+
+    /// Returns what the close means.
+    pub fn kind(&self) -> CloseKind {
+        CloseKind::parse(self.code, &self.reason)
+    }
+
     /// Creates the close of an application's own; a reason over 123 bytes is cut at a character.
     ///
     /// # Errors
@@ -92,10 +187,21 @@ impl Close {
     /// codes of our own, because several WebSocket libraries, and the browsers on WebKit, hide 1012 and 1013.
     #[must_use]
     pub fn for_plain(self) -> Self {
-        let code = match self.code {
-            Self::CODE_RESTARTING => 1012,
-            Self::CODE_TRY_AGAIN => 1013,
-            code => code,
+        let code = match self.kind() {
+            CloseKind::Restarting | CloseKind::Moved => code::PLAIN_RESTARTING,
+            CloseKind::TryAgain | CloseKind::Stale => code::PLAIN_TRY_AGAIN,
+            CloseKind::Normal
+            | CloseKind::Done
+            | CloseKind::NoCode
+            | CloseKind::TooBig
+            | CloseKind::InternalError
+            | CloseKind::Superseded
+            | CloseKind::Replaced
+            | CloseKind::Refused
+            | CloseKind::ProtocolError
+            | CloseKind::ReadOnly
+            | CloseKind::Reauthenticate
+            | CloseKind::Other => self.code,
         };
         Self { code, ..self }
     }

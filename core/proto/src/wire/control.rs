@@ -4,7 +4,7 @@ use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{AttachmentNumber, Gap, MAX_INTEGER, Message, Position, Token};
+use crate::{AttachmentNumber, Gap, MAX_INTEGER, Message, Position, WireId};
 
 /// The character that begins every control frame.
 const MARK: char = '\u{1}';
@@ -54,12 +54,12 @@ pub struct Window {
 /// The server's first frame on a resumable transport.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Hello {
-    /// The protocol version: 1.
+    /// The protocol version: [`VERSION`](super::VERSION).
     pub v: u64,
     /// The session's public id.
-    pub session: Token,
+    pub session: WireId,
     /// The epoch of the outbox.
-    pub epoch: Token,
+    pub epoch: WireId,
     /// The number of this transport's turn.
     pub attachment: AttachmentNumber,
     /// What happened to this client.
@@ -366,9 +366,9 @@ mod tests {
     #[test]
     fn the_hello_reads_as_the_contract_writes_it() {
         let hello = Hello {
-            v: 1,
-            session: Token::parse("s").unwrap(),
-            epoch: Token::parse("e").unwrap(),
+            v: super::super::VERSION,
+            session: WireId::parse("s").unwrap(),
+            epoch: WireId::parse("e").unwrap(),
             attachment: AttachmentNumber::new(3),
             status: Status::Resumed,
             from: Position::new(5),

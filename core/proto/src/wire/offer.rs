@@ -1,7 +1,12 @@
 use std::fmt;
 
 use super::SUBPROTOCOL;
-use crate::{AttachmentNumber, ClientId, Cursor, MAX_INTEGER, Position, Token};
+use crate::{AttachmentNumber, ClientId, Cursor, MAX_INTEGER, Position, WireId};
+
+/// What the names of all versions of the protocol begin with.
+const PROTOCOL_PREFIX: &str = "session-resume.";
+/// What the subprotocol begins with that says who asks, and for what.
+pub const AT_PREFIX: &str = "at.";
 
 /// What a client asks for in `Sec-WebSocket-Protocol`.
 ///
@@ -50,12 +55,12 @@ impl Offer {
         let mut versions = 0;
         let mut offer = None;
         for name in protocols {
-            if name.starts_with("session-resume.") {
+            if name.starts_with(PROTOCOL_PREFIX) {
                 if name != SUBPROTOCOL {
                     return Err(MalformedOffer::UnknownVersion);
                 }
                 versions += 1;
-            } else if let Some(rest) = name.strip_prefix("at.") {
+            } else if let Some(rest) = name.strip_prefix(AT_PREFIX) {
                 let parsed = Self::parse_at(rest).ok_or(MalformedOffer::BadCursor)?;
                 if offer.replace(parsed).is_some() {
                     return Err(MalformedOffer::Incomplete);
@@ -75,8 +80,8 @@ impl Offer {
         let Some(session) = parts.next() else {
             return Some(Self::Fresh { client });
         };
-        let session = Token::parse(session)?;
-        let epoch = Token::parse(parts.next()?)?;
+        let session = WireId::parse(session)?;
+        let epoch = WireId::parse(parts.next()?)?;
         let received = Position::new(parse_integer(parts.next()?)?);
         let attachment = match parts.next() {
             Some(n) => Some(AttachmentNumber::new(parse_integer(n)?)),
@@ -117,9 +122,10 @@ impl fmt::Display for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plain => Ok(()),
-            Self::Fresh { client } => write!(f, "at.{client}"),
+            Self::Fresh { client } => write!(f, "{AT_PREFIX}{client}"),
             Self::Resume { client, cursor, attachment } => {
-                write!(f, "at.{client}.{}.{}.{}", cursor.session, cursor.epoch, cursor.received)?;
+                let Cursor { session, epoch, received } = cursor;
+                write!(f, "{AT_PREFIX}{client}.{session}.{epoch}.{received}")?;
                 match attachment {
                     Some(n) => write!(f, ".{n}"),
                     None => Ok(()),
@@ -131,13 +137,17 @@ impl fmt::Display for Offer {
 
 impl fmt::Display for MalformedOffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::UnknownVersion => "unknown session-resume version, this server speaks session-resume.v1",
-            Self::Incomplete => "offer exactly one session-resume.v1 and exactly one at.<client>… subprotocol",
-            Self::BadCursor => {
-                "malformed offer, expected at.<client> or at.<client>.<session>.<epoch>.<received>[.<n>]"
+        match self {
+            Self::UnknownVersion => {
+                write!(f, "unknown session-resume version, this server speaks {SUBPROTOCOL}")
             }
-        })
+            Self::Incomplete => {
+                write!(f, "offer exactly one {SUBPROTOCOL} and exactly one at.<client>… subprotocol")
+            }
+            Self::BadCursor => f.write_str(
+                "malformed offer, expected at.<client> or at.<client>.<session>.<epoch>.<received>[.<n>]",
+            ),
+        }
     }
 }
 

@@ -11,10 +11,10 @@ use std::{
 };
 
 use session_resume_proto::{
-    AttachmentNumber, ClientId, Moment, Position, Token,
+    AttachmentNumber, ClientId, Moment, Position, WireId,
     session::{
-        Arrival, Budget, Claim, ClientName, Epoch, Event, Frame, IdentityTag, Incoming, Origin,
-        Rules, Session, Snapshot,
+        Arrival, Budget, Claim, ClientName, Epoch, Event, Frame, IdentityTag, Incoming, Rules,
+        Session, SessionOrigin, Snapshot,
     },
     wire::{self, Inbound, ServerControl},
 };
@@ -60,7 +60,7 @@ struct Client {
     base: u64,
     next: u64,
     sent: u64,
-    epoch: Option<Token>,
+    epoch: Option<WireId>,
     attachment: AttachmentNumber,
     /// Told to the application.
     dropped: Vec<u8>,
@@ -278,13 +278,18 @@ impl State {
             _ => Claim::Fresh,
         };
         let offered = matches!(claim, Claim::Cursor { .. });
-        let arrival =
-            Arrival { client: name(), info: (), origin: Origin::Reused, claim, nonce: [0; 8] };
-        let session = Token::parse("s").unwrap();
+        let arrival = Arrival {
+            client: name(),
+            info: (),
+            origin: SessionOrigin::Reused,
+            claim,
+            nonce: [0; 8],
+        };
+        let session = WireId::parse("s").unwrap();
         let attached = process.session.attach(arrival, &session, NOW).expect("an honest client");
         let mut frames = Vec::new();
         let all = Budget { messages: usize::MAX, bytes: usize::MAX };
-        process.session.poll_transmit(attached.number, NOW, all, &mut frames);
+        process.session.poll_transmit(attached.number, all, NOW, &mut frames);
         let mut frames = VecDeque::from(frames);
         let hello = match frames.pop_front() {
             Some(Frame::Control(text)) => match wire::decode_server_text(text) {
@@ -428,7 +433,7 @@ impl State {
         };
         let mut frames = Vec::new();
         let all = Budget { messages: usize::MAX, bytes: usize::MAX };
-        process.session.poll_transmit(*number, NOW, all, &mut frames);
+        process.session.poll_transmit(*number, all, NOW, &mut frames);
         if fault == Some(Fault::CountBeforeDrop) {
             frames.reverse();
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use session_resume_proto::{Message, Token};
+use session_resume_proto::{Message, WireId};
 use sha2::{Digest as _, Sha256};
 
 /// A message that was said: in which epoch first, and by which process.
@@ -15,8 +15,8 @@ pub(crate) struct Said {
 /// The messages of one epoch, those included that its history goes on from.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    session: Token,
-    epoch: Token,
+    session: WireId,
+    epoch: WireId,
     pub(crate) said: Vec<Said>,
     /// The oldest position that is there; a crash may bring older ones back after a gap was told.
     pub(crate) base: u64,
@@ -38,7 +38,7 @@ pub(crate) struct Handled {
 
 impl Ledger {
     /// Finds or begins the stream of an epoch.
-    pub(crate) fn stream(&mut self, session: Token, epoch: Token) -> usize {
+    pub(crate) fn stream(&mut self, session: WireId, epoch: WireId) -> usize {
         self.streams.iter().position(|s| s.session == session && s.epoch == epoch).unwrap_or_else(
             || {
                 self.streams.push(Stream { session, epoch, said: Vec::new(), base: 0 });

@@ -7,8 +7,8 @@ use std::{
 };
 
 use session_resume_proto::{
-    Message, Moment, Token,
-    session::{Covered, Epoch, Event, Newcomers, NotSent, Phase, Record, Session, Snapshot},
+    Message, Moment, WireId,
+    session::{Covered, Epoch, Event, FinalCounts, Newcomers, NotSent, Phase, Session, Snapshot},
     wire::Close,
 };
 
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) machine: Session<u32>,
-    pub(crate) id: Token,
+    pub(crate) id: WireId,
     pub(crate) stream: usize,
     /// The typed state.
     pub(crate) handled: Handled,
@@ -72,7 +72,7 @@ enum Pardon {
 /// What a put brings to the disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
-    id: Token,
+    id: WireId,
     snapshot: Snapshot,
     handled: Handled,
     stream: usize,
@@ -148,7 +148,7 @@ pub(crate) struct Server {
     /// The older copy was put back.
     went_back: bool,
     /// Sessions that have ended.
-    pub(crate) ended: Vec<(Token, Record)>,
+    pub(crate) ended: Vec<(WireId, FinalCounts)>,
     sessions: u64,
     /// What sessions that are gone have handled: that never comes again, either.
     past: Handled,
@@ -166,10 +166,10 @@ impl Server {
         name: impl Fn(session_resume_proto::session::ClientName) -> u32,
         rng: &mut Rng,
         now: Moment,
-    ) -> session_resume_proto::session::Origin {
-        use session_resume_proto::session::Origin;
+    ) -> session_resume_proto::session::SessionOrigin {
+        use session_resume_proto::session::SessionOrigin;
         if self.live.is_some() {
-            return Origin::Reused;
+            return SessionOrigin::Reused;
         }
         let rules = Arc::clone(&scenario.rules);
         let exact = rules.durable_outbox;
@@ -202,13 +202,13 @@ impl Server {
             let (snapshot, covered) = machine.snapshot(false);
             stored.snapshot = snapshot;
             machine.handle_committed(&covered, now);
-            (machine, stored.id, stored.handled.clone(), Origin::Restored)
+            (machine, stored.id, stored.handled.clone(), SessionOrigin::Restored)
         } else {
             self.sessions += 1;
-            let id = Token::parse(&format!("s{}", self.sessions)).expect("a token");
+            let id = WireId::parse(&format!("s{}", self.sessions)).expect("a token");
             let random = rng.draw();
             let machine = Session::new(rules, Epoch::new(random, random), now);
-            (machine, id, std::mem::take(&mut self.past), Origin::New)
+            (machine, id, std::mem::take(&mut self.past), SessionOrigin::New)
         };
         let stream = ledger.stream(id, machine.epoch().token());
         let mut live = Live {
@@ -330,7 +330,7 @@ impl Server {
         if self.live.as_ref().is_some_and(over)
             && let Some(live) = self.live.take()
         {
-            self.ended.push((live.id, live.machine.record()));
+            self.ended.push((live.id, live.machine.final_counts()));
             self.past = live.handled;
         }
     }

@@ -1,7 +1,7 @@
 //! What goes wrong.
 
 use session_resume_proto::{
-    AttachmentNumber, ClientId, Cursor, Position, Token,
+    AttachmentNumber, ClientId, Cursor, Position, WireId,
     session::{ClientName, IdentityTag, Incoming},
     wire::Offer,
 };
@@ -227,11 +227,11 @@ impl World {
         let real = self.server.live.as_ref().map(|live| {
             (live.id, live.machine.epoch().token(), live.machine.head().get(), live.base())
         });
-        let other = Token::parse("other").expect("a token");
+        let other = WireId::parse("other").expect("a token");
         let (id, epoch, head, base) = real.unwrap_or((other, other, 0, 0));
         // Of this session and of none.
         let life = format!("{}-0000000000000009", &epoch.as_str()[..epoch.as_str().len().min(16)]);
-        let past = Token::parse(&life).expect("a token");
+        let past = WireId::parse(&life).expect("a token");
         let (session, epoch, received) = match self.rng.below(8) {
             0 => (id, epoch, 0),
             1 => (id, epoch, head),

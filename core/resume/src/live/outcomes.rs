@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use session_resume_proto::{Moment, session::Record};
+use session_resume_proto::{Moment, session::FinalCounts};
 
 use crate::{
     Identity, SessionId,
@@ -63,7 +63,7 @@ pub(crate) struct Ended {
     /// The identities that may poll it.
     pub(crate) identities: Vec<Identity>,
     pub(crate) key: SessionKey,
-    pub(crate) record: Record,
+    pub(crate) counts: FinalCounts,
     pub(crate) outcome: Arc<Outcome>,
 }
 
@@ -209,7 +209,7 @@ mod tests {
         let ended = Ended {
             identities: vec![owner],
             key: SessionKey::own(owner),
-            record: machine.record(),
+            counts: machine.final_counts(),
             outcome: Arc::new(Outcome::by_rule(OutcomeStatus::Closed)),
         };
         for forgotten in table.insert(id, owner, worth, ended, now) {

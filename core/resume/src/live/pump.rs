@@ -409,7 +409,7 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
             receive(core, number, incoming, now);
             let mut batch = Vec::new();
             if outgoing.len() == 0 {
-                core.machine.poll_transmit(number, now, BATCH, &mut batch);
+                core.machine.poll_transmit(number, BATCH, now, &mut batch);
             }
             core.pump_waits(number, cx.waker());
             let deadline = if core.machine.is_turn_over(number) {

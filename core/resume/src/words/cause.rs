@@ -1,4 +1,4 @@
-use session_resume_proto::wire::Close;
+use session_resume_proto::wire::{Close, CloseKind};
 
 /// Why requests and transports are refused: the label `cause` of `session_resume_refusals_total`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,14 +36,21 @@ pub(crate) enum Cause {
 impl Cause {
     /// The cause of a refusal of the attach rules, which say it by their close.
     pub(crate) fn of_close(close: &Close) -> Self {
-        match close.code {
-            Close::CODE_REFUSED if *close == Close::ANOTHER_HANDLER => Self::Handler,
-            Close::CODE_REFUSED if *close == Close::ANOTHER_PATH => Self::Path,
-            Close::CODE_TRY_AGAIN if *close == Close::STALE => Self::Held,
-            Close::CODE_SUPERSEDED | Close::CODE_REFUSED => Self::Held,
-            Close::CODE_RESTARTING => Self::Draining,
-            Close::CODE_PROTOCOL_ERROR => Self::Protocol,
-            _ => Self::Busy,
+        match close.kind() {
+            CloseKind::Superseded | CloseKind::Refused | CloseKind::Stale => Self::Held,
+            CloseKind::Restarting | CloseKind::Moved => Self::Draining,
+            CloseKind::ProtocolError => Self::Protocol,
+            CloseKind::TryAgain
+            // The rules refuse nothing with these.
+            | CloseKind::Normal
+            | CloseKind::Done
+            | CloseKind::NoCode
+            | CloseKind::TooBig
+            | CloseKind::InternalError
+            | CloseKind::Replaced
+            | CloseKind::ReadOnly
+            | CloseKind::Reauthenticate
+            | CloseKind::Other => Self::Busy,
         }
     }
 

@@ -1,7 +1,7 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use session_resume_proto::Token;
+use session_resume_proto::WireId;
 use uuid::Uuid;
 
 use crate::words::random;
@@ -31,9 +31,9 @@ impl SessionId {
         Self(Uuid::from_u128(line))
     }
 
-    pub(crate) fn token(&self) -> Token {
+    pub(crate) fn wire_id(&self) -> WireId {
         let mut buffer = Uuid::encode_buffer();
-        Token::parse(self.0.hyphenated().encode_lower(&mut buffer))
+        WireId::parse(self.0.hyphenated().encode_lower(&mut buffer))
             .expect("hexadecimal digits and dashes")
     }
 

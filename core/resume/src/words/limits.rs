@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use session_resume_proto::session::Rules;
+
 /// Bounds on everything that a stranger could make grow, each with an answer when it is reached.
 ///
 /// Fields are public to read; set them with the `with_` methods.
@@ -55,23 +57,26 @@ pub struct Limits {
 }
 
 impl Default for Limits {
+    /// What the rules have a default for, they say.
     fn default() -> Self {
+        let Rules { bounds, unproven_lifetime, max_unattended, max_lifetime, .. } =
+            Rules::default();
         Self {
             max_sessions: 100_000,
-            unproven_lifetime: Duration::from_secs(30),
+            unproven_lifetime,
             max_stored: 1_000_000,
             max_sessions_per_identity: 64,
-            outbox_messages: 1024,
-            outbox_bytes: 1 << 20,
-            inbox_messages: 256,
-            inbox_bytes: 1 << 20,
-            message: 1 << 20,
-            max_clients: 16,
-            max_shared_clients: 1024,
-            guards: 1024,
+            outbox_messages: bounds.outbox_messages,
+            outbox_bytes: bounds.outbox_bytes,
+            inbox_messages: bounds.inbox_messages,
+            inbox_bytes: bounds.inbox_bytes,
+            message: bounds.message,
+            max_clients: bounds.clients,
+            max_shared_clients: bounds.shared_clients,
+            guards: bounds.guards,
             outcomes: 10_000,
-            max_unattended: Duration::from_secs(3600),
-            max_lifetime: None,
+            max_unattended,
+            max_lifetime,
         }
     }
 }
@@ -149,13 +154,11 @@ pub struct Heartbeat {
 }
 
 impl Default for Heartbeat {
+    /// As the rules have it.
     fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(30),
-            pong_timeout: Duration::from_secs(20),
-            plain_pong_timeout: Duration::from_secs(60),
-            pings: true,
-        }
+        let Rules { heartbeat: interval, pong_timeout, plain_pong_timeout, pings, .. } =
+            Rules::default();
+        Self { interval, pong_timeout, plain_pong_timeout, pings }
     }
 }
 

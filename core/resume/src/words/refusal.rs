@@ -84,7 +84,7 @@ impl Refusal {
     /// The application has said no.
     pub(crate) fn by_application(reason: Cow<'static, str>) -> Self {
         Self {
-            close: Some(Close::new(Close::CODE_REFUSED, reason.clone())),
+            close: Some(Close::refused(reason.clone())),
             ..Self::new(StatusCode::FORBIDDEN, reason).with_cause(Cause::Application)
         }
     }
@@ -174,7 +174,8 @@ impl Refusal {
 
     /// The attach rules said no before a plain transport was accepted.
     pub(crate) fn by_attach(refusal: session_resume_proto::session::Refusal) -> Self {
-        let (status, text) = if refusal.close == Close::TRY_AGAIN {
+        let cause = Cause::of_close(&refusal.close);
+        let (status, text) = if cause == Cause::Busy {
             (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the session has no place for this client now, try again later",
@@ -182,7 +183,6 @@ impl Refusal {
         } else {
             (StatusCode::CONFLICT, "the session is held by another client")
         };
-        let cause = Cause::of_close(&refusal.close);
         let answer = Self::new(status, text).with_cause(cause);
         Self { retry_after: refusal.retry, close: Some(refusal.close), ..answer }
     }

@@ -7,9 +7,11 @@ use http::{
     header::{self, AsHeaderName, HeaderName},
     request::Parts,
 };
+use session_resume_proto::{
+    ClientId,
+    wire::{AT_PREFIX, SUBPROTOCOL},
+};
 
-/// The subprotocol of clients that count messages; only beside it does `at.…` mean anything.
-const RESUMABLE: &[u8] = b"session-resume.v1";
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// A request without its body, borrowed.
@@ -118,20 +120,18 @@ impl<'a> RequestView<'a> {
         let mut resumable = false;
         let mut cursor = None;
         for name in list_items(self.headers, &header::SEC_WEBSOCKET_PROTOCOL) {
-            if name == RESUMABLE {
+            // Only beside this does `at.…` mean anything.
+            if name == SUBPROTOCOL.as_bytes() {
                 resumable = true;
-            } else if let Some(rest) = name.strip_prefix(b"at.")
+            } else if let Some(rest) = name.strip_prefix(AT_PREFIX.as_bytes())
                 && cursor.replace(rest).is_some()
             {
                 return None;
             }
         }
         let client = cursor?.split(|&byte| byte == b'.').next()?;
-        let is_id = (16..=32).contains(&client.len())
-            && client
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-        if resumable && is_id { str::from_utf8(client).ok() } else { None }
+        let client = str::from_utf8(client).ok().filter(|id| ClientId::parse(id).is_some());
+        client.filter(|_| resumable)
     }
 
     /// Returns the port that the request's authority names: `:authority` or `Host`.

@@ -195,7 +195,7 @@ fn pings_and_pongs_are_no_frames_of_a_holder() {
 fn a_cursor_above_the_head_is_a_protocol_error() {
     let refused = Err("4103 protocol error: cursor above the head of its epoch".to_owned());
     let other = Epoch::new(8, 1).token();
-    let older = Token::parse("0000000000000007-0000000000000009").unwrap();
+    let older = WireId::parse("0000000000000007-0000000000000009").unwrap();
     let above = Position::new(u64::MAX);
     let cursor = |epoch, received| Claim::Cursor { epoch, received, attachment: None };
     for (claim, expected) in [

@@ -66,11 +66,11 @@ fn a_snapshot_and_what_is_left_of_a_session_know_clients_by_both() {
     let (snapshot, _) = sim.session.snapshot(true);
     assert!(snapshot.knows_identity(name("bob/a").identity));
     assert!(!snapshot.knows_identity(name("eve/a").identity));
-    for record in [snapshot.record(true), sim.session.record()] {
+    for counts in [snapshot.final_counts(true), sim.session.final_counts()] {
         for (who, received) in [("ann/a", 2), ("bob/a", 1), ("eve/a", 0)] {
-            let told = record.farewell(
+            let told = counts.farewell(
                 name(who),
-                &Token::parse("s").unwrap(),
+                &WireId::parse("s").unwrap(),
                 &at(0),
                 OutcomeStatus::Done,
                 &rules,

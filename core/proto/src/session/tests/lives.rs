@@ -67,12 +67,12 @@ impl Lived {
     fn come(&mut self, who: &'static str, life: u64, received: u64) -> (u64, String) {
         let epoch = Epoch::new(7, life).token();
         let claim = Claim::Cursor { epoch, received: Position::new(received), attachment: None };
-        let number = self.sim.arrive(who, claim, Origin::Reused).unwrap();
+        let number = self.sim.arrive(who, claim, SessionOrigin::Reused).unwrap();
         self.hello(number)
     }
 
     fn fresh(&mut self, who: &'static str) -> (u64, String) {
-        let number = self.sim.arrive(who, Claim::Fresh, Origin::Reused).unwrap();
+        let number = self.sim.arrive(who, Claim::Fresh, SessionOrigin::Reused).unwrap();
         self.hello(number)
     }
 
@@ -180,7 +180,7 @@ fn under_exact_no_hello_leaves_before_a_put_names_its_epoch() {
     let claimed = lived.put();
     let epoch = Epoch::new(7, 1).token();
     let claim = Claim::Cursor { epoch, received: Position::ZERO, attachment: None };
-    let a = lived.sim.arrive("a", claim, Origin::Restored).unwrap();
+    let a = lived.sim.arrive("a", claim, SessionOrigin::Restored).unwrap();
     assert_eq!(lived.sim.out(a), Vec::<String>::new(), "the put so far names no epoch");
     // Plain clients have none.
     let newcomers = lived.sim.session.newcomers().unwrap();
@@ -327,8 +327,8 @@ fn a_farewell_says_what_is_missing() {
     let disk = lived.put();
     lived.restore(&disk);
     lived.sim.send_range(2..3);
-    let live = lived.sim.session.record();
-    let exact = lived.put().0.record(KILLED);
+    let live = lived.sim.session.final_counts();
+    let exact = lived.put().0.final_counts(KILLED);
     assert_eq!(live, exact);
     for (life, received, gap) in [
         (2, 3, ""),
@@ -351,21 +351,21 @@ fn a_farewell_of_a_killed_session_claims_nothing() {
     let mut lived = Lived::new(STATE);
     lived.fresh("a");
     lived.sim.send_range(0..2);
-    let killed = lived.put().0.record(KILLED);
+    let killed = lived.put().0.final_counts(KILLED);
     for received in [0, 1, 2] {
         let told = format!("from 0 received 0 gap {received}..gone expired");
         assert_eq!(farewell(&killed, 7, 1, received), Some(told));
     }
-    let clean = lived.drain().0.record(CLEAN);
+    let clean = lived.drain().0.final_counts(CLEAN);
     assert_eq!(farewell(&clean, 7, 1, 2), Some("from 2 received 0".into()));
 }
 
-fn farewell(record: &Record, session: u64, life: u64, received: u64) -> Option<String> {
+fn farewell(counts: &FinalCounts, session: u64, life: u64, received: u64) -> Option<String> {
     let client = name("a");
     let epoch = Epoch::new(session, life).token();
     let claim = Claim::Cursor { epoch, received: Position::new(received), attachment: None };
-    let id = Token::parse("s").unwrap();
-    let told = record.farewell(client, &id, &claim, OutcomeStatus::Done, &Rules::default()).ok()?;
+    let id = WireId::parse("s").unwrap();
+    let told = counts.farewell(client, &id, &claim, OutcomeStatus::Done, &Rules::default()).ok()?;
     let told: Vec<_> = told.iter().map(line).collect();
     assert_eq!(told[1..], ["done done 0", "close 1000 done"]);
     told[0].strip_prefix("hello resumed ").map(str::to_owned)

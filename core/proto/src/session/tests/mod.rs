@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::*;
 use crate::{
-    ClientId, Token,
+    ClientId, WireId,
     wire::{self, Close, Inbound, ServerControl},
 };
 
@@ -64,14 +64,19 @@ impl Sim {
     // Attaching.
 
     fn offer(&mut self, who: &'static str, claim: Claim) -> Result<u64, String> {
-        self.arrive(who, claim, Origin::Reused)
+        self.arrive(who, claim, SessionOrigin::Reused)
     }
 
-    fn arrive(&mut self, who: &'static str, claim: Claim, origin: Origin) -> Result<u64, String> {
+    fn arrive(
+        &mut self,
+        who: &'static str,
+        claim: Claim,
+        origin: SessionOrigin,
+    ) -> Result<u64, String> {
         let mut nonce = [0; 8];
         nonce[7] = u8::try_from(self.session.transports() + 1).unwrap();
         let arrival = Arrival { client: name(who), info: who, origin, claim, nonce };
-        let session = Token::parse("s").unwrap();
+        let session = WireId::parse("s").unwrap();
         match self.session.attach(arrival, &session, self.now) {
             Ok(attached) => Ok(attached.number.get()),
             Err(Refusal { close, retry }) => Err(match retry {
@@ -107,7 +112,7 @@ impl Sim {
 
     fn write(&mut self, number: u64, budget: Budget) {
         let mut frames = Vec::new();
-        self.session.poll_transmit(AttachmentNumber::new(number), self.now, budget, &mut frames);
+        self.session.poll_transmit(AttachmentNumber::new(number), budget, self.now, &mut frames);
         for frame in &frames {
             if let Frame::Ping(payload) = frame {
                 self.pings.insert(number, *payload);
@@ -257,7 +262,7 @@ fn name(who: &str) -> ClientName {
     }
 }
 
-fn epoch() -> Token {
+fn epoch() -> WireId {
     Epoch::new(7, 1).token()
 }
 

@@ -157,11 +157,11 @@ fn the_drop_is_told_on_every_transport_before_the_first_count_that_covers_it() {
     let out = process.sim.out(b);
     let at = |start: &str| out.iter().position(|line| line.starts_with(start)).unwrap();
     assert!(at("dropped 0") < at("done"), "{out:?}");
-    // And when nothing but the record is left.
-    let record = process.sim.session.record();
-    let farewell = record.farewell(
+    // And when nothing but the final counts is left.
+    let counts = process.sim.session.final_counts();
+    let farewell = counts.farewell(
         name("a"),
-        &Token::parse("s").unwrap(),
+        &WireId::parse("s").unwrap(),
         &Claim::Cursor {
             epoch: process.sim.session.epoch().token(),
             received: Position::ZERO,

@@ -10,24 +10,39 @@ fn the_hello_tells_the_truth() {
         attachment: None,
     };
     let foreign = Claim::Cursor {
-        epoch: Token::parse("never").unwrap(),
+        epoch: WireId::parse("never").unwrap(),
         received: Position::new(1),
         attachment: None,
     };
     let lost = Claim::Lost { received: Position::new(4) };
     // `b` has acknowledged the first two of three messages and sent one.
     for (who, claim, origin, expected) in [
-        ("a", Claim::Fresh, Origin::New, "hello new from 2 received 0"),
-        ("a", Claim::Fresh, Origin::Reused, "hello reused from 2 received 0"),
-        ("b", Claim::Fresh, Origin::Reused, "hello reused from 2 received 1"),
-        ("a", lost.clone(), Origin::New, "hello new from 2 received 0 gap 4..gone expired"),
-        ("a", lost, Origin::Reused, "hello reused from 2 received 0 gap 4..gone expired"),
-        ("b", at(2), Origin::Reused, "hello resumed from 2 received 1"),
-        ("b", at(3), Origin::Reused, "hello resumed from 3 received 1"),
-        ("b", at(3), Origin::Restored, "hello resumed from 3 received 1"),
-        ("b", older(3), Origin::Restored, "hello restored from 2 received 1 gap 3..gone restarted"),
-        ("b", older(3), Origin::Reused, "hello restored from 2 received 1 gap 3..gone restarted"),
-        ("b", foreign, Origin::Reused, "hello reused from 2 received 1 gap 1..gone restarted"),
+        ("a", Claim::Fresh, SessionOrigin::New, "hello new from 2 received 0"),
+        ("a", Claim::Fresh, SessionOrigin::Reused, "hello reused from 2 received 0"),
+        ("b", Claim::Fresh, SessionOrigin::Reused, "hello reused from 2 received 1"),
+        ("a", lost.clone(), SessionOrigin::New, "hello new from 2 received 0 gap 4..gone expired"),
+        ("a", lost, SessionOrigin::Reused, "hello reused from 2 received 0 gap 4..gone expired"),
+        ("b", at(2), SessionOrigin::Reused, "hello resumed from 2 received 1"),
+        ("b", at(3), SessionOrigin::Reused, "hello resumed from 3 received 1"),
+        ("b", at(3), SessionOrigin::Restored, "hello resumed from 3 received 1"),
+        (
+            "b",
+            older(3),
+            SessionOrigin::Restored,
+            "hello restored from 2 received 1 gap 3..gone restarted",
+        ),
+        (
+            "b",
+            older(3),
+            SessionOrigin::Reused,
+            "hello restored from 2 received 1 gap 3..gone restarted",
+        ),
+        (
+            "b",
+            foreign,
+            SessionOrigin::Reused,
+            "hello reused from 2 received 1 gap 1..gone restarted",
+        ),
     ] {
         let mut sim = Sim::with(|rules| rules.attach = Attach::Share);
         sim.fresh("b");

@@ -8,10 +8,10 @@ mod search;
 use std::{collections::VecDeque, sync::Arc};
 
 use session_resume_proto::{
-    AttachmentNumber, Moment, Position, Token,
+    AttachmentNumber, Moment, Position, WireId,
     session::{
         Arrival, Attach, Budget, Claim, ClientName, Epoch, Event, Frame, IdentityTag, Incoming,
-        Origin, Reception, Rules, Session,
+        Reception, Rules, Session, SessionOrigin,
     },
     wire::{self, ClientControl, Close, Inbound, ServerControl, Status},
 };
@@ -234,11 +234,11 @@ impl State {
         let arrival = Arrival {
             client,
             info: u32::try_from(who).unwrap(),
-            origin: Origin::Reused,
+            origin: SessionOrigin::Reused,
             claim,
             nonce: [0; 8],
         };
-        let number = match self.session.attach(arrival, &Token::parse("s").unwrap(), NOW) {
+        let number = match self.session.attach(arrival, &WireId::parse("s").unwrap(), NOW) {
             Err(refusal) => {
                 let refuse = bounds.attach == Attach::Refuse && others;
                 assert!(stale || untold || refuse, "refused: {:?}", refusal.close);
@@ -290,8 +290,8 @@ impl State {
             return;
         }
         let info = u32::try_from(who).unwrap();
-        let arrival = Arrival { client, info, origin: Origin::Reused, claim, nonce: [0; 8] };
-        let refused = self.session.attach(arrival, &Token::parse("s").unwrap(), NOW);
+        let arrival = Arrival { client, info, origin: SessionOrigin::Reused, claim, nonce: [0; 8] };
+        let refused = self.session.attach(arrival, &WireId::parse("s").unwrap(), NOW);
         assert_eq!(refused.err().map(|refusal| refusal.close), Some(Close::TRY_AGAIN));
     }
 
@@ -442,7 +442,7 @@ impl State {
         let (number, who) = (self.links[at].number, self.links[at].who);
         let mut frames = Vec::new();
         let all = Budget { messages: usize::MAX, bytes: usize::MAX };
-        self.session.poll_transmit(number, NOW, all, &mut frames);
+        self.session.poll_transmit(number, all, NOW, &mut frames);
         for mut frame in frames {
             if fault == Some(Fault::WrittenIsAcknowledged) && matches!(frame, Frame::Data(_)) {
                 let position = crate::peer::content(match &frame {

@@ -98,8 +98,8 @@ impl World {
     ) -> Result<AttachmentNumber, Close> {
         let admitted = self.session.admit(client, &claim, self.now);
         let nonce = u64::from(info).to_be_bytes();
-        let arrival = Arrival { client, info, origin: Origin::Reused, claim, nonce };
-        let session = Token::parse("session").unwrap();
+        let arrival = Arrival { client, info, origin: SessionOrigin::Reused, claim, nonce };
+        let session = WireId::parse("session").unwrap();
         let newest = self.session.newest_attachment();
         let result =
             self.session.attach(arrival, &session, self.now).map(|attached| attached.number);

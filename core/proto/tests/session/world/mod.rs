@@ -12,10 +12,10 @@ use std::{
 };
 
 use session_resume_proto::{
-    AttachmentNumber, Message, Moment, Position, Token,
+    AttachmentNumber, Message, Moment, Position, WireId,
     session::{
         Arrival, Attach, Budget, Claim, ClientName, Epoch, Event, Frame, IdentityTag, Incoming,
-        MESSAGE_OVERHEAD, NotSent, Origin, Overflow, PlainAck, Reception, Rules, Session,
+        MESSAGE_OVERHEAD, NotSent, Overflow, PlainAck, Reception, Rules, Session, SessionOrigin,
     },
     wire::{self, Close, Inbound, OutcomeStatus, ServerControl},
 };
@@ -439,7 +439,7 @@ impl World {
             let mut probe = self.session.clone();
             let mut frames = Vec::new();
             for socket in &self.sockets {
-                probe.poll_transmit(socket.number, self.now, ALL, &mut frames);
+                probe.poll_transmit(socket.number, ALL, self.now, &mut frames);
                 assert_eq!(frames, [], "the pump sleeps");
                 if let Some(frame) = &socket.stuck {
                     let again = probe.handle_frame(socket.number, frame.clone(), self.now);

@@ -45,7 +45,7 @@ impl World {
         let number = self.sockets[at].number;
         let transports = self.session.transports();
         let mut frames = Vec::new();
-        self.session.poll_transmit(number, self.now, budget, &mut frames);
+        self.session.poll_transmit(number, budget, self.now, &mut frames);
         if self.session.transports() < transports {
             self.sockets[at].attached = false;
         }

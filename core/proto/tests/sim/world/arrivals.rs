@@ -1,9 +1,9 @@
 //! Offers that reach the server.
 
 use session_resume_proto::{
-    AttachmentNumber, Token,
-    session::{Arrival, Claim, ClientName, Frame, Origin},
-    wire::{Close, Offer, OutcomeStatus},
+    AttachmentNumber, WireId,
+    session::{Arrival, Claim, ClientName, Frame, SessionOrigin},
+    wire::{Close, CloseKind, Offer, OutcomeStatus},
 };
 
 use super::{LINGER, STRANGER, World};
@@ -90,7 +90,7 @@ impl World {
             }
             Err(close) => {
                 if link.program.is_some() {
-                    assert_ne!(close.code, Close::CODE_PROTOCOL_ERROR, "{offer}");
+                    assert_ne!(close.kind(), CloseKind::ProtocolError, "{offer}");
                 }
                 let superseded = (close == Close::SUPERSEDED).then_some((link.name, seen));
                 self.refuse(at, vec![Frame::Close(close)], superseded);
@@ -128,8 +128,9 @@ impl World {
 
     /// Checks that nothing has left the server that a crash could take back. A store that goes back in time may
     /// take something back, and so may `State`.
-    pub(super) fn check_what_left(&self, origin: Origin) {
-        let Some(live) = self.server.live.as_ref().filter(|_| origin == Origin::Restored) else {
+    pub(super) fn check_what_left(&self, origin: SessionOrigin) {
+        let Some(live) = self.server.live.as_ref().filter(|_| origin == SessionOrigin::Restored)
+        else {
             return;
         };
         if !self.scenario.rules.durable_outbox || self.server.has_gone_back() {
@@ -147,7 +148,7 @@ impl World {
     }
 }
 
-fn claim(offer: &Offer, session: Option<Token>) -> Claim {
+fn claim(offer: &Offer, session: Option<WireId>) -> Claim {
     match offer {
         Offer::Plain => Claim::Plain,
         Offer::Fresh { .. } => Claim::Fresh,

@@ -4,7 +4,7 @@ use session_resume_proto::{
     Message,
     client::Action,
     session::{ClientName, Frame, Incoming},
-    wire::{self, Close, Inbound, Offer},
+    wire::{self, Close, CloseKind, Inbound, Offer},
 };
 
 use super::{PIPE, World};
@@ -24,7 +24,7 @@ impl World {
             match action {
                 Action::Randomize => {
                     let random = self.rng.bytes();
-                    self.programs[at].client.handle_random(self.now, &random);
+                    self.programs[at].client.handle_random(&random, self.now);
                 }
                 Action::Connect { transport, offer } => {
                     self.leave(at, false);
@@ -35,8 +35,12 @@ impl World {
                     self.connect(Some((at, transport)), name, info, offer);
                 }
                 Action::Close { transport, close } => {
-                    let code = close.as_ref().map_or(1000, |close| close.code);
-                    assert_ne!(code, Close::CODE_PROTOCOL_ERROR, "the server broke the protocol");
+                    let kind = close.as_ref().map(Close::kind);
+                    assert_ne!(
+                        kind,
+                        Some(CloseKind::ProtocolError),
+                        "the server broke the protocol"
+                    );
                     if self.link_of(at).is_some_and(|l| l.program == Some((at, transport))) {
                         self.leave(at, close.is_some());
                     }
@@ -171,7 +175,7 @@ impl World {
             let back = self.now + Scenario::delay(&mut self.rng);
             match down {
                 Down::Frame(Frame::Data(message)) => {
-                    client.handle_frame(self.now, transport, message);
+                    client.handle_frame(transport, message, self.now);
                 }
                 Down::Frame(Frame::Control(mut text)) => {
                     let control = wire::decode_server_text(text.clone());
@@ -185,10 +189,10 @@ impl World {
                         self.programs[program].note_hello(&hello, stream, &self.ledger);
                     }
                     let client = &mut self.programs[program].client;
-                    client.handle_frame(self.now, transport, Message::Text(text));
+                    client.handle_frame(transport, Message::Text(text), self.now);
                 }
                 Down::Frame(Frame::Ping(payload)) => {
-                    client.handle_alive(self.now, transport);
+                    client.handle_alive(transport, self.now);
                     link.up.push(back, Up::Frame(Incoming::Pong(payload.to_vec().into())));
                 }
                 Down::Frame(Frame::Close(close)) => {

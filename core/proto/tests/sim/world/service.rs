@@ -118,7 +118,7 @@ impl World {
                 }
                 let mut frames = Vec::new();
                 let budget = Budget { messages: 1 + self.rng.index(6), bytes: 400 };
-                live.machine.poll_transmit(number, self.now, budget, &mut frames);
+                live.machine.poll_transmit(number, budget, self.now, &mut frames);
                 link.pump = !frames.is_empty();
                 idle &= frames.is_empty();
                 if !frames.is_empty() {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use session_resume_proto::{
     session::{Arrival, MOVED_RETRY, Refusal as AttachRefusal},
-    wire::{Close, Offer},
+    wire::{Close, CloseKind, Offer},
 };
 
 use super::{STORING, resolve::Plan};
@@ -88,7 +88,7 @@ where
                 return None;
             }
             Plan::Farewell(Err(refusal)) => {
-                if refusal.close != Close::DONE {
+                if refusal.close.kind() != CloseKind::Done {
                     observe::refused(Cause::of_close(&refusal.close), refusal.close.code);
                 }
                 pump::refuse(socket, refusal, true).boxed().await;
@@ -99,17 +99,20 @@ where
         if session.is_durable() {
             is_in_the_store(&session).boxed().await;
         }
-        let token = session.id().token();
-        let arrival =
-            Arrival { client, info: peer, origin: origin.into(), claim, nonce: random::bytes() };
+        let id = session.id().wire_id();
+        let arrival = Arrival { client, info: peer, origin, claim, nonce: random::bytes() };
         let attached = session.with_core(|core, now| {
             let seen = core.machine.newest_attachment();
             let handler = HandlerType::of::<F>();
-            if let Some(refusal) = refuses(&registry, (session.id(), core), &key, &path, handler) {
-                return Err((refusal, seen));
+            if let Some((cause, refusal)) =
+                refuses(&registry, (session.id(), core), &key, &path, handler)
+            {
+                return Err((cause, refusal, seen));
             }
-            let attached =
-                core.machine.attach(arrival, &token, now).map_err(|refusal| (refusal, seen))?;
+            let attached = core.machine.attach(arrival, &id, now).map_err(|refusal| {
+                let cause = Cause::of_close(&refusal.close);
+                (cause, refusal, seen)
+            })?;
             let number = attached.number;
             core.keep_request(peer.serial, request);
             let waits = core.machine.waits_for_commit(number);
@@ -127,12 +130,12 @@ where
             Ok((attached, starts, origin))
         });
         match attached {
-            Err((refusal, seen)) => {
+            Err((cause, refusal, seen)) => {
                 drop(registry);
-                observe::refused(Cause::of_close(&refusal.close), refusal.close.code);
+                observe::refused(cause, refusal.close.code);
                 tracing::debug!(session = %session.id().short(), code = refusal.close.code, "attach refused");
                 drop(hold);
-                let superseded = refusal.close == Close::SUPERSEDED;
+                let superseded = refusal.close.kind() == CloseKind::Superseded;
                 let told = pump::refuse(socket, refusal, offer.is_resumable()).boxed().await;
                 if told && superseded {
                     session.step(|core| core.machine.handle_refusal_answered(client, seen));
@@ -186,23 +189,23 @@ fn refuses<T: Send + 'static>(
     key: &SessionKey,
     path: &UpgradePath,
     handler: HandlerType,
-) -> Option<AttachRefusal> {
-    let refusal = |close, retry| Some(AttachRefusal { close, retry });
+) -> Option<(Cause, AttachRefusal)> {
+    let refusal = |cause, close, retry| Some((cause, AttachRefusal { close, retry }));
     if registry.drain.is_draining() || core.departed {
-        return refusal(Close::RESTARTING, Some(registry.drain.retry()));
+        return refusal(Cause::Draining, Close::RESTARTING, Some(registry.drain.retry()));
     }
     // The identity was changed meanwhile, and the session is not under this key any more.
     if core.key != *key {
-        return refusal(Close::TRY_AGAIN, Some(MOVED_RETRY));
+        return refusal(Cause::Busy, Close::TRY_AGAIN, Some(MOVED_RETRY));
     }
     if !core.machine.has_handler() {
         return None;
     }
     if core.handler_type != Some(handler) {
-        return refusal(Close::ANOTHER_HANDLER, None);
+        return refusal(Cause::Handler, Close::ANOTHER_HANDLER, None);
     }
     if !path.may_enter(core.handler_path, session) {
-        return refusal(Close::ANOTHER_PATH, None);
+        return refusal(Cause::Path, Close::ANOTHER_PATH, None);
     }
     None
 }

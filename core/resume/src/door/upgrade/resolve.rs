@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use session_resume_proto::{
-    Token,
+    WireId,
     session::{Claim, ClientName, Frame, Refusal as AttachRefusal},
     wire::Offer,
 };
@@ -121,9 +121,9 @@ impl<T: Send + 'static> Upgrade<T> {
         }) else {
             return Ok(None);
         };
-        let farewell = ended.record.farewell(
+        let farewell = ended.counts.farewell(
             self.client_name(),
-            &id.token(),
+            &id.wire_id(),
             &claim,
             ended.outcome.status(),
             self.registry.rules(),
@@ -246,7 +246,7 @@ impl<T: Send + 'static> Drop for Hold<T> {
 }
 
 /// What a cursor claims to continue, if it can be a session of ours.
-fn continuation(offer: &Offer) -> Option<(SessionId, Token)> {
+fn continuation(offer: &Offer) -> Option<(SessionId, WireId)> {
     match offer {
         Offer::Resume { cursor, .. } => Some((continued_session(offer)?, cursor.epoch)),
         Offer::Plain | Offer::Fresh { .. } => None,

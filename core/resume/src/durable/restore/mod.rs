@@ -8,7 +8,7 @@ mod unreadable;
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use session_resume_proto::Token;
+use session_resume_proto::WireId;
 
 pub(crate) use self::find::Found;
 use self::unreadable::Way;
@@ -43,7 +43,7 @@ pub(crate) struct Asks<'a> {
     pub(crate) context: &'a RequestContext,
     pub(crate) req: RequestView<'a>,
     /// The session and epoch of its cursor: a continuation is not put to the reuse policy.
-    pub(crate) continues: Option<(SessionId, Token)>,
+    pub(crate) continues: Option<(SessionId, WireId)>,
     /// Only looks, so the policy is not asked either.
     pub(crate) looks: bool,
 }
@@ -345,7 +345,7 @@ fn ended_of(key: &SessionKey, record: &SessionRecord, outcome: Outcome) -> Ended
     Ended {
         identities: record.identities(),
         key: key.clone(),
-        record: record.machine.record(record.clean),
+        counts: record.machine.final_counts(record.clean),
         outcome: Arc::new(outcome),
     }
 }

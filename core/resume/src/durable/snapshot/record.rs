@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use session_resume_proto::session::{Record, Snapshot};
+use session_resume_proto::session::{FinalCounts, Snapshot};
 
 use crate::{
     Identity, SessionId,
@@ -89,7 +89,7 @@ pub(crate) struct OutcomeRecord {
     result: Option<String>,
     error: Option<String>,
     completed: Millis,
-    record: Record,
+    counts: FinalCounts,
 }
 
 pub(crate) fn encode(record: &impl Serialize) -> Bytes {
@@ -120,7 +120,7 @@ impl OutcomeRecord {
             result: outcome.result().map(|json| json.get().to_owned()),
             error: outcome.error().map(str::to_owned),
             completed: Millis::of(outcome.completed()),
-            record: ended.record.clone(),
+            counts: ended.counts.clone(),
         }
     }
 
@@ -137,7 +137,7 @@ impl OutcomeRecord {
         Ok(Ended {
             identities: self.identities,
             key,
-            record: self.record,
+            counts: self.counts,
             outcome: Arc::new(outcome),
         })
     }

@@ -314,13 +314,13 @@ impl<T: Send + 'static> Registry<T> {
             Some(session) if is_blank => self.outcome_saved(&session, ended),
             // Told, and polled, only when it is on disk.
             Some(session) => self.save(Item::Ended(session, ended), Urgency::Now),
-            None => self.record(session, ended),
+            None => self.keep_outcome(session, ended),
         }
         self.vacate_key(session);
     }
 
     /// Keeps an outcome for polling.
-    fn record(&self, session: &Shared<T>, ended: Ended) {
+    fn keep_outcome(&self, session: &Shared<T>, ended: Ended) {
         let worth = if session.is_blank() { Worth::Blank } else { Worth::Work };
         let owner = session.lock().identity();
         let now = self.clock.now();
@@ -335,7 +335,7 @@ impl<T: Send + 'static> Registry<T> {
 
     /// An outcome is on disk: its clients may be told.
     pub(crate) fn outcome_saved(&self, session: &Arc<Shared<T>>, ended: Ended) {
-        self.record(session, ended);
+        self.keep_outcome(session, ended);
         self.leave_room(session);
         session.with_core(|core, now| core.machine.handle_outcome_committed(now));
         session.publish_end();

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc, task::Waker};
 
 use session_resume_proto::{
     AttachmentNumber, Moment,
-    session::{self, Record},
+    session::{self, FinalCounts},
     wire::StateOffer,
 };
 use tokio::{sync::Notify, task::AbortHandle};
@@ -324,8 +324,8 @@ impl Core {
     }
 
     /// Returns what shall be left of the session.
-    pub(crate) fn record(&self) -> Record {
-        self.machine.record()
+    pub(crate) fn final_counts(&self) -> FinalCounts {
+        self.machine.final_counts()
     }
 
     /// Whether nothing more can be received, sent or saved here.

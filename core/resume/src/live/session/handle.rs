@@ -4,7 +4,7 @@ use http::HeaderValue;
 use serde::Serialize;
 use session_resume_proto::{
     Message,
-    session::{Origin, Phase as MachinePhase},
+    session::{Phase as MachinePhase, SessionOrigin},
     wire::{Close, CodeError},
 };
 
@@ -28,38 +28,6 @@ use crate::{
         reuse::Phase,
     },
 };
-
-/// How the request or handler that holds a handle came to its session.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SessionOrigin {
-    /// It started the session.
-    New,
-    /// The session was there.
-    Reused,
-    /// The session was rebuilt from its snapshot.
-    Restored,
-}
-
-impl From<SessionOrigin> for Origin {
-    fn from(origin: SessionOrigin) -> Self {
-        match origin {
-            SessionOrigin::New => Self::New,
-            SessionOrigin::Reused => Self::Reused,
-            SessionOrigin::Restored => Self::Restored,
-        }
-    }
-}
-
-impl fmt::Display for SessionOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::New => "new",
-            Self::Reused => "reused",
-            Self::Restored => "restored",
-        })
-    }
-}
 
 /// A handle to a session: everything but receiving.
 ///

@@ -12,11 +12,13 @@ pub(crate) mod shared;
 pub(crate) mod state;
 mod tasks;
 
+pub use session_resume_proto::session::SessionOrigin;
+
 pub use self::{
     blocking::BlockingSession,
     event::{AttachRequest, Client, Event, Resumed},
     guard::ExpirationGuard,
-    handle::{IdentityChange, Session, SessionInfo, SessionOrigin},
+    handle::{IdentityChange, Session, SessionInfo},
     live::LiveSession,
 };
 pub(crate) use self::{

@@ -289,7 +289,7 @@ impl<T> Shared<T> {
         Some(Ended {
             identities: core.identities(),
             key: core.key.clone(),
-            record: core.record(),
+            counts: core.final_counts(),
             outcome,
         })
     }

@@ -8,14 +8,14 @@ use super::{
     snapshot::StoredOutbox,
 };
 use crate::{
-    AttachmentNumber, Gap, GapReason, Position, Token,
-    wire::{Close, Done, Hello, OutcomeStatus, ProtocolError, ServerControl, Status},
+    AttachmentNumber, Gap, GapReason, Position, WireId,
+    wire::{Close, Done, Hello, OutcomeStatus, ProtocolError, ServerControl, Status, VERSION},
 };
 
 /// The counts of an ended session, so that a client that comes back after its outbox is gone is told the
 /// truth.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Record {
+pub struct FinalCounts {
     epoch: Epoch,
     /// The lives whose history this one's outbox has gone on from.
     earlier: Vec<Earlier>,
@@ -37,7 +37,7 @@ struct Counts {
 
 impl<I: Clone> Session<I> {
     /// Returns what stays of the session after its end.
-    pub fn record(&self) -> Record {
+    pub fn final_counts(&self) -> FinalCounts {
         let named = self.clients.iter().filter(|client| !client.who.name.is_plain());
         let counts = named.map(|client| Counts {
             client: client.who.name,
@@ -45,7 +45,7 @@ impl<I: Clone> Session<I> {
             taken: client.taken,
             dropped: client.dropped().to_vec(),
         });
-        Record {
+        FinalCounts {
             epoch: self.epoch(),
             earlier: self.lives.earlier().to_vec(),
             head: Some(self.outbox.head()),
@@ -58,9 +58,9 @@ impl<I: Clone> Session<I> {
 
 impl Snapshot {
     /// Returns what stays of a session that is only a snapshot; `clean`: it has said nothing since.
-    pub fn record(&self, clean: bool) -> Record {
+    pub fn final_counts(&self, clean: bool) -> FinalCounts {
         let head = self.whole_outbox(clean).map(StoredOutbox::head);
-        Record {
+        FinalCounts {
             epoch: self.epoch,
             earlier: if head.is_some() { self.earlier.clone() } else { Vec::new() },
             head,
@@ -81,7 +81,7 @@ impl Snapshot {
     }
 }
 
-impl Record {
+impl FinalCounts {
     /// Returns all that a client that comes back with a cursor of this session is told.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl Record {
     pub fn farewell(
         &self,
         client: ClientName,
-        session: &Token,
+        session: &WireId,
         claim: &Claim,
         status: OutcomeStatus,
         rules: &Rules,
@@ -100,11 +100,8 @@ impl Record {
         };
         let lineage = lives::lineage(self.epoch, &self.earlier, self.head, epoch, *received);
         if received.get() > crate::MAX_INTEGER || lineage == Lineage::AboveHead {
-            let reason = format!("protocol error: {}", ProtocolError::CursorAboveHead);
-            return Err(Refusal {
-                close: Close::new(Close::CODE_PROTOCOL_ERROR, reason),
-                retry: None,
-            });
+            let close = Close::breach(ProtocolError::CursorAboveHead);
+            return Err(Refusal { close, retry: None });
         }
         let counts = self.clients.iter().find(|counts| counts.client == client);
         let honoured = lineage == Lineage::Honoured;
@@ -112,7 +109,7 @@ impl Record {
         let missing = !honoured || *received < head;
         let unknown = if self.pushed_out { None } else { Some(0) };
         let hello = Hello {
-            v: 1,
+            v: VERSION,
             session: *session,
             epoch: self.epoch.token(),
             attachment: self.attachment.next(),

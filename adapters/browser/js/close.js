@@ -1,0 +1,67 @@
+// What a close means. Codes and reasons are read here and nowhere else.
+
+/** @import { Close, CloseKind } from './types.js' */
+
+/** @type {Record<number, CloseKind>} */
+const KINDS = {
+  1000: 'normal',
+  1005: 'no-code',
+  // What browsers say where no close frame has come.
+  1006: 'lost',
+  1009: 'too-big',
+  1011: 'internal-error',
+  // What plain clients are told for 4112 and 4113.
+  1012: 'restarting',
+  1013: 'try-again',
+  4100: 'superseded',
+  4101: 'refused',
+  4103: 'protocol-error',
+  4104: 'read-only',
+  4106: 'reauthenticate',
+  4112: 'restarting',
+  4113: 'try-again',
+};
+
+/** Two kinds have one code: this reason makes the other one, which has its name. @type {{ [kind in CloseKind]?: CloseKind }} */
+const REASONS = { normal: 'done', superseded: 'replaced', restarting: 'moved', 'try-again': 'stale' };
+
+/**
+ * Reads a close.
+ *
+ * @param {number} code
+ * @param {string} reason
+ * @returns {Close}
+ */
+export function parseClose(code, reason) {
+  const kind = KINDS[code] ?? 'other';
+  const other = REASONS[kind];
+  return { code, reason, kind: other && reason === other ? other : kind };
+}
+
+/** We go. @type {Close} */
+export const GOODBYE = { code: 1000, reason: '', kind: 'normal' };
+/** There was no code. @type {Close} */
+export const NO_CODE = { code: 1005, reason: '', kind: 'no-code' };
+
+/**
+ * The connection has gone without a word; `reason` is what we make of it.
+ *
+ * @param {string} [reason]
+ * @returns {Close}
+ */
+export const lost = (reason = '') => parseClose(1006, reason);
+
+/**
+ * The server breaks the protocol.
+ *
+ * @param {string} reason
+ */
+export const breach = (reason) => parseClose(4103, reason);
+
+/**
+ * The server does not speak the protocol.
+ *
+ * @param {string} reason
+ * @returns {Close}
+ */
+export const foreign = (reason) => ({ code: 1002, reason, kind: 'foreign' });

@@ -1,0 +1,180 @@
+//! How a session is kept small, and why.
+//!
+//! Most sessions of a server are suspended at any time: a page is hidden, a laptop is shut. A server keeps 100,000 of them
+//! by default, so one session is to take at most 1 KiB of heap, key, identity and table entries included
+//! (`load -- memory` in `benches` counts it). And a request costs little more than the cache lines that it fetches: with
+//! many sessions each line comes from memory. Four measures serve these two ends. All other code may ignore them.
+//!
+//! 1. **What a session rarely has is one box.** [`Rare`] is one word while there is nothing. A `Vec`, a `String` and an
+//!    `Option<Arc>` side by side would be seven. The core's `Rarities` (tasks, a handler's name, waiting sends, offered
+//!    states) and the machine's suspects are such boxes; so are the outbox's binaries, because most sessions send texts
+//!    alone.
+//! 2. **A list that is mostly empty is one word.** [`Few`] costs an allocation more where there is an item, and saves two
+//!    words in every session where there is none. It grows by one item at a time: two transports are already many.
+//! 3. **A position that may be absent is one word.** [`OptionalPosition`] keeps the position one higher in a
+//!    `NonZeroU64`, whose zero stands for `None`. An `Option<Position>` is two words.
+//! 4. **What a request touches lies together.** `session::Session` and its `Life` here, `Shared` and `Core` in
+//!    `session-resume`, are `repr(C)`: laid out as written, with what each request reads or writes first. Rust would
+//!    order the fields by their size, and a request would fetch more lines. A new field belongs behind what is asked
+//!    more often than it is.
+//!
+//! The types here allocate and free by themselves and have the methods that the rules need, no more.
+
+use std::{
+    num::NonZeroU64,
+    ops::{Deref, DerefMut},
+};
+
+use crate::Position;
+
+/// What is mostly not there: one word then.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Rare<T>(Option<Box<T>>);
+
+impl<T> Rare<T> {
+    /// Nothing.
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    /// Something.
+    pub fn new(value: T) -> Self {
+        Self(Some(Box::new(value)))
+    }
+
+    /// Returns what is there.
+    pub fn get(&self) -> Option<&T> {
+        self.0.as_deref()
+    }
+
+    /// Returns what is there, to change it. After a change that may leave it empty call [`Self::drop_if`].
+    pub fn get_mut(&mut self) -> Option<&mut T> {
+        self.0.as_deref_mut()
+    }
+
+    /// Returns what is there; makes it if there is nothing.
+    pub fn get_or_default(&mut self) -> &mut T
+    where
+        T: Default,
+    {
+        self.0.get_or_insert_default()
+    }
+
+    /// Drops what is there if it says nothing any more.
+    pub fn drop_if(&mut self, is_empty: impl FnOnce(&T) -> bool) {
+        self.0.take_if(|value| is_empty(value));
+    }
+}
+
+impl<T> Default for Rare<T> {
+    fn default() -> Self {
+        Self::none()
+    }
+}
+
+/// A position that may be absent, in one word.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct OptionalPosition(
+    /// One higher than the position.
+    Option<NonZeroU64>,
+);
+
+impl OptionalPosition {
+    pub(crate) const NONE: Self = Self(None);
+
+    pub(crate) const fn some(position: Position) -> Self {
+        Self(Some(NonZeroU64::MIN.saturating_add(position.get())))
+    }
+
+    pub(crate) fn get(self) -> Option<Position> {
+        self.0.map(|kept| Position::new(kept.get() - 1))
+    }
+}
+
+/// A list that is mostly empty: one word then, where a `Vec` takes three in every session.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[expect(clippy::box_collection, reason = "that is the point")]
+pub(crate) struct Few<T>(
+    /// Never empty.
+    Option<Box<Vec<T>>>,
+);
+
+impl<T> Few<T> {
+    pub(crate) const fn new() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn push(&mut self, item: T) {
+        let items = self.0.get_or_insert_default();
+        items.reserve_exact(1);
+        items.push(item);
+    }
+
+    /// Removes and returns the item at this index.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is none, as [`Vec::remove`].
+    pub(crate) fn remove(&mut self, at: usize) -> T {
+        let items = self.0.as_mut().expect("the index is of an item");
+        let item = items.remove(at);
+        self.0.take_if(|items| items.is_empty());
+        item
+    }
+
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
+        self.0.take_if(|items| {
+            items.retain(keep);
+            items.is_empty()
+        });
+    }
+}
+
+impl<T> Deref for Few<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.0.as_ref().map_or(&[], |items| items)
+    }
+}
+
+impl<T> DerefMut for Few<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.0.as_mut().map_or(&mut [], |items| items)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_takes_one_word() {
+        let word = size_of::<usize>();
+        assert_eq!(size_of::<Few<[u64; 9]>>(), word);
+        assert_eq!(size_of::<Rare<[u64; 9]>>(), word);
+        assert_eq!(size_of::<OptionalPosition>(), 8);
+    }
+
+    #[test]
+    fn a_position_is_kept_whichever_it_is() {
+        assert_eq!(OptionalPosition::NONE.get(), None);
+        for position in [0, 1, 41, crate::MAX_INTEGER].map(Position::new) {
+            assert_eq!(OptionalPosition::some(position).get(), Some(position));
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_any_more_is_dropped() {
+        let mut rare = Rare::<Vec<u8>>::none();
+        rare.get_or_default().push(1);
+        rare.drop_if(Vec::is_empty);
+        assert_eq!(rare.get(), Some(&vec![1]));
+        rare.get_mut().unwrap().clear();
+        rare.drop_if(Vec::is_empty);
+        assert_eq!(rare, Rare::none());
+        let mut few = Few::new();
+        few.push(1);
+        assert_eq!((few.remove(0), few.0), (1, None));
+    }
+}

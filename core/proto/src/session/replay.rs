@@ -1,0 +1,207 @@
+//! Replay: from which position on a client that attaches is sent messages.
+//!
+//! A transport is written the outbox from a position on, in order (`transmit`). To replay is to begin before the head: a
+//! client with a cursor begins where its cursor says, so that it is sent again what it has missed and nothing that it
+//! has. What the outbox does not keep any more is told as a gap.
+
+use super::{
+    Claim, ClientName, IdentityTag, PlainAck, Session, SessionOrigin,
+    client::{Client, ClientUid, Standing, Who},
+    lives::Lineage,
+};
+use crate::{Gap, GapReason, Position, WireId, wire::Status};
+
+/// Where a client starts.
+pub(super) struct Start {
+    /// The position of the first message that it is sent.
+    pub(super) from: Position,
+    /// What counts as acknowledged: a plain client may be sent more than it needs.
+    acked: Position,
+    /// What it is told of the session.
+    pub(super) status: Status,
+    /// How many of its messages were accepted, if the session knows.
+    pub(super) received: Option<u64>,
+    /// What can no longer be replayed.
+    pub(super) gap: Option<Gap>,
+}
+
+impl<I: Clone> Session<I> {
+    /// Finds or makes what is known of the client, and decides from which position on it is sent messages.
+    pub(super) fn find_start(
+        &mut self,
+        who: Who<I>,
+        claim: &Claim,
+        origin: SessionOrigin,
+    ) -> (ClientUid, Start) {
+        let name = who.name;
+        let mut uid =
+            if self.is_lone_plain(name) { None } else { self.clients.named(name).map(|c| c.uid) };
+        let start = match claim {
+            Claim::Plain => {
+                uid = uid.or(self.gone_plain_client(name.identity));
+                self.plain_start(uid, name.identity, origin)
+            }
+            Claim::Fresh => self.fresh_start(uid, origin, None),
+            Claim::Lost { received } => self.fresh_start(
+                uid,
+                origin,
+                Some(Gap { from: *received, to: None, reason: GapReason::Expired }),
+            ),
+            Claim::Cursor { epoch, received, .. } => match self.lineage(epoch, *received) {
+                Lineage::Honoured => self.replay_from(uid, epoch, *received),
+                // A cursor above the head is not admitted.
+                lineage @ (Lineage::Broken | Lineage::Foreign | Lineage::AboveHead) => {
+                    let gap = Gap { from: *received, to: None, reason: GapReason::Restarted };
+                    let mut start = self.fresh_start(uid, origin, Some(gap));
+                    start.status =
+                        if lineage == Lineage::Foreign { Status::Reused } else { Status::Restored };
+                    if uid.is_none() && self.clients.pushed_out {
+                        start.received = None;
+                    }
+                    start
+                }
+            },
+        };
+        // It may be one that was pushed out and whose first offer arrives late: until a frame has shown
+        // that it counts from 0, a cursor of it does not.
+        let perhaps_forgotten = uid.is_none() && self.clients.pushed_out;
+        let uid = uid.unwrap_or_else(|| {
+            self.clients.push_out_for(name.identity, &self.rules.bounds);
+            let trials = self.court.trials();
+            let uid = self.clients.insert(who, start.acked);
+            if let Some(client) = self.clients.get_mut(uid) {
+                client.trials = trials;
+            }
+            uid
+        });
+        if let Some(client) = self.clients.get_mut(uid) {
+            client.acked = start.acked;
+            client.written = start.from;
+            // This hello may be lost: then the same cursor comes again, and is told the same reason.
+            if let Some(Gap { to: Some(_), reason, .. }) = start.gap {
+                client.stopped_by = reason;
+            }
+            client.counts_unknown = start.received.is_none() || perhaps_forgotten;
+            if let Claim::Cursor { epoch, .. } = claim {
+                client.held = self.lives.epoch().life_in(epoch).or(client.held);
+            }
+        }
+        self.outbox.acknowledge(match claim {
+            // The cursor of an offer is an acknowledgement.
+            Claim::Cursor { epoch, received, .. }
+                if self.lineage(epoch, *received) == Lineage::Honoured =>
+            {
+                *received
+            }
+            Claim::Cursor { .. } | Claim::Lost { .. } | Claim::Fresh | Claim::Plain => {
+                Position::ZERO
+            }
+        });
+        (uid, start)
+    }
+
+    /// Where a plain client starts, which cannot say what it has.
+    fn plain_start(
+        &self,
+        uid: Option<ClientUid>,
+        identity: IdentityTag,
+        origin: SessionOrigin,
+    ) -> Start {
+        // Under `Share` the session does not know which gone plain client of this identity has come back. So the
+        // client starts where the one that has confirmed least would start.
+        let least = self.gone_plain(identity).map(|(acked, _)| acked).min();
+        let own = least.or_else(|| uid.and_then(|uid| self.clients.get(uid)).map(|c| c.acked));
+        let from = match own {
+            Some(acked) => acked.min(self.outbox.checkpoint().unwrap_or(acked)),
+            None if self.rules.plain_ack == PlainAck::Off => self.outbox.base(),
+            None => self.outbox.fresh_start(),
+        };
+        let from = from.max(self.outbox.base());
+        Start {
+            from,
+            acked: own.unwrap_or(from),
+            status: if own.is_some() { Status::Resumed } else { origin.status() },
+            received: None,
+            gap: None,
+        }
+    }
+
+    /// Under `Share` a new plain transport becomes the client of its identity's gone one with the most, so that no
+    /// other finds less than it needs.
+    fn gone_plain_client(&self, identity: IdentityTag) -> Option<ClientUid> {
+        self.gone_plain(identity).max().map(|(_, uid)| uid)
+    }
+
+    pub(super) fn gone_plain(
+        &self,
+        identity: IdentityTag,
+    ) -> impl Iterator<Item = (Position, ClientUid)> {
+        let share = !self.rules.attach.meeting().plain_is_one;
+        self.clients
+            .iter()
+            .filter(move |client| {
+                share && client.who.name == ClientName::plain(identity) && !client.is_attached()
+            })
+            .map(|client| (client.acked, client.uid))
+    }
+
+    /// Where a client starts that holds nothing of this history.
+    fn fresh_start(
+        &self,
+        uid: Option<ClientUid>,
+        origin: SessionOrigin,
+        gap: Option<Gap>,
+    ) -> Start {
+        let (base, from) = (self.outbox.base(), self.outbox.fresh_start());
+        // An upgrade that its client gave up on may arrive late: until it has acknowledged where it
+        // starts, what it had not confirmed before is kept.
+        let confirmed = uid.and_then(|uid| self.clients.get(uid)).map(|client| client.acked);
+        Start {
+            from,
+            acked: confirmed.map_or(from, |confirmed| confirmed.max(base).min(from)),
+            status: origin.status(),
+            received: self.counted(uid),
+            gap,
+        }
+    }
+
+    /// Where a client goes on that has everything before `received`: what it has missed is sent again from there on,
+    /// as far as the outbox keeps it.
+    fn replay_from(&self, uid: Option<ClientUid>, epoch: &WireId, received: Position) -> Start {
+        let from = received.max(self.outbox.base());
+        let received_count = match uid {
+            None if self.clients.pushed_out => None,
+            _ => self.counted(uid),
+        };
+        let forgotten = received_count.is_none();
+        let reason = match uid.and_then(|uid| self.clients.get(uid)) {
+            None if forgotten => GapReason::Evicted,
+            _ if self.outbox.last_loss_was_overflow() => GapReason::Overflow,
+            Some(Client { standing: Standing::Stopped(reason), .. }) => *reason,
+            Some(client) => client.stopped_by,
+            // No client was pushed out: the session was rebuilt from a record that is older than this client's.
+            None if self.lives.is_earlier(epoch) => GapReason::Restarted,
+            None => GapReason::Evicted,
+        };
+        Start {
+            from,
+            acked: from,
+            status: if forgotten { Status::Reused } else { Status::Resumed },
+            received: received_count,
+            gap: (from > received).then_some(Gap { from: received, to: Some(from), reason }),
+        }
+    }
+
+    /// Returns how many of the client's messages were accepted, if the session knows.
+    fn counted(&self, uid: Option<ClientUid>) -> Option<u64> {
+        match uid.and_then(|uid| self.clients.get(uid)) {
+            Some(client) => (!client.counts_unknown).then_some(client.received),
+            None => Some(0),
+        }
+    }
+
+    /// How a cursor of this session stands to what the session has.
+    pub(super) fn lineage(&self, epoch: &WireId, received: Position) -> Lineage {
+        self.lives.lineage(epoch, received, self.outbox.head())
+    }
+}
