@@ -53,8 +53,55 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
     }
 
     /// Opens the WebSocket on the session. The first time, the handler starts; it outlives the socket, and on
-    /// later connects the closure is dropped uncalled. So what the closure captures is from the request that started
-    /// the handler: if it captures a user, the user must be in the session key, too (README, "If your app has a login").
+    /// later connects the closure is dropped uncalled.
+    ///
+    /// # What the closure captures
+    ///
+    /// What the closure captures is of the request that *started* the handler, for as long as the session lives. Wrong: to
+    /// extract the user, capture it, and use it for every message; after the next login in the same browser the handler
+    /// still has the first user. Right: check on every connect, before `on_session`, and make the user part of the
+    /// [session key](session_resume::key). What belongs to a connection is in
+    /// [`Event::Attached`](session_resume::Event::Attached); what is the same for all requests may be captured.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use axum::{Extension, extract::State, response::Response};
+    /// use session_resume::{SessionResume, key};
+    /// use session_resume_axum::ResumeUpgrade;
+    ///
+    /// #[derive(Clone)]
+    /// struct User { id: u64, may_edit: bool }             // your login's middleware puts it into the request
+    /// # struct Database;
+    ///
+    /// async fn live(
+    ///     State(database): State<Arc<Database>>,
+    ///     Extension(user): Extension<User>,
+    ///     upgrade: ResumeUpgrade,
+    /// ) -> Response {
+    ///     // This runs on every connect, with the user of this request.
+    ///     if !user.may_edit {
+    ///         return upgrade.refuse("you may only read");
+    ///     }
+    ///     // This runs once per session: the database is the same for all requests, and the user is left out.
+    ///     upgrade.on_session(move |mut session| async move {
+    ///         while let Some(message) = session.recv().await {
+    ///             // database.store(message) ..
+    ///             # let _ = &database;
+    ///             session.send(message).await?;
+    ///         }
+    ///         Ok(())
+    ///     })
+    /// }
+    ///
+    /// // Two users of one browser have two sessions.
+    /// let resume = SessionResume::new().with_key(key::from_fn(|req, _identity| {
+    ///     req.extensions().get::<User>().map(|user| user.id)
+    /// }));
+    /// # let _: axum::Router = axum::Router::new()
+    /// #     .route("/live", axum::routing::any(live)).layer(resume).with_state(Arc::new(Database));
+    /// ```
+    ///
+    /// # Another handler or path
     ///
     /// A route with another handler than the running one is answered with 409: two different handlers need two
     /// session keys. So is a route on another path than the one on which the handler was started

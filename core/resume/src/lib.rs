@@ -111,9 +111,29 @@ pub mod transport {
     pub use crate::words::transport::{Frame, Transport, TransportError, TransportErrorKind};
 }
 
+/// Which client gets the session when a second one comes, as a setting of the layer
+/// ([`with_attach`](SessionResume::with_attach)).
+///
+/// # Example
+///
+/// ```
+/// use session_resume::{Attach, SessionResume, key};
+///
+/// // One dashboard per browser, and all its tabs are live.
+/// let _ = SessionResume::new().with_attach(Attach::Share);
+///
+/// // One agent per user on all devices, and the device that came last has it. (A shared key shares by default.)
+/// let _ = SessionResume::new()
+///     .with_key(key::by_header("x-user").shared())
+///     .with_attach(Attach::Takeover);
+/// ```
+///
+/// # What the variants mean
+///
+pub use session_resume_proto::session::Attach;
 pub use session_resume_proto::{
     Message,
-    session::{Attach, Overflow, PlainAck},
+    session::{Overflow, PlainAck},
     wire::CodeError,
 };
 

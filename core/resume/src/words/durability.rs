@@ -3,6 +3,31 @@
 use std::{fmt, sync::Arc};
 
 /// How much a crash may cost.
+///
+/// # Example
+///
+/// ```
+/// use session_resume::{Durability, LiveSession, SessionResume, store::MemoryStore};
+///
+/// #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// struct Account { balance: i64 }
+///
+/// let resume = SessionResume::new()
+///     .with_state::<Account>()
+///     .with_durability(Durability::Exact)
+///     .with_store(MemoryStore::new());
+///
+/// async fn live(mut session: LiveSession<Account>) -> session_resume::Result {
+///     while let Some(_payment) = session.recv().await {
+///         // The page is never shown a balance that a crash takes back: the message leaves after it is on disk.
+///         session.send_with(|account| { account.balance += 1; account.balance.to_string() }).await?;
+///         // Before something happens that cannot be taken back, wait until this message is on disk as handled.
+///         session.commit().await?;
+///         // ship_the_goods().await;
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Durability {

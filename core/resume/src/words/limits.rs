@@ -7,6 +7,22 @@ use session_resume_proto::session::Rules;
 /// Bounds on everything that a stranger could make grow, each with an answer when it is reached.
 ///
 /// Fields are public to read; set them with the `with_` methods.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use session_resume::{Limits, SessionResume};
+///
+/// let limits = Limits::default()
+///     .with_message(64 << 10)                              // no message is longer than 64 KiB
+///     .with_outbox_messages(10_000)                        // for pages that are away for long
+///     .with_outbox_bytes(16 << 20)
+///     .with_max_lifetime(Duration::from_secs(24 * 3600));  // in use or not, a session ends after a day
+/// assert_eq!(limits.inbox_messages, 256);                  // the others keep their defaults
+///
+/// let resume = SessionResume::new().with_limits(limits);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Limits {
@@ -137,6 +153,19 @@ impl Limits {
 }
 
 /// How often each end shows that it lives, and how long the other waits for it.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use session_resume::{Heartbeat, SessionResume};
+///
+/// // A connection that has died is noticed after 15 s at the latest: 10 s until the ping, 5 s for the pong.
+/// let heartbeat = Heartbeat::every(Duration::from_secs(10)).with_pong_timeout(Duration::from_secs(5));
+/// assert_eq!(heartbeat.plain_pong_timeout, Duration::from_secs(60));
+///
+/// let resume = SessionResume::new().with_heartbeat(heartbeat);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Heartbeat {

@@ -20,19 +20,20 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use session_resume::reuse::{self, ReuseDecision};
+//! use session_resume::{SessionResume, reuse::{self, ReuseDecision}};
 //!
-//! // Each client that has the key is in the session.
-//! let _ = reuse::always();
+//! // Every page that is loaded starts anew. A connection that drops comes back to its session all the same.
+//! let _ = SessionResume::new().with_reuse(reuse::never());
 //!
 //! // A page that is loaded again after a day starts anew, unless another one is still open.
-//! let _ = reuse::from_fn(|candidate, _req| {
-//!     if candidate.transports() > 0 || candidate.age() < Duration::from_secs(24 * 60 * 60) {
+//! const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+//! let _ = SessionResume::new().with_reuse(reuse::from_fn(|candidate, _req| {
+//!     if candidate.transports() > 0 || candidate.age() < DAY {
 //!         ReuseDecision::Reuse
 //!     } else {
 //!         ReuseDecision::Fresh
 //!     }
-//! });
+//! }));
 //! ```
 
 use std::{fmt, sync::Arc, time::Duration};

@@ -22,6 +22,29 @@ use crate::{
 /// [crate docs](crate) show it in a whole program.
 ///
 /// Every setter makes a *new* layer value with no sessions: configure it first, then clone it.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+/// use serde::{Deserialize, Serialize};
+/// use session_resume::{Attach, SessionResume, store::MemoryStore};
+///
+/// #[derive(Default, Serialize, Deserialize)]
+/// struct Cart { items: Vec<String> }
+///
+/// let resume = SessionResume::new()
+///     .with_state::<Cart>()                               // each session has a cart
+///     .with_attach(Attach::Share)                         // all tabs of a browser at once
+///     .with_unused_lifetime(Duration::from_secs(600))     // kept for 10 min after the last tab has gone
+///     .with_store(MemoryStore::new());                    // in a program: RedbStore or RedisStore
+///
+/// // let app = Router::new().route("/live", any(live)).layer(resume.clone());
+///
+/// // The clone that stays here is the way to all sessions.
+/// assert_eq!(resume.broadcast("the shop closes at noon"), 0);
+/// assert!(resume.sessions().is_empty());
+/// ```
 pub struct SessionResume<T = ()> {
     pub(crate) registry: Arc<Registry<T>>,
 }

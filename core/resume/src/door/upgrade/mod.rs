@@ -164,6 +164,55 @@ impl<T: Send + 'static> Upgrade<T> {
 
     /// Finds or starts the session for this handler.
     ///
+    /// # What the closure captures
+    ///
+    /// The closure is called once per session, by the upgrade that starts the handler. Every later upgrade drops its
+    /// closure uncalled. So what the closure captures is of the request that *started* the handler, for as long as the
+    /// session lives.
+    ///
+    /// Wrong: to take a user, a token or a language from the request, capture it, and use it for every message. After the
+    /// next login in the same browser the handler still has the first user.
+    ///
+    /// Right: check on every upgrade, before `on_session`, whether the client may come in, and [`refuse`](Self::refuse)
+    /// it if not. Make part of the [key](crate::key) what tells sessions apart. Read from
+    /// [`Event::Attached`](crate::Event::Attached) what belongs to a connection. What is the same for all requests, such as a
+    /// database handle, may be captured.
+    ///
+    /// ```
+    /// # mod browser { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doctest/browser.rs")); }
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> session_resume::Result {
+    /// use session_resume::{Event, LiveSession, SessionResume};
+    ///
+    /// async fn live(mut session: LiveSession) -> session_resume::Result {
+    ///     let mut language = "en".to_owned();
+    ///     while let Some(event) = session.recv_event().await {
+    ///         match event {
+    ///             // Of this connection, whichever request started the handler.
+    ///             Event::Attached { request: Some(request), .. } => {
+    ///                 if let Some(header) = request.headers().get("accept-language") {
+    ///                     language = header.to_str()?.to_owned();
+    ///                 }
+    ///             }
+    ///             Event::Message { .. } => session.send(format!("hello in {language}")).await?,
+    ///             _ => {}
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// # let resume = SessionResume::new();
+    /// # let mut browser = browser::Browser::default();
+    /// # let request = |language| http::Request::get("/live").header("accept-language", language);
+    /// # for language in ["fr", "de"] {
+    /// # let mut tab = browser.open(&resume, request(language), live).await;
+    /// # tab.send("hello");
+    /// # while tab.receive().await != format!("hello in {language}") {}
+    /// # }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Returns the [`Refusal`] to answer with. A client that offers to resume is accepted instead, because

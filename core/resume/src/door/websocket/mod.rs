@@ -113,7 +113,7 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
 
     /// Opens the WebSocket on the session. The first time, the handler starts; it outlives the socket, and on
     /// later connects the closure is dropped uncalled. So what the closure captures is of the request that started
-    /// the handler: if it captures a user, the user must be in the session key, too (README, "If your app has a login").
+    /// the handler: [what that means](Upgrade::on_session).
     ///
     /// Another handler than the one that runs is answered with 409, and so is another path than the one on which it was
     /// started ([`any_path`](Self::any_path)): two routes that mean two things need two session keys.

@@ -96,6 +96,38 @@ impl fmt::Debug for AttachRequest {
 }
 
 /// What the handler is told in addition to, or with, its messages.
+///
+/// # Example
+///
+/// ```
+/// # mod browser { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doctest/browser.rs")); }
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> session_resume::Result {
+/// use session_resume::{Event, LiveSession, Resumed, SessionResume};
+///
+/// async fn live(mut session: LiveSession) -> session_resume::Result {
+///     while let Some(event) = session.recv_event().await {
+///         match event {
+///             // A page that has nothing yet is sent the whole view. One that goes on where it was needs nothing.
+///             Event::Attached { resumed: Resumed::Fresh, client, .. } => {
+///                 session.send(format!("welcome, {} are here", session.info().transports)).await?;
+///                 tracing::info!(%client, "attached");
+///             }
+///             Event::Message { message, .. } => session.send(message).await?,
+///             // Attached again, Detached, and what is added later.
+///             _ => {}
+///         }
+///     }
+///     Ok(())
+/// }
+///
+/// # let resume = SessionResume::new();
+/// # let mut browser = browser::Browser::default();
+/// # let mut tab = browser.open(&resume, http::Request::get("/live"), live).await;
+/// assert_eq!(tab.receive().await, "welcome, 1 are here");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {

@@ -39,6 +39,43 @@ use crate::{
 /// changes is not lost. Other handles do not keep the session from expiring:
 /// [`block_expiration`](Self::block_expiration) does. Once a session has ended or left memory for its store, a handle
 /// of it reads and changes what no client sees any more: [`saved`](Self::saved) fails then, and the change is logged.
+///
+/// # Example
+///
+/// An HTTP handler changes the state of the session and tells its pages.
+///
+/// ```
+/// # mod browser { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doctest/browser.rs")); }
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> session_resume::Result {
+/// use session_resume::{LiveSession, Session, SessionResume};
+///
+/// #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// struct Cart { items: Vec<String> }
+///
+/// /// `POST /items`: with axum the session is extracted, with warp a filter gives it.
+/// async fn add(session: Session<Cart>, item: &str) -> session_resume::Result {
+///     let count = session.update(|cart| { cart.items.push(item.to_owned()); cart.items.len() });
+///     session.send(format!("{count} items")).await?;      // kept until the pages have it
+///     session.saved().await?;                             // with a store: now it survives a crash
+///     Ok(())
+/// }
+///
+/// /// The WebSocket of the same session.
+/// async fn live(mut session: LiveSession<Cart>) {
+///     while session.recv().await.is_some() {}
+/// }
+///
+/// let resume = SessionResume::new().with_state::<Cart>();
+/// # let mut browser = browser::Browser::default();
+/// # let mut page = browser.open(&resume, http::Request::get("/live"), live).await;
+/// # let session = browser.get(&resume).await;
+/// add(session.clone(), "apples").await?;
+/// # assert_eq!(page.receive().await, "1 items");
+/// assert_eq!(session.read(|cart| cart.items.len()), 1);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Session<T = ()> {
     pub(crate) shared: Arc<Shared<T>>,
     origin: SessionOrigin,

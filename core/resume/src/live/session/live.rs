@@ -17,6 +17,49 @@ use crate::{
 };
 
 /// The handler's own handle: a [`Session`] that also receives. There is one per session.
+///
+/// # Example
+///
+/// A handler that counts clicks. It runs once per session: when the connection drops, `recv` waits, and the loop goes on with
+/// the next connection.
+///
+/// ```
+/// # mod browser { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doctest/browser.rs")); }
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> session_resume::Result {
+/// use session_resume::{LiveSession, SessionResume};
+///
+/// #[derive(Default, serde::Serialize, serde::Deserialize)]
+/// struct Counter { clicks: u64 }
+///
+/// async fn live(mut session: LiveSession<Counter>) -> session_resume::Result<u64> {
+///     while let Some(message) = session.recv().await {    // waits across reconnects
+///         if message.as_text() == Some("stop") {
+///             break;
+///         }
+///         // The change and its message are one step: in a crash either both are there or neither.
+///         session.send_with(|counter| { counter.clicks += 1; counter.clicks.to_string() }).await?;
+///     }
+///     Ok(session.read(|counter| counter.clicks))          // the outcome, which can be polled
+/// }
+///
+/// # let resume = SessionResume::new().with_state::<Counter>();
+/// # let mut browser = browser::Browser::default();
+/// # let mut tab = browser.open(&resume, http::Request::get("/live"), live).await;
+/// tab.send("click");
+/// assert_eq!(tab.receive().await, "1");
+/// // The connection breaks, and the page opens another one. The same handler goes on.
+/// # drop(tab);
+/// # let mut tab = browser.open(&resume, http::Request::get("/live"), live).await;
+/// tab.send("click");
+/// # // A plain client may be sent again what it has not confirmed.
+/// # while tab.receive().await != "2" {}
+/// # tab.send("stop");
+/// # let session = browser.get(&resume).await;
+/// # assert_eq!(session.outcome().map(|outcome| outcome.status()), None, "a new one: the first has ended");
+/// # Ok(())
+/// # }
+/// ```
 pub struct LiveSession<T = ()> {
     session: Session<T>,
 }

@@ -16,20 +16,25 @@
 //! # Example
 //!
 //! ```
-//! use session_resume::key;
+//! use session_resume::{SessionResume, key};
 //!
 //! // Default: one session per browser.
-//! let _ = key::by_identity();
+//! let _ = SessionResume::new().with_key(key::by_identity());
 //!
 //! // One session per tab.
-//! let _ = key::per_client();
+//! let _ = SessionResume::new().with_key(key::per_client());
 //!
-//! // A document that all clients that open it share.
-//! let shared = key::from_fn(|req, _identity| {
+//! // A document that all clients that open it share; every other path has the browser's own session.
+//! let document = key::from_fn(|req, _identity| {
 //!     req.path().strip_prefix("/documents/").map(str::to_owned)
-//! })
-//! .shared();
-//! assert!(format!("{shared:?}").contains("shared: true"));
+//! });
+//! let _ = SessionResume::new().with_key(document.shared());
+//!
+//! // Your login's middleware, outside the layer, has put the user into the request's extensions.
+//! #[derive(Clone)]
+//! struct User(u64);
+//! let user = key::from_fn(|req, _identity| req.extensions().get::<User>().map(|user| user.0));
+//! let _ = SessionResume::new().with_key(user);
 //! ```
 
 mod name;
