@@ -31,6 +31,8 @@ adapters/axum/Cargo.toml server
 adapters/browser/Cargo.toml axum
 adapters/browser/Cargo.toml warp
 adapters/client/Cargo.toml rustls-tls-webpki-roots
+adapters/redis/Cargo.toml cluster
+adapters/redis/Cargo.toml sentinel
 adapters/redis/Cargo.toml tls
 adapters/warp/Cargo.toml default
 adapters/warp/Cargo.toml server

@@ -1,16 +1,23 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use redis::{Client, ConnectionAddr, IntoConnectionInfo as _};
 use tokio::time::{Instant, sleep, timeout_at};
 
+#[cfg(feature = "cluster")]
+use crate::cluster;
+#[cfg(feature = "sentinel")]
+use crate::sentinel::Sentinels;
 use crate::{
+    address::{self, Kind},
     check,
-    connection::{Live, Target},
+    connection::{Engine, Live, Place, Target},
     error::{ConnectError, ConnectErrorKind, Failure, FailureKind},
     keys::Keys,
     lane::{Lane, Settings},
-    store::RedisStore,
+    store::{Lanes, RedisStore},
 };
+
+/// Between two looks at an engine that is about to work.
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// Connects a [`RedisStore`] in another way than the default.
 #[derive(Clone)]
@@ -21,6 +28,10 @@ pub struct Builder {
     timeout: Duration,
     replicas: u32,
     assume_configured: bool,
+    #[cfg(feature = "sentinel")]
+    sentinel_login: Option<(Option<String>, String)>,
+    #[cfg(feature = "tls")]
+    certificates: Option<redis::TlsCertificates>,
 }
 
 impl Builder {
@@ -34,6 +45,10 @@ impl Builder {
             timeout: Self::DEFAULT_TIMEOUT,
             replicas: 0,
             assume_configured: false,
+            #[cfg(feature = "sentinel")]
+            sentinel_login: None,
+            #[cfg(feature = "tls")]
+            certificates: None,
         }
     }
 
@@ -71,6 +86,40 @@ impl Builder {
         self
     }
 
+    /// Logs in at the Sentinels, too; without this, nobody does. User and password of the URL are for the servers.
+    #[cfg(feature = "sentinel")]
+    pub fn with_sentinel_login(mut self, user: Option<&str>, password: &str) -> Self {
+        self.sentinel_login = Some((user.map(str::to_owned), password.to_owned()));
+        self
+    }
+
+    /// Trusts these certificates of authorities (PEM), and none of those that the system trusts.
+    #[cfg(feature = "tls")]
+    pub fn with_root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.certificates().root_cert = Some(pem.into());
+        self
+    }
+
+    /// Shows the servers this certificate (PEM, with those between it and its authority), whose key is also given as PEM.
+    ///
+    /// Redis wants one from each client unless it is told `tls-auth-clients no`.
+    #[cfg(feature = "tls")]
+    pub fn with_client_certificate(
+        mut self,
+        pem: impl Into<Vec<u8>>,
+        key: impl Into<Vec<u8>>,
+    ) -> Self {
+        let (client_cert, client_key) = (pem.into(), key.into());
+        self.certificates().client_tls = Some(redis::ClientTlsConfig { client_cert, client_key });
+        self
+    }
+
+    #[cfg(feature = "tls")]
+    fn certificates(&mut self) -> &mut redis::TlsCertificates {
+        let none = redis::TlsCertificates { client_tls: None, root_cert: None };
+        self.certificates.get_or_insert(none)
+    }
+
     /// Connects.
     ///
     /// # Errors
@@ -92,42 +141,72 @@ impl Builder {
         if self.timeout < Duration::from_millis(10) {
             return Err(invalid("the timeout is less than 10 ms"));
         }
-        let has_tls = cfg!(feature = "tls");
-        if !has_tls && ["rediss:", "valkeys:"].iter().any(|scheme| self.url.starts_with(scheme)) {
-            return Err(invalid("rediss:// needs the feature tls"));
-        }
-        // What the parser says might quote the URL.
-        let info = self.url.as_str().into_connection_info().map_err(|_| {
-            invalid("the URL is not of the form redis://user:password@host:port/database")
-        })?;
-        let address = match info.addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-                if host.contains(':') {
-                    format!("[{host}]:{port}")
-                } else {
-                    format!("{host}:{port}")
-                }
-            }
-            ConnectionAddr::Unix(path) => path.display().to_string(),
-            _ => return Err(invalid("this kind of address is not supported")),
-        };
-        if !info.addr().is_supported() {
-            return Err(invalid("this kind of address is not supported here"));
-        }
+        let (kind, login) = address::parse(&self.url).map_err(|error| invalid(&error))?;
         #[cfg(feature = "tls")]
-        if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+        let login = self.with_tls(login).map_err(|error| invalid(&error))?;
+        let place = login.place().map_err(|error| invalid(&error))?;
+        let engine = |name: String| {
+            let engine = Engine::new(name, Keys::new(self.prefix.clone()));
+            engine.map(Arc::new).map_err(|error| invalid(&error))
+        };
+        let settings = self.settings();
+        let target = match kind {
+            Kind::One => {
+                let client = login.client().map_err(|error| invalid(&error))?;
+                Target::new(engine(place.clone())?, place, Place::One(client))
+            }
+            #[cfg(feature = "sentinel")]
+            Kind::Sentinel { sentinels, primary } => {
+                let (user, password) = match &self.sentinel_login {
+                    Some((user, password)) => (user.as_deref(), Some(password.as_str())),
+                    None => (None, None),
+                };
+                let name = format!("{primary} of Sentinel {}", address::list(&sentinels));
+                let as_user = login.as_user(user, password);
+                let found = Sentinels::new(&sentinels, primary, &as_user, login);
+                let found = found.map_err(|error| invalid(&error))?;
+                Target::new(engine(name.clone())?, name, Place::Sentinel(found))
+            }
+            #[cfg(feature = "cluster")]
+            Kind::Cluster { seeds } => {
+                let engine = engine(address::list(&seeds))?;
+                let cluster = cluster::Cluster::new(Arc::clone(&engine), seeds, login);
+                let (calls, writes) = cluster.connect(&self, settings).await?;
+                let identity_key = engine.identity().expect("it was asked for");
+                let (calls, writes) = (Lanes::Nodes(calls), Lanes::Nodes(writes));
+                return Ok(RedisStore::new(engine, identity_key, self.replicas > 0, calls, writes));
+            }
+        };
+        let engine = Arc::clone(&target.engine);
+        let target = Arc::new(target);
+        let live = self.first(&target).await?;
+        let identity_key = engine.identity().expect("every connection begins with it");
+        let of_calls = Settings { replicas: 0, ..settings };
+        let calls = Lanes::One(Lane::start(Arc::clone(&target), None, of_calls, None));
+        let writes = Lanes::One(Lane::start(target, Some(live), settings, None));
+        Ok(RedisStore::new(engine, identity_key, self.replicas > 0, calls, writes))
+    }
+
+    #[cfg(feature = "tls")]
+    fn with_tls(&self, mut login: address::Login) -> Result<address::Login, String> {
+        if login.is_encrypted() {
             // An error says that the application has installed its own.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
-        let client = Client::open(info).map_err(|error| invalid(&error.to_string()))?;
-        let target = Target::new(&client, address, Keys::new(self.prefix.clone()));
-        let target = Arc::new(target.map_err(|error| invalid(&error))?);
-        let live = self.first(&target).await?;
-        let identity_key = target.identity().expect("every connection begins with it");
-        let settings = Settings { timeout: self.timeout, replicas: self.replicas };
-        let calls = Lane::start(Arc::clone(&target), None, Settings { replicas: 0, ..settings });
-        let writes = Lane::start(Arc::clone(&target), Some(live), settings);
-        Ok(RedisStore::new(target, identity_key, self.replicas > 0, calls, writes))
+        if let Some(certificates) = &self.certificates {
+            if !login.is_encrypted() {
+                return Err("certificates are for a URL that begins with rediss".to_owned());
+            }
+            if certificates.root_cert.as_ref().is_some_and(|pem| !has_certificate(pem)) {
+                return Err("there is no certificate in what the roots should be".to_owned());
+            }
+            login.set_certificates(certificates.clone());
+        }
+        Ok(login)
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings { timeout: self.timeout, replicas: self.replicas }
     }
 
     /// The first connection, to an engine that has been looked at. One that still loads is waited for.
@@ -136,34 +215,28 @@ impl Builder {
         let mut reason = format!("no answer within {:?}", self.timeout);
         let attempts = async {
             loop {
-                match target.dial().await {
+                match target.dial(self.timeout).await {
                     Ok(mut live) => {
                         let looked = check::engine(&mut live, target, self).await;
                         return looked.map(|()| live);
                     }
-                    Err(failure) if waits_for(&failure) => {
+                    Err(failure) if target.waits_for(&failure) => {
                         reason = failure.text;
-                        sleep(Duration::from_millis(50)).await;
+                        sleep(PAUSE).await;
                     }
-                    Err(failure) => return Err(refused(failure, &target.address)),
+                    Err(failure) => return Err(refused(failure, &target.name)),
                 }
             }
         };
         match timeout_at(until, attempts).await {
             Ok(done) => done,
-            Err(_) => {
-                Err(ConnectError::new(ConnectErrorKind::Unreachable, &target.address, reason))
-            }
+            Err(_) => Err(ConnectError::new(ConnectErrorKind::Unreachable, &target.name, reason)),
         }
     }
 
     pub(crate) fn assumes_configured(&self) -> bool {
         self.assume_configured
     }
-}
-
-fn waits_for(failure: &Failure) -> bool {
-    failure.kind == FailureKind::NotNow && !failure.text.starts_with("READONLY")
 }
 
 pub(crate) fn refused(failure: Failure, address: &str) -> ConnectError {
@@ -176,8 +249,20 @@ pub(crate) fn refused(failure: Failure, address: &str) -> ConnectError {
         | FailureKind::WrongType
         | FailureKind::NoScript
         | FailureKind::Strange => ConnectErrorKind::WrongEngine,
+        FailureKind::Moved | FailureKind::Ask => {
+            let reason = check::NODE_OF_A_CLUSTER;
+            return ConnectError::new(ConnectErrorKind::WrongEngine, address, reason);
+        }
     };
     ConnectError::new(kind, address, failure.text)
+}
+
+/// Without one, no server would be believed, and the error would not say why.
+#[cfg(feature = "tls")]
+fn has_certificate(pem: &[u8]) -> bool {
+    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+
+    CertificateDer::pem_slice_iter(pem).next().is_some_and(|found| found.is_ok())
 }
 
 // By hand: the URL has the password.

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
-use redis::Value;
-
 use crate::{
     builder::{Builder, refused},
-    connection::{Live, Target, bytes},
-    error::{ConnectError, ConnectErrorKind, Failure, FailureKind},
+    connection::{Live, Target, bytes, text_fields},
+    error::{ConnectError, ConnectErrorKind},
 };
+
+/// What to say of one that is used alone.
+pub(crate) const NODE_OF_A_CLUSTER: &str =
+    "it is a node of a cluster: its URL begins with redis-cluster://";
 
 /// The first Redis whose scripts have headers.
 const OLDEST: u32 = 7;
@@ -19,7 +21,7 @@ pub(crate) async fn engine(
     target: &Target,
     settings: &Builder,
 ) -> Result<(), ConnectError> {
-    let address = &target.address;
+    let address = &target.name;
     if settings.assumes_configured() {
         return Ok(());
     }
@@ -32,14 +34,16 @@ pub(crate) async fn engine(
         ConnectError::new(ConnectErrorKind::WrongEngine, address, "it answers too little")
     })?;
     if let Ok(info) = server.and_then(bytes) {
-        version(&String::from_utf8_lossy(&info))
+        let info = String::from_utf8_lossy(&info);
+        version(&info)
+            .and_then(|()| mode(&info, target.is_node()))
             .map_err(|reason| ConnectError::new(ConnectErrorKind::WrongEngine, address, reason))?;
     }
     let replicas = replication.and_then(bytes).map_or(0, |info| {
         let info = String::from_utf8_lossy(&info).into_owned();
         field(&info, "connected_slaves").and_then(|text| text.parse().ok()).unwrap_or(0)
     });
-    match config.and_then(pairs) {
+    match config.and_then(text_fields) {
         Ok(config) => {
             let config = Config { pairs: config, replicas };
             if let Some(reason) = config.refusal() {
@@ -74,17 +78,16 @@ fn version(info: &str) -> Result<(), String> {
     }
 }
 
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+/// Whether it is part of a cluster only if it should be.
+fn mode(info: &str, is_node: bool) -> Result<(), String> {
+    if field(info, "redis_mode") == Some("cluster") && !is_node {
+        return Err(NODE_OF_A_CLUSTER.to_owned());
+    }
+    Ok(())
 }
 
-fn pairs(answer: Value) -> Result<HashMap<String, String>, Failure> {
-    let pairs: Vec<(Value, Value)> = match answer {
-        Value::Map(pairs) => pairs,
-        _ => return Err(Failure::new(FailureKind::Strange, "CONFIG GET answers no map")),
-    };
-    let text = |value| Ok(String::from_utf8_lossy(&bytes(value)?).into_owned());
-    pairs.into_iter().map(|(name, value)| Ok((text(name)?, text(value)?))).collect()
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
 /// What an engine says of itself.
@@ -134,6 +137,11 @@ impl Config {
                  that are lost",
             );
         }
+        if self.is("cluster-enabled", "yes") && self.is("cluster-require-full-coverage", "yes") {
+            warnings.push(
+                "cluster-require-full-coverage is yes: when some slots have no node, none works; set it to no",
+            );
+        }
         warnings
     }
 }
@@ -179,6 +187,17 @@ mod tests {
             assert!(warnings.len() == 1 && warnings[0].contains(part), "{name}: {warnings:?}");
         }
         assert!(config(0, &[("min-replicas-to-write", "0")]).warnings().is_empty());
+        let whole = ("cluster-require-full-coverage", "yes");
+        let warnings = config(0, &[("cluster-enabled", "yes"), whole]).warnings();
+        assert!(warnings.len() == 1 && warnings[0].contains("full-coverage"), "{warnings:?}");
+        assert!(config(0, &[("cluster-enabled", "no"), whole]).warnings().is_empty());
+    }
+
+    #[test]
+    fn a_part_of_something_else_is_not_used_alone() {
+        assert!(mode("redis_mode:standalone\r\n", false).is_ok());
+        assert!(mode("redis_mode:cluster\r\n", true).is_ok());
+        assert!(mode("redis_mode:cluster\r\n", false).unwrap_err().contains("redis-cluster://"));
     }
 
     #[test]

@@ -88,6 +88,10 @@ pub(crate) enum FailureKind {
     Replicas,
     /// It has forgotten the script.
     NoScript,
+    /// Another node of the cluster has the key, from now on. The call was not executed.
+    Moved,
+    /// Another node of the cluster has the key, or will have it. The call was not executed.
+    Ask,
     /// It says something else that is an error, or nothing that we understand.
     Strange,
 }
@@ -101,6 +105,8 @@ impl Failure {
     pub(crate) fn of_server(code: &str, details: Option<&str>) -> Self {
         let kind = match code {
             "NOSCRIPT" => FailureKind::NoScript,
+            "MOVED" => FailureKind::Moved,
+            "ASK" => FailureKind::Ask,
             "OOM" => FailureKind::Full,
             "WRONGTYPE" => FailureKind::WrongType,
             "NOAUTH" | "WRONGPASS" | "NOPERM" => FailureKind::Denied,
@@ -112,7 +118,7 @@ impl Failure {
         Self::new(kind, text)
     }
 
-    pub(crate) fn of(error: &redis::RedisError) -> Self {
+    pub(crate) fn from_client(error: &redis::RedisError) -> Self {
         let detail = error.detail();
         match error.kind() {
             redis::ErrorKind::AuthenticationFailed => {
@@ -142,8 +148,20 @@ impl Failure {
             | FailureKind::WrongType
             | FailureKind::Replicas
             | FailureKind::NoScript
+            | FailureKind::Moved
+            | FailureKind::Ask
             | FailureKind::Strange => false,
         }
+    }
+
+    /// Whether a node of a cluster has named another one.
+    pub(crate) fn is_redirect(&self) -> bool {
+        matches!(self.kind, FailureKind::Moved | FailureKind::Ask)
+    }
+
+    /// The same, with whose failure it is.
+    pub(crate) fn of(self, prefix: &str) -> Self {
+        Self { text: format!("{prefix}{}", self.text), ..self }
     }
 
     pub(crate) fn into_store_error(self, address: &str) -> StoreError {
@@ -154,6 +172,8 @@ impl Failure {
             | FailureKind::Silence
             | FailureKind::Denied
             | FailureKind::Replicas
+            | FailureKind::Moved
+            | FailureKind::Ask
             | FailureKind::NotNow => ErrorKind::Unavailable,
             FailureKind::NoScript | FailureKind::Strange => ErrorKind::Io,
         };

@@ -44,6 +44,12 @@ impl Keys {
     pub(crate) fn mark(&self) -> Vec<u8> {
         format!("{}:{{mark}}", self.prefix).into_bytes()
     }
+
+    /// Where the marks of the nodes of a cluster are: each node has the first ones whose slots it has.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn mark_of_node(&self, n: usize) -> Vec<u8> {
+        format!("{}:{{mark:{n}}}", self.prefix).into_bytes()
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -18,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    connection::{Call, Live, Target, by_text, bytes, strange},
+    connection::{Call, Live, Target, by_text},
     error::{Failure, FailureKind},
     scripts::{Said, Script},
 };
@@ -60,15 +61,31 @@ struct Queue {
     ended: bool,
 }
 
+/// A call that was not sent, or of which the engine has said that it was not executed.
 #[derive(Debug)]
-struct Waiting {
-    call: Call,
+pub(crate) struct Waiting {
+    pub(crate) call: Call,
+    /// How often a node of a cluster has named another one.
+    #[cfg(feature = "cluster")]
+    pub(crate) redirects: u8,
     /// The claim and number of a put: a put with a larger number takes its place.
     stamp: Option<Stamp>,
     deadline: Instant,
     /// A call that would be sent later than this is not sent at all.
     send_by: Instant,
     callers: Vec<oneshot::Sender<Answer>>,
+}
+
+/// Where calls go that the server of a lane does not have, or that should leave it: the other nodes of a cluster.
+pub(crate) trait Router: fmt::Debug + Send + Sync {
+    /// Sends a call on its way again.
+    fn route(&self, waiting: Waiting);
+
+    /// Takes over a call that the node `from` has not executed, because another one has the key.
+    fn redirect(&self, waiting: Waiting, said: Failure, from: &str);
+
+    /// Sends on the calls that wait in lanes of nodes which do not have their keys any more.
+    fn settle(&self);
 }
 
 /// What a lane does on its connection.
@@ -82,9 +99,14 @@ pub(crate) struct Settings {
 
 impl Lane {
     /// Starts the task on the present runtime, with a connection if there is one already.
-    pub(crate) fn start(target: Arc<Target>, live: Option<Live>, settings: Settings) -> Self {
+    pub(crate) fn start(
+        target: Arc<Target>,
+        live: Option<Live>,
+        settings: Settings,
+        router: Option<Weak<dyn Router>>,
+    ) -> Self {
         let shared = Arc::new(Shared { queue: Mutex::default(), news: Notify::new() });
-        let worker = Worker { shared: Arc::clone(&shared), target, settings, live };
+        let worker = Worker { shared: Arc::clone(&shared), target, settings, live, router };
         tokio::spawn(worker.run());
         Self { shared, timeout: settings.timeout }
     }
@@ -93,20 +115,31 @@ impl Lane {
     ///
     /// A put with a stamp takes the place of one of the same claim that still waits.
     pub(crate) async fn call(&self, call: Call, stamp: Option<Stamp>) -> Answer {
-        let now = Instant::now();
-        let (caller, answer) = oneshot::channel();
-        let deadline = now + self.timeout;
-        // A call that has only a moment left would cost the others their connection.
-        let send_by = now + self.timeout * 3 / 4;
-        self.shared.push(Waiting { call, stamp, deadline, send_by, callers: vec![caller] });
-        match timeout_at(deadline, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => {
-                let text = "the runtime in which this store was connected has ended";
-                Err(Failure::new(FailureKind::Connection, text))
-            }
-            Err(_) => Err(self.shared.silence(self.timeout)),
-        }
+        let (waiting, answer) = Waiting::new(call, stamp, self.timeout);
+        self.push(waiting);
+        answer.wait(|| self.silence()).await
+    }
+
+    /// Puts a call behind those that wait.
+    pub(crate) fn push(&self, waiting: Waiting) {
+        self.shared.push(waiting);
+    }
+
+    /// Why a call has had no answer.
+    pub(crate) fn silence(&self) -> Failure {
+        self.shared.silence(self.timeout)
+    }
+
+    /// Takes calls out that still wait.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn take_if(&self, leaves: impl Fn(&Call) -> bool) -> Vec<Waiting> {
+        self.shared.lock().take_if(leaves)
+    }
+
+    /// Whether no call waits.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shared.lock().waiting.is_empty()
     }
 
     #[cfg(test)]
@@ -172,6 +205,16 @@ impl Queue {
         (is_older && before.call.key == key).then_some(before)
     }
 
+    #[cfg(feature = "cluster")]
+    fn take_if(&mut self, leaves: impl Fn(&Call) -> bool) -> Vec<Waiting> {
+        let all = std::mem::take(&mut self.waiting);
+        let (leave, stay): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|waiting| leaves(&waiting.call));
+        self.waiting = stay.into();
+        self.number_anew();
+        leave
+    }
+
     /// Clears away the commands that no caller waits for any more.
     fn sweep(&mut self) {
         self.waiting.retain(|waiting| waiting.callers.iter().any(|caller| !caller.is_closed()));
@@ -218,8 +261,48 @@ impl Queue {
     }
 }
 
+/// What a caller waits for.
+pub(crate) struct Told {
+    answer: oneshot::Receiver<Answer>,
+    deadline: Instant,
+}
+
+impl Told {
+    /// Waits for the answer, until the deadline; then it is the one of `silence`.
+    pub(crate) async fn wait(self, silence: impl FnOnce() -> Failure) -> Answer {
+        match timeout_at(self.deadline, self.answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => {
+                let text = "the runtime in which this store was connected has ended";
+                Err(Failure::new(FailureKind::Connection, text))
+            }
+            Err(_) => Err(silence()),
+        }
+    }
+}
+
 impl Waiting {
-    fn answer(self, answer: &Answer) {
+    /// A call that may take this long from now on.
+    pub(crate) fn new(call: Call, stamp: Option<Stamp>, timeout: Duration) -> (Self, Told) {
+        let now = Instant::now();
+        let (caller, answer) = oneshot::channel();
+        let deadline = now + timeout;
+        // A call that has only a moment left would cost the others their connection.
+        let send_by = now + timeout * 3 / 4;
+        let callers = vec![caller];
+        let waiting = Self {
+            call,
+            #[cfg(feature = "cluster")]
+            redirects: 0,
+            stamp,
+            deadline,
+            send_by,
+            callers,
+        };
+        (waiting, Told { answer, deadline })
+    }
+
+    pub(crate) fn answer(self, answer: &Answer) {
         for caller in self.callers {
             // A caller that has gone wants no answer.
             let _ = caller.send(answer.clone());
@@ -233,6 +316,7 @@ struct Worker {
     target: Arc<Target>,
     settings: Settings,
     live: Option<Live>,
+    router: Option<Weak<dyn Router>>,
 }
 
 impl Worker {
@@ -274,14 +358,24 @@ impl Worker {
     }
 
     async fn dial(&self) -> Result<Live, Failure> {
-        let timeout = self.settings.timeout / 2;
-        let dialled = tokio::time::timeout(timeout, self.target.dial()).await;
-        let live = dialled.unwrap_or_else(|_| {
-            let text = format!("no answer to a new connection within {timeout:?}");
-            Err(Failure::new(FailureKind::Silence, text))
-        })?;
-        self.shared.lock().trouble = None;
-        Ok(live)
+        let within = self.settings.timeout / 2;
+        let dialled = self.target.dial(within).await;
+        if dialled.is_ok() {
+            self.shared.lock().trouble = None;
+        }
+        #[cfg(feature = "cluster")]
+        if dialled.is_err() {
+            // Another node may answer the calls that wait here.
+            let _ = tokio::time::timeout(within, self.target.look_around()).await;
+        }
+        if let Some(router) = self.router() {
+            router.settle();
+        }
+        dialled
+    }
+
+    fn router(&self) -> Option<Arc<dyn Router>> {
+        self.router.as_ref()?.upgrade()
     }
 
     /// Waits before the next attempt to dial.
@@ -289,7 +383,7 @@ impl Worker {
         {
             let mut queue = self.shared.lock();
             if queue.trouble.is_none() {
-                let (address, reason) = (&self.target.address, &trouble.text);
+                let (address, reason) = (&self.target.name, &trouble.text);
                 tracing::warn!(%address, %reason, "no connection to the engine");
             }
             queue.trouble = Some(trouble);
@@ -331,24 +425,45 @@ impl Worker {
             }
         };
         let mut useful = true;
+        let mut elsewhere = Vec::new();
+        let router = self.router();
         for (waiting, answer) in batch.into_iter().zip(answers) {
-            useful &= !answer.as_ref().is_err_and(Failure::ends_connection);
-            waiting.answer(&answer);
+            match answer {
+                Err(said) if router.is_some() && said.is_redirect() => {
+                    elsewhere.push((waiting, said));
+                }
+                answer => {
+                    useful &= !answer.as_ref().is_err_and(Failure::ends_connection);
+                    waiting.answer(&answer);
+                }
+            }
+        }
+        if let Some(router) = router.filter(|_| !elsewhere.is_empty()) {
+            #[cfg(feature = "cluster")]
+            let moved = elsewhere.iter().any(|(_, said)| said.kind == FailureKind::Moved);
+            for (waiting, said) in elsewhere {
+                router.redirect(waiting, said, &self.target.name);
+            }
+            #[cfg(feature = "cluster")]
+            if moved {
+                let looked = timeout_at(first, self.target.look_again(&mut live)).await;
+                useful &= looked.is_ok_and(|looked| looked.is_ok());
+            }
+            router.settle();
         }
         useful.then_some(live)
     }
 
     /// The connection is lost with these on it. A load changes nothing, so it is sent again if there is time.
     fn lost(&self, batch: Vec<Waiting>, failure: &Failure) {
-        let mut queue = self.shared.lock();
         for waiting in batch {
             let again = waiting.call.script == Script::Load
                 && failure.kind == FailureKind::Connection
                 && Instant::now() < waiting.send_by;
-            if again {
-                queue.push(waiting);
-            } else {
-                waiting.answer(&Err(failure.clone()));
+            match self.router() {
+                _ if !again => waiting.answer(&Err(failure.clone())),
+                Some(router) => router.route(waiting),
+                None => self.shared.lock().push(waiting),
             }
         }
     }
@@ -364,41 +479,30 @@ async fn exchange(
     replicas: u32,
     until: Instant,
 ) -> Result<Vec<Answer>, Failure> {
-    let mut pipe = redis::pipe();
-    for call in calls {
-        pipe.add_command(live.by_name(call));
-    }
     let waits = replicas > 0 && calls.iter().any(|call| call.script.writes());
-    if waits {
-        pipe.add_command(wait(replicas, until));
-    }
-    let mut answers = live.send(&pipe).await?;
-    let mut reached = if waits { answers.pop() } else { None };
+    let after = || waits.then(|| wait(replicas, until));
+    let (mut answers, mut reached) = live.run(calls, Live::by_name, after()).await?;
     let again: Vec<_> = (0..calls.len())
         .filter_map(|at| instead(calls[at], answers[at].as_ref().err()?).map(|call| (at, call)))
         .collect();
     if !again.is_empty() {
-        let mut pipe = redis::pipe();
-        for (_, call) in &again {
-            pipe.add_command(by_text(call));
-        }
-        if waits {
-            pipe.add_command(wait(replicas, until));
-        }
-        let mut more = live.send(&pipe).await?;
-        if waits {
-            reached = more.pop();
-        }
-        for ((at, _), answer) in again.into_iter().zip(more) {
-            answers[at] = answer;
+        let calls: Vec<_> = again.iter().map(|(_, call)| call).collect();
+        let (more, then_reached) = live.run(&calls, |_, call| by_text(call), after()).await?;
+        reached = then_reached;
+        for ((at, _), answer) in again.iter().zip(more) {
+            answers[*at] = answer;
         }
     }
     // Before a caller is told: is there no record because the server has lost everything?
-    if answers.iter().any(|answer| said(answer) == Some(Said::NotFound)) {
-        let mut pipe = redis::pipe();
-        pipe.add_command(by_text(&target.mark()?));
-        let mark = live.send(&pipe).await?.pop().ok_or_else(strange)?;
-        target.meet_mark(bytes(mark?)?);
+    if answers.iter().any(|answer| said(answer) == Some(Said::NotFound))
+        && let Err(failure) = target.look_at_marks(live).await
+    {
+        if failure.kind != FailureKind::NotNow {
+            return Err(failure);
+        }
+        for answer in answers.iter_mut().filter(|answer| said(answer) == Some(Said::NotFound)) {
+            *answer = Err(failure.clone());
+        }
     }
     if waits {
         let reached = match reached {
@@ -459,7 +563,10 @@ mod tests {
     use redis::Client;
 
     use super::*;
-    use crate::keys::Keys;
+    use crate::{
+        connection::{Engine, Place},
+        keys::Keys,
+    };
 
     const TIMEOUT: Duration = Duration::from_millis(400);
     const FIRST: Stamp = Stamp::first(7, 1);
@@ -468,13 +575,14 @@ mod tests {
     fn lane() -> Lane {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let client = Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
-        let target = Target::new(&client, "nowhere".to_owned(), Keys::new("sr".to_owned()));
+        let engine = Engine::new("nowhere".to_owned(), Keys::new("sr".to_owned())).unwrap();
+        let target = Target::new(Arc::new(engine), "nowhere".to_owned(), Place::One(client));
         let settings = Settings { timeout: TIMEOUT, replicas: 0 };
-        Lane::start(Arc::new(target.unwrap()), None, settings)
+        Lane::start(Arc::new(target), None, settings, None)
     }
 
     fn call(script: Script, key: u8, text: String) -> Call {
-        Call { script, key: vec![key], args: vec![Bytes::from(text)] }
+        Call::new(script, vec![key], vec![Bytes::from(text)])
     }
 
     fn poll_once(future: impl Future<Output = Answer>) {

@@ -8,7 +8,7 @@ use session_resume::store::{
 
 use crate::{
     builder::Builder,
-    connection::{Call, Target, bytes, strange},
+    connection::{Call, Engine, bytes, strange},
     error::{ConnectError, Failure},
     lane::{Answer, Lane},
     record,
@@ -24,14 +24,32 @@ pub struct RedisStore {
 }
 
 struct Inner {
-    target: Arc<Target>,
+    engine: Arc<Engine>,
     names: LayerNames,
     identity_key: [u8; 64],
     /// Whether answers are worth nothing before replicas have what was written.
     waits: bool,
     /// Loads and touches, which wait for no commit.
-    calls: Lane,
-    writes: Lane,
+    calls: Lanes,
+    writes: Lanes,
+}
+
+/// One connection to each server of the engine.
+#[derive(Debug)]
+pub(crate) enum Lanes {
+    One(Lane),
+    #[cfg(feature = "cluster")]
+    Nodes(Arc<crate::cluster::Nodes>),
+}
+
+impl Lanes {
+    async fn call(&self, call: Call, stamp: Option<Stamp>) -> Answer {
+        match self {
+            Self::One(lane) => lane.call(call, stamp).await,
+            #[cfg(feature = "cluster")]
+            Self::Nodes(nodes) => nodes.call(call, stamp).await,
+        }
+    }
 }
 
 impl RedisStore {
@@ -56,26 +74,34 @@ impl RedisStore {
 
     /// Returns what connects to the engine at this URL in another way than the default.
     ///
-    /// `redis://` and `valkey://` URLs name user, password, host, port and number of the database; `rediss://` and
-    /// `valkeys://` do so with TLS (feature `tls`), `redis+unix://` names a socket's path.
+    /// | URL | what it names |
+    /// | --- | --- |
+    /// | `redis://user:password@host:6379/0` | one server, and a database of it |
+    /// | `redis-sentinel://user:password@host:26379,host:26379/mymaster/0` | the primary that these Sentinels call `mymaster` (feature `sentinel`) |
+    /// | `redis-cluster://user:password@host:6379,host:6379` | the cluster that these nodes are of (feature `cluster`) |
+    /// | `redis+unix:///run/redis.sock` | a socket of one server |
+    ///
+    /// `rediss` instead of `redis` means TLS, to Sentinels and nodes, too (feature `tls`). `valkey` and `valkeys` mean the
+    /// same as `redis` and `rediss`. User and password are those of the servers; Sentinels that want a login are given
+    /// one by `with_sentinel_login`.
     pub fn builder(url: impl AsRef<str>) -> Builder {
         Builder::new(url.as_ref())
     }
 
     pub(crate) fn new(
-        target: Arc<Target>,
+        engine: Arc<Engine>,
         identity_key: [u8; 64],
         waits: bool,
-        calls: Lane,
-        writes: Lane,
+        calls: Lanes,
+        writes: Lanes,
     ) -> Self {
         let names = LayerNames::new();
-        Self { inner: Arc::new(Inner { target, names, identity_key, waits, calls, writes }) }
+        Self { inner: Arc::new(Inner { engine, names, identity_key, waits, calls, writes }) }
     }
 
-    /// Returns where the engine is: host and port, or a path.
+    /// Returns where the engine is, as the URL says: host and port, or a path; several hosts if the URL names them.
     pub fn address(&self) -> &str {
-        &self.inner.target.address
+        &self.inner.engine.name
     }
 
     async fn write(
@@ -89,7 +115,7 @@ impl RedisStore {
             Script::Touch => &self.inner.calls,
             _ => &self.inner.writes,
         };
-        let call = Call { script, key: self.inner.target.keys.record(key), args };
+        let call = Call::new(script, self.inner.engine.keys.record(key), args);
         let stamp = (script == Script::Put).then_some(stamp);
         let kind = match self.said(lane.call(call, stamp).await)? {
             Said::Changed | Said::Kept => return Ok(()),
@@ -123,8 +149,7 @@ impl RedisStore {
 
 impl SnapshotStore for RedisStore {
     async fn load(&self, key: &StoreKey) -> Result<Option<Versioned>, StoreError> {
-        let key = self.inner.target.keys.record(key);
-        let call = Call { script: Script::Load, key, args: Vec::new() };
+        let call = Call::new(Script::Load, self.inner.engine.keys.record(key), Vec::new());
         let answer = self.inner.calls.call(call, None).await;
         let (value, left) = match answer.map_err(|failure| self.error(failure))? {
             Value::Nil => return Ok(None),
@@ -199,7 +224,7 @@ impl SnapshotStore for RedisStore {
 
     /// Found out at each new connection, and when a record is not there.
     fn losses(&self) -> u64 {
-        self.inner.target.losses()
+        self.inner.engine.losses()
     }
 
     fn layer_names(&self) -> Option<&LayerNames> {

@@ -130,6 +130,11 @@ impl Proxy {
         self.tell(Order::Pass);
     }
 
+    /// New connections pass; on those that are there nothing passes, for ever.
+    pub fn pass_new(&self) {
+        lock(&self.shared).order = Order::Pass;
+    }
+
     /// Resets all clients. What was held can be let go later.
     pub fn cut(&self) -> Late {
         let links = std::mem::take(&mut lock(&self.shared).links);

@@ -1,7 +1,7 @@
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
@@ -67,8 +67,12 @@ pub fn without_redis() -> bool {
 #[derive(Debug)]
 pub struct Engine {
     command: String,
+    /// What comes before all other arguments: a file of settings.
+    first: &'static [&'static str],
     arguments: Vec<String>,
     port: u16,
+    /// Where nodes of a cluster talk to each other.
+    bus: u16,
     folder: TempDir,
     running: Option<Running>,
 }
@@ -97,17 +101,35 @@ impl Engine {
     /// If it does not come up.
     pub fn with(flavour: Flavour, arguments: &[&str]) -> Self {
         let command = flavour.command().expect("the caller has asked whether it is there");
+        Self::begin(command, &[], "", arguments)
+    }
+
+    /// Starts a server, with a file of these settings if there are some.
+    pub(crate) fn begin(
+        command: String,
+        first: &'static [&'static str],
+        settings: &str,
+        arguments: &[&str],
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let arguments = arguments.iter().map(|&text| text.to_owned()).collect();
-        let mut engine = Self { command, arguments, port: 0, folder, running: None };
+        let mut engine = Self { command, first, arguments, port: 0, bus: 0, folder, running: None };
         // Another process may take a free port before the server does.
         for _ in 0..5 {
-            engine.port = free_port();
+            if let [file, ..] = first {
+                fs::write(engine.folder.path().join(file), settings).expect("a file of settings");
+            }
+            (engine.port, engine.bus) = (free_port(), free_port());
             if engine.try_start() {
                 return engine;
             }
         }
         panic!("the server does not start:\n{}", engine.log());
+    }
+
+    /// Where it talks to the other nodes of its cluster.
+    pub(crate) fn bus(&self) -> u16 {
+        self.bus
     }
 
     /// Starts it again, at the same port, with what it has on disk.
@@ -130,8 +152,13 @@ impl Engine {
 
     fn try_start(&mut self) -> bool {
         let port = self.port.to_string();
-        let mut keeper = Command::new("sh")
-            .args(["-c", KEEPER, "keeper", &self.command, "--port", &port])
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", KEEPER, "keeper", &self.command]).args(self.first);
+        keeper.args(["--port", &port]);
+        if self.is_node() {
+            keeper.args(["--cluster-port", &self.bus.to_string()]);
+        }
+        let mut keeper = keeper
             .args(["--bind", "127.0.0.1", "--dir", ".", "--save", "", "--daemonize", "no"])
             .args(&self.arguments)
             .current_dir(self.folder.path())
@@ -152,6 +179,10 @@ impl Engine {
             thread::sleep(Duration::from_millis(5));
         }
         false
+    }
+
+    fn is_node(&self) -> bool {
+        self.arguments.iter().any(|argument| argument == "--cluster-enabled")
     }
 
     /// Where it listens.
@@ -217,12 +248,18 @@ impl Engine {
     fn ask(&self, words: &str) -> Option<String> {
         let mut stream = TcpStream::connect_timeout(&self.address(), PATIENCE).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        // A closing QUIT makes the answer end.
-        stream.write_all(format!("{words}\r\nQUIT\r\n").as_bytes()).ok()?;
+        // A closing QUIT makes the answer end; a Sentinel knows none, but sees that no more comes.
+        if self.first.is_empty() {
+            stream.write_all(format!("{words}\r\nQUIT\r\n").as_bytes()).ok()?;
+        } else {
+            stream.write_all(format!("{words}\r\n").as_bytes()).ok()?;
+            stream.shutdown(Shutdown::Write).ok()?;
+        }
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).ok()?;
         let text = String::from_utf8_lossy(&answer).into_owned();
-        let text = text.strip_suffix("+OK\r\n").map_or(text.clone(), str::to_owned);
+        let said_goodbye = text.strip_suffix("+OK\r\n").filter(|_| self.first.is_empty());
+        let text = said_goodbye.map_or(text.clone(), str::to_owned);
         Some(text.trim_end().to_owned())
     }
 }

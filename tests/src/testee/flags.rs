@@ -242,7 +242,8 @@ impl Flags {
 
 /// Whether a store is an engine's URL, and not a path.
 fn is_redis(store: &str) -> bool {
-    ["redis:", "rediss:", "redis+unix:"].iter().any(|scheme| store.starts_with(scheme))
+    let scheme = store.split_once("://").map_or("", |(scheme, _)| scheme);
+    ["redis", "valkey"].iter().any(|engine| scheme.starts_with(engine))
 }
 
 /// Opens the store; a file that cannot be used is told in one line.

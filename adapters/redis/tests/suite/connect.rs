@@ -4,18 +4,9 @@ use std::{io::Write as _, net::TcpListener, time::Instant};
 
 use session_resume::store::{ErrorKind, SnapshotStore as _};
 use session_resume_engine::{Engine, Flavour, without_redis};
-use session_resume_redis::{ConnectError, ConnectErrorKind, RedisStore};
+use session_resume_redis::{ConnectErrorKind, RedisStore};
 
-use crate::support::{FIRST, HOUR, SHORT, key, kind, text_of};
-
-async fn refused(url: &str) -> ConnectError {
-    let connected = RedisStore::builder(url).with_timeout(SHORT).connect().await;
-    let error = connected.unwrap_err();
-    let (text, debug) = (error.to_string(), format!("{error:?}"));
-    assert!(!text.contains('\n'), "one line: {text}");
-    assert!(!text.contains("hunter2") && !debug.contains("hunter2"), "no password: {text} {debug}");
-    error
-}
+use crate::support::{FIRST, HOUR, SHORT, key, kind, refused, text_of};
 
 #[tokio::test]
 async fn an_engine_that_is_not_there_is_named_in_one_line() {
@@ -59,6 +50,16 @@ async fn a_url_that_is_none_is_not_quoted() {
     }
     #[cfg(not(feature = "tls"))]
     assert!(refused("rediss://:hunter2@host").await.to_string().contains("feature tls"));
+    #[cfg(not(feature = "sentinel"))]
+    {
+        let error = refused("redis-sentinel://:hunter2@host/mymaster").await;
+        assert!(error.to_string().contains("feature sentinel"), "{error}");
+    }
+    #[cfg(not(feature = "cluster"))]
+    {
+        let error = refused("redis-cluster://:hunter2@host").await;
+        assert!(error.to_string().contains("feature cluster"), "{error}");
+    }
     let braces = RedisStore::builder("redis://host").with_prefix("{a}").connect().await;
     assert_eq!(braces.unwrap_err().kind(), ConnectErrorKind::Invalid);
 }

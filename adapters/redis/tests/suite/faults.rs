@@ -10,13 +10,13 @@ use session_resume::store::{ErrorKind, SnapshotStore as _, Stamp, StoreError};
 use session_resume_engine::{Engine, Flavour, Proxy, without_redis};
 use session_resume_redis::RedisStore;
 
-use crate::support::{FIRST, HOUR, SHORT, key, kind, text_of, until_ok};
+use crate::support::{FIRST, HOUR, SHORT, key, kind, load_of, number, text_of, until_ok};
 
 /// Of a session that had the key before, or will have it.
 const OTHER: Stamp = Stamp::first(8, 1);
 
 /// A primary that does not wait for more replicas before it gives one all that it has.
-const AT_ONCE: [&str; 2] = ["--repl-diskless-sync-delay", "0"];
+pub(crate) const AT_ONCE: [&str; 2] = ["--repl-diskless-sync-delay", "0"];
 
 async fn connect(url: &str) -> RedisStore {
     RedisStore::builder(url).with_timeout(SHORT).connect().await.unwrap()
@@ -69,43 +69,13 @@ async fn what_is_acknowledged_survives_kill_9_of_the_engine_under_load() {
     }
     let mut engine = Engine::durable();
     let store = connect(&engine.url()).await;
-    let stop = tokio::sync::watch::channel(false);
-    let keys: Vec<_> = (0..16).map(|n| key(&format!("load {n}"))).collect();
-    for key in &keys {
-        store.claim(key, None, FIRST, "1".into(), HOUR).await.unwrap();
-    }
-    let writers: Vec<_> = keys
-        .into_iter()
-        .map(|key| {
-            let (store, stopped) = (store.clone(), stop.1.clone());
-            tokio::spawn(async move {
-                let (mut stamp, mut acknowledged) = (FIRST, FIRST);
-                while !*stopped.borrow() {
-                    stamp = stamp.next();
-                    let text = stamp.number.to_string();
-                    match store.put(&key, stamp, text.into(), HOUR).await {
-                        Ok(()) => acknowledged = stamp,
-                        Err(error) => assert!(!error.kind().is_refusal(), "{error:?}"),
-                    }
-                }
-                (key, acknowledged, stamp)
-            })
-        })
-        .collect();
+    let load = load_of(&store, 16).await;
     for _ in 0..4 {
         tokio::time::sleep(Duration::from_millis(150)).await;
         engine.restart();
     }
     tokio::time::sleep(Duration::from_millis(100)).await;
-    stop.0.send_replace(true);
-    for writer in writers {
-        let (key, acknowledged, last) = writer.await.unwrap();
-        let record = until_ok(async || store.load(&key).await).await.expect("it is there");
-        assert!(record.stamp.number >= acknowledged.number, "{:?} {acknowledged:?}", record.stamp);
-        assert!(record.stamp.number <= last.number);
-        assert_eq!(record.bytes, record.stamp.number.to_string());
-        assert!(acknowledged.number > 1, "there was load");
-    }
+    load.nothing_is_lost(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,6 +162,37 @@ async fn silence_on_the_way_is_found_out() {
     works_again(&store).await;
 }
 
+/// A dial that is never answered is given up, and the next one is answered: within the time of one call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dial_that_is_never_answered_is_given_up() {
+    if without_redis() {
+        return;
+    }
+    let engine = Engine::start();
+    let proxy = Proxy::start(engine.address()).await;
+    let builder = RedisStore::builder(proxy.url()).with_timeout(Duration::from_secs(4));
+    let store = builder.connect().await.unwrap();
+    let key = key("one");
+    store.claim(&key, None, FIRST, "x".into(), HOUR).await.unwrap();
+    assert_eq!(text_of(&store, &key).await.as_deref(), Some("x"));
+    drop(proxy.cut());
+    proxy.silence();
+    let before = proxy.connections();
+    let load = async { text_of(&store, &key).await };
+    let one_more = async {
+        until_ok(async || {
+            let dialled = proxy.connections() > before;
+            if dialled { Ok(()) } else { Err(ErrorKind::Unavailable.into()) }
+        })
+        .await;
+        // The connection that is being made stays silent for ever.
+        proxy.pass_new();
+    };
+    let (loaded, ()) = futures_util::future::join(load, one_more).await;
+    assert_eq!(loaded.as_deref(), Some("x"), "it has waited for the next connection");
+    assert_eq!(proxy.connections(), before + 2);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scripts_that_the_engine_has_forgotten_are_sent_again() {
     if without_redis() {
@@ -226,7 +227,6 @@ async fn a_full_engine_refuses_what_grows_and_nothing_else() {
     let (key, new) = (key("old"), key("new"));
     store.claim(&key, None, FIRST, "0123456789".into(), HOUR).await.unwrap();
     engine.command("CONFIG SET maxmemory 1");
-    let number = |number| Stamp { number, ..FIRST };
     assert_eq!(kind(store.claim(&new, None, FIRST, "x".into(), HOUR).await), ErrorKind::Full);
     assert_eq!(kind(store.put(&key, number(2), "0123456789a".into(), HOUR).await), ErrorKind::Full);
     assert_eq!(text_of(&store, &key).await.as_deref(), Some("0123456789"), "nothing is lost");
@@ -404,7 +404,6 @@ async fn an_engine_that_has_lost_everything_is_known_by_its_mark() {
     let store = connect(&engine.url()).await;
     let identity = store.identity_key();
     let key = key("one");
-    let number = |number| Stamp { number, ..FIRST };
     store.claim(&key, None, FIRST, "1".into(), HOUR).await.unwrap();
     store.remove(&key, number(2)).await.unwrap();
     // What was removed is not lost.
@@ -448,7 +447,6 @@ async fn a_failover_takes_what_the_replica_did_not_have() {
         let builder = RedisStore::builder(proxy.url()).with_timeout(4 * SHORT);
         let store = builder.with_replicas(replicas).connect().await.unwrap();
         let key = key("one");
-        let number = |number| Stamp { number, ..FIRST };
         until_ok(async || store.claim(&key, None, FIRST, "1".into(), HOUR).await).await;
         let names = async || {
             let names = replica.command("KEYS sr:{live:*}");

@@ -1,6 +1,12 @@
 //! The store against real servers. They are started by the tests, on free ports, in temporary folders.
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod connect;
 mod contract;
 mod faults;
+#[cfg(feature = "sentinel")]
+mod sentinel;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;

@@ -1,0 +1,95 @@
+use std::{
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::Engine;
+
+/// Nothing here takes this long. The limit only turns a hang into a failure.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the Sentinels call the primary.
+const NAME: &str = "mymaster";
+
+/// Three Sentinels of one primary.
+#[derive(Debug)]
+pub struct Sentinels(Vec<Engine>);
+
+impl Sentinels {
+    /// Whether tests with Sentinels are left out: `redis-sentinel` is missing, and `WITHOUT_REDIS_SENTINEL` says that
+    /// this is known.
+    ///
+    /// # Panics
+    ///
+    /// If `redis-sentinel` is missing and nothing says that this is known.
+    pub fn are_missing() -> bool {
+        let version =
+            Command::new("redis-sentinel").arg("--version").stdout(Stdio::null()).status();
+        if version.is_ok_and(|status| status.success()) {
+            return false;
+        }
+        let known = std::env::var_os("WITHOUT_REDIS_SENTINEL").is_some_and(|it| !it.is_empty());
+        assert!(
+            known,
+            "redis-sentinel is missing: install it, or set WITHOUT_REDIS_SENTINEL=1 to leave these tests out"
+        );
+        eprintln!("left out: redis-sentinel is missing");
+        true
+    }
+
+    /// Starts them, with more settings, and waits until they know each other and the primary's replicas.
+    ///
+    /// They fail over after half a second without an answer. They leave a replica that follows the primary by way of a
+    /// proxy as it is.
+    ///
+    /// # Panics
+    ///
+    /// If they do not find each other.
+    pub fn start(primary: &Engine, replicas: usize, settings: &str) -> Self {
+        let port = primary.address().port();
+        let text = format!(
+            "sentinel monitor {NAME} 127.0.0.1 {port} 2\n\
+             sentinel down-after-milliseconds {NAME} 500\n\
+             sentinel failover-timeout {NAME} 60000\n{settings}"
+        );
+        let one = || {
+            let command = "redis-sentinel".to_owned();
+            Engine::begin(command, &["sentinel.conf"], &text, &[])
+        };
+        let sentinels = Self(vec![one(), one(), one()]);
+        let until = Instant::now() + PATIENCE;
+        let expected =
+            [("num-other-sentinels", 2), ("num-slaves", replicas)].map(|(name, number)| {
+                let digits = number.to_string();
+                format!("{name}\r\n${}\r\n{digits}\r\n", digits.len())
+            });
+        for sentinel in &sentinels.0 {
+            loop {
+                let said = sentinel.command(&format!("SENTINEL MASTER {NAME}"));
+                if expected.iter().all(|part| said.contains(part)) {
+                    break;
+                }
+                assert!(Instant::now() < until, "the Sentinels do not know all: {said}");
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+        sentinels
+    }
+
+    /// One of them.
+    pub fn one(&self, number: usize) -> &Engine {
+        &self.0[number]
+    }
+
+    /// `SIGKILL` for one of them.
+    pub fn kill(&mut self, number: usize) {
+        self.0[number].kill();
+    }
+
+    /// The URL of the primary that they know.
+    pub fn url(&self) -> String {
+        let all: Vec<_> = self.0.iter().map(|it| it.address().to_string()).collect();
+        format!("redis-sentinel://{}/{NAME}", all.join(","))
+    }
+}
