@@ -24,6 +24,10 @@ const BACKLOG: u32 = 4_096;
 /// Fails if the address cannot be resolved, or if none of the addresses that it resolves to can be listened on:
 /// then with the error of the last one.
 ///
+/// # Cancel safety
+///
+/// Cancel safe: nothing listens when the future is dropped.
+///
 /// # Example
 ///
 /// ```

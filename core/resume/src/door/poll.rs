@@ -124,7 +124,8 @@ fn body(session: SessionId, status: Status<'_>) -> String {
 ///
 /// # Errors
 ///
-/// Returns the [`Refusal`] to answer with if the layer is missing.
+/// Returns the [`Refusal`] to answer with if the layer is missing (500), or if the store does not answer (503) or
+/// cannot be read (500).
 ///
 /// # Cancel safety
 ///

@@ -45,21 +45,22 @@ pub struct Limits {
     /// Live sessions that one identity has started under keys of its own choosing (a path, a header, a
     /// tab), the identity's own session not counted. Beyond: 503. Default 64.
     pub max_sessions_per_identity: usize,
-    /// Unacknowledged messages in a session's outbox; the overflow policy answers. Default 1,024.
+    /// Unacknowledged messages in a session's outbox. Beyond: what [`Overflow`](crate::Overflow) says. Default 1,024.
     pub outbox_messages: usize,
-    /// Bytes of these, 48 for each message included. Default 1 MiB.
+    /// Bytes of these, 48 for each message included. One message alone may be longer. Default 1 MiB.
     pub outbox_bytes: usize,
-    /// Messages of one client that the handler has not taken: the server stops reading. Default 256.
+    /// Messages of one client that the handler has not taken. Beyond: the server reads no more from this client until the
+    /// handler has taken some. At least 1. Default 256.
     pub inbox_messages: usize,
     /// Bytes of these, their payload alone; one message may be longer. Default 1 MiB.
     pub inbox_bytes: usize,
-    /// Bytes of one message. Sending more is an error, receiving more closes with 1009. Default 1 MiB.
+    /// Bytes of one message. Beyond: sending is an error, and a client that sends more is closed with 1009. Default 1 MiB.
     pub message: usize,
     /// Clients of one identity that a session remembers. Beyond: the client that has been gone longest is forgotten,
-    /// or, if all of them are attached, another client is told to come back later. Default 16.
+    /// or, if all of them are attached, another client is told to come back later. At least 1. Default 16.
     pub max_clients: usize,
     /// Clients that a session under a [shared](crate::key::KeyFn::shared) key remembers in all, and so the most
-    /// identities that it knows. Beyond: as with [`Self::max_clients`]. Default 1,024.
+    /// identities that it knows. Beyond: as with [`Self::max_clients`]. At least 1. Default 1,024.
     pub max_shared_clients: usize,
     /// Guards that one session can hold at one time. Beyond: a new guard holds nothing. Default 1,024.
     pub guards: usize,

@@ -157,7 +157,9 @@ impl Outcome {
         self.status
     }
 
-    /// Returns the handler's result as JSON; `Some` if and only if it returned one.
+    /// Returns the handler's result as JSON: that of a handler which has returned `Ok` (`null` for `Ok(())`).
+    ///
+    /// `None` for every other end, and if the result was too large for the store: then [`error`](Self::error) says so.
     pub fn result(&self) -> Option<&RawValue> {
         self.result.as_deref()
     }

@@ -57,6 +57,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// What it holds of a message that has not come whole is at most that and an eighth of it, headers of
     /// fragments included, and 8 KiB: more is refused as too big.
+    ///
+    /// # Cancel safety
+    ///
+    /// The connection is closed when the future is dropped.
     pub async fn server(io: S, max_message_size: usize) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)

@@ -280,6 +280,9 @@ impl<T: Send + 'static> Session<T> {
 
     /// Looks at the state.
     ///
+    /// The state is locked while the closure runs, and a call that finds it locked blocks its thread: keep the closure
+    /// short. A snapshot for the store locks it, too.
+    ///
     /// # Panics
     ///
     /// Panics, instead of waiting for ever, inside another `read` or `update` of the same session. A panic in the
@@ -288,7 +291,7 @@ impl<T: Send + 'static> Session<T> {
         self.shared.state.read(f)
     }
 
-    /// Changes the state, and marks it as changed.
+    /// Changes the state, and marks it as changed. As [`Self::read`], it blocks while the state is locked.
     ///
     /// # Panics
     ///
@@ -340,6 +343,10 @@ impl<T: Send + 'static> Session<T> {
     /// While it runs the session is in use (except while it only waits for outbox room with no transport
     /// attached). When the session ends, it is cancelled at its next `.await`. If it panics, the session
     /// ends, outcome `panicked`. On a session that has ended or left memory already nothing runs.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a tokio runtime.
     pub fn spawn<F>(&self, why: impl Into<Cow<'static, str>>, future: F) -> bool
     where
         F: Future<Output = ()> + Send + 'static,
@@ -348,7 +355,8 @@ impl<T: Send + 'static> Session<T> {
     }
 
     /// Ends the session, outcome `closed`: its clients get the last messages and are told, its handler is
-    /// cancelled at its next `.await`.
+    /// cancelled at its next `.await`. The reason is the outcome's error, at most 1 KiB of it. A session that has ended
+    /// already keeps its outcome.
     pub fn close(&self, reason: impl fmt::Display) {
         self.shared.finish(Outcome::with_error(OutcomeStatus::Closed, reason), CancelHandler::Yes);
     }

@@ -134,7 +134,7 @@ impl<T: Send + 'static> LiveSession<T> {
     ///
     /// # Errors
     ///
-    /// Fails if the store does.
+    /// Fails if the store does not take the snapshot, which is tried again all the same, or if the session has ended.
     ///
     /// # Cancel safety
     ///
