@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use crate::{
     Outcome, SessionId,
-    durable::restore::Found,
-    live::{outcomes::Ended, registry::Registry, session::shared::Shared},
+    durable::restore::InStore,
+    live::{ended::Ended, registry::Registry, session::shared::Shared},
     words::{context::RequestContext, refusal::Refusal},
 };
 
@@ -191,8 +191,8 @@ async fn answer<T: Send + 'static>(
     let found =
         registry.find_stored(id, context).await.map_err(|error| Refusal::by_store(&error))?;
     Ok(match found {
-        Some(Found::Ended(ended)) => answer_ended(id, &ended, context),
-        Some(Found::Stored { interrupted }) => Answer::pending(id, stored(interrupted)),
+        Some(InStore::Ended(ended)) => answer_ended(id, &ended, context),
+        Some(InStore::Stored { interrupted }) => Answer::pending(id, stored(interrupted)),
         None => Answer::not_found(),
     })
 }
@@ -254,8 +254,8 @@ async fn find_own<T: Send + 'static>(parts: &Parts) -> Result<Answer, Refusal> {
         all.insert(
             id,
             match found {
-                Found::Ended(ended) => status(&ended.outcome),
-                Found::Stored { interrupted } => stored(interrupted).into(),
+                InStore::Ended(ended) => status(&ended.outcome),
+                InStore::Stored { interrupted } => stored(interrupted).into(),
             },
         );
     }

@@ -2,10 +2,10 @@
 //!
 //! Start with `session/shared.rs`, the live object, which steps the machine of `session-resume-proto` under one lock.
 //! `registry` finds sessions, `handler` runs the application's code, `pump` moves the frames of one transport, `wheel` knows
-//! when to look at which session again, `outcomes` keeps how sessions have ended.
+//! when to look at which session again, `ended` keeps how sessions have ended.
 
+pub(crate) mod ended;
 pub(crate) mod handler;
-pub(crate) mod outcomes;
 pub(crate) mod pump;
 pub(crate) mod registry;
 pub(crate) mod session;

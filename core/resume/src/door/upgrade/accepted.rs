@@ -122,7 +122,7 @@ where
                 core.handler_type = Some(handler);
                 path.start(&mut core.handler_path, session.id());
                 if name.is_some() || core.handler_name().is_some() {
-                    core.seldom_mut().handler_name = name;
+                    core.rare_mut().handler_name = name;
                 }
             }
             let restored = starts && std::mem::take(&mut core.restored);

@@ -13,7 +13,7 @@ use crate::{
     RequestView, SessionId, SessionOrigin,
     durable::restore::Asks,
     live::{
-        outcomes::Ended,
+        ended::Ended,
         registry::{Purpose, Registry},
         session::shared::Shared,
     },

@@ -1,8 +1,8 @@
 //! Sessions from the store, and back into it. With `snapshot`, the only module that touches it.
 
 mod evict;
-mod find;
 mod leave;
+mod lookup;
 mod unreadable;
 
 use std::{sync::Arc, time::Duration};
@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::FutureExt as _;
 use session_resume_proto::WireId;
 
-pub(crate) use self::find::Found;
+pub(crate) use self::lookup::InStore;
 use self::unreadable::Way;
 use crate::{
     Outcome, OutcomeStatus, RequestView, SessionId,
@@ -19,8 +19,8 @@ use crate::{
         record::{self, IdRecord, KeyRecord, OutcomeRecord, SessionRecord},
     },
     live::{
-        outcomes::Ended,
-        registry::{Purpose, Registry, Room, Seat},
+        ended::Ended,
+        registry::{Purpose, Registry, Reservation, Seat},
         session::shared::Shared,
     },
     words::{
@@ -264,7 +264,7 @@ impl<T: Send + 'static> Registry<T> {
         store: &Store,
         loaded: Loaded,
         state: T,
-        room: Room<'_, T>,
+        room: Reservation<'_, T>,
         asks: &Asks<'_>,
         purpose: &Purpose,
     ) -> Result<Arc<Shared<T>>, StoreError> {

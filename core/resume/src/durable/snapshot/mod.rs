@@ -6,7 +6,6 @@
 pub(crate) mod amend;
 mod aside;
 mod own;
-pub(crate) mod place;
 pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod saver;
@@ -16,6 +15,7 @@ mod tests;
 pub(crate) mod trial;
 mod turn;
 mod work;
+pub(crate) mod writes;
 
 use std::{
     sync::Arc,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::words::store::named::{Store, is};
 use crate::{
-    live::{outcomes::Ended, session::shared::Shared},
+    live::{ended::Ended, session::shared::Shared},
     words::{
         key::SessionKey,
         store::{ErrorKind, Stamp, StoreError, StoreKey},

@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::live::{outcomes::Ended, session::shared::Shared};
+use crate::live::{ended::Ended, session::shared::Shared};
 use crate::words::durability::Urgency;
 
 /// The sessions of a layer that the saver looks after, and its task.

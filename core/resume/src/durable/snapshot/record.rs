@@ -8,7 +8,7 @@ use session_resume_proto::session::{FinalCounts, Snapshot};
 
 use crate::{
     Identity, SessionId,
-    live::outcomes::Ended,
+    live::ended::Ended,
     words::{
         key::SessionKey,
         millis::Millis,

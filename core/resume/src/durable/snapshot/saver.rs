@@ -24,7 +24,7 @@ use crate::words::{
 };
 use crate::{
     live::{
-        outcomes::Ended,
+        ended::Ended,
         registry::Registry,
         session::shared::{CancelHandler, Shared},
     },

@@ -5,7 +5,7 @@ mod flights;
 mod hasher;
 mod keys;
 mod open;
-mod room;
+mod seats;
 mod stored;
 
 use std::{
@@ -23,7 +23,7 @@ use tokio::{task::AbortHandle, time::Instant};
 pub(crate) use self::{
     flights::Flight,
     open::Purpose,
-    room::{Room, Seat},
+    seats::{Reservation, Seat},
 };
 use self::{
     flights::Flights,
@@ -37,7 +37,7 @@ use crate::{
         saver,
     },
     live::{
-        outcomes::{Ended, Outcomes, Worth},
+        ended::{Ended, EndedSessions, Worth},
         session::{Core, shared::Shared},
         wheel::Wheel,
     },
@@ -97,7 +97,7 @@ pub(crate) struct Registry<T> {
     wheel: Mutex<Wheel<T>>,
     sweeping: AtomicBool,
     sweeper: Mutex<Option<AbortHandle>>,
-    outcomes: Mutex<Outcomes>,
+    outcomes: Mutex<EndedSessions>,
     pub(crate) drain: DrainState,
 }
 
@@ -128,7 +128,10 @@ impl<T> Registry<T> {
             wheel: Mutex::new(Wheel::new(config.check_interval)),
             sweeping: AtomicBool::new(false),
             sweeper: Mutex::new(None),
-            outcomes: Mutex::new(Outcomes::new(config.limits.outcomes, config.outcome_lifetime)),
+            outcomes: Mutex::new(EndedSessions::new(
+                config.limits.outcomes,
+                config.outcome_lifetime,
+            )),
             drain: DrainState::default(),
             config,
         })
@@ -222,7 +225,7 @@ impl<T> Registry<T> {
         }
     }
 
-    pub(crate) fn outcomes(&self) -> MutexGuard<'_, Outcomes> {
+    pub(crate) fn outcomes(&self) -> MutexGuard<'_, EndedSessions> {
         lock(&self.outcomes)
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Flight, Registry, Room, Seat, lock};
+use super::{Flight, Registry, Reservation, Seat, lock};
 use crate::{
     durable::snapshot::{Durable, Place, Pointer, queue::Item, record::SessionRecord},
     live::session::{
@@ -105,7 +105,7 @@ impl<T: Send + 'static> Registry<T> {
         core.restored = true;
         core.handler_path = HandlerPath::restored(record.path);
         if let Some(handler) = record.handler.clone() {
-            core.seldom_mut().handler_name = Some(handler.into());
+            core.rare_mut().handler_name = Some(handler.into());
         }
         drop(core);
         session
@@ -116,7 +116,7 @@ impl<T: Send + 'static> Registry<T> {
         &self,
         key: &SessionKey,
         session: &Arc<Shared<T>>,
-        room: Room<'_, T>,
+        room: Reservation<'_, T>,
     ) {
         room.keep();
         // A client has come back to it.

@@ -4,6 +4,7 @@ use std::{borrow::Cow, sync::Arc, task::Waker};
 
 use session_resume_proto::{
     AttachmentNumber, Moment,
+    compact::Rare,
     session::{self, FinalCounts},
     wire::StateOffer,
 };
@@ -26,7 +27,8 @@ const OUTBOX_STEP: u16 = 16 << 10;
 
 pub(crate) type Machine = session::Session<Peer>;
 
-/// What is behind the one lock: the machine and what waits for it. Laid out as written, as the machine is.
+/// What is behind the one lock: the machine and what waits for it. Laid out as written, as the machine is: see
+/// [`compact`](session_resume_proto::compact).
 #[repr(C)]
 pub(crate) struct Core {
     /// The session has left the registry; nothing new may attach.
@@ -57,7 +59,7 @@ pub(crate) struct Core {
     receiver: Option<Waker>,
     /// The one pump that waits; others are rare.
     pump: Option<(AttachmentNumber, Waker)>,
-    pub(super) seldom: Option<Box<Seldom>>,
+    pub(super) rare: Rare<Rarities>,
     /// The handler that runs, or that an upgrade under way will start.
     pub(crate) handler_type: Option<HandlerType>,
     pub(super) handler: Option<AbortHandle>,
@@ -65,9 +67,9 @@ pub(crate) struct Core {
     pub(crate) key: SessionKey,
 }
 
-/// What most sessions do not have, most of the time: a suspended session must take little memory.
+/// What most sessions do not have, most of the time: see [`compact`](session_resume_proto::compact).
 #[derive(Default)]
-pub(crate) struct Seldom {
+pub(crate) struct Rarities {
     /// The identity that started it, under a shared key.
     starter: Option<Identity>,
     /// The handler's name, or the name of the one that ran when the session was stored.
@@ -86,7 +88,7 @@ pub(crate) struct Seldom {
     requests: Vec<(Serial, Box<AttachRequest>)>,
 }
 
-impl Seldom {
+impl Rarities {
     fn is_empty(&self) -> bool {
         let Self { starter, handler_name, tasks, room, pumps, watchers, offered_states, requests } =
             self;
@@ -112,7 +114,10 @@ impl Core {
         let starter = Some(starter).filter(|_| key.is_shared());
         Self {
             machine,
-            seldom: starter.map(|_| Box::new(Seldom { starter, ..Seldom::default() })),
+            rare: match starter {
+                Some(_) => Rare::new(Rarities { starter, ..Rarities::default() }),
+                None => Rare::none(),
+            },
             key,
             handler_type: None,
             handler: None,
@@ -168,20 +173,20 @@ impl Core {
 
     /// A pump has nothing to do; it is woken when there is something.
     pub(crate) fn pump_waits(&mut self, number: AttachmentNumber, waker: &Waker) {
-        let more = self.seldom.iter_mut().flat_map(|seldom| &mut seldom.pumps);
+        let more = self.rare.get_mut().into_iter().flat_map(|rare| &mut rare.pumps);
         if let Some((_, pump)) = self.pump.iter_mut().chain(more).find(|(of, _)| *of == number) {
             pump.clone_from(waker);
         } else if self.pump.is_none() {
             self.pump = Some((number, waker.clone()));
         } else {
-            self.seldom_mut().pumps.push((number, waker.clone()));
+            self.rare_mut().pumps.push((number, waker.clone()));
         }
     }
 
     pub(crate) fn pump_left(&mut self, number: AttachmentNumber) {
         self.pump.take_if(|(of, _)| *of == number);
-        if let Some(seldom) = &mut self.seldom {
-            seldom.pumps.retain(|(of, _)| *of != number);
+        if let Some(rare) = self.rare.get_mut() {
+            rare.pumps.retain(|(of, _)| *of != number);
         }
     }
 
@@ -206,13 +211,13 @@ impl Core {
 
     /// Returns the identity whose session it is; under a shared key, the one that started it.
     pub(crate) fn identity(&self) -> Identity {
-        let starter = || self.seldom.as_ref()?.starter;
+        let starter = || self.rare.get()?.starter;
         self.key.identity().or_else(starter).expect("a shared key's session knows its starter")
     }
 
     /// Its starter has a new identity now.
     pub(crate) fn replace_starter(&mut self, old: Identity, new: Identity) {
-        if let Some(starter) = self.seldom.as_mut().and_then(|seldom| seldom.starter.as_mut())
+        if let Some(starter) = self.rare.get_mut().and_then(|rare| rare.starter.as_mut())
             && *starter == old
         {
             *starter = new;
@@ -253,7 +258,7 @@ impl Core {
     }
 
     pub(crate) fn handler_name(&self) -> Option<&Cow<'static, str>> {
-        self.seldom.as_ref()?.handler_name.as_ref()
+        self.rare.get()?.handler_name.as_ref()
     }
 
     /// Keeps a client's copy of the state for the next boundary, as far as there is room: as much as one client
@@ -261,7 +266,7 @@ impl Core {
     pub(crate) fn keep_offered_state(&mut self, offer: StateOffer) {
         let bounds = &self.machine.rules().bounds;
         let (clients, bytes) = (bounds.clients, bounds.inbox_bytes);
-        let offered = &mut self.seldom_mut().offered_states;
+        let offered = &mut self.rare_mut().offered_states;
         let size = |offer: &StateOffer| offer.value.get().len();
         let kept = offered.iter().map(size).sum::<usize>();
         if offered.is_empty() || offered.len() < clients && kept + size(&offer) <= bytes {
@@ -270,7 +275,7 @@ impl Core {
     }
 
     pub(crate) fn take_offered_states(&mut self) -> Vec<StateOffer> {
-        let offered = self.seldom.as_mut().map(|seldom| std::mem::take(&mut seldom.offered_states));
+        let offered = self.rare.get_mut().map(|rare| std::mem::take(&mut rare.offered_states));
         self.tidy();
         offered.unwrap_or_default()
     }
@@ -282,22 +287,22 @@ impl Core {
         self.next_ticket
     }
 
-    pub(crate) fn seldom(&mut self) -> Option<&mut Seldom> {
-        self.seldom.as_deref_mut()
+    pub(crate) fn rare(&mut self) -> Option<&mut Rarities> {
+        self.rare.get_mut()
     }
 
-    pub(crate) fn seldom_mut(&mut self) -> &mut Seldom {
-        self.seldom.get_or_insert_default()
+    pub(crate) fn rare_mut(&mut self) -> &mut Rarities {
+        self.rare.get_or_default()
     }
 
     /// Keeps a request until the handler is told of its attach.
     pub(crate) fn keep_request(&mut self, serial: Serial, request: Box<AttachRequest>) {
-        self.seldom_mut().requests.push((serial, request));
+        self.rare_mut().requests.push((serial, request));
         self.forget_requests();
     }
 
     pub(super) fn take_request(&mut self, serial: Serial) -> Option<Box<AttachRequest>> {
-        let requests = &mut self.seldom.as_mut()?.requests;
+        let requests = &mut self.rare.get_mut()?.requests;
         let at = requests.iter().position(|(of, _)| *of == serial)?;
         let (_, request) = requests.swap_remove(at);
         self.tidy();
@@ -307,8 +312,8 @@ impl Core {
     /// Forgets the requests of attaches that the handler will never be told.
     pub(crate) fn forget_requests(&mut self) {
         let machine = &self.machine;
-        if let Some(seldom) = &mut self.seldom {
-            seldom.requests.retain(|(serial, _)| {
+        if let Some(rare) = self.rare.get_mut() {
+            rare.requests.retain(|(serial, _)| {
                 machine.untold_attaches().any(|who| who.info.serial == *serial)
             });
         }
@@ -316,11 +321,11 @@ impl Core {
     }
 
     fn tidy(&mut self) {
-        self.seldom.take_if(|seldom| seldom.is_empty());
+        self.rare.drop_if(Rarities::is_empty);
     }
 
     pub(super) fn take_tasks(&mut self) -> Tasks {
-        self.seldom.as_mut().map(|seldom| std::mem::take(&mut seldom.tasks)).unwrap_or_default()
+        self.rare.get_mut().map(|rare| std::mem::take(&mut rare.tasks)).unwrap_or_default()
     }
 
     /// Returns what shall be left of the session.
@@ -338,9 +343,9 @@ impl Core {
         let mut due = self.wakers_due();
         due.receiver = due.receiver.or(self.receiver.take());
         due.pump = due.pump.or(self.pump.take());
-        if let Some(seldom) = &mut self.seldom {
-            due.room.append(&mut seldom.room);
-            due.pumps.append(&mut seldom.pumps);
+        if let Some(rare) = self.rare.get_mut() {
+            due.room.append(&mut rare.room);
+            due.pumps.append(&mut rare.pumps);
         }
         due
     }
@@ -358,13 +363,13 @@ impl Core {
         if wake.handler {
             due.receiver = self.receiver.take();
         }
-        if let (true, Some(seldom)) = (wake.room, &mut self.seldom) {
-            due.room = std::mem::take(&mut seldom.room);
+        if let (true, Some(rare)) = (wake.room, self.rare.get_mut()) {
+            due.room = std::mem::take(&mut rare.room);
         }
         if wake.transports {
             due.pump = self.pump.take();
-            if let Some(seldom) = &mut self.seldom {
-                due.pumps = std::mem::take(&mut seldom.pumps);
+            if let Some(rare) = self.rare.get_mut() {
+                due.pumps = std::mem::take(&mut rare.pumps);
             }
         }
         due

@@ -15,17 +15,17 @@ use crate::words::{
 /// The place of one send among those that wait for room.
 ///
 /// Dropping it gives the place up: a cancelled send sends nothing and holds no other send up.
-struct Place<'a, T: Send + 'static> {
+struct InLine<'a, T: Send + 'static> {
     session: &'a Shared<T>,
     ticket: Option<u32>,
 }
 
-impl<T: Send + 'static> Drop for Place<'_, T> {
+impl<T: Send + 'static> Drop for InLine<'_, T> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.session.step(|core| {
-                if let Some(seldom) = core.seldom() {
-                    seldom.room.retain(|(of, _)| *of != ticket);
+                if let Some(rare) = core.rare() {
+                    rare.room.retain(|(of, _)| *of != ticket);
                 }
                 core.machine.send_goes_on();
             });
@@ -45,7 +45,7 @@ impl Waiter<'_> {
             core.machine.send_waits(now);
             core.ticket()
         });
-        let room = &mut core.seldom_mut().room;
+        let room = &mut core.rare_mut().room;
         match room.iter_mut().find(|(of, _)| *of == ticket) {
             Some((_, waker)) => waker.clone_from(self.waker),
             None => room.push((ticket, self.waker.clone())),
@@ -58,10 +58,10 @@ async fn when_room<T: Send + 'static>(
     session: &Shared<T>,
     mut attempt: impl FnMut(&mut Waiter<'_>) -> Poll<Result<(), Closed>>,
 ) -> Result<(), Closed> {
-    let mut place = Place { session, ticket: None };
+    let mut line = InLine { session, ticket: None };
     poll_fn(|cx| {
         let coop = ready!(coop::poll_proceed(cx));
-        let mut waiter = Waiter { ticket: &mut place.ticket, waker: cx.waker() };
+        let mut waiter = Waiter { ticket: &mut line.ticket, waker: cx.waker() };
         let result = ready!(attempt(&mut waiter));
         coop.made_progress();
         Poll::Ready(result)

@@ -20,7 +20,7 @@ use crate::{
     Identity,
     durable::snapshot::{Durable, queue::Item},
     live::{
-        outcomes::Ended,
+        ended::Ended,
         registry::{Purpose, Registry},
     },
     words::{
@@ -37,7 +37,7 @@ use crate::{
 
 /// The session itself. Handles are `Arc`s of this; so are its pumps and its handler.
 ///
-/// Laid out as written: what a request touches comes first.
+/// Laid out as written: what a request touches comes first. See [`compact`](session_resume_proto::compact).
 #[repr(C)]
 pub(crate) struct Shared<T> {
     /// The registry's: read and written under the lock of the table that the session is in.
@@ -374,7 +374,7 @@ impl<T> Shared<T> {
 
     /// The polls that wait look again.
     pub(crate) fn wake_watchers(&self) {
-        let watchers = self.lock().seldom.as_mut().and_then(|seldom| seldom.watchers.take());
+        let watchers = self.lock().rare.get_mut().and_then(|rare| rare.watchers.take());
         if let Some(watchers) = watchers {
             watchers.notify_waiters();
         }
@@ -386,7 +386,7 @@ impl<T> Shared<T> {
         if core.published || core.departed {
             return None;
         }
-        Some(Arc::clone(core.seldom_mut().watchers.get_or_insert_default()))
+        Some(Arc::clone(core.rare_mut().watchers.get_or_insert_default()))
     }
 
     pub(crate) fn is_published(&self) -> bool {

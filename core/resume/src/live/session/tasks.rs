@@ -38,7 +38,7 @@ where
         }
         core.machine.task_started();
         let ticket = core.ticket();
-        core.seldom_mut().tasks.running.push((ticket, None));
+        core.rare_mut().tasks.running.push((ticket, None));
         Some(ticket)
     });
     let Some(ticket) = ticket else {
@@ -57,8 +57,8 @@ where
     if core.is_over() {
         drop(core);
         task.abort();
-    } else if let Some(seldom) = core.seldom()
-        && let Some((_, handle)) = seldom.tasks.running.iter_mut().find(|(of, _)| *of == ticket)
+    } else if let Some(rare) = core.rare()
+        && let Some((_, handle)) = rare.tasks.running.iter_mut().find(|(of, _)| *of == ticket)
     {
         // Not there any more if it has ended already.
         *handle = Some(task.abort_handle());
@@ -76,8 +76,8 @@ impl<T: Send + 'static> Drop for Running<T> {
     fn drop(&mut self) {
         self.session.with_core(|core, now| {
             core.machine.task_ended(now);
-            if let Some(seldom) = core.seldom() {
-                seldom.tasks.running.retain(|(ticket, _)| *ticket != self.ticket);
+            if let Some(rare) = core.rare() {
+                rare.tasks.running.retain(|(ticket, _)| *ticket != self.ticket);
             }
         });
     }

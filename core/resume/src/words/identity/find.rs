@@ -15,7 +15,7 @@ pub(super) const MAX_CHECKS: usize = 256;
 
 /// What a request's cookies say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct CookieCheck {
     pub(crate) known: Option<Known>,
     /// There is a cookie of the request's own name whose MAC is not ours.
     pub(crate) foreign: bool,
@@ -41,8 +41,8 @@ impl IdentityCookie {
         &self,
         req: RequestView<'_>,
         mut is_signed: impl FnMut(&Token) -> bool,
-    ) -> Found {
-        let mut found = Found::default();
+    ) -> CookieCheck {
+        let mut found = CookieCheck::default();
         let mut checks = 0;
         // Loops: the same as a chain of iterators costs twice as much, in every request.
         for line in req.headers().get_all(header::COOKIE) {

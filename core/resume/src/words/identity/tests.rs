@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     ConfigError, CookieName, Hour, Identity, IdentityCookie, Proven, SameSite, SetCookie, Token,
     TokenKey, Via,
-    find::{Found, MAX_CHECKS},
+    find::{CookieCheck, MAX_CHECKS},
 };
 use crate::words::request::RequestView;
 
@@ -76,7 +76,7 @@ fn find_at(
     host: Option<&str>,
     headers: &HeaderMap,
     key: &TokenKey,
-) -> Found {
+) -> CookieCheck {
     let mut req = Request::new(());
     *req.headers_mut() = headers.clone();
     if let Some(host) = host {

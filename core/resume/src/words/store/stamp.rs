@@ -87,10 +87,10 @@ impl Stamp {
     /// [`ErrorKind::NotFound`] if there is no record, [`ErrorKind::Stale`] if there is another owner's.
     pub fn puts(self, stored: Option<Self>) -> Result<Verdict, ErrorKind> {
         let stored = stored.ok_or(ErrorKind::NotFound)?;
-        match self.place(stored) {
-            Place::Others => Err(ErrorKind::Stale),
-            Place::Ours if self.number <= stored.number => Ok(Verdict::Keep),
-            Place::Ours | Place::Behind => Ok(Verdict::Change),
+        match self.relation_to(stored) {
+            Relation::Others => Err(ErrorKind::Stale),
+            Relation::Ours if self.number <= stored.number => Ok(Verdict::Keep),
+            Relation::Ours | Relation::Behind => Ok(Verdict::Change),
         }
     }
 
@@ -102,11 +102,11 @@ impl Stamp {
     /// [`ErrorKind::Stale`] if there is another owner's.
     pub fn touches(self, stored: Option<Self>) -> Result<Verdict, ErrorKind> {
         let stored = stored.ok_or(ErrorKind::NotFound)?;
-        match self.place(stored) {
-            Place::Others => Err(ErrorKind::Stale),
-            Place::Behind => Err(ErrorKind::NotFound),
-            Place::Ours if self.number < stored.number => Ok(Verdict::Keep),
-            Place::Ours => Ok(Verdict::Change),
+        match self.relation_to(stored) {
+            Relation::Others => Err(ErrorKind::Stale),
+            Relation::Behind => Err(ErrorKind::NotFound),
+            Relation::Ours if self.number < stored.number => Ok(Verdict::Keep),
+            Relation::Ours => Ok(Verdict::Change),
         }
     }
 
@@ -119,26 +119,26 @@ impl Stamp {
         let Some(stored) = stored else {
             return Ok(Verdict::Keep);
         };
-        match self.place(stored) {
-            Place::Others => Err(ErrorKind::Stale),
-            Place::Ours if self.number < stored.number => Ok(Verdict::Keep),
-            Place::Ours | Place::Behind => Ok(Verdict::Change),
+        match self.relation_to(stored) {
+            Relation::Others => Err(ErrorKind::Stale),
+            Relation::Ours if self.number < stored.number => Ok(Verdict::Keep),
+            Relation::Ours | Relation::Behind => Ok(Verdict::Change),
         }
     }
 
-    fn place(self, stored: Self) -> Place {
+    fn relation_to(self, stored: Self) -> Relation {
         if self.same_fence(stored) {
-            Place::Ours
+            Relation::Ours
         } else if self.line == stored.line && stored.generation < self.generation {
-            Place::Behind
+            Relation::Behind
         } else {
-            Place::Others
+            Relation::Others
         }
     }
 }
 
 /// Whose record an owner finds.
-enum Place {
+enum Relation {
     /// Its own.
     Ours,
     /// One from before its claim, which the store has lost: what the owner puts heals that.

@@ -59,7 +59,7 @@ impl<T> Registry<T> {
         key: &SessionKey,
         id: SessionId,
         seat: Seat,
-    ) -> Result<Room<'_, T>, Refusal> {
+    ) -> Result<Reservation<'_, T>, Refusal> {
         self.owns_its_name()?;
         if !take_one(&self.live, self.config.limits.max_sessions) {
             return Err(too_many_in_all());
@@ -72,7 +72,7 @@ impl<T> Registry<T> {
             self.give_back(seat);
             return Err(too_many_of_one());
         }
-        Ok(Room { registry: self, identity, key: key.clone(), id, seat, kept: false })
+        Ok(Reservation { registry: self, identity, key: key.clone(), id, seat, kept: false })
     }
 
     /// Whether one more session may be stored. As long as there are sessions to which no client has come back, these
@@ -190,8 +190,8 @@ fn too_many_of_one() -> Refusal {
     Refusal::full(text, BUSY_RETRY)
 }
 
-/// Room for a session that is about to be live; given back if dropped.
-pub(crate) struct Room<'a, T> {
+/// Reservation for a session that is about to be live; given back if dropped.
+pub(crate) struct Reservation<'a, T> {
     registry: &'a Registry<T>,
     identity: Identity,
     key: SessionKey,
@@ -200,14 +200,14 @@ pub(crate) struct Room<'a, T> {
     kept: bool,
 }
 
-impl<T> Room<'_, T> {
+impl<T> Reservation<'_, T> {
     /// The session is there; leaving its key gives the room back.
     pub(super) fn keep(mut self) {
         self.kept = true;
     }
 }
 
-impl<T> Drop for Room<'_, T> {
+impl<T> Drop for Reservation<'_, T> {
     fn drop(&mut self) {
         if self.kept {
             return;

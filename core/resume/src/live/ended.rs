@@ -22,7 +22,7 @@ const AT_ONCE: usize = 16;
 ///
 /// Trees, because a hash table moves all its entries at once when it grows: milliseconds under the one lock.
 #[derive(Debug)]
-pub(crate) struct Outcomes {
+pub(crate) struct EndedSessions {
     limit: usize,
     lifetime: Duration,
     by_id: BTreeMap<SessionId, Kept>,
@@ -67,7 +67,7 @@ pub(crate) struct Ended {
     pub(crate) outcome: Arc<Outcome>,
 }
 
-impl Outcomes {
+impl EndedSessions {
     pub(crate) fn new(limit: usize, lifetime: Duration) -> Self {
         Self {
             limit,
@@ -203,7 +203,7 @@ mod tests {
         Identity::mint(random::bytes())
     }
 
-    fn insert(table: &mut Outcomes, owner: Identity, worth: Worth, now: Moment) -> SessionId {
+    fn insert(table: &mut EndedSessions, owner: Identity, worth: Worth, now: Moment) -> SessionId {
         let id = SessionId::random();
         let machine = Machine::new(Arc::default(), Epoch::new(7, 7), now);
         let ended = Ended {
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn when_it_is_full_the_identity_with_most_loses_its_oldest() {
         let now = Moment::default();
-        let mut table = Outcomes::new(10, DAY);
+        let mut table = EndedSessions::new(10, DAY);
         let (ann, bob, mallory) = (identity(), identity(), identity());
         let of_ann = insert(&mut table, ann, Worth::Work, now);
         let of_bob = [(); 2].map(|()| insert(&mut table, bob, Worth::Work, now));
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn blanks_go_first_the_oldest_before_others() {
         let now = Moment::default();
-        let mut table = Outcomes::new(4, DAY);
+        let mut table = EndedSessions::new(4, DAY);
         let (ann, visitor) = (identity(), identity());
         let work = [(); 2].map(|()| insert(&mut table, ann, Worth::Work, now));
         let blanks = [(); 2].map(|()| insert(&mut table, visitor, Worth::Blank, now));
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn what_is_overdue_leaves_nothing_behind() {
         let now = Moment::default();
-        let mut table = Outcomes::new(1000, DAY);
+        let mut table = EndedSessions::new(1000, DAY);
         for n in 0..100_u32 {
             let worth = if n % 3 == 0 { Worth::Blank } else { Worth::Work };
             insert(&mut table, identity(), worth, now);
@@ -266,7 +266,7 @@ mod tests {
         for _ in 0..20 {
             table.drop_overdue(now + DAY);
         }
-        let empty = Outcomes { next: table.next, ..Outcomes::new(1000, DAY) };
+        let empty = EndedSessions { next: table.next, ..EndedSessions::new(1000, DAY) };
         assert_eq!(format!("{table:?}"), format!("{empty:?}"));
     }
 }

@@ -4,7 +4,7 @@ use super::ended_of;
 use crate::{
     Identity, Outcome, OutcomeStatus, SessionId,
     durable::snapshot::record::{self, IdRecord, KeyRecord},
-    live::{outcomes::Ended, registry::Registry},
+    live::{ended::Ended, registry::Registry},
     words::{
         context::RequestContext, key::SessionKey, observe, record_error::RecordError,
         store::StoreError,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What polling finds in the store.
-pub(crate) enum Found {
+pub(crate) enum InStore {
     /// An outcome, and which identities may see it.
     Ended(Ended),
     /// A session that waits for a client to come back; whether its handler was at work when it was stored.
@@ -25,7 +25,7 @@ impl<T: Send + 'static> Registry<T> {
         &self,
         id: SessionId,
         context: &RequestContext,
-    ) -> Result<Option<Found>, StoreError> {
+    ) -> Result<Option<InStore>, StoreError> {
         let Some(store) = self.config().store.clone() else {
             return Ok(None);
         };
@@ -38,7 +38,7 @@ impl<T: Send + 'static> Registry<T> {
                 Ok(IdRecord::Ended(outcome)) => {
                     let ended = outcome.into_ended().map_or_else(nobodys, Some);
                     let ended = ended.filter(|_| !stored.expires_in.is_zero());
-                    return Ok(ended.map(Found::Ended));
+                    return Ok(ended.map(InStore::Ended));
                 }
                 Err(error) => return Ok(nobodys(error)),
             },
@@ -52,7 +52,7 @@ impl<T: Send + 'static> Registry<T> {
             Ok(KeyRecord::Ended(outcome)) => {
                 let theirs = stored.stamp.line == id.line() && !stored.expires_in.is_zero();
                 let ended = outcome.into_ended().map_or_else(nobodys, Some);
-                return Ok(ended.filter(|_| theirs).map(Found::Ended));
+                return Ok(ended.filter(|_| theirs).map(InStore::Ended));
             }
             Err(error) if is_only_for(caller, &key) => return Err(error.into()),
             Err(error) => return Ok(nobodys(error)),
@@ -65,9 +65,9 @@ impl<T: Send + 'static> Registry<T> {
             let gone = stored.expires_in.is_zero();
             let key = SessionKey::from_bytes(&key).filter(|_| !gone);
             let outcome = Outcome::by_rule(OutcomeStatus::Expired);
-            return Ok(key.map(|key| Found::Ended(ended_of(&key, &record, outcome))));
+            return Ok(key.map(|key| InStore::Ended(ended_of(&key, &record, outcome))));
         }
-        Ok(Some(Found::Stored { interrupted: record.working && !record.clean }))
+        Ok(Some(InStore::Stored { interrupted: record.working && !record.clean }))
     }
 
     /// Looks for the outcome of a session that is not in memory.
@@ -90,7 +90,7 @@ impl<T: Send + 'static> Registry<T> {
     pub(crate) async fn find_own(
         &self,
         context: &RequestContext,
-    ) -> Result<Option<(SessionId, Found)>, StoreError> {
+    ) -> Result<Option<(SessionId, InStore)>, StoreError> {
         let Some(store) = self.config().store.clone() else {
             return Ok(None);
         };
