@@ -11,7 +11,7 @@ check() {
 }
 
 for crate in session-resume-proto session-resume session-resume-axum session-resume-warp session-resume-redb session-resume-redis \
-    session-resume-browser session-resume-client; do
+    session-resume-browser session-resume-client session-resume-testkit; do
     check "$crate" --no-default-features
     check "$crate" --all-features
 done
@@ -34,6 +34,7 @@ adapters/client/Cargo.toml rustls-tls-webpki-roots
 adapters/redis/Cargo.toml cluster
 adapters/redis/Cargo.toml sentinel
 adapters/redis/Cargo.toml tls
+adapters/testkit/Cargo.toml tcp
 adapters/warp/Cargo.toml default
 adapters/warp/Cargo.toml server
 core/resume/Cargo.toml console

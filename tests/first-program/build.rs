@@ -1,5 +1,5 @@
-//! Takes the first program out of the README. It listens where the environment variable `LISTEN` says, not at
-//! port 3000. The crate page of `session-resume` must show the same program.
+//! Takes the first program and the test out of the README. The program listens where the environment variable `LISTEN`
+//! says, not at port 3000. The crate page of `session-resume` must show the same program.
 
 use std::{env, fs, path::Path};
 
@@ -12,8 +12,14 @@ fn main() {
     let address = r#""127.0.0.1:3000""#;
     assert_eq!(program.matches(address).count(), 1, "the README has the address");
     let program = program.replace(address, r#"std::env::var("LISTEN")?"#);
+    let readme = fs::read_to_string(README).expect("the README is there");
+    let (_, rest) = readme.split_once("## Test it\n").expect("the README has a test");
+    let (_, rest) = rest.split_once("```rust\n").expect("it is Rust");
+    let (test, _) = rest.split_once("\n```").expect("the test ends");
     let out = env::var_os("OUT_DIR").expect("cargo sets it");
-    fs::write(Path::new(&out).join("program.rs"), program).expect("the folder is writable");
+    for (name, text) in [("program.rs", &*program), ("test.rs", test)] {
+        fs::write(Path::new(&out).join(name), text).expect("the folder is writable");
+    }
 }
 
 /// Returns the first program of a text.

@@ -1,11 +1,12 @@
-use std::{sync::Mutex, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use session_resume_proto::client::Config;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    Backoff, Client, ConfigError, ConnectError, Limits, Modes, connector::Connector,
-    cookies::Cookies,
+    Backoff, Client, ConfigError, ConnectError, CookieJar, Limits, Modes,
+    connector::{Connect, Connector, Io},
 };
 
 /// Headers of the handshake itself, which belong to this client.
@@ -20,13 +21,13 @@ const OWN: [HeaderName; 7] = [
 ];
 
 /// The settings of a [`Client`]; see the [crate docs](crate).
-#[derive(Debug)]
 #[must_use = "a builder does nothing until it connects"]
 pub struct Builder {
     url: String,
     config: Config,
     headers: HeaderMap,
-    cookies: Cookies,
+    cookies: CookieJar,
+    connect: Option<Connect>,
     max_received: usize,
     /// The first setting that cannot work.
     broken: Option<ConfigError>,
@@ -38,7 +39,8 @@ impl Builder {
             url,
             config: Config::default(),
             headers: HeaderMap::new(),
-            cookies: Cookies::default(),
+            cookies: CookieJar::new(),
+            connect: None,
             max_received: 64 << 20,
             broken: None,
         }
@@ -99,9 +101,33 @@ impl Builder {
     ///
     /// What the server sets later replaces them.
     pub fn with_cookies(mut self, cookies: &str) -> Self {
-        if let Err(err) = self.cookies.seed(cookies) {
+        if let Err(err) = self.cookies.add(cookies) {
             self.broken.get_or_insert(err);
         }
+        self
+    }
+
+    /// Sets where the cookies are, in place of a jar of this client's own: clients that share one are one browser to
+    /// the server. What [`with_cookies`](Self::with_cookies) adds after this goes into `jar`.
+    pub fn with_cookie_jar(mut self, jar: &CookieJar) -> Self {
+        self.cookies = jar.clone();
+        self
+    }
+
+    /// Sets what makes the connections, in place of TCP: a Unix socket, a tunnel, a pipe in memory. It is given the URL.
+    ///
+    /// The client opens its WebSocket on the stream that comes, with TLS if the URL says `wss`. An attempt counts from
+    /// the call on.
+    pub fn with_connector<C, F, S>(mut self, connect: C) -> Self
+    where
+        C: Fn(Uri) -> F + Send + Sync + 'static,
+        F: Future<Output = io::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.connect = Some(Arc::new(move |url| {
+            let connecting = connect(url);
+            Box::pin(async move { connecting.await.map(|stream| Box::new(stream) as Io) })
+        }));
         self
     }
 
@@ -120,9 +146,9 @@ impl Builder {
             return Err(err);
         }
         let url = parse(&self.url)?;
-        let Self { headers, max_received, .. } = self;
-        let connector = Connector { url, headers, max_received, cookies: Mutex::new(self.cookies) };
-        Ok(Client::spawn(self.config, connector))
+        let Self { config, headers, max_received, cookies, connect, .. } = self;
+        let connector = Connector { url, headers, cookies, connect, max_received };
+        Ok(Client::spawn(config, connector))
     }
 
     /// Starts a client and waits for its session.
@@ -144,6 +170,17 @@ impl Builder {
         let mut client = self.start()?;
         client.opened().await?;
         Ok(client)
+    }
+}
+
+/// Without header values: they may be secrets.
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("url", &self.url)
+            .field("config", &self.config)
+            .field("cookies", &self.cookies)
+            .finish_non_exhaustive()
     }
 }
 

@@ -141,7 +141,7 @@ impl Client {
     ///
     /// They are the identity: a program that has them gets into its sessions.
     pub fn cookies(&self) -> String {
-        self.sender.shared.connector.cookie_header()
+        self.sender.shared.connector.cookies.header()
     }
 
     /// Ends the client once the server's handler has taken every message; the session itself goes on.

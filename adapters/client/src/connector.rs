@@ -1,12 +1,11 @@
-use std::{
-    fmt,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, io, pin::Pin, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 use session_resume_proto::wire::{Offer, SUBPROTOCOL};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
     tungstenite::{
@@ -18,19 +17,33 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::{Cause, cookies::Cookies};
+use crate::{Cause, CookieJar};
 
 /// tungstenite zeroes its whole read buffer before every read, so a small one costs less time, too.
 const READ_BUFFER: usize = 4096;
 
 /// A WebSocket that has been upgraded.
-pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<Io>>;
+
+/// A stream of bytes, made by TCP or as [`Builder::with_connector`](crate::Builder::with_connector) says.
+pub(crate) type Io = Box<dyn Duplex>;
+
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
+
+/// Makes streams of bytes.
+pub(crate) type Connect = Arc<dyn Fn(Uri) -> Connecting + Send + Sync>;
+
+type Connecting = Pin<Box<dyn Future<Output = io::Result<Io>> + Send>>;
 
 /// Makes transports.
 pub(crate) struct Connector {
     pub(crate) url: Uri,
     pub(crate) headers: HeaderMap,
-    pub(crate) cookies: Mutex<Cookies>,
+    pub(crate) cookies: CookieJar,
+    /// `None`: TCP.
+    pub(crate) connect: Option<Connect>,
     /// The longest message that is read, in bytes.
     pub(crate) max_received: usize,
 }
@@ -45,24 +58,27 @@ impl Connector {
             .max_frame_size(longest)
             .max_message_size(longest);
         let request = self.request(offer).map_err(|err| cause_of(&err))?;
-        match open(request, config).await {
+        match open(request, self.stream().await?, config).await {
             Ok((socket, response)) => {
-                self.keep_cookies(response.headers());
+                self.cookies.store(response.headers());
                 if speaks_ours(&response) { Ok(socket) } else { Err(Cause::NotSpoken) }
             }
             Err(err) => {
                 if let tungstenite::Error::Http(response) = &err {
-                    self.keep_cookies(response.headers());
+                    self.cookies.store(response.headers());
                 }
                 Err(cause_of(&err))
             }
         }
     }
 
-    /// Returns the cookies as a `Cookie` header would have them.
-    pub(crate) fn cookie_header(&self) -> String {
-        let cookies = self.cookies.lock();
-        cookies.unwrap_or_else(PoisonError::into_inner).header()
+    /// Makes the stream of bytes on which the WebSocket is opened.
+    async fn stream(&self) -> Result<Io, Cause> {
+        let stream = match &self.connect {
+            Some(connect) => connect(self.url.clone()).await,
+            None => tcp(&self.url).await,
+        };
+        stream.map_err(|err| Cause::Unreachable(err.to_string().into()))
     }
 
     fn request(&self, offer: &Offer) -> Result<Request, tungstenite::Error> {
@@ -71,7 +87,7 @@ impl Connector {
         headers.extend(self.headers.clone());
         let protocols = HeaderValue::try_from(format!("{SUBPROTOCOL}, {offer}"));
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocols.expect("an offer is ASCII"));
-        let cookies = self.cookie_header();
+        let cookies = self.cookies.header();
         if !cookies.is_empty() {
             let mut value = HeaderValue::try_from(cookies).map_err(http::Error::from)?;
             value.set_sensitive(true);
@@ -79,26 +95,38 @@ impl Connector {
         }
         Ok(request)
     }
-
-    fn keep_cookies(&self, headers: &HeaderMap) {
-        let cookies = self.cookies.lock();
-        cookies.unwrap_or_else(PoisonError::into_inner).store(headers);
-    }
 }
 
-/// Without Nagle's algorithm: the machine knows best what belongs into one packet.
-const NO_DELAY: bool = true;
+async fn tcp(url: &Uri) -> io::Result<Io> {
+    // An IPv6 address is written in brackets in a URL alone.
+    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let port = if url.scheme_str() == Some("wss") { 443 } else { 80 };
+    let stream = TcpStream::connect((host, url.port_u16().unwrap_or(port))).await?;
+    // Without Nagle's algorithm: the machine knows best what belongs into one packet.
+    stream.set_nodelay(true)?;
+    Ok(Box::new(stream))
+}
 
-/// With our own crypto provider: a process that has two, or none installed, would panic.
 #[cfg(feature = "rustls-tls-webpki-roots")]
 async fn open(
     request: Request,
+    stream: Io,
     config: WebSocketConfig,
 ) -> Result<(Socket, Response), tungstenite::Error> {
-    use std::sync::{Arc, LazyLock};
+    let tls = if request.uri().scheme_str() == Some("wss") {
+        tls()
+    } else {
+        tokio_tungstenite::Connector::Plain
+    };
+    tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), Some(tls)).await
+}
+
+/// With our own crypto provider: a process that has two, or none installed, would panic.
+#[cfg(feature = "rustls-tls-webpki-roots")]
+fn tls() -> tokio_tungstenite::Connector {
+    use std::sync::LazyLock;
 
     use rustls::{ClientConfig, RootCertStore, crypto::ring};
-    use tokio_tungstenite::Connector;
 
     static TLS: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
         let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
@@ -109,16 +137,17 @@ async fn open(
             .with_no_client_auth();
         Arc::new(config)
     });
-    let tls = (request.uri().scheme_str() == Some("wss")).then(|| Connector::Rustls(TLS.clone()));
-    tokio_tungstenite::connect_async_tls_with_config(request, Some(config), NO_DELAY, tls).await
+    tokio_tungstenite::Connector::Rustls(TLS.clone())
 }
 
 #[cfg(not(feature = "rustls-tls-webpki-roots"))]
 async fn open(
     request: Request,
+    stream: Io,
     config: WebSocketConfig,
 ) -> Result<(Socket, Response), tungstenite::Error> {
-    tokio_tungstenite::connect_async_with_config(request, Some(config), NO_DELAY).await
+    let stream = MaybeTlsStream::Plain(stream);
+    tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await
 }
 
 fn speaks_ours(response: &Response) -> bool {

@@ -1,30 +1,45 @@
-use std::{fmt, time::SystemTime};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
 
-use cookie::{Cookie, CookieJar, time::OffsetDateTime};
+use cookie::{Cookie, time::OffsetDateTime};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::ConfigError;
 
-/// The cookies of the one URL that a client speaks to: the identity above all.
+/// The cookies of one server, the identity above all. Cheap to clone: clones share them.
 ///
-/// Without domains and paths, because they come from that URL and go back to it.
+/// Clients that share a jar ([`Builder::with_cookie_jar`](crate::Builder::with_cookie_jar)) are one browser to the
+/// server. The jar knows no domains and paths: its cookies come from one server and go back to it.
 #[derive(Clone, Default)]
-pub(crate) struct Cookies {
-    jar: CookieJar,
+pub struct CookieJar {
+    jar: Arc<Mutex<cookie::CookieJar>>,
 }
 
-impl Cookies {
+impl CookieJar {
+    /// Creates an empty jar.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Adds `name=value`, or several as in a `Cookie` header.
-    pub(crate) fn seed(&mut self, cookies: &str) -> Result<(), ConfigError> {
-        for cookie in Cookie::split_parse(cookies.to_owned()) {
-            self.jar.add_original(cookie.map_err(|_| ConfigError::Cookie)?);
-        }
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError::Cookie`] if one is not `name=value`.
+    pub fn add(&self, cookies: &str) -> Result<(), ConfigError> {
         HeaderValue::from_str(cookies).map_err(|_| ConfigError::Cookie)?;
+        let cookies: Result<Vec<_>, _> = Cookie::split_parse(cookies.to_owned()).collect();
+        let mut jar = self.lock();
+        cookies.map_err(|_| ConfigError::Cookie)?.into_iter().for_each(|one| jar.add_original(one));
         Ok(())
     }
 
     /// Takes in every `Set-Cookie` of a response.
-    pub(crate) fn store(&mut self, headers: &HeaderMap) {
+    pub fn store(&self, headers: &HeaderMap) {
+        let mut jar = self.lock();
         for value in headers.get_all(header::SET_COOKIE) {
             let Some(cookie) =
                 value.to_str().ok().and_then(|text| Cookie::parse(text.to_owned()).ok())
@@ -32,19 +47,23 @@ impl Cookies {
                 continue;
             };
             if is_expired(&cookie) {
-                self.jar.force_remove(cookie.name());
+                jar.force_remove(cookie.name());
             } else {
-                self.jar.add_original(cookie);
+                jar.add_original(cookie);
             }
         }
     }
 
     /// Returns the value of the `Cookie` header; empty if there are none.
-    pub(crate) fn header(&self) -> String {
-        let mut pairs: Vec<_> =
-            self.jar.iter().map(|cookie| cookie.stripped().to_string()).collect();
+    pub fn header(&self) -> String {
+        let jar = self.lock();
+        let mut pairs: Vec<_> = jar.iter().map(|cookie| cookie.stripped().to_string()).collect();
         pairs.sort_unstable();
         pairs.join("; ")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, cookie::CookieJar> {
+        self.jar.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -57,9 +76,9 @@ fn is_expired(cookie: &Cookie<'_>) -> bool {
 }
 
 /// Names only: a cookie's value is a secret.
-impl fmt::Debug for Cookies {
+impl fmt::Debug for CookieJar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.jar.iter().map(Cookie::name)).finish()
+        f.debug_set().entries(self.lock().iter().map(Cookie::name)).finish()
     }
 }
 
@@ -69,8 +88,8 @@ mod tests {
 
     #[test]
     fn cookies_are_replaced_added_and_removed_as_the_server_says() {
-        let mut cookies = Cookies::default();
-        cookies.seed("a=1; b=2").unwrap();
+        let cookies = CookieJar::new();
+        cookies.add("a=1; b=2").unwrap();
         let mut headers = HeaderMap::new();
         for value in [
             "a=3; Path=/; HttpOnly",
@@ -84,14 +103,14 @@ mod tests {
         }
         cookies.store(&headers);
         assert_eq!(cookies.header(), "a=3; c=4; e=6");
-        assert_eq!(cookies.seed("nonsense"), Err(ConfigError::Cookie));
-        assert_eq!(cookies.seed("a=b\r\nc: d"), Err(ConfigError::Cookie));
+        assert_eq!(cookies.add("nonsense"), Err(ConfigError::Cookie));
+        assert_eq!(cookies.add("a=b\r\nc: d"), Err(ConfigError::Cookie));
     }
 
     #[test]
     fn debug_tells_no_value() {
-        let mut cookies = Cookies::default();
-        cookies.seed("sr_id=hush").unwrap();
+        let cookies = CookieJar::new();
+        cookies.add("sr_id=hush").unwrap();
         assert_eq!(format!("{cookies:?}"), "{\"sr_id\"}");
     }
 }

@@ -69,6 +69,7 @@ mod transport;
 pub use self::{
     builder::Builder,
     client::{Client, Sender},
+    cookies::CookieJar,
     error::{ConfigError, ConnectError, SendError, Undelivered},
 };
 pub use session_resume_proto::{

@@ -4,18 +4,23 @@ mod support;
 
 use std::{
     future::{Future, poll_fn},
+    io,
     pin::pin,
+    sync::{Arc, Mutex},
     task::Poll,
     time::Duration,
 };
 
 use session_resume_client::{
-    Cause, Client, Close, ConfigError, ConnectError, Event, Gap, GapReason, Limits, Message, Modes,
-    OutcomeStatus, Position, SendErrorKind, Status,
+    Cause, Client, Close, ConfigError, ConnectError, CookieJar, Event, Gap, GapReason, Limits,
+    Message, Modes, OutcomeStatus, Position, SendErrorKind, Status,
 };
 use session_resume_proto::wire::{Done, Hello, ServerControl, Window};
 use support::{Peer, Server, hello, resumed, token};
-use tokio::{join, net::TcpListener};
+use tokio::{
+    join,
+    net::{TcpListener, TcpStream},
+};
 use tokio_tungstenite::tungstenite;
 
 /// A client in an open session, all its events taken, and its transport.
@@ -527,6 +532,54 @@ async fn a_server_that_cannot_be_reached_or_does_not_speak_is_an_error() {
     let config = Client::connect("http://localhost/").await.unwrap_err();
     let expected = ConfigError::Url { url: "http://localhost/".into() };
     assert_eq!(config, ConnectError::Config(expected));
+}
+
+#[tokio::test]
+async fn connections_are_made_as_the_application_says() {
+    let server = Server::bind().await;
+    let (address, asked) = (server.address(), Arc::new(Mutex::new(Vec::new())));
+    let urls = Arc::clone(&asked);
+    let builder = Client::builder("ws://nowhere.invalid:1/live").with_connector(move |url| {
+        urls.lock().unwrap().push(url.to_string());
+        TcpStream::connect(address)
+    });
+    let (mut client, peer) = open_at(&server, builder, hello(Status::New)).await;
+    assert_eq!(*asked.lock().unwrap(), ["ws://nowhere.invalid:1/live"]);
+    peer.reset();
+    let mut peer = server.accept().await;
+    peer.hello(resumed(0, 0)).await;
+    peer.send("0").await;
+    assert_eq!(client.recv().await, Some("0".into()));
+
+    let broken = Client::builder("ws://nowhere.invalid/")
+        .with_connector(|_| async { Err::<TcpStream, _>(io::Error::other("no such tunnel")) });
+    assert_eq!(failed(broken.connect()).await, Cause::Unreachable("no such tunnel".into()));
+}
+
+#[tokio::test]
+async fn clients_with_one_jar_are_one_browser() {
+    const COOKIE: &[(&str, &str)] =
+        &[("sec-websocket-protocol", "session-resume.v1"), ("set-cookie", "sr_id=one")];
+    let server = Server::bind().await;
+    let jar = CookieJar::new();
+    let (first, peer) = join!(server.client().with_cookie_jar(&jar).connect(), async {
+        let mut peer = server.accept_with(COOKIE).await;
+        peer.hello(hello(Status::New)).await;
+        peer
+    });
+    assert_eq!((first.unwrap().cookies(), peer.cookie), ("sr_id=one".to_owned(), None));
+    let builder = server.client().with_cookie_jar(&jar);
+    let (_second, peer) = open_at(&server, builder, hello(Status::Reused)).await;
+    assert_eq!(peer.cookie.as_deref(), Some("sr_id=one"));
+}
+
+#[tokio::test]
+async fn an_address_of_ipv6_is_reached() {
+    // Not every machine has one.
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else { return };
+    let url = format!("ws://{}/live", listener.local_addr().unwrap());
+    let _client = Client::builder(url).start().unwrap();
+    listener.accept().await.unwrap();
 }
 
 /// No server, so no socket that the paused clock could overtake.
