@@ -9,9 +9,9 @@
 //!    `Option<Arc>` side by side would be seven. The core's `Rarities` (tasks, a handler's name, waiting sends, offered
 //!    states) and the machine's suspects are such boxes; so are the outbox's binaries, because most sessions send texts
 //!    alone.
-//! 2. **A list that is mostly empty is one word.** [`Few`] costs an allocation more where there is an item, and saves two
+//! 2. **A list that is mostly empty is one word.** `Few` costs an allocation more where there is an item, and saves two
 //!    words in every session where there is none. It grows by one item at a time: two transports are already many.
-//! 3. **A position that may be absent is one word.** [`OptionalPosition`] keeps the position one higher in a
+//! 3. **A position that may be absent is one word.** `OptionalPosition` keeps the position one higher in a
 //!    `NonZeroU64`, whose zero stands for `None`. An `Option<Position>` is two words.
 //! 4. **What a request touches lies together.** `session::Session` and its `Life` here, `Shared` and `Core` in
 //!    `session-resume`, are `repr(C)`: laid out as written, with what each request reads or writes first. Rust would
