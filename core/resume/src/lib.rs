@@ -150,10 +150,11 @@ pub use self::{
     },
     words::{
         closed::{Closed, ClosedKind, TrySendError},
+        config_error::{ConfigError, ConfigErrorKind},
         drain_report::DrainReport,
         durability::{CommitError, Durability},
         id::SessionId,
-        identity::{ConfigError, Identity, IdentityCookie, SameSite},
+        identity::{Identity, IdentityCookie, SameSite},
         key,
         limits::{Heartbeat, Limits},
         merge::{CustomMerge, MergePolicy, Versions},

@@ -225,11 +225,13 @@ async fn records_are_counted_by_kind_and_layer() {
 fn two_layers_on_one_file_need_names() {
     let (_directory, path) = directory();
     let store = RedbStore::open(&path).unwrap();
-    let layer = || session_resume::SessionResume::new().with_state::<u8>();
-    let first = layer().with_store(store.clone());
-    let second = std::panic::AssertUnwindSafe(|| layer().with_store(store.clone()));
-    assert!(std::panic::catch_unwind(second).is_err());
-    let named = layer().with_name("named").with_store(store.clone());
-    drop((first, named));
-    drop(layer().with_store(store));
+    let layer =
+        || session_resume::SessionResume::new().with_state::<u8>().with_store(store.clone());
+    let (first, second) = (layer(), layer());
+    first.validate().unwrap();
+    assert!(second.validate().is_err());
+    let named = layer().with_name("named");
+    named.validate().unwrap();
+    drop(first);
+    second.validate().unwrap();
 }

@@ -121,7 +121,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_handler_that_starts_as_its_session_departs_is_aborted() {
-        let registry = Registry::new(Config::new());
+        let registry = Registry::new(Config::new(), None);
         let identity = Identity::mint([7; 16]);
         let via = Via { name: CookieName::default(), secure: false };
         let owner = Owner { identity, key: SessionKey::own(identity), via };

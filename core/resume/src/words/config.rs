@@ -8,19 +8,26 @@ use session_resume_proto::session::{Attach, Bounds, Rules};
 use crate::{
     AllowedOrigins, Durability, Heartbeat, IdentityCookie, Limits, RequestView,
     words::{
+        config_error::ConfigErrorKind,
         identity::TokenKey,
         key::{self, KeyFn},
         merge::MergePolicy,
         random,
         reuse::ReusePolicy,
-        store::{LayerName, LayerNames, named::Store},
+        store::{LayerNames, named::Store},
         unreadable::Unreadable,
     },
 };
 
+/// The longest name of a layer, in bytes.
+const MAX_NAME: usize = 64;
+
 pub(crate) struct Config<T> {
     pub(crate) cookie: IdentityCookie,
-    pub(crate) token_key: TokenKey,
+    /// Signs identities where neither the application nor the store gives a key: one for each `SessionResume::new()`.
+    own_key: TokenKey,
+    /// The key that the store keeps.
+    pub(crate) stored_key: Option<TokenKey>,
     pub(crate) key: KeyFn,
     pub(crate) reuse: ReusePolicy,
     pub(crate) unreadable: Unreadable,
@@ -33,18 +40,23 @@ pub(crate) struct Config<T> {
     pub(crate) attach: Option<Attach>,
     pub(crate) rules: Rules,
     pub(crate) state: StateSource<T>,
+    /// `None`: the state cannot be stored.
     pub(crate) codec: Option<Codec<T>>,
     pub(crate) merge: MergePolicy<T>,
+    /// The merge policy was a function for another type of state.
+    pub(crate) lost_merge: bool,
     pub(crate) store: Option<Store>,
     /// The deadline of each of its calls.
     pub(crate) store_timeout: Duration,
     /// The layer's name in the store.
     pub(crate) name: Arc<str>,
-    /// The names that are taken in the store, if it keeps a list, and this one among them.
-    pub(crate) names: Option<(LayerNames, Arc<LayerName>)>,
+    /// The names that are taken in the store, if it keeps a list.
+    pub(crate) names: Option<LayerNames>,
     pub(crate) durability: Durability,
     pub(crate) flush_interval: Duration,
     pub(crate) stored_lifetime: Duration,
+    /// The first setter that was called on a layer in use.
+    pub(crate) set_in_use: Option<&'static str>,
 }
 
 /// How the state becomes bytes and comes back.
@@ -80,9 +92,9 @@ impl Config<()> {
     pub(crate) fn new() -> Self {
         Self {
             cookie: IdentityCookie::default(),
-            // One key per process. If cookies are to outlive it, the application gives a key, or a store that
-            // keeps one.
-            token_key: TokenKey::new(&random::bytes()),
+            // If cookies are to outlive the process, the application gives a key, or a store that keeps one.
+            own_key: TokenKey::new(&random::bytes()),
+            stored_key: None,
             key: key::by_identity(),
             reuse: ReusePolicy::default(),
             unreadable: Unreadable::default(),
@@ -96,6 +108,7 @@ impl Config<()> {
             state: StateSource { make: Arc::new(|_| ()) },
             codec: Some(Codec::json()),
             merge: MergePolicy::default(),
+            lost_merge: false,
             store: None,
             store_timeout: Duration::from_secs(10),
             name: "default".into(),
@@ -103,18 +116,18 @@ impl Config<()> {
             durability: Durability::default(),
             flush_interval: Duration::from_millis(50),
             stored_lifetime: Duration::from_secs(30 * 24 * 3600),
+            set_in_use: None,
         }
     }
 }
 
 impl<T> Config<T> {
     pub(crate) fn with_state<U>(self, state: StateSource<U>, codec: Option<Codec<U>>) -> Config<U> {
-        let merge = self.merge.retyped().expect(
-            "MergePolicy::custom is for one type of state: call with_merge after with_state",
-        );
+        let merge = self.merge.retyped();
         Config {
             cookie: self.cookie,
-            token_key: self.token_key,
+            own_key: self.own_key,
+            stored_key: self.stored_key,
             key: self.key,
             reuse: self.reuse,
             unreadable: self.unreadable,
@@ -127,7 +140,8 @@ impl<T> Config<T> {
             rules: self.rules,
             state,
             codec,
-            merge,
+            lost_merge: self.lost_merge || merge.is_none(),
+            merge: merge.unwrap_or_default(),
             store: self.store,
             store_timeout: self.store_timeout,
             name: self.name,
@@ -135,7 +149,32 @@ impl<T> Config<T> {
             durability: self.durability,
             flush_interval: self.flush_interval,
             stored_lifetime: self.stored_lifetime,
+            set_in_use: self.set_in_use,
         }
+    }
+
+    /// Returns the key that signs identities: the application's, else the store's, else one of its own.
+    pub(crate) fn token_key(&self) -> &TokenKey {
+        self.cookie.key().or(self.stored_key.as_ref()).unwrap_or(&self.own_key)
+    }
+
+    /// Returns what cannot work together, in the order of the kinds. Whether the name is free in the store is not known
+    /// here.
+    pub(crate) fn conflicts(&self) -> Vec<ConfigErrorKind> {
+        let Heartbeat { interval, pong_timeout, plain_pong_timeout, pings: _ } = self.heartbeat;
+        let shortest = interval.min(pong_timeout).min(plain_pong_timeout);
+        let length = self.name.len();
+        let kinds = [
+            self.cookie.conflict(),
+            (shortest < Duration::from_millis(1))
+                .then_some(ConfigErrorKind::Heartbeat { shortest }),
+            (length > MAX_NAME).then_some(ConfigErrorKind::LayerName { length }),
+            (self.store.is_some() && self.codec.is_none())
+                .then_some(ConfigErrorKind::MemoryStateInStore),
+            self.lost_merge.then_some(ConfigErrorKind::MergeOfAnotherState),
+            self.set_in_use.map(|setter| ConfigErrorKind::SetInUse { setter }),
+        ];
+        kinds.into_iter().flatten().collect()
     }
 
     /// Returns the rules with all that other setters say of them.
@@ -172,7 +211,8 @@ impl<T> Clone for Config<T> {
     fn clone(&self) -> Self {
         Self {
             cookie: self.cookie.clone(),
-            token_key: self.token_key.clone(),
+            own_key: self.own_key.clone(),
+            stored_key: self.stored_key.clone(),
             key: self.key.clone(),
             reuse: self.reuse.clone(),
             unreadable: self.unreadable,
@@ -186,6 +226,7 @@ impl<T> Clone for Config<T> {
             state: StateSource { make: Arc::clone(&self.state.make) },
             codec: self.codec,
             merge: self.merge.clone(),
+            lost_merge: self.lost_merge,
             store: self.store.clone(),
             store_timeout: self.store_timeout,
             name: Arc::clone(&self.name),
@@ -193,6 +234,7 @@ impl<T> Clone for Config<T> {
             durability: self.durability,
             flush_interval: self.flush_interval,
             stored_lifetime: self.stored_lifetime,
+            set_in_use: self.set_in_use,
         }
     }
 }
@@ -208,10 +250,16 @@ impl<T> fmt::Debug for Config<T> {
             .field("limits", &self.limits)
             .field("heartbeat", &self.heartbeat)
             .field("check_interval", &self.check_interval)
+            .field("outcome_lifetime", &self.outcome_lifetime)
+            .field("attach", &self.attach)
             .field("rules", &self.rules)
             .field("merge", &self.merge)
             .field("store", &self.store)
+            .field("store_timeout", &self.store_timeout)
+            .field("name", &self.name)
             .field("durability", &self.durability)
+            .field("flush_interval", &self.flush_interval)
+            .field("stored_lifetime", &self.stored_lifetime)
             .finish_non_exhaustive()
     }
 }

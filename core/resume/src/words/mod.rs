@@ -8,6 +8,7 @@ pub(crate) mod cause;
 pub(crate) mod clock;
 pub(crate) mod closed;
 pub(crate) mod config;
+pub(crate) mod config_error;
 pub(crate) mod context;
 pub(crate) mod drain_report;
 pub(crate) mod durability;

@@ -132,13 +132,6 @@ impl Refusal {
         .with_cause(Cause::Setup)
     }
 
-    pub(crate) fn name_is_taken() -> Self {
-        let text = "another layer has sessions in the same store under the same name: clone a layer when its last \
-                    setter has been called, or give each a name of its own, .with_name(\"dashboard\")";
-        tracing::error!("{text}");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, text).with_cause(Cause::Setup)
-    }
-
     /// The store failed: 503; 500 if what it has cannot be read, for asking again does not help.
     pub(crate) fn by_store(error: &StoreError) -> Self {
         observe::store_failed();

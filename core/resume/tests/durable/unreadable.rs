@@ -306,9 +306,10 @@ async fn a_deserialize_that_panics_is_no_more_than_its_error() {
         }
     }
     let stored = Stored::new().await;
-    let layer = SessionResume::new().with_state::<Bomb>().with_store(TestStore::new(&stored.disk));
-    stored.is_refused(layer.clone(), &["does not fit"]).await;
-    let layer = layer.with_reuse(reuse::always());
+    let layer =
+        || SessionResume::new().with_state::<Bomb>().with_store(TestStore::new(&stored.disk));
+    stored.is_refused(layer(), &["does not fit"]).await;
+    let layer = layer().with_reuse(reuse::always());
     let request = parts(&layer, &mut stored.browser.clone(), None).await;
     let session = adapter::open::<Bomb>(&request).await.unwrap();
     assert_ne!(session.id().to_string(), stored.id);

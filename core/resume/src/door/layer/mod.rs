@@ -4,16 +4,22 @@ mod context;
 mod future;
 mod service;
 mod setters;
+#[cfg(test)]
+mod tests;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use tower_layer::Layer;
 
 pub use self::{future::ResponseFuture, service::SessionResumeService};
 use crate::{
-    Message, Session, SessionId,
+    ConfigError, ConfigErrorKind, Message, Session, SessionId,
     live::{registry::Registry, session::SessionInfo},
-    words::{config::Config, drain_report::DrainReport},
+    words::{config::Config, drain_report::DrainReport, store::LayerName},
 };
 
 /// The layer, and the handle to all its sessions.
@@ -21,7 +27,9 @@ use crate::{
 /// Put it around a router with `.layer(..)`; clones are the same layer value with the same sessions. The
 /// [crate docs](crate) show it in a whole program.
 ///
-/// Every setter makes a *new* layer value with no sessions: configure it first, then clone it.
+/// A setter makes a new layer value, which has no sessions: call the setters first, then clone. A layer that is not in
+/// use yet can be a template for several others. It is put to use by `.layer(..)`, and by every method that asks for its
+/// sessions, such as [`sessions`](Self::sessions) or [`drain`](Self::drain).
 ///
 /// # Example
 ///
@@ -45,8 +53,30 @@ use crate::{
 /// assert_eq!(resume.broadcast("the shop closes at noon"), 0);
 /// assert!(resume.sessions().is_empty());
 /// ```
+///
+/// # Settings that cannot work
+///
+/// The setters take every value, in every order. [`validate`](Self::validate) tells what cannot work together. A
+/// program that does not ask gets the same text as a panic where the layer is put to use.
+///
+/// ```
+/// use session_resume::{IdentityCookie, SessionResume};
+///
+/// let resume = SessionResume::new().with_identity(IdentityCookie::new("my cookie"));
+/// let error = resume.validate().unwrap_err();
+/// assert_eq!(error.to_string(), r#""my cookie" cannot be the name of a cookie"#);
+/// ```
 pub struct SessionResume<T = ()> {
-    pub(crate) registry: Arc<Registry<T>>,
+    inner: Arc<Inner<T>>,
+}
+
+/// What the clones of a layer value share.
+struct Inner<T> {
+    config: Config<T>,
+    /// The layer's name in its store, from the first [`SessionResume::validate`] that finds nothing wrong.
+    name: Mutex<Option<Arc<LayerName>>>,
+    /// There from the first use.
+    registry: OnceLock<Arc<Registry<T>>>,
 }
 
 impl SessionResume {
@@ -58,7 +88,56 @@ impl SessionResume {
 
 impl<T> SessionResume<T> {
     pub(crate) fn from_config(config: Config<T>) -> Self {
-        Self { registry: Registry::new(config) }
+        let (name, registry) = (Mutex::new(None), OnceLock::new());
+        Self { inner: Arc::new(Inner { config, name, registry }) }
+    }
+
+    /// Checks whether the settings can work together, and takes the layer's name in its store.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`ConfigError`] with every conflict that is found. One that is not in the layer alone may go: that another
+    /// layer has the name in the store.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.ready().map(drop)
+    }
+
+    /// Checks the settings; returns the name that the layer has in its store from now on.
+    fn ready(&self) -> Result<Option<Arc<LayerName>>, ConfigError> {
+        let Inner { config, name, .. } = &*self.inner;
+        ConfigError::check(config.conflicts())?;
+        let Some(names) = &config.names else {
+            return Ok(None);
+        };
+        // Under one lock: clones that ask at the same time are one layer.
+        let mut name = name.lock().unwrap_or_else(PoisonError::into_inner);
+        if name.is_none() {
+            let taken = names.take(&config.name).ok_or_else(|| {
+                let name = config.name.to_string();
+                ConfigError::from(ConfigErrorKind::NameTaken { name })
+            })?;
+            *name = Some(Arc::new(taken));
+        }
+        Ok(name.clone())
+    }
+
+    /// Returns the layer's sessions. From the first call on the layer is in use.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the settings cannot work.
+    #[track_caller]
+    fn registry(&self) -> &Arc<Registry<T>> {
+        if let Some(registry) = self.inner.registry.get() {
+            return registry;
+        }
+        match self.ready() {
+            Ok(name) => {
+                let build = || Registry::new(self.inner.config.clone(), name);
+                self.inner.registry.get_or_init(build)
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 }
 
@@ -74,14 +153,14 @@ impl<T: Send + 'static> SessionResume<T> {
     ///
     /// A drain goes on when its future is dropped; call again to await it.
     pub async fn drain(&self, deadline: Duration) -> DrainReport {
-        crate::tasks::drain::drain(&self.registry, deadline).await
+        crate::tasks::drain::drain(self.registry(), deadline).await
     }
 
     /// Returns a description of every session in memory, in no particular order.
     ///
     /// Costs a lock per session: for operators and tests, not for every request.
     pub fn sessions(&self) -> Vec<SessionInfo> {
-        self.registry
+        self.registry()
             .all()
             .iter()
             .map(|session| Session::reused(Arc::clone(session)).info())
@@ -90,7 +169,7 @@ impl<T: Send + 'static> SessionResume<T> {
 
     /// Returns the session with this id, if it is in memory.
     pub fn get(&self, id: SessionId) -> Option<Session<T>> {
-        self.registry.by_id(id).map(Session::reused)
+        self.registry().by_id(id).map(Session::reused)
     }
 
     /// Sends a message to every live session, shared and without waiting; returns how many took it.
@@ -98,7 +177,7 @@ impl<T: Send + 'static> SessionResume<T> {
     /// A session whose outbox is full is passed over.
     pub fn broadcast(&self, message: impl Into<Message>) -> usize {
         let message = message.into();
-        let sessions = self.registry.all();
+        let sessions = self.registry().all();
         sessions
             .into_iter()
             .filter(|shared| Session::reused(Arc::clone(shared)).try_send(message.clone()).is_ok())
@@ -114,15 +193,15 @@ impl Default for SessionResume {
 
 impl<T> Clone for SessionResume<T> {
     fn clone(&self) -> Self {
-        Self { registry: Arc::clone(&self.registry) }
+        Self { inner: Arc::clone(&self.inner) }
     }
 }
 
 impl<T> fmt::Debug for SessionResume<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionResume")
-            .field("config", self.registry.config())
-            .field("sessions", &self.registry.live())
+            .field("config", &self.inner.config)
+            .field("sessions", &self.inner.registry.get().map_or(0, |registry| registry.live()))
             .finish()
     }
 }
@@ -130,7 +209,13 @@ impl<T> fmt::Debug for SessionResume<T> {
 impl<S, T> Layer<S> for SessionResume<T> {
     type Service = SessionResumeService<S, T>;
 
+    /// Puts the layer around a service.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the settings cannot work, with the text that [`SessionResume::validate`] returns.
+    #[track_caller]
     fn layer(&self, inner: S) -> Self::Service {
-        SessionResumeService::new(inner, Arc::clone(&self.registry))
+        SessionResumeService::new(inner, Arc::clone(self.registry()))
     }
 }

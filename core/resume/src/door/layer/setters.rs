@@ -11,46 +11,38 @@ use crate::{
         key::KeyFn,
         merge::MergePolicy,
         reuse::ReusePolicy,
-        store::{LayerName, LayerNames, SnapshotStore, StoredState, named::Store},
+        store::{SnapshotStore, StoredState, named::Store},
         unreadable::Unreadable,
     },
 };
 
-/// Takes a layer's name in a store.
-fn take(names: LayerNames, name: &Arc<str>) -> (LayerNames, Arc<LayerName>) {
-    let Some(taken) = names.take(name) else {
-        panic!(
-            "two layers use one store under the name {name:?} and would take each other's sessions: give each a \
-             name of its own before the store, as in .with_name(\"dashboard\").with_store(..)"
-        );
-    };
-    (names, Arc::new(taken))
-}
-
 impl<T> SessionResume<T> {
-    fn configured(&self, set: impl FnOnce(&mut Config<T>)) -> Self {
-        let mut config = self.registry.config().clone();
-        set(&mut config);
-        Self::from_config(config)
+    /// Makes a new layer value with no sessions. `setter` is the setter that does.
+    fn configured(self, setter: &'static str, set: impl FnOnce(&mut Config<T>)) -> Self {
+        self.retyped(setter, |mut config| {
+            set(&mut config);
+            config
+        })
+    }
+
+    fn retyped<U>(
+        self,
+        setter: &'static str,
+        set: impl FnOnce(Config<T>) -> Config<U>,
+    ) -> SessionResume<U> {
+        let mut config = set(self.inner.config.clone());
+        if self.inner.registry.get().is_some() {
+            config.set_in_use.get_or_insert(setter);
+        }
+        SessionResume::from_config(config)
     }
 
     /// Sets the identity cookie: name, attributes, key.
     ///
-    /// # Panics
-    ///
-    /// Panics if the cookie is one that no browser would take; [`IdentityCookie::validate`] tells without
-    /// panicking.
+    /// [`validate`](Self::validate) tells of a cookie that no browser would take.
     #[must_use]
     pub fn with_identity(self, cookie: IdentityCookie) -> Self {
-        if let Err(error) = cookie.validate() {
-            panic!("identity cookie: {error}");
-        }
-        self.configured(|config| {
-            if let Some(key) = cookie.key() {
-                config.token_key = key.clone();
-            }
-            config.cookie = cookie;
-        })
+        self.configured("with_identity", |config| config.cookie = cookie)
     }
 
     /// Sets which session a request belongs to. Default: [`key::by_identity`](crate::key::by_identity).
@@ -58,7 +50,7 @@ impl<T> SessionResume<T> {
     /// A function of your own is made into a key function by [`key::from_fn`](crate::key::from_fn).
     #[must_use]
     pub fn with_key(self, key: KeyFn) -> Self {
-        self.configured(|config| config.key = key)
+        self.configured("with_key", |config| config.key = key)
     }
 
     /// Sets which clients may reuse a session. Default: all, as with [`reuse::always`](crate::reuse::always). A stored
@@ -66,7 +58,7 @@ impl<T> SessionResume<T> {
     /// [`with_unreadable`](Self::with_unreadable).
     #[must_use]
     pub fn with_reuse(self, policy: ReusePolicy) -> Self {
-        self.configured(|config| config.reuse = policy)
+        self.configured("with_reuse", |config| config.reuse = policy)
     }
 
     /// Sets what becomes of a stored session whose state does not fit `T` any more, where the reuse policy would
@@ -84,13 +76,13 @@ impl<T> SessionResume<T> {
     /// ```
     #[must_use]
     pub fn with_unreadable(self, unreadable: Unreadable) -> Self {
-        self.configured(|config| config.unreadable = unreadable)
+        self.configured("with_unreadable", |config| config.unreadable = unreadable)
     }
 
     /// Sets which pages may open a WebSocket. Default: those of the same origin.
     #[must_use]
     pub fn with_allowed_origins(self, origins: AllowedOrigins) -> Self {
-        self.configured(|config| config.origins = origins)
+        self.configured("with_allowed_origins", |config| config.origins = origins)
     }
 
     /// Sets what happens when a client attaches while another one is there. Default:
@@ -98,19 +90,19 @@ impl<T> SessionResume<T> {
     /// [shared](KeyFn::shared) key [`Attach::Share`].
     #[must_use]
     pub fn with_attach(self, attach: Attach) -> Self {
-        self.configured(|config| config.attach = Some(attach))
+        self.configured("with_attach", |config| config.attach = Some(attach))
     }
 
     /// Sets what happens when a session's outbox is full. Default: [`Overflow::Backpressure`].
     #[must_use]
     pub fn with_overflow(self, overflow: Overflow) -> Self {
-        self.configured(|config| config.rules.overflow = overflow)
+        self.configured("with_overflow", |config| config.rules.overflow = overflow)
     }
 
     /// Sets how much a pong of a plain client is trusted. Default: [`PlainAck::Trust`].
     #[must_use]
     pub fn with_plain_ack(self, plain_ack: PlainAck) -> Self {
-        self.configured(|config| config.rules.plain_ack = plain_ack)
+        self.configured("with_plain_ack", |config| config.rules.plain_ack = plain_ack)
     }
 
     /// Sets how long a session that is not in use is kept: no transport, no guard, no work. Default 2 min.
@@ -118,7 +110,7 @@ impl<T> SessionResume<T> {
     /// It is removed at most a [check interval](Self::with_check_interval) later.
     #[must_use]
     pub fn with_unused_lifetime(self, lifetime: Duration) -> Self {
-        self.configured(|config| config.rules.unused_lifetime = lifetime)
+        self.configured("with_unused_lifetime", |config| config.rules.unused_lifetime = lifetime)
     }
 
     /// Sets how often sessions are checked for expiry, at least 1 ms. Default 5 s.
@@ -126,38 +118,31 @@ impl<T> SessionResume<T> {
     /// A process that stood still for longer than this had its deadlines moved by as much.
     #[must_use]
     pub fn with_check_interval(self, interval: Duration) -> Self {
-        self.configured(|config| config.check_interval = interval.max(Duration::from_millis(1)))
+        self.configured("with_check_interval", |config| {
+            config.check_interval = interval.max(Duration::from_millis(1));
+        })
     }
 
     /// Sets how often each end shows that it lives. Default: ping every 30 s, pong within 20 s, from a plain client
     /// within 60 s.
     ///
-    /// # Panics
-    ///
-    /// Panics if a time is shorter than 1 ms: the server would do nothing but ping. [`Heartbeat::off`] is a
+    /// Each time is at least 1 ms: a server with a shorter one would do nothing but ping. [`Heartbeat::off`] is a
     /// heartbeat without pings.
     #[must_use]
     pub fn with_heartbeat(self, heartbeat: Heartbeat) -> Self {
-        let Heartbeat { interval, pong_timeout, plain_pong_timeout, pings: _ } = heartbeat;
-        let shortest = interval.min(pong_timeout).min(plain_pong_timeout);
-        assert!(
-            shortest >= Duration::from_millis(1),
-            "a heartbeat of {shortest:?}: interval and pong timeouts are at least 1 ms; Heartbeat::off() is \
-             without pings"
-        );
-        self.configured(|config| config.heartbeat = heartbeat)
+        self.configured("with_heartbeat", |config| config.heartbeat = heartbeat)
     }
 
     /// Sets the bounds on everything that could grow.
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
-        self.configured(|config| config.limits = limits)
+        self.configured("with_limits", |config| config.limits = limits)
     }
 
     /// Sets how long an outcome can be polled, from its completion. Default 24 h.
     #[must_use]
     pub fn with_outcome_lifetime(self, lifetime: Duration) -> Self {
-        self.configured(|config| config.outcome_lifetime = lifetime)
+        self.configured("with_outcome_lifetime", |config| config.outcome_lifetime = lifetime)
     }
 
     /// Gives every session typed state, `T::default()` at first.
@@ -166,7 +151,7 @@ impl<T> SessionResume<T> {
     where
         U: Default + StoredState,
     {
-        self.with_state_from(|_| U::default())
+        self.with_source("with_state", |_| U::default(), Some(Codec::json()))
     }
 
     /// Gives every session typed state, built from the request that starts the session.
@@ -176,28 +161,32 @@ impl<T> SessionResume<T> {
         U: StoredState,
         F: Fn(RequestView<'_>) -> U + Send + Sync + 'static,
     {
-        let config = self.registry.config().clone();
-        let state = StateSource { make: Arc::new(make) };
-        SessionResume::from_config(config.with_state(state, Some(Codec::json())))
+        self.with_source("with_state_from", make, Some(Codec::json()))
     }
 
     /// Gives every session typed state that cannot be stored.
     ///
-    /// # Panics
-    ///
-    /// Panics if a store has been set: it could not keep this state.
+    /// A layer with this state has no store: the store could not keep it.
     #[must_use]
     pub fn with_memory_state<U, F>(self, make: F) -> SessionResume<U>
     where
         U: Send + 'static,
         F: Fn(RequestView<'_>) -> U + Send + Sync + 'static,
     {
-        let config = self.registry.config().clone();
-        assert!(
-            config.store.is_none(),
-            "with_memory_state makes a state that cannot be stored: leave with_store out"
-        );
-        SessionResume::from_config(config.with_state(StateSource { make: Arc::new(make) }, None))
+        self.with_source("with_memory_state", make, None)
+    }
+
+    fn with_source<U, F>(
+        self,
+        setter: &'static str,
+        make: F,
+        codec: Option<Codec<U>>,
+    ) -> SessionResume<U>
+    where
+        F: Fn(RequestView<'_>) -> U + Send + Sync + 'static,
+    {
+        let state = StateSource { make: Arc::new(make) };
+        self.retyped(setter, |config| config.with_state(state, codec))
     }
 
     /// Sets which copy of the state wins when a client offers its own. Default: [`MergePolicy::ServerWins`].
@@ -208,25 +197,20 @@ impl<T> SessionResume<T> {
     /// A [`MergePolicy::custom`] belongs after the setter of the state: it is for that type alone.
     #[must_use]
     pub fn with_merge(self, merge: MergePolicy<T>) -> Self {
-        self.configured(|config| config.merge = merge)
+        self.configured("with_merge", |config| {
+            config.merge = merge;
+            config.lost_merge = false;
+        })
     }
 
-    /// Sets the layer's name, under which a store keeps its sessions: one name once per store. Default
-    /// `default`. Two layers on one store are named before they are given the store.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the name is longer than 64 bytes, or if another layer has it in the store.
+    /// Sets the layer's name, under which a store keeps its sessions: at most 64 bytes, and one name once per store.
+    /// Default `default`.
     #[must_use]
     pub fn with_name(self, name: impl Into<String>) -> Self {
         let name: Arc<str> = name.into().into();
-        assert!(name.len() <= 64, "the name of a layer is at most 64 bytes long");
-        self.configured(|config| {
+        self.configured("with_name", |config| {
             if let Some(store) = &mut config.store {
                 store.name = Arc::clone(&name);
-            }
-            if let Some((names, _)) = config.names.take_if(|_| config.name != name) {
-                config.names = Some(take(names, &name));
             }
             config.name = name;
         })
@@ -235,14 +219,14 @@ impl<T> SessionResume<T> {
     /// Sets how much a crash may cost. Default: [`Durability::State`]. Without a store it means nothing.
     #[must_use]
     pub fn with_durability(self, durability: Durability) -> Self {
-        self.configured(|config| config.durability = durability)
+        self.configured("with_durability", |config| config.durability = durability)
     }
 
     /// Sets how long changes may wait to be saved together. Default 50 ms. With [`Durability::Exact`] output
     /// does not wait for it.
     #[must_use]
     pub fn with_flush_interval(self, interval: Duration) -> Self {
-        self.configured(|config| config.flush_interval = interval)
+        self.configured("with_flush_interval", |config| config.flush_interval = interval)
     }
 
     /// Sets how long one call of the store may take. Default 10 s.
@@ -251,7 +235,7 @@ impl<T> SessionResume<T> {
     /// not acknowledged, a request that needs it is answered 503. Other sessions do not wait for it.
     #[must_use]
     pub fn with_store_timeout(self, timeout: Duration) -> Self {
-        self.configured(|config| {
+        self.configured("with_store_timeout", |config| {
             config.store_timeout = timeout;
             config.store = config.store.take().map(|store| store.with_timeout(timeout));
         })
@@ -260,7 +244,7 @@ impl<T> SessionResume<T> {
     /// Sets how long a session can be restored after it has left memory. Default 30 days.
     #[must_use]
     pub fn with_stored_lifetime(self, lifetime: Duration) -> Self {
-        self.configured(|config| config.stored_lifetime = lifetime)
+        self.configured("with_stored_lifetime", |config| config.stored_lifetime = lifetime)
     }
 
     /// Keeps sessions in a store, so that they outlive memory and the process.
@@ -271,26 +255,18 @@ impl<T> SessionResume<T> {
     /// Identity cookies are signed with the key that the store keeps, if it keeps one, unless
     /// [`with_identity`](Self::with_identity) gives one.
     ///
-    /// # Panics
-    ///
-    /// Panics if another layer, still alive, uses this store under the same name: each would take the other's
-    /// sessions. [`with_name`](Self::with_name), called before, gives them names. (Found for stores that keep
-    /// [a list of names](SnapshotStore::layer_names), as those of this workspace do.)
+    /// Another layer that uses this store needs another [name](Self::with_name): each would take the other's sessions.
+    /// (Found for stores that keep [a list of names](SnapshotStore::layer_names), as those of this workspace do. The
+    /// name is taken when the layer is [validated](Self::validate) or put to use, until the layer and the services that it
+    /// has made are gone.)
     #[must_use]
     pub fn with_store(self, store: impl SnapshotStore) -> Self
     where
         T: StoredState,
     {
-        self.configured(|config| {
-            if config.cookie.key().is_none()
-                && let Some(key) = SnapshotStore::identity_key(&store)
-            {
-                config.token_key = TokenKey::new(&key);
-            }
-            config.codec = Some(Codec::json());
-            // The name in the store that was set before is given back first: it may be the same store.
-            config.names = None;
-            config.names = store.layer_names().map(|names| take(names.clone(), &config.name));
+        self.configured("with_store", |config| {
+            config.stored_key = SnapshotStore::identity_key(&store).map(|key| TokenKey::new(&key));
+            config.names = store.layer_names().cloned();
             let name = Arc::clone(&config.name);
             config.store = Some(Store::new(Arc::new(store), name, config.store_timeout));
         })

@@ -11,7 +11,7 @@ mod stored;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
 };
@@ -50,6 +50,7 @@ use crate::{
         key::SessionKey,
         origin::ForeignOrigins,
         refusal::Refusal,
+        store::LayerName,
         wall::{self, Trust},
     },
 };
@@ -79,8 +80,8 @@ pub(crate) struct Registry<T> {
     foreign_cookie: AtomicBool,
     foreign_origins: ForeignOrigins,
     routes_have_met: AtomicBool,
-    /// Whether no other layer has sessions under this one's name in the store. Asked when the first session comes.
-    owns_name: OnceLock<bool>,
+    /// Its name in the store, for as long as this lives.
+    _name: Option<Arc<LayerName>>,
     keys: Keys<T>,
     by_id: Box<[Mutex<ById<T>>]>,
     /// Those that take room: live, or ended with an outcome that waits for the store.
@@ -102,7 +103,8 @@ pub(crate) struct Registry<T> {
 }
 
 impl<T> Registry<T> {
-    pub(crate) fn new(config: Config<T>) -> Arc<Self> {
+    /// Creates a registry without sessions; `name` is what its layer has taken in the store.
+    pub(crate) fn new(config: Config<T>, name: Option<Arc<LayerName>>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
             rules: Arc::new(config.effective_rules()),
@@ -111,12 +113,12 @@ impl<T> Registry<T> {
             saver: config.store.as_ref().map(|_| Arc::new(Saver::new())),
             flights: Flights::default(),
             hasher: Hasher::new(),
-            set_cookie: Arc::new(SetCookie::of(&config.cookie, &config.token_key)),
+            set_cookie: Arc::new(SetCookie::of(&config.cookie, config.token_key())),
             hour: AtomicU32::new(0),
             foreign_cookie: AtomicBool::new(false),
             foreign_origins: ForeignOrigins::default(),
             routes_have_met: AtomicBool::new(false),
-            owns_name: OnceLock::new(),
+            _name: name,
             keys: Keys::new(),
             by_id: (0..SHARDS).map(|_| Mutex::new(HashTable::new())).collect(),
             live: AtomicUsize::new(0),
@@ -280,9 +282,9 @@ impl<T: Send + 'static> Registry<T> {
     pub(crate) fn has_signed(&self, token: &Token) -> bool {
         match self.keys.knows(token) {
             Known::Proved => true,
-            Known::Nothing => self.config.token_key.fits(token),
+            Known::Nothing => self.config.token_key().fits(token),
             Known::Unproved => {
-                let fits = self.config.token_key.fits(token);
+                let fits = self.config.token_key().fits(token);
                 if fits && let Some(session) = self.keys.keep(token) {
                     self.has_come_back(&session);
                 }
@@ -390,9 +392,6 @@ impl<T: Send + 'static> Registry<T> {
 
 impl<T> Drop for Registry<T> {
     fn drop(&mut self) {
-        if let (Some((_, name)), Some(true)) = (&self.config.names, self.owns_name.get()) {
-            name.end_use();
-        }
         self.clock.stop_ticking();
         if let Some(sweeper) = lock(&self.sweeper).take() {
             sweeper.abort();

@@ -36,7 +36,6 @@ impl<T> Registry<T> {
         key: &SessionKey,
         seat: Seat,
     ) -> Result<(), Refusal> {
-        self.owns_its_name()?;
         let limits = &self.config.limits;
         let chosen = || lock(&self.chosen).get(&identity).map_or(0, Vec::len);
         if self.live.load(Ordering::Relaxed) >= limits.max_sessions {
@@ -60,7 +59,6 @@ impl<T> Registry<T> {
         id: SessionId,
         seat: Seat,
     ) -> Result<Reservation<'_, T>, Refusal> {
-        self.owns_its_name()?;
         if !take_one(&self.live, self.config.limits.max_sessions) {
             return Err(too_many_in_all());
         }
@@ -98,13 +96,6 @@ impl<T> Registry<T> {
         if let Some(seat) = seat {
             self.give_back(seat);
         }
-    }
-
-    /// Setters make new layers. If a setter has made one layer from another, with the same name in the same store, only
-    /// one of the two may have sessions.
-    fn owns_its_name(&self) -> Result<(), Refusal> {
-        let begin = || self.config.names.as_ref().is_none_or(|(_, name)| name.begin_use());
-        if *self.owns_name.get_or_init(begin) { Ok(()) } else { Err(Refusal::name_is_taken()) }
     }
 
     fn give_back(&self, seat: Seat) {

@@ -4,8 +4,11 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 pub use cookie::SameSite;
 
-use super::{ConfigError, TokenKey};
-use crate::words::request::RequestView;
+use super::TokenKey;
+use crate::words::{
+    config_error::{ConfigError, ConfigErrorKind},
+    request::RequestView,
+};
 
 /// Browsers keep a cookie for 400 days at most, so a year is about as long as one can ask for.
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -16,7 +19,7 @@ const SECURE_PREFIX: &str = "__Secure-";
 /// The cookie that tells the server which browser comes back.
 ///
 /// Always `HttpOnly`. What is wrong with a combination of settings is found by
-/// [`validate`](Self::validate) when the layer is built.
+/// [`validate`](Self::validate), and by the layer before its first request.
 ///
 /// | setting | default |
 /// | --- | --- |
@@ -175,37 +178,37 @@ impl IdentityCookie {
     ///
     /// # Errors
     ///
-    /// The first [`ConfigError`] that is found.
+    /// Returns [`ConfigError`] with the first conflict that is found. Browsers would drop such a cookie or cut it short,
+    /// and come back with a new identity every time.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        ConfigError::check(self.conflict().into_iter().collect())
+    }
+
+    pub(crate) fn conflict(&self) -> Option<ConfigErrorKind> {
         if self.name.is_empty() || !self.name.bytes().all(is_name_byte) {
             let name = self.name.to_string();
-            return Err(ConfigError::CookieName { name });
+            return Some(ConfigErrorKind::CookieName { name });
         }
         if let Some(domain) = self.domain.as_deref()
             && !is_domain(domain)
         {
             let domain = domain.to_owned();
-            return Err(ConfigError::CookieDomain { domain });
+            return Some(ConfigErrorKind::CookieDomain { domain });
         }
         if !is_path(&self.path) {
             let path = self.path.to_string();
-            return Err(ConfigError::CookiePath { path });
+            return Some(ConfigErrorKind::CookiePath { path });
         }
         if let Some(max_age) = self.max_age
             && max_age.as_secs() == 0
         {
-            return Err(ConfigError::CookieMaxAge { max_age });
+            return Some(ConfigErrorKind::CookieMaxAge { max_age });
         }
         if self.same_site == SameSite::None && self.secure == Some(false) {
-            return Err(ConfigError::SameSiteNoneNotSecure);
+            return Some(ConfigErrorKind::SameSiteNoneNotSecure);
         }
-        match self.broken_promise() {
-            Some(needs) => {
-                let name = self.name.to_string();
-                Err(ConfigError::CookiePrefix { name, needs })
-            }
-            None => Ok(()),
-        }
+        let needs = self.broken_promise()?;
+        Some(ConfigErrorKind::CookiePrefix { name: self.name.to_string(), needs })
     }
 
     /// Returns the key given with [`with_key`](Self::with_key).

@@ -5,7 +5,6 @@
 //! from a token whose MAC fits. What a client sends without a fitting MAC is never adopted, so no client can
 //! choose an identity for another one.
 
-mod config_error;
 mod cookie;
 mod find;
 mod name;
@@ -23,10 +22,7 @@ use session_resume_proto::session::IdentityTag;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-pub use self::{
-    config_error::ConfigError,
-    cookie::{IdentityCookie, SameSite},
-};
+pub use self::cookie::{IdentityCookie, SameSite};
 pub(crate) use self::{
     name::CookieName,
     proven::Proven,

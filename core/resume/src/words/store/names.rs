@@ -1,16 +1,13 @@
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// The names under which layers use a store, so that two layers do not take each other's sessions.
 ///
 /// A store keeps one for all its handles and returns it from
 /// [`SnapshotStore::layer_names`](super::SnapshotStore::layer_names). A clone is the same list. A layer takes its
-/// name when it is given the store, and gives it back when it is gone.
+/// name when it is validated or put to use, and gives it back when it is gone.
 #[derive(Clone, Debug, Default)]
 pub struct LayerNames {
     taken: Arc<Mutex<BTreeSet<Arc<str>>>>,
@@ -26,7 +23,7 @@ impl LayerNames {
     pub(crate) fn take(&self, name: &Arc<str>) -> Option<LayerName> {
         let name = Arc::clone(name);
         let free = self.lock().insert(Arc::clone(&name));
-        free.then(|| LayerName { names: self.clone(), name, used: AtomicBool::new(false) })
+        free.then(|| LayerName { names: self.clone(), name })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<Arc<str>>> {
@@ -34,24 +31,11 @@ impl LayerNames {
     }
 }
 
-/// A name that is taken, by a layer or by several that came of one another by setters.
+/// A name that a layer has taken.
 #[derive(Debug)]
 pub(crate) struct LayerName {
     names: LayerNames,
     name: Arc<str>,
-    /// One of these layers has sessions.
-    used: AtomicBool,
-}
-
-impl LayerName {
-    /// A layer begins to have sessions; `false` if another one has some under this name.
-    pub(crate) fn begin_use(&self) -> bool {
-        !self.used.swap(true, Ordering::Relaxed)
-    }
-
-    pub(crate) fn end_use(&self) {
-        self.used.store(false, Ordering::Relaxed);
-    }
 }
 
 impl Drop for LayerName {
