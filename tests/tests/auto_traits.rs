@@ -3,10 +3,10 @@
 use std::{cell::Cell, fmt::Debug};
 
 use session_resume::{
-    AllowedOrigins, AttachRequest, BlockingSession, Client, Closed, ConfigError, DrainReport,
+    AllowedOrigins, AttachRequest, BlockingSession, Client, CommitError, ConfigError, DrainReport,
     Event, ExpirationGuard, HandlerError, Heartbeat, Identity, IdentityChange, IdentityCookie,
-    Limits, LiveSession, Message, Outcome, ResponseFuture, Session, SessionId, SessionInfo,
-    SessionOrigin, SessionResume, SessionResumeService, TrySendError, adapter, key, reuse, store,
+    Limits, LiveSession, Message, Outcome, ResponseFuture, SendError, Session, SessionId,
+    SessionInfo, SessionOrigin, SessionResume, SessionResumeService, adapter, key, reuse, store,
     transport,
 };
 
@@ -48,7 +48,7 @@ fn values_are_cloned_and_shared() {
     handle::<key::SessionKey>();
     handle::<Outcome>();
     handle::<DrainReport>();
-    handle::<Closed>();
+    handle::<CommitError>();
     handle::<adapter::Refusal>();
     handle::<adapter::Answer>();
     handle::<transport::Frame>();
@@ -75,8 +75,8 @@ fn what_is_used_once_can_be_sent() {
 #[test]
 fn errors_can_be_passed_up() {
     fn error<T: std::error::Error + Send + Sync + 'static>() {}
-    error::<Closed>();
-    error::<TrySendError>();
+    error::<SendError>();
+    error::<CommitError>();
     error::<ConfigError>();
     error::<adapter::Refusal>();
     error::<store::StoreError>();

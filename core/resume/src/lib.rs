@@ -149,10 +149,10 @@ pub use self::{
         LiveSession, Resumed, Session, SessionInfo, SessionOrigin,
     },
     words::{
-        closed::{Closed, ClosedKind, TrySendError},
+        commit_error::{CommitError, CommitErrorKind},
         config_error::{ConfigError, ConfigErrorKind},
         drain_report::DrainReport,
-        durability::{CommitError, Durability},
+        durability::Durability,
         id::SessionId,
         identity::{Identity, IdentityCookie, SameSite},
         key,
@@ -162,6 +162,7 @@ pub use self::{
         outcome::{HandlerError, IntoOutcome, Outcome, OutcomeStatus, Result},
         request::RequestView,
         reuse,
+        send_error::{SendError, SendErrorKind},
         unreadable::Unreadable,
     },
 };

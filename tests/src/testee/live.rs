@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_resume::{ClosedKind, Event, LiveSession, Message, Result, Session};
+use session_resume::{Event, LiveSession, Message, Result, SendErrorKind, Session};
 
 use crate::tally::Tally;
 
@@ -134,7 +134,9 @@ async fn emit(session: &mut LiveSession<Tally>, n: u64, size: u64) -> Result {
         let message = Message::from(numbered(i, size));
         loop {
             match session.send(message.clone()).await {
-                Err(closed) if closed.kind() == ClosedKind::Uncommitted => session.commit().await?,
+                Err(error) if error.kind() == SendErrorKind::Uncommitted => {
+                    session.commit().await?;
+                }
                 sent => break sent?,
             }
         }

@@ -48,7 +48,7 @@ pub use self::{
     poison::InHand,
     receive::{Incoming, Reception},
     rules::{Attach, Bounds, Overflow, PlainAck, Rules},
-    send::NotSent,
+    send::{NotSent, Unsent},
     snapshot::{Covered, Newcomers, Snapshot},
     transmit::Budget,
     transport::Frame,

@@ -1,22 +1,13 @@
 //! How the outbox gets room: what it forgets, who stops mattering, what a full one does.
 
-use super::{Overflow, PlainAck, Session};
+use super::{NotSent, Overflow, PlainAck, Session};
 use crate::{Moment, wire::OutcomeStatus};
-
-/// What became of the need for room in the outbox.
-pub(super) enum Room {
-    Made,
-    Wait,
-    Ended,
-    /// What was sent since the message in hand was handed over fills the outbox alone.
-    Uncommitted,
-}
 
 impl<I: Clone> Session<I> {
     /// Makes the outbox have room for a message of this cost, as far as the rules allow.
-    pub(super) fn make_room(&mut self, cost: usize, now: Moment) -> Room {
+    pub(super) fn make_room(&mut self, cost: usize, now: Moment) -> Result<(), NotSent> {
         if self.fits(cost) {
-            return Room::Made;
+            return Ok(());
         }
         // What only a checkpoint keeps goes first.
         if self.outbox.checkpoint().is_some() {
@@ -39,10 +30,10 @@ impl<I: Clone> Session<I> {
             }
         }
         if self.fits(cost) {
-            return Room::Made;
+            return Ok(());
         }
         if self.is_all_since_boundary() {
-            return Room::Uncommitted;
+            return Err(NotSent::Uncommitted);
         }
         if self.returns_by != kept.until {
             self.returns_by = kept.until;
@@ -52,15 +43,15 @@ impl<I: Clone> Session<I> {
         match self.rules.overflow {
             Overflow::Close if !self.clients.any_attached() => {
                 self.end(OutcomeStatus::Overflow, now);
-                Room::Ended
+                Err(NotSent::Ended)
             }
             Overflow::Close => {
                 self.overflow_since.get_or_insert(now);
                 // The transports' timers now include the overflow's.
                 self.wake.transports = true;
-                Room::Wait
+                Err(NotSent::Full)
             }
-            Overflow::Backpressure | Overflow::DropOldest => Room::Wait,
+            Overflow::Backpressure | Overflow::DropOldest => Err(NotSent::Full),
         }
     }
 

@@ -1,13 +1,13 @@
 //! What the application sends: into the outbox, or not yet.
 
-use super::{MESSAGE_OVERHEAD, Session, outbox, room::Room};
+use super::{MESSAGE_OVERHEAD, Session, outbox};
 use crate::{Message, Moment, Position};
 
 /// Why a message was not taken.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotSent {
     /// There is no room now.
-    Full(Message),
+    Full,
     /// The session has ended.
     Ended,
     /// The message is over the limit of one message, in bytes.
@@ -17,34 +17,50 @@ pub enum NotSent {
     Uncommitted,
 }
 
+/// A message that was not taken, and why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unsent {
+    /// The message.
+    pub message: Message,
+    /// Why it was not taken.
+    pub why: NotSent,
+}
+
 impl<I: Clone> Session<I> {
     /// Appends a message to the outbox.
     ///
     /// # Errors
     ///
-    /// Returns [`NotSent`], with the message if it may be tried again.
-    pub fn send(&mut self, message: Message, now: Moment) -> Result<Position, NotSent> {
+    /// Returns the message, and why it was not taken.
+    pub fn send(&mut self, message: Message, now: Moment) -> Result<Position, Unsent> {
         let message = match self.send_fitting(message) {
             Ok(position) => return Ok(position),
             Err(message) => message,
         };
-        if self.life.ended.is_some() {
-            return Err(NotSent::Ended);
+        match self.room_for(&message, now) {
+            Ok(()) => Ok(self.append(message)),
+            Err(why) => Err(Unsent { message, why }),
         }
-        let limit = self.rules.bounds.message;
-        if message.len() > limit {
-            return Err(NotSent::TooLarge(limit));
-        }
+    }
+
+    fn room_for(&mut self, message: &Message, now: Moment) -> Result<(), NotSent> {
+        self.may_send(message)?;
         if self.frozen {
-            return Err(NotSent::Full(message));
+            return Err(NotSent::Full);
         }
-        match self.make_room(outbox::cost(&message), now) {
-            Room::Made => {}
-            Room::Wait => return Err(NotSent::Full(message)),
-            Room::Ended => return Err(NotSent::Ended),
-            Room::Uncommitted => return Err(NotSent::Uncommitted),
+        self.make_room(outbox::cost(message), now)
+    }
+
+    /// Whether this message may be sent once there is room for it.
+    fn may_send(&self, message: &Message) -> Result<(), NotSent> {
+        let limit = self.rules.bounds.message;
+        if self.life.ended.is_some() {
+            Err(NotSent::Ended)
+        } else if message.len() > limit {
+            Err(NotSent::TooLarge(limit))
+        } else {
+            Ok(())
         }
-        Ok(self.append(message))
     }
 
     /// As [`Self::send`], but only if nothing has to be done for it. Then the caller need not read the clock, which is
@@ -68,7 +84,7 @@ impl<I: Clone> Session<I> {
     /// # Errors
     ///
     /// As [`Self::send`].
-    pub fn send_checkpoint(&mut self, message: Message, now: Moment) -> Result<Position, NotSent> {
+    pub fn send_checkpoint(&mut self, message: Message, now: Moment) -> Result<Position, Unsent> {
         let position = self.send(message, now)?;
         self.outbox.mark_checkpoint(position);
         self.trim();
@@ -79,17 +95,14 @@ impl<I: Clone> Session<I> {
     ///
     /// # Errors
     ///
-    /// As [`Self::send`]; the message in [`NotSent::Full`] is empty.
+    /// Returns why a message would not be taken.
     pub fn reserve(&mut self, now: Moment) -> Result<(), NotSent> {
         if self.life.ended.is_some() {
-            return Err(NotSent::Ended);
-        }
-        let room = if self.frozen { Room::Wait } else { self.make_room(MESSAGE_OVERHEAD, now) };
-        match room {
-            Room::Made => Ok(()),
-            Room::Wait => Err(NotSent::Full(Message::Binary(bytes::Bytes::new()))),
-            Room::Ended => Err(NotSent::Ended),
-            Room::Uncommitted => Err(NotSent::Uncommitted),
+            Err(NotSent::Ended)
+        } else if self.frozen {
+            Err(NotSent::Full)
+        } else {
+            self.make_room(MESSAGE_OVERHEAD, now)
         }
     }
 
@@ -98,18 +111,15 @@ impl<I: Clone> Session<I> {
     ///
     /// # Errors
     ///
-    /// Returns [`NotSent`] if the session has ended or the message is over its own limit.
-    pub fn send_reserved(&mut self, message: Message, now: Moment) -> Result<Position, NotSent> {
-        if self.life.ended.is_some() {
-            return Err(NotSent::Ended);
+    /// Returns the message if the session has ended or the message is over its own limit.
+    pub fn send_reserved(&mut self, message: Message, now: Moment) -> Result<Position, Unsent> {
+        if let Err(why) = self.may_send(&message) {
+            return Err(Unsent { message, why });
         }
-        let limit = self.rules.bounds.message;
-        if message.len() > limit {
-            return Err(NotSent::TooLarge(limit));
-        }
-        self.make_room(outbox::cost(&message), now);
+        // Whatever room there is: the message is let in, unless the search for room has ended the session.
+        let _ = self.make_room(outbox::cost(&message), now);
         if self.life.ended.is_some() {
-            return Err(NotSent::Ended);
+            return Err(Unsent { message, why: NotSent::Ended });
         }
         Ok(self.append(message))
     }

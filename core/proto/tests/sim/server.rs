@@ -593,7 +593,7 @@ impl Live {
         let position = ledger.head(self.stream);
         assert_eq!(position, self.machine.head().get());
         let message: Message = ledger::from_server(self.stream, position, by);
-        self.machine.send(message, now)?;
+        self.machine.send(message, now).map_err(|unsent| unsent.why)?;
         ledger.streams[self.stream].said.push(Said { stream: self.stream, by });
         self.dirty = true;
         Ok(())
@@ -657,7 +657,7 @@ impl Live {
                     steps += 1;
                     self.handler = match self.send(ledger, by, now) {
                         Ok(()) => Handler::Working(now, replies - 1),
-                        Err(NotSent::Full(_)) => {
+                        Err(NotSent::Full) => {
                             self.machine.send_waits(now);
                             self.wakes_room = false;
                             Handler::Blocked(replies)

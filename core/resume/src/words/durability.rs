@@ -1,7 +1,5 @@
 //! How durable what a session does is.
 
-use std::{fmt, sync::Arc};
-
 /// How much a crash may cost.
 ///
 /// # Example
@@ -40,37 +38,6 @@ pub enum Durability {
     /// once both ways through `kill -9`, for the latency of one group commit.
     Exact,
 }
-
-/// Something is not on disk: the store did not take it (it is tried again, and nothing was acknowledged
-/// meanwhile), or the session has ended, or it is its own handler that waits.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CommitError {
-    text: Arc<str>,
-}
-
-impl CommitError {
-    pub(crate) fn new(error: &dyn fmt::Display) -> Self {
-        Self { text: error.to_string().into() }
-    }
-
-    pub(crate) fn ended() -> Self {
-        Self { text: "the session has ended".into() }
-    }
-
-    pub(crate) fn in_hand() -> Self {
-        let text =
-            "the handler has a message in hand and would wait for its own next recv: call commit()";
-        Self { text: text.into() }
-    }
-}
-
-impl fmt::Display for CommitError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not committed: {}", self.text)
-    }
-}
-
-impl std::error::Error for CommitError {}
 
 /// How urgently a session wants to be saved.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -6,7 +6,7 @@
 
 pub(crate) mod cause;
 pub(crate) mod clock;
-pub(crate) mod closed;
+pub(crate) mod commit_error;
 pub(crate) mod config;
 pub(crate) mod config_error;
 pub(crate) mod context;
@@ -31,6 +31,7 @@ pub(crate) mod record_error;
 pub(crate) mod refusal;
 pub(crate) mod request;
 pub mod reuse;
+pub(crate) mod send_error;
 pub(crate) mod store;
 pub(crate) mod transport;
 pub(crate) mod unreadable;

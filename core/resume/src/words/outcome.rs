@@ -1,15 +1,16 @@
 //! How a session ended.
 
-use std::{error::Error, fmt, time::SystemTime};
+use std::{error::Error, fmt, iter, time::SystemTime};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 pub use session_resume_proto::wire::OutcomeStatus;
 
-use crate::{
-    Closed, ClosedKind,
-    words::{panics::Panic, wall},
+use crate::words::{
+    panics::Panic,
+    send_error::{SendError, SendErrorKind},
+    wall,
 };
 
 /// Errors and panics are kept as text of at most this many bytes.
@@ -85,8 +86,11 @@ impl<R: Serialize> IntoOutcome for Result<R> {
 
 /// Whether the handler's error is that its uncommitted output alone fills the outbox.
 fn fills_the_outbox(error: &HandlerError) -> bool {
-    let closed = error.0.downcast_ref::<Closed>();
-    closed.is_some_and(|closed| closed.kind() == ClosedKind::Uncommitted)
+    // An error of the application's may have it as its cause.
+    let outermost: &(dyn Error + 'static) = &*error.0;
+    iter::successors(Some(outermost), |&error| error.source())
+        .filter_map(|error| error.downcast_ref::<SendError>())
+        .any(|error| error.kind() == SendErrorKind::Uncommitted)
 }
 
 /// What the handler returned, or how it failed. A session always ends in one.
@@ -204,6 +208,37 @@ mod tests {
         );
         let unspeakable = Ok(std::collections::HashMap::from([((1, 2), 3)])).into_outcome();
         assert_eq!(unspeakable.status(), OutcomeStatus::Failed);
+    }
+
+    #[test]
+    fn uncommitted_output_is_an_overflow_also_as_the_cause_of_an_error() {
+        use session_resume_proto::session::{Bounds, NotSent};
+
+        let unsent = || SendError::new(NotSent::Uncommitted, None, &Bounds::default());
+        let wrapped = std::io::Error::other(Box::new(Wrapped(unsent())));
+        let errors: [HandlerError; 3] = [unsent().into(), Wrapped(unsent()).into(), wrapped.into()];
+        for error in errors {
+            let outcome = Result::<()>::Err(error).into_outcome();
+            assert_eq!(outcome.status(), OutcomeStatus::Overflow, "{outcome:?}");
+        }
+        let other = SendError::ended(None);
+        assert_eq!(Result::<()>::Err(other.into()).into_outcome().status(), OutcomeStatus::Failed);
+    }
+
+    /// An error of the application's.
+    #[derive(Debug)]
+    struct Wrapped(SendError);
+
+    impl fmt::Display for Wrapped {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("the progress was not sent")
+        }
+    }
+
+    impl Error for Wrapped {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! A store that does not answer, or panics: each call ends at its deadline, and a call on one key delays no other key.
 
-use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+use std::{error::Error as _, sync::atomic::Ordering::SeqCst, time::Duration};
 
-use session_resume::{SessionResume, store::MemoryStore};
+use session_resume::{CommitErrorKind, SessionResume, store::MemoryStore};
 use tokio::time::{Instant, timeout};
 
 use crate::{
@@ -39,7 +39,9 @@ async fn a_put_that_hangs_holds_up_no_other_session() {
     }
     // Its own call fails when its time is up, and is made again.
     let error = timeout(DEADLINE, session.saved()).await.expect("it has a deadline").unwrap_err();
-    assert!(error.to_string().contains("with_store_timeout"), "{error}");
+    assert_eq!(error.kind(), CommitErrorKind::Store);
+    let cause = error.source().and_then(|by_store| by_store.source()).expect("it has a cause");
+    assert!(cause.to_string().contains("with_store_timeout"), "{cause}");
     assert!(started.elapsed() < DEADLINE + SOON);
     timeout(SOON, session.saved()).await.expect("tried again").unwrap();
 }

@@ -2,9 +2,7 @@
 
 use std::{future::poll_fn, pin::pin, task::Poll};
 
-use session_resume::{
-    ClosedKind, Limits, LiveSession, Message, Overflow, SessionResume, TrySendError,
-};
+use session_resume::{Limits, LiveSession, Overflow, SendErrorKind, SessionResume};
 
 use crate::support::{Browser, Watch, idle, settle, sleep};
 
@@ -34,7 +32,8 @@ async fn a_full_outbox_makes_send_wait_until_the_client_has_taken_from_it() {
     let session = browser.get(&resume).await.unwrap();
     session.send("0").await.unwrap();
     session.send("1").await.unwrap();
-    assert_eq!(session.try_send("2"), Err(TrySendError::Full(Message::text("2"))));
+    let full = session.try_send("2").unwrap_err();
+    assert_eq!((full.kind(), full.into_message()), (SendErrorKind::Full, Some("2".into())));
     let sender = session.clone();
     let sends = tokio::spawn(async move {
         let watch = Watch::start();
@@ -110,16 +109,21 @@ async fn a_waiting_send_ends_with_the_session() {
     let mut waiting = pin!(session.send("2"));
     waits!(waiting);
     session.close("enough");
-    assert_eq!(waiting.await.unwrap_err().kind(), ClosedKind::Ended);
+    let ended = waiting.await.unwrap_err();
+    assert_eq!((ended.kind(), ended.into_message()), (SendErrorKind::Ended, Some("2".into())));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_message_over_its_limit_is_an_error_at_once_and_the_session_goes_on() {
     let (resume, mut browser) = (small(), Browser::default());
     let session = browser.get(&resume).await.unwrap();
-    let closed = session.send("x".repeat(101)).await.unwrap_err();
-    assert_eq!(closed.kind(), ClosedKind::TooLarge);
-    assert_eq!(closed.to_string(), "message over the limit of 100 bytes");
+    let long = "x".repeat(101);
+    let error = session.send(long.as_str()).await.unwrap_err();
+    assert_eq!(error.kind(), SendErrorKind::TooLarge);
+    assert_eq!(error.to_string(), "message over the limit of 100 bytes");
+    assert_eq!(error.into_message(), Some(long.as_str().into()));
+    let error = session.send_with(|_| long.clone()).await.unwrap_err();
+    assert_eq!((error.kind(), error.into_message()), (SendErrorKind::TooLarge, Some(long.into())));
     session.send("x".repeat(100)).await.unwrap();
 }
 

@@ -170,7 +170,8 @@ impl Sim {
     // The application.
 
     fn send(&mut self, text: &str) -> Result<u64, NotSent> {
-        self.session.send(text.into(), self.now).map(Position::get)
+        let sent = self.session.send(text.into(), self.now);
+        sent.map(Position::get).map_err(|unsent| unsent.why)
     }
 
     /// Sends `m<from>`, …, `m<to - 1>`.
@@ -181,7 +182,10 @@ impl Sim {
     }
 
     fn is_full(&mut self) -> bool {
-        matches!(self.session.clone().send("x".into(), self.now), Err(NotSent::Full(_)))
+        self.session
+            .clone()
+            .send("x".into(), self.now)
+            .is_err_and(|unsent| unsent.why == NotSent::Full)
     }
 
     /// The handler takes one message, and has it in hand.

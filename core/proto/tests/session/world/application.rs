@@ -81,23 +81,25 @@ impl World {
                 }
                 None
             }
-            Err(NotSent::Full(message)) => {
-                assert!(full);
-                // What is not committed is not dropped, but waited for.
-                let drops = self.setting.overflow == Overflow::DropOldest;
-                assert!(!drops || self.committed <= self.base());
-                Some(message)
-            }
-            Err(NotSent::Ended) => {
-                assert_eq!(self.session.ended(), Some(OutcomeStatus::Overflow));
-                None
-            }
-            Err(NotSent::Uncommitted) => {
-                assert!(full && self.setting.durable && self.in_hand.is_some());
-                assert!(self.base() >= self.boundary, "handled output is on its way");
-                None
-            }
-            Err(NotSent::TooLarge(_)) => panic!("under the limit"),
+            Err(Unsent { message, why }) => match why {
+                NotSent::Full => {
+                    assert!(full);
+                    // What is not committed is not dropped, but waited for.
+                    let drops = self.setting.overflow == Overflow::DropOldest;
+                    assert!(!drops || self.committed <= self.base());
+                    Some(message)
+                }
+                NotSent::Ended => {
+                    assert_eq!(self.session.ended(), Some(OutcomeStatus::Overflow));
+                    None
+                }
+                NotSent::Uncommitted => {
+                    assert!(full && self.setting.durable && self.in_hand.is_some());
+                    assert!(self.base() >= self.boundary, "handled output is on its way");
+                    None
+                }
+                NotSent::TooLarge(_) => panic!("under the limit"),
+            },
         }
     }
 

@@ -58,7 +58,7 @@ pub(super) async fn admit_newcomers<T: Send + 'static>(
         Err(error) => {
             observe::store_failed();
             tracing::error!(session = %session.id().short(), error = %chain(&error), "client not recorded");
-            session.not_saved(&chain(&error));
+            session.not_saved(error);
             return false;
         }
     }

@@ -30,7 +30,8 @@ pub use self::aside::SetAside;
 use crate::{
     live::session::Core,
     words::{
-        durability::{CommitError, Urgency},
+        commit_error::CommitError,
+        durability::Urgency,
         key::SessionKey,
         millis::Millis,
         store::{Stamp, StoreKey},

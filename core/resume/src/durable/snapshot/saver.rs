@@ -184,7 +184,7 @@ async fn put<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>, job: Jo
         Err(error) => {
             observe::store_failed();
             tracing::error!(session = %session.id().short(), error = %chain(&error), "snapshot not saved");
-            session.not_saved(&chain(&error));
+            session.not_saved(error);
             session.keep_unsaved(job);
             false
         }

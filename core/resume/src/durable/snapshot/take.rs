@@ -1,6 +1,6 @@
 //! Takes snapshots, and tells what has become of them.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use session_resume_proto::session::Covered;
 use tokio::time::Instant;
@@ -9,16 +9,16 @@ use super::{
     CleanMark, Job,
     record::{self, KeyRecord, SessionRecord},
 };
-use crate::words::{
-    durability::{CommitError, Urgency},
-    millis::Millis,
-};
 use crate::{
     live::session::shared::{CancelHandler, Shared},
     words::{
+        commit_error::CommitError,
+        durability::Urgency,
         key::SessionKey,
+        millis::Millis,
         outcome::{Outcome, OutcomeStatus},
         panics::caught,
+        store::StoreError,
     },
 };
 
@@ -188,8 +188,8 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// A snapshot is not on disk; it is tried again.
-    pub(super) fn not_saved(&self, error: &dyn fmt::Display) {
-        let error = CommitError::new(error);
+    pub(super) fn not_saved(&self, error: StoreError) {
+        let error = CommitError::by_store(error);
         self.step(|core| {
             if let Some(durable) = &mut core.durable {
                 durable.failures += 1;

@@ -5,8 +5,7 @@ use session_resume_proto::Message;
 use tokio::runtime::Handle;
 
 use super::{Event, LiveSession, Session};
-use crate::words::closed::Closed;
-use crate::{CommitError, HandlerError};
+use crate::{CommitError, SendError};
 
 /// A [`LiveSession`] for a handler that runs on a plain thread of its own.
 ///
@@ -38,7 +37,7 @@ impl<T: Send + 'static> BlockingSession<T> {
     /// # Errors
     ///
     /// As [`LiveSession::recv_json`].
-    pub fn recv_json<M: DeserializeOwned>(&mut self) -> Option<Result<M, HandlerError>> {
+    pub fn recv_json<M: DeserializeOwned>(&mut self) -> Option<serde_json::Result<M>> {
         self.runtime.block_on(self.live.recv_json())
     }
 
@@ -65,7 +64,7 @@ impl<T: Send + 'static> BlockingSession<T> {
     /// # Errors
     ///
     /// As [`Session::send`].
-    pub fn send(&self, message: impl Into<Message>) -> Result<(), Closed> {
+    pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.runtime.block_on(self.live.send(message))
     }
 
@@ -74,7 +73,7 @@ impl<T: Send + 'static> BlockingSession<T> {
     /// # Errors
     ///
     /// As [`Session::send_json`].
-    pub fn send_json<V: Serialize + ?Sized>(&self, value: &V) -> Result<(), HandlerError> {
+    pub fn send_json<V: Serialize + ?Sized>(&self, value: &V) -> Result<(), SendError> {
         self.runtime.block_on(self.live.send_json(value))
     }
 
@@ -86,7 +85,7 @@ impl<T: Send + 'static> BlockingSession<T> {
     pub fn send_with<M: Into<Message>>(
         &self,
         make: impl FnOnce(&mut T) -> M,
-    ) -> Result<(), Closed> {
+    ) -> Result<(), SendError> {
         self.runtime.block_on(self.live.send_with(make))
     }
 
@@ -95,7 +94,7 @@ impl<T: Send + 'static> BlockingSession<T> {
     /// # Errors
     ///
     /// As [`Session::send_checkpoint`].
-    pub fn send_checkpoint(&self, message: impl Into<Message>) -> Result<(), Closed> {
+    pub fn send_checkpoint(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.runtime.block_on(self.live.send_checkpoint(message))
     }
 }

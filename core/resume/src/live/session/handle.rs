@@ -14,12 +14,8 @@ use super::{
     shared::{CancelHandler, Shared},
     tasks,
 };
-use crate::words::{
-    closed::{Closed, TrySendError},
-    id::SessionId,
-};
 use crate::{
-    CommitError, HandlerError, Identity,
+    CommitError, Identity, SendError, SessionId,
     words::{
         context::Requester,
         durability::Urgency,
@@ -205,13 +201,13 @@ impl<T: Send + 'static> Session<T> {
     ///
     /// # Errors
     ///
-    /// Returns [`Closed`] if the session has ended, or at once if the message is over
-    /// [`Limits::message`](crate::Limits::message).
+    /// Fails if the session has ended, or at once if the message is over
+    /// [`Limits::message`](crate::Limits::message). The error gives the message back.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: a dropped send has sent nothing.
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), Closed> {
+    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         send::send(&self.shared, message.into(), Kind::Ordinary).await
     }
 
@@ -219,8 +215,8 @@ impl<T: Send + 'static> Session<T> {
     ///
     /// # Errors
     ///
-    /// Returns [`TrySendError::Full`] with the message if there is none.
-    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
+    /// Fails with [`SendErrorKind::Full`](crate::SendErrorKind::Full) if there is none, or as [`Self::send`].
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         send::try_send(&self.shared, message.into())
     }
 
@@ -228,14 +224,15 @@ impl<T: Send + 'static> Session<T> {
     ///
     /// # Errors
     ///
-    /// Fails if the value cannot be JSON, or as [`Self::send`].
+    /// Fails with [`SendErrorKind::Json`](crate::SendErrorKind::Json) if the value cannot be JSON, or as
+    /// [`Self::send`].
     ///
     /// # Cancel safety
     ///
     /// Cancel safe, as [`Self::send`].
-    pub async fn send_json<V: Serialize + ?Sized>(&self, value: &V) -> Result<(), HandlerError> {
-        let text = serde_json::to_string(value)?;
-        Ok(self.send(text).await?)
+    pub async fn send_json<V: Serialize + ?Sized>(&self, value: &V) -> Result<(), SendError> {
+        let text = serde_json::to_string(value).map_err(SendError::json)?;
+        self.send(text).await
     }
 
     /// Changes the state and sends the message that the closure returns, as one step: where one is seen,
@@ -258,7 +255,7 @@ impl<T: Send + 'static> Session<T> {
     pub async fn send_with<M: Into<Message>>(
         &self,
         make: impl FnOnce(&mut T) -> M,
-    ) -> Result<(), Closed> {
+    ) -> Result<(), SendError> {
         send::send_with(&self.shared, make).await
     }
 
@@ -274,7 +271,7 @@ impl<T: Send + 'static> Session<T> {
     /// # Cancel safety
     ///
     /// Cancel safe, as [`Self::send`].
-    pub async fn send_checkpoint(&self, message: impl Into<Message>) -> Result<(), Closed> {
+    pub async fn send_checkpoint(&self, message: impl Into<Message>) -> Result<(), SendError> {
         send::send(&self.shared, message.into(), Kind::Checkpoint).await
     }
 

@@ -11,10 +11,7 @@ use session_resume_proto::{Message, session};
 use tokio::task::coop;
 
 use super::{Client, Event, Peer, Resumed, Session, core::Core, shared::Shared};
-use crate::{
-    CommitError, HandlerError, SessionOrigin, durable::snapshot::Boundary,
-    words::durability::Urgency,
-};
+use crate::{CommitError, SessionOrigin, durable::snapshot::Boundary, words::durability::Urgency};
 
 /// The handler's own handle: a [`Session`] that also receives. There is one per session.
 ///
@@ -123,9 +120,9 @@ impl<T: Send + 'static> LiveSession<T> {
     /// # Cancel safety
     ///
     /// Cancel safe, as [`Self::recv`].
-    pub async fn recv_json<M: DeserializeOwned>(&mut self) -> Option<Result<M, HandlerError>> {
+    pub async fn recv_json<M: DeserializeOwned>(&mut self) -> Option<serde_json::Result<M>> {
         let message = self.recv().await?;
-        Some(serde_json::from_slice(message.as_bytes()).map_err(HandlerError::from))
+        Some(serde_json::from_slice(message.as_bytes()))
     }
 
     /// Puts what is done so far, the message in hand included, on disk.
@@ -161,7 +158,7 @@ impl<T: Send + 'static> LiveSession<T> {
     pub async fn saved(&self) -> Result<(), CommitError> {
         let shared = &self.session.shared;
         if shared.is_held_up_by_hand() {
-            return Err(CommitError::in_hand());
+            return Err(CommitError::message_in_hand());
         }
         shared.wait_saved(Urgency::Now).await
     }

@@ -3,14 +3,14 @@ use std::{
     task::{Poll, Waker, ready},
 };
 
-use session_resume_proto::{Message, Moment, session::NotSent};
+use session_resume_proto::{
+    Message, Moment,
+    session::{NotSent, Unsent},
+};
 use tokio::task::coop;
 
 use super::{core::Core, shared::Shared};
-use crate::words::{
-    closed::{Closed, TrySendError},
-    durability::Urgency,
-};
+use crate::words::{durability::Urgency, send_error::SendError};
 
 /// The place of one send among those that wait for room.
 ///
@@ -56,8 +56,8 @@ impl Waiter<'_> {
 /// Tries until there is room.
 async fn when_room<T: Send + 'static>(
     session: &Shared<T>,
-    mut attempt: impl FnMut(&mut Waiter<'_>) -> Poll<Result<(), Closed>>,
-) -> Result<(), Closed> {
+    mut attempt: impl FnMut(&mut Waiter<'_>) -> Poll<Result<(), SendError>>,
+) -> Result<(), SendError> {
     let mut line = InLine { session, ticket: None };
     poll_fn(|cx| {
         let coop = ready!(coop::poll_proceed(cx));
@@ -74,11 +74,11 @@ pub(super) async fn send<T: Send + 'static>(
     session: &Shared<T>,
     message: Message,
     kind: Kind,
-) -> Result<(), Closed> {
+) -> Result<(), SendError> {
     let mut message = Some(message);
     when_room(session, |waiter| {
         let Some(unsent) = message.take() else {
-            return Poll::Ready(Err(Closed::ended()));
+            return Poll::Ready(Err(SendError::ended(None)));
         };
         let unsent = match push_fitting(session, unsent, kind) {
             Ok(()) => return Poll::Ready(Ok(())),
@@ -86,12 +86,12 @@ pub(super) async fn send<T: Send + 'static>(
         };
         session.with_core(|core, now| match push(core, unsent, kind, now) {
             Ok(()) => Poll::Ready(Ok(())),
-            Err(TrySendError::Closed(closed)) => Poll::Ready(Err(closed)),
-            Err(TrySendError::Full(unsent)) => {
+            Err(Unsent { message: unsent, why: NotSent::Full }) => {
                 message = Some(unsent);
                 waiter.wait(core, now);
                 Poll::Pending
             }
+            Err(unsent) => Poll::Ready(Err(core.not_sent(unsent.why, Some(unsent.message)))),
         })
     })
     .await
@@ -101,7 +101,7 @@ pub(super) async fn send<T: Send + 'static>(
 pub(super) async fn send_with<T, M>(
     session: &Shared<T>,
     make: impl FnOnce(&mut T) -> M,
-) -> Result<(), Closed>
+) -> Result<(), SendError>
 where
     T: Send + 'static,
     M: Into<Message>,
@@ -111,22 +111,25 @@ where
         // Under the state's lock, so that nothing gets between a change and its message.
         session.update_state_if(|state| {
             let room = session.with_core(|core, now| match core.machine.reserve(now) {
-                _ if core.departed => Poll::Ready(Err(Closed::ended())),
+                _ if core.departed => Poll::Ready(Err(SendError::ended(None))),
                 Ok(()) => Poll::Ready(Ok(())),
-                Err(NotSent::Full(_)) => {
+                Err(NotSent::Full) => {
                     waiter.wait(core, now);
                     Poll::Pending
                 }
-                Err(other) => Poll::Ready(Err(closed(&other, core))),
+                Err(why) => Poll::Ready(Err(core.not_sent(why, None))),
             });
             let result = match (room, make.take()) {
                 (Poll::Ready(Ok(())), Some(make)) => {
                     let message = make(state).into();
                     Poll::Ready(session.with_core(|core, now| {
-                        core.machine
-                            .send_reserved(message, now)
-                            .map(|_| core.sent())
-                            .map_err(|error| closed(&error, core))
+                        match core.machine.send_reserved(message, now) {
+                            Ok(_) => {
+                                core.sent();
+                                Ok(())
+                            }
+                            Err(unsent) => Err(core.not_sent(unsent.why, Some(unsent.message))),
+                        }
                     }))
                 }
                 (room, unused) => {
@@ -152,10 +155,14 @@ pub(super) enum Kind {
 pub(super) fn try_send<T: Send + 'static>(
     session: &Shared<T>,
     message: Message,
-) -> Result<(), TrySendError> {
+) -> Result<(), SendError> {
     let kind = Kind::Ordinary;
-    push_fitting(session, message, kind)
-        .or_else(|message| session.with_core(|core, now| push(core, message, kind, now)))
+    push_fitting(session, message, kind).or_else(|message| {
+        session.with_core(|core, now| {
+            push(core, message, kind, now)
+                .map_err(|unsent| core.not_sent(unsent.why, Some(unsent.message)))
+        })
+    })
 }
 
 /// Sends a message if that takes no more than putting it into the outbox: most do, and need not know the time.
@@ -177,22 +184,16 @@ fn push_fitting<T: Send + 'static>(
     })
 }
 
-fn push(core: &mut Core, message: Message, kind: Kind, now: Moment) -> Result<(), TrySendError> {
+fn push(core: &mut Core, message: Message, kind: Kind, now: Moment) -> Result<(), Unsent> {
     if core.departed {
-        return Err(TrySendError::Closed(Closed::ended()));
+        return Err(Unsent { message, why: NotSent::Ended });
     }
-    let sent = match kind {
+    match kind {
         Kind::Ordinary => core.machine.send(message, now),
         Kind::Checkpoint => core.machine.send_checkpoint(message, now),
-    };
-    match sent {
-        Ok(_) => {
-            core.sent();
-            Ok(())
-        }
-        Err(NotSent::Full(message)) => Err(TrySendError::Full(message)),
-        Err(other) => Err(TrySendError::Closed(closed(&other, core))),
-    }
+    }?;
+    core.sent();
+    Ok(())
 }
 
 impl Core {
@@ -202,14 +203,9 @@ impl Core {
             self.changed(Urgency::Now);
         }
     }
-}
-
-/// Returns why a message was not sent, for one that does not wait for room.
-fn closed(not_sent: &NotSent, core: &Core) -> Closed {
-    let bounds = &core.machine.rules().bounds;
-    match not_sent {
-        NotSent::TooLarge(limit) => Closed::too_large(*limit),
-        NotSent::Uncommitted => Closed::uncommitted((bounds.outbox_messages, bounds.outbox_bytes)),
-        NotSent::Ended | NotSent::Full(_) => Closed::ended(),
+    /// Makes the error of a message that was not sent; without the message if there is none yet.
+    #[cold]
+    fn not_sent(&self, why: NotSent, message: Option<Message>) -> SendError {
+        SendError::new(why, message, &self.machine.rules().bounds)
     }
 }
