@@ -197,12 +197,16 @@ impl<T> Session<T> {
 impl<T: Send + 'static> Session<T> {
     /// Sends a message to every client of the session. It is kept until they have it.
     ///
-    /// Waits only while the outbox is full, under [`Overflow::Backpressure`](crate::Overflow::Backpressure).
+    /// Waits only while the outbox is full: under [`Overflow::Backpressure`](crate::Overflow::Backpressure) until there is
+    /// room, under [`Overflow::Close`](crate::Overflow::Close) until there is room or the session ends. It also waits while the
+    /// session stands still, in a drain or on its way to the store.
     ///
     /// # Errors
     ///
     /// Fails if the session has ended, or at once if the message is over
-    /// [`Limits::message`](crate::Limits::message). The error gives the message back.
+    /// [`Limits::message`](crate::Limits::message). Under [`Durability::Exact`](crate::Durability::Exact) it also fails if
+    /// output that is not committed fills the outbox alone: [`commit`](crate::LiveSession::commit) makes room. The error
+    /// gives the message back.
     ///
     /// # Cancel safety
     ///
