@@ -28,6 +28,8 @@ use crate::{
     },
     words::context::RequestContext,
 };
+pub use session_resume_proto::wire::{MalformedOffer, Offer};
+
 pub use crate::{
     door::{
         poll::{Answer, list, poll},
@@ -68,7 +70,7 @@ fn open_here<T: Send + 'static>(parts: &Parts) -> Result<Opened<'_, T>, Refusal>
     check_origin(registry, parts)?;
     let req = RequestView::from_parts(parts);
     if registry.needs_no_store(context)
-        && let Some((session, origin)) = registry.open(context, req, &Purpose::Extract)?
+        && let Some((session, origin)) = registry.open(context, req, &Purpose::Extract, None)?
     {
         return Ok(Opened::Here(handle(context, session, origin)));
     }
@@ -94,7 +96,9 @@ async fn open_stored<T: Send + 'static>(
             return Ok(handle(asks.context, session, SessionOrigin::Restored));
         }
         // A session that is on its way to the store is waited for there.
-        if let Some((session, origin)) = registry.open(asks.context, asks.req, &Purpose::Extract)? {
+        if let Some((session, origin)) =
+            registry.open(asks.context, asks.req, &Purpose::Extract, None)?
+        {
             return Ok(handle(asks.context, session, origin));
         }
     }

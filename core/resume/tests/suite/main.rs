@@ -17,5 +17,6 @@ mod sending;
 mod shared;
 mod support;
 mod timers;
+mod transports;
 mod visits;
 mod which;

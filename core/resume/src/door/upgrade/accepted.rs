@@ -4,28 +4,25 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use session_resume_proto::{
-    session::{Arrival, MOVED_RETRY, Refusal as AttachRefusal},
+    AttachmentNumber, Moment,
+    session::{Arrival, Attached, ClientName, MOVED_RETRY, Refusal as AttachRefusal},
     wire::{Close, CloseKind, Offer},
 };
 
-use super::{STORING, resolve::Plan};
-use crate::words::path::UpgradePath;
+use super::{STORING, resolve::claim_on, stand::Stand};
 use crate::{
     Identity, LiveSession, SessionId, SessionOrigin,
     live::{
+        ended::Ended,
         handler, pump,
         registry::Registry,
         session::{AttachRequest, Core, Peer, shared::Shared},
     },
     words::{
         cause::Cause, durability::Urgency, handler_type::HandlerType, key::SessionKey, observe,
-        outcome::IntoOutcome, peer_addr::PeerAddr, random, transport::Transport,
+        outcome::IntoOutcome, path::UpgradePath, peer_addr::PeerAddr, random, transport::Transport,
     },
 };
-
-/// Stands for a handler where there is none to run.
-#[derive(Debug)]
-pub struct Refused;
 
 /// An upgrade that may become an attachment once its socket is there.
 #[must_use = "run it with the socket, or the client waits for nothing"]
@@ -33,18 +30,30 @@ pub struct Accepted<T: Send + 'static, F>(pub(super) Box<Arriving<T, F>>);
 
 /// Boxed: adapters carry it through futures that live as long as the connection.
 pub(super) struct Arriving<T: Send + 'static, F> {
-    pub(super) plan: Plan<T>,
-    pub(super) peer: Peer,
-    /// The key of its request.
-    pub(super) key: SessionKey,
+    pub(super) stand: Stand<T>,
+    pub(super) newcomer: Newcomer<T>,
+    pub(super) handler: F,
+}
+
+/// The client of an upgrade, and what is known of it.
+pub(super) struct Newcomer<T> {
+    pub(super) registry: Arc<Registry<T>>,
+    pub(super) client: ClientName,
+    pub(super) offer: Offer,
     /// Where it comes from, if the server has told.
     pub(super) from: Option<PeerAddr>,
+    pub(super) pass: Pass,
+}
+
+/// What the session is given when the client attaches, or compares.
+pub(super) struct Pass {
+    pub(super) peer: Peer,
     pub(super) request: Box<AttachRequest>,
-    pub(super) offer: Offer,
-    pub(super) name: Option<Cow<'static, str>>,
+    /// The key of its request.
+    pub(super) key: SessionKey,
     pub(super) path: UpgradePath,
-    pub(super) registry: Arc<Registry<T>>,
-    pub(super) handler: F,
+    pub(super) handler: HandlerType,
+    pub(super) name: Option<Cow<'static, str>>,
 }
 
 impl<T, F, Fut> Accepted<T, F>
@@ -74,24 +83,15 @@ where
     ///
     /// What most attachments do not wait for is boxed, so that they need not hold its memory.
     async fn begin<S: Transport + 'static>(self, socket: S) -> Option<BoxFuture<'static, ()>> {
-        let Arriving { plan, peer, key, from, request, offer, name, path, registry, handler } =
-            *self.0;
-        let (hold, origin, client, claim) = match plan {
-            Plan::Attach { hold, origin, client, claim } => (hold, origin, client, claim),
-            Plan::Refuse(cause, refusal) => {
-                observe::refused(cause, refusal.close.code);
-                pump::refuse(socket, refusal, offer.is_resumable()).boxed().await;
+        let Arriving { stand, newcomer, handler } = *self.0;
+        let (hold, origin) = match stand {
+            Stand::Here(hold, origin) => (hold, origin),
+            Stand::Ended(id, ended) => {
+                newcomer.farewell(id, &ended, socket).boxed().await;
                 return None;
             }
-            Plan::Farewell(Ok(frames)) => {
-                pump::say(socket, frames).boxed().await;
-                return None;
-            }
-            Plan::Farewell(Err(refusal)) => {
-                if refusal.close.kind() != CloseKind::Done {
-                    observe::refused(Cause::of_close(&refusal.close), refusal.close.code);
-                }
-                pump::refuse(socket, refusal, true).boxed().await;
+            Stand::Refused(refused) => {
+                refused.run(socket).boxed().await;
                 return None;
             }
         };
@@ -99,115 +99,177 @@ where
         if session.is_durable() {
             is_in_the_store(&session).boxed().await;
         }
-        let id = session.id().wire_id();
-        let arrival = Arrival { client, info: peer, origin, claim, nonce: random::bytes() };
-        let attached = session.with_core(|core, now| {
-            let seen = core.machine.newest_attachment();
-            let handler = HandlerType::of::<F>();
-            if let Some((cause, refusal)) =
-                refuses(&registry, (session.id(), core), &key, &path, handler)
-            {
-                return Err((cause, refusal, seen));
-            }
-            let attached = core.machine.attach(arrival, &id, now).map_err(|refusal| {
-                let cause = Cause::of_close(&refusal.close);
-                (cause, refusal, seen)
-            })?;
-            let number = attached.number;
-            core.keep_request(peer.serial, request);
-            let waits = core.machine.waits_for_commit(number);
-            core.changed(if waits { Urgency::Now } else { Urgency::Soon });
-            let starts = core.machine.start_handler(now);
-            if starts {
-                core.handler_type = Some(handler);
-                path.start(&mut core.handler_path, session.id());
-                if name.is_some() || core.handler_name().is_some() {
-                    core.rare_mut().handler_name = name;
-                }
-            }
-            let restored = starts && std::mem::take(&mut core.restored);
-            let origin = if restored { SessionOrigin::Restored } else { origin };
-            Ok((attached, starts, origin))
-        });
+        let attached = newcomer.attach(&session, origin);
+        // Only now: the transport holds the session from here on.
+        drop(hold);
         match attached {
-            Err((cause, refusal, seen)) => {
-                drop(registry);
-                observe::refused(cause, refusal.close.code);
-                tracing::debug!(session = %session.id().short(), code = refusal.close.code, "attach refused");
-                drop(hold);
-                let superseded = refusal.close.kind() == CloseKind::Superseded;
-                let told = pump::refuse(socket, refusal, offer.is_resumable()).boxed().await;
-                if told && superseded {
-                    session.step(|core| core.machine.handle_refusal_answered(client, seen));
-                }
-                None
-            }
-            Ok((attached, starts, origin)) => {
-                let turn = pump::Turn::new(Arc::clone(&session), attached.number);
-                observe::attached(&attached, offer.is_resumable());
-                tracing::debug!(
-                    session = %session.id().short(),
-                    identity = %Identity::of_tag(client.identity).short(),
-                    attachment = attached.number.get(),
-                    resumable = offer.is_resumable(),
-                    status = observe::status(attached.status),
-                    replaying = attached.behind,
-                    gap = attached.gap.is_some(),
-                    peer = from.map(|PeerAddr(addr)| tracing::field::display(addr.ip())),
-                    active = registry.attached(),
-                    "attached"
-                );
-                drop(registry);
-                // Only now: the transport holds the session from here on.
-                drop(hold);
-                if starts {
-                    handler::start(&session, origin, handler);
-                } else {
-                    drop(handler);
+            Ok(Entered { turn, starts }) => {
+                match starts {
+                    Some(origin) => handler::start(&session, origin, handler),
+                    None => drop(handler),
                 }
                 Some(pump::run(turn, socket))
             }
+            Err(turned_away) => {
+                turned_away.tell(&session, socket).boxed().await;
+                None
+            }
         }
     }
 }
 
-impl<T: Send + 'static> Accepted<T, Refused> {
-    /// Accepts the socket and tells the client that it is refused.
-    pub async fn run_refused<S: Transport>(self, socket: S) {
-        if let Plan::Refuse(cause, refusal) = self.0.plan {
+/// A client that has its turn.
+struct Entered<T: Send + 'static> {
+    turn: pump::Turn<T>,
+    /// It is the first, so it starts the handler.
+    starts: Option<SessionOrigin>,
+}
+
+/// A client that has come to its session and may not attach.
+struct TurnedAway {
+    refusal: AttachRefusal,
+    resumable: bool,
+    client: ClientName,
+    /// The newest attachment when it was turned away.
+    seen: AttachmentNumber,
+}
+
+impl<T: Send + 'static> Newcomer<T> {
+    /// Attaches the client to the session, or finds out why not.
+    fn attach(
+        self,
+        session: &Arc<Shared<T>>,
+        origin: SessionOrigin,
+    ) -> Result<Entered<T>, TurnedAway> {
+        let Self { registry, client, offer, from, pass } = self;
+        let (id, resumable) = (session.id(), offer.is_resumable());
+        let arrival = Arrival {
+            client,
+            info: pass.peer,
+            origin,
+            claim: claim_on(&offer, id),
+            nonce: random::bytes(),
+        };
+        let attached = session.with_core(|core, now| {
+            let seen = core.machine.newest_attachment();
+            pass.attach(&registry, (id, core), arrival, now)
+                .map_err(|(cause, refusal)| (cause, refusal, seen))
+        });
+        let attached = attached.map(|(attached, starts)| {
+            let turn = pump::Turn::new(Arc::clone(session), attached.number);
+            observe::attached(&attached, resumable);
+            tracing::debug!(
+                session = %id.short(),
+                identity = %Identity::of_tag(client.identity).short(),
+                attachment = attached.number.get(),
+                resumable,
+                status = observe::status(attached.status),
+                replaying = attached.behind,
+                gap = attached.gap.is_some(),
+                peer = from.map(|PeerAddr(addr)| tracing::field::display(addr.ip())),
+                active = registry.attached(),
+                "attached"
+            );
+            Entered { turn, starts }
+        });
+        attached.map_err(|(cause, refusal, seen)| {
             observe::refused(cause, refusal.close.code);
-            pump::refuse(socket, refusal, self.0.offer.is_resumable()).await;
+            tracing::debug!(session = %id.short(), code = refusal.close.code, "attach refused");
+            TurnedAway { refusal, resumable, client, seen }
+        })
+    }
+
+    /// Tells the client the outcome of its session.
+    async fn farewell<S: Transport>(self, id: SessionId, ended: &Ended, socket: S) {
+        let farewell = ended.counts.farewell(
+            self.client,
+            &id.wire_id(),
+            &claim_on(&self.offer, id),
+            ended.outcome.status(),
+            self.registry.rules(),
+        );
+        match farewell {
+            Ok(frames) => pump::say(socket, frames).await,
+            Err(refusal) => {
+                if refusal.close.kind() != CloseKind::Done {
+                    observe::refused(Cause::of_close(&refusal.close), refusal.close.code);
+                }
+                pump::refuse(socket, refusal, true).await;
+            }
         }
     }
 }
 
-/// Asked again under the lock: a drain closes every transport that it finds there, and another upgrade may have
-/// started another handler, or this one on another path.
-fn refuses<T: Send + 'static>(
-    registry: &Registry<T>,
-    (session, core): (SessionId, &Core),
-    key: &SessionKey,
-    path: &UpgradePath,
-    handler: HandlerType,
-) -> Option<(Cause, AttachRefusal)> {
-    let refusal = |cause, close, retry| Some((cause, AttachRefusal { close, retry }));
-    if registry.drain.is_draining() || core.departed {
-        return refusal(Cause::Draining, Close::RESTARTING, Some(registry.drain.retry()));
+impl Pass {
+    /// Attaches the client under the session's lock. Returns how the session came to be if the handler starts now.
+    fn attach<T: Send + 'static>(
+        self,
+        registry: &Registry<T>,
+        (session, core): (SessionId, &mut Core),
+        arrival: Arrival<Peer>,
+        now: Moment,
+    ) -> Result<(Attached, Option<SessionOrigin>), (Cause, AttachRefusal)> {
+        self.check(registry, session, core)?;
+        let (serial, origin) = (arrival.info.serial, arrival.origin);
+        let attached = core
+            .machine
+            .attach(arrival, &session.wire_id(), now)
+            .map_err(|refusal| (Cause::of_close(&refusal.close), refusal))?;
+        core.keep_request(serial, self.request);
+        let waits = core.machine.waits_for_commit(attached.number);
+        core.changed(if waits { Urgency::Now } else { Urgency::Soon });
+        if !core.machine.start_handler(now) {
+            return Ok((attached, None));
+        }
+        core.handler_type = Some(self.handler);
+        self.path.start(&mut core.handler_path, session);
+        if self.name.is_some() || core.handler_name().is_some() {
+            core.rare_mut().handler_name = self.name;
+        }
+        let restored = std::mem::take(&mut core.restored);
+        let origin = if restored { SessionOrigin::Restored } else { origin };
+        Ok((attached, Some(origin)))
     }
-    // The identity was changed meanwhile, and the session is not under this key any more.
-    if core.key != *key {
-        return refusal(Cause::Busy, Close::TRY_AGAIN, Some(MOVED_RETRY));
+
+    /// Asks again under the lock: a drain closes every transport that it finds there, and another upgrade may have
+    /// started another handler, or this one on another path.
+    fn check<T: Send + 'static>(
+        &self,
+        registry: &Registry<T>,
+        session: SessionId,
+        core: &Core,
+    ) -> Result<(), (Cause, AttachRefusal)> {
+        let refused = |cause, close, retry| Err((cause, AttachRefusal { close, retry }));
+        if registry.drain.is_draining() || core.departed {
+            return refused(Cause::Draining, Close::RESTARTING, Some(registry.drain.retry()));
+        }
+        // The identity was changed meanwhile, and the session is not under this key any more.
+        if core.key != self.key {
+            return refused(Cause::Busy, Close::TRY_AGAIN, Some(MOVED_RETRY));
+        }
+        if !core.machine.has_handler() {
+            return Ok(());
+        }
+        if core.handler_type != Some(self.handler) {
+            return refused(Cause::Handler, Close::ANOTHER_HANDLER, None);
+        }
+        if !self.path.may_enter(core.handler_path, session) {
+            return refused(Cause::Path, Close::ANOTHER_PATH, None);
+        }
+        Ok(())
     }
-    if !core.machine.has_handler() {
-        return None;
+}
+
+impl TurnedAway {
+    /// Tells the client why, and the session if the client has heard that it was superseded.
+    async fn tell<T: Send + 'static, S: Transport>(self, session: &Shared<T>, socket: S) {
+        let Self { refusal, resumable, client, seen } = self;
+        let superseded = refusal.close.kind() == CloseKind::Superseded;
+        let told = pump::refuse(socket, refusal, resumable).await;
+        if told && superseded {
+            session.step(|core| core.machine.handle_refusal_answered(client, seen));
+        }
     }
-    if core.handler_type != Some(handler) {
-        return refusal(Cause::Handler, Close::ANOTHER_HANDLER, None);
-    }
-    if !path.may_enter(core.handler_path, session) {
-        return refusal(Cause::Path, Close::ANOTHER_PATH, None);
-    }
-    None
 }
 
 /// A client that has been told of a session must find it after a crash. A store that fails or hangs is no
@@ -229,6 +291,7 @@ async fn is_in_the_store<T: Send + 'static>(session: &Shared<T>) {
 
 impl<T: Send + 'static, F> fmt::Debug for Accepted<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Accepted").field("peer", &self.0.peer).finish_non_exhaustive()
+        let peer = &self.0.newcomer.pass.peer;
+        f.debug_struct("Accepted").field("peer", peer).finish_non_exhaustive()
     }
 }

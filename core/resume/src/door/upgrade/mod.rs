@@ -1,24 +1,21 @@
-//! An upgrade request on its way to an attachment, for adapters. Suggested reading order: `Upgrade`, `resolve`
-//! (which session), `accepted` (attach).
+//! An upgrade request on its way to an attachment, for adapters. Suggested reading order: `stand` (where an attach
+//! stands, phase by phase), `Upgrade`, `resolve` (which session), `accepted` (attach).
 
 mod accepted;
 mod resolve;
+mod stand;
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use http::{StatusCode, header, request::Parts};
-use session_resume_proto::{
-    session::Refusal as AttachRefusal,
-    wire::{Offer, SUBPROTOCOL},
-};
+use session_resume_proto::wire::{Offer, SUBPROTOCOL};
 
-pub use self::accepted::{Accepted, Refused};
+pub use self::{accepted::Accepted, stand::Refused};
 use self::{
-    accepted::Arriving,
-    resolve::{Found, Plan},
+    accepted::{Arriving, Newcomer, Pass},
+    stand::Stand,
 };
-use crate::words::path::UpgradePath;
 use crate::{
     BlockingSession, LiveSession, RequestView,
     live::{
@@ -27,7 +24,11 @@ use crate::{
         session::{AttachRequest, Peer},
     },
     words::{
-        cause::Cause, context::RequestContext, handler_type::HandlerType, outcome::IntoOutcome,
+        cause::Cause,
+        context::RequestContext,
+        handler_type::HandlerType,
+        outcome::IntoOutcome,
+        path::{PathDigest, UpgradePath},
         refusal::Refusal,
     },
 };
@@ -36,11 +37,12 @@ use crate::{
 /// memory for the store, the client is told to come back after this time.
 const STORING: Duration = Duration::from_secs(1);
 
-/// A request to open a WebSocket on a session of a layer with state `T`.
+/// A request to open a transport, such as a WebSocket, on a session of a layer with state `T`.
 ///
 /// For adapters: [`prepare`](Self::prepare) it from the request, let the application call
 /// [`on_session`](Self::on_session), answer the upgrade with [`subprotocol`](Self::subprotocol) selected, and
-/// [`run`](Accepted::run) what came of it with the socket.
+/// [`run`](Accepted::run) what came of it with the socket. A transport that is not a WebSocket begins with
+/// [`prepare_with`](Self::prepare_with).
 pub struct Upgrade<T: Send + 'static = ()> {
     registry: Arc<Registry<T>>,
     context: RequestContext,
@@ -49,7 +51,8 @@ pub struct Upgrade<T: Send + 'static = ()> {
     /// The handler's name, for sessions that outlive the process.
     name: Option<Cow<'static, str>>,
     path: UpgradePath,
-    found: Found<T>,
+    /// `None`: there is no session yet.
+    stand: Option<Stand<T>>,
 }
 
 impl<T: Send + 'static> Upgrade<T> {
@@ -66,7 +69,26 @@ impl<T: Send + 'static> Upgrade<T> {
     ///
     /// Cancel safe: nothing has been done for this request yet.
     pub async fn prepare(parts: &Parts) -> Result<Self, Refusal> {
-        Self::find(parts).await.map_err(Refusal::counted)
+        Self::look(parts, websocket_offer).await.map_err(Refusal::counted)
+    }
+
+    /// As [`prepare`](Self::prepare), for a transport that is not a WebSocket: its client says the offer elsewhere than in
+    /// the headers of a WebSocket.
+    ///
+    /// [`Offer::parse`] reads the text of an offer, which is the same for every transport. What
+    /// [`run`](Accepted::run) is given is any [`Transport`](crate::transport::Transport): a stream and a sink of frames.
+    ///
+    /// (A key by [`key::per_client`](crate::key::per_client) is computed by the layer, from the WebSocket's headers.)
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare`](Self::prepare), without the malformed offer.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing has been done for this request yet.
+    pub async fn prepare_with(parts: &Parts, offer: Offer) -> Result<Self, Refusal> {
+        Self::look(parts, |_| Ok(offer)).await.map_err(Refusal::counted)
     }
 
     /// Whether a page of this request's origin may open transports.
@@ -76,39 +98,27 @@ impl<T: Send + 'static> Upgrade<T> {
         registry.check_origin(RequestView::from_parts(parts))
     }
 
-    async fn find(parts: &Parts) -> Result<Self, Refusal> {
+    async fn look(
+        parts: &Parts,
+        offer: impl FnOnce(&Parts) -> Result<Offer, Refusal>,
+    ) -> Result<Self, Refusal> {
         let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
         let req = RequestView::from_parts(parts);
         registry.check_origin(req)?;
         let offer = offer(parts)?;
         let context = context.clone();
-        let moved = registry.check_moved(&context, &offer, resolve::continued_session(&offer));
-        if offer == Offer::Plain
-            && let Some(session) = registry.by_key(context.key())
-        {
-            let delay = session.lock().machine.plain_delay(registry.clock().now());
-            drop(session);
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
-            }
-        }
-        let found = match moved {
-            Ok(()) => Found::look(registry, &context, req, &offer).await,
-            Err(refusal) => Err(refusal),
+        let stand = match resolve::look(registry, &context, req, &offer).await {
+            Ok(stand) => stand,
+            Err(refusal) => Some(Stand::Refused(Refused::by_close(refusal, offer.is_resumable())?)),
         };
-        let found = match found {
-            Ok(found) => found,
-            // Browsers hide the status of a refused upgrade: told when it is accepted.
-            Err(refusal) if offer.is_resumable() && refusal.close().is_some() => {
-                Found::refused(refusal)
-            }
-            Err(refusal) => return Err(refusal),
-        };
+        // The layer looks at the paths of upgrades alone.
+        let by = &registry.config().key;
+        let path = || (!by.is_of_the_application()).then(|| PathDigest::of(req.path()));
+        let path = UpgradePath::new(context.path().or_else(path));
         let mut parts = Box::new(parts.clone());
         parts.extensions.remove::<RequestContext>();
         let registry = registry.arc();
-        let path = UpgradePath::new(context.path());
-        Ok(Self { registry, context, offer, parts, name: None, path, found })
+        Ok(Self { registry, context, offer, parts, name: None, path, stand })
     }
 
     /// Names the handler: a session that was stored goes on only with a handler of the same name.
@@ -217,28 +227,24 @@ impl<T: Send + 'static> Upgrade<T> {
     ///
     /// Returns the [`Refusal`] to answer with. A client that offers to resume is accepted instead, because
     /// browsers hide the status of a refused upgrade, and told when [run](Accepted::run).
-    pub fn on_session<F, Fut>(self, handler: F) -> Result<Accepted<T, F>, Refusal>
+    pub fn on_session<F, Fut>(mut self, handler: F) -> Result<Accepted<T, F>, Refusal>
     where
         F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
         Fut: Future<Output: IntoOutcome> + Send + 'static,
     {
-        let resumable = self.offer.is_resumable();
-        let plan = self.resolve(HandlerType::of::<F>()).inspect_err(|refusal| {
-            if matches!(refusal.cause(), Cause::Handler | Cause::Path) {
-                self.registry.routes_have_met(refusal);
+        let found = self.stand.take();
+        let resolved = self.resolve(found, HandlerType::of::<F>());
+        let stand = match resolved {
+            Ok(stand) => stand,
+            Err(refusal) => {
+                if matches!(refusal.cause(), Cause::Handler | Cause::Path) {
+                    self.registry.routes_have_met(&refusal);
+                }
+                let refused = Refused::by_close(refusal, self.offer.is_resumable());
+                Stand::Refused(refused.map_err(Refusal::counted)?)
             }
-        });
-        let plan = match plan {
-            Ok(plan) => plan,
-            Err(refusal) => match refusal.close() {
-                Some(close) if resumable => Plan::Refuse(
-                    refusal.cause(),
-                    AttachRefusal { close: close.clone(), retry: refusal.retry() },
-                ),
-                _ => return Err(refusal.counted()),
-            },
         };
-        Ok(self.accept(plan, handler))
+        Ok(self.accept(stand, handler))
     }
 
     /// As [`on_session`](Self::on_session), with a handler that runs on a plain thread of its own.
@@ -270,44 +276,29 @@ impl<T: Send + 'static> Upgrade<T> {
     ///
     /// Returns the [`Refusal`] to answer a plain client with: 403. A client that offers to resume is accepted
     /// and told 4101 with the reason.
-    pub fn refuse(
-        self,
-        reason: impl Into<Cow<'static, str>>,
-    ) -> Result<Accepted<T, Refused>, Refusal> {
+    pub fn refuse(self, reason: impl Into<Cow<'static, str>>) -> Result<Refused, Refusal> {
         let refusal = Refusal::by_application(reason.into());
-        match refusal.close() {
-            Some(close) if self.offer.is_resumable() => {
-                let told = AttachRefusal { close: close.clone(), retry: None };
-                Ok(self.accept(Plan::Refuse(refusal.cause(), told), Refused))
-            }
-            _ => Err(refusal.counted()),
-        }
+        let refused = Refused::by_close(refusal, self.offer.is_resumable());
+        // The 101 carries the cookie.
+        refused.inspect(|_| self.context.has_used()).map_err(Refusal::counted)
     }
 
-    fn accept<F>(self, plan: Plan<T>, handler: F) -> Accepted<T, F> {
+    fn accept<F: 'static>(self, stand: Stand<T>, handler: F) -> Accepted<T, F> {
         // The 101 carries the cookie.
         self.context.has_used();
-        let peer = Peer::new();
+        let client = resolve::client_name(&self.offer, &self.context);
         let key = self.context.key().clone();
         let Self { registry, offer, name, path, parts, .. } = self;
         let from = parts.extensions.get().copied();
-        let request = AttachRequest::of(*parts);
-        Accepted(Box::new(Arriving {
-            plan,
-            peer,
-            key,
-            from,
-            request,
-            offer,
-            name,
-            path,
-            registry,
-            handler,
-        }))
+        let (peer, request) = (Peer::new(), AttachRequest::of(*parts));
+        let pass = Pass { peer, request, key, path, handler: HandlerType::of::<F>(), name };
+        let newcomer = Newcomer { registry, client, offer, from, pass };
+        Accepted(Box::new(Arriving { stand, newcomer, handler }))
     }
 }
 
-fn offer(parts: &Parts) -> Result<Offer, Refusal> {
+/// Reads the offer of a WebSocket, which is in the list of its subprotocols.
+fn websocket_offer(parts: &Parts) -> Result<Offer, Refusal> {
     let values = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
     // Names of subprotocols are ASCII. A header that is not ASCII must not be read as no offer.
     let lines = values.iter().map(|value| value.to_str()).collect::<Result<Vec<_>, _>>();

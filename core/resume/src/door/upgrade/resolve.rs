@@ -1,100 +1,144 @@
 //! Which session an upgrade belongs to, and whether it may go on.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc, time::Duration};
 
 use session_resume_proto::{
     WireId,
-    session::{Claim, ClientName, Frame, Refusal as AttachRefusal},
+    session::{Claim, ClientName},
     wire::Offer,
 };
 
-use super::{STORING, Upgrade};
+use super::{
+    STORING, Upgrade,
+    stand::{Hold, Stand},
+};
 use crate::{
-    RequestView, SessionId, SessionOrigin,
+    OutcomeStatus, RequestView, SessionId, SessionOrigin,
     durable::restore::Asks,
     live::{
         ended::Ended,
         registry::{Purpose, Registry},
         session::shared::Shared,
     },
-    words::{cause::Cause, context::RequestContext, handler_type::HandlerType, refusal::Refusal},
+    words::{
+        context::RequestContext, handler_type::HandlerType, key::SessionKey, refusal::Refusal,
+    },
 };
 
-impl<T: Send + 'static> Upgrade<T> {
-    /// Finds out which session the request belongs to and whether it may go on.
-    pub(super) fn resolve(&self, handler: HandlerType) -> Result<Plan<T>, Refusal> {
-        if let Some(refusal) = &self.found.refused {
-            return Err(refusal.clone());
+/// Looks for the session of a request whose handler is not known yet; the table is asked again only after a wait.
+pub(super) async fn look<T: Send + 'static>(
+    registry: &Registry<T>,
+    context: &RequestContext,
+    req: RequestView<'_>,
+    offer: &Offer,
+) -> Result<Option<Stand<T>>, Refusal> {
+    let mut here = registry.by_key(context.key());
+    let moved = registry.check_moved(context, offer, continued_session(offer), here.as_ref());
+    let delay =
+        here.as_ref().filter(|_| *offer == Offer::Plain).map_or(Duration::ZERO, |session| {
+            session.lock().machine.plain_delay(registry.clock().now())
+        });
+    if !delay.is_zero() {
+        drop(here);
+        tokio::time::sleep(delay).await;
+        here = registry.by_key(context.key());
+    }
+    moved?;
+    let held = hold(registry, context, req, offer, here).await?;
+    let is_held = |id| held.as_ref().is_some_and(|(hold, _)| hold.session.id() == id);
+    let elsewhere =
+        continued_session(offer).filter(|id| !is_held(*id) && registry.by_id(*id).is_none());
+    if let Some(id) = elsewhere {
+        let ended = registry.find_ended(id).await.map_err(|error| Refusal::by_store(&error))?;
+        if let Some(ended) = ended.filter(|ended| is_told(ended, context.key())) {
+            return Ok(Some(Stand::Ended(id, ended)));
         }
-        let purpose = Purpose::Upgrade(handler);
-        let found = self.continued()?;
-        let restored = self.found.restored.as_ref().map(|hold| Arc::clone(&hold.session));
-        let (session, origin, claim) = match found {
-            Some(Continued::Here(session, claim)) => {
-                let origin = if restored.is_some() {
-                    SessionOrigin::Restored
-                } else {
-                    SessionOrigin::Reused
-                };
-                (session, origin, claim)
+    }
+    Ok(held.map(|(hold, origin)| Stand::Here(hold, origin)))
+}
+
+/// Takes hold of the session: of the one that is `here`, or of the store's.
+async fn hold<T: Send + 'static>(
+    registry: &Registry<T>,
+    context: &RequestContext,
+    req: RequestView<'_>,
+    offer: &Offer,
+    mut here: Option<Arc<Shared<T>>>,
+) -> Result<Option<(Hold<T>, SessionOrigin)>, Refusal> {
+    let asks = Asks { context, req, continues: continuation(offer), looks: false };
+    loop {
+        if !registry.needs_no_store(context) {
+            drop(here);
+            // Which handler asks is not known yet; the attach checks it.
+            if let Some(session) = registry.ready(&asks, &Purpose::Restore).await? {
+                return Ok(Some((Hold::counted(session), SessionOrigin::Restored)));
             }
-            Some(Continued::Gone(farewell)) => return Ok(Plan::Farewell(farewell)),
-            None => {
-                let req = RequestView::from_parts(&self.parts);
-                // The policy has been asked before it was restored.
-                let now = self.registry.clock().now();
-                let taken = restored.filter(|session| session.take(&purpose, &self.context, now));
-                let (session, origin) = match taken {
-                    Some(session) => (session, SessionOrigin::Restored),
-                    None => self.registry.open(&self.context, req, &purpose)?.ok_or_else(|| {
-                        Refusal::busy("the session is being stored, try again", STORING)
-                    })?,
-                };
-                let claim = self.claim_on(session.id());
-                (session, origin, claim)
-            }
+            here = registry.by_key(context.key());
+        }
+        let Some(session) = here else {
+            return Ok(None);
         };
-        let hold = Hold { session };
-        let client = self.client_name();
-        hold.session.with_core(|core, now| {
-            match core.handler_type {
-                Some(runs) if runs != handler => return Err(Refusal::another_handler()),
-                _ if core.handler_name().is_some_and(|name| Some(name) != self.name.as_ref()) => {
-                    return Err(Refusal::another_handler());
-                }
-                _ => {}
+        let (taken, leaving) = session
+            .with_core(|core, now| (Purpose::Restore.take(core, context.key(), now), core.leaving));
+        if taken {
+            if context.comes_back() {
+                registry.has_come_back(&session);
             }
-            let session = hold.session.id();
-            if !self.path.may_enter(core.handler_path, session) {
-                return Err(Refusal::another_path());
+            return Ok(Some((Hold::counted(session), SessionOrigin::Reused)));
+        }
+        if !leaving {
+            return Ok(None);
+        }
+        // On its way to the store: wait for it there.
+        here = None;
+    }
+}
+
+impl<T: Send + 'static> Upgrade<T> {
+    /// Finds out whether this handler may have the session, or starts one. `found`: where the attach stood before the
+    /// handler was known.
+    pub(super) fn resolve(
+        &self,
+        found: Option<Stand<T>>,
+        handler: HandlerType,
+    ) -> Result<Stand<T>, Refusal> {
+        let (here, ended) = match found {
+            Some(Stand::Refused(refused)) => return Ok(Stand::Refused(refused)),
+            Some(Stand::Here(hold, origin)) => (Some((hold, origin)), None),
+            Some(Stand::Ended(_, ended)) => (None, Some(ended)),
+            None => (None, None),
+        };
+        match self.continued(here.as_ref(), ended)? {
+            Some(Stand::Here(hold, origin)) => self.admit(hold, origin, handler),
+            Some(told) => Ok(told),
+            None => {
+                let (hold, origin) = self.open(here.as_ref(), handler)?;
+                self.admit(hold, origin, handler)
             }
-            core.handler_type = Some(handler);
-            if !core.machine.has_handler() {
-                self.path.claim(&mut core.handler_path, session);
-            }
-            // A plain client is told before the 101; one that offers to resume when it attaches.
-            if claim == Claim::Plain {
-                core.machine.admit(client, &claim, now).map_err(Refusal::by_attach)?;
-            }
-            Ok(())
-        })?;
-        Ok(Plan::Attach { hold, origin, client, claim })
+        }
     }
 
     /// Finds the session of the cursor, if it is the one under the request's own key.
     ///
     /// A continuation is not put to the reuse policy: a cursor of an epoch that the session has had, from an
     /// identity that is in it.
-    fn continued(&self) -> Result<Option<Continued<T>>, Refusal> {
-        let Offer::Resume { cursor, .. } = &self.offer else {
+    fn continued(
+        &self,
+        here: Option<&(Hold<T>, SessionOrigin)>,
+        ended: Option<Ended>,
+    ) -> Result<Option<Stand<T>>, Refusal> {
+        let (Offer::Resume { cursor, .. }, Some(id)) =
+            (&self.offer, continued_session(&self.offer))
+        else {
             return Ok(None);
         };
-        let Some(id) = continued_session(&self.offer) else {
-            return Ok(None);
-        };
-        let claim = self.claim_on(id);
-        if let Some(session) = self.registry.by_id(id) {
-            let taken = session.step(|core| {
+        let here = here.filter(|(hold, _)| hold.session.id() == id);
+        let origin = here.map_or(SessionOrigin::Reused, |(_, origin)| *origin);
+        let here = here.map(|(hold, _)| Arc::clone(&hold.session));
+        // One that has ended is not under its key any more.
+        let by_id = iter::once_with(|| self.registry.by_id(id)).flatten();
+        let continues = |session: &Arc<Shared<T>>| {
+            session.step(|core| {
                 let ours = core.key == *self.context.key() && !core.removed && !core.leaving;
                 let continues = ours
                     && core.machine.knows_epoch(&cursor.epoch)
@@ -103,145 +147,109 @@ impl<T: Send + 'static> Upgrade<T> {
                     core.machine.hold();
                 }
                 continues
-            });
-            if taken {
-                if self.registry.drain.is_draining() {
-                    drop(Hold { session });
-                    return Err(Refusal::draining(self.registry.drain.retry()));
-                }
-                return Ok(Some(Continued::Here(session, claim)));
+            })
+        };
+        if let Some(session) = here.into_iter().chain(by_id).find(continues) {
+            let hold = Hold::counted(session);
+            if self.registry.drain.is_draining() {
+                return Err(Refusal::draining(self.registry.drain.retry()));
             }
+            return Ok(Some(Stand::Here(hold, origin)));
         }
         let now = self.registry.clock().now();
-        let ended =
-            self.registry.outcomes().get(id, now).cloned().or_else(|| self.found.ended.clone());
-        let Some(ended) = ended.filter(|ended| {
-            ended.key == *self.context.key()
-                && ended.outcome.status() != crate::OutcomeStatus::Expired
-        }) else {
-            return Ok(None);
-        };
-        let farewell = ended.counts.farewell(
-            self.client_name(),
-            &id.wire_id(),
-            &claim,
-            ended.outcome.status(),
-            self.registry.rules(),
-        );
-        Ok(Some(Continued::Gone(farewell)))
+        let ended = self.registry.outcomes().get(id, now).cloned().or(ended);
+        let ended = ended.filter(|ended| is_told(ended, self.context.key()));
+        Ok(ended.map(|ended| Stand::Ended(id, ended)))
     }
 
-    /// Returns what the offer claims of this session.
-    fn claim_on(&self, session: SessionId) -> Claim {
-        match &self.offer {
-            Offer::Plain => Claim::Plain,
-            Offer::Fresh { .. } => Claim::Fresh,
-            Offer::Resume { cursor, attachment, .. }
-                if continued_session(&self.offer) == Some(session) =>
+    /// Takes the session that is held already, if the reuse policy lets it, or starts another.
+    fn open(
+        &self,
+        here: Option<&(Hold<T>, SessionOrigin)>,
+        handler: HandlerType,
+    ) -> Result<(Hold<T>, SessionOrigin), Refusal> {
+        let purpose = Purpose::Upgrade(handler);
+        let here = here.map(|(hold, origin)| (Arc::clone(&hold.session), *origin));
+        let now = self.registry.clock().now();
+        let found = match here {
+            // The policy has been asked before it was restored.
+            Some((session, SessionOrigin::Restored))
+                if session.take(&purpose, &self.context, now) =>
             {
-                Claim::Cursor {
-                    epoch: cursor.epoch,
-                    received: cursor.received,
-                    attachment: *attachment,
-                }
+                return Ok((Hold::counted(session), SessionOrigin::Restored));
             }
-            Offer::Resume { cursor, .. } => Claim::Lost { received: cursor.received },
-        }
-    }
-
-    fn client_name(&self) -> ClientName {
-        let identity = self.context.identity().tag();
-        match self.offer.client() {
-            None => ClientName::plain(identity),
-            Some(id) => ClientName::named(identity, *id),
-        }
-    }
-}
-
-/// What has been found for an upgrade before its handler is known.
-pub(super) struct Found<T: Send + 'static> {
-    /// The session, if it had to be restored for this request.
-    restored: Option<Hold<T>>,
-    /// The session that was there, so that it does not leave before the handler is known.
-    _here: Option<Hold<T>>,
-    /// What is left of the session of its cursor, as the store knows it.
-    ended: Option<Ended>,
-    /// Nothing, and why.
-    refused: Option<Refusal>,
-}
-
-impl<T: Send + 'static> Found<T> {
-    pub(super) async fn look(
-        registry: &Registry<T>,
-        context: &RequestContext,
-        req: RequestView<'_>,
-        offer: &Offer,
-    ) -> Result<Self, Refusal> {
-        let asks = Asks { context, req, continues: continuation(offer), looks: false };
-        // Which handler asks is not known yet; the attach checks it.
-        let mut here = None;
-        let restored = loop {
-            if let Some(session) = registry.ready(&asks, &Purpose::Restore).await? {
-                break Some(Hold { session });
-            }
-            let Some(session) = registry.by_key(context.key()) else {
-                break None;
-            };
-            let (taken, leaving) = session.with_core(|core, now| {
-                (Purpose::Restore.take(core, context.key(), now), core.leaving)
-            });
-            if taken {
-                if context.comes_back() {
-                    registry.has_come_back(&session);
-                }
-                here = Some(Hold { session });
-            }
-            // On its way to the store: wait for it there.
-            if taken || !leaving {
-                break None;
-            }
+            // It may have ended since.
+            here => here.map(|(session, _)| session).filter(|session| !session.has_ended()),
         };
-        let ended = match continued_session(offer).filter(|id| registry.by_id(*id).is_none()) {
-            Some(id) => registry.find_ended(id).await.map_err(|error| Refusal::by_store(&error))?,
-            None => None,
-        };
-        Ok(Self { restored, _here: here, ended, refused: None })
+        let req = RequestView::from_parts(&self.parts);
+        let opened = self.registry.open(&self.context, req, &purpose, found)?;
+        let (session, origin) = opened
+            .ok_or_else(|| Refusal::busy("the session is being stored, try again", STORING))?;
+        Ok((Hold::counted(session), origin))
     }
 
-    pub(super) fn refused(refusal: Refusal) -> Self {
-        Self { restored: None, _here: None, ended: None, refused: Some(refusal) }
-    }
-}
-
-/// Where a cursor leads.
-enum Continued<T: Send + 'static> {
-    /// To a session that is here, held already.
-    Here(Arc<Shared<T>>, Claim),
-    /// To one of which only its outcome is left.
-    Gone(Result<Vec<Frame>, AttachRefusal>),
-}
-
-/// What shall become of the transport.
-pub(super) enum Plan<T: Send + 'static> {
-    Attach { hold: Hold<T>, origin: SessionOrigin, client: ClientName, claim: Claim },
-    Refuse(Cause, AttachRefusal),
-    Farewell(Result<Vec<Frame>, AttachRefusal>),
-}
-
-/// An upgrade under way: the session is not removed while this lives.
-pub(super) struct Hold<T: Send + 'static> {
-    pub(super) session: Arc<Shared<T>>,
-}
-
-impl<T: Send + 'static> Drop for Hold<T> {
-    fn drop(&mut self) {
-        self.session.with_core(|core, now| {
-            core.machine.release_hold(now);
+    /// Checks whether the session is this handler's.
+    fn admit(
+        &self,
+        mut hold: Hold<T>,
+        origin: SessionOrigin,
+        handler: HandlerType,
+    ) -> Result<Stand<T>, Refusal> {
+        let session = Arc::clone(&hold.session);
+        session.with_core(|core, now| {
+            match core.handler_type {
+                Some(runs) if runs != handler => return Err(Refusal::another_handler()),
+                _ if core.handler_name().is_some_and(|name| Some(name) != self.name.as_ref()) => {
+                    return Err(Refusal::another_handler());
+                }
+                _ => {}
+            }
+            if !self.path.may_enter(core.handler_path, session.id()) {
+                return Err(Refusal::another_path());
+            }
+            hold.will_start = core.handler_type.is_none();
+            core.handler_type = Some(handler);
             if !core.machine.has_handler() {
-                core.handler_type = None;
-                core.handler_path.release();
+                self.path.claim(&mut core.handler_path, session.id());
             }
-        });
+            // A plain client is told before the 101; one that offers to resume when it attaches.
+            if self.offer == Offer::Plain {
+                let client = client_name(&self.offer, &self.context);
+                core.machine.admit(client, &Claim::Plain, now).map_err(Refusal::by_attach)?;
+            }
+            Ok(())
+        })?;
+        Ok(Stand::Here(hold, origin))
+    }
+}
+
+/// Whether the outcome is told to a client whose session has this key. An expired session is not told of: the client
+/// gets a new one.
+fn is_told(ended: &Ended, key: &SessionKey) -> bool {
+    ended.key == *key && ended.outcome.status() != OutcomeStatus::Expired
+}
+
+/// Returns what the offer claims of this session.
+pub(super) fn claim_on(offer: &Offer, session: SessionId) -> Claim {
+    match offer {
+        Offer::Plain => Claim::Plain,
+        Offer::Fresh { .. } => Claim::Fresh,
+        Offer::Resume { cursor, attachment, .. } if continued_session(offer) == Some(session) => {
+            Claim::Cursor {
+                epoch: cursor.epoch,
+                received: cursor.received,
+                attachment: *attachment,
+            }
+        }
+        Offer::Resume { cursor, .. } => Claim::Lost { received: cursor.received },
+    }
+}
+
+pub(super) fn client_name(offer: &Offer, context: &RequestContext) -> ClientName {
+    let identity = context.identity().tag();
+    match offer.client() {
+        None => ClientName::plain(identity),
+        Some(id) => ClientName::named(identity, *id),
     }
 }
 

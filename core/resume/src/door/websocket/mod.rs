@@ -148,9 +148,7 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
         let Self { upgrade, handshake, on_upgrade } = self;
         let max = upgrade.max_message_size();
         match upgrade.refuse(reason) {
-            Ok(accepted) => {
-                handshake.accept(on_upgrade, max, |socket| accepted.run_refused(socket))
-            }
+            Ok(refused) => handshake.accept(on_upgrade, max, |socket| refused.run(socket)),
             Err(refusal) => refusal.into_response(),
         }
     }

@@ -86,12 +86,13 @@ impl<T: Send + 'static> Registry<T> {
     }
 
     /// Whether the request comes under an identity that was changed just now, with something of its session: then it
-    /// must come back, with the new cookie.
+    /// must come back, with the new cookie. `here` is the session under the request's key.
     pub(crate) fn check_moved(
         &self,
         context: &RequestContext,
         offer: &Offer,
         cursor: Option<SessionId>,
+        here: Option<&Arc<Shared<T>>>,
     ) -> Result<(), Refusal> {
         let (identity, now) = (context.identity(), self.clock.now());
         let check = |session: &Shared<T>, claim: &Claim| {
@@ -100,8 +101,8 @@ impl<T: Send + 'static> Registry<T> {
         };
         match offer {
             Offer::Plain => {
-                if let Some(session) = self.by_key(context.key()) {
-                    check(&session, &Claim::Plain)?;
+                if let Some(session) = here {
+                    check(session, &Claim::Plain)?;
                 }
                 // Its own key does not lead there any more.
                 let left = lock(&self.moved).get(context.key());
@@ -113,7 +114,8 @@ impl<T: Send + 'static> Registry<T> {
                     received: at.received,
                     attachment: *attachment,
                 };
-                let session = cursor.and_then(|id| self.by_id(id));
+                let here = |id| here.filter(|session| session.id() == id).map(Arc::clone);
+                let session = cursor.and_then(|id| here(id).or_else(|| self.by_id(id)));
                 session.map_or(Ok(()), |session| check(&session, &claim))
             }
             Offer::Fresh { .. } => Ok(()),

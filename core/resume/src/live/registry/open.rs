@@ -70,18 +70,19 @@ impl Purpose {
 
 impl<T: Send + 'static> Registry<T> {
     /// Finds the session for a request, or starts it: the reuse policy decides. `None` if it is on its way to
-    /// the store: it must be restored.
+    /// the store: it must be restored. `found` is a session that the request has found under its key already.
     pub(crate) fn open(
         &self,
         context: &RequestContext,
         req: RequestView<'_>,
         purpose: &Purpose,
+        mut found: Option<Arc<Shared<T>>>,
     ) -> Result<Option<Opened<T>>, Refusal> {
         loop {
             if self.drain.is_draining() {
                 return Err(Refusal::draining(self.drain.retry()));
             }
-            let Some(session) = self.by_key(context.key()) else {
+            let Some(session) = found.take().or_else(|| self.by_key(context.key())) else {
                 if let Some(session) = self.start(context, req, purpose)? {
                     return Ok(Some((session, SessionOrigin::New)));
                 }
