@@ -226,17 +226,20 @@ export class Handlers {
  * Makes a class look like an interface: what it has is enumerable, its constants are on both sides and read only.
  *
  * @param {Function} type
+ * @param {string} name a bundle gives the class another
  * @param {Record<string, number>} constants
- * @param {string[]} members
  */
-export function asInterface(type, constants, members) {
-  for (const name of members) Object.defineProperty(type.prototype, name, { enumerable: true });
-  for (const [name, value] of Object.entries(constants)) {
-    for (const on of [type, type.prototype]) {
-      Object.defineProperty(on, name, { value, enumerable: true, writable: false, configurable: false });
+export function asInterface(type, name, constants) {
+  const { prototype } = type;
+  for (const member of Object.getOwnPropertyNames(prototype)) {
+    if (member !== 'constructor') Object.defineProperty(prototype, member, { enumerable: true });
+  }
+  for (const constant in constants) {
+    for (const on of [type, prototype]) {
+      Object.defineProperty(on, constant, { value: constants[constant], enumerable: true, writable: false, configurable: false });
     }
   }
-  Object.defineProperty(type.prototype, Symbol.toStringTag, { value: type.name, configurable: true });
+  Object.defineProperty(prototype, Symbol.toStringTag, { value: name, configurable: true });
 }
 
 /**

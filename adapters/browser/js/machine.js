@@ -5,7 +5,7 @@ import { delayBefore } from './backoff.js';
 import { breach, foreign, GOODBYE, lost, NO_CODE, parseClose } from './close.js';
 import { byteLength } from './idl.js';
 import { PROTOCOL, RETRY_SPREAD } from './protocol.js';
-import { acknowledged, ackIfDue, answered, ask as askServer, deliver, dropped as noteDropped, emit, flush, greet, silence, skip, takeInDoubt, untold, writeAck } from './stream.js';
+import { acknowledged, ackIfDue, answered, ask as askServer, deliver, dropped as noteDropped, emit, flush, greet, setTimer, silence, skip, takeInDoubt, untold, withdraw, writeAck } from './stream.js';
 import { decode, offer } from './wire.js';
 
 /** @import { Close, CloseKind, Config, Control, Effect, Hello, MachineEvent, Pause, Saved, State, Status, Until } from './types.js' */
@@ -42,7 +42,7 @@ export function initial(config, client, saved = null) {
     transport: 0, attached: false, attempt: 0, failed: 0, hint: null,
     hidden: false, offline: false, suspect: false, closing: null,
     client, cursor: null, position: 0, owedMessages: 0, owedBytes: 0, owedSince: null,
-    outbox: [], outboxBytes: 0, base: 0, sent: 0, ever: 0, underWay: 0, window: { messages: 0, bytes: 0 }, limit: null,
+    outbox: [], outboxBytes: 0, base: 0, sent: 0, ever: 0, underWay: 0, window: { messages: 0, bytes: 0 }, limit: null, copy: null, copySaid: false,
     heartbeat: 0, lifetime: 0, heardAt: 0, graced: false, answers: false, probe: null, askedAt: 0, load: 0,
     greeted: false, asked: false, done: null,
     settled: false, stale: false, reauthenticated: false, startedOver: false, tooBig: null, kept: null,
@@ -112,6 +112,9 @@ function handle(cx, event) {
       return;
     case 'close':
       return close(cx, event.code, event.reason);
+    case 'offer':
+      s.copy = event.frame;
+      return;
     case 'reconnect':
       if (s.phase === 'connecting' || s.phase === 'closing' || (s.phase === 'waiting' && s.until === 'knock')) return;
       s.hidden = event.hidden;
@@ -158,7 +161,8 @@ function connect(cx) {
   s.hint = null;
   emit(cx, { status: 'connecting', attempt: s.attempt });
   if (!s.config.knocks || s.failed < UNASKED || s.failed % ANYWAY === 0) return open(cx);
-  cx.effects.push({ type: 'knock', of: s.transport }, { type: 'setTimer', name: 'retry', delay: s.config.connectTimeout });
+  cx.effects.push({ type: 'knock', of: s.transport });
+  setTimer(cx, 'retry', s.config.connectTimeout);
   pause(cx, 'knock', null);
 }
 
@@ -167,10 +171,8 @@ function open(cx) {
   const { s } = cx;
   s.phase = 'connecting';
   s.attached = true;
-  cx.effects.push(
-    { type: 'connect', n: s.transport, protocols: offer(s.client, s.kept === 'fresh' ? null : s.cursor, s.position) },
-    { type: 'setTimer', name: 'connect', delay: s.config.connectTimeout },
-  );
+  cx.effects.push({ type: 'connect', n: s.transport, protocols: offer(s.client, s.kept === 'fresh' ? null : s.cursor, s.position) });
+  setTimer(cx, 'connect', s.config.connectTimeout);
 }
 
 /**
@@ -193,7 +195,8 @@ function again(cx) {
  */
 function ask(cx) {
   cx.s.asked = true;
-  cx.effects.push({ type: 'ask', of: cx.s.transport }, { type: 'setTimer', name: 'retry', delay: cx.s.config.connectTimeout });
+  cx.effects.push({ type: 'ask', of: cx.s.transport });
+  setTimer(cx, 'retry', cx.s.config.connectTimeout);
   pause(cx, 'answer', null);
 }
 
@@ -298,7 +301,7 @@ function finish(cx, done) {
   }
   s.phase = 'closing';
   s.done = done;
-  cx.effects.push({ type: 'setTimer', name: 'close', delay: s.config.closeTimeout });
+  setTimer(cx, 'close', s.config.closeTimeout);
 }
 
 /**
@@ -372,7 +375,11 @@ function dropped(cx, close) {
     case 'too-big':
       // A server that has told its limit says why, too. Without a reason it is the echo of a browser's or library's
       // own 1009, and the message too big was one of the server's.
-      if (open && (reason || s.limit === null)) s.tooBig = s.sent;
+      if (open && (reason || s.limit === null)) {
+        // It was the copy of the state, or a message: without the copy the next 1009 tells.
+        if (s.copySaid) withdraw(cx);
+        else s.tooBig = s.sent;
+      }
     // falls through
     case 'replaced':
       good = false;
@@ -447,16 +454,16 @@ function forget(s) {
  */
 function schedule(cx, close, least = 1) {
   const { s } = cx;
-  const { reconnect, backoff, whileHidden } = s.config;
+  const { reconnect, backoff } = s.config;
   if (!reconnect) return end(cx, close);
   const attempt = s.attempt + 1;
   if (reconnect === 'prompt') return pause(cx, 'user', waiting(attempt, null, 'user', close));
   if (s.offline) return awaitNetwork(cx);
   const delay = s.hint === null ? delayBefore(backoff, Math.max(attempt, least), cx.random) : s.hint + cx.random * RETRY_SPREAD;
   if (delay === null) return pause(cx, 'user', { status: 'failed', ...close });
-  if (s.hidden && !whileHidden) return pause(cx, 'visible', waiting(attempt, null, 'visible', close));
+  if (hides(cx, close)) return;
   if (least === AT_ONCE || delay === 0) return connect(cx);
-  cx.effects.push({ type: 'setTimer', name: 'retry', delay });
+  setTimer(cx, 'retry', delay);
   pause(cx, 'time', waiting(attempt, delay / 1000, 'time', close));
 }
 
@@ -468,7 +475,7 @@ function schedule(cx, close, least = 1) {
  */
 function awaitNetwork(cx) {
   cx.s.attempt = 0;
-  cx.effects.push({ type: 'setTimer', name: 'retry', delay: OFFLINE_RETRY });
+  setTimer(cx, 'retry', OFFLINE_RETRY);
   pause(cx, 'online', { status: 'offline' });
 }
 
@@ -515,9 +522,8 @@ function shown(cx) {
 function wake(cx) {
   const { s } = cx;
   if (s.phase !== 'waiting' || (s.until === 'user' && s.config.reconnect === 'prompt')) return;
-  if (s.hidden && !s.config.whileHidden) {
-    if (s.until !== 'visible') pause(cx, 'visible', waiting(s.attempt + 1, null, 'visible'));
-  } else if (!s.offline) again(cx);
+  if (hides(cx)) return;
+  if (!s.offline) again(cx);
   else if (s.until !== 'online') awaitNetwork(cx);
 }
 
@@ -528,43 +534,66 @@ function wake(cx) {
  */
 function timer(cx, name, due) {
   const { s, now } = cx;
+  const waits = s.phase === 'waiting';
   const talking = s.attached && !s.done && (s.phase === 'open' || s.phase === 'closing');
-  if (name === 'retry' && s.phase === 'waiting' && s.until === 'answer') {
-    schedule(cx, lost());
-  } else if (name === 'retry' && s.phase === 'waiting' && s.until === 'knock') {
-    open(cx);
-  } else if (name === 'retry' && s.phase === 'waiting' && (s.until === 'time' || s.until === 'online')) {
-    if (s.hidden && !s.config.whileHidden) pause(cx, 'visible', waiting(s.attempt + 1, null, 'visible'));
-    else connect(cx);
-  } else if (name === 'connect' && s.phase === 'connecting') {
-    s.failed++;
-    leave(cx);
-    dropped(cx, lost('connect timeout'));
-  } else if (name === 'ack' && talking) {
-    writeAck(cx);
-  } else if ((name === 'watch' || name === 'probe') && talking) {
-    // A clock set back must not put the deadline off.
-    s.heardAt = Math.min(s.heardAt, now);
-    s.askedAt = Math.min(s.askedAt, now);
-    const late = now - due > STALL && !s.graced;
-    let dead;
-    if (name === 'watch') {
-      const left = s.heardAt + silence(s) - now;
-      dead = left <= 0;
-      if (!dead) cx.effects.push({ type: 'setTimer', name, delay: left });
-    } else dead = askServer(cx);
-    if (dead && late) {
-      s.graced = true;
-      cx.effects.push({ type: 'setTimer', name, delay: STALL });
-    } else if (dead) {
-      leave(cx);
-      dropped(cx, lost('silence'));
-    }
-  } else if (name === 'close' && s.phase === 'closing') {
-    leave(cx, goodbye(s));
-    if (s.done) over(cx, GOODBYE);
-    else endClosed(cx);
+  switch (name) {
+    case 'retry':
+      if (waits && s.until === 'answer') schedule(cx, lost());
+      else if (waits && s.until === 'knock') open(cx);
+      else if (waits && (s.until === 'time' || s.until === 'online') && !hides(cx)) connect(cx);
+      return;
+    case 'connect':
+      if (s.phase !== 'connecting') return;
+      s.failed++;
+      return drop(cx, 'connect timeout');
+    case 'ack':
+      if (talking) writeAck(cx);
+      return;
+    case 'close':
+      if (s.phase !== 'closing') return;
+      leave(cx, goodbye(s));
+      return s.done ? over(cx, GOODBYE) : endClosed(cx);
   }
+  if (!talking) return;
+  // A clock set back must not put the deadline off.
+  s.heardAt = Math.min(s.heardAt, now);
+  s.askedAt = Math.min(s.askedAt, now);
+  let dead;
+  if (name === 'watch') {
+    const left = s.heardAt + silence(s) - now;
+    dead = left <= 0;
+    if (!dead) setTimer(cx, name, left);
+  } else dead = askServer(cx);
+  if (!dead) return;
+  if (s.graced || now - due <= STALL) return drop(cx, 'silence');
+  s.graced = true;
+  setTimer(cx, name, STALL);
+}
+
+/**
+ * Gives up a transport on which nothing comes.
+ *
+ * @param {Cx} cx
+ * @param {string} reason
+ */
+function drop(cx, reason) {
+  leave(cx);
+  dropped(cx, lost(reason));
+}
+
+/**
+ * Where the page is hidden and does not want to connect then, waits until it is looked at; returns whether it does.
+ *
+ * @param {Cx} cx
+ * @param {Close} [close]
+ */
+function hides(cx, close) {
+  const { s } = cx;
+  const away = s.hidden && !s.config.whileHidden;
+  if (away && (close || s.phase !== 'waiting' || s.until !== 'visible')) {
+    pause(cx, 'visible', waiting(s.attempt + 1, null, 'visible', close));
+  }
+  return away;
 }
 
 /**
@@ -581,7 +610,7 @@ function close(cx, code, reason) {
   s.phase = 'closing';
   s.closing = { code, reason };
   // Without a transport there is nothing to wait for, but `close` is never fired inside a call.
-  cx.effects.push({ type: 'setTimer', name: 'close', delay: open ? s.config.closeTimeout : 0 });
+  setTimer(cx, 'close', open ? s.config.closeTimeout : 0);
   if (!open) leave(cx, goodbye(s));
   else if (!s.outbox.length) closeTransport(cx);
 }

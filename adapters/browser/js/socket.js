@@ -6,8 +6,9 @@ import { asInterface, byteLength, closeEvent, Handlers, isBinaryType, isProtocol
 import { keep, takeKept } from './keep.js';
 import { initial, step } from './machine.js';
 import { CLOSE_AFTER_DONE, PROTOCOL } from './protocol.js';
+import { encodeState } from './wire.js';
 
-/** @import { Config, Data, Effect, Env, Event_, EventMap, Options, State, Status, StatusEvent, Timer, Transport } from './types.js' */
+/** @import { Config, Data, Effect, Env, Event_, EventMap, Options, State, StateCopy, Status, StatusEvent, Timer, Transport } from './types.js' */
 
 /** There the network is always up, whatever the browser says. */
 const LOOPBACK = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/;
@@ -15,7 +16,7 @@ const LOOPBACK = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/;
 const PASSING = [408, 425, 429];
 /** Statuses by which a server says that it does not want this page. */
 const REFUSING = [401, 403, 409];
-const MOMENTS = ['new', 'resumed', 'reused', 'restored', 'gap', 'expired', 'takenback', 'lost'];
+const MOMENTS = ['new', 'resumed', 'reused', 'restored', 'gap', 'expired', 'takenback', 'unoffered', 'lost'];
 
 /**
  * The WebSocket interface over a session: `readyState` stays `OPEN` through drops, `send` keeps
@@ -237,6 +238,16 @@ export class ResumableSocket extends EventTarget {
   reconnect() {
     if (this.readyState === 3) this.#listen();
     this.#step({ type: 'reconnect', ...this.#weather() });
+  }
+
+  /**
+   * Sets this page's own copy of the session's state; null takes it back. It is offered at each connection from now on,
+   * before any message, and the server's policy decides what becomes of it.
+   *
+   * @param {StateCopy | null} copy
+   */
+  offerState(copy) {
+    this.#step({ type: 'offer', frame: copy && encodeState(copy) });
   }
 
   /** @returns {((this: ResumableSocket, event: Event) => any) | null} */
@@ -502,7 +513,4 @@ function clientId() {
   return Array.from(words, (word) => word.toString(16).padStart(8, '0')).join('');
 }
 
-asInterface(ResumableSocket, { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 }, [
-  'addEventListener', 'url', 'readyState', 'bufferedAmount', 'binaryType', 'protocol', 'extensions', 'session', 'kept', 'lifetime', 'current', 'send', 'close', 'reconnect',
-  'onopen', 'onmessage', 'onclose', 'onerror', 'onstatus',
-]);
+asInterface(ResumableSocket, 'ResumableSocket', { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 });

@@ -78,12 +78,26 @@ export function greet(cx, hello) {
   if (status === 'resumed') s.startedOver = false;
   s.phase = 'open';
   writeAck(cx);
+  // Before any message: what was sent since would not be in it.
+  s.copySaid = s.copy !== null && s.limit !== null && byteLength(s.copy) <= s.limit;
+  if (s.copySaid) write(cx, /** @type {string} */ (s.copy));
   flush(cx);
-  if (s.heartbeat) cx.effects.push({ type: 'setTimer', name: 'watch', delay: silence(s) });
+  if (s.heartbeat) setTimer(cx, 'watch', silence(s));
   if (!s.opened) cx.effects.push({ type: 'opened' });
   s.opened = true;
   for (const status of told) emit(cx, status);
+  if (!s.copySaid && s.copy !== null) withdraw(cx);
   return null;
+}
+
+/**
+ * The page's copy of the state is longer than the server takes: it is not offered any more.
+ *
+ * @param {Cx} cx
+ */
+export function withdraw(cx) {
+  cx.s.copy = null;
+  emit(cx, { status: 'unoffered' });
 }
 
 /**
@@ -115,7 +129,7 @@ export function deliver(cx, data) {
   s.owedBytes += byteLength(data);
   if (s.owedSince === null) {
     s.owedSince = now;
-    effects.push({ type: 'setTimer', name: 'ack', delay: ACK_AFTER });
+    setTimer(cx, 'ack', ACK_AFTER);
   }
   // Effects run in order and messages are dispatched synchronously: an ack that follows counts
   // what the application has taken.
@@ -157,8 +171,8 @@ export function writeAck(cx) {
   const { s } = cx;
   s.owedMessages = s.owedBytes = 0;
   s.owedSince = null;
-  cx.effects.push({ type: 'write', n: s.transport, data: encodeControl({ ack: s.position }) });
-  if (s.heartbeat) cx.effects.push({ type: 'setTimer', name: 'ack', delay: s.heartbeat });
+  write(cx, encodeControl({ ack: s.position }));
+  if (s.heartbeat) setTimer(cx, 'ack', s.heartbeat);
 }
 
 /**
@@ -211,7 +225,7 @@ export function flush(cx) {
     if (!next) break;
     const alone = s.sent === s.base;
     if (!alone && (s.sent - s.base >= s.window.messages || s.underWay + next.bytes > s.window.bytes)) break;
-    cx.effects.push({ type: 'write', n: s.transport, data: encodeData(next.data) });
+    write(cx, encodeData(next.data));
     s.underWay += next.bytes;
     s.sent++;
     s.ever = Math.max(s.ever, s.sent);
@@ -226,7 +240,7 @@ export function flush(cx) {
  */
 function probe(cx, now, delay) {
   cx.s.probe = now;
-  cx.effects.push({ type: 'setTimer', name: 'probe', delay });
+  setTimer(cx, 'probe', delay);
 }
 
 /**
@@ -250,7 +264,7 @@ export function ask(cx) {
     return false;
   }
   if (s.probe === 'armed') {
-    cx.effects.push({ type: 'write', n: s.transport, data: encodeControl({ ping: true }) });
+    write(cx, encodeControl({ ping: true }));
     s.askedAt = now;
     s.load = 1000 * Math.floor(s.underWay / BYTES_A_SECOND);
     probe(cx, 'asking', STALLED + s.load);
@@ -306,6 +320,23 @@ function takeTooBig(s) {
  * @param {Outgoing[]} messages
  */
 export const untold = (messages) => messages.filter(({ dropped }) => !dropped).map(({ data }) => data);
+
+/**
+ * @param {Cx} cx
+ * @param {Data} data
+ */
+function write(cx, data) {
+  cx.effects.push({ type: 'write', n: cx.s.transport, data });
+}
+
+/**
+ * @param {Cx} cx
+ * @param {import('./types.js').Timer} name
+ * @param {number} delay
+ */
+export function setTimer(cx, name, delay) {
+  cx.effects.push({ type: 'setTimer', name, delay });
+}
 
 /**
  * @param {Cx} cx

@@ -113,6 +113,7 @@ export type Status =
   | { status: 'stalled' }
   | { status: 'gap' | 'expired'; gap: Gap }
   | { status: 'takenback'; count: number }
+  | { status: 'unoffered' }
   | { status: 'lost'; messages: Data[]; reason: 'in doubt' | 'too big' | 'dropped' | 'closed' }
   | { status: 'done'; outcome: Outcome; messages: Data[] }
   | { status: 'superseded' }
@@ -138,6 +139,19 @@ export interface Saved {
   base: number;
   ever: number;
   messages: Data[];
+}
+
+/** A page's own copy of the session's state. */
+export interface StateCopy {
+  /**
+   * How many changes the copy has seen: what the server's handler has told of its own state, and one more for a
+   * change of the page's.
+   */
+  iteration: number;
+  /** When it last changed, in milliseconds since 1970; default: now. */
+  updated?: number;
+  /** What the server's type of state is read from. */
+  value: unknown;
 }
 
 /** Where a client stands in a session: what its next offer names. */
@@ -246,6 +260,11 @@ export interface State {
   /** The longest message that the server takes, or null. */
   limit: number | null;
 
+  /** The page's own copy of the state, as the frame that offers it. */
+  copy: string | null;
+  /** The current transport has offered it. */
+  copySaid: boolean;
+
   heartbeat: number;
   /** How long the session waits for us, in milliseconds. */
   lifetime: number;
@@ -301,6 +320,7 @@ export type Event_ =
   | { type: 'timer'; name: Timer; due: number }
   | { type: 'send'; data: Data; bytes: number }
   | { type: 'close'; code: number | null; reason: string }
+  | { type: 'offer'; frame: string | null }
   | { type: 'answered'; of: number; foreign: string | null; refused?: string }
   | { type: 'knocked'; of: number; there: boolean }
   | { type: 'reconnect'; hidden: boolean; offline: boolean }

@@ -2,7 +2,7 @@
 
 import { AT, PROTOCOL, VERSION } from './protocol.js';
 
-/** @import { Control, Cursor, Data, Frame, Gap } from './types.js' */
+/** @import { Control, Cursor, Data, Frame, Gap, StateCopy } from './types.js' */
 
 const MARK = '\u0001';
 const NAME = /^[\w-]{1,64}$/;
@@ -24,6 +24,18 @@ export function offer(client, cursor, position) {
 
 /** @param {object} control */
 export const encodeControl = (control) => MARK + JSON.stringify(control);
+
+/**
+ * Returns the frame that offers a page's own copy of the state.
+ *
+ * @param {StateCopy} copy
+ */
+export function encodeState({ iteration, updated = Date.now(), value }) {
+  if (!isCount(iteration) || !isCount(updated) || JSON.stringify(value) === undefined) {
+    throw new TypeError('not a copy of a state');
+  }
+  return encodeControl({ state: { iteration, updated, value } });
+}
 
 /**
  * @param {Data} data

@@ -16,3 +16,8 @@ test('no text is ever taken as HTML, and no code is made of text', () => {
     assert.doesNotMatch(text, /innerHTML|outerHTML|insertAdjacentHTML|setHTML|document\.write|\beval\b|new Function/, file);
   }
 });
+
+test('the names that a page may use for the texts are in the bundle as in the source', async () => {
+  const [source, bundled] = await Promise.all(['../js/notify.js', '../dist/session-resume-notify.js'].map((file) => import(file)));
+  assert.deepEqual(Object.keys(bundled.messages), Object.keys(source.messages));
+});

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { runInNewContext } from 'node:vm';
 import { own, readClose, readProtocols, readUrl } from '../js/idl.js';
-import { ResumableSocket } from '../js/index.js';
+import { ResumableSocket } from './support/subject.mjs';
 import { World } from './support/world.mjs';
 
 /** A socket with nothing behind it, and what it was given. */

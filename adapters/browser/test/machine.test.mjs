@@ -992,3 +992,38 @@ test('reconnect replaces an open transport and leaves a young one alone', () => 
   m.do({ type: 'reconnect', hidden: false, offline: false });
   assert.deepEqual(m.took(), []);
 });
+
+test('a copy of the state is offered behind the first ack of each transport, and before any message', () => {
+  const m = new Machine();
+  m.do({ type: 'offer', frame: '\u0001{"state":0}' }).send('a').hello({ limit: 100 });
+  assert.deepEqual(m.tookOf('write'), ['write ^{"ack":0}', 'write ^{"state":0}', 'write a']);
+  m.closed(1006).hello({ status: 'resumed', received: 1, limit: 100 });
+  assert.deepEqual(m.tookOf('write'), ['write ^{"ack":0}', 'write ^{"state":0}']);
+  // Set while a transport is open, it waits for the next; taken back, it is not offered.
+  m.do({ type: 'offer', frame: '\u0001{"state":1}' });
+  assert.deepEqual(m.took(), []);
+  m.do({ type: 'offer', frame: null }).closed(1006).hello({ status: 'resumed', received: 1, limit: 100 });
+  assert.deepEqual(m.tookOf('write'), ['write ^{"ack":0}']);
+});
+
+test('a copy of the state that is longer than the server takes, or may be, is not offered, and the page is told', () => {
+  for (const limit of [10, undefined]) {
+    const m = new Machine();
+    m.do({ type: 'offer', frame: '\u0001{"state":0}' }).hello({ limit });
+    assert.deepEqual(m.took().slice(-2), ['status new {"session":"s1","gap":null}', 'status unoffered {}'], limit);
+    assert.equal(m.state.copy, null);
+  }
+});
+
+test('a 1009 behind a copy of the state takes the copy out, not a message', () => {
+  const m = new Machine();
+  m.do({ type: 'offer', frame: '\u0001{"state":0}' }).send('a').hello({ limit: 100 });
+  m.took();
+  m.closed(1009, 'message too big');
+  assert.deepEqual(m.tookOf('status').slice(0, 1), ['status unoffered {}']);
+  m.hello({ status: 'resumed', limit: 100 });
+  assert.deepEqual(m.tookOf('write'), ['write ^{"ack":0}', 'write a']);
+  // Without the copy the next one tells: it was the message.
+  m.closed(1009, 'message too big').hello({ status: 'resumed', limit: 100 });
+  assert.deepEqual(m.tookOf('status lost'), ['status lost {"messages":["a"],"reason":"too big"}']);
+});

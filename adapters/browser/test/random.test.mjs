@@ -79,6 +79,8 @@ function run(seed, faults) {
       sent.push(data);
       socket.send(data);
     }
+    // The model finds fault with a copy that is not behind the first ack, or is behind a message.
+    if (chance(0.03)) socket.offerState(chance(0.3) ? null : { iteration: i, value: i });
     if (server.session) {
       for (let k = chance(0.6) ? 3 : 0; k > 0; k--) {
         const data = pick(['', '\u0001', '\u0001\u0001']) + `s:${pushed++}`;

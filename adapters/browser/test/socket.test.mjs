@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ResumableSocket } from '../js/index.js';
+import { ResumableSocket } from './support/subject.mjs';
 import { World } from './support/world.mjs';
 
 const control = (object) => '\u0001' + JSON.stringify(object);
@@ -537,4 +537,24 @@ test('confirmLeave asks while something is not acknowledged, and only if it is w
   const other = open();
   other.socket.send('x');
   assert.equal(leave(other.page), false);
+});
+
+test('a copy of the state is offered at the next connection, and an impossible one throws', () => {
+  const { world, socket } = open();
+  socket.offerState({ iteration: 3, updated: 5, value: ['a'] });
+  assert.equal(world.server.session.state.iteration, 0, 'not on this connection');
+  assert.throws(() => socket.offerState({ iteration: 0.5, value: 1 }), TypeError);
+  world.server.session.eachConn((conn) => conn.close(1006, ''));
+  world.advance(20_000);
+  assert.deepEqual(world.server.session.state, { iteration: 3, updated: 5, value: ['a'] });
+  assert.equal(socket.current.status, 'open');
+  assert.deepEqual(world.server.faults, []);
+  socket.offerState({ iteration: 9, value: 'x'.repeat(2 << 20) });
+  world.server.session.eachConn((conn) => conn.close(1006, ''));
+  const told = [];
+  socket.onstatus = ({ status }) => told.push(status);
+  world.advance(20_000);
+  assert.ok(told.includes('unoffered'));
+  assert.equal(socket.current.status, 'open', 'that is a moment');
+  assert.equal(world.server.session.state.iteration, 3);
 });

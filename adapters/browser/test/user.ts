@@ -7,9 +7,10 @@ const socket = new ResumableSocket('/live', options);
 const likeAWebSocket: Pick<WebSocket, 'send' | 'close' | 'readyState' | 'bufferedAmount' | 'binaryType' | 'url'> = socket;
 likeAWebSocket.send(new Uint8Array(3));
 socket.onmessage = ({ data }) => console.log(data);
+socket.offerState({ iteration: 3, value: { any: 'JSON' } });
 socket.onclose = ({ code }) => console.log(code.toFixed());
 socket.onstatus = (event) => {
-  if (event.status === 'waiting') console.log(event.attempt, event.delay?.toFixed(1), event.until);
+  if (event.status === 'waiting') console.log(event.attempt, event.delay?.toFixed(1), event.until, event.kind === 'restarting');
   // @ts-expect-error: only a `gap` has one
   if (event.status === 'offline') console.log(event.gap);
 };

@@ -8,7 +8,7 @@ import { createServer as createTcp } from 'node:net';
 import { test } from 'node:test';
 import WebSocket, { WebSocketServer } from 'ws';
 import { startMock } from '../e2e/mock-server.mjs';
-import { ResumableSocket } from '../js/index.js';
+import { ResumableSocket } from './support/subject.mjs';
 
 /** Listens on a free port and returns its number. */
 async function listen(server) {
@@ -59,6 +59,32 @@ test('messages go both ways, and a drop is not noticed', async () => {
     socket.send('echo 2');
     await all;
     assert.deepEqual(got, ['echo:1', 'echo:2']);
+    assert.deepEqual(server.faults, []);
+  } finally {
+    socket.close();
+    await once(socket, 'close');
+    server.stop();
+  }
+});
+
+test('a page that comes back with a newer state offers it, before what it sends', async () => {
+  const server = await startMock();
+  const socket = new ResumableSocket(`ws://127.0.0.1:${server.port}/live`, over(WebSocket));
+  const drop = () => [...server.model.session.clients.values()].forEach(({ conn }) => conn.close(1006, ''));
+  try {
+    await told(socket, 'open');
+    assert.equal(server.model.session.state.iteration, 0);
+    socket.offerState({ iteration: 3, updated: 5, value: { total: 7 } });
+    drop();
+    socket.send('echo 1');
+    await once(socket, 'message');
+    assert.deepEqual(server.model.session.state, { iteration: 3, updated: 5, value: { total: 7 } });
+    // An older copy is offered, too; the server decides.
+    socket.offerState({ iteration: 2, updated: 9, value: { total: 1 } });
+    drop();
+    socket.send('echo 2');
+    await once(socket, 'message');
+    assert.equal(server.model.session.state.value.total, 7);
     assert.deepEqual(server.faults, []);
   } finally {
     socket.close();

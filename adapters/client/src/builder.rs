@@ -5,7 +5,7 @@ use session_resume_proto::client::Config;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    Backoff, Client, ConfigError, ConnectError, CookieJar, Limits, Modes,
+    Backoff, Client, ConfigError, ConnectError, CookieJar, Limits, Modes, StateOffer,
     connector::{Connect, Connector, Io},
 };
 
@@ -29,6 +29,7 @@ pub struct Builder {
     cookies: CookieJar,
     connect: Option<Connect>,
     max_received: usize,
+    state: Option<StateOffer>,
     /// The first setting that cannot work.
     broken: Option<ConfigError>,
 }
@@ -42,6 +43,7 @@ impl Builder {
             cookies: CookieJar::new(),
             connect: None,
             max_received: 64 << 20,
+            state: None,
             broken: None,
         }
     }
@@ -71,6 +73,13 @@ impl Builder {
     /// gives the message up.
     pub fn with_max_received(mut self, bytes: usize) -> Self {
         self.max_received = bytes;
+        self
+    }
+
+    /// Offers this program's own copy of the session's state from the first connection on; see
+    /// [`Client::offer_state`]. Default: none.
+    pub fn with_state(mut self, copy: StateOffer) -> Self {
+        self.state = Some(copy);
         self
     }
 
@@ -146,9 +155,9 @@ impl Builder {
             return Err(err);
         }
         let url = parse(&self.url)?;
-        let Self { config, headers, max_received, cookies, connect, .. } = self;
+        let Self { config, headers, max_received, cookies, connect, state, .. } = self;
         let connector = Connector { url, headers, cookies, connect, max_received };
-        Ok(Client::spawn(config, connector))
+        Ok(Client::spawn(config, state, connector))
     }
 
     /// Starts a client and waits for its session.

@@ -4,7 +4,7 @@ use session_resume_proto::client::Config;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Builder, Cause, Close, ConnectError, Event, Message, SendError, Undelivered,
+    Builder, Cause, Close, ConnectError, Event, Message, SendError, StateOffer, Undelivered,
     connector::Connector,
     driver::drive,
     shared::{Shared, Taken},
@@ -51,8 +51,9 @@ impl Client {
         Builder::new(url.into())
     }
 
-    pub(crate) fn spawn(config: Config, connector: Connector) -> Self {
+    pub(crate) fn spawn(config: Config, state: Option<StateOffer>, connector: Connector) -> Self {
         let shared = Arc::new(Shared::new(config, connector));
+        shared.lock().machine.offer_state(state);
         Self {
             driver: tokio::spawn(drive(Arc::clone(&shared))),
             sender: Sender { shared },
@@ -128,6 +129,28 @@ impl Client {
     /// wait short when the network is back.
     pub fn reconnect(&self) {
         self.sender.reconnect();
+    }
+
+    /// Sets this program's own copy of the session's state; `None` takes it back.
+    ///
+    /// The copy is offered at each connection from now on, before any message that is sent there. What becomes of it is
+    /// for the server's merge policy to decide: by default the server's own copy wins, always. There is no answer, and a
+    /// copy may be looked at twice, when a connection drops behind it. A copy that is longer than the server takes is
+    /// not offered: [`Event::StateTooBig`].
+    ///
+    /// ```no_run
+    /// use session_resume_client::{Client, StateOffer};
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut client = Client::connect("ws://127.0.0.1:3000/live").await?;
+    /// // The server's handler has told its state, and `session.iteration()` with it: 17. The user has gone on, offline.
+    /// let now = std::time::UNIX_EPOCH.elapsed()?.as_millis() as u64;
+    /// client.offer_state(Some(StateOffer::new(18, now, &vec!["a task", "another task"])?));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn offer_state(&self, copy: Option<StateOffer>) {
+        self.sender.shared.lock().machine.offer_state(copy);
     }
 
     /// Returns a handle that sends.

@@ -75,5 +75,5 @@ pub use self::{
 pub use session_resume_proto::{
     Gap, GapReason, Message, Position, WireId,
     client::{Backoff, Cause, Event, Limits, Modes, SendError as SendErrorKind},
-    wire::{Close, CloseKind, OutcomeStatus, ProtocolError, Status},
+    wire::{Close, CloseKind, OutcomeStatus, ProtocolError, StateOffer, Status},
 };

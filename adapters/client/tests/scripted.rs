@@ -13,7 +13,7 @@ use std::{
 
 use session_resume_client::{
     Cause, Client, Close, ConfigError, ConnectError, CookieJar, Event, Gap, GapReason, Limits,
-    Message, Modes, OutcomeStatus, Position, SendErrorKind, Status,
+    Message, Modes, OutcomeStatus, Position, SendErrorKind, StateOffer, Status,
 };
 use session_resume_proto::wire::{Done, Hello, ServerControl, Window};
 use support::{Peer, Server, hello, resumed, token};
@@ -132,6 +132,27 @@ async fn a_message_that_is_too_big_is_told_and_not_sent_again() {
     peer.ack(2).await;
     let (closed, code) = join!(client.close(), peer.closed());
     assert_eq!((closed, code), (Ok(()), Some(1000)));
+}
+
+#[tokio::test]
+async fn a_copy_of_the_state_is_offered_at_each_connection_before_any_message() {
+    let server = Server::bind().await;
+    let copy = |iteration| StateOffer::new(iteration, 7, &[1, 2]).unwrap();
+    let client = server.client().with_state(copy(3)).start().unwrap();
+    client.send("a").await.unwrap();
+    let limited = |hello| Hello { limit: Some(1000), ..hello };
+    let offered = |iteration| {
+        let text = format!(r#"{{"state":{{"iteration":{iteration},"updated":7,"value":[1,2]}}}}"#);
+        tungstenite::Message::text(format!("\u{1}{text}"))
+    };
+    let mut peer = server.accept().await;
+    peer.hello(limited(hello(Status::New))).await;
+    assert_eq!([peer.next().await, peer.next().await], [offered(3), "a".into()]);
+    client.offer_state(Some(copy(4)));
+    peer.reset();
+    let mut peer = server.accept().await;
+    peer.hello(limited(resumed(0, 0))).await;
+    assert_eq!([peer.next().await, peer.next().await], [offered(4), "a".into()]);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod drops;
 mod ends;
 mod identity;
 mod log;
+mod merge;
 mod proxy;
 mod refusals;
 mod resumable;

@@ -207,6 +207,8 @@ class Session {
   attachments = 0;
   isNew = true;
   restored = false;
+  /** Merged as `MergePolicy::Newest` does. */
+  state = { iteration: 0, updated: 0, value: null };
 
   constructor(id, epoch) {
     this.id = id;
@@ -215,6 +217,11 @@ class Session {
 
   get head() {
     return this.base + this.outbox.length;
+  }
+
+  merge(copy) {
+    const { iteration, updated } = this.state;
+    if (copy.iteration > iteration || (copy.iteration === iteration && copy.updated > updated)) this.state = copy;
   }
 
   honours({ epoch, received }) {
@@ -246,7 +253,7 @@ class Conn {
   }
 
   start(session, client, n, from, told) {
-    Object.assign(this, { session, client, n, cursor: from, from, told, greeted: false });
+    Object.assign(this, { session, client, n, cursor: from, from, told, greeted: false, spoke: false });
   }
 
   write(frame) {
@@ -279,7 +286,12 @@ class Conn {
     client.heardOn = Math.max(client.heardOn, this.n);
     client.unsure = false;
     if (typeof frame === 'string' && frame.startsWith(MARK) && frame[1] !== MARK) {
-      const { ack, ping } = JSON.parse(frame.slice(1));
+      const { ack, ping, state } = JSON.parse(frame.slice(1));
+      if (state !== undefined) {
+        if (!this.greeted || this.spoke) this.#breach('a state before the first ack, twice, or behind a message');
+        this.spoke = true;
+        return session.merge(state);
+      }
       if (ping !== undefined) {
         if (!this.#server.answersPings || !this.greeted || ack !== undefined) this.#breach('a ping that nobody has asked for');
         return this.ack('hb');
@@ -292,6 +304,7 @@ class Conn {
       return;
     }
     if (!this.greeted) this.#breach('sent data before its first ack');
+    this.spoke = true;
     client.received++;
     if (client.received - this.told > this.#server.window.messages) this.#breach('sent more than the window holds');
     client.inbox.push(typeof frame === 'string' && frame.startsWith(MARK) ? frame.slice(1) : frame);

@@ -1,7 +1,7 @@
 // A virtual clock, a seeded random source, a network that misbehaves, and a page: all that a
 // ResumableSocket needs from outside.
 
-import { ResumableSocket } from '../../js/index.js';
+import { ResumableSocket } from './subject.mjs';
 import { ModelServer } from './model.mjs';
 
 /** A small generator (mulberry32), so that a seed replays a run. */

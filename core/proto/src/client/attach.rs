@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::{
-    Client, Known, Open, Phase, TransportNumber, acks::Acks, inbound, outbound::Mismatch,
-    probe::Probe,
+    Client, Known, Open, Phase, StateTurn, TransportNumber, acks::Acks, inbound,
+    outbound::Mismatch, probe::Probe,
 };
 use crate::{
     Message, Moment,
@@ -156,6 +156,14 @@ impl Client {
         } else {
             self.inbound.restart(hello);
         }
+        let offer = match (&self.state, hello.limit) {
+            (None, _) => StateTurn::Not,
+            (Some(state), Some(limit)) if state.len() as u64 <= limit => StateTurn::Due,
+            (Some(_), _) => {
+                self.withdraw_state();
+                StateTurn::Not
+            }
+        };
         self.facts.stale = false;
         if hello.status == Status::Resumed {
             self.facts.fresh = false;
@@ -179,6 +187,7 @@ impl Client {
             acks: Acks::new(self.inbound.position(), hello.window, heartbeat),
             probe,
             settled: false,
+            offer,
         });
         Ok(true)
     }

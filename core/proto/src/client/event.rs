@@ -35,6 +35,9 @@ pub enum Event {
     /// A message of this client that is over the server's limit. It is not sent, or not again: the hello has told
     /// the limit, or the server has closed a transport for it.
     TooBig(Message),
+    /// The copy of the state that was to be offered ([`Client::offer_state`](super::Client::offer_state)) is longer than
+    /// the server takes. It is not offered any more.
+    StateTooBig,
     /// A message that the session gave up: the server's process died three times with it in hand. The session goes on
     /// without it, and it is not sent again.
     Dropped(Message),
@@ -139,6 +142,7 @@ impl Event {
             | Self::InDoubt(_)
             | Self::TakenBack { .. }
             | Self::TooBig(_)
+            | Self::StateTooBig
             | Self::Dropped(_)
             | Self::Offline { .. }
             | Self::Superseded

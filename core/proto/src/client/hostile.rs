@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     Gap, GapReason, MAX_INTEGER, Position,
     wire::{
-        Done, Hello, Inbound as Frame, OutcomeStatus, ServerControl, Status, Window,
+        Done, Hello, Inbound as Frame, OutcomeStatus, ServerControl, StateOffer, Status, Window,
         decode_client_text,
     },
 };
@@ -23,6 +23,8 @@ enum Op {
     Advance(u64),
     Reconnect,
     Close,
+    /// Offers a copy of the state of this length, or none.
+    State(Option<usize>),
 }
 
 /// Mostly numbers that fit somewhere, sometimes the largest.
@@ -55,7 +57,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             heartbeat_ms,
             lifetime_ms: 0,
             window: Window { messages, bytes },
-            limit: received.map(|received| received / 2),
+            limit: received.map(|received| received * 20),
             ping: heartbeat_ms.is_multiple_of(2),
         },
     )
@@ -93,6 +95,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0..40_000_u64).prop_map(Op::Advance),
         3 => Just(Op::Reconnect),
         1 => Just(Op::Close),
+        2 => prop::option::of(0..9_usize).prop_map(Op::State),
     ]
 }
 
@@ -101,7 +104,14 @@ fn op() -> impl Strategy<Value = Op> {
 struct Seen {
     transport: Option<TransportNumber>,
     hello: bool,
+    /// The first acknowledgement has gone out.
     acked: bool,
+    /// A copy of the state may no longer be offered.
+    state_over: bool,
+}
+
+fn offered(length: usize) -> StateOffer {
+    StateOffer::new(1, 1, &"x".repeat(length)).unwrap()
 }
 
 fn run(ops: Vec<Op>) {
@@ -141,6 +151,7 @@ fn run(ops: Vec<Op>) {
             }
             Op::Reconnect => client.reconnect_now(now),
             Op::Close => client.close(),
+            Op::State(length) => client.offer_state(length.map(offered)),
             _ => {}
         }
         step(&mut client, now, &mut seen);
@@ -158,14 +169,19 @@ fn step(client: &mut Client, now: Moment, seen: &mut Seen) {
         while let Some((transport, frame)) = client.poll_transmit(now) {
             assert_eq!(Some(transport), seen.transport);
             assert!(seen.hello, "sent before the hello");
-            let is_ack = match frame {
-                Message::Text(text) => {
-                    matches!(decode_client_text(text), Ok(Frame::Control(control)) if control.ack.is_some())
-                }
-                Message::Binary(_) => false,
+            let control = match frame {
+                Message::Text(text) => match decode_client_text(text) {
+                    Ok(Frame::Control(control)) => Some(control),
+                    _ => None,
+                },
+                Message::Binary(_) => None,
             };
+            let is_ack = control.as_ref().is_some_and(|control| control.ack.is_some());
             assert!(seen.acked || is_ack, "sent before the first ack");
             seen.acked = true;
+            let offers = control.as_ref().is_some_and(|control| control.state.is_some());
+            assert!(!offers || !seen.state_over, "a state twice, or behind a message");
+            seen.state_over |= offers || control.is_none();
         }
         match client.poll_action() {
             None => break,

@@ -37,6 +37,8 @@ pub use self::{
 
 use std::{collections::VecDeque, time::Duration};
 
+use bytestring::ByteString;
+
 use self::{
     acks::Acks,
     detach::{Facts, Pace},
@@ -46,7 +48,7 @@ use self::{
 };
 use crate::{
     AttachmentNumber, ClientId, Cursor, Message, Moment, WireId,
-    wire::{ClientControl, Close, Done},
+    wire::{ClientControl, Close, Done, StateOffer},
 };
 
 /// The client machine.
@@ -73,6 +75,8 @@ pub struct Client {
     renaming: bool,
     /// The application wants to end once everything is acknowledged.
     closing: bool,
+    /// The application's own copy of the state, as the frame that offers it.
+    state: Option<ByteString>,
     actions: VecDeque<Action>,
 }
 
@@ -111,6 +115,18 @@ struct Open {
     /// The transport was of use: it has brought a message that was news, an acknowledgement of something, or a
     /// heartbeat.
     settled: bool,
+    offer: StateTurn,
+}
+
+/// Whether a transport is the one to offer the application's copy of the state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum StateTurn {
+    /// There is no copy, or the server does not take one as long.
+    Not,
+    /// It goes out behind the first acknowledgement, before any message.
+    Due,
+    /// It has gone out.
+    Said,
 }
 
 impl Client {
@@ -130,6 +146,7 @@ impl Client {
             facts: Facts::default(),
             renaming: false,
             closing: false,
+            state: None,
             actions: VecDeque::new(),
         };
         client.connect(now);
@@ -174,6 +191,16 @@ impl Client {
             open.acks.hurry(self.inbound.position());
         }
         self.close_if_acknowledged();
+    }
+
+    /// Sets the application's own copy of the session's state; `None` takes it back.
+    ///
+    /// It is offered at each hello from now on, before any message, and the server's policy decides what becomes of it.
+    /// A copy is not offered where it is longer than the server takes, or where the server does not say what it takes:
+    /// [`Event::StateTooBig`].
+    pub fn offer_state(&mut self, offer: Option<StateOffer>) {
+        self.state = offer
+            .map(|state| ClientControl { state: Some(state), ..ClientControl::default() }.encode());
     }
 
     /// Connects without waiting any longer: the user asked, or the network has come back.
@@ -285,6 +312,13 @@ impl Client {
             let ack = ClientControl { ack: told, ..ClientControl::default() };
             self.close_if_acknowledged();
             return Some((self.transport, Message::Text(ack.encode())));
+        }
+        if open.offer == StateTurn::Due {
+            open.offer = StateTurn::Said;
+            if let Some(state) = self.state.clone() {
+                self.close_if_acknowledged();
+                return Some((self.transport, Message::Text(state)));
+            }
         }
         if open.probe.poll() {
             let ping = ClientControl { ping: Some(true), ..ClientControl::default() };

@@ -1,5 +1,5 @@
 use super::{
-    Action, Client, Modes, Phase,
+    Action, Client, Modes, Phase, StateTurn,
     detach::{self, Facts, Pace, Verdict},
 };
 use crate::{
@@ -50,8 +50,14 @@ impl Client {
             _ => false,
         };
         let settled = matches!(&self.phase, Phase::Open(open) if open.settled);
-        if closed == Some(CloseKind::TooBig) && matches!(&self.phase, Phase::Open(_)) {
-            self.too_big = Some(self.outbound.next());
+        if closed == Some(CloseKind::TooBig)
+            && let Phase::Open(open) = &self.phase
+        {
+            match open.offer {
+                StateTurn::Not | StateTurn::Due => self.too_big = Some(self.outbound.next()),
+                // It was that copy, or a message: without the copy the next 1009 tells.
+                StateTurn::Said => self.withdraw_state(),
+            }
         }
         let facts = Facts {
             fresh: self.facts.fresh || offered_nothing,
@@ -110,6 +116,12 @@ impl Client {
         self.tell_doubt();
     }
 
+    /// The copy of the state is longer than the server takes: it is not offered any more.
+    pub(super) fn withdraw_state(&mut self) {
+        self.state = None;
+        self.inbound.push(Event::StateTooBig);
+    }
+
     pub(super) fn tell_doubt(&mut self) {
         let doubt = self.outbound.forget();
         if !doubt.is_empty() {
@@ -142,7 +154,11 @@ impl Client {
             return;
         }
         let goodbye = match &self.phase {
-            Phase::Open(open) if !open.acks.has_told(self.inbound.position()) => return,
+            Phase::Open(open)
+                if !open.acks.has_told(self.inbound.position()) || open.offer == StateTurn::Due =>
+            {
+                return;
+            }
             Phase::Open(_) => Some(Close::GOODBYE),
             Phase::Connecting { .. } => None,
             Phase::Drawing { .. } | Phase::Waiting { .. } | Phase::Offline => {

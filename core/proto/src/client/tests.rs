@@ -3,8 +3,8 @@ use crate::{
     Gap, GapReason, Position,
     numbers::CLOSE_AFTER_DONE,
     wire::{
-        Done, Hello, Inbound as Frame, Offer, OutcomeStatus, ServerControl, Status, VERSION,
-        Window, decode_client_text,
+        Done, Hello, Inbound as Frame, Offer, OutcomeStatus, ServerControl, StateOffer, Status,
+        VERSION, Window, decode_client_text,
     },
 };
 
@@ -127,9 +127,10 @@ impl Sim {
             assert_eq!(Some(transport), self.transport);
             let Message::Text(text) = message else { panic!("tests send text only") };
             sent.push(match decode_client_text(text.clone()) {
-                Ok(Frame::Control(control)) => match control.ack {
-                    Some(position) => format!("ack {position}"),
-                    None => format!("ping {}", control.ping.unwrap()),
+                Ok(Frame::Control(control)) => match (control.ack, control.state) {
+                    (Some(position), _) => format!("ack {position}"),
+                    (None, Some(state)) => format!("state {} {}", state.iteration, state.value),
+                    (None, None) => format!("ping {}", control.ping.unwrap()),
                 },
                 _ => text.to_string(),
             });
@@ -1223,4 +1224,78 @@ fn events_of_a_flapping_transport_do_not_pile_up() {
         sim.hello(resumed(0, 0));
     }
     assert_eq!(sim.events().len(), 1);
+}
+
+fn copy(iteration: u64) -> StateOffer {
+    StateOffer::new(iteration, 5, &"s").unwrap()
+}
+
+fn limited(hello: &Hello) -> Hello {
+    Hello { limit: Some(1000), ..hello.clone() }
+}
+
+#[test]
+fn a_copy_of_the_state_goes_out_behind_the_first_ack_of_each_transport() {
+    let mut sim = Sim::new(Modes::Auto);
+    sim.client.offer_state(Some(copy(1)));
+    sim.send(&["a"]);
+    sim.hello(limited(&hello(Status::New)));
+    assert_eq!(sim.sent(), ["ack 0", "state 1 \"s\"", "a"]);
+    // Set while a transport is open, it waits for the next one.
+    sim.client.offer_state(Some(copy(2)));
+    assert!(sim.sent().is_empty());
+    sim.lose();
+    sim.advance(WAIT);
+    sim.hello(limited(&resumed(0, 1)));
+    assert_eq!(sim.sent(), ["ack 0", "state 2 \"s\""]);
+    sim.client.offer_state(None);
+    sim.lose();
+    sim.advance(WAIT);
+    sim.hello(limited(&resumed(0, 1)));
+    assert_eq!(sim.sent(), ["ack 0"]);
+}
+
+#[test]
+fn a_copy_that_the_server_may_not_take_is_not_offered_and_that_is_told() {
+    for limit in [None, Some(20)] {
+        let mut sim = Sim::new(Modes::Auto);
+        sim.client.offer_state(Some(copy(1)));
+        sim.hello(Hello { limit, ..hello(Status::New) });
+        assert_eq!(sim.sent(), ["ack 0"], "{limit:?}");
+        assert_eq!(sim.events().last(), Some(&Event::StateTooBig));
+        sim.lose();
+        sim.advance(WAIT);
+        sim.hello(limited(&resumed(0, 0)));
+        assert_eq!(sim.sent(), ["ack 0"], "{limit:?}");
+    }
+}
+
+#[test]
+fn a_1009_behind_a_copy_takes_the_copy_out_and_not_a_message() {
+    let mut sim = Sim::new(Modes::Auto);
+    sim.client.offer_state(Some(copy(1)));
+    sim.send(&["a", "b"]);
+    sim.hello(limited(&hello(Status::New)));
+    assert_eq!(sim.sent(), ["ack 0", "state 1 \"s\"", "a", "b"]);
+    sim.closed(1009, "message too big");
+    assert!(sim.events().contains(&Event::StateTooBig));
+    sim.advance(WAIT);
+    sim.hello(limited(&resumed(0, 0)));
+    assert_eq!(sim.sent(), ["ack 0", "a", "b"]);
+    // Without the copy the next one tells: it was the message.
+    sim.closed(1009, "message too big");
+    sim.advance(WAIT);
+    sim.hello(limited(&resumed(0, 0)));
+    assert!(sim.events().contains(&Event::TooBig("a".into())));
+}
+
+#[test]
+fn a_client_that_closes_offers_its_copy_first() {
+    let mut sim = Sim::new(Modes::Auto);
+    sim.client.offer_state(Some(copy(1)));
+    sim.hello(limited(&hello(Status::New)));
+    sim.client.close();
+    assert!(!sim.client.is_ended());
+    assert_eq!(sim.sent(), ["ack 0", "state 1 \"s\""]);
+    assert!(sim.client.is_ended());
 }

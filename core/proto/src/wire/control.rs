@@ -134,7 +134,7 @@ pub struct ClientControl {
     pub ping: Option<bool>,
 }
 
-/// A client's own copy of the state, for a merge.
+/// A client's own copy of the state, for a merge. [`StateOffer::new`] makes one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StateOffer {
     /// How many boundaries with changes the copy has seen.
@@ -186,6 +186,22 @@ impl fmt::Display for ProtocolError {
 }
 
 impl std::error::Error for ProtocolError {}
+
+impl StateOffer {
+    /// Makes an offer of `value`.
+    ///
+    /// `iteration` is how many boundaries with changes the copy has seen: what the server's handler has told of its own
+    /// state, and one more for a change of the client's. `updated` is when the copy last changed, in milliseconds since
+    /// the Unix epoch. Numbers above [`MAX_INTEGER`] count as that.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of `value`'s serialisation.
+    pub fn new(iteration: u64, updated: u64, value: &impl Serialize) -> serde_json::Result<Self> {
+        let [iteration, updated] = [iteration, updated].map(|n| n.min(MAX_INTEGER));
+        Ok(Self { iteration, updated, value: serde_json::value::to_raw_value(value)? })
+    }
+}
 
 impl ServerControl {
     /// Returns the frame's text.

@@ -6,7 +6,7 @@ use session_resume_proto::{
     GapReason, Moment,
     client::{Cause, Client, Event},
     session::IdentityTag,
-    wire::{Hello, Status},
+    wire::{Hello, StateOffer, Status},
 };
 
 use crate::{
@@ -14,6 +14,9 @@ use crate::{
     rng::Rng,
     scenario::Scenario,
 };
+
+/// The state that programs offer, as it is on the wire.
+pub(crate) const STATE: &str = "\"copy\"";
 
 /// The identity of all programs that have no other.
 pub(crate) const EVERYBODY: IdentityTag = IdentityTag::new([0; 16]);
@@ -82,11 +85,16 @@ impl Program {
             Some(twin) => (IdentityTag::new([1; 16]), twin.seed),
             None => (EVERYBODY, drawn),
         };
+        let mut client = Client::new(scenario.config, &seed, now);
+        // Half of the programs have a copy of the state.
+        if seed[0].is_multiple_of(2) {
+            client.offer_state(Some(StateOffer::new(7, 7, &"copy").expect("a text")));
+        }
         Self {
             index,
             identity,
             seed,
-            client: Client::new(scenario.config, &seed, now),
+            client,
             made: 0,
             digests: BTreeMap::new(),
             place: None,
@@ -264,7 +272,7 @@ impl Program {
                 assert_ne!(cause, Cause::Copied, "nobody was copied");
                 assert!(!matches!(cause, Cause::Protocol(_)), "{cause:?}");
             }
-            Event::Connecting | Event::Superseded | Event::Refused { .. } => {}
+            Event::Connecting | Event::StateTooBig | Event::Superseded | Event::Refused { .. } => {}
             other => panic!("{other:?}"),
         }
     }
