@@ -11,6 +11,10 @@ const MAX_AHEAD: u64 = 1_000_000;
 
 /// Which copy of the state wins when a client offers its own.
 ///
+/// A page offers one with `socket.offerState`, a program with `session_resume_client::Client::offer_state`. The handler
+/// tells its clients [`Session::iteration`](crate::Session::iteration) beside the state, so that they can count on from it.
+/// A copy may come twice, when a connection drops behind it: a function should not add it up.
+///
 /// What a client offers is bounded, and is parsed into `T` or refused whole. About a copy that is more than 10^6
 /// iterations ahead of the server's copy the policy is not asked.
 #[derive(Default)]
