@@ -34,6 +34,13 @@ pub struct Builder {
     broken: Option<ConfigError>,
 }
 
+impl Client {
+    /// Returns the settings of a client for `url`, `ws://…` or `wss://…`.
+    pub fn builder(url: impl Into<String>) -> Builder {
+        Builder::new(url.into())
+    }
+}
+
 impl Builder {
     pub(crate) fn new(url: String) -> Self {
         Self {

@@ -4,7 +4,7 @@ use session_resume_proto::client::Config;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Builder, Cause, Close, ConnectError, Event, Message, SendError, StateOffer, Undelivered,
+    Cause, Close, ConnectError, Event, Message, SendError, StateOffer, Undelivered,
     connector::Connector,
     driver::drive,
     shared::{Shared, Taken},
@@ -44,11 +44,6 @@ impl Client {
     /// The client ends when the future is dropped.
     pub async fn connect(url: impl Into<String>) -> Result<Self, ConnectError> {
         Self::builder(url).connect().await
-    }
-
-    /// Returns the settings of a client for `url`, `ws://…` or `wss://…`.
-    pub fn builder(url: impl Into<String>) -> Builder {
-        Builder::new(url.into())
     }
 
     pub(crate) fn spawn(config: Config, state: Option<StateOffer>, connector: Connector) -> Self {

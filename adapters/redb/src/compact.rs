@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use redb::{CompactionError, StorageBackend as _};
 
-use crate::{open::Opened, records, worker::caught};
+use crate::{caught::caught, open::Opened, records};
 
 /// A file that is smaller than this is left alone. Smaller in our tests.
 const MIN_LEN: u64 = if cfg!(test) { 256 << 10 } else { 4 << 20 };

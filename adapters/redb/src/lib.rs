@@ -79,6 +79,7 @@
 //! | `Corrupt` | a page that this key needs is damaged; calls for other keys go on | look at the disk; the damaged file will not open again |
 //! | `Unavailable` | recovery has not succeeded yet; or a *sync* has failed: then it is not known what is on the disk, and this store writes no more | try again; after a failed sync restart the process |
 
+mod caught;
 mod compact;
 mod error;
 mod open;

@@ -17,7 +17,7 @@ use crate::{
     open,
     records::Op,
     stats::Stats,
-    worker::{self, QUEUE, Read, Shared, Source, Write, Writer},
+    worker::{self, QUEUE, Read, Shared, Source, Timing, Write, Writer},
 };
 
 /// Keeps sessions in one file, for one process at a time. See the [crate docs](crate).
@@ -39,15 +39,6 @@ struct Inner {
     /// As `writes`, for the reader.
     reads: Option<mpsc::Sender<Read>>,
     threads: Vec<JoinHandle<()>>,
-}
-
-/// When the writer does what no call asks for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timing {
-    /// How long recovery waits after an attempt that failed: it reads the whole file.
-    pub(crate) retry_after: Duration,
-    /// The store is idle after this long without a call that loads or changes something.
-    pub(crate) idle_after: Duration,
 }
 
 const TIMING: Timing =

@@ -3,7 +3,6 @@
 use std::{
     error::Error,
     fmt,
-    panic::{self, AssertUnwindSafe},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, TryLockError,
         atomic::{AtomicBool, Ordering},
@@ -16,13 +15,13 @@ use session_resume::store::{ErrorKind, StoreError, StoreKey, Versioned};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    caught::caught,
     compact::{self, Idle},
     error::{OpenErrorKind, Reason},
     open::{self, Expect, Opened},
     queue::{Received, receive},
     records::{self, Answer, Census, Op},
     stats::Counters,
-    store::Timing,
 };
 
 /// Calls that wait for the writer or the reader. When a queue is full, callers wait.
@@ -32,6 +31,15 @@ pub(crate) const QUEUE: usize = 1024;
 /// about as long as the sync it shares.
 const BATCH_CALLS: usize = QUEUE;
 const BATCH_BYTES: usize = 8 << 20;
+
+/// When the writer does what no call asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    /// How long recovery waits after an attempt that failed: it reads the whole file.
+    pub(crate) retry_after: Duration,
+    /// The store is idle after this long without a call that loads or changes something.
+    pub(crate) idle_after: Duration,
+}
 
 pub(crate) struct Write {
     pub(crate) op: Op,
@@ -356,15 +364,6 @@ impl Writer {
         *slot = Some(opened);
         Ok(())
     }
-}
-
-/// Runs what reads pages: redb panics on some damage. That is this call's failure, and not the end of the thread.
-pub(crate) fn caught<R>(call: impl FnOnce() -> R) -> Result<R, String> {
-    panic::catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        format!("reading the file has panicked: {}", text.unwrap_or_default())
-    })
 }
 
 /// Why a whole batch failed, for each of its callers.

@@ -30,6 +30,13 @@ pub enum OpenError {
     Broken(String),
 }
 
+impl TestServer {
+    /// Returns a browser that has never been here: it has no cookie.
+    pub fn browser(&self) -> Browser {
+        Browser::new(Target::Memory(self.clone()))
+    }
+}
+
 impl Browser {
     pub(crate) fn new(target: Target) -> Self {
         Self { target, cookies: CookieJar::new() }

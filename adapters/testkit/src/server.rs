@@ -15,7 +15,7 @@ use tokio::{task::JoinSet, time::sleep};
 use tower_service::Service;
 
 use crate::{
-    Browser, ProcessStore,
+    ProcessStore,
     line::{End, Line},
 };
 
@@ -93,11 +93,6 @@ impl TestServer {
     fn start(mut start: impl FnMut() -> Process + Send + 'static) -> Self {
         let process = Mutex::new(Some(start()));
         Self { host: Arc::new(Host { process, start: Mutex::new(Box::new(start)) }) }
-    }
-
-    /// Returns a browser that has never been here: it has no cookie.
-    pub fn browser(&self) -> Browser {
-        Browser::new(Target::Memory(self.clone()))
     }
 
     /// Kills the server process and starts the next one: what was in memory is gone, at once and with nothing said to

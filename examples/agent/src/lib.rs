@@ -3,7 +3,7 @@
 //! killed and started again, and it goes on with the next word.
 //!
 //! The parts in reading order: [`app`] (routes and the layer), [`live`] (the handler), [`state`] (what a
-//! session remembers), [`script`] (what the agent says and does), [`view`] (what clients are told).
+//! session remembers), [`script`] (what it finds and asks), [`view`] (what clients are told).
 
 pub mod app;
 pub mod live;

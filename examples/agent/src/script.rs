@@ -1,8 +1,6 @@
-//! What the agent says and does: the same for the same task, every time.
+//! What the agent finds and asks: the same for the same task, every time.
 
 use serde::{Deserialize, Serialize};
-
-use crate::state::{Agent, Step};
 
 /// The files that the agent reads, and how many words are in each.
 pub const FILES: [(&str, u64); 6] = [
@@ -48,29 +46,4 @@ pub struct Report {
 /// Returns what the agent asks before it works.
 pub fn question() -> String {
     format!("May I read {} files and write what I find to notes.md?", FILES.len())
-}
-
-/// Returns all that the agent says in its present step.
-pub(crate) fn text(agent: &Agent) -> String {
-    let task = agent.task.as_ref().map_or("", |task| &task.text);
-    match agent.step {
-        Step::Think => format!(
-            "I am asked to \u{201c}{task}\u{201d}. There are {} files that may tell me about it, and none of \
-             them is long. Reading harms nobody. Writing does change something, so I should not do that \
-             without asking first.",
-            FILES.len()
-        ),
-        Step::Plan => {
-            "Here is my plan. First I read every file and count its words. Then I write what I \
-                       found to notes.md. At the end I tell you."
-                .into()
-        }
-        Step::Report if agent.approved == Some(true) => format!(
-            "Done: {} files read, {} words in them, and the notes are written. You may close this page or \
-             turn the server off; the result stays.",
-            agent.files, agent.counted
-        ),
-        Step::Report => "You said no, so I have read nothing and written nothing.".into(),
-        Step::Idle | Step::Ask | Step::Work | Step::Done => String::new(),
-    }
 }

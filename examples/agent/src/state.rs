@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::script::{self, FILES, Mishap, Report, UNLUCKY};
+use crate::script::{FILES, Mishap, Report, UNLUCKY};
 
 /// The longest task, in characters.
 pub const MAX_TASK: usize = 200;
@@ -206,7 +206,7 @@ impl Agent {
     }
 
     fn say_word(&mut self) -> Beat {
-        let text = script::text(self);
+        let text = text(self);
         let mut rest = text.split_whitespace().skip(self.said);
         let word = rest.next().unwrap_or_default();
         let begins = (self.said == 0).then(|| self.step.speaker());
@@ -277,6 +277,31 @@ fn bounded(text: &str) -> String {
     match text.char_indices().nth(MAX_TASK) {
         Some((cut, _)) => format!("{}…", &text[..cut]),
         None => text.to_owned(),
+    }
+}
+
+/// Returns all that the agent says in its present step.
+fn text(agent: &Agent) -> String {
+    let task = agent.task.as_ref().map_or("", |task| &task.text);
+    match agent.step {
+        Step::Think => format!(
+            "I am asked to \u{201c}{task}\u{201d}. There are {} files that may tell me about it, and none of \
+             them is long. Reading harms nobody. Writing does change something, so I should not do that \
+             without asking first.",
+            FILES.len()
+        ),
+        Step::Plan => {
+            "Here is my plan. First I read every file and count its words. Then I write what I \
+                       found to notes.md. At the end I tell you."
+                .into()
+        }
+        Step::Report if agent.approved == Some(true) => format!(
+            "Done: {} files read, {} words in them, and the notes are written. You may close this page or \
+             turn the server off; the result stays.",
+            agent.files, agent.counted
+        ),
+        Step::Report => "You said no, so I have read nothing and written nothing.".into(),
+        Step::Idle | Step::Ask | Step::Work | Step::Done => String::new(),
     }
 }
 

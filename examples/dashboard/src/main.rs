@@ -13,6 +13,7 @@ mod series;
 mod state;
 #[cfg(test)]
 mod tests;
+mod text;
 mod view;
 
 use std::{error::Error, ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};

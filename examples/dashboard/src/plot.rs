@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::{
-    page::escape,
     series::{self, Series},
     state::{Plotted, Range, Scale},
+    text::{escape, number},
 };
 
 const WIDTH: f64 = 800.0;
@@ -161,20 +161,6 @@ fn dates(days: usize) -> impl Iterator<Item = (f64, String)> {
     })
 }
 
-/// Writes a value without decimals, thousands apart.
-pub(crate) fn number(value: f64) -> String {
-    let digits = format!("{:.0}", value.abs());
-    let mut text = String::from(if value <= -0.5 { "\u{2212}" } else { "" });
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            // U+202F, narrow and not to be broken at.
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// The vertical axis.
 #[derive(Clone, Copy, PartialEq, Debug)]
 struct Axis {
@@ -296,12 +282,6 @@ mod tests {
         assert_eq!(texts(90), ["15 Oct", "1 Nov", "15 Nov", "1 Dec", "15 Dec"]);
         let year = texts(series::DAYS);
         assert_eq!((year.len(), year[0].as_str(), year[11].as_str()), (12, "Jan", "Dec"));
-    }
-
-    #[test]
-    fn numbers_can_be_read() {
-        let read = |value| number(value).replace('\u{202f}', " ");
-        assert_eq!([0.0, -0.2, 999.6, -12_345.0].map(read), ["0", "0", "1 000", "−12 345"]);
     }
 
     #[test]

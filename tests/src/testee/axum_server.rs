@@ -12,7 +12,8 @@ use session_resume_axum::{ResumeUpgrade, Session};
 use tokio::net::TcpListener;
 
 use crate::{
-    PAGE, PUBLIC, live,
+    answers::{PAGE, PUBLIC},
+    live,
     tally::{self, Count, Overview, Tally},
 };
 

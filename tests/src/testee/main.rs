@@ -2,6 +2,7 @@
 //!
 //! Its command line and its replies are fixed: checks from outside the repository drive it, too.
 
+mod answers;
 mod axum_server;
 mod flags;
 mod live;
@@ -19,10 +20,6 @@ use crate::{
     tally::Tally,
 };
 
-/// A page that uses no session.
-const PAGE: &str = "<!doctype html><title>testee</title>";
-/// `Cache-Control` of what every browser may have.
-const PUBLIC: &str = "public, max-age=60, immutable";
 /// How long a drain may take.
 const DRAIN: Duration = Duration::from_secs(5);
 

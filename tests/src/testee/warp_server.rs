@@ -10,7 +10,8 @@ use warp::{
 };
 
 use crate::{
-    PAGE, PUBLIC, live,
+    answers::{PAGE, PUBLIC},
+    live,
     tally::{self, Count, Overview, Tally},
 };
 

@@ -17,7 +17,7 @@ use std::{
 use redb::{BackendError, StorageBackend};
 use session_resume::store::{RecordKind, SnapshotStore, Stamp, StoreError, StoreKey};
 
-use crate::{RedbStore, error::Reason, open::Expect, store::Timing};
+use crate::{RedbStore, error::Reason, open::Expect, worker::Timing};
 
 const FIRST: Stamp = Stamp::first(1, 1);
 

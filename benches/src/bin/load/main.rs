@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         }
         // One subject alone, for the case that counts its instructions.
         ["requests", subject, count] => {
-            cases::layer::requests(subject, count.parse().expect("a number of requests"));
+            cases::requests(subject, count.parse().expect("a number of requests"));
             ExitCode::SUCCESS
         }
         [case] => {

@@ -1,6 +1,7 @@
 //! The session machine against honest clients and a bad network: random scripts, and every
 //! interleaving of small ones.
 
+mod fault;
 mod faults;
 mod ledger;
 mod model;

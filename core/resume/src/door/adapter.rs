@@ -23,8 +23,8 @@ use crate::{
     Identity, RequestView, Session, SessionOrigin,
     durable::restore::Asks,
     live::{
-        registry::{Purpose, Registry},
-        session::shared::Shared,
+        registry::Registry,
+        session::{Purpose, Shared},
     },
     words::context::RequestContext,
 };

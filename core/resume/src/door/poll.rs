@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::{
     Outcome, SessionId,
     durable::restore::InStore,
-    live::{ended::Ended, registry::Registry, session::shared::Shared},
+    live::{ended::Ended, registry::Registry, session::Shared},
     words::{context::RequestContext, refusal::Refusal},
 };
 
@@ -146,7 +146,7 @@ async fn find_outcome<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Answ
         let answer = answer(registry, context, id).await?;
         let session = registry.by_id(id).filter(|session| is_known_to(session, context));
         // One that has ended answers with its outcome, if the store takes it in good time.
-        let has_ended = session.as_ref().is_some_and(|session| session.has_ended());
+        let has_ended = session.as_ref().is_some_and(|session| !session.goes_on());
         let wait = if has_ended { wait.max(STORING) } else { wait };
         let until = asked + wait.min(LONGEST_WAIT);
         // A drain wakes all polls that wait, and no poll waits after that.
@@ -184,7 +184,7 @@ async fn answer<T: Send + 'static>(
             return Ok(Answer::not_found());
         }
         // An outcome that was published and is not there has outlived its lifetime, or the store has it.
-        if !session.is_published() {
+        if !session.has_told_outcome() {
             return Ok(Answer::pending(id, phase(&session)));
         }
     }

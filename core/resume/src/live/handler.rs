@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 
 use crate::{
     BlockingSession, LiveSession, SessionOrigin,
-    live::session::shared::{CancelHandler, Shared},
+    live::session::{CancelHandler, Shared},
     words::{
         outcome::{IntoOutcome, Outcome, OutcomeStatus},
         panics::{Panic, caught, run_caught},
@@ -32,7 +32,7 @@ where
             Ok(outcome) => outcome,
             Err(panic) => Outcome::panicked(&panic, None),
         };
-        shared.finish(outcome, CancelHandler::No);
+        shared.end(outcome, CancelHandler::No);
     };
     // What the application logs in its handler is told apart by session. Without a listener a session is not
     // larger for it.
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use crate::{
         Identity, SessionId,
-        live::{registry::Registry, session::shared::Owner},
+        live::{registry::Registry, session::Owner},
         words::{
             config::Config,
             identity::{CookieName, Via},
@@ -126,8 +126,9 @@ mod tests {
         let via = Via { name: CookieName::default(), secure: false };
         let owner = Owner { identity, key: SessionKey::own(identity), via };
         let now = registry.clock().now();
-        let session = Shared::new(&registry, SessionId::random(), owner, (), None, now);
-        session.stop();
+        let session =
+            Shared::new(Arc::clone(registry.home()), SessionId::random(), owner, (), None, now);
+        assert!(session.taken_over());
         let (alive, gone) = oneshot::channel::<()>();
         start(&session, SessionOrigin::New, async move |_live| {
             let _alive = alive;

@@ -20,7 +20,7 @@ use session_resume_proto::{
 use tokio::time::{Instant, Sleep};
 
 use crate::{
-    live::session::{Core, shared::Shared},
+    live::session::{Core, Shared},
     words::{
         durability::Urgency,
         observe,
@@ -163,8 +163,8 @@ pub(crate) struct Turn<T: Send + 'static> {
 
 impl<T: Send + 'static> Turn<T> {
     pub(crate) fn new(session: Arc<Shared<T>>, number: AttachmentNumber) -> Self {
-        if let Some(registry) = session.registry() {
-            registry.has_attached();
+        if let Some(keeper) = session.keeper() {
+            keeper.has_attached();
         }
         Self { session, number }
     }
@@ -178,10 +178,10 @@ impl<T: Send + 'static> Drop for Turn<T> {
             core.forget_requests();
             core.changed(Urgency::Soon);
         });
-        let Some(registry) = self.session.registry() else {
+        let Some(keeper) = self.session.keeper() else {
             return;
         };
-        let (active, session) = (registry.has_detached(), self.session.id());
+        let (active, session) = (keeper.has_detached(), self.session.id());
         tracing::debug!(session = %session.short(), attachment = self.number.get(), active, "detached");
     }
 }

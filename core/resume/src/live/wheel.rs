@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Weak, time::Duration};
 
 use session_resume_proto::Moment;
 
-use crate::live::session::shared::Shared;
+use crate::live::session::Shared;
 
 /// Sessions by the tick at which their time may be up.
 ///

@@ -2,10 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -14,47 +11,22 @@ use futures_util::{
     stream::{self, FuturesUnordered},
 };
 use session_resume_proto::wire::Close;
-use tokio::{
-    sync::OnceCell,
-    time::{Instant, sleep_until, timeout_at},
-};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{
     live::{
         registry::Registry,
-        session::{Core, shared::Shared},
+        session::{Core, Shared},
     },
-    words::{drain_report::DrainReport, durability::Urgency, random},
+    words::{drain_report::DrainReport, durability::Urgency},
 };
 
-/// Clients are told to come back after this time at the earliest, and after twice this at the latest:
-/// spread, so that a restarted server is not met by all of them at once.
-const RETRY: Duration = Duration::from_millis(500);
 /// This many transports are closed before other tasks get a turn.
 const BATCH: usize = 256;
 /// The number of sessions that were cut off and are forgiven at the same time.
 const AT_ONCE: usize = 256;
 /// How often sessions that are busy are looked at.
 const ROUND: Duration = Duration::from_millis(5);
-
-/// How far the drain is.
-#[derive(Debug, Default)]
-pub(crate) struct DrainState {
-    draining: AtomicBool,
-    report: OnceCell<DrainReport>,
-}
-
-impl DrainState {
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
-    /// Returns when a client is to come back: another delay for each client.
-    #[expect(clippy::unused_self, reason = "only a draining layer has a reason to ask")]
-    pub(crate) fn retry(&self) -> Duration {
-        RETRY + RETRY * u32::from(random::bytes::<1>()[0]) / 256
-    }
-}
 
 pub(crate) async fn drain<T: Send + 'static>(
     registry: &Arc<Registry<T>>,
@@ -163,7 +135,7 @@ async fn save<T: Send + 'static>(session: &Arc<Shared<T>>, until: Instant) -> bo
             Ok(Ok(())) => return true,
             Err(_) => return false,
             // A store that has failed once may do better the next time: the saver tries again.
-            Ok(Err(_)) if session.lock().departed => return false,
+            Ok(Err(_)) if session.lock().life().has_left() => return false,
             Ok(Err(_)) => sleep_until(until.min(Instant::now() + ROUND)).await,
         }
     }
@@ -196,7 +168,7 @@ async fn settled<T>(session: &Shared<T>, until: Instant) -> bool {
     loop {
         {
             let core = session.lock();
-            if core.removed || core.machine.is_end_committed() {
+            if core.life().has_left() || core.machine.is_end_committed() {
                 return true;
             }
             if core.machine.ended().is_none() || Instant::now() >= until {

@@ -4,4 +4,30 @@
 //! into the store before a process ends.
 
 pub(crate) mod drain;
-pub(crate) mod sweep;
+mod sweep;
+
+use std::sync::Arc;
+
+use crate::{
+    durable::snapshot::{Saver, saver},
+    live::registry::{Registry, Saves},
+};
+
+/// Starts the tasks of a layer, unless they run: the sweeper and, with a store, the saver.
+///
+/// Called when a request asks for a session, and not in `Layer::layer`: routers apply their layers again and again, and
+/// there may be no runtime yet.
+pub(crate) fn start<T: Send + 'static>(registry: &Registry<T>) {
+    registry.begin_work(|| {
+        let this = registry.weak();
+        let sweeper = tokio::spawn(sweep::run(this.clone(), registry.config().check_interval));
+        registry.own_task(sweeper.abort_handle());
+        registry.clock().tick();
+        if let (Some(_), Some(codec)) = (&registry.config().store, registry.config().codec) {
+            let saver = Arc::new(Saver::new(codec));
+            registry.set_saver(Arc::clone(&saver) as Arc<dyn Saves<T>>);
+            let saver = tokio::spawn(saver::run(this.clone(), saver));
+            registry.own_task(saver.abort_handle());
+        }
+    });
+}

@@ -12,10 +12,9 @@ use tokio::{
 };
 
 use crate::{
-    durable::snapshot::queue::Item,
     live::{
-        registry::Registry,
-        session::shared::{CancelHandler, Shared},
+        registry::{Item, Registry},
+        session::{CancelHandler, Change, Shared},
     },
     words::{
         durability::Urgency,
@@ -44,7 +43,7 @@ pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, interval
         if registry.take_clock_jump() {
             // By the new time, their records may be due already.
             registry.all().into_iter().for_each(|session| {
-                registry.save(Item::Touch(session), Urgency::Soon);
+                registry.push(Item::Touch(session), Urgency::Soon);
             });
         }
         sweep(&registry, &mut leaving).await;
@@ -100,7 +99,9 @@ fn look_at<T: Send + 'static>(registry: &Arc<Registry<T>>, session: &Arc<Shared<
             return Verdict::Store;
         }
         // Under the same lock: no request finds it in between and takes it for good.
-        core.removed |= verdict.is_err();
+        if verdict.is_err() {
+            core.change_life(Change::Expires);
+        }
         match verdict {
             Ok(at) => Verdict::Keep(at),
             Err(why) => Verdict::Remove(why),
@@ -111,7 +112,7 @@ fn look_at<T: Send + 'static>(registry: &Arc<Registry<T>>, session: &Arc<Shared<
         Verdict::Keep(at) => {
             registry.look_again(at, session);
             if session.is_aging(registry.config().stored_lifetime / 3) {
-                registry.save(Item::Touch(Arc::clone(session)), Urgency::Soon);
+                registry.push(Item::Touch(Arc::clone(session)), Urgency::Soon);
             }
             return false;
         }
@@ -119,7 +120,7 @@ fn look_at<T: Send + 'static>(registry: &Arc<Registry<T>>, session: &Arc<Shared<
         Verdict::Remove(Expiry::Unattended) => "unattended for too long (limits.max_unattended)",
         Verdict::Remove(Expiry::Lifetime) => "lived for as long as it may (limits.max_lifetime)",
     };
-    session.finish(Outcome::with_error(OutcomeStatus::Expired, why), CancelHandler::Yes);
+    session.end(Outcome::with_error(OutcomeStatus::Expired, why), CancelHandler::Yes);
     registry.forget(session);
     false
 }

@@ -497,3 +497,9 @@ impl Sink<Frame> for Socket {
         Poll::Ready(Ok(()))
     }
 }
+
+/// Whether the handler of the node's one session has a message in hand.
+pub fn in_hand(node: &Node) -> bool {
+    let session = node.layer.sessions().pop().unwrap().id;
+    node.layer.get(session).unwrap().is_message_in_hand()
+}

@@ -6,7 +6,7 @@ use session_resume::store::MemoryStore;
 
 use crate::{
     A,
-    node::{Browser, Got, Node},
+    node::{Browser, Got, Node, in_hand},
     restart::stored,
 };
 
@@ -287,9 +287,4 @@ fn at_work(node: &Node) -> usize {
     sessions
         .filter(|info| node.layer.get(info.id).is_some_and(|session| session.is_message_in_hand()))
         .count()
-}
-
-pub fn in_hand(node: &Node) -> bool {
-    let session = node.layer.sessions().pop().unwrap().id;
-    node.layer.get(session).unwrap().is_message_in_hand()
 }

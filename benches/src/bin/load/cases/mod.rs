@@ -4,7 +4,7 @@ mod crowd;
 mod echo;
 mod fan_out;
 mod instructions;
-pub(crate) mod layer;
+mod layer;
 mod memory;
 mod reconnect;
 mod store;
@@ -17,6 +17,8 @@ use std::{
 
 use session_resume_benches::measure::Samples;
 use tokio::runtime::Runtime;
+
+pub(crate) use self::layer::requests;
 
 use crate::{
     client::{Mode, Server},

@@ -18,7 +18,7 @@ use session_resume_proto::{
 
 pub(crate) use self::search::explore;
 use crate::{
-    faults::Fault,
+    fault::Fault,
     peer::{Peer, Reaction},
 };
 

@@ -8,7 +8,7 @@ use std::{
 use session_resume_proto::session::Attach;
 
 use super::{Bounds, Deed, NOW, PEERS, State};
-use crate::faults::Fault;
+use crate::fault::Fault;
 
 /// Visits every state; returns how many there are.
 ///

@@ -8,6 +8,7 @@ use http::Extensions;
 use crate::{
     Identity, RequestView,
     live::registry::Registry,
+    tasks,
     words::{
         context::RequestContext,
         identity::{CookieName, Via},
@@ -47,7 +48,7 @@ impl RequestContext {
             || self.outer.as_ref().is_some_and(|outer| outer.is_of(registry))
     }
 
-    /// Finds the innermost layer with state of type `T`.
+    /// Finds the innermost layer with state of type `T`. Something is asked of it, so its tasks run from now on.
     pub(crate) fn of<T: Send + 'static>(
         extensions: &Extensions,
     ) -> Result<(&Self, &Registry<T>), Refusal> {
@@ -55,6 +56,7 @@ impl RequestContext {
         let mut context = Some(innermost);
         while let Some(candidate) = context {
             if let Some(registry) = candidate.registry.downcast_ref() {
+                tasks::start(registry);
                 return Ok((candidate, registry));
             }
             context = candidate.outer.as_deref();

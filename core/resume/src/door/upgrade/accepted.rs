@@ -16,7 +16,7 @@ use crate::{
         ended::Ended,
         handler, pump,
         registry::Registry,
-        session::{AttachRequest, Core, Peer, shared::Shared},
+        session::{AttachRequest, Core, Peer, Shared},
     },
     words::{
         cause::Cause, durability::Urgency, handler_type::HandlerType, key::SessionKey, observe,
@@ -226,7 +226,7 @@ impl Pass {
         if self.name.is_some() || core.handler_name().is_some() {
             core.rare_mut().handler_name = self.name;
         }
-        let restored = std::mem::take(&mut core.restored);
+        let restored = core.durable.as_ref().is_some_and(|it| it.is_restored);
         let origin = if restored { SessionOrigin::Restored } else { origin };
         Ok((attached, Some(origin)))
     }
@@ -240,7 +240,7 @@ impl Pass {
         core: &Core,
     ) -> Result<(), (Cause, AttachRefusal)> {
         let refused = |cause, close, retry| Err((cause, AttachRefusal { close, retry }));
-        if registry.drain.is_draining() || core.departed {
+        if registry.drain.is_draining() || core.life().has_left() {
             return refused(Cause::Draining, Close::RESTARTING, Some(registry.drain.retry()));
         }
         // The identity was changed meanwhile, and the session is not under this key any more.
@@ -278,7 +278,7 @@ async fn is_in_the_store<T: Send + 'static>(session: &Shared<T>) {
     let new = session.step(|core| {
         let new = core.durable.as_ref().is_some_and(|durable| !durable.is_stored());
         // Where the outbox is durable the machine holds the hello, for the client's record, too.
-        let new = new && !core.restored && !core.machine.rules().durable_outbox;
+        let new = new && !core.machine.rules().durable_outbox;
         if new {
             core.changed(Urgency::Now);
         }

@@ -17,8 +17,8 @@ use crate::{
     durable::restore::Asks,
     live::{
         ended::Ended,
-        registry::{Purpose, Registry},
-        session::shared::Shared,
+        registry::Registry,
+        session::{Keeper as _, Purpose, Shared},
     },
     words::{
         context::RequestContext, handler_type::HandlerType, key::SessionKey, refusal::Refusal,
@@ -78,15 +78,17 @@ async fn hold<T: Send + 'static>(
         let Some(session) = here else {
             return Ok(None);
         };
-        let (taken, leaving) = session
-            .with_core(|core, now| (Purpose::Restore.take(core, context.key(), now), core.leaving));
+        let (taken, on_its_way) = session.with_core(|core, now| {
+            let taken = Purpose::Restore.take(core, context.key(), now);
+            (taken, core.life().is_on_its_way())
+        });
         if taken {
             if context.comes_back() {
                 registry.has_come_back(&session);
             }
             return Ok(Some((Hold::counted(session), SessionOrigin::Reused)));
         }
-        if !leaving {
+        if !on_its_way {
             return Ok(None);
         }
         // On its way to the store: wait for it there.
@@ -139,7 +141,7 @@ impl<T: Send + 'static> Upgrade<T> {
         let by_id = iter::once_with(|| self.registry.by_id(id)).flatten();
         let continues = |session: &Arc<Shared<T>>| {
             session.step(|core| {
-                let ours = core.key == *self.context.key() && !core.removed && !core.leaving;
+                let ours = core.key == *self.context.key() && core.is_continued();
                 let continues = ours
                     && core.machine.knows_epoch(&cursor.epoch)
                     && core.is_known_to(self.context.identity());
@@ -179,7 +181,7 @@ impl<T: Send + 'static> Upgrade<T> {
                 return Ok((Hold::counted(session), SessionOrigin::Restored));
             }
             // It may have ended since.
-            here => here.map(|(session, _)| session).filter(|session| !session.has_ended()),
+            here => here.map(|(session, _)| session).filter(|session| session.goes_on()),
         };
         let req = RequestView::from_parts(&self.parts);
         let opened = self.registry.open(&self.context, req, &purpose, found)?;

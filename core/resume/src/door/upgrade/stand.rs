@@ -12,7 +12,7 @@ use session_resume_proto::session::Refusal as AttachRefusal;
 
 use crate::{
     SessionId, SessionOrigin,
-    live::{ended::Ended, pump, session::shared::Shared},
+    live::{ended::Ended, pump, session::Shared},
     words::{cause::Cause, observe, refusal::Refusal, transport::Transport},
 };
 

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use session_resume_proto::session::Expiry;
+use tokio::sync::futures::OwnedNotified;
 
 use crate::{
-    durable::snapshot::amend::amend,
-    live::{registry::Registry, session::shared::Shared},
+    durable::snapshot::amend,
+    live::{
+        registry::Registry,
+        session::{Change, Core, Life, Shared},
+    },
     words::{durability::Urgency, errors::chain, observe},
 };
 
@@ -21,9 +25,8 @@ impl<T: Send + 'static> Registry<T> {
             }
             let due =
                 matches!(core.machine.check_expiry(now), Err(Expiry::Unused | Expiry::Unattended));
-            let leaves = due && core.key == key && !core.removed && !core.is_over();
+            let leaves = due && core.key == key && core.change_life(Change::Leaves);
             if leaves {
-                core.leaving = true;
                 core.freeze_for_store();
                 if core.machine.is_frozen() {
                     core.changed(Urgency::Now);
@@ -40,46 +43,29 @@ impl<T: Send + 'static> Registry<T> {
             let frozen = session.lock().machine.is_frozen();
             let saved = !frozen || session.wait_saved(Urgency::Now).await.is_ok();
             // Or it was called back meanwhile.
-            if !saved || !session.lock().leaving {
+            if !saved || session.lock().life() != Life::Leaving {
                 self.stays(session);
                 return;
             }
-            // What is on its way to the store must be there before another process restores from it, and
-            // nothing may follow.
-            let progress = {
-                let mut core = session.lock();
-                let core = &mut *core;
-                let in_hand = core.machine.is_message_in_hand();
-                let stays = core.is_over() || !core.leaving;
-                match &core.durable {
-                    // What is over is not put any more.
-                    Some(durable) if !stays => {
-                        if durable.is_settled() || (in_hand && !durable.is_writing()) {
-                            core.departed = true;
-                            break;
-                        }
-                        // A put is under way, or wanted: its end tells.
-                        Some(durable.progress().notified_owned())
-                    }
-                    _ => None,
+            match session.step(put_away) {
+                Way::Stays => {
+                    self.stays(session);
+                    return;
                 }
-            };
-            let Some(progress) = progress else {
-                self.stays(session);
-                return;
-            };
-            progress.await;
+                Way::Waits(progress) => progress.await,
+                Way::IsStored => break,
+            }
         }
         self.forgive(session).await;
         self.unmark(session).await;
         tracing::debug!(session = %session.id().short(), "session stored");
-        self.let_go(session);
+        self.stored(session);
     }
 
     /// A session that was to leave goes on here, or has ended here.
     fn stays(&self, session: &Arc<Shared<T>>) {
         session.with_core(|core, now| {
-            let was_leaving = std::mem::take(&mut core.leaving);
+            let was_leaving = core.change_life(Change::Stays);
             // What a drain has frozen stays so.
             if was_leaving && !self.drain.is_draining() && !core.is_over() {
                 core.go_on(now);
@@ -96,16 +82,16 @@ impl<T: Send + 'static> Registry<T> {
             let named = marked || core.machine.is_on_trial();
             if named { core.machine.cut_in_hand() } else { None }
         };
-        if let (Some(in_hand), Some(store)) = (in_hand, &self.config().store) {
-            amend(store, session, |record| record.machine.acquit(&in_hand)).await;
+        if let (Some(in_hand), Some(writer)) = (in_hand, self.writer()) {
+            amend(&writer, session, |record| record.machine.acquit(&in_hand)).await;
         }
     }
 
     /// Its handler is at work until now, but it was not the process that ended that.
     async fn unmark(self: &Arc<Self>, session: &Arc<Shared<T>>) {
         let marked = session.lock().durable.as_ref().is_some_and(|durable| durable.is_marked());
-        if let (true, Some(store)) = (marked, &self.config().store) {
-            amend(store, session, |record| record.working = false).await;
+        if let (true, Some(writer)) = (marked, self.writer()) {
+            amend(&writer, session, |record| record.working = false).await;
         }
     }
 
@@ -129,5 +115,35 @@ impl<T: Send + 'static> Registry<T> {
                 }
             }
         }
+    }
+}
+
+/// What a session does that is to leave for the store.
+enum Way {
+    /// It stays, or is over.
+    Stays,
+    /// A put is under way, or wanted: its end tells.
+    Waits(OwnedNotified),
+    IsStored,
+}
+
+/// Lets a session leave if nothing of it is on its way to the store: what is must be there before another process
+/// restores from it, and nothing may follow.
+fn put_away(core: &mut Core) -> Way {
+    let in_hand = core.machine.is_message_in_hand();
+    // What is over is not put any more.
+    let leaves = core.life() == Life::Leaving && !core.is_over();
+    match &core.durable {
+        Some(durable) if leaves => {
+            let is_settled = durable.is_settled() || (in_hand && !durable.is_writing());
+            let progress = durable.progress();
+            if is_settled && core.change_life(Change::IsStored) {
+                Way::IsStored
+            } else {
+                // Registered under the lock under which it was looked at: no end is missed.
+                Way::Waits(progress.notified_owned())
+            }
+        }
+        _ => Way::Stays,
     }
 }

@@ -3,6 +3,7 @@
 mod evict;
 mod leave;
 mod lookup;
+mod rebuild;
 mod unreadable;
 
 use std::{sync::Arc, time::Duration};
@@ -14,14 +15,11 @@ pub(crate) use self::lookup::InStore;
 use self::unreadable::Way;
 use crate::{
     Outcome, OutcomeStatus, RequestView, SessionId,
-    durable::snapshot::{
-        Place, Pointer,
-        record::{self, IdRecord, KeyRecord, OutcomeRecord, SessionRecord},
-    },
+    durable::snapshot::record::{self, IdRecord, KeyRecord, OutcomeRecord, SessionRecord},
     live::{
         ended::Ended,
-        registry::{Purpose, Registry, Reservation, Seat},
-        session::shared::Shared,
+        registry::{Registry, Reservation},
+        session::{Place, Pointer, Purpose, Seat, Shared},
     },
     words::{
         context::RequestContext,
@@ -137,7 +135,7 @@ impl<T: Send + 'static> Registry<T> {
 
     /// Whether a live session that is not on its way to the store has the key.
     fn is_here(&self, key: &SessionKey) -> bool {
-        self.by_key(key).is_some_and(|session| !session.lock().leaving)
+        self.by_key(key).is_some_and(|session| !session.lock().life().is_on_its_way())
     }
 
     /// Loads what may be restored; clears away what may not.
@@ -274,16 +272,15 @@ impl<T: Send + 'static> Registry<T> {
         let clean = record.clean;
         let name = asks.context.cookie_name();
         let session = self.rebuild(key, &record, state, stamp, pointer, name);
-        if let Some(durable) = &mut session.lock().durable {
+        session.with_durable(|durable| {
             durable.expires_as_before = asks.looks.then(|| later(wall::now(), stored.expires_in));
-        }
-        let (machine, covered) = {
-            let core = &mut *session.lock();
+        });
+        let (machine, covered) = session.prepare(|core| {
             if matches!(purpose, Purpose::Restore) {
                 core.machine.expect_hello();
             }
             core.machine.snapshot(false)
-        };
+        });
         record.machine = machine;
         record.clean = false;
         record.working = false;
@@ -292,23 +289,22 @@ impl<T: Send + 'static> Registry<T> {
         let bytes = record::encode(&KeyRecord::Live(Box::new(record)));
         let losses = store.store.losses();
         store.store.claim(&at, Some(stored.stamp), stamp, bytes, expires_in).await?;
-        if let Some(durable) = &mut session.lock().durable {
-            durable.losses = losses;
-        }
+        session.with_durable(|durable| durable.losses = losses);
         if !store.store.is_exclusive() {
             // From here on the former owner cannot put anything under the session's id.
             let stamp = stamp.next();
             let pointer = IdRecord::Pointer(key.to_bytes());
             store.put_by_id(session.id(), stamp, &pointer, expires_in).await?;
-            if let Some(durable) = &mut session.lock().durable {
+            session.with_durable(|durable| {
                 (durable.stamp, durable.pointer) = (stamp, Pointer::Saved);
-            }
+            });
         }
-        session.lock().machine.handle_committed(&covered, self.clock().now());
+        let now = self.clock().now();
+        session.prepare(|core| core.machine.handle_committed(&covered, now));
         self.insert_restored(key, &session, room);
         observe::restored(clean);
         tracing::debug!(session = %session.id().short(), clean, "session restored");
-        self.give_turns(&session);
+        self.saver().into_iter().for_each(|saver| saver.give_turns(&session));
         Ok(session)
     }
 
@@ -331,7 +327,7 @@ impl<T: Send + 'static> Registry<T> {
         let touched = store.store.touch(&at, stamp, expires_in).await;
         // What is not found may be put again. Anything else is the next save's to tell.
         if is(&touched, ErrorKind::Stale) {
-            self.lose(&session);
+            self.taken_over(&session);
         }
     }
 }

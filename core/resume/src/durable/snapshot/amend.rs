@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
-use super::record::{self, KeyRecord, SessionRecord};
-use crate::words::{
-    errors::chain,
-    store::named::{Store, is},
+use super::{
+    record::{self, KeyRecord, SessionRecord},
+    writer::Writer,
 };
 use crate::{
-    live::session::shared::Shared,
+    live::session::{Durable, Shared},
     words::{
+        errors::chain,
         observe,
-        store::{ErrorKind, StoreError},
+        store::{ErrorKind, StoreError, named::is},
     },
 };
 
 /// Changes what the session's record says about it. The snapshot itself stays. Returns whether the record says it now.
 pub(crate) async fn amend<T: Send + 'static>(
-    store: &Store,
+    store: &Writer<T>,
     session: &Arc<Shared<T>>,
     change: impl Fn(&mut SessionRecord),
 ) -> bool {
@@ -27,7 +27,7 @@ pub(crate) async fn amend<T: Send + 'static>(
 
 /// As [`amend`], for a caller whose turn it is to write.
 pub(super) async fn amend_in_turn<T: Send + 'static>(
-    store: &Store,
+    store: &Writer<T>,
     session: &Arc<Shared<T>>,
     change: impl Fn(&mut SessionRecord),
 ) -> bool {
@@ -41,7 +41,7 @@ pub(super) async fn amend_in_turn<T: Send + 'static>(
 /// A message is in hand, so no snapshot can be taken, and that may be so for long: clients whose first hello
 /// waits for the record join the last boundary's. Returns whether that need not be tried again.
 pub(super) async fn admit_newcomers<T: Send + 'static>(
-    store: &Store,
+    store: &Writer<T>,
     session: &Arc<Shared<T>>,
 ) -> bool {
     let newcomers = {
@@ -67,26 +67,23 @@ pub(super) async fn admit_newcomers<T: Send + 'static>(
 
 /// Returns whether there is a record of ours.
 async fn try_amend<T: Send + 'static>(
-    store: &Store,
+    store: &Writer<T>,
     session: &Arc<Shared<T>>,
     change: impl Fn(&mut SessionRecord),
 ) -> Result<bool, StoreError> {
     loop {
-        let (key, stamp) = {
-            let mut core = session.lock();
-            let key = store.session_key(&core.key.to_bytes());
-            let Some(durable) = &mut core.durable else {
-                return Ok(false);
-            };
-            (key, durable.next_stamp())
+        let key = session.lock().key.to_bytes();
+        let Some(stamp) = session.with_durable(Durable::next_stamp) else {
+            return Ok(false);
         };
+        let key = store.session_key(&key);
         let Some(stored) = store.store.load(&key).await? else {
             return Ok(false);
         };
         let Ok(KeyRecord::Live(mut record)) = record::decode(&stored.bytes) else {
             return Ok(false);
         };
-        let Some(expires_in) = session.record_expires_in() else {
+        let Some(expires_in) = store.expires_in(session) else {
             return Ok(false);
         };
         if !stamp.same_fence(stored.stamp) {

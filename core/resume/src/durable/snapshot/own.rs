@@ -8,22 +8,24 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    Durable, Moved, Place,
     record::{self, IdRecord, KeyRecord, OutcomeRecord},
+    writer::Writer,
 };
-use crate::words::store::named::{Store, is};
 use crate::{
-    live::{ended::Ended, session::shared::Shared},
+    live::{
+        ended::Ended,
+        session::{Durable, Moved, Place, Shared},
+    },
     words::{
         key::SessionKey,
-        store::{ErrorKind, Stamp, StoreError, StoreKey},
+        store::{ErrorKind, Stamp, StoreError, StoreKey, named::is},
         wall::{later, until},
     },
 };
 
 /// Puts a session's record under `key`; makes it if there is none.
 pub(super) async fn put_record<T: Send + 'static>(
-    store: &Store,
+    store: &Writer<T>,
     session: &Shared<T>,
     key: &SessionKey,
     bytes: &Bytes,
@@ -56,7 +58,7 @@ pub(super) async fn put_record<T: Send + 'static>(
 /// over, and ended it or moved it, and this is [`ErrorKind::Stale`]. A process that has taken it over and makes it again
 /// itself wins, earlier or later: its generation is larger.
 async fn make_again<T: Send + 'static>(
-    store: &Store,
+    store: &Writer<T>,
     session: &Shared<T>,
     at: &StoreKey,
     bytes: &Bytes,
@@ -78,7 +80,7 @@ async fn make_again<T: Send + 'static>(
 
 /// Makes the record of a session that has none there.
 async fn claim_anew<T: Send + 'static>(
-    store: &Store,
+    store: &Writer<T>,
     session: &Shared<T>,
     at: &StoreKey,
     bytes: &Bytes,
@@ -98,7 +100,7 @@ async fn claim_anew<T: Send + 'static>(
 /// Returns what is under the key of a session that has just begun, if it may claim over that; refused as
 /// [`ErrorKind::Stale`] if another session has the key.
 async fn may_replace<T: Send + 'static>(
-    store: &Store,
+    store: &Writer<T>,
     session: &Shared<T>,
     at: &StoreKey,
 ) -> Result<Option<Stamp>, StoreError> {
@@ -118,7 +120,7 @@ async fn may_replace<T: Send + 'static>(
         }
         KeyRecord::Live(record) => record,
     };
-    let Some(before) = session.registry().and_then(|registry| registry.by_id(record.session))
+    let Some(before) = store.registry.upgrade().and_then(|registry| registry.by_id(record.session))
     else {
         return Err(ErrorKind::Stale.into());
     };
@@ -139,18 +141,18 @@ async fn may_replace<T: Send + 'static>(
 /// The final record is refused to a process that does not own the session any more. The outcome alone would not be:
 /// what is under the id may still be from this owner.
 pub(super) async fn end_record<T: Send + 'static>(
-    store: &Store,
+    store: &Writer<T>,
     session: &Shared<T>,
     ended: &Ended,
 ) -> Result<(), StoreError> {
     put_final(store, session, ended).await?;
     let outcome = IdRecord::Ended(OutcomeRecord::of(ended));
-    let expires_in = expires_in(session, ended)?;
+    let expires_in = expires_in(store, ended)?;
     store.put_by_id(session.id(), session.next_stamp()?, &outcome, expires_in).await
 }
 
 async fn put_final<T: Send + 'static>(
-    store: &Store,
+    store: &Writer<T>,
     session: &Shared<T>,
     ended: &Ended,
 ) -> Result<(), StoreError> {
@@ -158,7 +160,7 @@ async fn put_final<T: Send + 'static>(
         let moved = durable.moved.as_deref().into_iter().flat_map(Moved::keys);
         (durable.place.clone(), moved.cloned().collect::<Vec<_>>())
     })?;
-    let expires_in = expires_in(session, ended)?;
+    let expires_in = expires_in(store, ended)?;
     let bytes = || record::encode(&KeyRecord::Ended(OutcomeRecord::of(ended)));
     let (key, put) = match place {
         Place::Nowhere | Place::Ended(_) => return Ok(()),
@@ -196,7 +198,7 @@ async fn put_final<T: Send + 'static>(
 
 /// Removes the record from where it was before it moved.
 pub(super) async fn vacate<T: Send + 'static>(
-    store: &Store,
+    store: &Writer<T>,
     session: &Shared<T>,
     from: &SessionKey,
 ) -> Result<(), StoreError> {
@@ -206,19 +208,14 @@ pub(super) async fn vacate<T: Send + 'static>(
     if is(&removed, ErrorKind::Stale) { Ok(()) } else { removed }
 }
 
-fn expires_in<T: Send + 'static>(
-    session: &Shared<T>,
-    ended: &Ended,
-) -> Result<Duration, StoreError> {
-    let registry = session.registry().ok_or(ErrorKind::Unavailable)?;
+fn expires_in<T: Send + 'static>(store: &Writer<T>, ended: &Ended) -> Result<Duration, StoreError> {
+    let registry = store.registry.upgrade().ok_or(ErrorKind::Unavailable)?;
     Ok(until(later(ended.outcome.completed(), registry.config().outcome_lifetime)))
 }
 
 impl<T: Send + 'static> Shared<T> {
     fn durable<R>(&self, see: impl FnOnce(&mut Durable) -> R) -> Result<R, StoreError> {
-        let mut core = self.lock();
-        let durable = core.durable.as_deref_mut().ok_or(ErrorKind::Unavailable)?;
-        Ok(see(durable))
+        self.with_durable(see).ok_or_else(|| ErrorKind::Unavailable.into())
     }
 
     /// Returns the stamp of the session's next write.

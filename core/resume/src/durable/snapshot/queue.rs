@@ -8,18 +8,19 @@ use std::{
 
 use tokio::{
     sync::{Notify, Semaphore, futures::Notified},
-    task::AbortHandle,
     time::Instant,
 };
 
-use crate::live::{ended::Ended, session::shared::Shared};
-use crate::words::durability::Urgency;
+use crate::{
+    live::{registry::Item, session::Shared},
+    words::{config::Codec, durability::Urgency},
+};
 
-/// The sessions of a layer that the saver looks after, and its task.
+/// The sessions of a layer that the saver looks after.
 pub(crate) struct Saver<T> {
+    pub(super) codec: Codec<T>,
     queue: Mutex<Queue<T>>,
     queued: Notify,
-    task: Mutex<Option<AbortHandle>>,
     /// Sessions whose messages may have killed the process try again one by one.
     pub(super) turns: Arc<Semaphore>,
 }
@@ -43,28 +44,11 @@ pub(super) struct Attempt<T> {
     pub(super) failures: u32,
 }
 
-/// Work for the store. One session has at most one [`Item::Session`] in the queue, and what is written of it is
-/// written one after the other ([`write_turn`](Shared::write_turn)): so no older snapshot overtakes a newer one.
-pub(crate) enum Item<T> {
-    /// A session that has changed.
-    Session(Arc<Shared<T>>),
-    /// A session in use whose record would expire.
-    Touch(Arc<Shared<T>>),
-    /// A session that has ended, and what is left of it.
-    Ended(Arc<Shared<T>>, Ended),
-}
-
-impl<T> Item<T> {
-    pub(super) fn session(&self) -> &Arc<Shared<T>> {
-        match self {
-            Self::Session(session) | Self::Touch(session) | Self::Ended(session, _) => session,
-        }
-    }
-}
-
 impl<T> Saver<T> {
-    pub(crate) fn new() -> Self {
+    /// `codec`: how states become bytes.
+    pub(crate) fn new(codec: Codec<T>) -> Self {
         Self {
+            codec,
             queue: Mutex::new(Queue {
                 items: VecDeque::new(),
                 urgency: None,
@@ -72,7 +56,6 @@ impl<T> Saver<T> {
                 watched: VecDeque::new(),
             }),
             queued: Notify::new(),
-            task: Mutex::new(None),
             turns: Arc::new(Semaphore::new(1)),
         }
     }
@@ -111,17 +94,6 @@ impl<T> Saver<T> {
     /// Something has come.
     pub(super) fn queued(&self) -> Notified<'_> {
         self.queued.notified()
-    }
-
-    pub(crate) fn own(&self, task: AbortHandle) {
-        *lock(&self.task) = Some(task);
-    }
-
-    /// Ends the task: there is no session left to write.
-    pub(crate) fn stop(&self) {
-        if let Some(task) = lock(&self.task).take() {
-            task.abort();
-        }
     }
 
     /// Returns until when there is nothing to do; `None` if only a new item can tell.

@@ -10,35 +10,54 @@ use futures_util::FutureExt as _;
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use super::{
-    Job, Pointer,
     amend::admit_newcomers,
     own::{end_record, put_record, vacate},
-    queue::{Attempt, Item, Saver},
+    queue::{Attempt, Saver},
     record::IdRecord,
     work::mark_working,
-};
-use crate::words::{
-    durability::Urgency,
-    errors::chain,
-    store::named::{Store, is},
+    writer::Writer,
 };
 use crate::{
     live::{
         ended::Ended,
-        registry::Registry,
-        session::shared::{CancelHandler, Shared},
+        registry::{Item, Registry, Saves},
+        session::{CancelHandler, Durable, Job, Pointer, Shared},
     },
     words::{
+        durability::Urgency,
+        errors::chain,
         key::SessionKey,
         observe,
         outcome::Outcome,
         panics::run_caught,
-        store::{ErrorKind, StoreError},
+        store::{ErrorKind, StoreError, named::is},
     },
 };
 
 /// The number of items that are written at the same time. The store groups them.
 const CONCURRENCY: usize = 1024;
+
+impl<T: Send + 'static> Saves<T> for Saver<T> {
+    fn push(&self, item: Item<T>, urgency: Urgency) {
+        self.push(item, urgency);
+    }
+
+    fn hurry(&self) {
+        self.hurry();
+    }
+
+    fn take_snapshot(&self, session: &Shared<T>) {
+        session.leave_snapshot(self.codec);
+    }
+
+    fn watch(&self, session: Arc<Shared<T>>) {
+        self.watch(session);
+    }
+
+    fn give_turns(&self, session: &Arc<Shared<T>>) {
+        self.give_turns(session);
+    }
+}
 
 /// Writes until the layer stops it.
 ///
@@ -67,18 +86,17 @@ pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, saver: A
         }
         // Not kept while the store works: dropping the last handle of the layer must end all of it, also
         // if the store never answers.
-        let Some(store) = registry.upgrade().and_then(|registry| registry.config().store.clone())
-        else {
+        let Some(writer) = registry.upgrade().and_then(|registry| registry.writer()) else {
             return;
         };
         for attempt in saver.take() {
-            let (store, saver) = (store.clone(), Arc::clone(&saver));
-            tasks.spawn(async move { attempt.make(&store, &saver).await }).await;
+            let (writer, saver) = (writer.clone(), Arc::clone(&saver));
+            tasks.spawn(async move { attempt.make(&writer, &saver).await }).await;
         }
         if let Some(since) = Instant::now().checked_sub(interval) {
             for session in saver.take_watched(since) {
-                let store = store.clone();
-                tasks.spawn(async move { mark_working(&store, &session).await }).await;
+                let writer = writer.clone();
+                tasks.spawn(async move { mark_working(&writer, &session).await }).await;
             }
         }
         tasks.reap();
@@ -109,7 +127,7 @@ impl Tasks {
 
 impl<T: Send + 'static> Attempt<T> {
     /// Writes the item; one that is not written is tried again later.
-    async fn make(self, store: &Store, saver: &Saver<T>) {
+    async fn make(self, store: &Writer<T>, saver: &Saver<T>) {
         let Self { item, failures } = self;
         let session = Arc::clone(item.session());
         // Boxed: it is large, and is moved into the task before it runs.
@@ -117,22 +135,22 @@ impl<T: Send + 'static> Attempt<T> {
             Ok(None) => {}
             Ok(Some(item)) => saver.put_back(Self { item, failures: failures + 1 }),
             Err(panic) => {
-                session.finish(Outcome::panicked(&panic, Some("snapshot")), CancelHandler::Yes);
+                session.end(Outcome::panicked(&panic, Some("snapshot")), CancelHandler::Yes);
             }
         }
     }
 }
 
 /// Writes one item; returns it if it must be tried again.
-async fn write<T: Send + 'static>(store: &Store, item: Item<T>) -> Option<Item<T>> {
+async fn write<T: Send + 'static>(store: &Writer<T>, item: Item<T>) -> Option<Item<T>> {
     let session = Arc::clone(item.session());
     let _turn = session.write_turn().await;
     match item {
         Item::Session(session) => {
-            if session.has_ended() {
+            if !session.goes_on() {
                 return None;
             }
-            match session.take_job() {
+            match session.take_job(store.codec) {
                 None => {
                     let admitted = admit_newcomers(store, &session).await;
                     (!admitted).then_some(Item::Session(session))
@@ -153,9 +171,9 @@ async fn write<T: Send + 'static>(store: &Store, item: Item<T>) -> Option<Item<T
     }
 }
 
-async fn put<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>, job: Job) -> bool {
+async fn put<T: Send + 'static>(store: &Writer<T>, session: &Arc<Shared<T>>, job: Job) -> bool {
     let started = Instant::now();
-    let Some(expires_in) = session.record_expires_in() else {
+    let Some(expires_in) = store.expires_in(session) else {
         return true;
     };
     let put = async {
@@ -178,7 +196,7 @@ async fn put<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>, job: Jo
             true
         }
         Err(error) if error.kind() == ErrorKind::Stale => {
-            session.lose_to_another();
+            store.taken_over(session);
             true
         }
         Err(error) => {
@@ -194,7 +212,7 @@ async fn put<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>, job: Jo
 /// Marks a session to which no client has come back, before its record is there: when the store is full, these go
 /// first.
 async fn mark<T: Send + 'static>(
-    store: &Store,
+    store: &Writer<T>,
     session: &Arc<Shared<T>>,
     job: &Job,
     expires_in: Duration,
@@ -217,15 +235,13 @@ async fn mark<T: Send + 'static>(
     if !is(&claimed, ErrorKind::Stale) {
         claimed?;
     }
-    if let Some(durable) = &mut session.lock().durable {
-        durable.mark = Some(Box::new(mark));
-    }
+    session.with_durable(|durable| durable.mark = Some(Box::new(mark)));
     Ok(())
 }
 
 /// Takes the mark away when a client has come back.
 async fn unmark<T: Send + 'static>(
-    store: &Store,
+    store: &Writer<T>,
     session: &Arc<Shared<T>>,
 ) -> Result<(), StoreError> {
     let mark = {
@@ -236,9 +252,7 @@ async fn unmark<T: Send + 'static>(
     };
     if let Some(mark) = mark {
         store.store.remove(&mark, session.next_stamp()?).await?;
-        if let Some(durable) = &mut session.lock().durable {
-            durable.mark = None;
-        }
+        session.with_durable(|durable| durable.mark = None);
     }
     Ok(())
 }
@@ -248,25 +262,22 @@ async fn unmark<T: Send + 'static>(
 /// A record that has moved is there twice for a moment. The pointer says which one counts, so after a crash in
 /// between exactly one does: the pointer to the old place is there first.
 async fn put_all<T: Send + 'static>(
-    store: &Store,
+    store: &Writer<T>,
     session: &Arc<Shared<T>>,
     job: &Job,
     expires_in: Duration,
 ) -> Result<(), StoreError> {
-    let (home, pointer) = {
-        let mut core = session.lock();
-        let durable = core.durable.as_mut();
-        let pointer = durable.as_ref().map_or(Pointer::None, |durable| durable.pointer);
-        let moved = durable.and_then(|durable| durable.moved.as_deref_mut());
+    let found = session.with_durable(|durable| {
         // A snapshot from before the move still goes to the old place.
-        let moved = moved.filter(|moved| moved.home != job.key);
+        let moved = durable.moved.as_deref_mut().filter(|moved| moved.home != job.key);
         // Whatever becomes of the put: it may be there.
         let home = moved.map(|moved| {
             moved.begins(&job.key);
             moved.home.clone()
         });
-        (home, pointer)
-    };
+        (home, durable.pointer)
+    });
+    let (home, pointer) = found.unwrap_or((None, Pointer::None));
     let put_pointer = async |key: &SessionKey| {
         let pointer = IdRecord::Pointer(key.to_bytes());
         store.put_by_id(session.id(), session.next_stamp()?, &pointer, expires_in).await
@@ -283,40 +294,37 @@ async fn put_all<T: Send + 'static>(
         put_pointer(&job.key).await?;
         note_pointer(session);
     }
-    let strays = {
-        let mut core = session.lock();
-        let moved = core.durable.as_mut().and_then(|durable| durable.moved.as_deref_mut());
-        moved.map_or_else(Vec::new, |moved| {
+    let strays = session.with_durable(|durable| {
+        durable.moved.as_deref_mut().map_or_else(Vec::new, |moved| {
             if is_moving {
                 moved.is_home(&job.key);
             }
             moved.strays.clone()
         })
-    };
+    });
+    let strays = strays.unwrap_or_default();
     for stray in &strays {
         vacate(store, session, stray).await?;
     }
-    let mut core = session.lock();
-    let core = &mut *core;
-    if let Some(durable) = &mut core.durable {
+    session.step(|core| {
         let key = &core.key;
-        durable.moved.take_if(|moved| {
-            moved.strays.retain(|stray| !strays.contains(stray));
-            // It may have moved on meanwhile.
-            moved.strays.is_empty() && moved.home == *key
-        });
-    }
+        if let Some(durable) = &mut core.durable {
+            durable.moved.take_if(|moved| {
+                moved.strays.retain(|stray| !strays.contains(stray));
+                // It may have moved on meanwhile.
+                moved.strays.is_empty() && moved.home == *key
+            });
+        }
+    });
     Ok(())
 }
 
-fn note_pointer<T>(session: &Shared<T>) {
-    if let Some(durable) = &mut session.lock().durable {
-        durable.pointer = Pointer::Saved;
-    }
+fn note_pointer<T: Send + 'static>(session: &Shared<T>) {
+    session.with_durable(|durable| durable.pointer = Pointer::Saved);
 }
 
 /// Moves the expiry of a session that is in use.
-async fn touch<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
+async fn touch<T: Send + 'static>(store: &Writer<T>, session: &Arc<Shared<T>>) {
     if session.is_blank() {
         return;
     }
@@ -331,7 +339,7 @@ async fn touch<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
         }
         (core.key.to_bytes(), durable.stamp, durable.pointer)
     };
-    let Some(expires_in) = session.record_expires_in() else {
+    let Some(expires_in) = store.expires_in(session) else {
         return;
     };
     let mut touched = store.store.touch(&store.session_key(&key), stamp, expires_in).await;
@@ -340,11 +348,9 @@ async fn touch<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
     }
     match touched {
         Ok(()) => {
-            if let Some(durable) = &mut session.lock().durable {
-                durable.touched();
-            }
+            session.with_durable(Durable::touched);
         }
-        Err(error) if error.kind() == ErrorKind::Stale => session.lose_to_another(),
+        Err(error) if error.kind() == ErrorKind::Stale => store.taken_over(session),
         Err(error) if error.kind() == ErrorKind::NotFound => session.step(|core| {
             if let Some(durable) = &mut core.durable
                 && durable.pointer == Pointer::Saved
@@ -362,7 +368,7 @@ async fn touch<T: Send + 'static>(store: &Store, session: &Arc<Shared<T>>) {
 
 /// Puts the outcome, under the key and under the id. Returns it if it must be tried again.
 async fn put_outcome<T: Send + 'static>(
-    store: &Store,
+    store: &Writer<T>,
     session: &Arc<Shared<T>>,
     mut ended: Ended,
 ) -> Option<Ended> {
@@ -372,14 +378,14 @@ async fn put_outcome<T: Send + 'static>(
     }
     match result {
         Ok(()) => {
-            if let Some(registry) = session.registry() {
+            if let Some(registry) = store.registry.upgrade() {
                 registry.outcome_saved(session, ended);
             }
             None
         }
         // Another process has the session, and tells its end.
         Err(error) if error.kind() == ErrorKind::Stale => {
-            session.lose_to_another();
+            store.taken_over(session);
             None
         }
         Err(error) => {
@@ -389,20 +395,6 @@ async fn put_outcome<T: Send + 'static>(
                 ended.outcome = Arc::new(ended.outcome.without_result());
             }
             Some(ended)
-        }
-    }
-}
-
-impl<T: Send + 'static> Shared<T> {
-    /// For how long what is put now is kept; `None` if the layer is gone.
-    pub(super) fn record_expires_in(&self) -> Option<Duration> {
-        self.registry().map(|registry| registry.record_expires_in(self))
-    }
-
-    /// Another process owns the record.
-    fn lose_to_another(self: &Arc<Self>) {
-        if let Some(registry) = self.registry() {
-            registry.lose(self);
         }
     }
 }

@@ -11,8 +11,8 @@ use std::{
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::{Durable, queue::Saver};
-use crate::live::session::{Machine, shared::Shared};
+use super::queue::Saver;
+use crate::live::session::{Durable, Machine, Shared};
 
 /// While one suspect session tries alone, the other suspect sessions wait at most this long. A handler that is at
 /// work for longer than that stays suspect, but does not hold them up.
@@ -74,12 +74,5 @@ impl<T: Send + 'static> Suspect<T> {
                 Some((false, false)) | None => return false,
             }
         }
-    }
-}
-
-impl Drop for Durable {
-    /// A caller that waits for what will not come any more looks again.
-    fn drop(&mut self) {
-        self.progress.notify_waiters();
     }
 }

@@ -1,6 +1,6 @@
 //! Turns to write what the store has of a session: one task at a time.
 
-use crate::live::session::shared::Shared;
+use crate::live::session::{Durable, Shared};
 
 /// No other task writes the session's records while this lives. Its end is progress.
 pub(crate) struct WriteTurn<'a, T: Send + 'static>(&'a Shared<T>);
@@ -10,13 +10,15 @@ impl<T: Send + 'static> Shared<T> {
     pub(crate) async fn write_turn(&self) -> Option<WriteTurn<'_, T>> {
         loop {
             let progress = {
-                let mut core = self.lock();
-                let durable = core.durable.as_mut()?;
-                if !std::mem::replace(&mut durable.writing, true) {
-                    return Some(WriteTurn(self));
-                }
                 // Registered under the lock under which it was looked at: no end is missed.
-                durable.progress().notified_owned()
+                let waits = self.with_durable(|durable| {
+                    let begins = durable.begin_writing();
+                    (!begins).then(|| durable.progress().notified_owned())
+                })?;
+                match waits {
+                    None => return Some(WriteTurn(self)),
+                    Some(progress) => progress,
+                }
             };
             progress.await;
         }
@@ -25,9 +27,7 @@ impl<T: Send + 'static> Shared<T> {
 
 impl<T: Send + 'static> Drop for WriteTurn<'_, T> {
     fn drop(&mut self) {
-        if let Some(durable) = &mut self.0.lock().durable {
-            durable.writing = false;
-        }
+        self.0.with_durable(Durable::end_writing);
         self.0.tell_savers();
     }
 }

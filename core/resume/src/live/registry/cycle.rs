@@ -12,7 +12,7 @@ use session_resume_proto::{Moment, session::Claim, wire::Offer};
 use super::{Registry, lock};
 use crate::{
     Identity, SessionId,
-    live::session::{Core, shared::Shared},
+    live::session::{Core, Moved, Shared},
     words::{
         context::{RequestContext, Requester},
         durability::Urgency,
@@ -41,7 +41,7 @@ impl<T: Send + 'static> Registry<T> {
     ///
     /// Returns the identity and the cookie that makes the browser that; `None` if the session is not here any more, or
     /// about to be put away by a drain: a new cookie would find nothing.
-    pub(crate) fn cycle_identity(
+    pub(super) fn change_identity(
         &self,
         session: &Arc<Shared<T>>,
         by: Option<Requester>,
@@ -66,7 +66,7 @@ impl<T: Send + 'static> Registry<T> {
                 self.live.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
             }
             Some(Change::Moved(to)) if was_here => {
-                lock(&self.moved).insert(key.clone(), session, self.clock.now());
+                lock(&self.moved).insert(key.clone(), session, self.clock().now());
                 self.keys.insert(to, session);
                 self.unchoose(old, &key, session.id());
                 self.choose(new, to, session.id());
@@ -74,7 +74,7 @@ impl<T: Send + 'static> Registry<T> {
             Some(Change::Moved(_) | Change::Stayed) | None => {}
         }
         // It may have ended, or left, while it was under neither key.
-        if session.has_ended() {
+        if !session.goes_on() {
             self.vacate_key(session);
         }
         change.map(|_| {
@@ -94,7 +94,7 @@ impl<T: Send + 'static> Registry<T> {
         cursor: Option<SessionId>,
         here: Option<&Arc<Shared<T>>>,
     ) -> Result<(), Refusal> {
-        let (identity, now) = (context.identity(), self.clock.now());
+        let (identity, now) = (context.identity(), self.clock().now());
         let check = |session: &Shared<T>, claim: &Claim| {
             let core = session.lock();
             core.machine.check_moved(identity.tag(), claim, now).map_err(Refusal::by_attach)
@@ -132,7 +132,7 @@ impl Core {
     }
 
     fn change_identity(&mut self, old: Identity, new: Identity, now: Moment) -> Option<Change> {
-        if self.removed || self.is_over() {
+        if !self.life().goes_on() || self.is_over() {
             return None;
         }
         // It was to be put away, and is in use after all.
@@ -146,9 +146,7 @@ impl Core {
         } else {
             if let Some(durable) = &mut self.durable {
                 // Until the next put it is there under the old one.
-                durable
-                    .moved
-                    .get_or_insert_with(|| Box::new(crate::durable::snapshot::Moved::from(key)));
+                durable.moved.get_or_insert_with(|| Box::new(Moved::from(key)));
             }
             Change::Moved(self.key.clone())
         };

@@ -6,7 +6,7 @@ use hashbrown::{HashTable, hash_table::OccupiedEntry};
 
 use super::{SHARDS, hasher::Hasher, lock, shard};
 use crate::{
-    live::session::shared::Shared,
+    live::session::Shared,
     words::{identity::Token, key::SessionKey},
 };
 

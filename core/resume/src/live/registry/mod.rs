@@ -1,17 +1,20 @@
 //! Where live sessions are found. The only module that inserts and removes them.
 
 mod cycle;
+mod draining;
 mod flights;
 mod hasher;
+mod keeper;
 mod keys;
 mod open;
+mod saves;
 mod seats;
 mod stored;
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
 };
@@ -20,36 +23,32 @@ use hashbrown::HashTable;
 use session_resume_proto::{Moment, session::Rules};
 use tokio::{task::AbortHandle, time::Instant};
 
-pub(crate) use self::{
-    flights::Flight,
-    open::Purpose,
-    seats::{Reservation, Seat},
-};
 use self::{
+    draining::Draining,
     flights::Flights,
     hasher::Hasher,
     keys::{Keys, Known},
 };
+pub(crate) use self::{
+    flights::Flight,
+    saves::{Item, Saves},
+    seats::Reservation,
+};
 use crate::{
-    Identity, RequestView, SessionId,
-    durable::snapshot::{
-        queue::{Item, Saver},
-        saver,
-    },
     live::{
         ended::{Ended, EndedSessions, Worth},
-        session::{Core, shared::Shared},
+        session::{Home, Keeper, Shared},
         wheel::Wheel,
     },
-    tasks::{drain::DrainState, sweep},
     words::{
         clock::Clock,
         config::Config,
-        durability::Urgency,
-        identity::{Hour, SetCookie, Token},
+        id::SessionId,
+        identity::{Hour, Identity, SetCookie, Token},
         key::SessionKey,
         origin::ForeignOrigins,
         refusal::Refusal,
+        request::RequestView,
         store::LayerName,
         wall::{self, Trust},
     },
@@ -64,12 +63,12 @@ type ById<T> = HashTable<Arc<Shared<T>>>;
 pub(crate) struct Registry<T> {
     this: Weak<Self>,
     config: Config<T>,
-    rules: Arc<Rules>,
-    clock: Arc<Clock>,
+    /// What its sessions share: clock, rules, and the way back to this.
+    home: Arc<Home<T>>,
     /// Whether the wall clock can be trusted to say what has expired.
     trust: Mutex<Trust>,
-    /// The largest generation that this process has seen: a new session's is larger, whatever the clock says.
-    saver: Option<Arc<Saver<T>>>,
+    /// Writes its sessions to their store. There before the first session, if there is a store.
+    saver: OnceLock<Arc<dyn Saves<T>>>,
     /// One request at a time brings a key's session from the store or back into it.
     flights: Flights,
     hasher: Hasher,
@@ -96,10 +95,12 @@ pub(crate) struct Registry<T> {
     /// Keys that sessions have left because their identity was changed.
     moved: Mutex<cycle::Left<T>>,
     wheel: Mutex<Wheel<T>>,
-    sweeping: AtomicBool,
-    sweeper: Mutex<Option<AbortHandle>>,
+    /// Its tasks have been started.
+    at_work: OnceLock<()>,
+    /// They end with it.
+    tasks: Mutex<Vec<AbortHandle>>,
     outcomes: Mutex<EndedSessions>,
-    pub(crate) drain: DrainState,
+    pub(crate) drain: Draining,
 }
 
 impl<T> Registry<T> {
@@ -107,10 +108,9 @@ impl<T> Registry<T> {
     pub(crate) fn new(config: Config<T>, name: Option<Arc<LayerName>>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
-            rules: Arc::new(config.effective_rules()),
-            clock: Arc::new(Clock::new(config.check_interval)),
+            home: Arc::new(Home::new(Clock::new(config.check_interval), config.effective_rules())),
             trust: Mutex::new(Trust::new(wall::now(), Instant::now())),
-            saver: config.store.as_ref().map(|_| Arc::new(Saver::new())),
+            saver: OnceLock::new(),
             flights: Flights::default(),
             hasher: Hasher::new(),
             set_cookie: Arc::new(SetCookie::of(&config.cookie, config.token_key())),
@@ -128,13 +128,13 @@ impl<T> Registry<T> {
             cycling: Mutex::new(()),
             moved: Mutex::new(cycle::Left::new()),
             wheel: Mutex::new(Wheel::new(config.check_interval)),
-            sweeping: AtomicBool::new(false),
-            sweeper: Mutex::new(None),
+            at_work: OnceLock::new(),
+            tasks: Mutex::new(Vec::new()),
             outcomes: Mutex::new(EndedSessions::new(
                 config.limits.outcomes,
                 config.outcome_lifetime,
             )),
-            drain: DrainState::default(),
+            drain: Draining::default(),
             config,
         })
     }
@@ -152,11 +152,33 @@ impl<T> Registry<T> {
     }
 
     pub(crate) fn rules(&self) -> &Arc<Rules> {
-        &self.rules
+        &self.home.rules
     }
 
-    pub(crate) fn clock(&self) -> &Arc<Clock> {
-        &self.clock
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.home.clock
+    }
+
+    /// Returns what the sessions of this registry share.
+    pub(crate) fn home(&self) -> &Arc<Home<T>> {
+        &self.home
+    }
+
+    /// Returns what writes the sessions to their store, if there is one.
+    pub(crate) fn saver(&self) -> Option<&Arc<dyn Saves<T>>> {
+        self.saver.get()
+    }
+
+    /// From now on this writes the sessions to their store.
+    pub(crate) fn set_saver(&self, saver: Arc<dyn Saves<T>>) {
+        // A second one would find what the first one has queued.
+        let is_first = self.saver.set(saver).is_ok();
+        debug_assert!(is_first, "tasks are started once");
+    }
+
+    /// The task ends with the registry.
+    pub(crate) fn own_task(&self, task: AbortHandle) {
+        lock(&self.tasks).push(task);
     }
 
     /// Returns how many sessions are live.
@@ -167,16 +189,6 @@ impl<T> Registry<T> {
     /// Returns how many transports have their turn.
     pub(crate) fn attached(&self) -> usize {
         self.attached.load(Ordering::Relaxed)
-    }
-
-    /// A transport has its turn now.
-    pub(crate) fn has_attached(&self) {
-        self.attached.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A transport's turn is over; returns how many still have theirs.
-    pub(crate) fn has_detached(&self) -> usize {
-        self.attached.fetch_sub(1, Ordering::Relaxed) - 1
     }
 
     pub(crate) fn set_cookie(&self) -> &Arc<SetCookie> {
@@ -236,14 +248,14 @@ impl<T> Registry<T> {
         self.keys.get(key)
     }
 
-    /// Returns the session with this id, completed ones included.
+    /// Returns the session with this id, ended ones included.
     pub(crate) fn by_id(&self, id: SessionId) -> Option<Arc<Shared<T>>> {
         let hash = self.hasher.id(id);
         let shard = lock(&self.by_id[shard(hash)]);
         shard.find(hash, |session| session.id() == id).map(Arc::clone)
     }
 
-    /// Returns all sessions in memory, completed ones included.
+    /// Returns all sessions in memory, ended ones included.
     pub(crate) fn all(&self) -> Vec<Arc<Shared<T>>> {
         let mut all = Vec::with_capacity(self.live());
         for shard in &self.by_id {
@@ -253,19 +265,19 @@ impl<T> Registry<T> {
     }
 
     pub(crate) fn take_due(&self) -> Vec<Weak<Shared<T>>> {
-        let now = self.clock.now();
+        let now = self.clock().now();
         lock(&self.wheel).take_due(now)
     }
 
     /// Looks at the session again at `at`, or earlier: by then its use may have ended, and an end of use
     /// never expires a session sooner than the shortest lifetime from then.
     pub(crate) fn look_again(&self, at: Moment, session: &Arc<Shared<T>>) {
-        self.look_by(self.clock.now(), at, session);
+        self.look_by(self.clock().now(), at, session);
     }
 
     fn look_by(&self, now: Moment, at: Moment, session: &Arc<Shared<T>>) {
-        let mut shortest = self.rules.unused_lifetime.min(self.rules.max_unattended);
-        if self.saver.is_some() {
+        let mut shortest = self.rules().unused_lifetime.min(self.rules().max_unattended);
+        if self.config.store.is_some() {
             // Its record must be moved on while it is in use.
             shortest = shortest.min(self.config.stored_lifetime / 3);
         }
@@ -275,6 +287,14 @@ impl<T> Registry<T> {
 }
 
 impl<T: Send + 'static> Registry<T> {
+    /// Starts the registry's tasks, the first time. A session that is started meanwhile waits, and finds its saver.
+    pub(crate) fn begin_work(&self, start: impl FnOnce()) {
+        self.at_work.get_or_init(|| {
+            self.home.set_keeper(|| self.this.clone());
+            start();
+        });
+    }
+
     /// Returns whether this layer has signed the token.
     ///
     /// Computed once for a session under the identity's own key: from then on it knows this token. A token that fits
@@ -293,13 +313,6 @@ impl<T: Send + 'static> Registry<T> {
         }
     }
 
-    /// The cookie of the session's browser has come back.
-    pub(crate) fn has_come_back(&self, session: &Shared<T>) {
-        if session.step(Core::becomes_known) {
-            self.visitors.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
     fn insert_by_id(&self, session: &Arc<Shared<T>>, now: Moment, first_look: Moment) {
         let hash = self.hasher.id(session.id());
         lock(&self.by_id[shard(hash)])
@@ -307,28 +320,11 @@ impl<T: Send + 'static> Registry<T> {
         self.look_by(now, first_look, session);
     }
 
-    /// A session has ended: it leaves its key to a new one. It can still be found by its id.
-    pub(crate) fn completed(&self, session: &Shared<T>) {
-        let Some(ended) = session.ended() else {
-            return;
-        };
-        let is_blank = session.is_blank();
-        session.lock().ending = session.is_durable() && !is_blank;
-        match session.arc().filter(|_| session.is_durable()) {
-            // It leaves nothing behind in the store.
-            Some(session) if is_blank => self.outcome_saved(&session, ended),
-            // Told, and polled, only when it is on disk.
-            Some(session) => self.save(Item::Ended(session, ended), Urgency::Now),
-            None => self.keep_outcome(session, ended),
-        }
-        self.vacate_key(session);
-    }
-
     /// Keeps an outcome for polling.
     fn keep_outcome(&self, session: &Shared<T>, ended: Ended) {
         let worth = if session.is_blank() { Worth::Blank } else { Worth::Work };
         let owner = session.lock().identity();
-        let now = self.clock.now();
+        let now = self.clock().now();
         let forgotten = self.outcomes().insert(session.id(), owner, worth, ended, now);
         // Ended sessions in memory are bounded as their outcomes are.
         for id in forgotten {
@@ -343,7 +339,7 @@ impl<T: Send + 'static> Registry<T> {
         self.keep_outcome(session, ended);
         self.leave_room(session);
         session.with_core(|core, now| core.machine.handle_outcome_committed(now));
-        session.publish_end();
+        session.tell_outcome();
     }
 
     /// A session's time is up.
@@ -362,43 +358,24 @@ impl<T: Send + 'static> Registry<T> {
 
     /// Takes the session from its key, if it still has it.
     fn vacate_key(&self, session: &Shared<T>) {
-        let (identity, key, ending) = {
+        let (identity, key, waits) = {
             let core = session.lock();
-            (core.identity(), core.key.clone(), core.ending)
+            (core.identity(), core.key.clone(), core.life().waits_for_store())
         };
         if self.keys.remove(&key, session).is_some() {
             self.unchoose(identity, &key, session.id());
             // It takes memory until the store has its outcome: a store that is down must not let them pile up.
-            if !ending {
+            if !waits {
                 self.leave_room(session);
             }
-        }
-    }
-
-    /// Not in `Layer::layer`: routers apply their layers again and again.
-    fn ensure_sweeper(&self) {
-        if self.sweeping.load(Ordering::Relaxed) || self.sweeping.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        self.clock.tick();
-        let sweeper = tokio::spawn(sweep::run(self.this.clone(), self.config.check_interval));
-        *lock(&self.sweeper) = Some(sweeper.abort_handle());
-        if let Some(saver) = &self.saver {
-            let task = tokio::spawn(saver::run(self.this.clone(), Arc::clone(saver)));
-            saver.own(task.abort_handle());
         }
     }
 }
 
 impl<T> Drop for Registry<T> {
     fn drop(&mut self) {
-        self.clock.stop_ticking();
-        if let Some(sweeper) = lock(&self.sweeper).take() {
-            sweeper.abort();
-        }
-        if let Some(saver) = &self.saver {
-            saver.stop();
-        }
+        self.clock().stop_ticking();
+        lock(&self.tasks).drain(..).for_each(|task| task.abort());
         // Every task has an owner that ends it, and the owner of the sessions goes now.
         for session in self.all() {
             session.abandon();

@@ -2,26 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use session_resume_proto::Moment;
-
-use super::{Registry, Seat};
+use super::Registry;
 use crate::{
-    RequestView, SessionId, SessionOrigin,
-    durable::snapshot::Durable,
-    live::session::{
-        Core, phase,
-        shared::{CancelHandler, Owner, Shared},
-    },
+    live::session::{CancelHandler, Durable, Owner, Purpose, Seat, SessionOrigin, Shared, phase},
     words::{
         context::RequestContext,
-        durability::Urgency,
-        handler_type::HandlerType,
-        key::SessionKey,
+        id::SessionId,
         millis::Millis,
         observe,
         outcome::{Outcome, OutcomeStatus},
         random,
         refusal::Refusal,
+        request::RequestView,
         reuse::{Candidate, Residence, ReuseDecision},
         store::Stamp,
     },
@@ -29,44 +21,6 @@ use crate::{
 
 /// A session, and how its request has found it.
 pub(crate) type Opened<T> = (Arc<Shared<T>>, SessionOrigin);
-
-/// What a request wants its session for.
-pub(crate) enum Purpose {
-    /// A handler extracts it: that counts as activity.
-    Extract,
-    /// An upgrade whose handler is not known yet: held, too.
-    Restore,
-    /// An upgrade for this handler: held until it is attached or has failed.
-    Upgrade(HandlerType),
-}
-
-impl Purpose {
-    fn handler(&self) -> Option<HandlerType> {
-        match self {
-            Self::Extract | Self::Restore => None,
-            Self::Upgrade(handler) => Some(*handler),
-        }
-    }
-
-    /// Takes hold of a session, unless it is on its way out.
-    pub(crate) fn take(&self, core: &mut Core, key: &SessionKey, now: Moment) -> bool {
-        // The session has left this key since it was found: a request that has only the old key does not get in.
-        if core.key != *key || core.removed || core.leaving || core.machine.ended().is_some() {
-            return false;
-        }
-        if let Some(durable) = &mut core.durable
-            && durable.expires_as_before.take().is_some()
-        {
-            // Used after all: its record lives on.
-            core.changed(Urgency::Soon);
-        }
-        match self {
-            Self::Extract => core.machine.touch(now),
-            Self::Restore | Self::Upgrade(_) => core.machine.hold(),
-        }
-        true
-    }
-}
 
 impl<T: Send + 'static> Registry<T> {
     /// Finds the session for a request, or starts it: the reuse policy decides. `None` if it is on its way to
@@ -95,14 +49,14 @@ impl<T: Send + 'static> Registry<T> {
                 req,
             ) {
                 ReuseDecision::Reuse => {
-                    if session.take(purpose, context, self.clock.now()) {
+                    if session.take(purpose, context, self.clock().now()) {
                         return Ok(Some((session, SessionOrigin::Reused)));
                     }
                 }
                 ReuseDecision::Fresh => {
                     let outcome =
                         Outcome::with_error(OutcomeStatus::Closed, "a fresh session was asked for");
-                    session.finish(outcome, CancelHandler::Yes);
+                    session.end(outcome, CancelHandler::Yes);
                 }
                 ReuseDecision::Refuse(status) => return Err(Refusal::by_policy(status)),
             }
@@ -111,7 +65,7 @@ impl<T: Send + 'static> Registry<T> {
                 if core.key != *context.key() {
                     continue;
                 }
-                if core.leaving {
+                if core.life().is_on_its_way() {
                     // Into the store: only there will it be found whole.
                     return Ok(None);
                 }
@@ -132,7 +86,7 @@ impl<T: Send + 'static> Registry<T> {
         context: &RequestContext,
         purpose: &Purpose,
     ) -> Candidate {
-        let now = self.clock.now();
+        let now = self.clock().now();
         let core = session.lock();
         Candidate {
             residence: Residence::Live,
@@ -151,7 +105,6 @@ impl<T: Send + 'static> Registry<T> {
         req: RequestView<'_>,
         purpose: &Purpose,
     ) -> Result<Option<Arc<Shared<T>>>, Refusal> {
-        self.ensure_sweeper();
         let (identity, key) = (context.identity(), context.key().clone());
         let id = SessionId::random();
         let seat = if context.is_known() { Seat::Known } else { Seat::Visitor };
@@ -164,33 +117,33 @@ impl<T: Send + 'static> Registry<T> {
         let state = (self.config.state.make)(req);
         let via = context.via(&self.config.cookie, req);
         let owner = Owner { identity, key: key.clone(), via };
-        let durable = self.saver.is_some().then(|| {
+        let durable = self.config.store.is_some().then(|| {
             // Nothing is written yet.
             let owner = u64::from_be_bytes(random::bytes());
             let stamp = Stamp { number: 0, ..Stamp::first(id.line(), owner) };
             Durable::new(stamp, Millis::now(), &key)
         });
         // The time is asked for once: where that is slow, it would be a good part of what a first visit costs.
-        let now = self.clock.now();
-        let session = Shared::new(self, id, owner, state, durable, now);
-        {
-            let mut core = session.lock();
-            purpose.take(&mut core, &key, now);
+        let now = self.clock().now();
+        let session = Shared::new(Arc::clone(self.home()), id, owner, state, durable, now);
+        session.prepare(|core| {
+            purpose.take(core, &key, now);
             core.seat = Some(seat);
-        }
+        });
         let reserve = || self.reserve(identity, &key, id, seat);
         let room = self.keys.insert_with(&key, &session, reserve)?;
         let Some(room) = room else {
             return Ok(None);
         };
         room.keep();
-        let mut lifetime = self.rules.max_lifetime.unwrap_or(Duration::MAX);
+        let mut lifetime = self.rules().max_lifetime.unwrap_or(Duration::MAX);
         if seat == Seat::Visitor {
-            lifetime = lifetime.min(self.rules.unproven_lifetime);
+            lifetime = lifetime.min(self.rules().unproven_lifetime);
         }
         let first_look = now + lifetime;
         self.insert_by_id(&session, now, first_look);
-        session.lock().recount();
+        // Counted from now on.
+        session.step(|_| ());
         observe::started();
         tracing::debug!(session = %session.id().short(), "session started");
         Ok(Some(session))

@@ -12,21 +12,12 @@ use std::{
 use super::{Registry, lock};
 use crate::{
     Identity, SessionId,
-    live::session::shared::Shared,
+    live::session::{Seat, Shared},
     words::{key::SessionKey, refusal::Refusal, store::named::Store},
 };
 
 /// What a refused request is told to wait: a session may have expired by then.
 const BUSY_RETRY: Duration = Duration::from_secs(5);
-
-/// What a session takes of the room for live sessions.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Seat {
-    /// A place of those whose cookie has not come back yet: half of the room, at most, is theirs.
-    Visitor,
-    /// Any place.
-    Known,
-}
 
 impl<T> Registry<T> {
     /// Whether there is room for one more live session. A look, to be followed by [`reserve`](Self::reserve).
@@ -90,14 +81,6 @@ impl<T> Registry<T> {
         if full { Err(too_many_aside()) } else { Ok(()) }
     }
 
-    /// The session takes no room any more. A second call does nothing.
-    pub(super) fn leave_room(&self, session: &Shared<T>) {
-        let seat = session.lock().seat.take();
-        if let Some(seat) = seat {
-            self.give_back(seat);
-        }
-    }
-
     fn give_back(&self, seat: Seat) {
         self.live.fetch_sub(1, Ordering::Relaxed);
         if seat == Seat::Visitor {
@@ -144,6 +127,16 @@ impl<T> Registry<T> {
             if ids.get().is_empty() {
                 ids.remove();
             }
+        }
+    }
+}
+
+impl<T: Send + 'static> Registry<T> {
+    /// The session takes no room any more. A second call does nothing.
+    pub(super) fn leave_room(&self, session: &Shared<T>) {
+        let seat = session.step(|core| core.seat.take());
+        if let Some(seat) = seat {
+            self.give_back(seat);
         }
     }
 }

@@ -4,111 +4,36 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Flight, Registry, Reservation, Seat, lock};
+use super::{Flight, Item, Registry, Reservation, lock};
 use crate::{
-    durable::snapshot::{Durable, Place, Pointer, queue::Item, record::SessionRecord},
-    live::session::{
-        Machine, Peer,
-        shared::{Owner, Shared},
-        state::StateCell,
-    },
-    words::{
-        durability::Urgency,
-        identity::{CookieName, Via},
-        key::SessionKey,
-        millis::Millis,
-        path::HandlerPath,
-        random,
-        store::Stamp,
-        wall,
-    },
+    live::session::{Seat, Shared},
+    words::{durability::Urgency, key::SessionKey, wall},
 };
 
 impl<T: Send + 'static> Registry<T> {
     /// Queues something for the saver.
-    pub(crate) fn save(&self, item: Item<T>, urgency: Urgency) {
-        if let Some(saver) = &self.saver {
+    pub(crate) fn push(&self, item: Item<T>, urgency: Urgency) {
+        if let Some(saver) = self.saver() {
             saver.push(item, urgency);
         }
     }
 
-    /// Looks after a flush interval whether the session's handler is still at work.
-    pub(crate) fn watch(&self, session: Arc<Shared<T>>) {
-        if let Some(saver) = &self.saver {
-            saver.watch(session);
-        }
-    }
-
-    /// What is queued is wanted at once.
-    pub(crate) fn hurry(&self) {
-        if let Some(saver) = &self.saver {
-            saver.hurry();
-        }
-    }
-
-    /// A session that may hold what has killed the process tries again alone, if it comes to that.
-    pub(crate) fn give_turns(&self, session: &Arc<Shared<T>>) {
-        if let Some(saver) = &self.saver {
-            saver.give_turns(session);
-        }
-    }
-
     /// Another process has taken the session over.
-    pub(crate) fn lose(&self, session: &Arc<Shared<T>>) {
-        if session.lock().departed {
+    pub(crate) fn taken_over(&self, session: &Arc<Shared<T>>) {
+        if !session.taken_over() {
             return;
         }
         tracing::warn!(session = %session.id().short(), "another process has taken the session over");
-        session.lose();
-        session.tell_savers();
         self.vacate_key(session);
         self.leave_room(session);
         self.forget(session);
     }
 
-    /// The session is in the store and leaves memory.
-    pub(crate) fn let_go(&self, session: &Arc<Shared<T>>) {
-        session.stop();
-        session.tell_savers();
+    /// The session is stored, and leaves memory.
+    pub(crate) fn stored(&self, session: &Arc<Shared<T>>) {
+        session.stored();
         self.vacate_key(session);
         self.forget(session);
-    }
-
-    /// Rebuilds a session from its record; no request can find it yet.
-    pub(crate) fn rebuild(
-        &self,
-        key: &SessionKey,
-        record: &SessionRecord,
-        state: T,
-        stamp: Stamp,
-        pointer: Pointer,
-        name: CookieName,
-    ) -> Arc<Shared<T>> {
-        let identity = record.identity;
-        let machine = Machine::restore(
-            Arc::clone(&self.rules),
-            record.machine.clone(),
-            record.clean,
-            u64::from_be_bytes(random::bytes()),
-            record.created.age(Millis::now()),
-            self.clock.now(),
-            |_| Peer::gone(),
-        );
-        let mut durable = Durable::new(stamp, record.created, key);
-        durable.place = Place::Ours(key.clone());
-        // Its stamp and its expiry are the old owner's.
-        durable.pointer = durable.pointer.max(pointer);
-        let owner = Owner { identity, key: key.clone(), via: Via { name, secure: record.secure } };
-        let state = StateCell::restored(state, record.iteration, record.updated);
-        let session = Shared::build(self, record.session, owner, machine, state, Some(durable));
-        let mut core = session.lock();
-        core.restored = true;
-        core.handler_path = HandlerPath::restored(record.path);
-        if let Some(handler) = record.handler.clone() {
-            core.rare_mut().handler_name = Some(handler.into());
-        }
-        drop(core);
-        session
     }
 
     /// A session has been claimed; the caller is alone with its key.
@@ -120,14 +45,17 @@ impl<T: Send + 'static> Registry<T> {
     ) {
         room.keep();
         // A client has come back to it.
-        session.lock().seat = Some(Seat::Known);
-        self.ensure_sweeper();
+        let now = self.clock().now();
+        let expiry = session.prepare(|core| {
+            core.seat = Some(Seat::Known);
+            core.machine.check_expiry(now)
+        });
         self.keys.insert(key, session);
-        let now = self.clock.now();
         // It is as old as it was.
-        let first_look = session.lock().machine.check_expiry(now).unwrap_or(now);
+        let first_look = expiry.unwrap_or(now);
         self.insert_by_id(session, now, first_look);
-        session.lock().recount();
+        // Counted from now on.
+        session.step(|_| ());
     }
 
     /// Waits until no other task brings this key's session from the store or back.
@@ -147,7 +75,7 @@ impl<T: Send + 'static> Registry<T> {
             return wall::until(as_before);
         }
         let mut left = self.config.stored_lifetime;
-        if let (Some(lifetime), Some(created)) = (self.rules.max_lifetime, created) {
+        if let (Some(lifetime), Some(created)) = (self.rules().max_lifetime, created) {
             left = left.min(wall::until(wall::later(created, lifetime)));
         }
         left.saturating_add(self.config.outcome_lifetime)
@@ -159,7 +87,7 @@ impl<T: Send + 'static> Registry<T> {
         let mut trust = lock(&self.trust);
         // Looked at here, too: a request may come between a jump and the sweeper.
         trust.look(wall::now(), Instant::now());
-        trust.has_lasted(self.rules.unused_lifetime, Instant::now())
+        trust.has_lasted(self.rules().unused_lifetime, Instant::now())
     }
 
     /// Looks at the wall clock; returns whether it has jumped since this was last asked.

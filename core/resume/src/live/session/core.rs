@@ -6,19 +6,27 @@ use session_resume_proto::{
     AttachmentNumber, Moment,
     compact::Rare,
     session::{self, FinalCounts},
-    wire::StateOffer,
+    wire::{Close, StateOffer},
 };
 use tokio::{sync::Notify, task::AbortHandle};
 
-use super::{AttachRequest, Peer, Tasks, event::Serial, phase};
-use crate::{
-    Identity,
-    durable::snapshot::Durable,
-    live::registry::Seat,
-    words::{
-        durability::Urgency, handler_type::HandlerType, key::SessionKey, observe, outcome::Outcome,
-        path::HandlerPath, reuse::Phase,
-    },
+use super::{
+    AttachRequest, Peer,
+    durable::Durable,
+    event::Serial,
+    life::{Change, Life},
+    phase,
+    tasks::Tasks,
+};
+use crate::words::{
+    durability::Urgency,
+    handler_type::HandlerType,
+    identity::Identity,
+    key::SessionKey,
+    observe,
+    outcome::{Outcome, OutcomeStatus},
+    path::HandlerPath,
+    reuse::Phase,
 };
 
 /// Outboxes are counted in steps of this many bytes, down: telling a recorder of every message would cost more than
@@ -27,24 +35,12 @@ const OUTBOX_STEP: u16 = 16 << 10;
 
 pub(crate) type Machine = session::Session<Peer>;
 
-/// What is behind the one lock: the machine and what waits for it. Laid out as written, as the machine is: see
-/// [`compact`](session_resume_proto::compact).
+/// What is behind the one lock: the machine and what waits for it. Laid out as written, as the machine is.
 #[repr(C)]
 pub(crate) struct Core {
-    /// The session has left the registry; nothing new may attach.
-    pub(crate) removed: bool,
-    /// It is on its way to the store; a request that asks for it must wait and restore it.
-    pub(crate) leaving: bool,
-    /// It has left for the store, or another process has it: nothing here speaks for it any more.
-    pub(crate) departed: bool,
-    /// It was rebuilt from the store and its handler has not been started since.
-    pub(crate) restored: bool,
-    /// It has ended, and its outcome waits for the store.
-    pub(crate) ending: bool,
+    life: Life,
     /// What it takes of the room for live sessions, while it does.
     pub(crate) seat: Option<Seat>,
-    /// Its outcome can be polled.
-    pub(super) published: bool,
     /// The phase in which the metrics count this.
     counted: Option<Phase>,
     /// And its outbox, in [`OUTBOX_STEP`]s.
@@ -65,6 +61,15 @@ pub(crate) struct Core {
     pub(super) handler: Option<AbortHandle>,
     /// Where it is found, and so whose it is; changes when the identity is cycled.
     pub(crate) key: SessionKey,
+}
+
+/// What a session takes of the room for live sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Seat {
+    /// A place of those whose cookie has not come back yet: half of the room, at most, is theirs.
+    Visitor,
+    /// Any place.
+    Known,
 }
 
 /// What most sessions do not have, most of the time: see [`compact`](session_resume_proto::compact).
@@ -126,12 +131,7 @@ impl Core {
             next_ticket: 0,
             pump: None,
             outcome: None,
-            removed: false,
-            leaving: false,
-            departed: false,
-            restored: false,
-            published: false,
-            ending: false,
+            life: Life::Live,
             seat: None,
             counted: None,
             counted_outbox: 0,
@@ -224,11 +224,71 @@ impl Core {
         }
     }
 
+    /// Returns where the session is in its life.
+    pub(crate) fn life(&self) -> Life {
+        self.life
+    }
+
+    /// Something happens to the session in its life; returns whether it does, or comes too late.
+    pub(crate) fn change_life(&mut self, change: Change) -> bool {
+        let after = self.life.after(change);
+        self.life = after.unwrap_or(self.life);
+        after.is_some()
+    }
+
     /// A session on its way to the store is used: it stays.
     pub(crate) fn call_back(&mut self, now: Moment) {
         self.machine.touch(now);
-        if std::mem::take(&mut self.leaving) {
+        if self.change_life(Change::Stays) {
             self.go_on(now);
+        }
+    }
+
+    /// Whether a cursor may lead here: to the session itself, or to what its late clients are told of its end. One that has
+    /// expired is as if it were gone.
+    pub(crate) fn is_continued(&self) -> bool {
+        match self.life {
+            Life::Live => true,
+            Life::Ended(_) => self.machine.ended() != Some(OutcomeStatus::Expired),
+            Life::Leaving | Life::Expiring | Life::Stored | Life::TakenOver => false,
+        }
+    }
+
+    /// The session ends with this outcome, unless its life is over already.
+    pub(super) fn end(
+        &mut self,
+        outcome: Outcome,
+        close: Option<Close>,
+        now: Moment,
+    ) -> Option<Ending> {
+        if !self.change_life(Change::Ends) {
+            return None;
+        }
+        self.machine.end_with(outcome.status(), close, now);
+        let outcome = Arc::new(outcome);
+        self.outcome = Some(Arc::clone(&outcome));
+        self.recount();
+        let stop = Stop {
+            wakers: self.wakers_due(),
+            handler: self.handler.take(),
+            tasks: self.take_tasks(),
+        };
+        Some(Ending { outcome, stop })
+    }
+
+    /// Takes what still runs for a session whose life is over.
+    pub(super) fn stop(&mut self) -> Stop {
+        self.recount();
+        Stop { wakers: self.wakers_due(), handler: self.handler.take(), tasks: self.take_tasks() }
+    }
+
+    /// The session has left for the store, or for another process.
+    pub(super) fn leave(&mut self) -> Stop {
+        self.recount();
+        Stop {
+            wakers: self.wakers_of_all(),
+            handler: self.handler.take(),
+            tasks: self.take_tasks(),
         }
     }
 
@@ -324,7 +384,7 @@ impl Core {
         self.rare.drop_if(Rarities::is_empty);
     }
 
-    pub(super) fn take_tasks(&mut self) -> Tasks {
+    fn take_tasks(&mut self) -> Tasks {
         self.rare.get_mut().map(|rare| std::mem::take(&mut rare.tasks)).unwrap_or_default()
     }
 
@@ -335,11 +395,12 @@ impl Core {
 
     /// Whether nothing more can be received, sent or saved here.
     pub(crate) fn is_over(&self) -> bool {
-        self.departed || self.machine.ended().is_some()
+        // A rule may have ended the machine in this very step.
+        self.life.is_over() || self.machine.ended().is_some()
     }
 
     /// All that wait find that the session is over.
-    pub(super) fn wakers_of_all(&mut self) -> WakersDue {
+    fn wakers_of_all(&mut self) -> WakersDue {
         let mut due = self.wakers_due();
         due.receiver = due.receiver.or(self.receiver.take());
         due.pump = due.pump.or(self.pump.take());
@@ -374,6 +435,40 @@ impl Core {
         }
         due
     }
+}
+
+/// What runs for a session and stops with it, once the lock is free.
+#[derive(Default)]
+pub(super) struct Stop {
+    wakers: WakersDue,
+    handler: Option<AbortHandle>,
+    tasks: Tasks,
+}
+
+impl Stop {
+    pub(super) fn wake(&mut self) {
+        std::mem::take(&mut self.wakers).wake();
+    }
+
+    pub(super) fn abort(self, cancel: CancelHandler) {
+        if let (Some(handler), CancelHandler::Yes) = (self.handler, cancel) {
+            handler.abort();
+        }
+        self.tasks.abort_all();
+    }
+}
+
+/// The end of a session, to be told once the lock is free.
+pub(super) struct Ending {
+    pub(super) outcome: Arc<Outcome>,
+    pub(super) stop: Stop,
+}
+
+/// Whether the end of a session cancels its handler's task, or comes from it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CancelHandler {
+    Yes,
+    No,
 }
 
 /// What to wake once the lock is free.

@@ -10,8 +10,9 @@ use session_resume_proto::{
 
 use super::{
     ExpirationGuard,
+    core::CancelHandler,
     send::{self, Kind},
-    shared::{CancelHandler, Shared},
+    shared::Shared,
     tasks,
 };
 use crate::{
@@ -359,7 +360,7 @@ impl<T: Send + 'static> Session<T> {
     /// cancelled at its next `.await`. The reason is the outcome's error, at most 1 KiB of it. A session that has ended
     /// already keeps its outcome.
     pub fn close(&self, reason: impl fmt::Display) {
-        self.shared.finish(Outcome::with_error(OutcomeStatus::Closed, reason), CancelHandler::Yes);
+        self.shared.end(Outcome::with_error(OutcomeStatus::Closed, reason), CancelHandler::Yes);
     }
 
     /// As [`close`](Self::close), and closes the transports with a code of the application's: 1000, 4000 to 4099,
@@ -379,7 +380,7 @@ impl<T: Send + 'static> Session<T> {
         let reason = reason.into();
         let close = Close::of_application(code, reason.clone())?;
         let outcome = Outcome::with_error(OutcomeStatus::Closed, reason);
-        self.shared.finish_with(outcome, Some(close), CancelHandler::Yes);
+        self.shared.end_with(outcome, Some(close), CancelHandler::Yes);
         Ok(())
     }
 
@@ -409,7 +410,7 @@ impl<T: Send + 'static> Session<T> {
             Holder::Looks(by) | Holder::Visits { by, .. } => Some(by),
         };
         let change =
-            self.shared.registry().and_then(|registry| registry.cycle_identity(&self.shared, by));
+            self.shared.keeper().and_then(|keeper| keeper.cycle_identity(&self.shared, by));
         IdentityChange { change }
     }
 
@@ -453,11 +454,11 @@ impl<T: Send + 'static> Shared<T> {
         if !self.is_durable() {
             return;
         }
-        let departed = self.step(|core| {
+        let has_left = self.step(|core| {
             core.changed(Urgency::Soon);
-            core.departed
+            core.life().has_left()
         });
-        if departed {
+        if has_left {
             tracing::warn!(
                 session = %self.id().short(),
                 "a change is lost: the session had left memory before this handle changed its state; saved() tells, \
@@ -472,21 +473,17 @@ impl<T: Send + 'static> Shared<T> {
     /// between the handler's look at the state and its change.
     pub(super) fn merge_offered(&self) {
         let offered = {
-            let mut core = self.lock();
+            let mut core = self.core();
             if core.machine.is_frozen() { Vec::new() } else { core.take_offered_states() }
         };
         if offered.is_empty() {
             return;
         }
-        let Some(registry) = self.registry() else {
-            return;
-        };
-        let config = registry.config();
-        let Some(codec) = config.codec else {
+        let Some((policy, codec)) = self.keeper().and_then(|keeper| keeper.merging()) else {
             return;
         };
         for offer in offered {
-            let merged = self.state.merge(&offer, &config.merge, codec.decode);
+            let merged = self.state.merge(&offer, &policy, codec.decode);
             tracing::debug!(session = %self.id().short(), client_newer = merged, "merged");
             if merged {
                 self.note_change();
@@ -514,7 +511,7 @@ impl<T: Send + 'static> Drop for EndOnPanic<'_, T> {
         if std::thread::panicking() {
             let outcome =
                 Outcome::with_error(OutcomeStatus::Panicked, "panic in an update of the state");
-            self.0.finish(outcome, CancelHandler::Yes);
+            self.0.end(outcome, CancelHandler::Yes);
         }
     }
 }

@@ -10,8 +10,8 @@ use serde::de::DeserializeOwned;
 use session_resume_proto::{Message, session};
 use tokio::task::coop;
 
-use super::{Client, Event, Peer, Resumed, Session, core::Core, shared::Shared};
-use crate::{CommitError, SessionOrigin, durable::snapshot::Boundary, words::durability::Urgency};
+use super::{Client, Event, Peer, Resumed, Session, core::Core, durable::Boundary, shared::Shared};
+use crate::{CommitError, SessionOrigin, words::durability::Urgency};
 
 /// The handler's own handle: a [`Session`] that also receives. There is one per session.
 ///
@@ -176,7 +176,7 @@ impl<T: Send + 'static> Shared<T> {
         if !self.is_durable() {
             self.step(|core| core.machine.hand_back());
         } else if self.step(|core| core.reach_boundary(at)) {
-            self.leave_snapshot();
+            self.keeper().into_iter().for_each(|keeper| keeper.take_snapshot(self));
         }
         self.merge_offered();
     }

@@ -1,15 +1,21 @@
 //! One session: its handles, its state, its tasks. Suggested reading order: `shared` (the live object), `core`
-//! (what its lock guards), `handle`, `live`, `send`.
+//! (what its lock guards), `handle`, `live`, `send`; `life` (how it goes), `keeper` (whom it tells what has happened), `durable` (what it knows of its
+//! snapshot).
 
 mod blocking;
 mod core;
+mod durable;
 mod event;
 mod guard;
 mod handle;
+mod keeper;
+mod life;
 mod live;
+mod place;
+mod purpose;
 mod send;
-pub(crate) mod shared;
-pub(crate) mod state;
+mod shared;
+mod state;
 mod tasks;
 
 pub use session_resume_proto::session::SessionOrigin;
@@ -22,8 +28,14 @@ pub use self::{
     live::LiveSession,
 };
 pub(crate) use self::{
-    core::{Core, Machine},
+    core::{CancelHandler, Core, Machine, Seat},
+    durable::{Drawn, Durable, Job, Unsaved},
     event::Peer,
     handle::phase,
-    tasks::Tasks,
+    keeper::{Home, Keeper},
+    life::{Change, Life},
+    place::{Moved, Place, Pointer},
+    purpose::Purpose,
+    shared::{Owner, Shared},
+    state::StateCell,
 };

@@ -111,7 +111,7 @@ where
         // Under the state's lock, so that nothing gets between a change and its message.
         session.update_state_if(|state| {
             let room = session.with_core(|core, now| match core.machine.reserve(now) {
-                _ if core.departed => Poll::Ready(Err(SendError::ended(None))),
+                _ if core.life().has_left() => Poll::Ready(Err(SendError::ended(None))),
                 Ok(()) => Poll::Ready(Ok(())),
                 Err(NotSent::Full) => {
                     waiter.wait(core, now);
@@ -175,7 +175,7 @@ fn push_fitting<T: Send + 'static>(
         return Err(message);
     }
     session.step(|core| {
-        if core.departed {
+        if core.life().has_left() {
             return Err(message);
         }
         core.machine.send_fitting(message)?;
@@ -185,7 +185,7 @@ fn push_fitting<T: Send + 'static>(
 }
 
 fn push(core: &mut Core, message: Message, kind: Kind, now: Moment) -> Result<(), Unsent> {
-    if core.departed {
+    if core.life().has_left() {
         return Err(Unsent { message, why: NotSent::Ended });
     }
     match kind {

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU32, Ordering},
@@ -12,22 +13,21 @@ use session_resume_proto::{Moment, session::Epoch, wire::Close};
 use tokio::{sync::Notify, task::AbortHandle};
 
 use super::{
-    core::{Core, Machine},
+    core::{CancelHandler, Core, Ending, Machine, Stop},
+    durable::Durable,
+    keeper::{Home, Keeper},
+    life::Change,
+    purpose::Purpose,
     state::StateCell,
 };
-use crate::words::id::SessionId;
 use crate::{
-    Identity,
-    durable::snapshot::{Durable, queue::Item},
-    live::{
-        ended::Ended,
-        registry::{Purpose, Registry},
-    },
+    live::ended::Ended,
     words::{
         clock::Clock,
         context::RequestContext,
         durability::Urgency,
-        identity::{Proven, Via},
+        id::SessionId,
+        identity::{Identity, Proven, Via},
         key::SessionKey,
         observe,
         outcome::{Outcome, OutcomeStatus},
@@ -37,7 +37,7 @@ use crate::{
 
 /// The session itself. Handles are `Arc`s of this; so are its pumps and its handler.
 ///
-/// Laid out as written: what a request touches comes first. See [`compact`](session_resume_proto::compact).
+/// Laid out as written: what a request touches comes first.
 #[repr(C)]
 pub(crate) struct Shared<T> {
     /// The registry's: read and written under the lock of the table that the session is in.
@@ -47,13 +47,12 @@ pub(crate) struct Shared<T> {
     core: Mutex<Core>,
     /// Handles of requests that have extracted it.
     visits: AtomicU32,
-    clock: Arc<Clock>,
+    home: Arc<Home<T>>,
     /// Whether it has a place in a store; else no change need be noted.
     is_durable: bool,
     /// How the request that started it would have had its cookie set.
     via: Via,
     id: SessionId,
-    registry: Weak<Registry<T>>,
     this: Weak<Self>,
 }
 
@@ -68,7 +67,7 @@ pub(crate) struct Owner {
 impl<T: Send + 'static> Shared<T> {
     /// Creates a session; with `durable`, one that has a place in a store.
     pub(crate) fn new(
-        registry: &Registry<T>,
+        home: Arc<Home<T>>,
         id: SessionId,
         owner: Owner,
         state: T,
@@ -77,12 +76,12 @@ impl<T: Send + 'static> Shared<T> {
     ) -> Arc<Self> {
         let [session, life] = [random::bytes(), random::bytes()].map(u64::from_be_bytes);
         let epoch = Epoch::new(session, life);
-        let machine = Machine::new(Arc::clone(registry.rules()), epoch, now);
-        Self::build(registry, id, owner, machine, StateCell::new(state), durable)
+        let machine = Machine::new(Arc::clone(&home.rules), epoch, now);
+        Self::build(home, id, owner, machine, StateCell::new(state), durable)
     }
 
     pub(crate) fn build(
-        registry: &Registry<T>,
+        home: Arc<Home<T>>,
         id: SessionId,
         owner: Owner,
         machine: Machine,
@@ -95,35 +94,40 @@ impl<T: Send + 'static> Shared<T> {
             this: this.clone(),
             id,
             is_durable: durable.is_some(),
-            clock: Arc::clone(registry.clock()),
-            registry: registry.weak().clone(),
+            home,
             via: owner.via,
             core: Mutex::new(Core::new(machine, owner.key, owner.identity, durable)),
             state,
         })
     }
 
-    pub(crate) fn registry(&self) -> Option<Arc<Registry<T>>> {
-        self.registry.upgrade()
+    pub(crate) fn keeper(&self) -> Option<Arc<dyn Keeper<T>>> {
+        self.home.keeper()
     }
 
     /// Steps the machine under the lock, then wakes what the step concerns.
     ///
     /// The closure must not call the application.
     pub(crate) fn with_core<R>(&self, step: impl FnOnce(&mut Core, Moment) -> R) -> R {
-        let now = self.clock.now();
+        let now = self.home.clock.now();
         self.step(|core| step(core, now))
     }
 
     /// The same for a step that need not know the time: asking for it takes longer than many a step.
     pub(crate) fn step<R>(&self, step: impl FnOnce(&mut Core) -> R) -> R {
-        let mut core = self.lock();
+        let mut core = self.core();
         let result = step(&mut core);
         core.recount();
         let wakers = core.wakers_due();
         let (circle, dropped) = (wakers.circle, wakers.dropped);
-        let ended = core.machine.ended().filter(|_| core.outcome.is_none() && !core.departed);
         let wants = core.take_wants();
+        // A rule may have ended it. Under the same lock: whatever comes next finds its outcome.
+        let ending = match core.machine.ended() {
+            Some(status) if !core.life().is_over() => {
+                core.end(Outcome::by_rule(status), None, self.home.clock.now())
+            }
+            _ => None,
+        };
         drop(core);
         wakers.wake();
         if let Some((urgency, first)) = wants {
@@ -145,68 +149,62 @@ impl<T: Send + 'static> Shared<T> {
                 "a message is dropped: the process died three times with it in hand"
             );
         }
-        if let Some(status) = ended {
-            self.finish(Outcome::by_rule(status), CancelHandler::Yes);
+        if let Some(ending) = ending {
+            self.tell_end(ending, CancelHandler::Yes);
         }
         result
     }
 
-    /// Ends the session with this outcome, unless it has one already; returns whether this call has ended it.
-    pub(crate) fn finish(&self, outcome: Outcome, cancel: CancelHandler) -> bool {
-        self.finish_with(outcome, None, cancel)
+    /// Ends the session with this outcome, unless its life is over already; returns whether this call has ended it.
+    pub(crate) fn end(&self, outcome: Outcome, cancel: CancelHandler) -> bool {
+        self.end_with(outcome, None, cancel)
     }
 
-    /// As [`Self::finish`]; `close` is how its transports are closed, if the application says.
-    pub(crate) fn finish_with(
+    /// As [`Self::end`]; `close` is how its transports are closed, if the application says.
+    pub(crate) fn end_with(
         &self,
         outcome: Outcome,
         close: Option<Close>,
         cancel: CancelHandler,
     ) -> bool {
-        let now = self.clock.now();
-        let status = outcome.status();
-        let outcome = Arc::new(outcome);
-        let mut core = self.lock();
-        if core.outcome.is_some() || core.departed {
-            return false;
+        let now = self.home.clock.now();
+        let ending = self.core().end(outcome, close, now);
+        let ends = ending.is_some();
+        if let Some(ending) = ending {
+            self.tell_end(ending, cancel);
         }
-        core.machine.end_with(status, close, now);
-        core.outcome = Some(Arc::clone(&outcome));
-        core.recount();
-        let wakers = core.wakers_due();
-        let handler = core.handler.take();
-        let tasks = core.take_tasks();
-        let durable = core.durable.is_some();
-        drop(core);
+        ends
+    }
+
+    /// The session has ended, and the lock is free.
+    fn tell_end(&self, ending: Ending, cancel: CancelHandler) {
+        let Ending { outcome, mut stop } = ending;
+        let status = outcome.status();
         observe::ended(status);
         tracing::debug!(session = %self.id.short(), ?status, error = outcome.error(), "session ended");
-        // The registry first: a client that is woken and asks again finds the key free.
-        if let Some(registry) = self.registry() {
-            registry.completed(self);
+        // The keeper first: a client that is woken and asks again finds the key free.
+        if let Some(keeper) = self.keeper() {
+            keeper.ended(self);
         }
         self.tell_savers();
-        wakers.wake();
-        if !durable {
-            self.publish_end();
+        stop.wake();
+        if !self.is_durable {
+            self.tell_outcome();
         }
-        if let (Some(handler), CancelHandler::Yes) = (handler, cancel) {
-            handler.abort();
-        }
-        tasks.abort_all();
-        true
+        stop.abort(cancel);
     }
 
     /// Takes the session for a request, unless it is on its way out. This wakes no task and ends nothing, and is
     /// on the path of every request: so not by [`with_core`](Self::with_core), and
     /// the caller tells the time: the clock lies beyond what a request touches here.
     pub(crate) fn take(&self, purpose: &Purpose, by: &RequestContext, now: Moment) -> bool {
-        let mut core = self.lock();
+        let mut core = self.core();
         let taken = purpose.take(&mut core, by.key(), now);
         let is_back = taken && by.comes_back() && core.is_visitors();
         let wants = core.take_wants();
         drop(core);
-        if is_back && let Some(registry) = self.registry() {
-            registry.has_come_back(self);
+        if is_back && let Some(keeper) = self.keeper() {
+            keeper.has_come_back(self);
         }
         if let Some((urgency, first)) = wants {
             self.queue_for_saving(urgency, first);
@@ -215,55 +213,51 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     fn queue_for_saving(&self, urgency: Urgency, first: bool) {
-        let (Some(registry), Some(this)) = (self.registry(), self.this.upgrade()) else {
+        let (Some(keeper), Some(this)) = (self.keeper(), self.this.upgrade()) else {
             return;
         };
         if first {
-            registry.save(Item::Session(this), urgency);
+            keeper.save(this, urgency);
         } else {
-            registry.hurry();
+            keeper.hurry();
         }
     }
 
-    /// Ends everything here because another process has taken the session over: no ack, no outcome, nothing
-    /// more is written.
-    pub(crate) fn lose(&self) {
-        let now = self.clock.now();
-        self.depart(|core| core.machine.close_transports(&Close::RESTARTING, || None, now));
+    /// Another process has taken the session over: no ack, no outcome, nothing more is written. Returns whether that is
+    /// news.
+    pub(crate) fn taken_over(&self) -> bool {
+        let now = self.home.clock.now();
+        let stop = {
+            let mut core = self.core();
+            if !core.change_life(Change::IsTakenOver) {
+                return false;
+            }
+            core.machine.freeze();
+            core.machine.close_transports(&Close::RESTARTING, || None, now);
+            core.leave()
+        };
+        self.stop(stop);
+        true
     }
 
-    /// Cancels what runs for the session; what it was is in the store.
-    pub(crate) fn stop(&self) {
-        self.depart(|_| ());
-    }
-
-    fn depart(&self, also: impl FnOnce(&mut Core)) {
-        let mut core = self.lock();
-        core.removed = true;
-        core.departed = true;
-        core.machine.freeze();
-        also(&mut core);
-        core.recount();
-        let wakers = core.wakers_of_all();
-        let handler = core.handler.take();
-        let tasks = core.take_tasks();
-        drop(core);
-        wakers.wake();
-        self.wake_watchers();
-        if let Some(handler) = handler {
-            handler.abort();
-        }
-        tasks.abort_all();
+    /// The session [is stored](Change::IsStored): what runs for it here is cancelled.
+    pub(crate) fn stored(&self) {
+        let stop = {
+            let mut core = self.core();
+            core.machine.freeze();
+            core.leave()
+        };
+        self.stop(stop);
     }
 
     /// Notes the handler's task, so that the end of the session ends it, and its departure.
     pub(crate) fn own_handler(&self, handler: AbortHandle) {
-        let mut core = self.lock();
+        let mut core = self.core();
         match &core.outcome {
             // By the handler itself.
             Some(outcome) if outcome.status() == OutcomeStatus::Done => {}
             // It may have left just when its handler was to start.
-            None if !core.departed => core.handler = Some(handler),
+            None if !core.is_over() => core.handler = Some(handler),
             _ => {
                 drop(core);
                 handler.abort();
@@ -303,9 +297,9 @@ impl<T> Shared<T> {
     pub(crate) fn leave(&self, since: u64) {
         self.visits.fetch_sub(1, Ordering::Relaxed);
         // Most requests take no time to speak of: coming was activity enough.
-        if self.is_durable && self.clock.last_tick() != since {
-            let now = self.clock.now();
-            self.lock().machine.stay(now);
+        if self.is_durable && self.home.clock.last_tick() != since {
+            let now = self.home.clock.now();
+            self.core().machine.stay(now);
         }
     }
 
@@ -318,9 +312,10 @@ impl<T> Shared<T> {
         self.is_durable
     }
 
-    pub(crate) fn has_ended(&self) -> bool {
+    /// Whether the session goes on here, be it on its way to the store.
+    pub(crate) fn goes_on(&self) -> bool {
         let core = self.lock();
-        core.removed || core.is_over()
+        core.life().goes_on() && !core.is_over()
     }
 
     /// Whether its browser's cookie has not come back yet, and nothing was put into it.
@@ -334,12 +329,30 @@ impl<T> Shared<T> {
     }
 
     pub(crate) fn clock(&self) -> &Clock {
-        &self.clock
+        &self.home.clock
     }
 
+    /// Looks at what the lock guards. Changes are [steps](Self::step), which wake what they concern.
+    pub(crate) fn lock(&self) -> Look<'_> {
+        Look(self.core())
+    }
+
+    /// Changes what the session knows of its place in the store; `None` without a store. No machine is stepped, so nothing
+    /// is woken.
+    pub(crate) fn with_durable<R>(&self, change: impl FnOnce(&mut Durable) -> R) -> Option<R> {
+        self.core().durable.as_deref_mut().map(change)
+    }
+
+    /// For a session that nothing else knows yet: nothing is counted, and nothing is woken.
+    pub(crate) fn prepare<R>(&self, prepare: impl FnOnce(&mut Core) -> R) -> R {
+        prepare(&mut self.core())
+    }
+
+    /// For the steps, here and in the modules beside this one that say why they are none.
+    ///
     /// No step panics half-way in a way that a later one could not bear, and a panic in one session's lock
     /// must not become one in another task.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
+    pub(super) fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -349,32 +362,34 @@ impl<T> Shared<T> {
 
     /// Ends everything that runs for the session, when its layer is gone.
     pub(crate) fn abandon(&self) {
-        let now = self.clock.now();
-        let mut core = self.lock();
-        core.machine.end(OutcomeStatus::Closed, now);
-        core.outcome.get_or_insert_with(|| Arc::new(Outcome::by_rule(OutcomeStatus::Closed)));
-        core.recount();
-        let wakers = core.wakers_due();
-        let handler = core.handler.take();
-        let tasks = core.take_tasks();
-        drop(core);
-        wakers.wake();
-        self.tell_savers();
-        if let Some(handler) = handler {
-            handler.abort();
-        }
-        tasks.abort_all();
+        let now = self.home.clock.now();
+        let outcome = Outcome::by_rule(OutcomeStatus::Closed);
+        let stop = {
+            let mut core = self.core();
+            match core.end(outcome, None, now) {
+                Some(ending) => ending.stop,
+                None => core.stop(),
+            }
+        };
+        self.stop(stop);
     }
 
-    /// Tells the polls that wait that there is an outcome to be found.
-    pub(crate) fn publish_end(&self) {
-        self.lock().published = true;
+    fn stop(&self, mut stop: Stop) {
+        stop.wake();
+        self.wake_watchers();
+        stop.abort(CancelHandler::Yes);
+        self.tell_savers();
+    }
+
+    /// The outcome can be polled: the polls that wait find it.
+    pub(crate) fn tell_outcome(&self) {
+        self.core().change_life(Change::TellsOutcome);
         self.wake_watchers();
     }
 
     /// The polls that wait look again.
     pub(crate) fn wake_watchers(&self) {
-        let watchers = self.lock().rare.get_mut().and_then(|rare| rare.watchers.take());
+        let watchers = self.core().rare.get_mut().and_then(|rare| rare.watchers.take());
         if let Some(watchers) = watchers {
             watchers.notify_waiters();
         }
@@ -382,23 +397,28 @@ impl<T> Shared<T> {
 
     /// Returns what tells when the session's outcome can be found; `None` if it can, or never will here.
     pub(crate) fn watch_end(&self) -> Option<Arc<Notify>> {
-        let mut core = self.lock();
-        if core.published || core.departed {
+        let mut core = self.core();
+        if core.life().has_left() || core.life().is_told() {
             return None;
         }
         Some(Arc::clone(core.rare_mut().watchers.get_or_insert_default()))
     }
 
-    pub(crate) fn is_published(&self) -> bool {
-        self.lock().published
+    /// Whether the session's outcome can be polled.
+    pub(crate) fn has_told_outcome(&self) -> bool {
+        self.lock().life().is_told()
     }
 }
 
-/// Whether the end of a session cancels its handler's task, or comes from it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum CancelHandler {
-    Yes,
-    No,
+/// A look at what a session's lock guards.
+pub(crate) struct Look<'a>(MutexGuard<'a, Core>);
+
+impl Deref for Look<'_> {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.0
+    }
 }
 
 impl<T> fmt::Debug for Shared<T> {

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use tokio::task::AbortHandle;
 
-use super::shared::{CancelHandler, Shared};
+use super::{core::CancelHandler, shared::Shared};
 use crate::words::{outcome::Outcome, panics::run_caught};
 
 /// The tasks of one session, to end them with it.
@@ -50,10 +50,10 @@ where
         let session = Arc::clone(&running.session);
         drop(running);
         if let Err(panic) = ended {
-            session.finish(Outcome::panicked(&panic, Some(&why)), CancelHandler::Yes);
+            session.end(Outcome::panicked(&panic, Some(&why)), CancelHandler::Yes);
         }
     });
-    let mut core = session.lock();
+    let mut core = session.core();
     if core.is_over() {
         drop(core);
         task.abort();

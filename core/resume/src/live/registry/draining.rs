@@ -1,0 +1,32 @@
+//! Whether the layer drains: it takes nothing new then.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use tokio::sync::OnceCell;
+
+use crate::words::{drain_report::DrainReport, random};
+
+/// Clients are told to come back after this time at the earliest, and after twice this at the latest:
+/// spread, so that a restarted server is not met by all of them at once.
+const RETRY: Duration = Duration::from_millis(500);
+/// How far the drain is.
+#[derive(Debug, Default)]
+pub(crate) struct Draining {
+    pub(crate) draining: AtomicBool,
+    pub(crate) report: OnceCell<DrainReport>,
+}
+
+impl Draining {
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Returns when a client is to come back: another delay for each client.
+    #[expect(clippy::unused_self, reason = "only a draining layer has a reason to ask")]
+    pub(crate) fn retry(&self) -> Duration {
+        RETRY + RETRY * u32::from(random::bytes::<1>()[0]) / 256
+    }
+}
