@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt as _;
-use http::Request;
+use http::{Request, StatusCode};
 use session_resume::{
     Limits, SessionResume,
     adapter::{self, Refusal},
-    key, reuse,
+    key,
+    reuse::{self, ReuseDecision},
 };
 
 use crate::{
@@ -41,6 +42,20 @@ async fn an_invented_epoch_is_put_to_the_policy() {
         let gap = serde_json::json!({ "from": 3, "to": null, "reason": reason });
         assert_eq!(fresh["gap"], gap);
     }
+}
+
+/// A session that was found for an upgrade, and has ended when its handler is known, is not put to the policy.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_ends_meanwhile_makes_way() {
+    let refuses = reuse::from_fn(|_, _| ReuseDecision::Refuse(StatusCode::LOCKED));
+    let (resume, mut browser) = (SessionResume::new().with_reuse(refuses), Browser::default());
+    let session = browser.get(&resume).await.unwrap();
+    let refused = browser.upgrade(&resume, None).await.unwrap().on_session(idle).unwrap_err();
+    assert_eq!(refused.status(), 423, "while it is there");
+    let upgrade = browser.upgrade(&resume, None).await.unwrap();
+    session.close("enough");
+    drop(upgrade.on_session(idle).unwrap());
+    assert!(resume.sessions().iter().any(|other| other.id != session.id()));
 }
 
 /// A client that names a session under its key is told how it has ended. That lets no client into another session.
