@@ -153,7 +153,7 @@ impl Client {
         self.sender.clone()
     }
 
-    /// Returns the cookies, for [`Builder::with_cookies`] at the next start of this program.
+    /// Returns the cookies, for [`Builder::with_cookies`](crate::Builder::with_cookies) at the next start of this program.
     ///
     /// # Security
     ///
