@@ -1,15 +1,19 @@
 use std::{
     net::SocketAddr,
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader, Lines},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    net::TcpStream,
     process::{Child, ChildStderr, Command},
+    time::timeout,
 };
 
-use crate::{http, soon};
+/// No step takes longer, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which adapter serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +103,7 @@ impl Testee {
             .expect("the testee is built");
         let stdout = child.stdout.take().expect("it is piped");
         let mut lines = BufReader::new(stdout).lines();
-        let line = soon("the testee's first line", lines.next_line()).await;
+        let line = timeout(PATIENCE, lines.next_line()).await.expect("it comes up");
         let line = line.expect("it writes text").expect("it starts");
         let addr = line.strip_prefix("listening on ").expect("the line is fixed");
         Self { addr: addr.parse().expect("an address"), child }
@@ -107,7 +111,26 @@ impl Testee {
 
     /// Returns the body of `GET /count`.
     pub async fn count(&self) -> Value {
-        http::request(self.addr, "GET", "/count", None).await.json()
+        let exchange = async {
+            let mut stream = TcpStream::connect(self.addr).await?;
+            let head = format!("GET /count HTTP/1.0\r\nhost: {}\r\n\r\n", self.addr);
+            stream.write_all(head.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok::<_, std::io::Error>(answer)
+        };
+        let answer = timeout(PATIENCE, exchange).await.expect("an answer").expect("it listens");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a whole head");
+        serde_json::from_str(body).expect("JSON")
+    }
+
+    /// `SIGKILL`, and waits for the process to be gone.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it is gone already.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("it runs");
     }
 
     /// Sends SIGTERM.
@@ -119,6 +142,6 @@ impl Testee {
 
     /// Waits for its end.
     pub async fn exit(mut self) -> ExitStatus {
-        soon("the testee's exit", self.child.wait()).await.expect("it is our child")
+        timeout(PATIENCE, self.child.wait()).await.expect("it ends").expect("it is our child")
     }
 }

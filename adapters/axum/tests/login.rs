@@ -3,26 +3,15 @@
 
 use axum::{
     Router,
-    body::Body,
     extract::{Extension, Request},
     middleware::{self, Next},
     response::Response,
     routing::{any, get, post},
 };
-use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, StatusCode, header};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto::Builder,
-    service::TowerToHyperService,
-};
 use session_resume::{SessionResume, key};
 use session_resume_axum::{ResumeUpgrade, Session};
-use tokio_tungstenite::{
-    WebSocketStream, client_async,
-    tungstenite::{Message, client::IntoClientRequest as _},
-};
-use tower::ServiceExt as _;
+use session_resume_testkit::{Browser, Socket, TestServer};
 
 /// The logged-in user.
 #[derive(Clone, PartialEq, Debug)]
@@ -81,111 +70,69 @@ async fn logout(Session(session): Session<Visits>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// One browser profile.
-struct Browser {
-    app: Router,
-    identity: Option<String>,
-    login: Option<&'static str>,
+fn new_browser() -> Browser {
+    TestServer::new(app).browser()
 }
 
-impl Browser {
-    fn new() -> Self {
-        Self { app: app(), identity: None, login: None }
-    }
-
-    fn cookie(&self) -> String {
-        let login = self.login.map(|name| format!("login={name}"));
-        [self.identity.clone(), login].into_iter().flatten().collect::<Vec<_>>().join("; ")
-    }
-
-    /// Asks for a path; returns status and body.
-    async fn ask(&mut self, method: &str, path: &str) -> (StatusCode, String) {
-        let request = Request::builder().method(method).uri(path);
-        let request = request.header(header::COOKIE, self.cookie()).body(Body::empty()).unwrap();
-        let response = self.app.clone().oneshot(request).await.unwrap();
-        if let Some(set) = response.headers().get(header::SET_COOKIE) {
-            self.identity = set.to_str().unwrap().split(';').next().map(str::to_owned);
-        }
-        let status = response.status();
-        let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
-        (status, String::from_utf8(body.to_vec()).unwrap())
-    }
-
-    /// Visits the page; returns the session's id and its visits.
-    async fn visit(&mut self) -> (String, u32) {
-        let (_, body) = self.ask("GET", "/").await;
-        let (id, visits) = body.split_once(' ').unwrap();
-        (id.to_owned(), visits.parse().unwrap())
-    }
-
-    async fn open(&self) -> WebSocketStream<tokio::io::DuplexStream> {
-        let (client, server) = tokio::io::duplex(4096);
-        let app = self.app.clone();
-        tokio::spawn(async move {
-            let service = TowerToHyperService::new(app);
-            let builder = Builder::new(TokioExecutor::new());
-            builder.serve_connection_with_upgrades(TokioIo::new(server), service).await
-        });
-        let mut upgrade = "ws://host.example/live".into_client_request().unwrap();
-        upgrade.headers_mut().insert(header::COOKIE, self.cookie().parse().unwrap());
-        client_async(upgrade, client).await.unwrap().0
-    }
+/// What the application's login and logout do.
+fn log_in(browser: &Browser, name: &str) {
+    browser.cookies().add(&format!("login={name}")).unwrap();
 }
 
-/// Receives the next message that is not a ping.
-async fn next(socket: &mut WebSocketStream<tokio::io::DuplexStream>) -> Message {
-    loop {
-        match socket.next().await.unwrap().unwrap() {
-            Message::Ping(_) => {}
-            message => return message,
-        }
-    }
+fn log_out(browser: &Browser) {
+    browser.cookies().remove("login");
 }
 
-async fn who(socket: &mut WebSocketStream<tokio::io::DuplexStream>) -> String {
-    socket.send(Message::text("who")).await.unwrap();
-    next(socket).await.into_text().unwrap().to_string()
+/// Visits the page; returns the session's id and its visits.
+async fn visit(browser: &Browser) -> (String, u32) {
+    let answer = browser.get("/").await;
+    let (id, visits) = answer.text().split_once(' ').unwrap();
+    (id.to_owned(), visits.parse().unwrap())
+}
+
+async fn who(socket: &mut Socket) -> String {
+    socket.send("who").await;
+    socket.recv().await
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_users_of_one_browser_have_a_session_each() {
-    let mut browser = Browser::new();
-    let (nobodys, _) = browser.visit().await;
-    browser.login = Some("ann");
-    let (anns, visits) = browser.visit().await;
+    let browser = new_browser();
+    let (nobodys, _) = visit(&browser).await;
+    log_in(&browser, "ann");
+    let (anns, visits) = visit(&browser).await;
     assert!(anns != nobodys && visits == 1, "nothing of the visitor is in it");
-    browser.login = Some("bob");
-    assert_ne!(browser.visit().await.0, anns);
+    log_in(&browser, "bob");
+    assert_ne!(visit(&browser).await.0, anns);
     // A logout that leaves the session: the next login of the same user finds it.
-    browser.login = None;
-    assert_eq!(browser.visit().await, (nobodys, 2));
-    browser.login = Some("ann");
-    assert_eq!(browser.visit().await, (anns, 2));
+    log_out(&browser);
+    assert_eq!(visit(&browser).await, (nobodys, 2));
+    log_in(&browser, "ann");
+    assert_eq!(visit(&browser).await, (anns, 2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_socket_speaks_as_the_user_who_opened_it() {
-    let mut browser = Browser::new();
-    browser.visit().await;
-    browser.login = Some("ann");
-    let mut anns = browser.open().await;
+    let browser = new_browser();
+    visit(&browser).await;
+    log_in(&browser, "ann");
+    let mut anns = browser.plain("/live").await;
     assert_eq!(who(&mut anns).await, "ann");
-    browser.login = Some("bob");
-    let mut bobs = browser.open().await;
+    log_in(&browser, "bob");
+    let mut bobs = browser.plain("/live").await;
     assert_eq!((who(&mut bobs).await, who(&mut anns).await), ("bob".into(), "ann".into()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_logout_that_ends_the_session_closes_its_sockets() {
-    let mut browser = Browser::new();
-    browser.visit().await;
-    browser.login = Some("ann");
-    let (session, _) = browser.visit().await;
-    let mut socket = browser.open().await;
+    let browser = new_browser();
+    visit(&browser).await;
+    log_in(&browser, "ann");
+    let (session, _) = visit(&browser).await;
+    let mut socket = browser.plain("/live").await;
     assert_eq!(who(&mut socket).await, "ann");
-    assert_eq!(browser.ask("POST", "/logout").await.0, StatusCode::NO_CONTENT);
-    let Message::Close(Some(close)) = next(&mut socket).await else { panic!("no close") };
-    assert_eq!(u16::from(close.code), 1000);
-    let (again, visits) = browser.visit().await;
+    assert_eq!(browser.post("/logout", "").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(socket.closed().await.code, 1000);
+    let (again, visits) = visit(&browser).await;
     assert!(again != session && visits == 1, "the next login starts anew");
 }

@@ -9,19 +9,10 @@ use axum::{
     response::{AppendHeaders, IntoResponse, Response},
     routing::{any, get},
 };
-use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderValue, Request, StatusCode, header};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto::Builder,
-    service::TowerToHyperService,
-};
 use session_resume::SessionResume;
 use session_resume_axum::{ResumeUpgrade, Session};
-use tokio_tungstenite::{
-    client_async,
-    tungstenite::{Message, client::IntoClientRequest as _},
-};
+use session_resume_testkit::TestServer;
 use tower::{ServiceBuilder, ServiceExt as _};
 use tower_http::{
     catch_panic::CatchPanicLayer, compression::CompressionLayer, cors::CorsLayer,
@@ -137,26 +128,15 @@ async fn a_foreign_page_is_told_so_if_it_asks() {
 #[tokio::test(start_paused = true)]
 async fn a_websocket_outlives_the_timeout_of_requests() {
     for (order, _resume, app) in stacks() {
-        let (client, server) = tokio::io::duplex(4096);
-        tokio::spawn(async move {
-            let service = TowerToHyperService::new(app);
-            let builder = Builder::new(TokioExecutor::new());
-            builder.serve_connection_with_upgrades(TokioIo::new(server), service).await
-        });
-        let mut upgrade = "ws://host.example/live".into_client_request().unwrap();
-        upgrade.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
-        let (mut socket, response) = client_async(upgrade, client).await.unwrap();
-        assert!(response.headers().contains_key(header::SET_COOKIE), "{order}");
-        assert!(!response.headers().contains_key(header::CONTENT_ENCODING), "{order}");
+        let browser = TestServer::new(move || app.clone()).browser();
+        let gzip =
+            |request: http::request::Builder| request.header(header::ACCEPT_ENCODING, "gzip");
+        let mut socket = browser.plain_with("/live", gzip).await.unwrap();
+        assert!(socket.headers().contains_key(header::SET_COOKIE), "{order}");
+        assert!(!socket.headers().contains_key(header::CONTENT_ENCODING), "{order}");
         for text in ["before", "after"] {
-            socket.send(Message::text(text)).await.unwrap();
-            let answer = loop {
-                match socket.next().await.unwrap().unwrap() {
-                    Message::Ping(_) => {}
-                    answer => break answer,
-                }
-            };
-            assert_eq!(answer, Message::text(text), "{order}");
+            socket.send(text).await;
+            assert_eq!(socket.recv().await, text, "{order}");
             tokio::time::advance(TIMEOUT + Duration::from_secs(1)).await;
         }
     }

@@ -54,6 +54,11 @@ impl CookieJar {
         }
     }
 
+    /// Removes the cookie of this name, if it is there.
+    pub fn remove(&self, name: &str) {
+        self.lock().force_remove(name);
+    }
+
     /// Returns the value of the `Cookie` header; empty if there are none.
     pub fn header(&self) -> String {
         let jar = self.lock();
@@ -103,6 +108,8 @@ mod tests {
         }
         cookies.store(&headers);
         assert_eq!(cookies.header(), "a=3; c=4; e=6");
+        cookies.clone().remove("c");
+        assert_eq!(cookies.header(), "a=3; e=6", "clones share them");
         assert_eq!(cookies.add("nonsense"), Err(ConfigError::Cookie));
         assert_eq!(cookies.add("a=b\r\nc: d"), Err(ConfigError::Cookie));
     }

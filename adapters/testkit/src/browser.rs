@@ -1,7 +1,10 @@
 use std::{fmt, io, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::{
+    HeaderMap, HeaderValue, Request,
+    header::{self, SEC_WEBSOCKET_PROTOCOL as PROTOCOL},
+};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -125,6 +128,18 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
+    /// Opens a WebSocket that offers to resume, for a test that speaks `session-resume.v1` by hand. `at` is what follows
+    /// `at.` in the offer: a client id of 16 to 64 characters, and perhaps a cursor ([`Socket::cursor`]).
+    ///
+    /// # Panics
+    ///
+    /// Panics, saying why, if it is refused with a status.
+    pub async fn resumable(&self, path: &str, at: &str) -> Socket {
+        let offer = format!("session-resume.v1, at.{at}");
+        let opened = self.plain_with(path, |request| request.header(PROTOCOL, offer)).await;
+        opened.unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
     /// As [`plain`](Self::plain), with more headers in the request, such as subprotocols.
     ///
     /// # Errors
@@ -150,8 +165,9 @@ impl Browser {
         headers.extend(more.into_parts().0.headers);
         match soon("the answer to an upgrade", client_async(request, end)).await {
             Ok((stream, response)) => {
-                self.cookies.store(response.headers());
-                Ok(Socket::new(stream, wire))
+                let (answer, _) = response.into_parts();
+                self.cookies.store(&answer.headers);
+                Ok(Socket::new(stream, answer.headers, wire))
             }
             Err(tungstenite::Error::Http(response)) => {
                 let (parts, body) = response.into_parts();

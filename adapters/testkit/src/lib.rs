@@ -122,7 +122,8 @@
 //!
 //! # Real sockets
 //!
-//! With the feature `tcp`, `Browser::at` does the same to a server that is another process.
+//! With the feature `tcp`, `Browser::at` does the same to a server that is another process, and `tcp::Proxy` is a network
+//! for clients that are not ours.
 
 mod answer;
 mod browser;
@@ -133,7 +134,7 @@ mod server;
 mod socket;
 mod store;
 #[cfg(feature = "tcp")]
-mod tcp;
+pub mod tcp;
 mod verbs;
 mod wait;
 mod wire;

@@ -2,6 +2,7 @@ use std::{fmt, io};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
+use http::HeaderMap;
 use serde_json::Value;
 use session_resume_client::Message;
 use session_resume_proto::wire::Close;
@@ -11,10 +12,11 @@ use crate::{line::End, soon, verbs::verbs, wire::Wire};
 
 /// A plain WebSocket, of which nothing is ours: a stock stack. It does not come back by itself.
 ///
-/// With [`Browser::plain_with`](crate::Browser::plain_with) it can offer subprotocols, `session-resume.v1` too. Then
+/// [`Browser::resumable`](crate::Browser::resumable) opens one that offers `session-resume.v1`. Then
 /// [`control`](Self::control), [`member`](Self::member) and [`data`](Self::data) speak that protocol by hand.
 pub struct Socket {
     stream: WebSocketStream<End>,
+    headers: HeaderMap,
     wire: Wire,
 }
 
@@ -30,8 +32,13 @@ pub enum Received {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: WebSocketStream<End>, wire: Wire) -> Self {
-        Self { stream, wire }
+    pub(crate) fn new(stream: WebSocketStream<End>, headers: HeaderMap, wire: Wire) -> Self {
+        Self { stream, headers, wire }
+    }
+
+    /// Returns the headers of the answer that opened it, such as the subprotocol.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     /// Sends a message.
@@ -168,6 +175,13 @@ impl Socket {
             other => Err(other),
         })
         .await
+    }
+
+    /// Returns what follows `at.` in an offer of `client` that goes on in the session of `hello` after `received`
+    /// messages.
+    pub fn cursor(client: &str, hello: &Value, received: u64) -> String {
+        let text = |name: &str| hello[name].as_str().unwrap_or_default().to_owned();
+        format!("{client}.{}.{}.{received}.{}", text("session"), text("epoch"), hello["attachment"])
     }
 
     /// Waits for the first that is picked. All together takes no longer than one wait: heartbeats come for ever.

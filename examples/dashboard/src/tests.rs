@@ -1,114 +1,66 @@
-//! The application over real sockets: what a visitor was promised.
+//! The application in memory: what a visitor was promised.
 
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use session_resume::SessionResume;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, client::IntoClientRequest as _},
-};
+use session_resume_testkit::{Browser, Socket, TestServer, until};
 
 use crate::{app, state::Dashboard};
 
 /// Fast, so that a test need not wait for something to miss.
 const TICK: Duration = Duration::from_millis(2);
 
-/// Only a broken application takes this long.
-const HANGS: Duration = Duration::from_secs(60);
-
-/// The application on a port of its own.
+/// The application.
 struct App {
-    address: String,
+    server: TestServer,
     resume: SessionResume<Dashboard>,
 }
 
 impl App {
-    async fn start() -> Self {
+    fn start() -> Self {
         let resume = SessionResume::new().with_state::<Dashboard>();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        // Ends with the test's runtime.
-        tokio::spawn(axum::serve(listener, app::router(resume.clone(), TICK)).into_future());
-        Self { address, resume }
+        let layer = resume.clone();
+        let server = TestServer::new(move || app::router(layer.clone(), TICK));
+        Self { server, resume }
+    }
+
+    /// Visits the page for the first time; returns it, too.
+    async fn visitor(&self) -> (Browser, String) {
+        let browser = self.server.browser();
+        let html = html_of(&browser).await;
+        (browser, html)
     }
 
     /// Waits until no page is attached and `n` live values were sent that no page has seen.
     async fn miss_ticks(&self, session: &str, n: u64) {
         let session = self.resume.get(session.parse().unwrap()).unwrap();
-        let missed = async {
-            while session.info().transports > 0 {
-                tokio::task::yield_now().await;
-            }
-            let until = session.read(|dashboard| dashboard.ticks) + n;
-            while session.read(|dashboard| dashboard.ticks) < until {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(HANGS, missed).await.expect("the session ticks on without a page");
+        until("no page is attached", async || session.info().transports == 0).await;
+        let last = session.read(|dashboard| dashboard.ticks) + n;
+        until("live values", async || session.read(|dashboard| dashboard.ticks) >= last).await;
     }
 }
 
-/// A browser profile: keeps its cookie.
-struct Browser<'a> {
-    app: &'a App,
-    cookie: String,
-}
-
-impl<'a> Browser<'a> {
-    /// Visits the page for the first time.
-    async fn new(app: &'a App) -> (Self, String) {
-        let mut browser = Self { app, cookie: String::new() };
-        let answer = browser.get("/").await;
-        let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
-        cookie.split(';').next().unwrap().clone_into(&mut browser.cookie);
-        (browser, answer)
-    }
-
-    async fn get(&self, path: &str) -> String {
-        let mut socket = TcpStream::connect(&self.app.address).await.unwrap();
-        let cookie = &self.cookie;
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: {}\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n",
-            self.app.address
-        );
-        socket.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).await.unwrap();
-        answer
-    }
-
-    async fn open(&self) -> Page {
-        let url = format!("ws://{}/live", self.app.address);
-        let mut request = url.into_client_request().unwrap();
-        request.headers_mut().insert("cookie", self.cookie.parse().unwrap());
-        let (socket, _) = connect_async(request).await.unwrap();
-        Page { socket, ticks: Vec::new() }
-    }
+async fn html_of(browser: &Browser) -> String {
+    browser.get("/").await.text().to_owned()
 }
 
 /// One open page.
 struct Page {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    socket: Socket,
     /// The live values received, in order: number, and whether no page was there.
     ticks: Vec<(u64, bool)>,
 }
 
 impl Page {
+    async fn open(browser: &Browser) -> Self {
+        Self { socket: browser.plain("/live").await, ticks: Vec::new() }
+    }
+
     /// Receives one message; a live value is written down instead of returned.
     async fn receive(&mut self) -> Option<Value> {
         assert!(self.ticks.len() < 2_000, "live values and nothing else");
-        let text = match self.socket.next().await.unwrap().unwrap() {
-            Message::Text(text) => text,
-            Message::Ping(_) => return None,
-            other => panic!("unexpected {other:?}"),
-        };
-        let message: Value = serde_json::from_str(&text).unwrap();
+        let message: Value = serde_json::from_str(&self.socket.recv().await).unwrap();
         let tick = &message["tick"];
         let Some(number) = tick["number"].as_u64() else { return Some(message) };
         self.ticks.push((number, tick["away"] == true));
@@ -136,7 +88,7 @@ impl Page {
     }
 
     async fn command(&mut self, command: &str) -> Value {
-        self.socket.send(Message::text(command)).await.unwrap();
+        self.socket.send(command).await;
         self.next().await
     }
 
@@ -156,12 +108,12 @@ fn ticked(html: &str) -> Vec<&str> {
     inputs.map(|input| input.split("value=\"").nth(1).unwrap().split('"').next().unwrap()).collect()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_plot_survives_a_dropped_socket_and_a_reload() {
-    let app = App::start().await;
-    let (browser, first) = Browser::new(&app).await;
+    let app = App::start();
+    let (browser, first) = app.visitor().await;
     assert!(first.contains(r#"<code id="origin">new</code>"#), "{first}");
-    let mut page = browser.open().await;
+    let mut page = Page::open(&browser).await;
     let view = page.next().await["view"].take();
     assert_eq!((&view["selected"], &view["plot"]), (&json!([]), &Value::Null));
     let session = view["session"].as_str().unwrap().to_owned();
@@ -178,29 +130,29 @@ async fn a_plot_survives_a_dropped_socket_and_a_reload() {
     page.ticks_until(200).await;
     drop(page);
     app.miss_ticks(&session, 5).await;
-    let mut page = browser.open().await;
+    let mut page = Page::open(&browser).await;
     let same = |view: &Value| {
         ["session", "selected", "options", "plot"].iter().all(|part| view[part] == plotted[part])
     };
     page.view_with(same).await;
 
-    let again = browser.get("/").await;
+    let again = html_of(&browser).await;
     assert!(again.contains(r#"<code id="origin">reused</code>"#) && again.contains(&session));
     assert_eq!(ticked(&again), ["wind-sea", "solar"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn ticks_missed_are_replayed_in_order_and_none_is_lost() {
-    let app = App::start().await;
-    let (browser, _) = Browser::new(&app).await;
-    let mut page = browser.open().await;
+    let app = App::start();
+    let (browser, _) = app.visitor().await;
+    let mut page = Page::open(&browser).await;
     let session = page.next().await["view"]["session"].as_str().unwrap().to_owned();
     page.ticks_until(3).await;
     let seen = page.ticks.last().unwrap().0;
     drop(page);
     app.miss_ticks(&session, 5).await;
 
-    let mut page = browser.open().await;
+    let mut page = Page::open(&browser).await;
     page.ticks_until(seen + 10).await;
     let numbers: Vec<_> = page.ticks.iter().map(|(number, _)| *number).collect();
     assert!(numbers[0] <= seen + 1, "{numbers:?} after {seen}");
@@ -208,48 +160,43 @@ async fn ticks_missed_are_replayed_in_order_and_none_is_lost() {
     assert!(page.ticks.iter().filter(|(_, away)| *away).count() >= 5, "{:?}", page.ticks);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn another_identity_has_a_session_of_its_own() {
-    let app = App::start().await;
-    let (one, _) = Browser::new(&app).await;
-    let (other, html) = Browser::new(&app).await;
-    let mut page = one.open().await;
+    let app = App::start();
+    let (one, _) = app.visitor().await;
+    let (other, html) = app.visitor().await;
+    let mut page = Page::open(&one).await;
     page.next().await;
     let view = page.command(r#"{"select":["gas"]}"#).await["view"].take();
     page.command(r#"{"plot":true}"#).await;
 
-    let theirs = other.open().await.next().await["view"].take();
+    let theirs = Page::open(&other).await.next().await["view"].take();
     assert_ne!(theirs["session"], view["session"]);
     assert_ne!(theirs["identity"], view["identity"]);
     assert_eq!((&theirs["selected"], &theirs["plot"]), (&json!([]), &Value::Null));
     assert!(html.contains(theirs["session"].as_str().unwrap()));
-    assert!(ticked(&other.get("/").await).is_empty());
+    assert!(ticked(&html_of(&other).await).is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_second_tab_takes_over_and_the_first_is_told() {
-    let app = App::start().await;
-    let (browser, _) = Browser::new(&app).await;
-    let mut first = browser.open().await;
+    let app = App::start();
+    let (browser, _) = app.visitor().await;
+    let mut first = Page::open(&browser).await;
     first.next().await;
     first.command(r#"{"select":["hydro"]}"#).await;
-    let mut second = browser.open().await;
+    let mut second = Page::open(&browser).await;
     second.view_with(|view| view["selected"] == json!(["hydro"])).await;
-    let close = loop {
-        if let Message::Close(close) = first.socket.next().await.unwrap().unwrap() {
-            break close.unwrap();
-        }
-    };
-    assert_eq!(u16::from(close.code), 4100);
-    second.socket.send(Message::text(r#"{"select":["rail"]}"#)).await.unwrap();
+    assert_eq!(first.socket.closed().await.code, 4100);
+    second.socket.send(r#"{"select":["rail"]}"#).await;
     second.view_with(|view| view["selected"] == json!(["rail"])).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nonsense_is_answered_and_the_session_goes_on() {
-    let app = App::start().await;
-    let (browser, _) = Browser::new(&app).await;
-    let mut page = browser.open().await;
+    let app = App::start();
+    let (browser, _) = app.visitor().await;
+    let mut page = Page::open(&browser).await;
     page.next().await;
     let huge = format!(r#"{{"select":["{}"]}}"#, "x".repeat(900_000));
     for command in ["", "nonsense", r#"{"select":[1]}"#, r#"{"plot":true}"#, &huge] {
@@ -257,19 +204,21 @@ async fn nonsense_is_answered_and_the_session_goes_on() {
         let error = answer["error"].as_str().unwrap_or_default();
         assert!(!error.is_empty() && error.len() < 1_000, "{answer}");
     }
-    page.socket.send(Message::binary(vec![0xff, 0x00])).await.unwrap();
+    page.socket.send(vec![0xff, 0x00]).await;
     assert!(page.next().await["error"].is_string());
     let view = page.command(r#"{"select":["rail"]}"#).await;
     assert_eq!(view["view"]["selected"], json!(["rail"]));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn pages_are_served_with_a_policy_and_never_from_a_cache() {
-    let app = App::start().await;
-    let (browser, page) = Browser::new(&app).await;
-    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
-    assert!(page.contains("content-security-policy: default-src 'none'"), "{page}");
-    assert!(page.contains("cache-control: no-store"), "{page}");
+    let app = App::start();
+    let browser = app.server.browser();
+    let page = browser.get("/").await;
+    assert_eq!(page.status, 200);
+    let policy = page.header("content-security-policy").next().unwrap();
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    assert_eq!(page.header("cache-control").next(), Some("no-store"));
     for (path, content_type) in [
         ("/dashboard.js", "text/javascript"),
         ("/session-resume.js", "text/javascript"),
@@ -277,6 +226,7 @@ async fn pages_are_served_with_a_policy_and_never_from_a_cache() {
         ("/style.css", "text/css"),
     ] {
         let file = browser.get(path).await;
-        assert!(file.starts_with("HTTP/1.1 200") && file.contains(content_type), "{file}");
+        assert_eq!(file.status, 200, "{path}");
+        assert!(file.header("content-type").next().unwrap().starts_with(content_type), "{file:?}");
     }
 }

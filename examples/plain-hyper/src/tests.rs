@@ -1,41 +1,25 @@
-use futures_util::{SinkExt as _, StreamExt as _};
-use http::{HeaderValue, Request, StatusCode, header};
-use session_resume::{SessionResume, adapter::serve};
-use tokio::net::TcpListener;
-use tokio_tungstenite::{
-    connect_async,
-    tungstenite::{Message, client::IntoClientRequest as _},
-};
+use http::{Request, StatusCode};
+use session_resume::SessionResume;
+use session_resume_testkit::TestServer;
 use tower::{ServiceBuilder, ServiceExt as _};
 
 use crate::{Counter, route};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_handler_goes_on_when_the_socket_does_not() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("ws://{}/live", listener.local_addr().unwrap());
     let resume = SessionResume::new().with_state::<Counter>();
-    let app = ServiceBuilder::new().layer(resume.clone()).service_fn(route);
-    tokio::spawn(serve(listener, app).into_future());
-    let mut cookie = None;
+    let layer = resume.clone();
+    let app = move || ServiceBuilder::new().layer(layer.clone()).service_fn(route);
+    let browser = TestServer::new(app).browser();
     for clicks in ["1", "2", "3"] {
-        let mut request = url.as_str().into_client_request().unwrap();
-        if let Some(cookie) = &cookie {
-            request.headers_mut().insert(header::COOKIE, HeaderValue::clone(cookie));
-        }
-        let (mut socket, response) = connect_async(request).await.unwrap();
-        cookie = cookie.or_else(|| response.headers().get(header::SET_COOKIE).cloned());
-        socket.send(Message::text("click")).await.unwrap();
+        let mut socket = browser.plain("/live").await;
+        socket.send("click").await;
         // A plain client may see again what it had when it left.
-        loop {
-            if let Message::Text(text) = socket.next().await.unwrap().unwrap()
-                && text == clicks
-            {
-                break;
-            }
-        }
+        while socket.recv().await != clicks {}
+        socket.cut().await;
     }
     assert_eq!(resume.sessions().len(), 1);
+    assert_eq!(browser.get("/").await.text(), "3 clicks so far");
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Engine, Flavour, Proxy};
+use session_resume_testkit::tcp::Proxy;
+
+use crate::{Engine, Flavour};
 
 /// Nothing here takes this long. The limit only turns a hang into a failure.
 const PATIENCE: Duration = Duration::from_secs(30);

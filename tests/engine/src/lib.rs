@@ -1,14 +1,12 @@
-//! Redis and Valkey servers for tests, started on free ports in temporary folders, and a proxy that does to their
-//! connections what networks do.
+//! Redis and Valkey servers for tests, started on free ports in temporary folders. What does to their connections what
+//! networks do is `session_resume_testkit::tcp::Proxy`.
 
 mod cluster;
-mod proxy;
 mod sentinel;
 mod server;
 
 pub use self::{
     cluster::Cluster,
-    proxy::{Late, Proxy},
     sentinel::Sentinels,
     server::{Engine, Flavour, without_redis},
 };

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, process::Stdio};
 
-use session_resume_tests::{Browser, Ws, soon};
+use session_resume_testkit::{Browser, Close, Socket, soon};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -45,10 +45,10 @@ impl Program {
 }
 
 /// A page that has just been loaded: a new client, as `ResumableSocket` is in a new document.
-struct Page(Ws);
+struct Page(Socket);
 
 impl Page {
-    async fn load(browser: &mut Browser, name: char) -> Self {
+    async fn load(browser: &Browser, name: char) -> Self {
         let mut socket = browser.resumable("/live", &name.to_string().repeat(16)).await;
         socket.member("hello").await;
         Self(socket)
@@ -64,7 +64,7 @@ impl Page {
         self.0.send("click").await;
         let (mut is_shown, mut is_acknowledged) = (false, false);
         while !(is_shown && is_acknowledged) {
-            let text = self.0.text().await;
+            let text = self.0.recv().await;
             is_shown |= text == number;
             is_acknowledged |= text == "\u{1}{\"ack\":1}";
         }
@@ -75,18 +75,18 @@ impl Page {
 async fn the_first_program_shows_its_state_after_a_reload_and_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let program = Program::start(folder.path()).await;
-    let mut browser = Browser::new(program.addr);
-    let html = browser.navigate("/").await.body;
+    let browser = Browser::at(program.addr);
+    let html = browser.navigate("/").await.text().to_owned();
     assert!(html.contains("<button>click</button>"), "{html}");
     assert_eq!(browser.get("/session-resume.js").await.status, 200);
 
-    let mut page = Page::load(&mut browser, 'a').await;
+    let mut page = Page::load(&browser, 'a').await;
     page.shows("0").await;
     page.click_once("1").await;
     page.0.send("click").await;
     page.shows("2").await;
     drop(page);
-    let mut page = Page::load(&mut browser, 'b').await;
+    let mut page = Page::load(&browser, 'b').await;
     assert_eq!(page.0.data().await, "2", "after a reload, and nothing older");
     let list = browser.get("/sessions").await.json();
     assert_eq!(list["sessions"][0]["status"], "running");
@@ -96,24 +96,24 @@ async fn the_first_program_shows_its_state_after_a_reload_and_a_restart() {
 
     program.stop("INT").await;
     let program = Program::start(folder.path()).await;
-    let mut browser = browser.through(program.addr);
-    let mut page = Page::load(&mut browser, 'c').await;
+    let browser = browser.moved_to_address(program.addr);
+    let mut page = Page::load(&browser, 'c').await;
     assert_eq!(page.0.data().await, "2", "after a restart");
     page.click_once("3").await;
 
     // A page that is open is told to come back.
     let closed = tokio::spawn(async move { page.0.closed().await });
     program.stop("TERM").await;
-    assert_eq!(closed.await.unwrap(), (4112, "restarting".to_owned()));
+    assert_eq!(closed.await.unwrap(), Close::new(4112, "restarting"));
     let mut program = Program::start(folder.path()).await;
-    let mut browser = browser.through(program.addr);
-    let mut page = Page::load(&mut browser, 'd').await;
+    let browser = browser.moved_to_address(program.addr);
+    let mut page = Page::load(&browser, 'd').await;
     assert_eq!(page.0.data().await, "3", "after a stop by a service manager");
 
     program.child.kill().await.unwrap();
     let program = Program::start(folder.path()).await;
-    let mut browser = browser.through(program.addr);
-    let mut page = Page::load(&mut browser, 'e').await;
+    let browser = browser.moved_to_address(program.addr);
+    let mut page = Page::load(&browser, 'e').await;
     assert_eq!(page.0.data().await, "3", "after kill -9");
 }
 

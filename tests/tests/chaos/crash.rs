@@ -9,13 +9,13 @@ use std::{
 };
 
 use session_resume_client::{Client, Event, Sender, Status};
+use session_resume_testkit::tcp::Proxy;
 use tokio::{sync::Semaphore, task::JoinHandle};
 
 use crate::{
-    flaps::{HASTE, Rng, next},
+    flaps::{HASTE, Rng, next, url},
     place::{Place, on_each_store},
-    proxy::{Fate, Proxy},
-    server::{Testee, within},
+    server::{self, stop, within},
 };
 
 on_each_store! {
@@ -40,7 +40,7 @@ async fn next_told(client: &mut Client) -> String {
 
 /// A client whose session is on disk. Nothing is promised for what comes before the first save.
 pub(crate) async fn settle(proxy: &Proxy) -> Client {
-    let client = Client::builder(proxy.url()).with_backoff(HASTE);
+    let client = Client::builder(url(proxy)).with_backoff(HASTE);
     let mut client = client.start().unwrap();
     within(client.send("commit")).await.unwrap();
     assert_eq!(next(&mut client).await, "committed");
@@ -79,8 +79,8 @@ async fn count_through_kills(
     const ADDS: u64 = 2000;
     let store = place.flag();
     let flags = flags(&store, durability);
-    let mut testee = Testee::start(&flags).await;
-    let proxy = Proxy::start(testee.address, || Fate::CALM).await;
+    let mut testee = server::testee(&flags).await;
+    let proxy = Proxy::start(testee.addr).await;
     let mut client = settle(&proxy).await;
     let (adding, window) = add(client.sender(), ADDS);
     let mut rng = Rng(seed);
@@ -92,8 +92,8 @@ async fn count_through_kills(
         take_totals(&mut client, until, &window, &mut totals).await;
         tokio::time::sleep(Duration::from_micros(rng.below(20_000))).await;
         testee.kill().await;
-        testee = Testee::start(&flags).await;
-        proxy.set_target(testee.address);
+        testee = server::testee(&flags).await;
+        proxy.set_target(testee.addr);
     }
     take_totals(&mut client, ADDS, &window, &mut totals).await;
     within(adding).await.unwrap();
@@ -147,8 +147,8 @@ async fn under_exact_each_reply_to_four_users_arrives_once_through_twenty_kills(
     const KILLS: u64 = 20;
     let store = place.flag();
     let flags = flags(&store, "exact");
-    let mut testee = Testee::start(&flags).await;
-    let proxy = Proxy::start(testee.address, || Fate::CALM).await;
+    let mut testee = server::testee(&flags).await;
+    let proxy = Proxy::start(testee.addr).await;
     // What each user has been told.
     let told: Arc<[AtomicU64; USERS]> = Arc::default();
     let mut users = Vec::new();
@@ -187,8 +187,8 @@ async fn under_exact_each_reply_to_four_users_arrives_once_through_twenty_kills(
         tokio::time::sleep(Duration::from_micros(rng.below(20_000))).await;
         testee.kill().await;
         before = so_far();
-        testee = Testee::start(&flags).await;
-        proxy.set_target(testee.address);
+        testee = server::testee(&flags).await;
+        proxy.set_target(testee.addr);
     }
     for user in users {
         within(user).await.unwrap();
@@ -199,8 +199,8 @@ async fn a_rolling_restart_under_load_is_invisible(place: Place) {
     const ADDS: u64 = 3000;
     let store = place.flag();
     let flags = flags(&store, "state");
-    let mut testee = Testee::start(&flags).await;
-    let proxy = Proxy::start(testee.address, || Fate::CALM).await;
+    let mut testee = server::testee(&flags).await;
+    let proxy = Proxy::start(testee.addr).await;
     let mut client = settle(&proxy).await;
     let (adding, window) = add(client.sender(), ADDS);
     for total in 1..=ADDS {
@@ -208,9 +208,9 @@ async fn a_rolling_restart_under_load_is_invisible(place: Place) {
         assert_eq!(next_resumed(&mut client).await, format!("total:{total}"));
         window.add_permits(1);
         if total % 1000 == 500 {
-            assert!(testee.terminate().await.success(), "a session was cut");
-            testee = Testee::start(&flags).await;
-            proxy.set_target(testee.address);
+            assert!(stop(testee).await.success(), "a session was cut");
+            testee = server::testee(&flags).await;
+            proxy.set_target(testee.addr);
         }
     }
     within(adding).await.unwrap();
@@ -233,8 +233,8 @@ pub(crate) async fn next_resumed(client: &mut Client) -> String {
 async fn a_message_that_is_in_hand_at_three_kills_is_dropped_and_the_session_goes_on(place: Place) {
     let store = place.flag();
     let flags = flags(&store, "state");
-    let mut testee = Testee::start(&flags).await;
-    let proxy = Proxy::start(testee.address, || Fate::CALM).await;
+    let mut testee = server::testee(&flags).await;
+    let proxy = Proxy::start(testee.addr).await;
     let mut client = settle(&proxy).await;
     within(client.send("add 7")).await.unwrap();
     assert_eq!(next_told(&mut client).await, "total:7");
@@ -255,8 +255,8 @@ async fn a_message_that_is_in_hand_at_three_kills_is_dropped_and_the_session_goe
         assert!(kills < 12, "not dropped after {kills} kills");
         kills += 1;
         testee.kill().await;
-        testee = Testee::start(&flags).await;
-        proxy.set_target(testee.address);
+        testee = server::testee(&flags).await;
+        proxy.set_target(testee.addr);
     };
     assert_eq!(dropped.as_text(), Some("busy 60000"));
     assert!(kills >= 3, "dropped after {kills} kills");

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use session_resume_engine::{Engine, without_redis};
+use session_resume_testkit::tcp::{End, Fate, Proxy};
 
 use crate::{
     crash::{add, flags, next_resumed, settle},
     flaps::Rng,
-    proxy::{End, Fate, Proxy},
-    server::{Testee, within},
+    server::{self, within},
 };
 
 /// What happens to the engine, one after the other, while `add 1` is sent.
@@ -43,8 +43,8 @@ async fn additions_survive_what_happens_to(mut engine: Engine, durability: &str,
         Restart,
     ];
     let url = engine.url();
-    let testee = Testee::start(&flags(&url, durability)).await;
-    let proxy = Proxy::start(testee.address, || Fate::CALM).await;
+    let testee = server::testee(&flags(&url, durability)).await;
+    let proxy = Proxy::start(testee.addr).await;
     let mut client = settle(&proxy).await;
     let (adding, window) = add(client.sender(), ADDS);
     let mut rng = Rng(seed);
@@ -106,8 +106,8 @@ async fn another_process_takes_a_session_over() {
     let engine = Engine::durable();
     let url = engine.url();
     let flags = flags(&url, "exact");
-    let testees = [Testee::start(&flags).await, Testee::start(&flags).await];
-    let proxy = Proxy::start(testees[0].address, || Fate::cut(2500, End::Reset)).await;
+    let testees = [server::testee(&flags).await, server::testee(&flags).await];
+    let proxy = Proxy::with_fates(testees[0].addr, || Fate::cut(2500, End::Reset)).await;
     let mut client = settle(&proxy).await;
     let (adding, window) = add(client.sender(), ADDS);
     for total in 1..=ADDS {
@@ -115,7 +115,7 @@ async fn another_process_takes_a_session_over() {
         window.add_permits(1);
         // At the next cut it comes to the other one.
         let turn = usize::try_from(total / 100 % 2).unwrap();
-        proxy.set_target(testees[turn].address);
+        proxy.set_target(testees[turn].addr);
     }
     within(adding).await.unwrap();
     within(client.close()).await.unwrap();

@@ -3,11 +3,9 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use session_resume_client::{Backoff, Client, Event};
+use session_resume_testkit::tcp::{Counts, End, Fate, Proxy, Stall};
 
-use crate::{
-    proxy::{Counts, End, Fate, Proxy, Stall},
-    server::{Testee, within},
-};
+use crate::server::{self, within};
 
 /// Reconnects at once: the test is about drops, not about waits.
 pub(crate) const HASTE: Backoff =
@@ -54,8 +52,13 @@ fn said(n: u64) -> String {
     if n.is_multiple_of(7) { format!("\u{1}{n}") } else { n.to_string() }
 }
 
+/// Where the testee's handler is, by way of the proxy.
+pub(crate) fn url(proxy: &Proxy) -> String {
+    format!("ws://{}/live", proxy.address())
+}
+
 fn start(proxy: &Proxy) -> Client {
-    let client = Client::builder(proxy.url()).with_backoff(HASTE);
+    let client = Client::builder(url(proxy)).with_backoff(HASTE);
     client.with_attach_timeout(Duration::from_secs(2)).start().unwrap()
 }
 
@@ -65,11 +68,11 @@ async fn two_way(
     count: u64,
     mut fate: impl FnMut(&mut Rng) -> Fate + Send + 'static,
 ) -> Proxy {
-    let testee = Testee::start(&[]).await;
+    let testee = server::testee(&[]).await;
     let mut rng = Rng(seed);
     // The first answer brings the cookie: without it, another connection is another user.
     let mut first = true;
-    let proxy = Proxy::start(testee.address, move || {
+    let proxy = Proxy::with_fates(testee.addr, move || {
         if std::mem::take(&mut first) { Fate::cut(4000, End::Reset) } else { fate(&mut rng) }
     })
     .await;
@@ -120,23 +123,25 @@ async fn black_holes_lose_and_double_nothing() {
 /// A short conversation of its own for every byte at which a connection can end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_at_every_byte_of_a_conversation() {
-    let testee = Testee::start(&["--key", "client"]).await;
+    let testee = server::testee(&["--key", "client"]).await;
     // One calm conversation tells how long it is, and brings the identity for all others.
-    let calm = Proxy::start(testee.address, || Fate::CALM).await;
+    let calm = Proxy::start(testee.addr).await;
     let mut client = start(&calm);
     converse(&mut client).await;
     let cookies = client.cookies();
     within(client.close()).await.unwrap();
-    while calm.passed() == 0 {
+    let passed = &calm.counts().passed;
+    while passed.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
-    let length = calm.passed();
+    let length = passed.load(Ordering::SeqCst);
     assert!(length > 300, "{length}");
     for at in 1..length {
         let end = if at.is_multiple_of(2) { End::Reset } else { End::Close };
         let mut fates = [Fate::cut(at, end)].into_iter();
-        let proxy = Proxy::start(testee.address, move || fates.next().unwrap_or(Fate::CALM)).await;
-        let client = Client::builder(proxy.url()).with_backoff(HASTE).with_cookies(&cookies);
+        let proxy =
+            Proxy::with_fates(testee.addr, move || fates.next().unwrap_or(Fate::CALM)).await;
+        let client = Client::builder(url(&proxy)).with_backoff(HASTE).with_cookies(&cookies);
         let mut client = client.start().unwrap();
         converse(&mut client).await;
         // If the sessions did not end, one identity would have more of them than the limits allow.

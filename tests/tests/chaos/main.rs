@@ -3,7 +3,5 @@
 mod crash;
 mod engine;
 mod flaps;
-mod network;
 mod place;
-mod proxy;
 mod server;

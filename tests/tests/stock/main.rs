@@ -3,9 +3,13 @@
 //! The programs stand in `tests/stock-clients`, and follow `docs/stock-clients.md`. Where a language or its library is
 //! missing the test says so and checks nothing; `tests/run` installs them, and names those that are missing.
 
-use std::{collections::HashSet, env, path::Path, process::Stdio};
+use std::{collections::HashSet, env, path::Path, process::Stdio, sync::atomic::Ordering};
 
-use session_resume_tests::{Chaos, Framework, Testee, soon};
+use session_resume_testkit::{
+    soon,
+    tcp::{Fate, Proxy},
+};
+use session_resume_tests::{Framework, Testee};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::Command,
@@ -45,11 +49,11 @@ async fn gets_each_message(client: Client) {
         return;
     }
     let testee = Testee::start(env!("CARGO_BIN_EXE_testee"), Framework::Axum, "").await;
-    let chaos = Chaos::start(testee.addr, 0x57_0c4, LONGEST, BREAKS).await;
+    let chaos = Proxy::with_fates(testee.addr, Fate::drawn(0x57_0c4, LONGEST, BREAKS)).await;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("stock-clients").join(client.script);
     let mut process = Command::new(&client.command)
         .arg(script)
-        .args([format!("ws://{}/live", chaos.addr), MESSAGES.to_string()])
+        .args([format!("ws://{}/live", chaos.address()), MESSAGES.to_string()])
         .args(&client.more)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -67,9 +71,10 @@ async fn gets_each_message(client: Client) {
     }
     let expected: HashSet<_> = (0..MESSAGES).collect();
     assert!(got == expected, "each message once, from one session");
-    assert!(chaos.flaps() > 0, "the network has broken connections");
+    let flaps = chaos.counts().ended.load(Ordering::Relaxed);
+    assert!(flaps > 0, "the network has broken connections");
     // What a connection may hold that was not confirmed: the window at its widest, and 64.
-    assert!(doubled <= chaos.flaps() * (1_024 + 64), "{doubled} doubled in {}", chaos.flaps());
+    assert!(doubled <= flaps * (1_024 + 64), "{doubled} doubled in {flaps}");
 }
 
 #[tokio::test]

@@ -1,9 +1,13 @@
 //! Connections break; sessions do not.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::atomic::Ordering};
 
-use session_resume_tests::{Browser, Chaos, Framework, Ws, scenarios, until};
-use tokio_tungstenite::tungstenite::Message;
+use session_resume_testkit::{
+    Browser, Close, Message, OpenError, Received, Socket,
+    tcp::{Fate, Proxy},
+    until,
+};
+use session_resume_tests::{Framework, scenarios};
 
 use crate::{client, testee};
 
@@ -14,6 +18,11 @@ scenarios!(
     commands_reach_the_handler_once_through_flaps_at_any_byte,
 );
 
+/// How many connections have ended.
+fn flaps(chaos: &Proxy) -> u64 {
+    chaos.counts().ended.load(Ordering::Relaxed)
+}
+
 /// Returns the number of an `e:<i>:…` message.
 fn number(text: &str) -> u64 {
     let number = text.strip_prefix("e:").and_then(|rest| rest.split(':').next());
@@ -23,22 +32,22 @@ fn number(text: &str) -> u64 {
 async fn a_stock_client_reset_in_mid_stream_misses_nothing(framework: Framework) {
     const MESSAGES: usize = 3000;
     let testee = testee(framework, "").await;
-    let mut browser = Browser::new(testee.addr);
+    let browser = Browser::at(testee.addr);
     let mut ws = browser.plain("/live").await;
-    ws.send(&format!("emit {MESSAGES} 300")).await;
+    ws.send(format!("emit {MESSAGES} 300")).await;
     let mut got = BTreeSet::new();
     let mut doubled = 0;
     let mut flaps = 0;
     while got.len() < MESSAGES {
         for _ in 0..257 {
-            let i = number(&ws.text().await);
+            let i = number(&ws.recv().await);
             doubled += usize::from(!got.insert(i));
             if got.len() == MESSAGES {
                 break;
             }
         }
         // All before this may be in our stack, unread; whatever it had not received comes again.
-        ws.reset();
+        ws.cut().await;
         flaps += 1;
         // Otherwise the next one supersedes it, and a circle of plain clients is slowed down.
         until("it is noticed", async || testee.count().await["suspended"] == 1).await;
@@ -51,20 +60,20 @@ async fn a_stock_client_reset_in_mid_stream_misses_nothing(framework: Framework)
 
 async fn a_handler_outlives_its_socket(framework: Framework) {
     let testee = testee(framework, "").await;
-    let mut browser = Browser::new(testee.addr);
+    let browser = Browser::at(testee.addr);
     let mut ws = browser.plain("/live").await;
     ws.send("whoami").await;
-    let first = ws.text().await;
+    let first = ws.recv().await;
     ws.send("add 5").await;
-    assert_eq!(ws.text().await, "total:5");
-    ws.reset();
+    assert_eq!(ws.recv().await, "total:5");
+    ws.cut().await;
     until("it is suspended", async || testee.count().await["suspended"] == 1).await;
     assert_eq!(browser.get("/").await.json()["total"], 5);
     let mut ws = browser.plain("/live").await;
     ws.send("whoami").await;
-    let mut again = ws.text().await;
+    let mut again = ws.recv().await;
     while again.starts_with("total") || again.is_empty() {
-        again = ws.text().await;
+        again = ws.recv().await;
     }
     assert_eq!(again, first);
 }
@@ -72,22 +81,23 @@ async fn a_handler_outlives_its_socket(framework: Framework) {
 async fn a_resumable_client_gets_each_message_once_through_flaps_at_any_byte(framework: Framework) {
     const MESSAGES: usize = 5000;
     let testee = testee(framework, "").await;
-    let chaos = Chaos::start(testee.addr, 0x5eed_0001, 40_000, 60).await;
-    let mut browser = Browser::new(testee.addr);
+    let chaos = Proxy::with_fates(testee.addr, Fate::drawn(0x5eed_0001, 40_000, 60)).await;
+    let browser = Browser::at(testee.addr);
     browser.get("/").await;
-    let mut browser = browser.through(chaos.addr);
+    let browser = browser.moved_to_address(chaos.address());
     let mut at = client('a');
     let mut position = 0_u64;
     let mut started = false;
     let mut got = Vec::new();
     while got.len() < MESSAGES {
         let offer = format!("session-resume.v1, at.{at}");
-        let Ok(opened) = browser.try_open("/live", Some(&offer)).await else { continue };
-        let mut ws = opened.expect("only the network refuses");
+        let Some(mut ws) = offered(&browser, &offer).await else { continue };
         let mut first = true;
-        while let Some(message) = ws.next().await {
-            let Message::Text(text) = message else {
-                expect_replaced(&message);
+        while let received = ws.next().await
+            && received != Received::Gone
+        {
+            let Received::Message(Message::Text(text)) = received else {
+                expect_replaced(&received);
                 break;
             };
             let Some(json) = text.strip_prefix('\u{1}') else {
@@ -96,7 +106,7 @@ async fn a_resumable_client_gets_each_message_once_through_flaps_at_any_byte(fra
                 at = cursor(&at, position);
                 // Not every message: an ack is cumulative.
                 let ack = format!("\u{1}{{\"ack\":{position}}}");
-                if position.is_multiple_of(50) && ws.try_send(&ack).await.is_err() {
+                if position.is_multiple_of(50) && ws.try_send(&*ack).await.is_err() {
                     break;
                 }
                 if got.len() == MESSAGES {
@@ -109,33 +119,40 @@ async fn a_resumable_client_gets_each_message_once_through_flaps_at_any_byte(fra
                 assert!(std::mem::take(&mut first), "one hello");
                 assert_eq!(hello["gap"], serde_json::Value::Null);
                 assert_eq!(hello["from"], position);
-                at = Ws::cursor(&client('a'), hello, position);
+                at = Socket::cursor(&client('a'), hello, position);
                 let received = hello["received"].as_u64().unwrap();
                 let send = if received == 0 && (!started || position == 0) {
                     started = true;
-                    ws.try_send(&format!("emit {MESSAGES} 100")).await
+                    ws.try_send(format!("emit {MESSAGES} 100")).await
                 } else {
                     Ok(())
                 };
                 let ack = format!("\u{1}{{\"ack\":{position}}}");
-                if send.is_err() || ws.try_send(&ack).await.is_err() {
+                if send.is_err() || ws.try_send(&*ack).await.is_err() {
                     break;
                 }
             }
         }
     }
-    assert_eq!(got, (0..MESSAGES as u64).collect::<Vec<_>>(), "after {} flaps", chaos.flaps());
-    assert!(chaos.flaps() > 10, "{} flaps", chaos.flaps());
+    assert_eq!(got, (0..MESSAGES as u64).collect::<Vec<_>>(), "after {} flaps", flaps(&chaos));
+    assert!(flaps(&chaos) > 10, "{} flaps", flaps(&chaos));
+}
+
+/// Opens a WebSocket through a network that may break; only the network refuses it.
+async fn offered(browser: &Browser, offer: &str) -> Option<Socket> {
+    let set = |request: http::request::Builder| request.header("sec-websocket-protocol", offer);
+    match browser.plain_with("/live", set).await {
+        Ok(socket) => Some(socket),
+        Err(OpenError::Refused(answer)) => panic!("only the network refuses: {answer:?}"),
+        Err(_) => None,
+    }
 }
 
 /// An attempt that was cut on its way may attach after the next one: that is replaced, and its client comes back
 /// (PROTOCOL.md, 4100). Nothing else closes.
-fn expect_replaced(message: &Message) {
-    let replaced = matches!(
-        message,
-        Message::Close(Some(close)) if u16::from(close.code) == 4100 && close.reason.as_str() == "replaced"
-    );
-    assert!(replaced, "closed by the server: {message:?}");
+fn expect_replaced(received: &Received) {
+    let replaced = Received::Close(Close::new(4100, "replaced"));
+    assert_eq!(*received, replaced, "closed by the server");
 }
 
 /// Moves the position of an offer on.
@@ -148,25 +165,26 @@ fn cursor(at: &str, position: u64) -> String {
 async fn commands_reach_the_handler_once_through_flaps_at_any_byte(framework: Framework) {
     const COMMANDS: usize = 1000;
     let testee = testee(framework, "").await;
-    let chaos = Chaos::start(testee.addr, 0x5eed_0002, 3_000, 60).await;
-    let mut direct = Browser::new(testee.addr);
+    let chaos = Proxy::with_fates(testee.addr, Fate::drawn(0x5eed_0002, 3_000, 60)).await;
+    let direct = Browser::at(testee.addr);
     direct.get("/").await;
-    let mut browser = direct.through(chaos.addr);
+    let browser = direct.moved_to_address(chaos.address());
     let (mut at, mut position, mut sent) = (client('a'), 0_u64, 0_u64);
     let mut totals = Vec::new();
     while totals.len() < COMMANDS {
         let offer = format!("session-resume.v1, at.{at}");
-        let Ok(opened) = browser.try_open("/live", Some(&offer)).await else { continue };
-        let mut ws = opened.expect("only the network refuses");
-        while let Some(message) = ws.next().await {
-            let Message::Text(text) = message else {
-                expect_replaced(&message);
+        let Some(mut ws) = offered(&browser, &offer).await else { continue };
+        while let received = ws.next().await
+            && received != Received::Gone
+        {
+            let Received::Message(Message::Text(text)) = received else {
+                expect_replaced(&received);
                 break;
             };
             let control = if let Some(json) = text.strip_prefix('\u{1}') {
                 serde_json::from_str(json).unwrap()
             } else {
-                totals.push(text.as_str().to_owned());
+                totals.push(text.to_string());
                 position += 1;
                 at = cursor(&at, position);
                 serde_json::Value::Null
@@ -176,15 +194,15 @@ async fn commands_reach_the_handler_once_through_flaps_at_any_byte(framework: Fr
                     (&hello["gap"], &hello["from"]),
                     (&serde_json::Value::Null, &position.into())
                 );
-                at = Ws::cursor(&client('a'), hello, position);
+                at = Socket::cursor(&client('a'), hello, position);
                 // What it has not received is sent again, what it has is not.
                 sent = hello["received"].as_u64().unwrap();
             }
             let ack = format!("\u{1}{{\"ack\":{position}}}");
-            let mut broken = ws.try_send(&ack).await.is_err();
+            let mut broken = ws.try_send(&*ack).await.is_err();
             // A few under way at a time.
             while !broken && sent < (COMMANDS as u64).min(position + 20) {
-                broken = ws.try_send(&format!("add {}", sent + 1)).await.is_err();
+                broken = ws.try_send(format!("add {}", sent + 1)).await.is_err();
                 sent += 1;
             }
             if broken || totals.len() == COMMANDS {
@@ -199,7 +217,7 @@ async fn commands_reach_the_handler_once_through_flaps_at_any_byte(framework: Fr
             format!("total:{total}")
         })
         .collect();
-    assert_eq!(totals, expected, "after {} flaps", chaos.flaps());
-    assert!(chaos.flaps() > 10, "{} flaps", chaos.flaps());
+    assert_eq!(totals, expected, "after {} flaps", flaps(&chaos));
+    assert!(flaps(&chaos) > 10, "{} flaps", flaps(&chaos));
     assert_eq!(direct.get("/").await.json()["total"], COMMANDS * (COMMANDS + 1) / 2);
 }

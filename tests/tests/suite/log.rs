@@ -1,6 +1,7 @@
 //! What an operator reads at the console.
 
-use session_resume_tests::{Browser, Framework, Testee, Ws, scenarios, soon};
+use session_resume_testkit::{Browser, Socket, soon};
+use session_resume_tests::{Framework, Testee, scenarios};
 
 use crate::client;
 
@@ -22,7 +23,7 @@ async fn who_comes_and_goes_is_told_and_no_secret_is(framework: Framework) {
         }
         lines
     };
-    let mut browser = Browser::new(testee.addr);
+    let browser = Browser::at(testee.addr);
     let mut ws = browser.resumable("/live", &client('a')).await;
     let hello = ws.member("hello").await;
     let session = hello["session"].as_str().unwrap().replace('-', "");
@@ -37,16 +38,17 @@ async fn who_comes_and_goes_is_told_and_no_secret_is(framework: Framework) {
 
     ws.send("get").await;
     ws.data().await;
-    ws.reset();
+    ws.cut().await;
     assert_eq!(lines(1).await, ["⚡ ws- (0 active)"]);
-    let mut ws = browser.resumable("/live", &Ws::cursor(&client('a'), &hello, 0)).await;
+    let mut ws = browser.resumable("/live", &Socket::cursor(&client('a'), &hello, 0)).await;
     ws.member("hello").await;
     let back = lines(3).await;
     assert_eq!(back[0], format!("⚡ ws+ {peer}(1 active)"));
     assert_eq!(back[1], format!("{start}… session={}… status=resumed", &session[..4]));
     assert_eq!(back[2], "  ↻ replaying 1 message");
 
-    let cookie = browser.cookie.as_deref().and_then(|cookie| cookie.split_once('=')).unwrap().1;
+    let cookies = browser.cookies().header();
+    let cookie = cookies.split_once('=').unwrap().1;
     for secret in [cookie, &session, &client('a')] {
         assert!(!all.contains(secret), "{secret} is in the log");
     }

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use session_resume_client::{Client, StateOffer};
-use session_resume_tests::{Browser, Framework, scenarios, soon};
+use session_resume_testkit::{Browser, soon};
+use session_resume_tests::{Framework, scenarios};
 
 use crate::testee;
 
@@ -23,8 +24,8 @@ async fn the_policy_decides_about_a_newer_copy(framework: Framework) {
         let mut client = Client::connect(format!("ws://{addr}/live")).await.unwrap();
         client.send("add 5").await.unwrap();
         assert_eq!(heard(&mut client).await, "total:5");
-        let mut browser = Browser::new(addr);
-        browser.cookie = Some(client.cookies());
+        let browser = Browser::at(addr);
+        browser.cookies().add(&client.cookies()).unwrap();
         let iteration = browser.get("/").await.json()["iteration"].as_u64().unwrap();
         // Set on an open connection, it is for the next one.
         let copy = json!({ "total": 42, "log": [42], "next": 0 });

@@ -7,7 +7,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use session_resume_tests::{Browser, Framework, scenarios, soon, until};
+use session_resume_testkit::{Browser, soon, until};
+use session_resume_tests::{Framework, scenarios};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpStream},
@@ -82,7 +83,7 @@ async fn the_nginx_of_the_docs_passes_sessions_on(framework: Framework) {
         return;
     };
     assert!(nginx.folder.path().exists());
-    let mut browser = Browser::new(nginx.address);
+    let browser = Browser::at(nginx.address);
 
     let mut ws = browser.resumable("/live", &client('a')).await;
     let hello = ws.member("hello").await;

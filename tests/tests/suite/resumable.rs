@@ -1,7 +1,8 @@
 //! The truth is told: hello fields, statuses, gaps.
 
 use serde_json::{Value, json};
-use session_resume_tests::{Browser, Framework, Ws, scenarios, until};
+use session_resume_testkit::{Browser, Close, Socket, until};
+use session_resume_tests::{Framework, scenarios};
 
 use crate::{client, testee};
 
@@ -20,7 +21,7 @@ scenarios!(
 async fn the_hello_says_all_a_client_needs(framework: Framework) {
     let flags = "--ping 7000 --unused-lifetime 90000 --inbox-messages 17 --max-message 65536";
     let testee = testee(framework, flags).await;
-    let mut browser = Browser::new(testee.addr);
+    let browser = Browser::at(testee.addr);
     let mut ws = browser.resumable("/live", &client('a')).await;
     let hello = ws.member("hello").await;
     let (session, epoch) = (hello["session"].clone(), hello["epoch"].clone());
@@ -35,12 +36,12 @@ async fn the_hello_says_all_a_client_needs(framework: Framework) {
 
 async fn a_client_that_has_received_nothing_resumes(framework: Framework) {
     let testee = testee(framework, "").await;
-    let mut browser = Browser::new(testee.addr);
+    let browser = Browser::at(testee.addr);
     let mut ws = browser.resumable("/live", &client('a')).await;
     let hello = ws.member("hello").await;
     ws.control(r#"{"ack":0}"#).await;
-    ws.reset();
-    let mut ws = browser.resumable("/live", &Ws::cursor(&client('a'), &hello, 0)).await;
+    ws.cut().await;
+    let mut ws = browser.resumable("/live", &Socket::cursor(&client('a'), &hello, 0)).await;
     let again = ws.member("hello").await;
     assert_eq!((&again["status"], &again["from"]), (&json!("resumed"), &json!(0)));
     assert_eq!((&again["gap"], &again["received"]), (&Value::Null, &json!(0)));
@@ -49,12 +50,12 @@ async fn a_client_that_has_received_nothing_resumes(framework: Framework) {
 
 async fn data_that_begins_with_a_mark_and_data_of_any_size_pass_unchanged(framework: Framework) {
     let testee = testee(framework, "").await;
-    let mut browser = Browser::new(testee.addr);
+    let browser = Browser::at(testee.addr);
     let mut ws = browser.resumable("/live", &client('a')).await;
     ws.member("hello").await;
     let mut position = 0;
     // A megabyte is all that the outbox keeps, so everything is acknowledged at once.
-    let mut say = async |ws: &mut Ws, sent: &str, expected: &str| {
+    let mut say = async |ws: &mut Socket, sent: &str, expected: &str| {
         ws.send(sent).await;
         assert!(ws.data().await == expected, "{} bytes back as they are", expected.len());
         position += 1;
@@ -69,7 +70,7 @@ async fn data_that_begins_with_a_mark_and_data_of_any_size_pass_unchanged(framew
     say(&mut ws, &format!("echo {big}"), &format!("echo:{big}")).await;
     for size in [0, 1, 125, 126, 65_535, 65_536, 1 << 20] {
         let bytes: Vec<u8> = (0..size).map(|n| u8::try_from(n % 251).unwrap()).collect();
-        ws.send_binary(bytes.clone()).await;
+        ws.send(bytes.clone()).await;
         assert!(ws.binary().await == bytes, "{size} bytes");
         position += 1;
         ws.control(&format!(r#"{{"ack":{position}}}"#)).await;
@@ -78,17 +79,17 @@ async fn data_that_begins_with_a_mark_and_data_of_any_size_pass_unchanged(framew
 
 async fn drop_oldest_tells_exactly_the_missing_positions(framework: Framework) {
     let testee = testee(framework, "--overflow drop-oldest --outbox-messages 10").await;
-    let mut browser = Browser::new(testee.addr);
+    let browser = Browser::at(testee.addr);
     let mut ws = browser.resumable("/live", &client('a')).await;
     let hello = ws.member("hello").await;
     ws.send("every 1 35").await;
     assert_eq!(ws.data().await, "e:0:");
-    ws.reset();
-    let mut info = browser.clone();
+    ws.cut().await;
+    let info = browser.clone();
     until("all are sent", async || testee.count().await["suspended"] == 1).await;
     // The state counts the messages that were sent.
     loop {
-        let mut probe = browser.resumable("/live", &Ws::cursor(&client('a'), &hello, 1)).await;
+        let mut probe = browser.resumable("/live", &Socket::cursor(&client('a'), &hello, 1)).await;
         let told = probe.member("hello").await;
         if told["gap"]["to"] == 25 {
             assert_eq!(told["gap"], json!({"from": 1, "to": 25, "reason": "overflow"}));
@@ -98,14 +99,14 @@ async fn drop_oldest_tells_exactly_the_missing_positions(framework: Framework) {
             }
             break;
         }
-        probe.reset();
+        probe.cut().await;
     }
     assert_eq!(info.get("/").await.json()["origin"], "reused");
 }
 
 async fn cursors_of_other_sessions_and_epochs_are_told_the_truth(framework: Framework) {
     let testee = testee(framework, "").await;
-    let mut browser = Browser::new(testee.addr);
+    let browser = Browser::at(testee.addr);
     let mut ws = browser.resumable("/live", &client('a')).await;
     let hello = ws.member("hello").await;
     let (session, epoch) = (hello["session"].as_str().unwrap(), hello["epoch"].as_str().unwrap());
@@ -123,8 +124,8 @@ async fn cursors_of_other_sessions_and_epochs_are_told_the_truth(framework: Fram
         assert_eq!((&told["status"], &told["session"]), (&json!("reused"), &json!(session)));
     }
     // The session of another browser is as unknown as a session that never was.
-    let mut thief = Browser::new(testee.addr);
-    let mut ws = thief.resumable("/live", &Ws::cursor(&client('a'), &hello, 7)).await;
+    let thief = Browser::at(testee.addr);
+    let mut ws = thief.resumable("/live", &Socket::cursor(&client('a'), &hello, 7)).await;
     let told = ws.member("hello").await;
     assert_eq!((&told["gap"], &told["status"]), (&gap("expired"), &json!("new")));
     assert_ne!(told["session"], hello["session"]);
@@ -132,12 +133,13 @@ async fn cursors_of_other_sessions_and_epochs_are_told_the_truth(framework: Fram
 
 async fn a_cursor_above_the_head_is_4103(framework: Framework) {
     let testee = testee(framework, "").await;
-    let mut browser = Browser::new(testee.addr);
+    let browser = Browser::at(testee.addr);
     let mut ws = browser.resumable("/live", &client('a')).await;
     let hello = ws.member("hello").await;
     for above in [1, 9_007_199_254_740_991, 9_999_999_999_999_999] {
-        let mut bad = browser.resumable("/live", &Ws::cursor(&client('a'), &hello, above)).await;
-        assert_eq!(bad.closed().await.0, 4103);
+        let mut bad =
+            browser.resumable("/live", &Socket::cursor(&client('a'), &hello, above)).await;
+        assert_eq!(bad.closed().await.code, 4103);
     }
     ws.send("echo still here").await;
     assert_eq!(ws.data().await, "echo:still here");
@@ -145,22 +147,22 @@ async fn a_cursor_above_the_head_is_4103(framework: Framework) {
 
 async fn a_stale_offer_supersedes_nothing(framework: Framework) {
     let testee = testee(framework, "").await;
-    let mut browser = Browser::new(testee.addr);
+    let browser = Browser::at(testee.addr);
     let mut old = browser.resumable("/live", &client('a')).await;
     let hello = old.member("hello").await;
     let mut new = browser.resumable("/live", &client('a')).await;
     new.member("hello").await;
     new.send("echo mine").await;
     assert_eq!(new.data().await, "echo:mine");
-    let mut copy = browser.resumable("/live", &Ws::cursor(&client('a'), &hello, 0)).await;
-    assert_eq!(copy.closed().await, (4113, "stale".to_owned()));
+    let mut copy = browser.resumable("/live", &Socket::cursor(&client('a'), &hello, 0)).await;
+    assert_eq!(copy.closed().await, Close::new(4113, "stale"));
     new.send("echo still mine").await;
     assert_eq!(new.data().await, "echo:still mine");
 }
 
 async fn one_of_three_shared_clients_drops_and_catches_up(framework: Framework) {
     let testee = testee(framework, "--attach share").await;
-    let mut browser = Browser::new(testee.addr);
+    let browser = Browser::at(testee.addr);
     let mut clients = Vec::new();
     for letter in ['a', 'b', 'c'] {
         let mut ws = browser.resumable("/live", &client(letter)).await;
@@ -175,14 +177,14 @@ async fn one_of_three_shared_clients_drops_and_catches_up(framework: Framework) 
         ws.control(r#"{"ack":50}"#).await;
     }
     let (dropped, hello) = clients.remove(1);
-    dropped.reset();
+    dropped.cut().await;
     clients[0].0.send("emit 50 10").await;
     for (ws, _) in &mut clients {
         for i in 50..100 {
             assert!(ws.data().await.starts_with(&format!("e:{i}:")));
         }
     }
-    let mut back = browser.resumable("/live", &Ws::cursor(&client('b'), &hello, 50)).await;
+    let mut back = browser.resumable("/live", &Socket::cursor(&client('b'), &hello, 50)).await;
     let told = back.member("hello").await;
     assert_eq!(
         (&told["status"], &told["from"], &told["gap"]),
@@ -200,7 +202,7 @@ async fn one_of_three_shared_clients_drops_and_catches_up(framework: Framework) 
 
 async fn a_fresh_client_starts_at_the_checkpoint(framework: Framework) {
     let testee = testee(framework, "").await;
-    let mut browser = Browser::new(testee.addr);
+    let browser = Browser::at(testee.addr);
     let mut ws = browser.resumable("/live", &client('a')).await;
     ws.member("hello").await;
     ws.send("emit 5 10").await;

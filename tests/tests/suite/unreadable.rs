@@ -6,7 +6,8 @@ use serde_json::Value;
 use session_resume::store::{RecordKind, SetAside, SnapshotStore as _};
 use session_resume_client::{Client, Event, GapReason, Message, Status};
 use session_resume_redb::RedbStore;
-use session_resume_tests::{Browser, Framework, Testee, Ws, scenarios, soon};
+use session_resume_testkit::{Browser, Close, Socket, soon};
+use session_resume_tests::{Framework, Testee, scenarios};
 
 use crate::{client, testee};
 
@@ -31,7 +32,7 @@ impl Away {
         let dir = tempfile::tempdir().unwrap();
         let store = format!("--store {}", dir.path().join("sessions.redb").display());
         let testee = testee(framework, &store).await;
-        let mut browser = Browser::new(testee.addr);
+        let browser = Browser::at(testee.addr);
         let mut ws = browser.resumable("/live", &client('a')).await;
         let hello = ws.member("hello").await;
         ws.send("add 7").await;
@@ -58,7 +59,7 @@ impl Away {
 
     /// Its cursor, after the one message.
     fn cursor(&self, letter: char) -> String {
-        Ws::cursor(&client(letter), &self.hello, 1)
+        Socket::cursor(&client(letter), &self.hello, 1)
     }
 
     /// What another version of the program would find, which has another name for the field.
@@ -87,7 +88,7 @@ async fn rename_field(file: &Path, from: &str, to: &str) {
 
 async fn a_page_goes_on_with_a_new_session(framework: Framework) {
     for flags in ["", "--reuse default --unreadable start-anew"] {
-        let mut away = Away::new(framework).await;
+        let away = Away::new(framework).await;
         away.rename_field("total", "tatal").await;
         let program = env!("CARGO_BIN_EXE_testee");
         let (testee, mut log) =
@@ -103,7 +104,11 @@ async fn a_page_goes_on_with_a_new_session(framework: Framework) {
         ws.send("get").await;
         assert_eq!(ws.data().await, "total:0 n:0");
         let answer = away.browser.get(&format!("/sessions/{}", away.session())).await;
-        assert_eq!((answer.status, &answer.json()["status"]), (200, &"expired".into()), "{flags}");
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["status"]),
+            (200, &"expired".into()),
+            "{flags}"
+        );
         // Told once, with the session and without its state.
         let line = soon("the warning", log.next_line()).await.unwrap().unwrap();
         assert!(line.contains(away.session()) && line.contains("kept aside"), "{line}");
@@ -129,16 +134,16 @@ async fn a_page_goes_on_with_a_new_session(framework: Framework) {
 }
 
 async fn without_a_policy_it_is_refused_and_kept(framework: Framework) {
-    let mut away = Away::new(framework).await;
+    let away = Away::new(framework).await;
     away.rename_field("total", "tatal").await;
     let wrong = testee(framework, &away.flags("--reuse default")).await;
     let cursor = away.cursor('a');
     let mut ws = away.browser.resumable("/live", &cursor).await;
-    assert_eq!(ws.closed().await, (1011, "internal error".to_owned()));
+    assert_eq!(ws.closed().await, Close::new(1011, "internal error"));
     for path in ["/", "/peek"] {
         let answer = away.browser.get(path).await;
-        let text = &answer.body;
-        assert_eq!(answer.status, 500, "{path}");
+        let text = answer.text();
+        assert_eq!(answer.status.as_u16(), 500, "{path}");
         assert!(text.contains("does not fit"), "{text}");
         assert!(!text.contains("Tally") && !text.contains("::"), "no type is told: {text}");
     }

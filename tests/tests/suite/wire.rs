@@ -1,6 +1,7 @@
 //! Bytes as they are on the wire.
 
-use session_resume_tests::{Browser, Framework, scenarios, soon};
+use session_resume_testkit::{Browser, soon};
+use session_resume_tests::{Framework, scenarios};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -34,14 +35,14 @@ async fn send(stream: &mut TcpStream, text: &str) {
 async fn no_byte_is_added_to_an_ordinary_data_message(framework: Framework) {
     let testee = testee(framework, "").await;
     for offer in [String::new(), format!("session-resume.v1, at.{}", client('a'))] {
-        let mut browser = Browser::new(testee.addr);
+        let browser = Browser::at(testee.addr);
         browser.get("/").await;
         let mut stream = TcpStream::connect(testee.addr).await.unwrap();
         let mut head = format!(
             "GET /live HTTP/1.1\r\nhost: {}\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\ncookie: {}\r\n",
             testee.addr,
-            browser.cookie.unwrap(),
+            browser.cookies().header(),
         );
         if !offer.is_empty() {
             head.extend(["sec-websocket-protocol: ", &offer, "\r\n"]);

@@ -7,8 +7,9 @@ use session_resume::store::{
     ErrorKind, SnapshotStore as _,
     contract::{self, Call, Late, Wire},
 };
-use session_resume_engine::{Cluster, Engine, Flavour, Proxy, without_redis};
+use session_resume_engine::{Cluster, Engine, Flavour, without_redis};
 use session_resume_redis::{ConnectErrorKind, RedisStore};
+use session_resume_testkit::tcp::Proxy;
 
 use crate::support::{
     FIRST, HOUR, SHORT, key, kind, load_that_makes_anew, number, refused, text_of, until_ok,

@@ -3,8 +3,11 @@
 use std::pin::Pin;
 
 use session_resume::store::contract::{self, Call, Late, Wire};
-use session_resume_engine::{Engine, Flavour, Proxy, without_redis};
+use session_resume_engine::{Engine, Flavour, without_redis};
 use session_resume_redis::RedisStore;
+use session_resume_testkit::tcp::Proxy;
+
+use crate::support::url;
 
 /// What is between a store and its engine.
 struct Disturbed(Proxy);
@@ -30,7 +33,7 @@ impl Wire for Disturbed {
 async fn check(flavour: Flavour) {
     let engine = Engine::with(flavour, &["--appendonly", "yes", "--appendfsync", "always"]);
     let wire = Disturbed(Proxy::start(engine.address()).await);
-    let store = RedisStore::connect(wire.0.url()).await.unwrap();
+    let store = RedisStore::connect(url(&wire.0)).await.unwrap();
     contract::check_over(&store, &wire).await;
     contract::check_reopen(async || RedisStore::connect(engine.url()).await.unwrap()).await;
 }

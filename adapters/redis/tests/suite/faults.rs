@@ -7,10 +7,11 @@ use std::{
 
 use futures_util::future::join_all;
 use session_resume::store::{ErrorKind, SnapshotStore as _, Stamp, StoreError};
-use session_resume_engine::{Engine, Flavour, Proxy, without_redis};
+use session_resume_engine::{Engine, Flavour, without_redis};
 use session_resume_redis::RedisStore;
+use session_resume_testkit::tcp::Proxy;
 
-use crate::support::{FIRST, HOUR, SHORT, key, kind, load_of, number, text_of, until_ok};
+use crate::support::{FIRST, HOUR, SHORT, key, kind, load_of, number, text_of, until_ok, url};
 
 /// Of a session that had the key before, or will have it.
 const OTHER: Stamp = Stamp::first(8, 1);
@@ -124,7 +125,7 @@ async fn after_a_missed_deadline_nothing_of_that_connection_counts() {
     }
     let engine = Engine::start();
     let proxy = Proxy::start(engine.address()).await;
-    let store = connect(&proxy.url()).await;
+    let store = connect(&url(&proxy)).await;
     let key = key("one");
     store.claim(&key, None, FIRST, "1".into(), HOUR).await.unwrap();
     let before = proxy.connections();
@@ -153,12 +154,12 @@ async fn silence_on_the_way_is_found_out() {
     }
     let engine = Engine::start();
     let proxy = Proxy::start(engine.address()).await;
-    let store = connect(&proxy.url()).await;
+    let store = connect(&url(&proxy)).await;
     store.claim(&key("all calls"), None, FIRST, "x".into(), HOUR).await.unwrap();
-    proxy.silence();
+    proxy.freeze();
     all_calls_fail_in_time(&store).await;
     // What was on the way arrives now, from connections that the store does not read any more.
-    proxy.pass();
+    proxy.thaw();
     works_again(&store).await;
 }
 
@@ -170,13 +171,13 @@ async fn a_dial_that_is_never_answered_is_given_up() {
     }
     let engine = Engine::start();
     let proxy = Proxy::start(engine.address()).await;
-    let builder = RedisStore::builder(proxy.url()).with_timeout(Duration::from_secs(4));
+    let builder = RedisStore::builder(url(&proxy)).with_timeout(Duration::from_secs(4));
     let store = builder.connect().await.unwrap();
     let key = key("one");
     store.claim(&key, None, FIRST, "x".into(), HOUR).await.unwrap();
     assert_eq!(text_of(&store, &key).await.as_deref(), Some("x"));
     drop(proxy.cut());
-    proxy.silence();
+    proxy.freeze();
     let before = proxy.connections();
     let load = async { text_of(&store, &key).await };
     let one_more = async {
@@ -186,7 +187,7 @@ async fn a_dial_that_is_never_answered_is_given_up() {
         })
         .await;
         // The connection that is being made stays silent for ever.
-        proxy.pass_new();
+        proxy.thaw_new();
     };
     let (loaded, ()) = futures_util::future::join(load, one_more).await;
     assert_eq!(loaded.as_deref(), Some("x"), "it has waited for the next connection");
@@ -444,7 +445,7 @@ async fn a_failover_takes_what_the_replica_did_not_have() {
         let port = between.address().port().to_string();
         let replica = Engine::with(Flavour::Redis, &["--replicaof", "127.0.0.1", &port]);
         let proxy = Proxy::start(primary.address()).await;
-        let builder = RedisStore::builder(proxy.url()).with_timeout(4 * SHORT);
+        let builder = RedisStore::builder(url(&proxy)).with_timeout(4 * SHORT);
         let store = builder.with_replicas(replicas).connect().await.unwrap();
         let key = key("one");
         until_ok(async || store.claim(&key, None, FIRST, "1".into(), HOUR).await).await;
@@ -454,7 +455,7 @@ async fn a_failover_takes_what_the_replica_did_not_have() {
         };
         until_ok(names).await;
         // The last write is withheld from the replica, which then takes the primary's place.
-        between.silence();
+        between.freeze();
         let acknowledged = store.put(&key, number(2), "2".into(), HOUR).await.is_ok();
         assert_eq!(acknowledged, replicas == 0, "with WAIT, nobody is told that it has happened");
         primary.stop();
@@ -467,7 +468,7 @@ async fn a_failover_takes_what_the_replica_did_not_have() {
         }
         assert_eq!(store.losses(), 0, "it is not everything");
         // The owner lives, so it puts again, which heals what was lost.
-        let store = connect(&proxy.url()).await;
+        let store = connect(&url(&proxy)).await;
         until_ok(async || store.put(&key, number(3), "3".into(), HOUR).await).await;
         assert_eq!(text_of(&store, &key).await.as_deref(), Some("3"));
     }
@@ -506,7 +507,7 @@ async fn after_readonly_the_address_is_dialled_again() {
     }
     let (old, new) = (Engine::start(), Engine::start());
     let proxy = Proxy::start(old.address()).await;
-    let store = connect(&proxy.url()).await;
+    let store = connect(&url(&proxy)).await;
     works_again(&store).await;
     proxy.set_target(new.address());
     old.command("REPLICAOF 127.0.0.1 1");

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use session_resume::store::{ErrorKind, SnapshotStore as _, Stamp};
-use session_resume_engine::{Engine, Flavour, Proxy, Sentinels, without_redis};
+use session_resume_engine::{Engine, Flavour, Sentinels, without_redis};
 use session_resume_redis::{ConnectErrorKind, RedisStore};
+use session_resume_testkit::tcp::Proxy;
 
 use crate::{
     faults::AT_ONCE,
@@ -69,7 +70,7 @@ async fn a_failover_takes_what_the_replica_did_not_have_and_nothing_else() {
     }
     assert!(put(&keys, 2).await.into_iter().all(|result| result.is_ok()));
     watched.replica_has_all().await;
-    watched.between.silence();
+    watched.between.freeze();
     let withheld = &keys[..8];
     assert!(put(withheld, 3).await.into_iter().all(|result| result.is_ok()), "acknowledged");
     watched.primary.kill();
@@ -109,7 +110,7 @@ async fn a_failover_takes_nothing_that_a_replica_had_to_have() {
     let store = builder.with_timeout(Duration::from_secs(2)).connect().await.unwrap();
     let load = load_of(&store, 16).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    watched.between.silence();
+    watched.between.freeze();
     tokio::time::sleep(Duration::from_millis(300)).await;
     watched.primary.kill();
     // The new primary wants a replica of its own before anything is acknowledged.

@@ -4,12 +4,18 @@ use std::time::Duration;
 
 use session_resume::store::{ErrorKind, RecordKind, SnapshotStore, Stamp, StoreError, StoreKey};
 use session_resume_redis::{ConnectError, RedisStore};
+use session_resume_testkit::tcp::Proxy;
 use tokio::{sync::watch, task::JoinHandle};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) const FIRST: Stamp = Stamp::first(7, 1);
 /// Long enough for a busy machine, short enough for a test that waits for it.
 pub(crate) const SHORT: Duration = Duration::from_millis(600);
+
+/// The URL of an engine's first database, by way of a proxy.
+pub(crate) fn url(proxy: &Proxy) -> String {
+    format!("redis://{}", proxy.address())
+}
 
 pub(crate) fn key(id: &str) -> StoreKey {
     StoreKey::new(RecordKind::Session, "live", id.as_bytes()).unwrap()

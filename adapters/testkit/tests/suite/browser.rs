@@ -1,7 +1,7 @@
 //! Cookies, pages and requests.
 
 use session_resume_client::Modes;
-use session_resume_testkit::{Event, OutcomeStatus, Status};
+use session_resume_testkit::{Event, OutcomeStatus, Socket, Status};
 
 use crate::apps::{axum, each, in_memory, layer, router, taken, warp};
 
@@ -107,24 +107,14 @@ async fn a_page_can_be_set_as_a_client_can() {
 async fn the_protocol_can_be_spoken_by_hand() {
     let (_resume, server) = in_memory();
     let browser = server.browser();
-    let offer = |at: String| {
-        let browser = browser.clone();
-        async move {
-            let protocols = format!("session-resume.v1, at.{at}");
-            let set = |request: http::request::Builder| {
-                request.header("sec-websocket-protocol", protocols)
-            };
-            browser.plain_with("/live", set).await.unwrap()
-        }
-    };
-    let mut socket = offer("0123456789abcdef".to_owned()).await;
+    let id = "0123456789abcdef";
+    let mut socket = browser.resumable("/live", id).await;
     let hello = socket.member("hello").await;
     socket.control(r#"{"ack":0}"#).await;
     socket.send("say \u{1}it").await;
     assert_eq!(socket.data().await, "\u{1}it");
     socket.cut().await;
-    let at = ["session", "epoch"].map(|name| hello[name].as_str().unwrap()).join(".");
-    let mut socket = offer(format!("0123456789abcdef.{at}.0")).await;
+    let mut socket = browser.resumable("/live", &Socket::cursor(id, &hello, 0)).await;
     assert_eq!(socket.member("hello").await["status"], "resumed");
     assert_eq!(socket.data().await, "\u{1}it");
     let mut newer = browser.plain("/live").await;

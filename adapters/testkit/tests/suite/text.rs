@@ -74,9 +74,7 @@ async fn every_wait_ends() {
     let text = panics(socket.closed()).await;
     assert!(text.contains("a close: still waiting after 120s"), "{text}");
     drop(socket);
-    let protocols = "session-resume.v1, at.0123456789abcdef";
-    let set = |request: http::request::Builder| request.header("sec-websocket-protocol", protocols);
-    let mut socket = browser.plain_with("/live", set).await.unwrap();
+    let mut socket = browser.resumable("/live", "0123456789abcdef").await;
     let text = panics(socket.data()).await;
     assert!(text.contains("a data text: still waiting after 120s"), "{text}");
     drop(socket);

@@ -1,10 +1,9 @@
 //! The three bugs that agents on other hosts have had.
 
 use session_resume_client::OutcomeStatus;
+use session_resume_testkit::tcp::Proxy;
 
-use crate::support::{
-    Disk, Network, Server, Watcher, poll, report, until, whole, words_before_question,
-};
+use crate::support::{Disk, Server, Watcher, poll, report, until, whole, words_before_question};
 
 #[tokio::test]
 async fn an_agent_that_ends_without_a_finished_mark() {
@@ -21,22 +20,23 @@ async fn an_agent_that_ends_without_a_finished_mark() {
         for watched in [true, false] {
             let disk = Disk::new();
             let server = Server::start(&disk.store()).await;
-            let network = Network::to(server.address).await;
+            let network = Proxy::start(server.address).await;
             server.gate.allow(words_before_question());
-            let mut watcher = Watcher::open(network.address, "").await;
+            let mut watcher = Watcher::open(network.address(), "").await;
             watcher.start(mishap).await;
             watcher.until_asked().await;
             watcher.answer(true).await;
             watcher.until("its answer is taken", |watcher| watcher.view["step"] == "work").await;
             if !watched {
-                network.cut();
+                network.go_offline();
             }
             server.gate.open();
             // However the run ends, a client that asks, watches or comes back is told.
             let (code, outcome) = poll(server.address, &watcher.session, &watcher.cookies).await;
             assert_eq!((code, &outcome["status"]), (200, &name.into()));
             assert!(outcome["error"].as_str().unwrap_or_default().contains(told), "{outcome}");
-            network.mend(server.address);
+            network.set_target(server.address);
+            network.go_online();
             assert_eq!(watcher.until_done().await, status);
             assert_eq!(watcher.files.len(), if mishap == "none" { whole().files } else { 3 });
             assert_eq!(watcher.lost, []);
@@ -49,8 +49,8 @@ async fn an_agent_that_ends_without_a_finished_mark() {
 async fn a_closed_queue_on_reattach() {
     let disk = Disk::new();
     let server = Server::start(&disk.store()).await;
-    let network = Network::to(server.address).await;
-    let mut watcher = Watcher::open(network.address, "").await;
+    let network = Proxy::start(server.address).await;
+    let mut watcher = Watcher::open(network.address(), "").await;
     watcher.start("none").await;
     // Detached and attached at every third beat, with output before, between and after.
     let beats = |watcher: &Watcher| watcher.numbers.len() + watcher.files.len();
@@ -64,12 +64,13 @@ async fn a_closed_queue_on_reattach() {
         let before = said();
         server.gate.allow(1);
         until("a beat while attached", || said() > before || waits()).await;
-        network.cut();
+        network.go_offline();
         until("nobody is attached", || session.info().transports == 0).await;
         let before = said();
         server.gate.allow(2);
         until("beats while nobody is there", || said() >= before + 2 || waits()).await;
-        network.mend(server.address);
+        network.set_target(server.address);
+        network.go_online();
         reattached += 1;
         let told = usize::try_from(said()).unwrap();
         watcher.until("all of it", |watcher| beats(watcher) >= told).await;
@@ -81,10 +82,11 @@ async fn a_closed_queue_on_reattach() {
     }
     assert!(reattached > 20, "{reattached}");
     // And once more at the very end, when there is no agent any more.
-    network.cut();
+    network.go_offline();
     server.gate.open();
     let report = report(&poll(server.address, &watcher.session, &watcher.cookies).await.1);
-    network.mend(server.address);
+    network.set_target(server.address);
+    network.go_online();
     assert_eq!(watcher.until_done().await, OutcomeStatus::Done);
     watcher.assert_exact(&report);
 }

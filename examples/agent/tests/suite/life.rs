@@ -1,9 +1,10 @@
 //! One run, with all that happens to connections and pages meanwhile.
 
 use session_resume_client::{OutcomeStatus, Status};
+use session_resume_testkit::tcp::Proxy;
 
 use crate::support::{
-    Disk, Network, Server, Watcher, get, poll, report, until, whole, words_before_question,
+    Disk, Server, Watcher, get, poll, report, until, whole, words_before_question,
 };
 
 #[tokio::test]
@@ -104,21 +105,22 @@ async fn a_page_loaded_anew_in_the_middle_of_a_word_stream_has_all_of_it() {
 async fn a_connection_lost_during_work_loses_and_doubles_nothing() {
     let disk = Disk::new();
     let server = Server::start(&disk.store()).await;
-    let network = Network::to(server.address).await;
+    let network = Proxy::start(server.address).await;
     server.gate.allow(words_before_question() + 2);
-    let mut watcher = Watcher::open(network.address, "").await;
+    let mut watcher = Watcher::open(network.address(), "").await;
     watcher.start("none").await;
     watcher.until_asked().await;
     watcher.answer(true).await;
     watcher.until("two files", |watcher| watcher.files.len() == 2).await;
 
-    network.cut();
+    network.go_offline();
     let session = server.resume.get(watcher.session.parse().unwrap()).unwrap();
     until("nobody is attached", || session.info().transports == 0).await;
     assert_eq!(session.info().guards, ["reading files"]);
     server.gate.allow(2);
     until("work without anybody", || session.read(|agent| agent.files == 4)).await;
-    network.mend(server.address);
+    network.set_target(server.address);
+    network.go_online();
     watcher.until("what was missed", |watcher| watcher.files.len() == 4).await;
     assert_eq!(watcher.statuses.last(), Some(&Status::Resumed));
     server.gate.open();
@@ -130,20 +132,21 @@ async fn a_connection_lost_during_work_loses_and_doubles_nothing() {
 async fn who_comes_back_after_the_end_gets_the_rest_and_the_outcome() {
     let disk = Disk::new();
     let server = Server::start(&disk.store()).await;
-    let network = Network::to(server.address).await;
+    let network = Proxy::start(server.address).await;
     server.gate.allow(words_before_question());
-    let mut watcher = Watcher::open(network.address, "").await;
+    let mut watcher = Watcher::open(network.address(), "").await;
     watcher.start("none").await;
     watcher.until_asked().await;
     watcher.answer(true).await;
     watcher.until("its answer is taken", |watcher| watcher.view["step"] == "work").await;
-    network.cut();
+    network.go_offline();
     server.gate.open();
     // With no socket at all.
     let (status, outcome) = poll(server.address, &watcher.session, &watcher.cookies).await;
     assert_eq!(status, 200);
     let report = report(&outcome);
-    network.mend(server.address);
+    network.set_target(server.address);
+    network.go_online();
     assert_eq!(watcher.until_done().await, OutcomeStatus::Done);
     watcher.assert_exact(&report);
 }

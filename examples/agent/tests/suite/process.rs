@@ -8,12 +8,13 @@ use std::{
 };
 
 use session_resume_client::{OutcomeStatus, Status};
+use session_resume_testkit::tcp::Proxy;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     process::{Child, Command},
 };
 
-use crate::support::{Disk, Network, Watcher, poll, report, whole, within, words_before_question};
+use crate::support::{Disk, Watcher, poll, report, whole, within, words_before_question};
 
 /// The server's binary, and where it listens.
 struct Process {
@@ -75,21 +76,22 @@ fn text(bytes: &[u8]) -> String {
 async fn killed_with_signal_9_the_agent_goes_on_with_the_next_word() {
     let disk = Disk::new();
     let mut process = Process::start(&disk.store()).await;
-    let network = Network::to(process.address).await;
-    let mut watcher = Watcher::open(network.address, "").await;
+    let network = Proxy::start(process.address).await;
+    let mut watcher = Watcher::open(network.address(), "").await;
     watcher.start("none").await;
     // While it thinks, while it plans, while it waits, and while it works.
     for words in [10, words_before_question() - 4, words_before_question()] {
         watcher.until_words(words).await;
-        network.cut();
+        network.go_offline();
         process.kill().await;
         process = Process::start(&disk.store()).await;
-        network.mend(process.address);
+        network.set_target(process.address);
+        network.go_online();
     }
     watcher.until_asked().await;
     watcher.answer(true).await;
     watcher.until("two files", |watcher| watcher.files.len() >= 2).await;
-    network.cut();
+    network.go_offline();
     process.kill().await;
 
     let process = Process::start(&disk.store()).await;
@@ -97,7 +99,8 @@ async fn killed_with_signal_9_the_agent_goes_on_with_the_next_word() {
     // not over.
     let (code, outcome) = poll(process.address, &watcher.session, &watcher.cookies).await;
     assert_eq!(code, 202, "{outcome}");
-    network.mend(process.address);
+    network.set_target(process.address);
+    network.go_online();
     assert_eq!(watcher.until_done().await, OutcomeStatus::Done);
     assert!(watcher.statuses[1..].iter().all(|status| *status == Status::Resumed));
     let (_, outcome) = poll(process.address, &watcher.session, &watcher.cookies).await;
@@ -109,13 +112,14 @@ async fn killed_with_signal_9_the_agent_goes_on_with_the_next_word() {
 async fn stopped_with_signal_15_it_drains_and_the_next_one_goes_on() {
     let disk = Disk::new();
     let process = Process::start(&disk.store()).await;
-    let network = Network::to(process.address).await;
-    let mut watcher = Watcher::open(network.address, "").await;
+    let network = Proxy::start(process.address).await;
+    let mut watcher = Watcher::open(network.address(), "").await;
     watcher.start("none").await;
     watcher.until_words(10).await;
     assert!(process.terminate().await.success());
     let process = Process::start(&disk.store()).await;
-    network.mend(process.address);
+    network.set_target(process.address);
+    network.go_online();
     watcher.until_asked().await;
     assert_eq!(watcher.statuses, [Status::New, Status::Resumed]);
     watcher.answer(true).await;

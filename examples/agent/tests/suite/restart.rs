@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use session_resume_client::{OutcomeStatus, Status};
+use session_resume_testkit::tcp::Proxy;
 
-use crate::support::{Disk, Network, Server, Watcher, poll, report, until, words_before_question};
+use crate::support::{Disk, Server, Watcher, poll, report, until, words_before_question};
 
 #[tokio::test]
 async fn killed_again_and_again_the_agent_goes_on_with_the_next_word() {
     let disk = Disk::new();
     let mut server = Server::start(&disk.store()).await;
-    let network = Network::to(server.address).await;
-    let mut watcher = Watcher::open(network.address, "").await;
+    let network = Proxy::start(server.address).await;
+    let mut watcher = Watcher::open(network.address(), "").await;
     watcher.start("none").await;
     let mut kills = 0;
     while watcher.done.is_none() {
@@ -27,11 +28,12 @@ async fn killed_again_and_again_the_agent_goes_on_with_the_next_word() {
         if watcher.done.is_some() {
             break;
         }
-        network.cut();
+        network.go_offline();
         server.kill();
         kills += 1;
         server = Server::start(&disk.store()).await;
-        network.mend(server.address);
+        network.set_target(server.address);
+        network.go_online();
         if watcher.question().is_some() {
             watcher.answer(true).await;
             watcher.until("its answer is taken", |watcher| watcher.question().is_none()).await;
@@ -81,20 +83,21 @@ async fn an_agent_killed_at_work_is_interrupted_until_somebody_comes_back() {
         Server::start_with(&store, |resume| resume.with_flush_interval(Duration::from_millis(1)))
     };
     let mut server = start().await;
-    let network = Network::to(server.address).await;
-    let mut watcher = Watcher::open(network.address, "").await;
+    let network = Proxy::start(server.address).await;
+    let mut watcher = Watcher::open(network.address(), "").await;
     watcher.start("none").await;
     // It has committed what it was told to do and what it has said, and thinks about the next word. That it is
     // at work is noted when that has lasted for the flush interval, so perhaps not after the first.
     for words in 1.. {
         server.gate.allow(1);
         watcher.until_words(words).await;
-        network.cut();
+        network.go_offline();
         server.kill();
         server = start().await;
         let (status, outcome) = poll(server.address, &watcher.session, &watcher.cookies).await;
         assert_eq!(status, 202);
-        network.mend(server.address);
+        network.set_target(server.address);
+        network.go_online();
         if outcome["status"] == "interrupted" {
             break;
         }
@@ -112,15 +115,15 @@ async fn an_agent_killed_at_work_is_interrupted_until_somebody_comes_back() {
 async fn the_outcome_outlives_the_server() {
     let disk = Disk::new();
     let server = Server::start(&disk.store()).await;
-    let network = Network::to(server.address).await;
+    let network = Proxy::start(server.address).await;
     server.gate.open();
-    let mut watcher = Watcher::open(network.address, "").await;
+    let mut watcher = Watcher::open(network.address(), "").await;
     watcher.start("none").await;
     watcher.until_asked().await;
     let (session, cookies) = (watcher.session.clone(), watcher.cookies.clone());
     watcher.answer(true).await;
     watcher.until("its answer is taken", |watcher| watcher.view["step"] == "work").await;
-    network.cut();
+    network.go_offline();
     assert_eq!(poll(server.address, &session, &cookies).await.0, 200);
     server.kill();
 
@@ -130,7 +133,8 @@ async fn the_outcome_outlives_the_server() {
     assert!(report(&outcome).approved);
     // A client that still holds a place in that run is told that the run is over. It is never given another
     // run instead.
-    network.mend(server.address);
+    network.set_target(server.address);
+    network.go_online();
     assert_eq!(watcher.until_done().await, OutcomeStatus::Done);
     assert_eq!(watcher.session, session);
 }
@@ -139,19 +143,20 @@ async fn the_outcome_outlives_the_server() {
 async fn a_drained_server_is_a_drop_that_nobody_notices() {
     let disk = Disk::new();
     let server = Server::start(&disk.store()).await;
-    let network = Network::to(server.address).await;
-    let mut watcher = Watcher::open(network.address, "").await;
+    let network = Proxy::start(server.address).await;
+    let mut watcher = Watcher::open(network.address(), "").await;
     watcher.start("none").await;
     server.gate.allow(10);
     watcher.until_words(10).await;
     let report_of_drain = server.resume.drain(Duration::from_secs(60)).await;
     assert_eq!((report_of_drain.drained, report_of_drain.cut.len()), (1, 0));
-    network.cut();
+    network.go_offline();
     server.kill();
 
     let server = Server::start(&disk.store()).await;
     server.gate.open();
-    network.mend(server.address);
+    network.set_target(server.address);
+    network.go_online();
     watcher.until_asked().await;
     assert_eq!(watcher.statuses.last(), Some(&Status::Resumed));
     watcher.answer(true).await;

@@ -18,10 +18,9 @@ use session_resume::SessionResume;
 use session_resume_client::{Backoff, Client, Event, OutcomeStatus, Status};
 use session_resume_redb::{OpenErrorKind, RedbStore};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     runtime::Runtime,
-    task::AbortHandle,
 };
 
 /// Only a broken application takes this long.
@@ -162,52 +161,6 @@ impl Disk {
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
-    }
-}
-
-/// An address that stays while servers come and go, and connections that can be cut.
-pub(crate) struct Network {
-    pub(crate) address: SocketAddr,
-    shared: Arc<Mutex<Cables>>,
-}
-
-#[derive(Default)]
-struct Cables {
-    server: Option<SocketAddr>,
-    open: Vec<AbortHandle>,
-}
-
-impl Network {
-    pub(crate) async fn to(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Mutex::new(Cables { server: Some(server), open: Vec::new() }));
-        let cables = Arc::clone(&shared);
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let mut cables = cables.lock().unwrap();
-                if let Some(server) = cables.server {
-                    let cable = tokio::spawn(async move {
-                        if let Ok(mut server) = TcpStream::connect(server).await {
-                            let _ = copy_bidirectional(&mut client, &mut server).await;
-                        }
-                    });
-                    cables.open.push(cable.abort_handle());
-                }
-            }
-        });
-        Self { address, shared }
-    }
-
-    /// Every connection is lost, and none can be made until there is a server again.
-    pub(crate) fn cut(&self) {
-        let mut cables = self.shared.lock().unwrap();
-        cables.server = None;
-        cables.open.drain(..).for_each(|cable| cable.abort());
-    }
-
-    pub(crate) fn mend(&self, server: SocketAddr) {
-        self.shared.lock().unwrap().server = Some(server);
     }
 }
 
