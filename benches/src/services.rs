@@ -156,12 +156,12 @@ pub fn our_read_behind(layer: &SessionResume<State>) -> Subject {
     Subject::new(layer.layer(Router::new().route("/", get(our_read)).with_state(())))
 }
 
-async fn our_read(Session(session): Session<State>) -> &'static str {
+async fn our_read(session: Session<State>) -> &'static str {
     std::hint::black_box(session.read(|state| state.count));
     "ok"
 }
 
-async fn our_write(Session(session): Session<State>) -> &'static str {
+async fn our_write(session: Session<State>) -> &'static str {
     session.update(|state| state.count += 1);
     "ok"
 }

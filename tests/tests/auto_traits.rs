@@ -29,9 +29,6 @@ fn handles_are_cloned_and_shared() {
     handle::<AllowedOrigins>();
     handle::<Limits>();
     handle::<Heartbeat>();
-    handle::<session_resume_axum::Session<State>>();
-    handle::<session_resume_axum::IdentityChange>();
-    handle::<session_resume_axum::Identity>();
     handle::<session_resume_warp::FilterService<Cloned>>();
 }
 
@@ -54,7 +51,6 @@ fn values_are_cloned_and_shared() {
     handle::<transport::Frame>();
     handle::<store::StoreKey>();
     handle::<store::Versioned>();
-    handle::<session_resume_axum::ResumeRejection>();
     handle::<session_resume_warp::ResumeRejection>();
 }
 

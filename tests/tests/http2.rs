@@ -132,7 +132,7 @@ async fn start(framework: Framework, resume: SessionResume<State>) -> SocketAddr
         Framework::Warp => {
             let index = warp::path::end()
                 .and(session_resume_warp::session())
-                .map(|session: session_resume::Session<State>| session.read(u32::to_string));
+                .map(|session: Session<State>| session.read(u32::to_string));
             let live = warp::path!("live" / ..)
                 .and(session_resume_warp::resume())
                 .map(|upgrade: session_resume_warp::ResumeUpgrade<State>| upgrade.on_session(live));

@@ -1,7 +1,9 @@
 //! session-resume for axum.
 //!
 //! Put [`SessionResume`](session_resume::SessionResume) around the router, extract [`Session`] in HTTP handlers
-//! and [`ResumeUpgrade`] in the WebSocket's.
+//! and [`ResumeUpgrade`] in the WebSocket's. `Option<Session<T>>` looks for a session without starting one, and without
+//! counting as activity; [`Identity`] is who the browser is, and starts no session. These are the types of
+//! `session-resume`, which are extractors with its feature `axum`.
 //!
 //! ```
 //! use axum::{Router, response::Response, routing::{any, get}};
@@ -12,7 +14,7 @@
 //! #[derive(Default, Serialize, Deserialize)]
 //! struct Counter { clicks: u64 }
 //!
-//! async fn page(Session(session): Session<Counter>) -> String {
+//! async fn page(session: Session<Counter>) -> String {
 //!     format!("{} clicks so far", session.read(|counter| counter.clicks))
 //! }
 //!
@@ -35,21 +37,16 @@
 //! ```
 
 mod poll;
-mod rejection;
 #[cfg(feature = "server")]
 mod serve;
-mod session;
 mod upgrade;
 
-pub use session_resume::adapter::bind;
+/// Why a request got no session: the rejection of every extractor here.
+pub use session_resume::adapter::Refusal as ResumeRejection;
 #[cfg(feature = "server")]
 pub use session_resume::adapter::{UntilStopped, stop_signal};
+pub use session_resume::{Identity, IdentityChange, Session, adapter::bind};
 
 #[cfg(feature = "server")]
 pub use self::serve::{Served, serve};
-pub use self::{
-    poll::outcomes,
-    rejection::ResumeRejection,
-    session::{Identity, IdentityChange, Session},
-    upgrade::ResumeUpgrade,
-};
+pub use self::{poll::outcomes, upgrade::ResumeUpgrade};

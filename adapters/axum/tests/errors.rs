@@ -25,7 +25,7 @@ impl IntoResponse for AppError {
     }
 }
 
-async fn page(WithRejection(Session(session), _): WithRejection<Session<u32>, AppError>) -> String {
+async fn page(WithRejection(session, _): WithRejection<Session<u32>, AppError>) -> String {
     session.id().to_string()
 }
 

@@ -47,7 +47,7 @@ fn app() -> Router {
         .layer(middleware::from_fn(authenticate))
 }
 
-async fn page(Session(session): Session<Visits>) -> String {
+async fn page(session: Session<Visits>) -> String {
     session.update(|visits| *visits += 1);
     format!("{} {}", session.id(), session.read(|visits| *visits))
 }
@@ -65,7 +65,7 @@ async fn live(user: Option<Extension<User>>, upgrade: ResumeUpgrade<Visits>) -> 
 }
 
 /// Ends the session, and with it every socket of this user in this browser.
-async fn logout(Session(session): Session<Visits>) -> StatusCode {
+async fn logout(session: Session<Visits>) -> StatusCode {
     session.close("logged out");
     StatusCode::NO_CONTENT
 }

@@ -70,6 +70,7 @@
 //!
 //! | feature | what it adds |
 //! | --- | --- |
+//! | `axum` | [`Session`] and [`Identity`] are extractors of axum, [`IdentityChange`] is a part of its responses |
 //! | `tungstenite` | `adapter::ResumeUpgrade` and `transport::WebSocket`: WebSockets of frameworks on hyper |
 //! | `http2` | the same over HTTP/2 (RFC 8441); includes `tungstenite` |
 //! | `server` | `adapter::serve`, a server for layered services, and a stop that drains; includes `http2` and `listen` |
@@ -146,7 +147,7 @@ pub use self::{
     },
     live::session::{
         AttachRequest, BlockingSession, Client, Event, ExpirationGuard, IdentityChange,
-        LiveSession, Resumed, Session, SessionInfo, SessionOrigin,
+        LiveSession, Resumed, Session, SessionDuplex, SessionInfo, SessionOrigin, SessionSink,
     },
     words::{
         commit_error::{CommitError, CommitErrorKind},

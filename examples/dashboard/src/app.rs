@@ -33,7 +33,7 @@ pub(crate) fn router(resume: SessionResume<Dashboard>, tick: Duration) -> Router
 }
 
 /// Starts the session on the first visit: the page shows it before any script has run.
-async fn index(Session(session): Session<Dashboard>) -> impl IntoResponse {
+async fn index(session: Session<Dashboard>) -> impl IntoResponse {
     // Each browser gets another page, and a page from the browser's cache would show an older selection.
     let headers = [(CONTENT_SECURITY_POLICY, POLICY), (CACHE_CONTROL, "no-store")];
     (headers, Html(page::html(&session)))

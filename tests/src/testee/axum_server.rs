@@ -45,7 +45,7 @@ pub(crate) async fn serve(listener: TcpListener, resume: SessionResume<Tally>) {
     axum::serve(listener, router(resume)).await.expect("axum serves until it is dropped");
 }
 
-async fn overview(Session(session): Session<Tally>) -> Json<Overview> {
+async fn overview(session: Session<Tally>) -> Json<Overview> {
     Json(Overview::of(&session))
 }
 
@@ -57,7 +57,7 @@ async fn peek(session: Option<Session<Tally>>) -> Response {
 }
 
 // The path first: a request that cannot be read starts no session.
-async fn add(Path(k): Path<i64>, Session(session): Session<Tally>) -> Response {
+async fn add(Path(k): Path<i64>, session: Session<Tally>) -> Response {
     let total = session.update(|tally| tally.add(k));
     // With a message in hand it is saved together with that: waiting could take as long as the handler.
     if !session.is_message_in_hand() && session.saved().await.is_err() {
@@ -66,12 +66,12 @@ async fn add(Path(k): Path<i64>, Session(session): Session<Tally>) -> Response {
     Json(json!({ "total": total })).into_response()
 }
 
-async fn cookies(Session(session): Session<Tally>) -> impl IntoResponse {
+async fn cookies(session: Session<Tally>) -> impl IntoResponse {
     let own = AppendHeaders([("set-cookie", "a=1"), ("set-cookie", "b=2")]);
     (own, Json(Overview::of(&session)))
 }
 
-async fn panic_read(Session(session): Session<Tally>) {
+async fn panic_read(session: Session<Tally>) {
     tally::panic_read(&session);
 }
 

@@ -9,8 +9,10 @@ use axum::{
     routing::{any, get, post},
 };
 use serde::{Deserialize, Serialize};
-use session_resume::{BlockingSession, LiveSession, Result, Session, SessionResume};
-use session_resume_axum::{IdentityChange, ResumeUpgrade as AxumUpgrade, Session as AxumSession};
+use session_resume::{
+    BlockingSession, IdentityChange, LiveSession, Result, Session, SessionResume,
+};
+use session_resume_axum::ResumeUpgrade as AxumUpgrade;
 use session_resume_tests::Framework;
 use session_resume_warp::ResumeUpgrade as WarpUpgrade;
 use tokio::net::TcpListener;
@@ -57,13 +59,13 @@ where
 }
 
 pub(crate) fn router() -> Router {
-    async fn index(session: AxumSession<Log>) -> String {
+    async fn index(session: Session<Log>) -> String {
         view(&session)
     }
-    async fn length(session: AxumSession<Log>, body: Bytes) -> String {
+    async fn length(session: Session<Log>, body: Bytes) -> String {
         format!("{} bytes, {}", body.len(), view(&session))
     }
-    async fn login(session: AxumSession<Log>) -> impl IntoResponse {
+    async fn login(session: Session<Log>) -> impl IntoResponse {
         let change: IdentityChange = session.cycle_identity();
         (AppendHeaders([("set-cookie", "a=1")]), change, "logged in")
     }

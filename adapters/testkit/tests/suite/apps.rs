@@ -41,9 +41,7 @@ pub(crate) fn layer() -> SessionResume<Taken> {
 }
 
 pub(crate) fn router() -> Router {
-    async fn page(
-        session_resume_axum::Session(session): session_resume_axum::Session<Taken>,
-    ) -> String {
+    async fn page(session: session_resume_axum::Session<Taken>) -> String {
         session.read(|taken| taken.join(","))
     }
     async fn upgrade(upgrade: AxumUpgrade<Taken>) -> Response {

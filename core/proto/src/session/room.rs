@@ -61,7 +61,7 @@ impl<I: Clone> Session<I> {
         self.rules.durable_outbox && self.in_hand.is_some() && self.outbox.base() >= self.boundary
     }
 
-    fn is_all_uncommitted(&self) -> bool {
+    pub(super) fn is_all_uncommitted(&self) -> bool {
         self.rules.durable_outbox && self.outbox.committed() == self.outbox.base()
     }
 

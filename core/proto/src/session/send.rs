@@ -1,6 +1,6 @@
 //! What the application sends: into the outbox, or not yet.
 
-use super::{MESSAGE_OVERHEAD, Session, outbox};
+use super::{MESSAGE_OVERHEAD, Overflow, Session, outbox};
 use crate::{Message, Moment, Position};
 
 /// Why a message was not taken.
@@ -122,6 +122,23 @@ impl<I: Clone> Session<I> {
             return Err(Unsent { message, why: NotSent::Ended });
         }
         Ok(self.append(message))
+    }
+
+    /// Returns whether a message that is sent now would have to wait. For a caller that asks before it has the message: so
+    /// this drops no message and does not end the session, where [`Self::send`] would do so to take the message.
+    pub fn would_wait(&mut self, now: Moment) -> bool {
+        if self.life.ended.is_some() {
+            return false;
+        }
+        if self.frozen {
+            return true;
+        }
+        let takes = match self.rules.overflow {
+            Overflow::Close => !self.clients.any_attached(),
+            Overflow::DropOldest => !self.is_all_uncommitted(),
+            Overflow::Backpressure => false,
+        };
+        !takes && self.make_room(MESSAGE_OVERHEAD, now) == Err(NotSent::Full)
     }
 
     /// A send waits for room. The caller calls [`Self::send_goes_on`] once for each call of this.

@@ -5,6 +5,8 @@
 //! outcomes; `listen`, `serve` and `stop` make a server; `console` formats logs.
 
 pub mod adapter;
+#[cfg(feature = "axum")]
+mod axum;
 #[cfg(feature = "console")]
 pub mod console;
 pub(crate) mod layer;

@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 
 use crate::{
     BlockingSession, LiveSession, SessionOrigin,
-    live::session::{CancelHandler, Shared},
+    live::session::{CancelHandler, Shared, runs_handler_of},
     words::{
         outcome::{IntoOutcome, Outcome, OutcomeStatus},
         panics::{Panic, caught, run_caught},
@@ -57,9 +57,11 @@ where
         async move {
             let (answer, ended) = oneshot::channel();
             let runtime = Handle::current();
+            let id = live.id();
             let session = BlockingSession::new(live, runtime.clone());
             let spawned =
                 std::thread::Builder::new().name("session-handler".into()).spawn(move || {
+                    runs_handler_of(id);
                     // What it spawns runs on the runtime.
                     let _entered = runtime.enter();
                     // The session's task waits for it, or has been cancelled with the session.

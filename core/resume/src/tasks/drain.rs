@@ -18,7 +18,10 @@ use crate::{
         registry::Registry,
         session::{Core, Shared},
     },
-    words::{drain_report::DrainReport, durability::Urgency},
+    words::{
+        drain_report::DrainReport,
+        durability::{SavedBy, Urgency},
+    },
 };
 
 /// This many transports are closed before other tasks get a turn.
@@ -131,7 +134,7 @@ async fn save<T: Send + 'static>(session: &Arc<Shared<T>>, until: Instant) -> bo
         if settled(session, until).await {
             return true;
         }
-        match timeout_at(until, session.wait_saved(Urgency::Now)).await {
+        match timeout_at(until, session.wait_saved(Urgency::Now, SavedBy::Layer)).await {
             Ok(Ok(())) => return true,
             Err(_) => return false,
             // A store that has failed once may do better the next time: the saver tries again.

@@ -47,3 +47,14 @@ pub(crate) enum Urgency {
     /// With the next commit.
     Now,
 }
+
+/// What waits for a save.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SavedBy {
+    /// The handler's own handle.
+    Handler,
+    /// A handle that can be cloned: the handler may have one, too.
+    AnyHandle,
+    /// The layer itself.
+    Layer,
+}

@@ -1,13 +1,15 @@
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use session_resume::{
-    Attach, Durability, Limits, SessionResume,
+    Attach, BlockingSession, CommitError, CommitErrorKind, Durability, Limits, LiveSession,
+    Session, SessionResume,
     store::{ErrorKind, MemoryStore},
 };
+use tokio::time::timeout;
 
 use crate::{
     A, B,
-    node::{Browser, ENCODED, Got, Node, Tally},
+    node::{Browser, Client, ENCODED, Got, Node, Tally},
     store::Fault,
 };
 
@@ -288,6 +290,94 @@ async fn a_handler_that_would_wait_for_itself_is_told() {
     assert!(client.is_acked(1).await);
     // Nothing to save; then an update in the message's hand; then committed, and nothing to save again.
     assert_eq!(*node.commits.lock().unwrap(), [true, true, true]);
+}
+
+/// Whichever handle it waits with, and whichever way it got it.
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_would_wait_for_itself_is_told_by_every_handle() {
+    let node = Node::start(&MemoryStore::new());
+    let mut browser = Browser::default();
+    let session = node.open(&mut browser).await.unwrap();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (layer, id) = (node.layer.clone(), session.id());
+    let handler = async move |mut live: LiveSession<Tally>| {
+        async fn helper(session: &Session<Tally>) -> Result<(), CommitError> {
+            session.saved().await
+        }
+        while live.recv().await.is_some() {
+            live.update(|tally| tally.total += 1);
+            let visited = layer.get(id).unwrap();
+            let saved = [
+                live.saved().await,
+                (*live).saved().await,
+                live.handle().saved().await,
+                helper(&live).await,
+                visited.saved().await,
+                async { live.handle().saved().await }.await,
+            ];
+            for saved in saved {
+                tell.send(saved.map_err(|error| error.kind())).unwrap();
+            }
+            // With no message in hand, none of them is an error.
+            live.commit().await.unwrap();
+            live.update(|tally| tally.total += 1);
+            tell.send(helper(&live).await.map_err(|error| error.kind())).unwrap();
+        }
+    };
+    let upgrade = node.upgrade(&mut browser, "/live", Some(A)).await.unwrap();
+    let mut client = Client::start(upgrade.on_session(handler).unwrap());
+    client.hello().await;
+    client.send("work");
+    for _ in 0..6 {
+        let saved = timeout(Duration::from_secs(60), told.recv()).await.expect("it does not wait");
+        assert_eq!(saved, Some(Err(CommitErrorKind::MessageInHand)));
+    }
+    let saved = timeout(Duration::from_secs(60), told.recv()).await.expect("it does not wait");
+    assert_eq!(saved, Some(Ok(())));
+}
+
+/// The change comes while the handler waits already.
+#[tokio::test(start_paused = true)]
+async fn a_task_of_the_handlers_may_wait_for_the_boundary() {
+    let node = Node::start(&MemoryStore::new());
+    let mut browser = Browser::default();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let handler = async move |mut live: LiveSession<Tally>| {
+        while live.recv().await.is_some() {
+            live.update(|tally| tally.total += 1);
+            let (session, tell) = (live.handle(), tell.clone());
+            live.spawn("waits", async move { tell.send(session.saved().await.is_ok()).unwrap() });
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    };
+    let upgrade = node.upgrade(&mut browser, "/live", Some(A)).await.unwrap();
+    let mut client = Client::start(upgrade.on_session(handler).unwrap());
+    client.hello().await;
+    client.send("work");
+    assert_eq!(timeout(Duration::from_secs(60), told.recv()).await.unwrap(), Some(true));
+}
+
+#[tokio::test]
+async fn a_handler_on_a_thread_that_would_wait_for_itself_is_told() {
+    let node = Node::start(&MemoryStore::new());
+    let mut browser = Browser::default();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let runtime = tokio::runtime::Handle::current();
+    let handler = move |mut live: BlockingSession<Tally>| {
+        while live.recv().is_some() {
+            live.update(|tally| tally.total += 1);
+            let handle = Session::clone(&live);
+            for saved in [live.saved(), runtime.block_on(handle.saved())] {
+                tell.send(saved.map_err(|error| error.kind())).unwrap();
+            }
+        }
+    };
+    let client = node.connect_blocking(&mut browser, handler).await;
+    client.send("work");
+    for _ in 0..2 {
+        let saved = timeout(Duration::from_secs(60), told.recv()).await.expect("it does not wait");
+        assert_eq!(saved, Some(Err(CommitErrorKind::MessageInHand)));
+    }
 }
 
 /// The next message is there already, and the work on it takes long.

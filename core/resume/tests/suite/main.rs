@@ -15,6 +15,7 @@ mod paths;
 mod plain;
 mod sending;
 mod shared;
+mod stream_sink;
 mod support;
 mod timers;
 mod transports;

@@ -47,8 +47,8 @@ async fn an_invented_epoch_is_put_to_the_policy() {
 /// A session that was found for an upgrade, and has ended when its handler is known, is not put to the policy.
 #[tokio::test(start_paused = true)]
 async fn a_session_that_ends_meanwhile_makes_way() {
-    let refuses = reuse::from_fn(|_, _| ReuseDecision::Refuse(StatusCode::LOCKED));
-    let (resume, mut browser) = (SessionResume::new().with_reuse(refuses), Browser::default());
+    let locked = reuse::from_fn(|_, _| ReuseDecision::Refuse(StatusCode::LOCKED));
+    let (resume, mut browser) = (SessionResume::new().with_reuse(locked), Browser::default());
     let session = browser.get(&resume).await.unwrap();
     let refused = browser.upgrade(&resume, None).await.unwrap().on_session(idle).unwrap_err();
     assert_eq!(refused.status(), 423, "while it is there");

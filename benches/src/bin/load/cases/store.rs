@@ -63,7 +63,7 @@ struct Tally {
     total: u64,
 }
 
-async fn add(Session(session): Session<Tally>) -> String {
+async fn add(session: Session<Tally>) -> String {
     session.update(|tally| tally.total += 1);
     session.read(|tally| tally.total.to_string())
 }

@@ -19,8 +19,16 @@ use crate::{
         session::{AttachRequest, Core, Peer, Shared},
     },
     words::{
-        cause::Cause, durability::Urgency, handler_type::HandlerType, key::SessionKey, observe,
-        outcome::IntoOutcome, path::UpgradePath, peer_addr::PeerAddr, random, transport::Transport,
+        cause::Cause,
+        durability::{SavedBy, Urgency},
+        handler_type::HandlerType,
+        key::SessionKey,
+        observe,
+        outcome::IntoOutcome,
+        path::UpgradePath,
+        peer_addr::PeerAddr,
+        random,
+        transport::Transport,
     },
 };
 
@@ -285,7 +293,8 @@ async fn is_in_the_store<T: Send + 'static>(session: &Shared<T>) {
         new
     });
     if new {
-        let _ = tokio::time::timeout(STORING, session.wait_saved(Urgency::Now)).await;
+        let _ =
+            tokio::time::timeout(STORING, session.wait_saved(Urgency::Now, SavedBy::Layer)).await;
     }
 }
 

@@ -11,7 +11,11 @@ use crate::{
         registry::Registry,
         session::{Change, Core, Life, Shared},
     },
-    words::{durability::Urgency, errors::chain, observe},
+    words::{
+        durability::{SavedBy, Urgency},
+        errors::chain,
+        observe,
+    },
 };
 
 impl<T: Send + 'static> Registry<T> {
@@ -41,7 +45,7 @@ impl<T: Send + 'static> Registry<T> {
         loop {
             // With a message in hand its last boundary stays on disk; the message counts as not handled.
             let frozen = session.lock().machine.is_frozen();
-            let saved = !frozen || session.wait_saved(Urgency::Now).await.is_ok();
+            let saved = !frozen || session.wait_saved(Urgency::Now, SavedBy::Layer).await.is_ok();
             // Or it was called back meanwhile.
             if !saved || session.lock().life() != Life::Leaving {
                 self.stays(session);

@@ -384,6 +384,11 @@ impl Core {
         self.rare.drop_if(Rarities::is_empty);
     }
 
+    /// Whether the code that calls runs in the task of the session's handler.
+    pub(super) fn is_handlers_task(&self) -> bool {
+        self.handler.as_ref().is_some_and(|handler| tokio::task::try_id() == Some(handler.id()))
+    }
+
     fn take_tasks(&mut self) -> Tasks {
         self.rare.get_mut().map(|rare| std::mem::take(&mut rare.tasks)).unwrap_or_default()
     }

@@ -14,10 +14,11 @@ use super::{
     core::Core,
     place::{Moved, Place, Pointer},
     shared::Shared,
+    thread,
 };
 use crate::words::{
     commit_error::CommitError,
-    durability::Urgency,
+    durability::{SavedBy, Urgency},
     key::SessionKey,
     millis::Millis,
     store::{Stamp, StoreKey},
@@ -250,9 +251,9 @@ impl Durable {
         self.queued = true;
     }
 
-    /// Whether something has changed since the last snapshot was taken.
-    fn has_untaken(&self) -> bool {
-        self.taken < self.version
+    /// Whether the changes up to this one are not all in a snapshot.
+    fn is_untaken(&self, version: u64) -> bool {
+        self.taken < version
     }
 
     /// A task wants to write; returns whether none does already.
@@ -456,7 +457,15 @@ impl Core {
 
 impl<T: Send + 'static> Shared<T> {
     /// Waits until all changes so far are on disk.
-    pub(crate) async fn wait_saved(&self, urgency: Urgency) -> Result<(), CommitError> {
+    ///
+    /// With a message in hand they get there only when the handler hands it back. So if the handler is the one that
+    /// waits, this is an error. It is looked for under the lock under which a change is looked for: another task may
+    /// change the state at any time.
+    pub(crate) async fn wait_saved(
+        &self,
+        urgency: Urgency,
+        by: SavedBy,
+    ) -> Result<(), CommitError> {
         let target = self.step(|core| {
             let durable = core.durable.as_ref().filter(|_| !core.life().has_left())?;
             let target = (durable.version, durable.failures);
@@ -486,6 +495,12 @@ impl<T: Send + 'static> Shared<T> {
                 {
                     return Err(error.clone());
                 }
+                if durable.is_untaken(version)
+                    && core.machine.is_message_in_hand()
+                    && self.is_handler(by, &core)
+                {
+                    return Err(CommitError::message_in_hand());
+                }
                 Arc::clone(&durable.progress).notified_owned()
             };
             // Registered under the lock under which it was looked at: no attempt is missed.
@@ -498,11 +513,12 @@ impl<T: Send + 'static> Shared<T> {
         self.lock().durable.as_ref().is_some_and(|durable| durable.is_aging(after))
     }
 
-    /// Whether the message in hand keeps something from getting on disk.
-    pub(crate) fn is_held_up_by_hand(&self) -> bool {
-        let core = self.lock();
-        let untaken = core.durable.as_ref().is_some_and(|durable| durable.has_untaken());
-        untaken && core.machine.is_message_in_hand() && !core.is_over()
+    fn is_handler(&self, by: SavedBy, core: &Core) -> bool {
+        match by {
+            SavedBy::Handler => true,
+            SavedBy::Layer => false,
+            SavedBy::AnyHandle => core.is_handlers_task() || thread::is_handlers(self.id()),
+        }
     }
 
     /// The handler may be at work: a client that polls after a crash is told whether it was.
@@ -608,9 +624,9 @@ mod tests {
     fn a_failure_takes_back_what_was_taken() {
         let mut durable = changed(2);
         assert!(durable.take_snapshot(Unsaved::Untaken, false, false, false).is_some());
-        assert!(!durable.has_untaken());
+        assert!(!durable.is_untaken(2));
         durable.not_saved(CommitError::ended());
-        assert!(durable.has_untaken() && durable.queued);
+        assert!(durable.is_untaken(2) && durable.queued);
         assert!(!durable.is_settled() && !durable.is_stored());
         durable.is_restored = true;
         assert!(durable.is_stored(), "the record of its life before is there");

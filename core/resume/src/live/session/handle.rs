@@ -19,7 +19,7 @@ use crate::{
     CommitError, Identity, SendError, SessionId,
     words::{
         context::Requester,
-        durability::Urgency,
+        durability::{SavedBy, Urgency},
         key::SessionKey,
         outcome::{Outcome, OutcomeStatus},
         reuse::Phase,
@@ -28,7 +28,7 @@ use crate::{
 
 /// A handle to a session: everything but receiving.
 ///
-/// Extractors give it (axum's is `session_resume_axum::Session`, warp's filter `session_resume_warp::session`),
+/// Extractors give it (with the feature `axum` it is one; warp's filter is `session_resume_warp::session`),
 /// tasks keep it; a clone is cheap and means the same session.
 ///
 /// With a store, a handle that an extractor gave (not `Option<Session<T>>`, which only looks) and its clones keep the session in
@@ -305,21 +305,23 @@ impl<T: Send + 'static> Session<T> {
 
     /// Waits until all updates so far are on disk; with a message in hand, that is at the next boundary.
     ///
-    /// The handler itself would then wait for itself: there it is [`LiveSession::saved`](crate::LiveSession::saved),
-    /// which says so, or [`commit`](crate::LiveSession::commit).
+    /// The handler would then wait for itself. So in the handler's own task, or on its thread, that is an error at once,
+    /// whichever handle is used: call [`commit`](crate::LiveSession::commit) there. A handler that waits for *another
+    /// task*, which waits for `saved`, is not found out, and waits for ever.
     ///
     /// Without a store there is no disk, and it returns at once.
     ///
     /// # Errors
     ///
-    /// Fails if the store does not take the snapshot; it is tried again all the same. Fails if the session has
+    /// Fails if the store does not take the snapshot; it is tried again all the same. Fails with
+    /// [`MessageInHand`](crate::CommitErrorKind::MessageInHand) in the handler, as said above. Fails if the session has
     /// ended: one whose state cannot be written (its `Serialize` fails or panics) ends, outcome `panicked`.
     ///
     /// # Cancel safety
     ///
     /// Cancel safe: the snapshot is taken or not; call again to be sure.
     pub async fn saved(&self) -> Result<(), CommitError> {
-        self.shared.wait_saved(Urgency::Now).await
+        self.shared.wait_saved(Urgency::Now, SavedBy::AnyHandle).await
     }
 
     /// Returns whether the handler has a message in hand: updates are then saved with it, at the next boundary.

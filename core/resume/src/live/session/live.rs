@@ -2,16 +2,21 @@ use std::{
     fmt,
     future::poll_fn,
     ops::Deref,
+    pin::Pin,
     sync::Arc,
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
 };
 
+use futures_core::{FusedStream, Stream};
 use serde::de::DeserializeOwned;
 use session_resume_proto::{Message, session};
 use tokio::task::coop;
 
 use super::{Client, Event, Peer, Resumed, Session, core::Core, durable::Boundary, shared::Shared};
-use crate::{CommitError, SessionOrigin, words::durability::Urgency};
+use crate::{
+    CommitError, SessionOrigin,
+    words::durability::{SavedBy, Urgency},
+};
 
 /// The handler's own handle: a [`Session`] that also receives. There is one per session.
 ///
@@ -59,11 +64,13 @@ use crate::{CommitError, SessionOrigin, words::durability::Urgency};
 /// ```
 pub struct LiveSession<T = ()> {
     session: Session<T>,
+    /// Whether it has returned that the session is over.
+    is_over: bool,
 }
 
 impl<T: Send + 'static> LiveSession<T> {
     pub(crate) fn new(shared: Arc<Shared<T>>, origin: SessionOrigin) -> Self {
-        Self { session: Session::new(shared, origin) }
+        Self { session: Session::new(shared, origin), is_over: false }
     }
 
     /// Receives the next data message; waits across reconnects. `None` when the session is over.
@@ -89,26 +96,28 @@ impl<T: Send + 'static> LiveSession<T> {
     ///
     /// Cancel safe, as [`Self::recv`].
     pub async fn recv_event(&mut self) -> Option<Event> {
+        poll_fn(|cx| self.poll_recv_event(cx)).await
+    }
+
+    fn poll_recv_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         let shared = &self.session.shared;
-        poll_fn(|cx| {
-            let coop = ready!(coop::poll_proceed(cx));
-            shared.boundary(Boundary::Receive);
-            let received = shared.with_core(|core, now| match core.machine.poll_receive(now) {
-                Some(event) => Poll::Ready(Some(core.told(event))),
-                None if core.is_over() => Poll::Ready(None),
-                None => {
-                    core.wait_to_receive(cx.waker());
-                    Poll::Pending
-                }
-            });
-            let received = ready!(received);
-            if shared.is_durable() {
-                shared.watch_work();
+        let coop = ready!(coop::poll_proceed(cx));
+        shared.boundary(Boundary::Receive);
+        let received = shared.with_core(|core, now| match core.machine.poll_receive(now) {
+            Some(event) => Poll::Ready(Some(core.told(event))),
+            None if core.is_over() => Poll::Ready(None),
+            None => {
+                core.wait_to_receive(cx.waker());
+                Poll::Pending
             }
-            coop.made_progress();
-            Poll::Ready(received)
-        })
-        .await
+        });
+        let received = ready!(received);
+        if shared.is_durable() {
+            shared.watch_work();
+        }
+        coop.made_progress();
+        self.is_over = received.is_none();
+        Poll::Ready(received)
     }
 
     /// Receives the next data message and reads it as JSON. `None` when the session is over.
@@ -139,14 +148,13 @@ impl<T: Send + 'static> LiveSession<T> {
     pub async fn commit(&mut self) -> Result<(), CommitError> {
         let shared = &self.session.shared;
         shared.boundary(Boundary::Commit);
-        shared.wait_saved(Urgency::Now).await
+        shared.wait_saved(Urgency::Now, SavedBy::Handler).await
     }
 
     /// Waits until all updates so far are on disk, as [`Session::saved`]; for the handler itself.
     ///
     /// With a message in hand they get there only when it is handled, so the handler would wait for itself:
-    /// that is an error at once, and [`commit`](Self::commit) is what to call. A [`handle`](Self::handle) cannot
-    /// tell which task waits with it: do not await its `saved` in the handler.
+    /// that is an error at once, and [`commit`](Self::commit) is what to call.
     ///
     /// # Errors
     ///
@@ -156,16 +164,38 @@ impl<T: Send + 'static> LiveSession<T> {
     ///
     /// Cancel safe, as [`Session::saved`].
     pub async fn saved(&self) -> Result<(), CommitError> {
-        let shared = &self.session.shared;
-        if shared.is_held_up_by_hand() {
-            return Err(CommitError::message_in_hand());
-        }
-        shared.wait_saved(Urgency::Now).await
+        self.session.shared.wait_saved(Urgency::Now, SavedBy::Handler).await
     }
 
     /// Returns a handle that can be cloned and kept.
     pub fn handle(&self) -> Session<T> {
         self.session.clone()
+    }
+}
+
+/// The messages, as [`recv`](LiveSession::recv) returns them: it ends when the session does, waits across reconnects, and
+/// passes over attaches and detaches.
+///
+/// Asking for the next message says that the one before is handled. A combinator or library that reads ahead (`buffered`,
+/// `peekable`, a server that works on several requests at once) says so while it still works on it. With a store, such a
+/// message is lost in a crash; one that [`recv`](LiveSession::recv) has returned is handled anew.
+impl<T: Send + 'static> Stream for LiveSession<T> {
+    type Item = Message;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        loop {
+            match ready!(self.poll_recv_event(cx)) {
+                Some(Event::Message { message, .. }) => return Poll::Ready(Some(message)),
+                Some(_) => {}
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl<T: Send + 'static> FusedStream for LiveSession<T> {
+    fn is_terminated(&self) -> bool {
+        self.is_over
     }
 }
 
@@ -226,6 +256,6 @@ impl<T> Deref for LiveSession<T> {
 
 impl<T> fmt::Debug for LiveSession<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LiveSession").field("session", &self.session).finish()
+        f.debug_struct("LiveSession").field("session", &self.session).finish_non_exhaustive()
     }
 }

@@ -15,8 +15,10 @@ mod place;
 mod purpose;
 mod send;
 mod shared;
+mod sink;
 mod state;
 mod tasks;
+mod thread;
 
 pub use session_resume_proto::session::SessionOrigin;
 
@@ -26,6 +28,7 @@ pub use self::{
     guard::ExpirationGuard,
     handle::{IdentityChange, Session, SessionInfo},
     live::LiveSession,
+    sink::{SessionDuplex, SessionSink},
 };
 pub(crate) use self::{
     core::{CancelHandler, Core, Machine, Seat},
@@ -38,4 +41,5 @@ pub(crate) use self::{
     purpose::Purpose,
     shared::{Owner, Shared},
     state::StateCell,
+    thread::runs_handler_of,
 };

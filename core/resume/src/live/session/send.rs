@@ -23,13 +23,20 @@ struct InLine<'a, T: Send + 'static> {
 impl<T: Send + 'static> Drop for InLine<'_, T> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.session.step(|core| {
-                if let Some(rare) = core.rare() {
-                    rare.room.retain(|(of, _)| *of != ticket);
-                }
-                core.machine.send_goes_on();
-            });
+            self.session.leave_line(ticket);
         }
+    }
+}
+
+impl<T: Send + 'static> Shared<T> {
+    /// A send no longer waits for room.
+    pub(super) fn leave_line(&self, ticket: u32) {
+        self.step(|core| {
+            if let Some(rare) = core.rare() {
+                rare.room.retain(|(of, _)| *of != ticket);
+            }
+            core.machine.send_goes_on();
+        });
     }
 }
 
@@ -76,25 +83,73 @@ pub(super) async fn send<T: Send + 'static>(
     kind: Kind,
 ) -> Result<(), SendError> {
     let mut message = Some(message);
-    when_room(session, |waiter| {
-        let Some(unsent) = message.take() else {
-            return Poll::Ready(Err(SendError::ended(None)));
-        };
-        let unsent = match push_fitting(session, unsent, kind) {
-            Ok(()) => return Poll::Ready(Ok(())),
-            Err(unsent) => unsent,
-        };
-        session.with_core(|core, now| match push(core, unsent, kind, now) {
-            Ok(()) => Poll::Ready(Ok(())),
-            Err(Unsent { message: unsent, why: NotSent::Full }) => {
-                message = Some(unsent);
-                waiter.wait(core, now);
-                Poll::Pending
-            }
-            Err(unsent) => Poll::Ready(Err(core.not_sent(unsent.why, Some(unsent.message)))),
-        })
+    when_room(session, |waiter| attempt(session, &mut message, kind, waiter)).await
+}
+
+/// Sends the message, or waits for room and leaves it where it is.
+fn attempt<T: Send + 'static>(
+    session: &Shared<T>,
+    message: &mut Option<Message>,
+    kind: Kind,
+    waiter: &mut Waiter<'_>,
+) -> Poll<Result<(), SendError>> {
+    let Some(unsent) = message.take() else {
+        return Poll::Ready(Err(SendError::ended(None)));
+    };
+    let unsent = match push_fitting(session, unsent, kind) {
+        Ok(()) => return Poll::Ready(Ok(())),
+        Err(unsent) => unsent,
+    };
+    session.with_core(|core, now| match push(core, unsent, kind, now) {
+        Ok(()) => Poll::Ready(Ok(())),
+        Err(Unsent { message: unsent, why: NotSent::Full }) => {
+            *message = Some(unsent);
+            waiter.wait(core, now);
+            Poll::Pending
+        }
+        Err(unsent) => Poll::Ready(Err(core.not_sent(unsent.why, Some(unsent.message)))),
     })
-    .await
+}
+
+/// The same for a caller that keeps the message and the place itself, and gives the place up.
+pub(super) fn poll_send<T: Send + 'static>(
+    session: &Shared<T>,
+    message: &mut Option<Message>,
+    ticket: &mut Option<u32>,
+    waker: &Waker,
+) -> Poll<Result<(), SendError>> {
+    attempt(session, message, Kind::Ordinary, &mut Waiter { ticket, waker })
+}
+
+/// Waits while a send would wait.
+pub(super) fn poll_room<T: Send + 'static>(
+    session: &Shared<T>,
+    ticket: &mut Option<u32>,
+    waker: &Waker,
+) -> Poll<()> {
+    session.with_core(|core, now| {
+        if core.life().has_left() || !core.machine.would_wait(now) {
+            return Poll::Ready(());
+        }
+        Waiter { ticket, waker }.wait(core, now);
+        Poll::Pending
+    })
+}
+
+/// Sends a message; returns it if there is no room now.
+pub(super) fn send_or_return<T: Send + 'static>(
+    session: &Shared<T>,
+    message: Message,
+) -> Result<Option<Message>, SendError> {
+    let kind = Kind::Ordinary;
+    let Err(message) = push_fitting(session, message, kind) else {
+        return Ok(None);
+    };
+    session.with_core(|core, now| match push(core, message, kind, now) {
+        Ok(()) => Ok(None),
+        Err(Unsent { message, why: NotSent::Full }) => Ok(Some(message)),
+        Err(unsent) => Err(core.not_sent(unsent.why, Some(unsent.message))),
+    })
 }
 
 /// Makes a message from the state and sends it, in one step with the change.

@@ -257,7 +257,12 @@ impl<T: Send + 'static> Shared<T> {
             // By the handler itself.
             Some(outcome) if outcome.status() == OutcomeStatus::Done => {}
             // It may have left just when its handler was to start.
-            None if !core.is_over() => core.handler = Some(handler),
+            None if !core.is_over() => {
+                core.handler = Some(handler);
+                drop(core);
+                // A handler that waits for a save is not known as the handler before.
+                self.tell_savers();
+            }
             _ => {
                 drop(core);
                 handler.abort();
