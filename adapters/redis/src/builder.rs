@@ -9,11 +9,13 @@ use crate::sentinel::Sentinels;
 use crate::{
     address::{self, Kind},
     check,
-    connection::{Engine, Live, Place, Target},
+    connection::Live,
+    engine::Engine,
     error::{ConnectError, ConnectErrorKind, Failure, FailureKind},
     keys::Keys,
     lane::{Lane, Settings},
     store::{Lanes, RedisStore},
+    target::{Place, Target},
 };
 
 /// Between two looks at an engine that is about to work.

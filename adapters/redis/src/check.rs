@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use crate::{
     builder::{Builder, refused},
-    connection::{Live, Target, bytes, text_fields},
+    connection::{Live, bytes, text_fields},
     error::{ConnectError, ConnectErrorKind},
+    target::Target,
 };
 
 /// What to say of one that is used alone.

@@ -21,11 +21,14 @@ use crate::{
     address::{Address, Login},
     builder::{Builder, PAUSE, refused},
     check,
-    connection::{Call, Engine, Live, Place, Target, bytes, strange},
+    connection::{Call, Live, bytes, strange},
+    engine::Engine,
     error::{ConnectError, ConnectErrorKind, Failure, FailureKind},
     keys::Keys,
-    lane::{Answer, Lane, Router, Settings, Waiting},
+    lane::{Lane, Router, Settings},
+    queue::{Answer, Waiting},
     slots::{self, Map, Range},
+    target::{Place, Target},
 };
 
 /// How often a call is sent on to another node. More than a few: while a slot gets its new owner, two nodes name each

@@ -5,7 +5,6 @@
 //! connection and dials again; nothing that was on the way is sent a second time, except loads.
 
 use std::{
-    collections::{HashMap, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
@@ -14,24 +13,21 @@ use std::{
 use redis::Value;
 use session_resume::store::Stamp;
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::Notify,
     time::{Instant, sleep_until, timeout_at},
 };
 
 use crate::{
-    connection::{Call, Live, Target, by_text},
+    connection::{Call, Live, by_text},
     error::{Failure, FailureKind},
+    queue::{Answer, Queue, Waiting},
     scripts::{Said, Script},
+    target::Target,
 };
-
-const BATCH_CALLS: usize = 1024;
-const BATCH_BYTES: usize = 8 << 20;
 
 /// Between two attempts to dial; doubled after each one that fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
-pub(crate) type Answer = Result<Value, Failure>;
 
 /// A handle on the task; when it is dropped, the task ends.
 #[derive(Debug)]
@@ -45,35 +41,6 @@ struct Shared {
     queue: Mutex<Queue>,
     /// There is work, or there will be no more.
     news: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: VecDeque<Waiting>,
-    /// How many have left at the front, so that a number finds its place.
-    taken: u64,
-    /// The number of the put that waits, by key.
-    puts: HashMap<Vec<u8>, u64>,
-    /// This many commands may wait before those without a caller are cleared away.
-    sweep_at: usize,
-    /// Why there is no connection.
-    trouble: Option<Failure>,
-    ended: bool,
-}
-
-/// A call that was not sent, or of which the engine has said that it was not executed.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    pub(crate) call: Call,
-    /// How often a node of a cluster has named another one.
-    #[cfg(feature = "cluster")]
-    pub(crate) redirects: u8,
-    /// The claim and number of a put: a put with a larger number takes its place.
-    stamp: Option<Stamp>,
-    deadline: Instant,
-    /// A call that would be sent later than this is not sent at all.
-    send_by: Instant,
-    callers: Vec<oneshot::Sender<Answer>>,
 }
 
 /// Where calls go that the server of a lane does not have, or that should leave it: the other nodes of a cluster.
@@ -170,142 +137,6 @@ impl Shared {
         match &self.lock().trouble {
             Some(trouble) => Failure { kind: FailureKind::Silence, ..trouble.clone() },
             None => Failure::new(FailureKind::Silence, format!("no answer within {timeout:?}")),
-        }
-    }
-}
-
-impl Queue {
-    fn push(&mut self, mut waiting: Waiting) {
-        if waiting.call.script == Script::Put
-            && let Some(stamp) = waiting.stamp
-        {
-            if let Some(before) = self.put_before(&waiting.call.key, stamp) {
-                // The older one has not happened, and never will: what its caller is told of is the newer one.
-                before.callers.retain(|caller| !caller.is_closed());
-                waiting.callers.append(&mut before.callers);
-                *before = waiting;
-                return;
-            }
-            let number = self.taken + self.waiting.len() as u64;
-            self.puts.insert(waiting.call.key.clone(), number);
-        }
-        self.waiting.push_back(waiting);
-        if self.waiting.len() > self.sweep_at.max(64) {
-            self.sweep();
-        }
-    }
-
-    /// The put of the same claim, with a smaller number, that waits.
-    fn put_before(&mut self, key: &[u8], stamp: Stamp) -> Option<&mut Waiting> {
-        let number = *self.puts.get(key)?;
-        let place = usize::try_from(number.checked_sub(self.taken)?).ok()?;
-        let before = self.waiting.get_mut(place)?;
-        let is_older =
-            before.stamp.is_some_and(|it| it.same_fence(stamp) && it.number < stamp.number);
-        (is_older && before.call.key == key).then_some(before)
-    }
-
-    #[cfg(feature = "cluster")]
-    fn take_if(&mut self, leaves: impl Fn(&Call) -> bool) -> Vec<Waiting> {
-        let all = std::mem::take(&mut self.waiting);
-        let (leave, stay): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|waiting| leaves(&waiting.call));
-        self.waiting = stay.into();
-        self.number_anew();
-        leave
-    }
-
-    /// Clears away the commands that no caller waits for any more.
-    fn sweep(&mut self) {
-        self.waiting.retain(|waiting| waiting.callers.iter().any(|caller| !caller.is_closed()));
-        self.number_anew();
-        self.sweep_at = 2 * self.waiting.len();
-    }
-
-    fn number_anew(&mut self) {
-        self.taken = 0;
-        self.puts.clear();
-        for (number, waiting) in (0..).zip(&self.waiting) {
-            if waiting.stamp.is_some() {
-                self.puts.insert(waiting.call.key.clone(), number);
-            }
-        }
-    }
-
-    /// What goes next: of what has a caller, and time for an answer.
-    fn take(&mut self, now: Instant) -> Vec<Waiting> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        while batch.len() < BATCH_CALLS
-            && bytes < BATCH_BYTES
-            && let Some(waiting) = self.waiting.pop_front()
-        {
-            let number = self.taken;
-            self.taken += 1;
-            if self.puts.get(&waiting.call.key) == Some(&number) {
-                self.puts.remove(&waiting.call.key);
-            }
-            if waiting.callers.iter().all(oneshot::Sender::is_closed) {
-                continue;
-            }
-            if waiting.send_by < now {
-                let trouble = self.trouble.clone().unwrap_or_else(|| {
-                    Failure::new(FailureKind::Silence, "not sent: other calls took all the time")
-                });
-                waiting.answer(&Err(Failure { kind: FailureKind::Silence, ..trouble }));
-                continue;
-            }
-            bytes += waiting.call.args.iter().map(bytes::Bytes::len).sum::<usize>();
-            batch.push(waiting);
-        }
-        batch
-    }
-}
-
-/// What a caller waits for.
-pub(crate) struct Told {
-    answer: oneshot::Receiver<Answer>,
-    deadline: Instant,
-}
-
-impl Told {
-    /// Waits for the answer, until the deadline; then it is the one of `silence`.
-    pub(crate) async fn wait(self, silence: impl FnOnce() -> Failure) -> Answer {
-        match timeout_at(self.deadline, self.answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => {
-                let text = "the runtime in which this store was connected has ended";
-                Err(Failure::new(FailureKind::Connection, text))
-            }
-            Err(_) => Err(silence()),
-        }
-    }
-}
-
-impl Waiting {
-    /// A call that may take this long from now on.
-    pub(crate) fn new(call: Call, stamp: Option<Stamp>, timeout: Duration) -> (Self, Told) {
-        let now = Instant::now();
-        let (caller, answer) = oneshot::channel();
-        let deadline = now + timeout;
-        // A call that has only a moment left would cost the others their connection.
-        let send_by = now + timeout * 3 / 4;
-        let callers = vec![caller];
-        let waiting = Self {
-            call,
-            #[cfg(feature = "cluster")]
-            redirects: 0,
-            stamp,
-            deadline,
-            send_by,
-            callers,
-        };
-        (waiting, Told { answer, deadline })
-    }
-
-    pub(crate) fn answer(self, answer: &Answer) {
-        for caller in self.callers {
-            // A caller that has gone wants no answer.
-            let _ = caller.send(answer.clone());
         }
     }
 }
@@ -563,10 +394,7 @@ mod tests {
     use redis::Client;
 
     use super::*;
-    use crate::{
-        connection::{Engine, Place},
-        keys::Keys,
-    };
+    use crate::{engine::Engine, keys::Keys, target::Place};
 
     const TIMEOUT: Duration = Duration::from_millis(400);
     const FIRST: Stamp = Stamp::first(7, 1);
@@ -608,7 +436,7 @@ mod tests {
         assert!(texts(&lane).iter().all(|text| text == "1999"));
         // An older one, and one of another claim, take no place.
         poll_once(lane.call(call(Script::Put, 3, "old".to_owned()), Some(FIRST)));
-        let other = FIRST.taken_by(2);
+        let other = Stamp { number: 5000, ..FIRST.taken_by(2) };
         poll_once(lane.call(call(Script::Put, 4, "other".to_owned()), Some(other)));
         assert_eq!(lane.waiting(), 12);
     }

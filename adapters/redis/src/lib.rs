@@ -111,7 +111,8 @@
 //! again, as everywhere. Slots can be moved under load: no call fails. When a node is away, calls for its slots wait for it, or for
 //! the replica that takes its place; calls for others go on.
 //!
-//! Each node has two marks of its own, by which it is known that it has lost its data.
+//! A program starts when every node that has slots is reached. Each node has two marks of its own, by which it is known that
+//! it has lost its data.
 //!
 //! # When the engine is away
 //!
@@ -145,9 +146,11 @@ mod check;
 #[cfg(feature = "cluster")]
 mod cluster;
 mod connection;
+mod engine;
 mod error;
 mod keys;
 mod lane;
+mod queue;
 mod record;
 mod scripts;
 #[cfg(feature = "sentinel")]
@@ -155,6 +158,7 @@ mod sentinel;
 #[cfg(feature = "cluster")]
 mod slots;
 mod store;
+mod target;
 
 pub use self::{
     builder::Builder,

@@ -8,9 +8,11 @@ use session_resume::store::{
 
 use crate::{
     builder::Builder,
-    connection::{Call, Engine, bytes, strange},
+    connection::{Call, bytes, strange},
+    engine::Engine,
     error::{ConnectError, Failure},
-    lane::{Answer, Lane},
+    lane::Lane,
+    queue::Answer,
     record,
     scripts::{Said, Script},
 };

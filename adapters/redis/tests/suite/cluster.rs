@@ -151,8 +151,10 @@ async fn a_compare_and_set_in_a_slot_that_moves_happens_once() {
     assert_eq!(kind(put), ErrorKind::NotFound);
     assert_eq!(store.losses(), 0);
     cluster.end_move(slot, from, to);
+    let moved = cluster.errors("MOVED");
     store.claim(&key, None, FIRST, "8".into(), HOUR).await.unwrap();
     assert_eq!(text_of(&store, &key).await.as_deref(), Some("8"));
+    assert_eq!(cluster.errors("MOVED"), moved + 1, "it is told once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -163,6 +163,25 @@ async fn silence_on_the_way_is_found_out() {
     works_again(&store).await;
 }
 
+/// A connection that its peer has closed is known to be closed: what comes next goes over a new one, and fails not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_connection_is_not_used_again() {
+    if without_redis() {
+        return;
+    }
+    let mut engine = Engine::durable();
+    let store = RedisStore::connect(engine.url()).await.unwrap();
+    let key = key("one");
+    store.claim(&key, None, FIRST, "1".into(), HOUR).await.unwrap();
+    for n in 2..5 {
+        engine.restart();
+        // Time for the news to arrive; nothing is said meanwhile.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        store.put(&key, number(n), n.to_string().into(), HOUR).await.unwrap();
+    }
+    assert_eq!(text_of(&store, &key).await.as_deref(), Some("4"));
+}
+
 /// A dial that is never answered is given up, and the next one is answered: within the time of one call.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dial_that_is_never_answered_is_given_up() {

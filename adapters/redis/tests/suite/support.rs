@@ -120,6 +120,16 @@ async fn write(
             Err(error) => {
                 written.failed += 1;
                 assert!(!error.kind().is_refusal(), "{error:?}");
+                // Before the next write hides it: is what was acknowledged still there?
+                let record = loop {
+                    match store.load(&written.key).await {
+                        Ok(record) => break record,
+                        Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    }
+                };
+                let there = record.expect("it is there").stamp.number;
+                let acknowledged = written.acknowledged.number;
+                assert!(there >= acknowledged, "{there} {acknowledged}");
             }
         }
     }
