@@ -154,6 +154,38 @@ async fn a_sink_whose_room_was_taken_keeps_one_message_until_there_is_room() {
     assert!(session.outcome().is_none(), "closing the sink does not end the session");
 }
 
+/// A caller that asks for room and flushes in turn, as tarpc does, would ask for ever in one poll.
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_is_not_ready_is_not_flushed_either() {
+    let resume = small();
+    let (session, wire) = start(&resume).await;
+    let mut sink = session.sink();
+    for text in ["0", "1"] {
+        // The outbox is full with the second, and that has been sent all the same.
+        sink.send(text.into()).await.unwrap();
+    }
+    let is_flushed = async |sink: &mut SessionSink| {
+        poll_fn(|cx| Poll::Ready(sink.poll_flush_unpin(cx).is_ready())).await
+    };
+    assert!(is_flushed(&mut sink).await);
+    assert!(!is_ready(&mut sink).await);
+    assert!(!is_flushed(&mut sink).await);
+    settle().await;
+    wire.control(r#"{"ack":1}"#);
+    settle().await;
+    assert!(is_flushed(&mut sink).await && is_ready(&mut sink).await);
+    // Nor when the task has had its share and must let others run.
+    let stays = poll_fn(|cx| {
+        for _ in 0..1_000 {
+            if sink.poll_ready_unpin(cx).is_pending() {
+                return Poll::Ready(sink.poll_flush_unpin(cx).is_pending());
+            }
+        }
+        panic!("it never lets others run");
+    });
+    assert!(stays.await);
+}
+
 #[tokio::test(start_paused = true)]
 async fn asking_a_sink_whether_it_is_ready_drops_no_message_and_ends_no_session() {
     for overflow in [Overflow::DropOldest, Overflow::Close] {

@@ -68,6 +68,13 @@ impl<T: Send + 'static> SessionSink<T> {
         Poll::Ready(sent)
     }
 
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { session, ticket, .. } = self;
+        ready!(send::poll_room(&session.shared, ticket, cx.waker()));
+        self.leave_line();
+        Poll::Ready(())
+    }
+
     fn leave_line(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.session.shared.leave_line(ticket);
@@ -81,9 +88,7 @@ impl<T: Send + 'static> Sink<Message> for SessionSink<T> {
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         let coop = ready!(coop::poll_proceed(cx));
         ready!(self.poll_kept(cx))?;
-        let Self { session, ticket, .. } = &mut *self;
-        ready!(send::poll_room(&session.shared, ticket, cx.waker()));
-        self.leave_line();
+        ready!(self.poll_room(cx));
         coop.made_progress();
         Poll::Ready(Ok(()))
     }
@@ -95,7 +100,14 @@ impl<T: Send + 'static> Sink<Message> for SessionSink<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.poll_kept(cx)
+        let coop = ready!(coop::poll_proceed(cx));
+        ready!(self.poll_kept(cx))?;
+        // While it is not ready it is not flushed either: some callers (tarpc) ask in turn until one of the two is.
+        if self.ticket.is_some() {
+            ready!(self.poll_room(cx));
+        }
+        coop.made_progress();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
