@@ -1,5 +1,6 @@
 // Socket.IO with connection state recovery, as `load serve` serves the others: it prints its address, and `/stats`
-// tells the CPU time in microseconds and the resident bytes. It ends with its standard input.
+// tells the CPU time in microseconds and the resident bytes. It ends with its standard input. With REDIS_URL it keeps
+// its sessions in Redis, each with DATA bytes of data.
 
 import { createServer } from "node:http";
 import { setImmediate as turn, setTimeout as pause } from "node:timers/promises";
@@ -25,7 +26,10 @@ const http = createServer({ noDelay: true }, async (request, response) => {
   response.end(await answer?.());
 });
 
+const { REDIS_URL, DATA } = process.env;
+
 const io = new Server(http, {
+  adapter: REDIS_URL && (await streams(REDIS_URL)),
   connectionStateRecovery: { maxDisconnectionDuration: LONG, skipMiddlewares: true },
   connectTimeout: LONG,
   pingTimeout: LONG,
@@ -38,6 +42,9 @@ const missing = [];
 
 io.on("connection", (socket) => {
   const path = socket.handshake.query.case;
+  if (DATA) {
+    socket.data.text = text(Number(DATA));
+  }
   if (path === "/echo") {
     socket.on("m", (payload) => socket.emit("m", payload));
   } else if (path.startsWith("/missed") && !socket.recovered) {
@@ -46,6 +53,16 @@ io.on("connection", (socket) => {
     socket.emit("m", "first");
   }
 });
+
+async function streams(url) {
+  const [{ createAdapter }, { createClient }] = await Promise.all([
+    import("@socket.io/redis-streams-adapter"),
+    import("redis"),
+  ]);
+  const client = createClient({ url });
+  await client.connect();
+  return createAdapter(client);
+}
 
 function stats() {
   const { user, system } = process.cpuUsage();

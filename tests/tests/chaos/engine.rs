@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use session_resume_engine::{Engine, without_redis};
-use session_resume_testkit::tcp::{End, Fate, Proxy};
+use session_resume_testkit::{
+    Browser,
+    tcp::{End, Fate, Proxy},
+};
 
 use crate::{
     crash::{add, flags, next_resumed, settle},
@@ -120,6 +123,56 @@ async fn another_process_takes_a_session_over() {
     within(adding).await.unwrap();
     within(client.close()).await.unwrap();
     assert!(proxy.connections() > 4, "it has moved");
+}
+
+/// With clients attached and gone, and nothing that happens, no session asks the engine for anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_at_rest_say_nothing_to_the_engine() {
+    const SESSIONS: usize = 20;
+    if without_redis() {
+        return;
+    }
+    let engine = Engine::durable();
+    let url = engine.url();
+    let testee = server::testee(&flags(&url, "state")).await;
+    let mut attached = Vec::new();
+    for n in 0..SESSIONS {
+        let browser = Browser::at(testee.addr);
+        let mut ws = browser.plain("/live").await;
+        ws.send("add 1").await;
+        assert_eq!(ws.data().await, "total:1");
+        // The other half is suspended.
+        if n % 2 == 0 {
+            attached.push(ws);
+        }
+    }
+    let said = || {
+        let stats = engine.command("INFO commandstats");
+        let calls = stats.split("cmdstat_evalsha:calls=").nth(1).unwrap_or("0,");
+        calls.split(',').next().unwrap().parse::<usize>().unwrap()
+    };
+    assert!(said() >= SESSIONS, "{}", said());
+    // What has happened is written within moments.
+    let settled = async {
+        loop {
+            let before = said();
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if said() == before {
+                return before;
+            }
+        }
+    };
+    let before = within(settled).await;
+    // The layer as a whole may look for what has expired. Fewer calls than sessions are not calls of each session.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let since = said() - before;
+    assert!(since < SESSIONS / 4, "{since} calls of {SESSIONS} sessions");
+    // They are alive all the same.
+    for mut ws in attached {
+        ws.send("add 1").await;
+        assert_eq!(ws.data().await, "total:2");
+    }
+    assert!(said() > before);
 }
 
 /// Wrong engines are one line, and exit code 1.

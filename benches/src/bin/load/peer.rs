@@ -7,6 +7,8 @@ use std::{
     sync::OnceLock,
 };
 
+use crate::client::Server;
+
 /// The kind of its server.
 pub(crate) const KIND: &str = "socketio";
 
@@ -14,7 +16,8 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/socketio");
 /// Set for the cases of `load all` when there is no peer: they need not find out again.
 const LEFT_OUT: &str = "LOAD_WITHOUT_SOCKETIO";
 /// Whether what is pinned is there and can be loaded.
-const CHECK: &str = "require('socket.io'); const { version } = require('socket.io/package.json'); \
+const CHECK: &str = "require('socket.io'); require('@socket.io/redis-streams-adapter'); require('redis'); \
+    const { version } = require('socket.io/package.json'); \
     process.exit(version === require('./package.json').dependencies['socket.io'] ? 0 : 1)";
 
 /// Returns whether the peer can be measured, having installed it if need be; if it cannot, says why.
@@ -43,6 +46,13 @@ pub(crate) fn server() -> Command {
     // The input ends with this process, and then the server ends, too.
     node.args(["--expose-gc", "server.mjs"]).current_dir(FOLDER).stdin(Stdio::piped());
     node
+}
+
+/// Its server with its sessions in Redis, each with as many bytes of data.
+pub(crate) fn on_redis(url: &str, data: usize) -> Server {
+    let mut node = server();
+    node.env("REDIS_URL", url).env("DATA", data.to_string());
+    Server::run(node)
 }
 
 fn prepare() -> Result<(), String> {

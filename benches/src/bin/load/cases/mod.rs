@@ -7,6 +7,7 @@ mod instructions;
 mod layer;
 mod memory;
 mod reconnect;
+mod redis;
 mod store;
 mod sweep;
 
@@ -26,8 +27,18 @@ use crate::{
     report::Report,
 };
 
-pub(crate) const NAMES: [&str; 9] =
-    ["layer", "instructions", "fan-out", "echo", "reconnect", "crowd", "memory", "sweep", "store"];
+pub(crate) const NAMES: [&str; 10] = [
+    "layer",
+    "instructions",
+    "fan-out",
+    "echo",
+    "reconnect",
+    "crowd",
+    "memory",
+    "sweep",
+    "store",
+    "redis",
+];
 
 /// Runs a case or all; returns whether it is known.
 pub(crate) fn run(case: &str, report: &mut Report) -> bool {
@@ -45,6 +56,7 @@ pub(crate) fn run(case: &str, report: &mut Report) -> bool {
         "memory" => known(memory::run(report)),
         "sweep" => known(sweep::run(report)),
         "store" => known(store::run(report)),
+        "redis" => known(redis::run(report)),
         _ => false,
     }
 }
@@ -103,7 +115,11 @@ struct Subject {
 
 impl Subject {
     fn start((name, kind, speech): Named) -> Self {
-        Self { name, server: Server::start(kind), speech }
+        Self::with(name, Server::start(kind), speech)
+    }
+
+    fn with(name: &'static str, server: Server, speech: Speech) -> Self {
+        Self { name, server, speech }
     }
 
     /// Gives the server time to see that its clients are gone.

@@ -38,7 +38,11 @@ pub(crate) struct Stats {
 
 impl Server {
     pub(crate) fn start(kind: &str) -> Self {
-        let mut server = if kind == peer::KIND { peer::server() } else { Self::of_this(kind) };
+        Self::run(if kind == peer::KIND { peer::server() } else { Self::of_this(kind) })
+    }
+
+    /// Starts a program that tells its address in its first line.
+    pub(crate) fn run(mut server: Command) -> Self {
         let mut child = server.stdout(Stdio::piped()).spawn().expect("the server starts");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("it is piped");
