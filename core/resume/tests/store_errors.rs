@@ -130,7 +130,8 @@ async fn every_store_error_surfaces() {
         assert_eq!(node.commits.lock().unwrap().pop(), Some(false));
         session.update(|tally| tally.total += 1);
         let error = session.saved().await.unwrap_err();
-        assert!(error.to_string().contains(text), "{error}");
+        let cause = std::error::Error::source(&error).expect("the store's error").to_string();
+        assert!(cause.contains(text), "{cause}");
         told.expect(text);
         node.store.set(Fault::None);
         // It is tried again after a while.
