@@ -51,7 +51,7 @@ impl Sentinels {
         let text = format!(
             "sentinel monitor {NAME} 127.0.0.1 {port} 2\n\
              sentinel down-after-milliseconds {NAME} 500\n\
-             sentinel failover-timeout {NAME} 60000\n{settings}"
+             sentinel failover-timeout {NAME} 10000\n{settings}"
         );
         let one = || {
             let command = "redis-sentinel".to_owned();

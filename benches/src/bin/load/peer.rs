@@ -7,8 +7,6 @@ use std::{
     sync::OnceLock,
 };
 
-use crate::client::Server;
-
 /// The kind of its server.
 pub(crate) const KIND: &str = "socketio";
 
@@ -49,10 +47,10 @@ pub(crate) fn server() -> Command {
 }
 
 /// Its server with its sessions in Redis, each with as many bytes of data.
-pub(crate) fn on_redis(url: &str, data: usize) -> Server {
+pub(crate) fn on_redis(url: &str, data: usize) -> Command {
     let mut node = server();
     node.env("REDIS_URL", url).env("DATA", data.to_string());
-    Server::run(node)
+    node
 }
 
 fn prepare() -> Result<(), String> {

@@ -20,7 +20,7 @@ use tower_service::Service;
 
 use super::{Speech, Subject, client_runtime, micros};
 use crate::{
-    client::Connection,
+    client::{Connection, Server},
     peer,
     report::{Bound, Report},
 };
@@ -302,7 +302,7 @@ fn length(engine: &Engine, name: &str) -> f64 {
 /// Bytes of each session that Socket.IO has put into the engine when its client was gone.
 async fn suspended_at_peer() -> f64 {
     let engine = Engine::start();
-    let server = peer::on_redis(&engine.url(), DATA);
+    let server = Server::run(peer::on_redis(&engine.url(), DATA));
     let subject = Subject::with("Socket.IO", server, Speech::SocketIo);
     let make = async |count: usize| {
         let mut connections = Vec::new();
