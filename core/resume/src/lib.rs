@@ -105,7 +105,7 @@ pub mod store {
 }
 
 pub mod transport {
-    //! What an adapter gives: a stream and sink of WebSocket frames.
+    //! What an adapter gives: a stream and sink of frames.
 
     #[cfg(feature = "tungstenite")]
     pub use crate::door::websocket::WebSocket;

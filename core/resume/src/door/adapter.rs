@@ -3,7 +3,9 @@
 //! An adapter converts types and decides nothing. For an extractor it calls [`open`] or [`look`] and turns a
 //! [`Refusal`] into its framework's response; for a WebSocket it makes an [`Upgrade`], lets the application
 //! call [`Upgrade::on_session`], answers the upgrade, and runs the [`Accepted`] with the socket wrapped as a
-//! [`Transport`](crate::transport::Transport). `adapters/README.md` shows one that fits on a page.
+//! [`Transport`](crate::transport::Transport). `adapters/README.md` shows one that fits on a page. A transport that is
+//! no WebSocket, such as an event stream with posts, reads the client's [`Offer`] itself and begins with
+//! [`Upgrade::prepare_with`].
 
 use std::sync::Arc;
 

@@ -7,7 +7,8 @@ use bytestring::ByteString;
 use futures_core::Stream;
 use futures_sink::Sink;
 
-/// A WebSocket frame, whole messages only.
+/// A frame of a transport, whole messages only. The kinds are those of a WebSocket; another transport has some way to
+/// carry each of them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Frame {
     /// A text message; incoming ones are copied out of the library's read buffer, which they would keep
@@ -15,7 +16,8 @@ pub enum Frame {
     Text(ByteString),
     /// A binary message.
     Binary(Bytes),
-    /// A ping. The adapter's WebSocket library answers it; the pump only sees that the peer lives.
+    /// A ping. The transport answers an incoming one by itself, as WebSocket libraries do; the pump only sees that the
+    /// peer lives. An outgoing one asks the client for a [`Pong`](Self::Pong) with the same bytes.
     Ping(Bytes),
     /// A pong.
     Pong(Bytes),
@@ -73,10 +75,10 @@ impl Error for TransportError {
     }
 }
 
-/// A WebSocket, as any library gives one.
+/// One connection of a client: a WebSocket, as any library gives one, or any other stream and sink of frames.
 ///
 /// Implemented for every stream and sink of [`Frame`]s; an adapter maps its library's message type. The
-/// library must answer pings and closes by itself while it is polled (tungstenite does), and its limit of a
+/// transport must answer pings and closes by itself while it is polled (tungstenite does), and its limit of a
 /// message should lie above [`Limits::message`](crate::Limits::message), so that a message a little too
 /// big is closed with 1009 by us instead of cut off.
 ///

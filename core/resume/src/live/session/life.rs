@@ -2,8 +2,8 @@
 
 /// Where a session is in its life, in this process.
 ///
-/// It begins [`Live`](Self::Live) and leaves memory by one of three exits: it has [`Ended`](Self::Ended), it is
-/// [`Stored`](Self::Stored), or it was [`TakenOver`](Self::TakenOver).
+/// It begins [`Live`](Self::Live) and has three exits: it has [`Ended`](Self::Ended), it is [`Stored`](Self::Stored), or
+/// it was [`TakenOver`](Self::TakenOver). One that has ended is found by its id until its outcome is forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Life {
     /// Requests take it, and clients attach to it.
