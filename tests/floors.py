@@ -254,16 +254,7 @@ class Crate:
                 if named and module.names[first][-1] in named.functions - named.types:
                     return None
             return self.walk(module, path, seen)
-        for glob in module.globs:
-            if ("*", glob, module.path) in seen:
-                continue
-            now = seen + (("*", glob, module.path),)
-            target = self.resolve(glob, module, now)
-            if target and target is not module:
-                found = self.walk(target, path, now)
-                if found:
-                    return found
-        return None
+        return self.walk_globs(module, path, seen)
 
     def walk(self, module, path, seen):
         if not path:
@@ -281,6 +272,10 @@ class Crate:
             if (first, module.path) in seen:
                 return None
             return self.resolve(module.names[first] + rest, module, seen + ((first, module.path),))
+        return self.walk_globs(module, path, seen)
+
+    def walk_globs(self, module, path, seen):
+        """What the path means if its first part is in one of the modules that this one imports whole."""
         for glob in module.globs:
             if ("*", glob, module.path) in seen:
                 continue

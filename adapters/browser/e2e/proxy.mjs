@@ -73,8 +73,8 @@ export async function startProxy(to) {
       return breaks;
     },
     /**
-     * From now on each connection breaks after so many bytes of both directions, at most `longest`: by a
-     * reset, an end, or silence. The same seed draws the same numbers.
+     * From now on each connection breaks after some number of bytes of both directions, at most `longest`: by
+     * a reset, an end, or silence. The same seed draws the same numbers.
      */
     chaos(seed, longest) {
       const random = generator(seed);

@@ -23,7 +23,7 @@ test('what is gone is told: a lost session, a gap, an end', onMock, () =>
     await shot(page, 'restored');
 
     server.model.expire();
-    // It was not away for so long: why, it cannot know.
+    // The page was away for less than the lifetime. It cannot know why the session is gone.
     await page.getByRole('alert').getByText('The server no longer has your session. A new session was started.', { exact: true }).waitFor();
     await shot(page, 'gone');
 

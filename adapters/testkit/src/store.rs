@@ -13,7 +13,7 @@ use session_resume::store::{
 };
 
 /// A store as one process of a [`TestServer`](crate::TestServer) has it: after the process' end nothing more reaches
-/// the store, whoever still has this handle.
+/// the store, also from code that still has this handle.
 #[derive(Clone, Debug)]
 pub struct ProcessStore<S> {
     store: S,

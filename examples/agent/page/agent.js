@@ -79,7 +79,7 @@ socket.onstatus = (event) => {
 
 const STATE = { waiting: "Disconnected", offline: "Offline", stalled: "Waiting to send" };
 
-/** Only what is known: a session to which this page was attached waits for it, so long. */
+/** Only what is known: a session to which this page was attached waits for the page during its lifetime. */
 function meanwhile() {
   const goesOn = !down.restarting && Date.now() - down.since < socket.lifetime * 1000;
   return goesOn ? "The agent goes on meanwhile." : "";

@@ -103,7 +103,7 @@ function setState(state, text, note = "") {
   focused = null;
 }
 
-/** Only what is known: a session to which this page was attached waits for it, so long. */
+/** Only what is known: a session to which this page was attached waits for the page during its lifetime. */
 function meanwhile() {
   const goesOn = !down.restarting && Date.now() - down.since < socket.lifetime * 1000;
   return goesOn ? "The server goes on meanwhile, and what you do here is kept." : "What you do here is kept.";

@@ -91,7 +91,7 @@ async fn additions_survive_what_happens_to_the_engine_under_exact() {
     }
 }
 
-/// It comes back with nothing; whoever has the session in memory puts it again.
+/// The engine comes back with nothing. The process that has the session in memory puts it again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn additions_survive_an_engine_that_keeps_nothing() {
     if !without_redis() {

@@ -9,7 +9,7 @@ scenarios!(
     malformed_offers_are_400,
     another_handler_is_409_or_4101,
     another_path_is_409_or_4101,
-    a_route_says_what_it_speaks_to_whoever_does_not_upgrade,
+    a_route_says_what_it_speaks_to_a_client_that_does_not_upgrade,
     a_foreign_origin_is_403,
     limits_are_503_or_4113,
     attach_refuse_is_409_or_4101,
@@ -84,7 +84,7 @@ async fn another_path_is_409_or_4101(framework: Framework) {
     }
 }
 
-async fn a_route_says_what_it_speaks_to_whoever_does_not_upgrade(framework: Framework) {
+async fn a_route_says_what_it_speaks_to_a_client_that_does_not_upgrade(framework: Framework) {
     let testee = testee(framework, "").await;
     for (method, path, status, speaks) in
         [("GET", "/live", 400, true), ("POST", "/live", 405, true), ("GET", "/plain", 200, false)]

@@ -55,7 +55,7 @@ async fn all_calls_fail_in_time(store: &RedisStore) {
     assert!(began.elapsed() < 3 * SHORT + 2 * SHORT, "{:?}", began.elapsed());
 }
 
-/// Expects that the store works, by and by.
+/// Expects that the store works again after a while.
 async fn works_again(store: &RedisStore) {
     let key = key("works again");
     until_ok(async || store.claim(&key, None, FIRST, "x".into(), HOUR).await).await;

@@ -309,7 +309,7 @@ fn a_silent_server_is_dead_after_two_and_a_half_heartbeats() {
     assert_eq!(sim.offered(), ".s.e.0.1");
 }
 
-/// A client whose server answers pings, with one message of so many bytes under way.
+/// A client whose server answers pings, with one message of `bytes` bytes under way.
 fn asking(bytes: usize) -> Sim {
     let mut sim = Sim::new(Modes::Auto);
     let window = Window { messages: 4, bytes: 1 << 20 };

@@ -210,7 +210,7 @@ async fn one_flight_per_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_leaves_memory_is_restored_for_whoever_comes() {
+async fn a_session_that_leaves_memory_is_restored_for_a_client_that_comes() {
     let disk = MemoryStore::new();
     let node = Node::patient(&disk);
     let mut browser = Browser::default();

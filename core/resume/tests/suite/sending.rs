@@ -1,27 +1,16 @@
 //! Sending waits for room, in order, and can be given up; receiving can, too.
 
-use std::{future::poll_fn, pin::pin, task::Poll};
+use std::pin::pin;
 
 use session_resume::{Limits, LiveSession, Overflow, SendErrorKind, SessionResume};
 
-use crate::support::{Browser, Watch, idle, settle, sleep};
+use crate::support::{Browser, Watch, idle, settle, sleep, waits};
 
 const CLIENT: &str = "client-aaaaaaaaaa";
 
 fn small() -> SessionResume<Vec<u32>> {
     let limits = Limits::default().with_outbox_messages(2).with_message(100);
     SessionResume::new().with_limits(limits).with_memory_state(|_| Vec::new())
-}
-
-/// Polls a future once and expects it to wait.
-macro_rules! waits {
-    ($future:expr) => {
-        poll_fn(|cx| {
-            assert!($future.as_mut().poll(cx).is_pending(), "it should wait");
-            Poll::Ready(())
-        })
-        .await
-    };
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,15 +47,15 @@ async fn a_send_that_is_given_up_sends_nothing_and_holds_nobody_up() {
     session.send("1").await.unwrap();
     {
         let mut given_up = pin!(session.send("never"));
-        waits!(given_up);
+        waits(given_up.as_mut()).await;
         let mut with = pin!(session.send_with(|log| {
             log.push(1);
             "never"
         }));
-        waits!(with);
+        waits(with.as_mut()).await;
     }
     let mut third = pin!(session.send("2"));
-    waits!(third);
+    waits(third.as_mut()).await;
     settle().await;
     wire.control(r#"{"ack":1}"#);
     third.await.unwrap();
@@ -107,7 +96,7 @@ async fn a_waiting_send_ends_with_the_session() {
     session.send("0").await.unwrap();
     session.send("1").await.unwrap();
     let mut waiting = pin!(session.send("2"));
-    waits!(waiting);
+    waits(waiting.as_mut()).await;
     session.close("enough");
     let ended = waiting.await.unwrap_err();
     assert_eq!((ended.kind(), ended.into_message()), (SendErrorKind::Ended, Some("2".into())));

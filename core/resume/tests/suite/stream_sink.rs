@@ -7,23 +7,12 @@ use session_resume::{
     Limits, LiveSession, Message, Overflow, SendErrorKind, SessionResume, SessionSink,
 };
 
-use crate::support::{Browser, Wire, idle, settle};
+use crate::support::{Browser, Wire, idle, settle, waits};
 
 const CLIENT: &str = "client-aaaaaaaaaa";
 
 fn small() -> SessionResume {
     SessionResume::new().with_limits(Limits::default().with_outbox_messages(2))
-}
-
-/// Polls a future once and expects it to wait.
-macro_rules! waits {
-    ($future:expr) => {
-        poll_fn(|cx| {
-            assert!($future.as_mut().poll(cx).is_pending(), "it should wait");
-            Poll::Ready(())
-        })
-        .await
-    };
 }
 
 async fn is_ready(sink: &mut SessionSink) -> bool {
@@ -101,10 +90,10 @@ async fn a_sink_is_ready_while_the_outbox_has_room() {
     assert!(!is_ready(&mut sink).await);
     {
         let mut given_up = pin!(sink.send("never".into()));
-        waits!(given_up);
+        waits(given_up.as_mut()).await;
     }
     let mut waiting = pin!(sink.send("2".into()));
-    waits!(waiting);
+    waits(waiting.as_mut()).await;
     settle().await;
     wire.control(r#"{"ack":1}"#);
     waiting.await.unwrap();
@@ -123,7 +112,7 @@ async fn a_sink_that_waits_holds_no_other_send_up_once_it_is_dropped() {
     assert!(!is_ready(&mut dropped).await);
     let mut other = session.sink();
     let mut waiting = pin!(other.send("2".into()));
-    waits!(waiting);
+    waits(waiting.as_mut()).await;
     drop(dropped);
     settle().await;
     wire.control(r#"{"ack":1}"#);
@@ -143,7 +132,7 @@ async fn a_sink_whose_room_was_taken_keeps_one_message_until_there_is_room() {
     assert_eq!(session.info().outbox_messages, 2, "it is not in the outbox");
     assert!(!is_ready(&mut sink).await, "and no other is taken");
     let mut flushed = pin!(sink.flush());
-    waits!(flushed);
+    waits(flushed.as_mut()).await;
     settle().await;
     wire.control(r#"{"ack":1}"#);
     flushed.await.unwrap();

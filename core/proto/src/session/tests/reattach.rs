@@ -131,7 +131,7 @@ fn a_fresh_client_starts_at_the_checkpoint() {
     sim.send_range(3..4);
     sim.out(1);
     sim.ack(1, 4);
-    assert_eq!(sim.session.outbox_messages(), 2, "kept for whoever comes");
+    assert_eq!(sim.session.outbox_messages(), 2, "kept for the client that comes");
     sim.fresh("b");
     assert_eq!(sim.out(2), ["hello reused from 2 received 0", "all so far", "m3"]);
     assert_eq!(sim.events(), ["+a", "+b checkpoint"]);

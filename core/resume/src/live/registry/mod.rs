@@ -144,7 +144,7 @@ impl<T> Registry<T> {
     }
 
     pub(crate) fn arc(&self) -> Arc<Self> {
-        self.this.upgrade().expect("whoever refers to it came by an owner")
+        self.this.upgrade().expect("a reference to it comes from an owner")
     }
 
     pub(crate) fn config(&self) -> &Config<T> {

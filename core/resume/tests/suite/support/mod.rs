@@ -4,7 +4,10 @@ mod wire;
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
+    pin::Pin,
     sync::{Arc, Mutex},
+    task::Poll,
     time::Duration,
 };
 
@@ -17,6 +20,15 @@ use tokio::time::Instant;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 pub(crate) use self::wire::{Wire, pair};
+
+/// Polls a pinned future once and expects it to wait.
+pub(crate) async fn waits<F: Future>(mut future: Pin<&mut F>) {
+    poll_fn(|cx| {
+        assert!(future.as_mut().poll(cx).is_pending(), "it should wait");
+        Poll::Ready(())
+    })
+    .await;
+}
 
 /// One browser profile: it keeps its cookie, which it gets with a page before it asks for anything else.
 #[derive(Clone, Debug, Default)]
