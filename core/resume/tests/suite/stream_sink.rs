@@ -7,7 +7,7 @@ use session_resume::{
     Limits, LiveSession, Message, Overflow, SendErrorKind, SessionResume, SessionSink,
 };
 
-use crate::support::{Browser, Wire, idle, settle, waits};
+use crate::support::{Browser, Wire, idle, settle, sleep, waits};
 
 const CLIENT: &str = "client-aaaaaaaaaa";
 
@@ -118,6 +118,23 @@ async fn a_sink_that_waits_holds_no_other_send_up_once_it_is_dropped() {
     wire.control(r#"{"ack":1}"#);
     waiting.await.unwrap();
     assert_eq!(session.info().outbox_messages, 2);
+}
+
+/// Work that only waits for room, with no client attached, does not keep a session. What a sink no longer waits for must
+/// not count as that.
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_waited_and_was_dropped_does_not_count_as_work_that_waits() {
+    let resume = small();
+    let (session, wire) = start(&resume).await;
+    session.send("0").await.unwrap();
+    session.send("1").await.unwrap();
+    let mut dropped = session.sink();
+    assert!(!is_ready(&mut dropped).await);
+    drop(dropped);
+    assert!(session.spawn("long", sleep(500.0)));
+    wire.cut();
+    sleep(400.0).await;
+    assert!(session.outcome().is_none(), "the task keeps it");
 }
 
 #[tokio::test(start_paused = true)]
