@@ -70,8 +70,12 @@ impl Cluster {
         }
         self.wait_until("each node knows all", || {
             let count = format!("cluster_known_nodes:{}", self.nodes.len());
-            let says = |node: &Engine, what: &str| node.command("CLUSTER INFO").contains(what);
-            self.nodes.iter().all(|node| says(node, &count) && says(node, "cluster_state:ok"))
+            // A node says that its state is ok before it knows the owner of each slot.
+            let all = [&count, "cluster_slots_assigned:16384", "cluster_state:ok"];
+            self.nodes.iter().all(|node| {
+                let info = node.command("CLUSTER INFO");
+                all.iter().all(|what| info.contains(what))
+            })
         });
         for replica in PRIMARIES..self.nodes.len() {
             self.tell(replica, &format!("CLUSTER REPLICATE {}", self.ids[0]));
