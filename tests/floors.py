@@ -27,8 +27,6 @@ FLOORS = ["words", "live", "durable", "tasks", "door"]
 FLOORED = "session-resume"
 # Files of the floored crate's root that hold no code.
 NO_CODE = {"docs"}
-# Crates with circles that are still to be untangled: remove a crate here when it has none.
-TANGLED = {"session-resume-redis"}
 
 TOKEN = re.compile(
     r"""
@@ -498,12 +496,7 @@ def main():
     for package, kind, root, top in workspace():
         crates += 1
         floored = package == FLOORED and "lib" in kind
-        found = check(root, floored, lambda file, top=top: os.path.relpath(file, top))
-        if package in TANGLED and "lib" in kind:
-            if not found:
-                faults.append(f"{package} has no circles any more: take it from TANGLED in tests/floors.py")
-            continue
-        faults += found
+        faults += check(root, floored, lambda file, top=top: os.path.relpath(file, top))
     for fault in dict.fromkeys(faults):
         print(fault)
     print(f"floors: {crates} crates, {len(set(faults))} faults")

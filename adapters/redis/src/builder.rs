@@ -2,24 +2,21 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-#[cfg(feature = "cluster")]
-use crate::cluster;
 #[cfg(feature = "sentinel")]
 use crate::sentinel::Sentinels;
 use crate::{
     address::{self, Kind},
-    check,
+    check::{self, Configuration, PAUSE},
     connection::Live,
     engine::Engine,
-    error::{ConnectError, ConnectErrorKind, Failure, FailureKind},
+    error::{ConnectError, ConnectErrorKind},
     keys::Keys,
     lane::{Lane, Settings},
     store::{Lanes, RedisStore},
     target::{Place, Target},
 };
-
-/// Between two looks at an engine that is about to work.
-pub(crate) const PAUSE: Duration = Duration::from_millis(50);
+#[cfg(feature = "cluster")]
+use crate::{cluster::Cluster, nodes::Nodes};
 
 /// Connects a [`RedisStore`] in another way than the default.
 #[derive(Clone)]
@@ -29,7 +26,7 @@ pub struct Builder {
     prefix: String,
     timeout: Duration,
     replicas: u32,
-    assume_configured: bool,
+    configuration: Configuration,
     #[cfg(feature = "sentinel")]
     sentinel_login: Option<(Option<String>, String)>,
     #[cfg(feature = "tls")]
@@ -46,7 +43,7 @@ impl Builder {
             prefix: "sr".to_owned(),
             timeout: Self::DEFAULT_TIMEOUT,
             replicas: 0,
-            assume_configured: false,
+            configuration: Configuration::Checked,
             #[cfg(feature = "sentinel")]
             sentinel_login: None,
             #[cfg(feature = "tls")]
@@ -84,7 +81,7 @@ impl Builder {
     ///
     /// Managed engines often refuse `CONFIG`; then each start warns, unless this is said.
     pub fn assume_configured(mut self) -> Self {
-        self.assume_configured = true;
+        self.configuration = Configuration::Assumed;
         self
     }
 
@@ -172,8 +169,10 @@ impl Builder {
             #[cfg(feature = "cluster")]
             Kind::Cluster { seeds } => {
                 let engine = engine(address::list(&seeds))?;
-                let cluster = cluster::Cluster::new(Arc::clone(&engine), seeds, login);
-                let (calls, writes) = cluster.connect(&self, settings).await?;
+                let cluster = Cluster::new(seeds, login);
+                let connected =
+                    Nodes::connect(&engine, &cluster, self.configuration, settings).await;
+                let (calls, writes) = connected?;
                 let identity_key = engine.identity().expect("it was asked for");
                 let (calls, writes) = (Lanes::Nodes(calls), Lanes::Nodes(writes));
                 return Ok(RedisStore::new(engine, identity_key, self.replicas > 0, calls, writes));
@@ -207,7 +206,7 @@ impl Builder {
         Ok(login)
     }
 
-    pub(crate) fn settings(&self) -> Settings {
+    fn settings(&self) -> Settings {
         Settings { timeout: self.timeout, replicas: self.replicas }
     }
 
@@ -219,14 +218,14 @@ impl Builder {
             loop {
                 match target.dial(self.timeout).await {
                     Ok(mut live) => {
-                        let looked = check::engine(&mut live, target, self).await;
+                        let looked = check::engine(&mut live, target, self.configuration).await;
                         return looked.map(|()| live);
                     }
                     Err(failure) if target.waits_for(&failure) => {
                         reason = failure.text;
                         sleep(PAUSE).await;
                     }
-                    Err(failure) => return Err(refused(failure, &target.name)),
+                    Err(failure) => return Err(ConnectError::of(failure, &target.name)),
                 }
             }
         };
@@ -235,28 +234,6 @@ impl Builder {
             Err(_) => Err(ConnectError::new(ConnectErrorKind::Unreachable, &target.name, reason)),
         }
     }
-
-    pub(crate) fn assumes_configured(&self) -> bool {
-        self.assume_configured
-    }
-}
-
-pub(crate) fn refused(failure: Failure, address: &str) -> ConnectError {
-    let kind = match failure.kind {
-        FailureKind::Connection | FailureKind::Silence => ConnectErrorKind::Unreachable,
-        FailureKind::Denied => ConnectErrorKind::Denied,
-        FailureKind::Full
-        | FailureKind::NotNow
-        | FailureKind::Replicas
-        | FailureKind::WrongType
-        | FailureKind::NoScript
-        | FailureKind::Strange => ConnectErrorKind::WrongEngine,
-        FailureKind::Moved | FailureKind::Ask => {
-            let reason = check::NODE_OF_A_CLUSTER;
-            return ConnectError::new(ConnectErrorKind::WrongEngine, address, reason);
-        }
-    };
-    ConnectError::new(kind, address, failure.text)
 }
 
 /// Without one, no server would be believed, and the error would not say why.
@@ -267,6 +244,43 @@ fn has_certificate(pem: &[u8]) -> bool {
     CertificateDer::pem_slice_iter(pem).next().is_some_and(|found| found.is_ok())
 }
 
+impl RedisStore {
+    /// Connects to the engine at a URL such as `redis://user:password@host:6379/0`, with the defaults of
+    /// [`builder`](Self::builder).
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] names the host and the reason. It says so, too, when the engine is not configured to keep
+    /// sessions; see the [crate docs](crate#configure-the-engine).
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime. The store works as long as that one runs.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is left but, in the engine, the key that signs cookies.
+    pub async fn connect(url: impl AsRef<str>) -> Result<Self, ConnectError> {
+        Self::builder(url).connect().await
+    }
+
+    /// Returns what connects to the engine at this URL in another way than the default.
+    ///
+    /// | URL | what it names |
+    /// | --- | --- |
+    /// | `redis://user:password@host:6379/0` | one server, and a database of it |
+    /// | `redis-sentinel://user:password@host:26379,host:26379/mymaster/0` | the primary that these Sentinels call `mymaster` (feature `sentinel`) |
+    /// | `redis-cluster://user:password@host:6379,host:6379` | the cluster that these nodes are of (feature `cluster`) |
+    /// | `redis+unix:///run/redis.sock` | a socket of one server |
+    ///
+    /// `rediss` instead of `redis` means TLS, to Sentinels and nodes, too (feature `tls`). `valkey` and `valkeys` mean the
+    /// same as `redis` and `rediss`. User and password are those of the servers; Sentinels that want a login are given
+    /// one by `with_sentinel_login`.
+    pub fn builder(url: impl AsRef<str>) -> Builder {
+        Builder::new(url.as_ref())
+    }
+}
+
 // By hand: the URL has the password.
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -274,7 +288,7 @@ impl fmt::Debug for Builder {
             .field("prefix", &self.prefix)
             .field("timeout", &self.timeout)
             .field("replicas", &self.replicas)
-            .field("assume_configured", &self.assume_configured)
+            .field("configuration", &self.configuration)
             .finish_non_exhaustive()
     }
 }

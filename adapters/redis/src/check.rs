@@ -1,36 +1,44 @@
 //! Whether an engine can keep sessions, as far as it says.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use crate::{
-    builder::{Builder, refused},
     connection::{Live, bytes, text_fields},
-    error::{ConnectError, ConnectErrorKind},
+    error::{ConnectError, ConnectErrorKind, NODE_OF_A_CLUSTER},
     target::Target,
 };
 
-/// What to say of one that is used alone.
-pub(crate) const NODE_OF_A_CLUSTER: &str =
-    "it is a node of a cluster: its URL begins with redis-cluster://";
+/// Between two looks at an engine that is about to work.
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// The first Redis whose scripts have headers.
 const OLDEST: u32 = 7;
+
+/// What is known of an engine's configuration before it is connected to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Configuration {
+    /// Nothing: the store looks at it.
+    Checked,
+    /// The operator has looked at it.
+    Assumed,
+}
 
 /// Looks at an engine that was just connected to.
 pub(crate) async fn engine(
     live: &mut Live,
     target: &Target,
-    settings: &Builder,
+    configuration: Configuration,
 ) -> Result<(), ConnectError> {
     let address = &target.name;
-    if settings.assumes_configured() {
-        return Ok(());
+    match configuration {
+        Configuration::Checked => {}
+        Configuration::Assumed => return Ok(()),
     }
     let mut pipe = redis::pipe();
     pipe.cmd("INFO").arg("server");
     pipe.cmd("INFO").arg("replication");
     pipe.cmd("CONFIG").arg("GET").arg("*");
-    let answers = live.send(&pipe).await.map_err(|failure| refused(failure, address))?;
+    let answers = live.send(&pipe).await.map_err(|failure| ConnectError::of(failure, address))?;
     let [server, replication, config] = <[_; 3]>::try_from(answers).map_err(|_| {
         ConnectError::new(ConnectErrorKind::WrongEngine, address, "it answers too little")
     })?;

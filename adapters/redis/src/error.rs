@@ -2,6 +2,10 @@ use std::{error::Error, fmt};
 
 use session_resume::store::{ErrorKind, StoreError};
 
+/// What to say of one that is used alone.
+pub(crate) const NODE_OF_A_CLUSTER: &str =
+    "it is a node of a cluster: its URL begins with redis-cluster://";
+
 /// Why a store could not be connected to its engine.
 ///
 /// The text names the host and the reason in one line, and no user or password.
@@ -36,6 +40,24 @@ impl ConnectError {
     ) -> Self {
         let reason = one_line(&reason.into());
         Self { kind, address: address.into(), reason }
+    }
+
+    /// Why the server at this address is not used.
+    pub(crate) fn of(failure: Failure, address: &str) -> Self {
+        let kind = match failure.kind {
+            FailureKind::Connection | FailureKind::Silence => ConnectErrorKind::Unreachable,
+            FailureKind::Denied => ConnectErrorKind::Denied,
+            FailureKind::Full
+            | FailureKind::NotNow
+            | FailureKind::Replicas
+            | FailureKind::WrongType
+            | FailureKind::NoScript
+            | FailureKind::Strange => ConnectErrorKind::WrongEngine,
+            FailureKind::Moved | FailureKind::Ask => {
+                return Self::new(ConnectErrorKind::WrongEngine, address, NODE_OF_A_CLUSTER);
+            }
+        };
+        Self::new(kind, address, failure.text)
     }
 
     /// Returns what kind of failure this is.

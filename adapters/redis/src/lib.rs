@@ -150,6 +150,8 @@ mod engine;
 mod error;
 mod keys;
 mod lane;
+#[cfg(feature = "cluster")]
+mod nodes;
 mod queue;
 mod record;
 mod scripts;

@@ -7,10 +7,9 @@ use session_resume::store::{
 };
 
 use crate::{
-    builder::Builder,
     connection::{Call, bytes, strange},
     engine::Engine,
-    error::{ConnectError, Failure},
+    error::Failure,
     lane::Lane,
     queue::Answer,
     record,
@@ -41,7 +40,7 @@ struct Inner {
 pub(crate) enum Lanes {
     One(Lane),
     #[cfg(feature = "cluster")]
-    Nodes(Arc<crate::cluster::Nodes>),
+    Nodes(Arc<crate::nodes::Nodes>),
 }
 
 impl Lanes {
@@ -55,41 +54,6 @@ impl Lanes {
 }
 
 impl RedisStore {
-    /// Connects to the engine at a URL such as `redis://user:password@host:6379/0`, with the defaults of
-    /// [`builder`](Self::builder).
-    ///
-    /// # Errors
-    ///
-    /// [`ConnectError`] names the host and the reason. It says so, too, when the engine is not configured to keep
-    /// sessions; see the [crate docs](crate#configure-the-engine).
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime. The store works as long as that one runs.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is left but, in the engine, the key that signs cookies.
-    pub async fn connect(url: impl AsRef<str>) -> Result<Self, ConnectError> {
-        Self::builder(url).connect().await
-    }
-
-    /// Returns what connects to the engine at this URL in another way than the default.
-    ///
-    /// | URL | what it names |
-    /// | --- | --- |
-    /// | `redis://user:password@host:6379/0` | one server, and a database of it |
-    /// | `redis-sentinel://user:password@host:26379,host:26379/mymaster/0` | the primary that these Sentinels call `mymaster` (feature `sentinel`) |
-    /// | `redis-cluster://user:password@host:6379,host:6379` | the cluster that these nodes are of (feature `cluster`) |
-    /// | `redis+unix:///run/redis.sock` | a socket of one server |
-    ///
-    /// `rediss` instead of `redis` means TLS, to Sentinels and nodes, too (feature `tls`). `valkey` and `valkeys` mean the
-    /// same as `redis` and `rediss`. User and password are those of the servers; Sentinels that want a login are given
-    /// one by `with_sentinel_login`.
-    pub fn builder(url: impl AsRef<str>) -> Builder {
-        Builder::new(url.as_ref())
-    }
-
     pub(crate) fn new(
         engine: Arc<Engine>,
         identity_key: [u8; 64],
