@@ -207,11 +207,11 @@ impl Nodes {
         lanes.by_address[address].push(waiting);
     }
 
-    /// Sends a call to the node that has its key, or, if it is said to ask for it, to `asked`.
-    fn send(&self, waiting: Waiting, asked: Option<Address>) {
+    /// Sends a call to the node that has its key.
+    fn send(&self, waiting: Waiting) {
         let mut lanes = self.lanes();
         let slot = slots::slot(&waiting.call.key);
-        let owner = asked.or_else(|| self.cluster.map().owner(slot).cloned());
+        let owner = self.cluster.map().owner(slot).cloned();
         if let Some(address) = owner {
             return self.push(&mut lanes, &address, waiting);
         }
@@ -223,7 +223,7 @@ impl Nodes {
 impl Router for Nodes {
     fn route(&self, mut waiting: Waiting) {
         waiting.call.asking = false;
-        self.send(waiting, None);
+        self.send(waiting);
     }
 
     fn redirect(&self, mut waiting: Waiting, said: Failure, from: &str) {
@@ -232,7 +232,7 @@ impl Router for Nodes {
             port: port.parse().unwrap_or_default(),
         });
         let named = from.and_then(|from| slots::redirect(&said.text, &from));
-        let Some((slot, address)) = named else {
+        let Some(address) = named else {
             return waiting.answer(&Err(said));
         };
         waiting.redirects += 1;
@@ -241,18 +241,15 @@ impl Router for Nodes {
             return waiting.answer(&Err(Failure::new(FailureKind::NotNow, text)));
         }
         waiting.call.asking = said.kind == FailureKind::Ask;
-        if said.kind == FailureKind::Moved {
-            self.cluster.map().moved(slot, &address);
-        }
-        let asked = waiting.call.asking.then_some(address);
+        // To the node that is named, whatever the map says: the map is learned of the whole cluster at once.
         let Some(doubled) = waiting.redirects.checked_sub(3) else {
-            return self.send(waiting, asked);
+            return self.push(&mut self.lanes(), &address, waiting);
         };
         let this = Weak::clone(&self.this);
         tokio::spawn(async move {
             sleep(FIRST_PAUSE * 2_u32.pow(doubled.into())).await;
             if let Some(this) = this.upgrade() {
-                this.send(waiting, asked);
+                this.push(&mut this.lanes(), &address, waiting);
             }
         });
     }
@@ -277,7 +274,61 @@ impl Router for Nodes {
         }
         drop(lanes);
         for waiting in astray {
-            self.send(waiting, None);
+            self.send(waiting);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{address, keys::Keys, scripts::Script};
+
+    const TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// Lanes to nodes that are not there.
+    fn nodes() -> Arc<Nodes> {
+        let engine = Engine::new("nowhere".to_owned(), Keys::new("sr".to_owned())).unwrap();
+        let (_, login) = address::parse("redis-cluster://127.0.0.1:1").unwrap();
+        let cluster = Cluster::new(Vec::new(), login);
+        let settings = Settings { timeout: TIMEOUT, replicas: 0 };
+        Nodes::new(&Arc::new(engine), &cluster, settings)
+    }
+
+    fn waiting() -> Waiting {
+        let call = Call::new(Script::Load, b"sr:{key}".to_vec(), Vec::new());
+        Waiting::new(call, None, TIMEOUT).0
+    }
+
+    /// The calls that wait for a node: whether each will ask first.
+    fn wait_for(nodes: &Nodes, port: u16) -> Vec<bool> {
+        let address = Address { host: "127.0.0.1".to_owned(), port };
+        let lanes = nodes.lanes();
+        let lane = lanes.by_address.get(&address);
+        let calls = lane.map(|lane| lane.take_if(|_| true)).unwrap_or_default();
+        calls.iter().map(|waiting| waiting.call.asking).collect()
+    }
+
+    /// It does not wait until the owners of all slots are known again.
+    #[tokio::test]
+    async fn a_call_goes_on_to_the_node_that_is_named_at_once() {
+        let nodes = nodes();
+        for (code, asks) in [("MOVED", false), ("ASK", true)] {
+            let said = || Failure::of_server(code, Some("1 127.0.0.1:2"));
+            nodes.redirect(waiting(), said(), "127.0.0.1:1");
+            assert_eq!(wait_for(&nodes, 2), [asks], "{code}");
+        }
+        assert!(wait_for(&nodes, 1).is_empty(), "and not back to the one that has named it");
+    }
+
+    #[tokio::test]
+    async fn a_call_goes_where_the_map_says_when_the_map_has_changed() {
+        let nodes = nodes();
+        let said = || Failure::of_server("MOVED", Some("1 127.0.0.1:2"));
+        nodes.redirect(waiting(), said(), "127.0.0.1:1");
+        let all = |port: u16| slots::all_of(Address { host: "127.0.0.1".to_owned(), port });
+        nodes.cluster.map().learn(&[all(3)]);
+        nodes.settle();
+        assert_eq!((wait_for(&nodes, 2), wait_for(&nodes, 3)), (vec![], vec![false]));
     }
 }
