@@ -5,7 +5,7 @@ use std::{
 
 use session_resume_testkit::tcp::Proxy;
 
-use crate::{Engine, Flavour};
+use crate::{Certificates, Engine, Flavour};
 
 /// Nothing here takes this long. The limit only turns a hang into a failure.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,25 +29,43 @@ impl Cluster {
     ///
     /// If it does not come up.
     pub async fn start(flavour: Flavour, replicas: usize) -> Self {
+        Self::begin(flavour, replicas, &[]).await
+    }
+
+    /// Starts one without replicas, whose nodes have these certificates. The nodes talk to each other by TLS, and the
+    /// proxies lead to where they listen for TLS.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up.
+    pub async fn with_tls(flavour: Flavour, certificates: &Certificates) -> Self {
+        let arguments = certificates.arguments();
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        Self::begin(flavour, 0, &[&arguments[..], &["--tls-cluster", "yes"]].concat()).await
+    }
+
+    async fn begin(flavour: Flavour, replicas: usize, arguments: &[&str]) -> Self {
+        // Nodes with TLS name the other port.
+        let announce = match arguments {
+            [] => "--cluster-announce-port",
+            _ => "--cluster-announce-tls-port",
+        };
         let (mut nodes, mut proxies) = (Vec::new(), Vec::new());
         for _ in 0..PRIMARIES + replicas {
             let proxy = Proxy::start(([127, 0, 0, 1], 1).into()).await;
             let port = proxy.address().port().to_string();
-            let node = Engine::with(
-                flavour,
-                &[
-                    ["--cluster-enabled", "yes"],
-                    ["--cluster-node-timeout", "1000"],
-                    ["--cluster-require-full-coverage", "no"],
-                    ["--cluster-announce-ip", "127.0.0.1"],
-                    ["--cluster-announce-port", &port],
-                    ["--repl-diskless-sync-delay", "0"],
-                    ["--appendonly", "yes"],
-                    ["--appendfsync", "always"],
-                ]
-                .concat(),
-            );
-            proxy.set_target(node.address());
+            let own = [
+                ["--cluster-enabled", "yes"],
+                ["--cluster-node-timeout", "1000"],
+                ["--cluster-require-full-coverage", "no"],
+                ["--cluster-announce-ip", "127.0.0.1"],
+                [announce, &port],
+                ["--repl-diskless-sync-delay", "0"],
+                ["--appendonly", "yes"],
+                ["--appendfsync", "always"],
+            ];
+            let node = Engine::with(flavour, &[&own.concat()[..], arguments].concat());
+            proxy.set_target(node.reached_at());
             nodes.push(node);
             proxies.push(proxy);
         }
@@ -65,7 +83,7 @@ impl Cluster {
             if let Some((first, last)) = slots_of(number) {
                 self.tell(number, &format!("CLUSTER ADDSLOTSRANGE {first} {last}"));
             }
-            let (port, bus) = (node.address().port(), node.bus());
+            let (port, bus) = (node.reached_at().port(), node.bus());
             self.tell(0, &format!("CLUSTER MEET 127.0.0.1 {port} {bus}"));
         }
         self.wait_until("each node knows all", || {
@@ -100,7 +118,8 @@ impl Cluster {
     /// The URL, by way of the proxies.
     pub fn url(&self) -> String {
         let all: Vec<_> = self.proxies.iter().map(|proxy| proxy.address().to_string()).collect();
-        format!("redis-cluster://{}", all.join(","))
+        let scheme = if self.nodes[0].has_tls() { "rediss" } else { "redis" };
+        format!("{scheme}-cluster://{}", all.join(","))
     }
 
     /// One of the nodes; the primaries come first.
@@ -154,7 +173,7 @@ impl Cluster {
     ///
     /// If they cannot be moved.
     pub fn move_keys(&self, slot: u16, from: usize, to: usize) {
-        let port = self.nodes[to].address().port();
+        let port = self.nodes[to].reached_at().port();
         let names = self.nodes[from].command(&format!("CLUSTER GETKEYSINSLOT {slot} 1000"));
         for name in names.lines().filter(|line| line.contains('{')) {
             let moved = format!("MIGRATE 127.0.0.1 {port} {name} 0 5000");

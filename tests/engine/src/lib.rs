@@ -4,9 +4,11 @@
 mod cluster;
 mod sentinel;
 mod server;
+mod tls;
 
 pub use self::{
     cluster::Cluster,
     sentinel::Sentinels,
     server::{Engine, Flavour, without_redis},
+    tls::{Certificates, without_openssl},
 };

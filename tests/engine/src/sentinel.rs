@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::Engine;
+use crate::{Certificates, Engine};
 
 /// Nothing here takes this long. The limit only turns a hang into a failure.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ impl Sentinels {
         true
     }
 
-    /// Starts them, with more settings, and waits until they know each other and the primary's replicas.
+    /// Starts them, and waits until they know each other and the primary's replicas.
     ///
     /// They fail over after half a second without an answer. They leave a replica that follows the primary by way of a
     /// proxy as it is.
@@ -46,8 +46,23 @@ impl Sentinels {
     /// # Panics
     ///
     /// If they do not find each other.
-    pub fn start(primary: &Engine, replicas: usize, settings: &str) -> Self {
-        let port = primary.address().port();
+    pub fn start(primary: &Engine, replicas: usize) -> Self {
+        Self::begin(primary, replicas, "", &[])
+    }
+
+    /// The same for servers with these certificates. The Sentinels have them, too, and say all they say by TLS.
+    ///
+    /// # Panics
+    ///
+    /// If they do not find each other.
+    pub fn with_tls(primary: &Engine, replicas: usize, certificates: &Certificates) -> Self {
+        let arguments = certificates.arguments();
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        Self::begin(primary, replicas, "tls-replication yes", &arguments)
+    }
+
+    fn begin(primary: &Engine, replicas: usize, settings: &str, arguments: &[&str]) -> Self {
+        let port = primary.reached_at().port();
         let text = format!(
             "sentinel monitor {NAME} 127.0.0.1 {port} 2\n\
              sentinel down-after-milliseconds {NAME} 500\n\
@@ -55,7 +70,7 @@ impl Sentinels {
         );
         let one = || {
             let command = "redis-sentinel".to_owned();
-            Engine::begin(command, &["sentinel.conf"], &text, &[])
+            Engine::begin(command, &["sentinel.conf"], &text, arguments)
         };
         let sentinels = Self(vec![one(), one(), one()]);
         let until = Instant::now() + PATIENCE;
@@ -89,7 +104,8 @@ impl Sentinels {
 
     /// The URL of the primary that they know.
     pub fn url(&self) -> String {
-        let all: Vec<_> = self.0.iter().map(|it| it.address().to_string()).collect();
-        format!("redis-sentinel://{}/{NAME}", all.join(","))
+        let all: Vec<_> = self.0.iter().map(|it| it.reached_at().to_string()).collect();
+        let scheme = if self.0[0].has_tls() { "rediss" } else { "redis" };
+        format!("{scheme}-sentinel://{}/{NAME}", all.join(","))
     }
 }

@@ -73,6 +73,8 @@ pub struct Engine {
     port: u16,
     /// Where nodes of a cluster talk to each other.
     bus: u16,
+    /// Where it listens for TLS, if it has certificates.
+    tls: u16,
     folder: TempDir,
     running: Option<Running>,
 }
@@ -113,13 +115,14 @@ impl Engine {
     ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let arguments = arguments.iter().map(|&text| text.to_owned()).collect();
-        let mut engine = Self { command, first, arguments, port: 0, bus: 0, folder, running: None };
+        let mut engine =
+            Self { command, first, arguments, port: 0, bus: 0, tls: 0, folder, running: None };
         // Another process may take a free port before the server does.
         for _ in 0..5 {
             if let [file, ..] = first {
                 fs::write(engine.folder.path().join(file), settings).expect("a file of settings");
             }
-            (engine.port, engine.bus) = (free_port(), free_port());
+            (engine.port, engine.bus, engine.tls) = (free_port(), free_port(), free_port());
             if engine.try_start() {
                 return engine;
             }
@@ -158,6 +161,9 @@ impl Engine {
         if self.is_node() {
             keeper.args(["--cluster-port", &self.bus.to_string()]);
         }
+        if self.has_tls() {
+            keeper.args(["--tls-port", &self.tls.to_string()]);
+        }
         let mut keeper = keeper
             .args(["--bind", "127.0.0.1", "--dir", ".", "--save", "", "--daemonize", "no"])
             .args(&self.arguments)
@@ -183,6 +189,20 @@ impl Engine {
 
     fn is_node(&self) -> bool {
         self.arguments.iter().any(|argument| argument == "--cluster-enabled")
+    }
+
+    pub(crate) fn has_tls(&self) -> bool {
+        self.arguments.iter().any(|argument| argument == "--tls-cert-file")
+    }
+
+    /// Where it listens for TLS, if its arguments are those of [`Certificates`](crate::Certificates).
+    pub fn tls_address(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.tls))
+    }
+
+    /// Where other servers and clients find it: by TLS, if it has certificates.
+    pub(crate) fn reached_at(&self) -> SocketAddr {
+        if self.has_tls() { self.tls_address() } else { self.address() }
     }
 
     /// Where it listens.

@@ -70,7 +70,7 @@ async fn the_contract_holds_on_a_cluster_of_valkey() {
 }
 
 /// The slots of the records that are there, with their present node.
-fn slots(cluster: &Cluster) -> Vec<(u16, usize)> {
+pub(crate) fn slots(cluster: &Cluster) -> Vec<(u16, usize)> {
     let of = |node| {
         let names = cluster.node(node).command("KEYS sr:{live:*");
         let names: Vec<_> =

@@ -33,7 +33,7 @@ impl Watched {
             if up { Ok(()) } else { Err(ErrorKind::Unavailable.into()) }
         })
         .await;
-        let sentinels = Sentinels::start(&primary, 1, "");
+        let sentinels = Sentinels::start(&primary, 1);
         Self { primary, between, replica, sentinels }
     }
 
@@ -131,7 +131,7 @@ async fn users_and_names_that_are_wrong_are_said_to_be() {
         return;
     }
     let primary = Engine::start();
-    let sentinels = Sentinels::start(&primary, 0, "");
+    let sentinels = Sentinels::start(&primary, 0);
     let url = sentinels.url();
     let with = |login: &str| url.replacen("://", &format!("://{login}@"), 1);
     RedisStore::connect(&url).await.unwrap();
@@ -180,7 +180,7 @@ async fn silent_sentinels_are_not_waited_for() {
         return;
     }
     let primary = Engine::start();
-    let sentinels = Sentinels::start(&primary, 0, "");
+    let sentinels = Sentinels::start(&primary, 0);
     sentinels.one(0).stop();
     sentinels.one(1).stop();
     let store = RedisStore::connect(sentinels.url()).await.unwrap();
