@@ -26,7 +26,7 @@ use crate::{
 
 /// This many transports are closed before other tasks get a turn.
 const BATCH: usize = 256;
-/// The number of sessions that were cut off and are forgiven at the same time.
+/// The number of sessions that were cut off and are cleared at the same time.
 const AT_ONCE: usize = 256;
 /// How often sessions that are busy are looked at.
 const ROUND: Duration = Duration::from_millis(5);
@@ -56,7 +56,7 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
     // An idle session is put into the store, whole, before its clients are told to come back. A busy session
     // holds up no other session.
     let mut saving = FuturesUnordered::new();
-    let mut told = Vec::new();
+    let (mut told, mut cut) = (Vec::new(), Vec::new());
     let mut busy = registry.all();
     for session in &busy {
         session.step(Core::freeze_for_store);
@@ -77,7 +77,7 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
         let mut closed = 0;
         while let Ok(Some((session, saved))) = timeout_at(round, saving.next()).await {
             close(registry, &session, saved, &mut report);
-            told.push(session);
+            if saved { &mut told } else { &mut cut }.push(session);
             closed += 1;
             if closed % BATCH == 0 {
                 tokio::task::yield_now().await;
@@ -88,23 +88,24 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
     // What the store has taken by now counts.
     while let Some(Some((session, saved))) = saving.next().now_or_never() {
         close(registry, &session, saved, &mut report);
-        told.push(session);
+        if saved { &mut told } else { &mut cut }.push(session);
     }
     drop(saving);
     // Those that have been restored meanwhile.
-    let seen = told.iter().chain(&busy);
+    let seen = told.iter().chain(&cut).chain(&busy);
     let late = others(registry.all(), seen, |session| Arc::as_ptr(session).addr());
     busy.extend(late);
     for session in &busy {
         close(registry, session, false, &mut report);
     }
+    cut.append(&mut busy);
     // The close frames must leave before the process ends. What the store is told of the sessions that are cut off
     // may get there in this time, but the drain does not wait longer for it.
     let until = until.max(Instant::now() + ROUND * 20);
-    let forgiving: Vec<_> = busy.iter().map(|session| registry.forgive(session)).collect();
-    let forgiving = stream::iter(forgiving).buffer_unordered(AT_ONCE).collect::<()>();
-    let _ = timeout_at(until, forgiving).await;
-    told.append(&mut busy);
+    let clearing: Vec<_> = cut.iter().map(|session| clear(registry, session, until)).collect();
+    let clearing = stream::iter(clearing).buffer_unordered(AT_ONCE).collect::<()>();
+    let _ = timeout_at(until, clearing).await;
+    told.append(&mut cut);
     while Instant::now() < until && told.iter().any(|session| session.lock().machine.has_sockets())
     {
         sleep_until(until.min(Instant::now() + ROUND)).await;
@@ -164,6 +165,22 @@ fn close<T: Send + 'static>(
             core.machine.close_transports(&Close::RESTARTING, retry, now);
         }
     });
+}
+
+/// The record of a session that was cut off may name the message that was in hand. The end of the process is not that
+/// message's doing.
+async fn clear<T: Send + 'static>(
+    registry: &Arc<Registry<T>>,
+    session: &Arc<Shared<T>>,
+    until: Instant,
+) {
+    // By now all of them stand still.
+    if session.lock().machine.is_message_in_hand() {
+        registry.forgive(session).await;
+    } else if !settled(session, until).await {
+        // The message is handled, and the snapshot that says so is on its way.
+        let _ = session.wait_saved(Urgency::Now, SavedBy::Layer).await;
+    }
 }
 
 /// Waits until the outcome of a session that has ended is on disk; `false` for one that goes on.

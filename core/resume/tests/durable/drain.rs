@@ -129,6 +129,35 @@ async fn a_store_that_fails_for_a_while_costs_a_drain_nothing() {
     assert_eq!((report.drained, report.cut.len()), (1, 0));
 }
 
+/// Else the message would count as one that has killed the process.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_handled_at_the_deadline_is_not_held_against_itself() {
+    let disk = MemoryStore::new();
+    let mut browser = Browser::default();
+    let node = Node::start(&disk);
+    let mut client = node.connect(&mut browser, Some(A)).await.unwrap();
+    client.hello().await;
+    // So long in hand that the record names it.
+    client.send("work");
+    assert!(client.is_quiet().await);
+    let cursor = client.cursor(A);
+    client.cut();
+    let drain = node.layer.drain(Duration::from_secs(1));
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        node.store.hold();
+        node.gate.notify_one();
+        tokio::time::sleep(Duration::from_millis(550)).await;
+        node.store.release();
+    };
+    let (report, ()) = tokio::join!(drain, late);
+    assert_eq!((report.drained, report.cut.len()), (0, 1), "not in time");
+    node.kill();
+    let node = Node::start(&disk);
+    let mut client = node.connect(&mut browser, Some(&cursor)).await.unwrap();
+    assert_eq!(client.hello().await["received"], 1, "the store has it all the same");
+}
+
 /// A session that waits for its store says nothing, but a client must not take its connection for dead.
 #[tokio::test(start_paused = true)]
 async fn clients_hear_heartbeats_while_a_drain_waits_for_its_store() {
