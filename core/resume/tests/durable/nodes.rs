@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use session_resume::store::MemoryStore;
+use session_resume::{reuse, store::MemoryStore};
 
 use crate::{
     A, B,
@@ -111,6 +111,26 @@ async fn of_two_that_begin_at_once_one_owns_the_key() {
         let session = node.open(&mut browser.clone()).await.unwrap();
         assert_eq!(session.id(), winner, "the other one is given up for it");
         assert_eq!(session.read(|tally| tally.total), 1);
+    }
+}
+
+/// The second one finds that the stored session has ended already, and looks again.
+#[tokio::test(start_paused = true)]
+async fn of_two_that_ask_for_a_fresh_session_at_once_none_is_turned_away() {
+    let disk = MemoryStore::new();
+    let (browser, _) = stored(&disk).await;
+    let before = total(&sharing(&disk), &mut browser.clone()).await;
+    assert_eq!(before, 1);
+    let fresh = || {
+        let node = Node::new(&disk, |layer| layer.with_reuse(reuse::never()));
+        node.store.shares.store(true, SeqCst);
+        node
+    };
+    let (one, two) = (fresh(), fresh());
+    let (mut b1, mut b2) = (browser.clone(), browser.clone());
+    let (s1, s2) = tokio::join!(one.open(&mut b1), two.open(&mut b2));
+    for session in [s1, s2] {
+        assert_eq!(session.unwrap().read(|tally| tally.total), 0, "a new one");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Makes room in a store that is full.
+//! Removes from the store what no client can ask for any more, and makes room in a store that is full.
 
 use crate::{
     durable::snapshot::record::{self, KeyRecord},
@@ -18,6 +18,28 @@ use crate::{
 const AT_ONCE: usize = 1024;
 
 impl<T: Send + 'static> Registry<T> {
+    /// Deletes what no client can ask for any more.
+    pub(crate) async fn delete_expired(&self) {
+        const AT_ONCE: usize = 1024;
+        let Some(store) = &self.config().store else {
+            return;
+        };
+        if !self.trusts_the_clock() {
+            return;
+        }
+        loop {
+            match store.store.delete_expired(AT_ONCE).await {
+                Ok(AT_ONCE) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    observe::store_failed();
+                    tracing::warn!(error = %chain(&error), "expired records not deleted");
+                    return;
+                }
+            }
+        }
+    }
+
     /// Deletes stored sessions to which no client has come back, the oldest first: as many as there are beyond
     /// `max_stored`, and all of them beyond half of that.
     pub(crate) async fn evict_visitors(&self) {

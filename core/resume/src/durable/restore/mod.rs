@@ -1,18 +1,17 @@
 //! Sessions from the store, and back into it. With `snapshot`, the only module that touches it.
 
 mod evict;
-mod leave;
 mod lookup;
 mod rebuild;
+mod store_away;
 mod unreadable;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use session_resume_proto::WireId;
 
 pub(crate) use self::lookup::InStore;
-use self::unreadable::Way;
 use crate::{
     Outcome, OutcomeStatus, RequestView, SessionId,
     durable::snapshot::record::{self, IdRecord, KeyRecord, OutcomeRecord, SessionRecord},
@@ -52,6 +51,25 @@ struct Loaded {
     record: SessionRecord,
     /// What the record under its id says: that this is where it is, or nothing.
     pointer: Pointer,
+}
+
+/// What a request does that a stored session had to give way to.
+enum Way {
+    /// Nothing is in its way.
+    Free,
+    /// Another process has changed the record: look again.
+    Taken,
+}
+
+impl Way {
+    /// After the attempt to end the stored session.
+    fn after(ended: Result<(), StoreError>) -> Result<Self, Refusal> {
+        match ended {
+            Ok(()) => Ok(Self::Free),
+            Err(error) if error.kind() == ErrorKind::Stale => Ok(Self::Taken),
+            Err(error) => Err(Refusal::by_store(&error)),
+        }
+    }
 }
 
 impl<T: Send + 'static> Registry<T> {
@@ -114,8 +132,10 @@ impl<T: Send + 'static> Registry<T> {
                     Way::Taken => continue,
                 },
             };
-            if !self.may_restore(&store, &loaded, asks).await? {
-                return Ok(None);
+            match self.may_restore(&store, &loaded, asks).await? {
+                ControlFlow::Continue(()) => {}
+                ControlFlow::Break(Way::Free) => return Ok(None),
+                ControlFlow::Break(Way::Taken) => continue,
             }
             let (identity, id) = (loaded.record.identity, loaded.record.session);
             let room = self.reserve(identity, key, id, Seat::Known)?;
@@ -189,13 +209,13 @@ impl<T: Send + 'static> Registry<T> {
         self.trusts_the_clock() && (outlived || expired)
     }
 
-    /// Asks the reuse policy about the stored session. A fresh start ends it.
+    /// Asks the reuse policy about the stored session: goes on if it is to be restored. A fresh start ends it.
     async fn may_restore(
         &self,
         store: &Store,
         loaded: &Loaded,
         asks: &Asks<'_>,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<ControlFlow<Way>, Refusal> {
         let record = &loaded.record;
         let continues = asks.continues.is_some_and(|(session, epoch)| {
             session == record.session
@@ -203,19 +223,18 @@ impl<T: Send + 'static> Registry<T> {
                 && record.is_known_to(asks.context.identity())
         });
         if asks.looks || continues {
-            return Ok(true);
+            return Ok(ControlFlow::Continue(()));
         }
         match self.decide(Residence::Stored, record, asks) {
-            ReuseDecision::Reuse => Ok(true),
+            ReuseDecision::Reuse => Ok(ControlFlow::Continue(())),
             ReuseDecision::Refuse(status) => Err(Refusal::by_policy(status)),
             ReuseDecision::Fresh => {
                 let outcome =
                     Outcome::with_error(OutcomeStatus::Closed, "a fresh session was asked for");
                 let ended = ended_of(asks.context.key(), record, outcome);
-                self.end_stored(store, loaded, &ended, self.config().outcome_lifetime)
-                    .await
-                    .map_err(|error| Refusal::by_store(&error))?;
-                Ok(false)
+                let lifetime = self.config().outcome_lifetime;
+                let ended = self.end_stored(store, loaded, &ended, lifetime).await;
+                Way::after(ended).map(ControlFlow::Break)
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Stored sessions whose state does not fit its type any more: they are refused, or give way to new ones.
 
-use super::{Asks, Loaded, ended_of};
+use super::{Asks, Loaded, Way, ended_of};
 use crate::{
     Outcome, OutcomeStatus,
     durable::snapshot::record::SessionRecord,
@@ -10,18 +10,10 @@ use crate::{
         record_error::RecordError,
         refusal::Refusal,
         reuse::{Residence, ReuseDecision},
-        store::{ErrorKind, StoreError, named::Store},
+        store::{StoreError, named::Store},
         unreadable::Unreadable,
     },
 };
-
-/// What a request does after the session under its key could not be read.
-pub(super) enum Way {
-    /// Nothing is in its way.
-    Free,
-    /// Another process has changed the record: look again.
-    Taken,
-}
 
 impl<T: Send + 'static> Registry<T> {
     /// Makes the state from what is stored. This calls the application's code: its panic counts like its error.
@@ -56,11 +48,7 @@ impl<T: Send + 'static> Registry<T> {
             return Ok(Way::Free);
         }
         self.has_room_aside()?;
-        match self.set_aside(store, loaded, asks, error).await {
-            Ok(()) => Ok(Way::Free),
-            Err(error) if error.kind() == ErrorKind::Stale => Ok(Way::Taken),
-            Err(error) => Err(Refusal::by_store(&error)),
-        }
+        Way::after(self.set_aside(store, loaded, asks, error).await)
     }
 
     /// Ends the session after a copy of its record is kept aside.

@@ -1,4 +1,4 @@
-//! Sessions that leave memory for the store, and what leaves the store.
+//! Puts sessions whose time is up into the store, so that they take no memory.
 
 use std::sync::Arc;
 
@@ -11,11 +11,7 @@ use crate::{
         registry::Registry,
         session::{Change, Core, Life, Shared},
     },
-    words::{
-        durability::{SavedBy, Urgency},
-        errors::chain,
-        observe,
-    },
+    words::durability::{SavedBy, Urgency},
 };
 
 impl<T: Send + 'static> Registry<T> {
@@ -52,12 +48,12 @@ impl<T: Send + 'static> Registry<T> {
                 return;
             }
             match session.step(put_away) {
-                Way::Stays => {
+                Leaving::Stays => {
                     self.stays(session);
                     return;
                 }
-                Way::Waits(progress) => progress.await,
-                Way::IsStored => break,
+                Leaving::Waits(progress) => progress.await,
+                Leaving::IsStored => break,
             }
         }
         self.forgive(session).await;
@@ -98,32 +94,10 @@ impl<T: Send + 'static> Registry<T> {
             amend(&writer, session, |record| record.working = false).await;
         }
     }
-
-    /// Deletes what no client can ask for any more.
-    pub(crate) async fn delete_expired(&self) {
-        const AT_ONCE: usize = 1024;
-        let Some(store) = &self.config().store else {
-            return;
-        };
-        if !self.trusts_the_clock() {
-            return;
-        }
-        loop {
-            match store.store.delete_expired(AT_ONCE).await {
-                Ok(AT_ONCE) => {}
-                Ok(_) => return,
-                Err(error) => {
-                    observe::store_failed();
-                    tracing::warn!(error = %chain(&error), "expired records not deleted");
-                    return;
-                }
-            }
-        }
-    }
 }
 
-/// What a session does that is to leave for the store.
-enum Way {
+/// How far a session is that is to leave memory for the store.
+enum Leaving {
     /// It stays, or is over.
     Stays,
     /// A put is under way, or wanted: its end tells.
@@ -133,7 +107,7 @@ enum Way {
 
 /// Lets a session leave if nothing of it is on its way to the store: what is must be there before another process
 /// restores from it, and nothing may follow.
-fn put_away(core: &mut Core) -> Way {
+fn put_away(core: &mut Core) -> Leaving {
     let in_hand = core.machine.is_message_in_hand();
     // What is over is not put any more.
     let leaves = core.life() == Life::Leaving && !core.is_over();
@@ -142,12 +116,12 @@ fn put_away(core: &mut Core) -> Way {
             let is_settled = durable.is_settled() || (in_hand && !durable.is_writing());
             let progress = durable.progress();
             if is_settled && core.change_life(Change::IsStored) {
-                Way::IsStored
+                Leaving::IsStored
             } else {
                 // Registered under the lock under which it was looked at: no end is missed.
-                Way::Waits(progress.notified_owned())
+                Leaving::Waits(progress.notified_owned())
             }
         }
-        _ => Way::Stays,
+        _ => Leaving::Stays,
     }
 }
