@@ -67,7 +67,7 @@ pub(crate) type Answer = Result<usize, ErrorKind>;
 pub(crate) struct Census(BTreeMap<Vec<u8>, usize>);
 
 /// How many more there are, by the same.
-type Changes = BTreeMap<Vec<u8>, isize>;
+type Growth = BTreeMap<Vec<u8>, isize>;
 
 impl Census {
     /// Counts what is there: reads every key.
@@ -92,8 +92,8 @@ impl Census {
     }
 
     /// Counts changes that are committed.
-    pub(crate) fn apply(&mut self, changes: Changes) {
-        for (prefix, more) in changes {
+    pub(crate) fn apply(&mut self, growth: Growth) {
+        for (prefix, more) in growth {
             let count = self.0.entry(prefix).or_default();
             *count = count.saturating_add_signed(more);
         }
@@ -108,14 +108,14 @@ impl Census {
 pub(crate) fn apply<'a>(
     transaction: &WriteTransaction,
     ops: impl Iterator<Item = &'a Op>,
-) -> Result<(Vec<Answer>, Changes), redb::Error> {
+) -> Result<(Vec<Answer>, Growth), redb::Error> {
     let mut tables = Tables {
         records: transaction.open_table(RECORDS)?,
         expiry: transaction.open_table(EXPIRY)?,
-        changes: Changes::new(),
+        growth: Growth::new(),
     };
     let answers = ops.map(|op| tables.apply(op)).collect::<Result<_, _>>()?;
-    Ok((answers, tables.changes))
+    Ok((answers, tables.growth))
 }
 
 /// Reads the first keys that begin with `prefix`.
@@ -208,12 +208,12 @@ pub(crate) fn kind_of(err: &redb::Error) -> ErrorKind {
 struct Tables<'t> {
     records: Table<'t, &'static [u8], &'static [u8]>,
     expiry: Table<'t, (u64, &'static [u8]), ()>,
-    changes: Changes,
+    growth: Growth,
 }
 
 impl Tables<'_> {
     fn count(&mut self, key: &[u8], more: isize) {
-        *self.changes.entry(StoreKey::prefix_in(key).to_vec()).or_default() += more;
+        *self.growth.entry(StoreKey::prefix_in(key).to_vec()).or_default() += more;
     }
 
     fn apply(&mut self, op: &Op) -> Result<Answer, redb::Error> {

@@ -46,11 +46,11 @@ struct Overlay {
     /// How much of the file shows through.
     file_len: u64,
     len: u64,
-    log: Vec<Change>,
+    log: Vec<FileChange>,
 }
 
 #[derive(Debug)]
-enum Change {
+enum FileChange {
     Write(u64, Vec<u8>),
     SetLen(u64),
     Sync,
@@ -116,9 +116,9 @@ impl Staged {
     fn replay(&self, overlay: &Overlay) -> io::Result<()> {
         for change in &overlay.log {
             match change {
-                Change::Write(offset, data) => self.0.file.write(*offset, data)?,
-                Change::SetLen(len) => self.0.file.set_len(*len)?,
-                Change::Sync => self.sync()?,
+                FileChange::Write(offset, data) => self.0.file.write(*offset, data)?,
+                FileChange::SetLen(len) => self.0.file.set_len(*len)?,
+                FileChange::Sync => self.sync()?,
             }
         }
         Ok(())
@@ -178,15 +178,15 @@ impl Overlay {
         out[from_file..].fill(0);
         for change in &self.log {
             match change {
-                Change::Write(start, data) => {
+                FileChange::Write(start, data) => {
                     let (from, to) = (at(*start), at(start + data.len() as u64));
                     if from < to {
                         let skip = usize::try_from(offset.saturating_sub(*start)).unwrap_or(0);
                         out[from..to].copy_from_slice(&data[skip..skip + to - from]);
                     }
                 }
-                Change::SetLen(len) => out[at(*len)..].fill(0),
-                Change::Sync => {}
+                FileChange::SetLen(len) => out[at(*len)..].fill(0),
+                FileChange::Sync => {}
             }
         }
         Ok(())
@@ -214,7 +214,7 @@ impl StorageBackend for Staged {
         }
         self.with_overlay(|_, overlay| {
             overlay.len = len;
-            overlay.log.push(Change::SetLen(len));
+            overlay.log.push(FileChange::SetLen(len));
             Ok(())
         })
     }
@@ -224,7 +224,7 @@ impl StorageBackend for Staged {
             return self.sync();
         }
         self.with_overlay(|_, overlay| {
-            overlay.log.push(Change::Sync);
+            overlay.log.push(FileChange::Sync);
             Ok(())
         })
     }
@@ -235,7 +235,7 @@ impl StorageBackend for Staged {
         }
         self.with_overlay(|_, overlay| {
             overlay.len = overlay.len.max(offset + data.len() as u64);
-            overlay.log.push(Change::Write(offset, data.to_vec()));
+            overlay.log.push(FileChange::Write(offset, data.to_vec()));
             Ok(())
         })
     }

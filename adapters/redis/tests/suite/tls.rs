@@ -165,6 +165,7 @@ async fn all_nodes_of_a_cluster_are_reached_by_tls() {
     let keys: Vec<_> = (0..12).map(|n| key(&n.to_string())).collect();
     for key in &keys {
         store.claim(key, None, FIRST, "x".into(), HOUR).await.unwrap();
+        assert_eq!(text_of(&store, key).await.as_deref(), Some("x"));
     }
     let slots = slots(&cluster);
     assert!((0..3).all(|node| slots.iter().any(|&(_, owner)| owner == node)), "{slots:?}");

@@ -13,7 +13,7 @@ use crate::{
     words::{key::SessionKey, outcome::Outcome},
 };
 
-/// At most this many expired outcomes leave with each use of the table. That is more than come, and nothing waits
+/// At most this many expired outcomes are removed with each use of the table. That is more than come, and nothing waits
 /// long for the table's lock.
 const AT_ONCE: usize = 16;
 

@@ -47,7 +47,7 @@ impl<T: Send + 'static> Saves<T> for Saver<T> {
     }
 
     fn take_snapshot(&self, session: &Shared<T>) {
-        session.leave_snapshot(self.codec);
+        session.take_at_boundary(self.codec);
     }
 
     fn watch(&self, session: Arc<Shared<T>>) {

@@ -99,7 +99,7 @@ impl<T: Send + 'static> Shared<T> {
         Some(Draft { key, record, covered, version })
     }
 
-    /// Returns what shall be written now: what the last boundary has left, or the session as it is.
+    /// Returns what shall be written now: what the last boundary has taken, or the session as it is.
     pub(super) fn take_job(&self, codec: Codec<T>) -> Option<Job> {
         let has_left = self.lock().life().has_left();
         let ready = self.with_durable(|durable| durable.fetch(has_left))?;
@@ -107,15 +107,15 @@ impl<T: Send + 'static> Shared<T> {
         ready.or_else(|| self.take_snapshot(Unsaved::Any, codec))
     }
 
-    /// Takes the snapshot that is due at this boundary and leaves it for the saver: by the time that comes
+    /// Takes the snapshot that is due at this boundary and keeps it for the saver: by the time that comes
     /// by, the next message is in hand.
-    pub(crate) fn leave_snapshot(&self, codec: Codec<T>) {
+    pub(crate) fn take_at_boundary(&self, codec: Codec<T>) {
         let Some(job) = self.take_snapshot(Unsaved::Untaken, codec) else {
             return;
         };
         self.step(|core| {
             if let Some(durable) = &mut core.durable {
-                durable.leave_at_boundary(job);
+                durable.taken_at_boundary(job);
                 core.wants_saving(Urgency::Now);
             }
         });

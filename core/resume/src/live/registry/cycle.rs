@@ -26,12 +26,12 @@ use crate::{
 /// As long as the rules make a client wait. A key that was left longer ago than this is free for all.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
-/// What has become of a session that was asked for a new identity.
-enum Change {
+/// What has become of the key of a session that was given a new identity.
+enum Rekeyed {
     /// It is found under this key now.
-    Moved(SessionKey),
+    To(SessionKey),
     /// Its key is not an identity's.
-    Stayed,
+    Not,
 }
 
 impl<T: Send + 'static> Registry<T> {
@@ -58,26 +58,26 @@ impl<T: Send + 'static> Registry<T> {
         };
         // First: in between it is under no key, and a request finds nothing rather than the wrong one.
         let was_here = !key.is_shared() && self.keys.remove(&key, session).is_some();
-        let change = session.with_core(|core, now| core.change_identity(old, new, now));
-        match &change {
+        let rekeyed = session.with_core(|core, now| core.change_identity(old, new, now));
+        match &rekeyed {
             None if was_here => {
                 // The session has left in between, and the code that took it out did not find it.
                 self.unchoose(old, &key, session.id());
                 self.live.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
             }
-            Some(Change::Moved(to)) if was_here => {
+            Some(Rekeyed::To(to)) if was_here => {
                 lock(&self.moved).insert(key.clone(), session, self.clock().now());
                 self.keys.insert(to, session);
                 self.unchoose(old, &key, session.id());
                 self.choose(new, to, session.id());
             }
-            Some(Change::Moved(_) | Change::Stayed) | None => {}
+            Some(Rekeyed::To(_) | Rekeyed::Not) | None => {}
         }
         // It may have ended, or left, while it was under neither key.
         if !session.goes_on() {
             self.vacate_key(session);
         }
-        change.map(|_| {
+        rekeyed.map(|_| {
             // The cookie has the name that the request's had.
             let via = session.via();
             let via = Via { name: by.map_or(via.name, |by| by.cookie_name), ..via };
@@ -131,7 +131,7 @@ impl Core {
         self.key.identity().or(by.map(now))
     }
 
-    fn change_identity(&mut self, old: Identity, new: Identity, now: Moment) -> Option<Change> {
+    fn change_identity(&mut self, old: Identity, new: Identity, now: Moment) -> Option<Rekeyed> {
         if !self.life().goes_on() || self.is_over() {
             return None;
         }
@@ -141,28 +141,28 @@ impl Core {
         self.replace_starter(old, new);
         let rescoped = self.key.rescoped(new);
         let key = std::mem::replace(&mut self.key, rescoped);
-        let change = if key == self.key {
-            Change::Stayed
+        let rekeyed = if key == self.key {
+            Rekeyed::Not
         } else {
             if let Some(durable) = &mut self.durable {
                 // Until the next put it is there under the old one.
                 durable.moved.get_or_insert_with(|| Box::new(Moved::from(key)));
             }
-            Change::Moved(self.key.clone())
+            Rekeyed::To(self.key.clone())
         };
         self.changed(Urgency::Now);
-        Some(change)
+        Some(rekeyed)
     }
 }
 
 /// Keys that were left lately, and by which session. Bounded by how many logins there are in ten seconds.
-pub(super) struct Left<T> {
+pub(super) struct FormerKeys<T> {
     by_key: HashMap<SessionKey, Weak<Shared<T>>>,
     /// Oldest first.
     order: VecDeque<(Moment, SessionKey)>,
 }
 
-impl<T> Left<T> {
+impl<T> FormerKeys<T> {
     pub(super) fn new() -> Self {
         Self { by_key: HashMap::new(), order: VecDeque::new() }
     }

@@ -93,7 +93,7 @@ pub(crate) struct Registry<T> {
     chosen: Mutex<HashMap<Identity, Vec<SessionId>>>,
     cycling: Mutex<()>,
     /// Keys that sessions have left because their identity was changed.
-    moved: Mutex<cycle::Left<T>>,
+    moved: Mutex<cycle::FormerKeys<T>>,
     wheel: Mutex<Wheel<T>>,
     /// Its tasks have been started.
     at_work: OnceLock<()>,
@@ -126,7 +126,7 @@ impl<T> Registry<T> {
             attached: AtomicUsize::new(0),
             chosen: Mutex::new(HashMap::new()),
             cycling: Mutex::new(()),
-            moved: Mutex::new(cycle::Left::new()),
+            moved: Mutex::new(cycle::FormerKeys::new()),
             wheel: Mutex::new(Wheel::new(config.check_interval)),
             at_work: OnceLock::new(),
             tasks: Mutex::new(Vec::new()),

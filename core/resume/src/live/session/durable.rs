@@ -207,7 +207,7 @@ impl Durable {
     }
 
     /// The boundary has taken a snapshot. It has waited for a flush interval already.
-    pub(crate) fn leave_at_boundary(&mut self, job: Job) {
+    pub(crate) fn taken_at_boundary(&mut self, job: Job) {
         self.at_boundary = AtBoundary::Taken(job);
     }
 

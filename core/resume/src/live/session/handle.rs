@@ -530,7 +530,7 @@ impl<T> Clone for Session<T> {
 impl<T> Drop for Session<T> {
     fn drop(&mut self) {
         if let Holder::Visits { since, .. } = self.holder {
-            self.shared.leave(since);
+            self.shared.end_visit(since);
         }
     }
 }

@@ -293,13 +293,13 @@ impl<T> Shared<T> {
         })
     }
 
-    /// A request works on the session: until it [leaves](Self::leave) a session with a store stays in memory.
+    /// A request works on the session: until its [visit ends](Self::end_visit) a session with a store stays in memory.
     pub(crate) fn visit(&self) {
         self.visits.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Such a request lets go of the session. The request came at this tick of the clock.
-    pub(crate) fn leave(&self, since: u64) {
+    pub(crate) fn end_visit(&self, since: u64) {
         self.visits.fetch_sub(1, Ordering::Relaxed);
         // Most requests take no time to speak of: coming was activity enough.
         if self.is_durable && self.home.clock.last_tick() != since {
