@@ -5,7 +5,7 @@ use std::{cell::Cell, fmt::Debug};
 use session_resume::{
     AllowedOrigins, AttachRequest, BlockingSession, Client, CommitError, ConfigError, DrainReport,
     Event, ExpirationGuard, HandlerError, Heartbeat, Identity, IdentityChange, IdentityCookie,
-    Limits, LiveSession, Message, Outcome, ResponseFuture, SendError, Session, SessionId,
+    Limits, LiveSession, Message, Outcome, Outgoing, ResponseFuture, SendError, Session, SessionId,
     SessionInfo, SessionOrigin, SessionResume, SessionResumeService, adapter, key, reuse, store,
     transport,
 };
@@ -46,6 +46,7 @@ fn values_are_cloned_and_shared() {
     handle::<Outcome>();
     handle::<DrainReport>();
     handle::<CommitError>();
+    handle::<Outgoing>();
     handle::<adapter::Refusal>();
     handle::<adapter::Answer>();
     handle::<transport::Frame>();

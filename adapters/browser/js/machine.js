@@ -5,7 +5,7 @@ import { delayBefore } from './backoff.js';
 import { breach, foreign, GOODBYE, lost, NO_CODE, parseClose } from './close.js';
 import { byteLength } from './idl.js';
 import { PROTOCOL, RETRY_SPREAD } from './protocol.js';
-import { acknowledged, ackIfDue, answered, ask as askServer, deliver, dropped as noteDropped, emit, flush, greet, setTimer, silence, skip, takeInDoubt, untold, withdraw, writeAck } from './stream.js';
+import { acknowledged, ackIfDue, answered, ask as askServer, deliver, dropped as noteDropped, emit, flush, greet, miss, setTimer, silence, skip as pass, takeInDoubt, untold, withdraw, writeAck } from './stream.js';
 import { decode, offer } from './wire.js';
 
 /** @import { Close, CloseKind, Config, Control, Effect, Hello, MachineEvent, Pause, Saved, State, Status, Until } from './types.js' */
@@ -233,7 +233,7 @@ function frame(cx, data) {
  * @param {Control} control
  * @returns {string | null}
  */
-function control(cx, { hello, ack, hb, gap, dropped, retry, done }) {
+function control(cx, { hello, ack, hb, skip, gap, dropped, retry, done }) {
   const { s } = cx;
   if (retry !== undefined) s.hint = Math.min(retry, LONGEST_HINT);
   if (hello && s.phase !== 'connecting') return 'a second hello';
@@ -245,7 +245,7 @@ function control(cx, { hello, ack, hb, gap, dropped, retry, done }) {
     return s.kept === 'ask' ? recall(cx, hello) : greet(cx, hello);
   }
   if (s.phase === 'connecting') {
-    return ack ?? hb ?? gap ?? dropped ?? done ? 'no hello' : null;
+    return ack ?? hb ?? skip ?? gap ?? dropped ?? done ? 'no hello' : null;
   }
   // Before the count that covers it.
   if (dropped !== undefined) {
@@ -260,7 +260,11 @@ function control(cx, { hello, ack, hb, gap, dropped, retry, done }) {
     if (hb !== undefined) answered(cx);
     if (s.phase === 'closing' && !s.outbox.length) closeTransport(cx);
   }
-  if (gap) return skip(cx, gap);
+  if (skip !== undefined) {
+    const breach = pass(cx, skip);
+    if (breach) return breach;
+  }
+  if (gap) return miss(cx, gap);
   if (done) finish(cx, done);
   return null;
 }

@@ -266,9 +266,9 @@ export class SessionResumeStatus extends Base {
         // Told with the session that came instead.
         return;
       case 'gap':
-        // What another window was shown meanwhile is not missing; and where a whole stream is gone, it is not known
-        // whether anything is missing.
-        if (event.gap.to === null || this.#back) return;
+        // What another window was shown meanwhile is not missing, nor what a checkpoint makes obsolete; and where a whole
+        // stream is gone, it is not known whether anything is missing.
+        if (event.gap.to === null || event.gap.reason === 'checkpoint' || this.#back) return;
         return this.#count('gap', event.gap.to - event.gap.from);
       case 'takenback':
         return this.#count('undone', event.count);

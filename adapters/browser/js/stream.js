@@ -123,14 +123,11 @@ export const silence = (s) => SILENT_HEARTBEATS * s.heartbeat;
  * @param {Data} data
  */
 export function deliver(cx, data) {
-  const { s, effects, now } = cx;
+  const { s, effects } = cx;
   s.position++;
   s.owedMessages++;
   s.owedBytes += byteLength(data);
-  if (s.owedSince === null) {
-    s.owedSince = now;
-    setTimer(cx, 'ack', ACK_AFTER);
-  }
+  owe(cx);
   // Effects run in order and messages are dispatched synchronously: an ack that follows counts
   // what the application has taken.
   effects.push({ type: 'deliver', data });
@@ -141,12 +138,38 @@ export function deliver(cx, data) {
  * @param {Gap & { to: number }} gap
  * @returns {string | null}
  */
-export function skip(cx, gap) {
+export function miss(cx, gap) {
   if (gap.from !== cx.s.position) return 'gap at another position';
   cx.s.position = gap.to;
   emit(cx, { status: 'gap', gap });
   writeAck(cx);
   return null;
+}
+
+/**
+ * What lies before a position and has not arrived is not for us.
+ *
+ * @param {Cx} cx
+ * @param {number} position
+ * @returns {string | null}
+ */
+export function skip(cx, position) {
+  if (position < cx.s.position) return 'skip backwards';
+  if (position > cx.s.position) owe(cx);
+  cx.s.position = position;
+  return null;
+}
+
+/**
+ * From now on the server waits for an ack.
+ *
+ * @param {Cx} cx
+ */
+function owe(cx) {
+  if (cx.s.owedSince === null) {
+    cx.s.owedSince = cx.now;
+    setTimer(cx, 'ack', ACK_AFTER);
+  }
 }
 
 /**

@@ -7,7 +7,7 @@ export type Data = string | ArrayBuffer | ArrayBufferView<ArrayBuffer> | Blob;
 export interface Gap {
   from: number;
   to: number | null;
-  reason: 'overflow' | 'expired' | 'restarted' | 'evicted';
+  reason: 'overflow' | 'expired' | 'restarted' | 'evicted' | 'checkpoint';
 }
 
 /** Delays between attempts, in seconds: a literal list, or full jitter below a cap that doubles. */
@@ -180,6 +180,7 @@ export interface Control {
   hello?: Hello;
   ack?: number;
   hb?: number;
+  skip?: number;
   gap?: Gap & { to: number };
   dropped?: number;
   retry?: number;

@@ -7,7 +7,7 @@ import { AT, PROTOCOL, VERSION } from './protocol.js';
 const MARK = '\u0001';
 const NAME = /^[\w-]{1,64}$/;
 const STATUSES = ['new', 'resumed', 'reused', 'restored'];
-const REASONS = ['overflow', 'expired', 'restarted', 'evicted'];
+const REASONS = ['overflow', 'expired', 'restarted', 'evicted', 'checkpoint'];
 const OUTCOMES = ['done', 'failed', 'panicked', 'expired', 'overflow', 'closed'];
 
 /**
@@ -101,6 +101,7 @@ const shape = {
   ack: isCount,
   hb: isCount,
   gap: (gap) => isGap(gap) && gap.to !== null && gap.to >= gap.from,
+  skip: isCount,
   dropped: isCount,
   retry: isCount,
   done: (done) => isObject(done) && OUTCOMES.includes(done.status) && isCount(done.received),

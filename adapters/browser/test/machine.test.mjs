@@ -304,6 +304,23 @@ test('a stream that goes on elsewhere without a gap told is a breach', () => {
   }
 });
 
+test('a skip moves the position and is not told', () => {
+  const m = open().frame('a');
+  m.control({ skip: 3 });
+  m.took();
+  m.frame('b');
+  m.advance?.(250);
+  m.closed(1006);
+  assert.deepEqual(m.tookOf('connect'), [`connect session-resume.v1 at.${CLIENT}.s1.e1.4.1`]);
+  m.hello({ status: 'resumed', from: 4 }).control({ skip: 6, gap: { from: 6, to: 8, reason: 'overflow' } });
+  assert.equal(m.state.position, 8);
+  m.took();
+  m.control({ skip: 8 });
+  assert.deepEqual(m.took(), [], 'no news');
+  m.control({ skip: 7 });
+  assert.ok(m.took().includes('close 4103'), 'backwards');
+});
+
 test('gaps move the position and are told, in the hello and in the stream', () => {
   const m = open().frame('a');
   m.took();

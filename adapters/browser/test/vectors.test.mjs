@@ -63,7 +63,7 @@ each('client_frames', ({ text, data, control }, row) => {
   if (control && JSON.stringify(control) === text.slice(1)) assert.equal(encodeControl(control), text, row);
 });
 
-const KNOWN = ['hello', 'ack', 'hb', 'gap', 'dropped', 'retry', 'done'];
+const KNOWN = ['hello', 'ack', 'hb', 'skip', 'gap', 'dropped', 'retry', 'done'];
 
 each('server_frames', ({ text, data, control, error }, row) => {
   const read = decode(text);
@@ -72,7 +72,7 @@ each('server_frames', ({ text, data, control, error }, row) => {
   }
   if (!error) assert.deepEqual(read, control ? { control } : { data }, row);
   else if (error === 'unknown-mark') assert.deepEqual(read, { error: 'bad control frame' }, row);
-  else assert.match(read.error, /^bad (JSON|hello|ack|hb|gap|dropped|retry|done)$/, row);
+  else assert.match(read.error, /^bad (JSON|hello|ack|hb|skip|gap|dropped|retry|done)$/, row);
 });
 
 each('escape', ({ data, wire }, row) => {

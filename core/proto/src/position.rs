@@ -80,6 +80,8 @@ pub enum GapReason {
     Restarted,
     /// The client had been pushed out by others while it was away.
     Evicted,
+    /// The client was far behind: it starts with the last checkpoint.
+    Checkpoint,
 }
 
 /// Positions `from..to` that can no longer be replayed, and why.

@@ -134,7 +134,7 @@ pub mod transport {
 pub use session_resume_proto::session::Attach;
 pub use session_resume_proto::{
     Message,
-    session::{Overflow, PlainAck},
+    session::{CatchUp, Overflow, PlainAck},
     wire::CodeError,
 };
 
@@ -161,6 +161,7 @@ pub use self::{
         merge::{CustomMerge, MergePolicy, Versions},
         origin::{AllowedOrigins, InvalidOrigin},
         outcome::{HandlerError, IntoOutcome, Outcome, OutcomeStatus, Result},
+        outgoing::Outgoing,
         request::RequestView,
         reuse,
         send_error::{SendError, SendErrorKind},

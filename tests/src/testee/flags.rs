@@ -4,8 +4,8 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 
 use lexopt::{Arg, ValueExt as _};
 use session_resume::{
-    AllowedOrigins, Attach, Durability, Heartbeat, IdentityCookie, Limits, MergePolicy, Overflow,
-    PlainAck, SessionResume, Unreadable,
+    AllowedOrigins, Attach, CatchUp, Durability, Heartbeat, IdentityCookie, Limits, MergePolicy,
+    Overflow, PlainAck, SessionResume, Unreadable,
     key::{self, KeyFn},
     reuse::{self, ReusePolicy},
 };
@@ -33,6 +33,7 @@ pub(crate) struct Flags {
     reuse: ReusePolicy,
     unreadable: Unreadable,
     plain_ack: Option<PlainAck>,
+    catch_up: CatchUp,
     unused_lifetime: Option<Duration>,
     check_interval: Option<Duration>,
     outcome_lifetime: Option<Duration>,
@@ -61,6 +62,7 @@ impl Flags {
             reuse: reuse::always(),
             unreadable: Unreadable::default(),
             plain_ack: None,
+            catch_up: CatchUp::default(),
             unused_lifetime: None,
             check_interval: None,
             outcome_lifetime: None,
@@ -135,6 +137,9 @@ impl Flags {
                 let words = [("trust", PlainAck::Trust), ("off", PlainAck::Off)];
                 self.plain_ack = Some(word(name, args, &words)?);
             }
+            "catch-up" => {
+                self.catch_up = CatchUp::FromCheckpoint { after: number(name, args)? };
+            }
             "store" => self.store = Some(args.value()?.string()?),
             "durability" => {
                 let words = [("state", Durability::State), ("exact", Durability::Exact)];
@@ -188,6 +193,7 @@ impl Flags {
             .with_key(key)
             .with_reuse(self.reuse.clone())
             .with_unreadable(self.unreadable)
+            .with_catch_up(self.catch_up)
             .with_allowed_origins(self.origins.clone());
         if let Some(attach) = self.attach {
             resume = resume.with_attach(attach);

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use session_resume::{Event, LiveSession, Message, Result, SendErrorKind, Session};
+use session_resume::{
+    Client, Event, LiveSession, Message, Outgoing, Result, SendErrorKind, Session,
+};
 
 use crate::tally::Tally;
 
@@ -20,6 +22,8 @@ enum Next {
 /// What the handler has been told in addition to messages.
 #[derive(Default)]
 struct Told {
+    /// Who has sent the message in hand.
+    client: Option<Client>,
     dropped: Vec<u64>,
     undeliverable: Vec<u64>,
 }
@@ -51,7 +55,10 @@ impl Told {
     async fn receive(&mut self, session: &mut LiveSession<Tally>) -> Option<Message> {
         loop {
             match session.recv_event().await? {
-                Event::Message { message, .. } => return Some(message),
+                Event::Message { message, client, .. } => {
+                    self.client = Some(client);
+                    return Some(message);
+                }
                 Event::Dropped { number, .. } => self.dropped.push(number),
                 Event::Undeliverable { position, .. } => self.undeliverable.push(position),
                 _ => {}
@@ -103,6 +110,18 @@ async fn obey(session: &mut LiveSession<Tally>, told: &mut Told, text: &str) -> 
         }
         ("ask", id) => ask(session, told, id).await?,
         ("checkpoint", text) => session.send_checkpoint(format!("cp:{text}")).await?,
+        ("tell", text) => tell(session, told.client, text).await?,
+        ("latest", rest) if latest(rest).is_some() => {
+            let (slot, n) = latest(rest).unwrap_or_default();
+            for k in 0..n {
+                session.send_latest(slot, format!("l:{slot}:{k}")).await?;
+            }
+        }
+        ("brief", rest) if brief(rest).is_some() => {
+            let (ms, text) = brief(rest).unwrap_or_default();
+            let time = Duration::from_millis(ms);
+            session.send(Outgoing::new(text).with_time_to_live(time)).await?;
+        }
         ("commit", "") => {
             session.commit().await?;
             session.send("committed").await?;
@@ -125,6 +144,18 @@ async fn obey(session: &mut LiveSession<Tally>, told: &mut Told, text: &str) -> 
         _ => session.send(format!("unknown:{text}")).await?,
     }
     Ok(Next::Go)
+}
+
+/// A reply to the asking client alone.
+async fn tell(session: &LiveSession<Tally>, client: Option<Client>, text: &str) -> Result {
+    let Some(client) = client else {
+        return Ok(());
+    };
+    match session.send_to(client, format!("told:{text}")).await {
+        // It has gone for good meanwhile.
+        Err(error) if error.kind() == SendErrorKind::NotThere => Ok(()),
+        told => Ok(told?),
+    }
 }
 
 /// As fast as `send` takes them.
@@ -181,6 +212,18 @@ async fn ask(session: &mut LiveSession<Tally>, told: &mut Told, id: &str) -> Res
 /// Numbers with commas between.
 fn list(numbers: &[u64]) -> String {
     numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Reads a slot and a number.
+fn latest(text: &str) -> Option<(&str, u64)> {
+    let (slot, n) = text.split_once(' ')?;
+    Some((slot, n.parse().ok()?))
+}
+
+/// Reads a time and a text.
+fn brief(text: &str) -> Option<(u64, &str)> {
+    let (ms, text) = text.split_once(' ')?;
+    Some((ms.parse().ok()?, text))
 }
 
 /// Reads two numbers.

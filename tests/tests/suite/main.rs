@@ -8,6 +8,7 @@ mod merge;
 mod proxy;
 mod refusals;
 mod resumable;
+mod skips;
 mod unreadable;
 mod wire;
 

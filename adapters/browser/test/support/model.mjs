@@ -116,6 +116,7 @@ export class ModelServer {
     return true;
   }
 
+  /** Sends a message; `null` is one for another client alone. */
   push(data) {
     this.session.outbox.push(data);
     this.session.eachConn((conn) => conn.pump());
@@ -169,6 +170,7 @@ export class ModelServer {
   finish(outcome, code = 1000, reason = outcome) {
     this.session.eachConn((conn) => {
       conn.pump();
+      conn.skip();
       conn.write(control({ done: { status: outcome, received: conn.client.taken } }));
       conn.close(code, reason);
     });
@@ -253,7 +255,7 @@ class Conn {
   }
 
   start(session, client, n, from, told) {
-    Object.assign(this, { session, client, n, cursor: from, from, told, greeted: false, spoke: false });
+    Object.assign(this, { session, client, n, cursor: from, at: from, from, told, greeted: false, spoke: false });
   }
 
   write(frame) {
@@ -264,18 +266,31 @@ class Conn {
     if (!this.alive || this.slow) return;
     const { session } = this;
     if (this.cursor < session.base) {
+      this.skip();
       this.write(control({ gap: { from: this.cursor, to: session.base, reason: 'overflow' } }));
-      this.cursor = session.base;
+      this.cursor = this.at = session.base;
     }
     while (this.cursor < session.head) {
-      const data = session.outbox[this.cursor++ - session.base];
-      this.write(typeof data === 'string' && data.startsWith(MARK) ? MARK + data : data);
+      const data = session.outbox[this.cursor - session.base];
+      if (data !== null) {
+        this.skip();
+        this.write(typeof data === 'string' && data.startsWith(MARK) ? MARK + data : data);
+        this.at++;
+      }
+      this.cursor++;
     }
+  }
+
+  /** Tells that what is between is not for this client. */
+  skip() {
+    if (this.at < this.cursor) this.write(control({ skip: this.cursor }));
+    this.at = this.cursor;
   }
 
   /** Acknowledges what the handler has taken, as an ack or as a heartbeat. */
   ack(name = 'ack') {
     this.told = this.client.taken;
+    this.skip();
     this.write(control({ [name]: this.told }));
   }
 
@@ -297,7 +312,7 @@ class Conn {
         return this.ack('hb');
       }
       if (!this.greeted && ack !== this.from) this.#breach(`acknowledged ${ack} at first, not ${this.from}`);
-      else if (!Number.isInteger(ack) || ack > this.cursor) this.#breach(`acknowledged ${ack} of ${this.cursor}`);
+      else if (!Number.isInteger(ack) || ack > this.at) this.#breach(`acknowledged ${ack} of ${this.at}`);
       else if (ack < client.acked) this.#breach(`acknowledged ${ack} after ${client.acked}`);
       this.greeted = true;
       client.acked = Math.max(client.acked, ack);

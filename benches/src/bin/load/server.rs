@@ -2,8 +2,11 @@
 
 use std::{
     io::Write as _,
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -14,7 +17,7 @@ use axum::{
 };
 use futures_util::SinkExt as _;
 use serde::Deserialize;
-use session_resume::{Limits, LiveSession, Message, SessionResume};
+use session_resume::{CatchUp, Limits, LiveSession, Message, SessionResume};
 use session_resume_axum::ResumeUpgrade;
 use session_resume_benches::measure;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -200,7 +203,17 @@ fn ours() -> Router {
         .route("/echo", any(our_echo))
         .with_state(resume.clone());
     let missed = Router::new().route("/missed/{count}", any(our_missed)).layer(missed);
-    live.layer(resume).merge(missed)
+    // A client that sleeps through a long stream, and one checkpoint at its end.
+    let limits = Limits::default().with_outbox_messages(1 << 15).with_outbox_bytes(1 << 27);
+    let slept = SessionResume::new().with_limits(limits).with_unused_lifetime(long);
+    let catch_up = slept.clone().with_catch_up(CatchUp::FromCheckpoint { after: 200 });
+    let everything = Router::new().route("/slept/{count}", any(our_slept)).layer(slept);
+    let caught_up = Router::new().route("/caught-up/{count}", any(our_slept)).layer(catch_up);
+    let slots = Router::new()
+        .route("/slots/{count}", any(our_slots))
+        .layer(SessionResume::new())
+        .route("/slot-nanos", get(slot_nanos));
+    live.layer(resume).merge(missed).merge(everything).merge(caught_up).merge(slots)
 }
 
 async fn our_fan(upgrade: ResumeUpgrade) -> Response {
@@ -243,4 +256,45 @@ async fn our_missed(Path(count): Path<usize>, upgrade: ResumeUpgrade) -> Respons
         }
         while live.recv().await.is_some() {}
     })
+}
+
+/// Begins when the client says so: this many events of 4 KB, and one checkpoint that makes them obsolete.
+async fn our_slept(Path(count): Path<usize>, upgrade: ResumeUpgrade) -> Response {
+    upgrade.on_session(async move |mut live: LiveSession| {
+        if live.recv().await.is_none() {
+            return;
+        }
+        for _ in 0..count {
+            if live.send("e".repeat(4096)).await.is_err() {
+                return;
+            }
+        }
+        let _ = live.send_checkpoint("checkpoint").await;
+        // The next word of the client ends the session, and its memory is free.
+        let _ = live.recv().await;
+    })
+}
+
+/// What an update of a slot has taken, in nanoseconds; 0: the handler is not there yet.
+static SLOT_NANOS: AtomicU64 = AtomicU64::new(0);
+
+/// This many updates of 100 slots, whenever the client says a word; its client is away meanwhile.
+async fn our_slots(Path(count): Path<u32>, upgrade: ResumeUpgrade) -> Response {
+    upgrade.on_session(async move |mut live: LiveSession| {
+        let slots: Vec<_> = (0..100).map(|slot| format!("slot {slot}")).collect();
+        while live.recv().await.is_some() {
+            let start = Instant::now();
+            for slot in slots.iter().cycle().take(count as usize) {
+                if live.send_latest(slot.as_str(), "m".repeat(64)).await.is_err() {
+                    return;
+                }
+            }
+            let nanos = (start.elapsed() / count).as_nanos();
+            SLOT_NANOS.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+    })
+}
+
+async fn slot_nanos() -> String {
+    SLOT_NANOS.swap(0, Ordering::Relaxed).to_string()
 }

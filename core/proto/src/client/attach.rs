@@ -83,6 +83,12 @@ impl Client {
         if control.hb.is_some() {
             self.open()?.probe.note_answer(now);
         }
+        if let Some(position) = control.skip {
+            self.open()?;
+            self.inbound.pass(position).map_err(Cause::Protocol)?;
+            let position = self.inbound.position();
+            self.open()?.acks.note(position, 0, now);
+        }
         if let Some(gap) = control.gap {
             self.open()?;
             self.inbound.skip(gap).map_err(Cause::Protocol)?;

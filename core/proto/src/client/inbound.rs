@@ -99,6 +99,26 @@ impl Inbound {
         }
     }
 
+    /// Takes in that all before `position` that has not arrived is not for this client.
+    ///
+    /// The application is at that position when it has taken all that has arrived: what it has not taken would be gone
+    /// with its process if the server were told that it is past it.
+    pub(super) fn pass(&mut self, position: Position) -> Result<(), ProtocolError> {
+        if position < self.next {
+            return Err(ProtocolError::Unexpected);
+        }
+        self.next = position;
+        if position > self.expected {
+            let last = self.held.iter_mut().rfind(|held| held.reaches > self.taken);
+            match last {
+                Some(last) => last.reaches = position,
+                None => self.taken = position,
+            }
+            self.expected = position;
+        }
+        Ok(())
+    }
+
     /// Adds what is not a message.
     pub(super) fn push(&mut self, event: Event) {
         if event.is_passing() && self.held.back().is_some_and(|held| held.event.is_passing()) {

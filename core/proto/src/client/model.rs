@@ -4,7 +4,7 @@
 //! Every message of either side is the text of a number that is never used again, so what arrives shows
 //! what is missing.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 
@@ -17,12 +17,16 @@ use crate::{
     },
 };
 
+/// What a message says that is not for the client.
+const ANOTHERS: u64 = u64::MAX;
 const WINDOW: Window = Window { messages: 5, bytes: 12 };
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
     ClientSends,
     ServerSends,
+    /// The server sends something that is for another client.
+    ServerSendsToAnother,
     /// The application takes this many events.
     ClientTakes(usize),
     HandlerTakes(usize),
@@ -57,6 +61,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => Just(Op::ClientSends),
         4 => Just(Op::ServerSends),
+        2 => Just(Op::ServerSendsToAnother),
         3 => (1..4_usize).prop_map(Op::ClientTakes),
         3 => (1..4_usize).prop_map(Op::HandlerTakes),
         3 => (1..4_usize).prop_map(Op::Writes),
@@ -84,6 +89,8 @@ struct Attached {
     attachment: u64,
     /// The position of the message to write next.
     next: u64,
+    /// The position that the client has been told, or will be with the next message.
+    told: u64,
     /// What the client has acknowledged on this transport.
     acked: Option<u64>,
     from: u64,
@@ -125,6 +132,8 @@ struct World {
     accepted: Vec<u64>,
     /// How many messages the server has said in all its histories.
     words: u64,
+    /// The position of each.
+    places: BTreeMap<u64, u64>,
     lives: u64,
 
     sent: u64,
@@ -155,6 +164,7 @@ impl World {
             copy: None,
             accepted: vec![],
             words: 0,
+            places: BTreeMap::new(),
             lives: 0,
             sent: 0,
             expects: 0,
@@ -174,9 +184,11 @@ impl World {
                 self.sent += 1;
             }
             Op::ServerSends => {
+                self.places.insert(self.words, self.head());
                 self.store.said.push(self.words);
                 self.words += 1;
             }
+            Op::ServerSendsToAnother => self.store.said.push(ANOTHERS),
             Op::ClientTakes(count) => (0..count).for_each(|_| self.take()),
             Op::HandlerTakes(count) => {
                 let handled = self.accepted.len().min(self.store.handled.len() + count);
@@ -184,6 +196,7 @@ impl World {
             }
             Op::Writes(count) => self.write(count),
             Op::Acknowledges => {
+                self.skip();
                 self.tell(|handled| ServerControl {
                     hb: Some(handled),
                     ..ServerControl::default()
@@ -287,11 +300,12 @@ impl World {
         match self.client.take(self.now) {
             Some(Event::Message(message)) => {
                 let said = message.as_text().unwrap().parse().unwrap();
+                self.pass(self.places[&said]);
                 self.stream.push((self.expects, said));
                 self.expects += 1;
             }
             Some(Event::Gap(Gap { from, to: Some(to), .. })) => {
-                assert_eq!(from.get(), self.expects);
+                self.pass(from.get());
                 self.expects = to.get();
                 // A store that goes back may have again what was gone.
                 assert!(
@@ -300,7 +314,7 @@ impl World {
                 );
             }
             Some(Event::Gap(gap)) => {
-                assert_eq!(gap.from.get(), self.expects);
+                self.pass(gap.from.get());
                 assert_eq!(gap.reason, GapReason::Restarted);
                 assert!(self.copy.is_some(), "the stream goes on through every restart");
                 self.expects = self.openings.pop_front().expect("a hello has said so");
@@ -312,6 +326,16 @@ impl World {
             }
             Some(Event::Connecting | Event::Open { .. } | Event::Waiting { .. }) | None => {}
             other => panic!("{other:?}"),
+        }
+    }
+
+    /// The application is at `position`: what is before and did not come was another's.
+    fn pass(&mut self, position: u64) {
+        assert!(position >= self.expects, "{position} after {}", self.expects);
+        for passed in std::mem::replace(&mut self.expects, position)..position {
+            let said = self.store.said.get(usize::try_from(passed).unwrap());
+            // A store that has gone back does not have it any more.
+            assert!(said == Some(&ANOTHERS) || self.copy.is_some(), "{passed} was passed over");
         }
     }
 
@@ -361,7 +385,7 @@ impl World {
                         None => assert_eq!(ack, attached.from, "the first frame answers the hello"),
                         Some(before) => assert!(ack >= before),
                     }
-                    assert!(ack <= attached.next, "acknowledged what was not sent");
+                    assert!(ack <= attached.told, "acknowledged what was not sent");
                     attached.acked = Some(ack);
                     self.store.base = self.store.base.max(ack);
                 }
@@ -424,6 +448,7 @@ impl World {
             transport,
             attachment: self.attachments,
             next: from,
+            told: from,
             acked: None,
             from,
         });
@@ -456,22 +481,43 @@ impl World {
         let transport = attached.transport;
         let base = self.store.base;
         if attached.next < base {
+            self.skip();
+            let attached = self.attached.as_mut().expect("still there");
             let gap = Gap {
                 from: Position::new(attached.next),
                 to: Some(Position::new(base)),
                 reason: GapReason::Overflow,
             };
             attached.next = base;
+            attached.told = base;
             self.tell(|_| ServerControl { gap: Some(gap), ..ServerControl::default() });
         }
-        let attached = self.attached.as_mut().expect("still there");
         for _ in 0..count {
-            let next = usize::try_from(attached.next).unwrap();
-            if let Some(said) = self.store.said.get(next) {
-                let message = Message::from(said.to_string());
-                attached.next += 1;
-                self.to_client.push_back((transport, Ok(message)));
+            let attached = self.attached.as_mut().expect("still there");
+            let said = self.store.said.get(usize::try_from(attached.next).unwrap()).copied();
+            match said {
+                Some(ANOTHERS) => attached.next += 1,
+                Some(said) => {
+                    self.skip();
+                    let attached = self.attached.as_mut().expect("still there");
+                    attached.next += 1;
+                    attached.told = attached.next;
+                    let message = Message::from(said.to_string());
+                    self.to_client.push_back((transport, Ok(message)));
+                }
+                None => {}
             }
+        }
+    }
+
+    /// Tells the client that it is past what is not for it.
+    fn skip(&mut self) {
+        if let Some(attached) = &mut self.attached
+            && attached.told < attached.next
+        {
+            attached.told = attached.next;
+            let skip = Some(Position::new(attached.next));
+            self.tell(|_| ServerControl { skip, ..ServerControl::default() });
         }
     }
 
@@ -505,7 +551,7 @@ impl World {
                 break;
             }
         }
-        assert_eq!(self.expects, self.head(), "received");
+        self.pass(self.head());
         for &(position, said) in &self.stream {
             let at = usize::try_from(position).unwrap();
             assert_eq!(self.store.said[at], said, "one cursor has two histories: {position}");
@@ -517,7 +563,8 @@ impl World {
     }
 
     fn is_exact(&self) -> bool {
-        self.expects == self.head()
+        let at = usize::try_from(self.expects).unwrap();
+        self.store.said.iter().skip(at).all(|said| *said == ANOTHERS)
             && self.store.base == self.head()
             && self.store.handled.len() as u64 + self.taken_back == self.sent
             && self.client.unacknowledged() == 0

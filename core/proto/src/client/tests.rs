@@ -456,6 +456,55 @@ fn a_gap_in_the_stream_moves_the_position_when_the_application_meets_it() {
     }
 }
 
+fn skip(position: u64) -> ServerControl {
+    ServerControl { skip: Some(Position::new(position)), ..ServerControl::default() }
+}
+
+#[test]
+fn a_skip_moves_the_position_when_the_application_has_taken_all_before() {
+    let mut sim = Sim::open();
+    sim.control(&skip(2));
+    sim.advance(Duration::from_millis(250));
+    assert_eq!(sim.sent(), ["ack 2"], "it has nothing to take");
+    sim.frame("2");
+    sim.control(&skip(4));
+    sim.control(&skip(5));
+    sim.advance(HEARTBEAT);
+    assert_eq!(sim.sent(), ["ack 2"], "the message is not taken yet");
+    assert_eq!(sim.events(), received(&["2"]), "a skip is no event");
+    sim.advance(Duration::from_millis(250));
+    assert_eq!(sim.sent(), ["ack 5"]);
+    sim.frame("5");
+    sim.lose();
+    sim.advance(WAIT);
+    assert!(sim.offered().contains(".5."), "{}: 5 is not taken", sim.offered());
+    // What is held is not taken for what comes again, and the skip is told again.
+    sim.hello(resumed(5, 0));
+    sim.control(&skip(7));
+    sim.frame("7");
+    let events = sim.events();
+    let texts: Vec<_> = events.iter().filter(|event| matches!(event, Event::Message(_))).collect();
+    assert_eq!(texts.len(), 2, "{events:?}");
+    sim.advance(Duration::from_millis(250));
+    assert_eq!(sim.sent(), ["ack 5", "ack 8"]);
+}
+
+#[test]
+fn a_skip_goes_before_a_gap_and_never_backwards() {
+    let mut sim = Sim::open();
+    sim.control(&skip(2));
+    let overflow = gap(2, 4, GapReason::Overflow);
+    sim.control(&ServerControl { gap: Some(overflow), ..ServerControl::default() });
+    sim.control(&skip(4));
+    assert_eq!(sim.events(), [Event::Gap(overflow)]);
+    assert!(sim.closed.is_empty());
+    sim.control(&skip(3));
+    assert_eq!(sim.closed, [Some(Close::PROTOCOL_ERROR)]);
+    let mut early = Sim::new(Modes::Auto);
+    early.control(&skip(0));
+    assert_eq!(early.closed, [Some(Close::PROTOCOL_ERROR)], "before the hello");
+}
+
 #[test]
 fn a_message_that_is_too_big_is_given_up_and_told_and_the_others_go_on() {
     let mut sim = Sim::open();

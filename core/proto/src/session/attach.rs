@@ -229,7 +229,7 @@ impl<I: Clone> Session<I> {
         let attached = Attached {
             number,
             status: start.status,
-            behind: self.outbox.head().get() - start.from.get(),
+            behind: self.behind(uid, start.from),
             gap: start.gap,
         };
         let has_gap = start.gap.is_some();
@@ -260,6 +260,10 @@ impl<I: Clone> Session<I> {
             acknowledged,
             now,
         ));
+        if let Some(t) = self.transports.last_mut() {
+            // A client may have been past what has left.
+            t.passed = start.from.max(self.outbox.base());
+        }
         if self.life.ended.is_none() {
             let untold = self.clients.get_mut(uid).and_then(|client| client.untold_start.take());
             let resumed = start.status == Status::Resumed && untold.is_none();
@@ -269,7 +273,10 @@ impl<I: Clone> Session<I> {
             self.inbox.push_attached(uid, who, resumed, checkpoint);
             self.wake.handler = true;
         }
-        self.trim();
+        let forgotten = self.trim_apart();
+        if let Some(t) = self.transports.last_mut() {
+            t.forgotten = forgotten;
+        }
         // Now that a client is attached, the client that was attached last may stop mattering, too. And this client
         // may be the newer run.
         self.returns_by = None;
@@ -315,6 +322,7 @@ impl<I: Clone> Session<I> {
                     client.standing = Standing::Stopped(GapReason::Evicted);
                 }
             }
+            self.let_go_of_unneeded();
         }
     }
 

@@ -131,7 +131,7 @@ pub(super) struct Client<I> {
     pub(super) held: Option<LifeNumber>,
     /// The number of its next messages that may be what has killed the process.
     pub(super) trials: u16,
-    /// Everything before this is acknowledged.
+    /// Everything before this is acknowledged, or cannot be had any more.
     pub(super) acked: Position,
     /// Everything before this was written to its newest transport.
     pub(super) written: Position,
@@ -307,40 +307,42 @@ impl<I> Clients<I> {
         self.known.iter().filter_map(Client::gone_since).max()
     }
 
-    /// Returns up to where the outbox may forget; `None` while no client matters.
-    pub(super) fn smallest_needed(&self) -> Option<Position> {
-        self.known.iter().filter(|client| client.matters()).map(|client| client.acked).min()
-    }
-
     /// Of the clients that still matter and are not in `kept`, makes the one that has been gone longest stop
-    /// mattering. Returns whether there was one.
-    pub(super) fn stop_longest_gone(&mut self, kept: &[ClientUid]) -> bool {
+    /// mattering. Returns which, if there was one.
+    pub(super) fn stop_longest_gone(&mut self, kept: &[ClientUid]) -> Option<ClientUid> {
         let longest = self
             .known
             .iter_mut()
             .filter(|client| client.matters() && !kept.contains(&client.uid))
             .filter_map(|client| Some((client.gone_order()?, client)))
             .min_by_key(|(order, _)| *order);
-        match longest {
-            Some((_, client)) => {
-                client.standing = Standing::Stopped(GapReason::Overflow);
-                true
-            }
-            None => false,
-        }
+        let (_, client) = longest?;
+        client.standing = Standing::Stopped(GapReason::Overflow);
+        Some(client.uid)
     }
 
-    /// Pushes out clients, as far as it can, so that one more of this identity can be remembered.
-    pub(super) fn push_out_for(&mut self, identity: IdentityTag, bounds: &Bounds) {
+    /// Pushes out clients, as far as it can, so that one more of this identity can be remembered. Returns which.
+    pub(super) fn push_out_for(
+        &mut self,
+        identity: IdentityTag,
+        bounds: &Bounds,
+    ) -> Vec<(ClientUid, ClientName)> {
+        let mut gone = Vec::new();
         let others = bounds.clients.saturating_sub(1);
-        self.push_out(others, |client| client.who.name.identity == identity);
+        self.push_out(others, |client| client.who.name.identity == identity, &mut gone);
         let others = bounds.shared_clients.saturating_sub(1);
-        self.push_out(others, |_| true);
+        self.push_out(others, |_| true, &mut gone);
+        gone
     }
 
     /// Pushes out the longest gone of these until at most `keep` are left, but never one with messages in the
     /// inbox or in hand.
-    fn push_out(&mut self, keep: usize, of: impl Fn(&Client<I>) -> bool) {
+    fn push_out(
+        &mut self,
+        keep: usize,
+        of: impl Fn(&Client<I>) -> bool,
+        gone: &mut Vec<(ClientUid, ClientName)>,
+    ) {
         while self.known.iter().filter(|client| of(client)).count() > keep {
             let longest = self
                 .known
@@ -352,6 +354,7 @@ impl<I> Clients<I> {
                 return;
             };
             self.remove(uid);
+            gone.push((uid, name));
             // A plain client is never told how many of its messages were accepted.
             self.pushed_out |= !name.is_plain();
         }

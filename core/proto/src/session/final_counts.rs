@@ -31,6 +31,8 @@ struct Counts {
     client: ClientName,
     received: u64,
     taken: u64,
+    /// With a cursor from here on it misses nothing, but perhaps what was not for it.
+    whole_from: Position,
     /// The numbers of its messages that were dropped.
     dropped: Vec<u64>,
 }
@@ -39,16 +41,18 @@ impl<I: Clone> Session<I> {
     /// Returns what stays of the session after its end.
     pub fn final_counts(&self) -> FinalCounts {
         let named = self.clients.iter().filter(|client| !client.who.name.is_plain());
+        let head = self.outbox.head();
         let counts = named.map(|client| Counts {
             client: client.who.name,
             received: client.received,
             taken: client.taken,
+            whole_from: if self.needed_by(client) >= head { client.acked } else { head },
             dropped: client.dropped().to_vec(),
         });
         FinalCounts {
             epoch: self.epoch(),
             earlier: self.lives.earlier().to_vec(),
-            head: Some(self.outbox.head()),
+            head: Some(head),
             attachment: self.last_attachment,
             clients: counts.collect(),
             pushed_out: self.clients.pushed_out,
@@ -73,6 +77,7 @@ impl Snapshot {
                     client: client.name,
                     received: client.handled,
                     taken: client.handled,
+                    whole_from: client.whole_from(head.unwrap_or_default()),
                     dropped: client.dropped.clone(),
                 })
                 .collect(),
@@ -106,7 +111,8 @@ impl FinalCounts {
         let counts = self.clients.iter().find(|counts| counts.client == client);
         let honoured = lineage == Lineage::Honoured;
         let head = self.head.unwrap_or_default();
-        let missing = !honoured || *received < head;
+        let whole_from = counts.map_or(head, |counts| counts.whole_from);
+        let missing = !honoured || *received < whole_from;
         let unknown = if self.pushed_out { None } else { Some(0) };
         let hello = Hello {
             v: VERSION,
@@ -114,7 +120,7 @@ impl FinalCounts {
             epoch: self.epoch.token(),
             attachment: self.attachment.next(),
             status: Status::Resumed,
-            from: head,
+            from: if missing { head } else { *received },
             received: counts.map_or(unknown, |counts| Some(counts.received)),
             gap: missing.then_some(Gap {
                 from: *received,
@@ -134,7 +140,9 @@ impl FinalCounts {
         let dropped = dropped
             .map(|&number| ServerControl { dropped: Some(number), ..ServerControl::default() });
         let done = ServerControl { done: Some(done), ..ServerControl::default() };
-        let controls = [hello].into_iter().chain(dropped).chain([done]);
+        let skip = (!missing && *received < head)
+            .then(|| ServerControl { skip: Some(head), ..ServerControl::default() });
+        let controls = [hello].into_iter().chain(skip).chain(dropped).chain([done]);
         let frames = controls.map(|control| Frame::Control(control.encode()));
         Ok(frames.chain([Frame::Close(Close::DONE)]).collect())
     }

@@ -36,6 +36,7 @@ impl<I: Clone> Session<I> {
         for client in self.clients.iter_mut().filter(|client| client.who.name.identity == old) {
             client.who.name.identity = new;
         }
+        self.outbox.change_identity(old, new);
         if self.moved.len() >= REMEMBERED {
             self.moved.remove(0);
         }

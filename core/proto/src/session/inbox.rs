@@ -30,7 +30,7 @@ pub enum Event<I> {
         /// The client.
         who: Who<I>,
     },
-    /// A plain client cannot take a message: it is passed over.
+    /// A plain client cannot take a message, or is gone before it has confirmed one that was for it alone.
     Undeliverable {
         /// The client.
         who: Who<I>,

@@ -88,6 +88,16 @@ impl Life {
         self.lived = u64::try_from(lived.as_micros()).unwrap_or(u64::MAX);
     }
 
+    /// How old the session is at a moment, in microseconds.
+    pub(super) fn age_in_micros(&self, at: Moment) -> u64 {
+        at.as_micros().saturating_sub(self.created.as_micros()).saturating_add(self.lived)
+    }
+
+    /// When the session is this old, in microseconds; now, if that is over.
+    pub(super) fn moment_of(&self, age: u64) -> Moment {
+        self.created + Duration::from_micros(age.saturating_sub(self.lived))
+    }
+
     pub(super) fn handler(&self) -> Handler {
         self.handler
     }

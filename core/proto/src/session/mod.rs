@@ -27,7 +27,9 @@ mod room;
 mod rules;
 mod runs;
 mod send;
+mod skips;
 mod snapshot;
+mod sparse;
 #[cfg(test)]
 mod tests;
 mod transmit;
@@ -47,9 +49,10 @@ pub use self::{
     plain::Undeliverable,
     poison::InHand,
     receive::{Incoming, Reception},
-    rules::{Attach, Bounds, Overflow, PlainAck, Rules},
+    rules::{Attach, Bounds, CatchUp, Overflow, PlainAck, Rules},
     send::{NotSent, Unsent},
     snapshot::{Covered, Newcomers, Snapshot},
+    sparse::{Addressee, Terms},
     transmit::Budget,
     transport::Frame,
 };
@@ -326,6 +329,7 @@ impl<I: Clone> Session<I> {
     /// Returns why its time is up.
     pub fn check_expiry(&mut self, now: Moment) -> Result<Moment, Expiry> {
         let attached = self.clients.any_attached();
+        self.expire_messages(now);
         self.end_if_overflowed(now);
         self.life.check(&self.rules, self.rules.unused_lifetime, attached, now)
     }
@@ -338,6 +342,7 @@ impl<I: Clone> Session<I> {
     /// Returns why its time is up.
     pub fn check_blank_expiry(&mut self, now: Moment) -> Result<Moment, Expiry> {
         let attached = self.clients.any_attached();
+        self.expire_messages(now);
         self.end_if_overflowed(now);
         let lifetime = self.rules.unused_lifetime.min(self.rules.unproven_lifetime);
         self.life.check(&self.rules, lifetime, attached, now)

@@ -3,24 +3,31 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::snapshot::StoredOutbox;
+use super::{
+    client::ClientUid,
+    snapshot::StoredOutbox,
+    sparse::{Freed, Recipient, Sparse, Terms},
+};
 use crate::{
-    Message, Position,
+    Message, Moment, Position,
     compact::{OptionalPosition, Rare},
 };
 
 /// What a message in the outbox counts in addition to its payload: its entry and the allocator's share.
 pub const MESSAGE_OVERHEAD: usize = 48;
 
+/// To free this number of messages takes a noticeable time.
+const MANY: usize = 256;
+
 /// The messages that some client may still need, by position: `base..head`.
 ///
 /// Texts and binaries are kept apart: a type that could be both takes a quarter more memory, and most sessions
-/// send only texts.
+/// send only texts. Once a message was for one client, or may be replaced, all of them are kept in another
+/// way ([`Sparse`]), until all that is past.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Outbox {
     texts: VecDeque<ByteString>,
-    /// With their positions; all others are texts. Never empty.
-    binaries: Rare<VecDeque<(Position, Bytes)>>,
+    apart: Rare<Apart>,
     base: Position,
     bytes: usize,
     /// Messages before this one may leave; without a durable outbox always the head.
@@ -33,19 +40,35 @@ pub(super) struct Outbox {
     overflowed: Position,
 }
 
+/// What is not among the texts.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Apart {
+    /// The binaries, with their positions; all others are texts. Never empty.
+    Binaries(VecDeque<(Position, Bytes)>),
+    /// All messages: there are no texts then.
+    Sparse(Box<Sparse>),
+}
+
+impl Default for Apart {
+    fn default() -> Self {
+        Self::Binaries(VecDeque::new())
+    }
+}
+
 impl Outbox {
-    pub(super) fn stored(&self) -> StoredOutbox {
+    pub(super) fn stored(&self, age_at: impl Fn(Moment) -> u64) -> StoredOutbox {
         StoredOutbox::new(
             self.base,
             self.acknowledged,
             self.checkpoint(),
             self.overflowed,
             self.iter(),
+            self.sparse().map(|sparse| sparse.stored(age_at)),
         )
     }
 
     /// Everything that was stored is committed.
-    pub(super) fn restored(stored: StoredOutbox) -> Self {
+    pub(super) fn restored(stored: StoredOutbox, moment_at: impl Fn(u64) -> Moment) -> Self {
         let mut outbox = Self {
             base: stored.base,
             committed: stored.base,
@@ -56,11 +79,62 @@ impl Outbox {
         if let Some(checkpoint) = stored.checkpoint {
             outbox.mark_checkpoint(checkpoint);
         }
-        for message in stored.into_messages() {
-            outbox.push(message);
+        let (messages, sparse) = stored.into_parts();
+        if let Some(stored) = sparse {
+            let sparse = Sparse::restored(stored, messages, moment_at);
+            outbox.bytes = sparse.messages().map(cost).sum();
+            outbox.apart = Rare::new(Apart::Sparse(Box::new(sparse)));
+        } else {
+            for message in messages {
+                outbox.push(message);
+            }
         }
         outbox.commit(outbox.head());
         outbox
+    }
+
+    fn sparse(&self) -> Option<&Sparse> {
+        match self.apart.get() {
+            Some(Apart::Sparse(sparse)) => Some(sparse),
+            Some(Apart::Binaries(_)) | None => None,
+        }
+    }
+
+    fn sparse_mut(&mut self) -> Option<&mut Sparse> {
+        match self.apart.get_mut() {
+            Some(Apart::Sparse(sparse)) => Some(sparse),
+            Some(Apart::Binaries(_)) | None => None,
+        }
+    }
+
+    fn binaries(&self) -> Option<&VecDeque<(Position, Bytes)>> {
+        match self.apart.get() {
+            Some(Apart::Binaries(binaries)) => Some(binaries),
+            Some(Apart::Sparse(_)) | None => None,
+        }
+    }
+
+    /// Whether some clients may be past messages that they have not had.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.sparse().is_some()
+    }
+
+    /// Keeps all messages so that some can leave before others.
+    fn make_sparse(&mut self) -> &mut Sparse {
+        if !self.is_sparse() {
+            let mut sparse = Sparse::new(self.base);
+            self.iter().for_each(|message| sparse.push(message, None));
+            self.texts = VecDeque::new();
+            self.apart = Rare::new(Apart::Sparse(Box::new(sparse)));
+        }
+        self.sparse_mut().expect("just made")
+    }
+
+    /// No client is past messages that it has not had, and all that were sent have left.
+    fn end_sparse(&mut self) {
+        if self.sparse().is_some_and(|sparse| sparse.is_over() && sparse.head() == self.base) {
+            self.apart = Rare::none();
+        }
     }
 
     pub(super) fn base(&self) -> Position {
@@ -68,7 +142,15 @@ impl Outbox {
     }
 
     pub(super) fn head(&self) -> Position {
-        self.base.advanced_by(self.len() as u64)
+        match self.sparse() {
+            Some(sparse) => sparse.head(),
+            None => self.base.advanced_by(self.len() as u64),
+        }
+    }
+
+    /// Returns the position of the oldest message that is there; the head if none is.
+    pub(super) fn oldest(&self) -> Position {
+        self.sparse().map_or(self.base, Sparse::oldest)
     }
 
     pub(super) fn committed(&self) -> Position {
@@ -79,8 +161,19 @@ impl Outbox {
         self.checkpoint.get()
     }
 
+    /// Returns the checkpoint, if it may leave: after a crash the position of one that is not committed would not
+    /// exist.
+    pub(super) fn committed_checkpoint(&self) -> Option<Position> {
+        self.checkpoint().filter(|checkpoint| *checkpoint < self.committed)
+    }
+
     pub(super) fn len(&self) -> usize {
-        self.texts.len() + self.binaries.get().map_or(0, VecDeque::len)
+        let apart = match self.apart.get() {
+            None => 0,
+            Some(Apart::Binaries(binaries)) => binaries.len(),
+            Some(Apart::Sparse(sparse)) => sparse.len(),
+        };
+        self.texts.len() + apart
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -94,9 +187,7 @@ impl Outbox {
 
     /// Returns where a client that holds nothing starts.
     pub(super) fn fresh_start(&self) -> Position {
-        // Not a checkpoint that is not committed: after a crash its position does not exist.
-        let checkpoint = self.checkpoint().filter(|checkpoint| *checkpoint < self.committed);
-        checkpoint.unwrap_or(self.acknowledged).max(self.base)
+        self.committed_checkpoint().unwrap_or(self.acknowledged).max(self.base)
     }
 
     /// Returns the message at `position`, if it is there and may leave.
@@ -109,8 +200,11 @@ impl Outbox {
 
     /// Returns the message at `position`, if it is there.
     pub(super) fn get(&self, position: Position) -> Option<Message> {
+        if let Some(sparse) = self.sparse() {
+            return sparse.get(position).cloned();
+        }
         let mut at = usize::try_from(position.since(self.base)).ok()?;
-        if let Some(binaries) = self.binaries.get() {
+        if let Some(binaries) = self.binaries() {
             let before = binaries.partition_point(|(of, _)| *of < position);
             if let Some((_, bytes)) = binaries.get(before).filter(|(of, _)| *of == position) {
                 return Some(Message::Binary(bytes.clone()));
@@ -120,20 +214,74 @@ impl Outbox {
         self.texts.get(at).cloned().map(Message::Text)
     }
 
+    /// Returns whether there is a message for a client at `position`.
+    pub(super) fn is_for(&self, position: Position, recipient: Recipient) -> bool {
+        match self.sparse() {
+            Some(sparse) => sparse.is_for(position, recipient),
+            None => true,
+        }
+    }
+
+    /// Returns the position of the next message for a client, from `from` on. If there is none that may leave:
+    /// the position of the next that is going to leave.
+    pub(super) fn next_for(&self, from: Position, recipient: Recipient) -> Position {
+        match self.sparse() {
+            Some(sparse) => sparse.next_for(from, recipient, self.committed),
+            None => from,
+        }
+    }
+
+    /// Returns how many messages there are for a client from `from` on.
+    pub(super) fn count_for(&self, from: Position, recipient: Recipient) -> u64 {
+        match self.sparse() {
+            Some(sparse) => sparse.count_for(from, recipient),
+            None => self.head().since(from),
+        }
+    }
+
     fn iter(&self) -> impl Iterator<Item = Message> {
-        (0..self.len() as u64).filter_map(|at| self.get(self.base.advanced_by(at)))
+        let sparse = self.sparse();
+        let dense = if sparse.is_some() { 0 } else { self.len() as u64 };
+        let dense = (0..dense).filter_map(|at| self.get(self.base.advanced_by(at)));
+        dense.chain(sparse.into_iter().flat_map(Sparse::storable).cloned())
     }
 
     pub(super) fn push(&mut self, message: Message) -> Position {
         let position = self.head();
         self.bytes += cost(&message);
+        if let Some(sparse) = self.sparse_mut() {
+            sparse.push(message, None);
+            return position;
+        }
         match message {
             Message::Text(text) => push(&mut self.texts, text),
             Message::Binary(bytes) => {
-                push(self.binaries.get_or_default(), (position, bytes));
+                if let Apart::Binaries(binaries) = self.apart.get_or_default() {
+                    push(binaries, (position, bytes));
+                }
             }
         }
         position
+    }
+
+    /// Adds a message that is for one client, or may be replaced. `unseen`: no snapshot knows of messages from here
+    /// on.
+    pub(super) fn push_with(
+        &mut self,
+        message: Message,
+        terms: Terms,
+        unseen: Option<Position>,
+    ) -> Position {
+        let position = self.head();
+        self.bytes += cost(&message);
+        let freed = self.make_sparse().push_with(message, terms, unseen);
+        self.bytes -= freed.bytes;
+        position
+    }
+
+    /// Returns what a new message of this slot takes the place of at once; arguments as for [`Self::push_with`].
+    pub(super) fn gives_way(&self, slot: &str, unseen: Option<Position>) -> Freed {
+        self.sparse().map_or(Freed::default(), |sparse| sparse.gives_way(slot, unseen))
     }
 
     pub(super) fn mark_checkpoint(&mut self, position: Position) {
@@ -151,20 +299,62 @@ impl Outbox {
     /// Lets everything before `position` leave.
     pub(super) fn commit(&mut self, position: Position) {
         self.committed = self.committed.max(position);
+        let committed = self.committed;
+        let freed = self.sparse_mut().map(|sparse| sparse.commit(committed));
+        self.bytes -= freed.unwrap_or_default().bytes;
     }
 
     /// Forgets everything before `position`; returns whether that was anything.
+    ///
+    /// If some clients are past messages that they have not had, [`note_passed`](Self::note_passed) comes first.
     pub(super) fn forget(&mut self, position: Position) -> bool {
         let mut forgot = false;
+        if let Some(sparse) = self.sparse_mut() {
+            let freed = sparse.forget(position);
+            forgot = freed.messages > 0;
+            self.bytes -= freed.bytes;
+            self.set_base(self.base.max(position));
+            self.end_sparse();
+            return forgot;
+        }
         while self.base < position && self.pop() {
             forgot = true;
         }
         forgot
     }
 
-    /// Lets the oldest message go although a client may miss it.
+    /// As [`Self::forget`], if these are many texts; returns them then.
+    pub(super) fn forget_apart(&mut self, position: Position) -> Rare<VecDeque<ByteString>> {
+        let count = usize::try_from(position.since(self.base)).unwrap_or(usize::MAX);
+        if self.apart.get().is_some() || count < MANY || count > self.texts.len() {
+            return Rare::none();
+        }
+        let rest = self.texts.split_off(count);
+        let gone = std::mem::replace(&mut self.texts, rest);
+        // The sum of the shorter part: each length comes from memory.
+        self.bytes = if count > self.texts.len() {
+            self.texts.iter().map(|text| text.len() + MESSAGE_OVERHEAD).sum()
+        } else {
+            self.bytes - gone.iter().map(|text| text.len() + MESSAGE_OVERHEAD).sum::<usize>()
+        };
+        self.set_base(position);
+        Rare::new(gone)
+    }
+
+    /// Lets the oldest message go although a client may miss it. Calls for [`note_passed`](Self::note_passed) as
+    /// [`forget`](Self::forget) does.
     pub(super) fn drop_oldest(&mut self) -> bool {
-        let dropped = self.pop();
+        let dropped = if let Some(sparse) = self.sparse_mut() {
+            let oldest = sparse.oldest();
+            let dropped = sparse.remove(oldest);
+            if let Some(message) = &dropped {
+                self.bytes -= cost(message);
+                self.set_base(oldest.advanced_by(1));
+            }
+            dropped.is_some()
+        } else {
+            self.pop()
+        };
         if dropped {
             self.overflowed = self.base;
         }
@@ -183,29 +373,116 @@ impl Outbox {
             return false;
         };
         self.bytes -= cost(&message);
-        self.base = self.base.advanced_by(1);
-        self.committed = self.committed.max(self.base);
-        if self.checkpoint().is_some_and(|checkpoint| checkpoint < self.base) {
+        self.set_base(self.base.advanced_by(1));
+        true
+    }
+
+    fn set_base(&mut self, base: Position) {
+        self.base = base;
+        self.committed = self.committed.max(base);
+        if self.checkpoint().is_some_and(|checkpoint| checkpoint < base) {
             self.checkpoint = OptionalPosition::NONE;
         }
-        true
     }
 
     fn pop_message(&mut self) -> Option<Message> {
         let base = self.base;
-        if let Some(binaries) = self.binaries.get_mut()
+        if let Some(Apart::Binaries(binaries)) = self.apart.get_mut()
             && binaries.front().is_some_and(|(of, _)| *of == base)
             && let Some((_, bytes)) = binaries.pop_front()
         {
-            self.binaries.drop_if(VecDeque::is_empty);
+            if binaries.is_empty() {
+                self.apart = Rare::none();
+            }
             return Some(Message::Binary(bytes));
         }
         self.texts.pop_front().map(Message::Text)
     }
+
+    // What only some of the clients need.
+
+    /// Returns from where on a client needs messages that has acknowledged all before `acked`.
+    pub(super) fn needed_by(&self, uid: ClientUid, acked: Position) -> Position {
+        let past = self.sparse().and_then(|sparse| sparse.past(uid));
+        past.map_or(acked, |past| past.max(acked))
+    }
+
+    /// A client needs nothing before `needed`, and has acknowledged all before `acked`.
+    pub(super) fn set_needed(&mut self, uid: ClientUid, acked: Position, needed: Position) {
+        if needed > acked {
+            self.make_sparse().set_past(uid, Some(needed));
+        } else if let Some(sparse) = self.sparse_mut() {
+            sparse.set_past(uid, None);
+            self.end_sparse();
+        }
+    }
+
+    /// A client needs nothing that is not for it.
+    pub(super) fn note_passed(&mut self, recipient: Recipient, uid: ClientUid, acked: Position) {
+        let needed = self.needed_by(uid, acked);
+        // What it has lost is missing.
+        if self.is_sparse() && needed >= self.base {
+            let next = self.next_for(needed, recipient);
+            self.set_needed(uid, acked, next);
+        }
+    }
+
+    /// A client has what is for it alone before `position`: that was kept for no other. Returns whether it was anything.
+    pub(super) fn take_own(
+        &mut self,
+        recipient: Recipient,
+        from: Position,
+        position: Position,
+    ) -> bool {
+        let freed = self.sparse_mut().map(|sparse| sparse.take_own(recipient, from, position));
+        let freed = freed.unwrap_or_default();
+        self.bytes -= freed.bytes;
+        freed.messages > 0
+    }
+
+    /// Lets everything go that is for this client alone; returns the positions and lengths.
+    pub(super) fn let_go_of(&mut self, recipient: Recipient) -> Vec<(Position, usize)> {
+        let gone = self.sparse_mut().map(|sparse| sparse.let_go_of(recipient)).unwrap_or_default();
+        self.bytes -= gone.iter().map(|(_, length)| length + MESSAGE_OVERHEAD).sum::<usize>();
+        gone
+    }
+
+    /// The client with this record is forgotten, and messages before `lost` that were for it alone are gone.
+    pub(super) fn forget_client(&mut self, uid: ClientUid, lost: Position) {
+        if let Some(sparse) = self.sparse_mut() {
+            sparse.set_past(uid, None);
+            sparse.note_lost(lost);
+            self.end_sparse();
+        }
+    }
+
+    /// Returns before which position a client that is not known may miss messages that were for it alone.
+    pub(super) fn lost(&self) -> Position {
+        self.sparse().map_or(Position::ZERO, Sparse::lost)
+    }
+
+    /// What is for clients of this identity alone is for those of another one.
+    pub(super) fn change_identity(&mut self, old: super::IdentityTag, new: super::IdentityTag) {
+        if let Some(sparse) = self.sparse_mut() {
+            sparse.change_identity(old, new);
+        }
+    }
+
+    /// Lets go of messages whose time is over; returns whether there were any.
+    pub(super) fn expire(&mut self, now: Moment) -> bool {
+        let freed = self.sparse_mut().map(|sparse| sparse.expire(now)).unwrap_or_default();
+        self.bytes -= freed.bytes;
+        freed.messages > 0
+    }
+
+    /// Returns when the time of a message is over next.
+    pub(super) fn next_expiry(&self) -> Option<Moment> {
+        self.sparse().and_then(Sparse::next_expiry)
+    }
 }
 
 /// Grows by a quarter instead of doubling: a suspended session's buffer is mostly idle memory.
-fn push<M>(queue: &mut VecDeque<M>, message: M) {
+pub(super) fn push<M>(queue: &mut VecDeque<M>, message: M) {
     if queue.len() == queue.capacity() {
         queue.reserve_exact((queue.len() / 4).max(4));
     }
@@ -241,7 +518,28 @@ mod tests {
                 assert_eq!(outbox.bytes(), left.iter().map(cost).sum::<usize>());
             }
             assert_eq!(outbox.head(), Position::new(6));
-            assert!(outbox.binaries.get().is_none(), "no box is left behind");
+            assert!(outbox.apart.get().is_none(), "no box is left behind");
+        }
+    }
+
+    #[test]
+    fn many_messages_leave_at_once_and_are_freed_later() {
+        let many = MANY as u64;
+        for (count, kept) in [(many, 0), (many, 3), (many + 1, 2 * many)] {
+            let mut outbox = Outbox::default();
+            for position in 0..count + kept {
+                outbox.push(message(position, false));
+            }
+            let few = outbox.forget_apart(Position::new(many - 1));
+            assert!(few.get().is_none());
+            let gone = outbox.forget_apart(Position::new(count));
+            assert_eq!(gone.get().map(VecDeque::len), Some(usize::try_from(count).unwrap()));
+            let left: Vec<_> = outbox.iter().collect();
+            let expected: Vec<_> = (count..count + kept).map(|at| message(at, false)).collect();
+            assert_eq!(left, expected);
+            assert_eq!(outbox.bytes(), left.iter().map(cost).sum::<usize>());
+            assert_eq!(outbox.base(), Position::new(count));
+            assert_eq!(outbox.head(), Position::new(count + kept));
         }
     }
 }

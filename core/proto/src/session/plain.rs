@@ -6,7 +6,11 @@
 
 use std::time::Duration;
 
-use super::{PlainAck, Rules, Session, client::ClientUid, transport::Transport};
+use super::{
+    PlainAck, Rules, Session,
+    client::{Client, ClientUid},
+    transport::Transport,
+};
 use crate::{AttachmentNumber, Moment, Position, wire::CloseKind};
 
 /// A message is given up after it was the only unconfirmed one this many times when the peer ended its transport.
@@ -159,10 +163,18 @@ impl<I: Clone> Session<I> {
             PlainAck::Off => return,
         };
         let acknowledged = Position::new(position.get().saturating_sub(margin));
+        let base = self.outbox.base();
         let t = &mut self.transports[at];
-        let trouble = self.clients.get(t.client).and_then(|client| client.trouble.as_deref());
+        let client = self.clients.get(t.client);
+        let trouble = client.and_then(|client| client.trouble.as_deref());
+        let recipient = client.map(Client::recipient).filter(|_| self.outbox.is_sparse());
+        let is_not_for = |position: Position| {
+            recipient.is_some_and(|of| position >= base && !self.outbox.is_for(position, of))
+        };
         let behind_skips = |mut position: Position| {
-            while position < t.sent && trouble.is_some_and(|trouble| trouble.skips(position)) {
+            while position < t.sent
+                && (trouble.is_some_and(|trouble| trouble.skips(position)) || is_not_for(position))
+            {
                 position = position.advanced_by(1);
             }
             position
@@ -226,6 +238,7 @@ impl<I: Clone> Session<I> {
             .map(Position::new)
             .filter(|position| {
                 client.trouble.as_ref().is_none_or(|trouble| !trouble.skips(*position))
+                    && self.outbox.is_for(*position, client.recipient())
             })
             .filter_map(|position| Some((self.outbox.get(position)?.len(), position)))
             .collect();

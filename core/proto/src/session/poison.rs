@@ -427,7 +427,7 @@ impl<I: Clone> Session<I> {
         let client = self.clients.get(hand.client)?;
         let digest = Digest::of(hand.message.as_ref()?);
         let suspect = Suspect { number: client.taken - 1, digest, deaths: 1 };
-        Some(InHand { client: StoredClient::committed(client, &self.lives), suspect })
+        Some(InHand { client: self.committed_client(client), suspect })
     }
 }
 

@@ -198,9 +198,11 @@ impl<I: Clone> Session<I> {
         if position <= client.acked {
             return false;
         }
-        client.acked = position;
+        let before = std::mem::replace(&mut client.acked, position);
         t.last_progress = now;
         t.owed_since = if position >= t.sent { None } else { Some(now) };
+        let forgot = self.outbox.take_own(client.recipient(), before, position);
+        self.note_forgot(forgot);
         self.trim();
         true
     }

@@ -8,6 +8,7 @@ use super::{
     Claim, ClientName, IdentityTag, PlainAck, Session, SessionOrigin,
     client::{Client, ClientUid, Standing, Who},
     lives::Lineage,
+    sparse::Recipient,
 };
 use crate::{Gap, GapReason, Position, WireId, wire::Status};
 
@@ -48,7 +49,7 @@ impl<I: Clone> Session<I> {
                 Some(Gap { from: *received, to: None, reason: GapReason::Expired }),
             ),
             Claim::Cursor { epoch, received, .. } => match self.lineage(epoch, *received) {
-                Lineage::Honoured => self.replay_from(uid, epoch, *received),
+                Lineage::Honoured => self.replay_from(uid, name, epoch, *received),
                 // A cursor above the head is not admitted.
                 lineage @ (Lineage::Broken | Lineage::Foreign | Lineage::AboveHead) => {
                     let gap = Gap { from: *received, to: None, reason: GapReason::Restarted };
@@ -66,7 +67,8 @@ impl<I: Clone> Session<I> {
         // that it counts from 0, a cursor of it does not.
         let perhaps_forgotten = uid.is_none() && self.clients.pushed_out;
         let uid = uid.unwrap_or_else(|| {
-            self.clients.push_out_for(name.identity, &self.rules.bounds);
+            let forgotten = self.clients.push_out_for(name.identity, &self.rules.bounds);
+            self.let_go_of_forgotten(&forgotten);
             let trials = self.court.trials();
             let uid = self.clients.insert(who, start.acked);
             if let Some(client) = self.clients.get_mut(uid) {
@@ -74,8 +76,8 @@ impl<I: Clone> Session<I> {
             }
             uid
         });
+        self.set_acknowledged(uid, start.acked);
         if let Some(client) = self.clients.get_mut(uid) {
-            client.acked = start.acked;
             client.written = start.from;
             // This hello may be lost: then the same cursor comes again, and is told the same reason.
             if let Some(Gap { to: Some(_), reason, .. }) = start.gap {
@@ -167,14 +169,23 @@ impl<I: Clone> Session<I> {
 
     /// Where a client goes on that has everything before `received`: what it has missed is sent again from there on,
     /// as far as the outbox keeps it.
-    fn replay_from(&self, uid: Option<ClientUid>, epoch: &WireId, received: Position) -> Start {
-        let from = received.max(self.outbox.base());
+    fn replay_from(
+        &self,
+        uid: Option<ClientUid>,
+        name: ClientName,
+        epoch: &WireId,
+        received: Position,
+    ) -> Start {
+        let (from, is_missing) = self.goes_on_at(uid, received);
+        let checkpoint = self.catch_up(Recipient { name, uid }, from);
+        let from = checkpoint.unwrap_or(from);
         let received_count = match uid {
             None if self.clients.pushed_out => None,
             _ => self.counted(uid),
         };
         let forgotten = received_count.is_none();
         let reason = match uid.and_then(|uid| self.clients.get(uid)) {
+            _ if checkpoint.is_some() => GapReason::Checkpoint,
             None if forgotten => GapReason::Evicted,
             _ if self.outbox.last_loss_was_overflow() => GapReason::Overflow,
             Some(Client { standing: Standing::Stopped(reason), .. }) => *reason,
@@ -188,7 +199,11 @@ impl<I: Clone> Session<I> {
             acked: from,
             status: if forgotten { Status::Reused } else { Status::Resumed },
             received: received_count,
-            gap: (from > received).then_some(Gap { from: received, to: Some(from), reason }),
+            gap: (is_missing || checkpoint.is_some()).then_some(Gap {
+                from: received,
+                to: Some(from),
+                reason,
+            }),
         }
     }
 

@@ -1,35 +1,54 @@
 //! How the outbox gets room: what it forgets, who stops mattering, what a full one does.
 
-use super::{NotSent, Overflow, PlainAck, Session};
-use crate::{Moment, wire::OutcomeStatus};
+use std::collections::VecDeque;
+
+use bytestring::ByteString;
+
+use super::{NotSent, Overflow, PlainAck, Session, sparse::Freed};
+use crate::{Moment, Position, compact::Rare, wire::OutcomeStatus};
 
 impl<I: Clone> Session<I> {
     /// Makes the outbox have room for a message of this cost, as far as the rules allow.
     pub(super) fn make_room(&mut self, cost: usize, now: Moment) -> Result<(), NotSent> {
-        if self.fits(cost) {
+        self.make_room_besides(cost, Freed::default(), now)
+    }
+
+    /// As [`Self::make_room`], where the message takes the place of something.
+    pub(super) fn make_room_besides(
+        &mut self,
+        cost: usize,
+        freed: Freed,
+        now: Moment,
+    ) -> Result<(), NotSent> {
+        if self.fits_besides(cost, freed) {
             return Ok(());
         }
+        self.expire_messages(now);
         // What only a checkpoint keeps goes first.
         if self.outbox.checkpoint().is_some() {
             self.outbox.void_checkpoint();
             self.trim();
         }
         let kept = self.clients.kept_when_full(self.rules.heartbeat, now);
-        while !self.fits(cost) && self.clients.stop_longest_gone(&kept.clients) {
+        while !self.fits_besides(cost, freed)
+            && let Some(stopped) = self.clients.stop_longest_gone(&kept.clients)
+        {
+            self.let_go_of_own(stopped);
             self.trim();
         }
-        if !self.fits(cost) && self.rules.plain_ack != PlainAck::Trust {
-            self.forget_passed_plain(cost);
+        if !self.fits_besides(cost, freed) && self.rules.plain_ack != PlainAck::Trust {
+            self.forget_passed_plain(cost, freed);
         }
         if self.rules.overflow == Overflow::DropOldest {
             // What is not committed never leaves: nobody may be told a position that a restart takes back.
-            while !self.fits(cost) && !self.is_all_uncommitted() {
+            while !self.fits_besides(cost, freed) && !self.is_all_uncommitted() {
+                self.note_passed();
                 self.outbox.drop_oldest();
                 // A client that had not been sent the message is told the gap.
                 self.wake.transports = true;
             }
         }
-        if self.fits(cost) {
+        if self.fits_besides(cost, freed) {
             return Ok(());
         }
         if self.is_all_since_boundary() {
@@ -58,27 +77,33 @@ impl<I: Clone> Session<I> {
     /// Output of messages that are handled is on its way to the store by itself. What was sent since waits for the
     /// handler, so the handler must not wait for it.
     fn is_all_since_boundary(&self) -> bool {
-        self.rules.durable_outbox && self.in_hand.is_some() && self.outbox.base() >= self.boundary
+        self.rules.durable_outbox && self.in_hand.is_some() && self.outbox.oldest() >= self.boundary
     }
 
     pub(super) fn is_all_uncommitted(&self) -> bool {
-        self.rules.durable_outbox && self.outbox.committed() == self.outbox.base()
+        self.rules.durable_outbox && self.outbox.committed() <= self.outbox.oldest()
     }
 
     /// Any message is let in when it fits or the box is empty.
     pub(super) fn fits(&self, cost: usize) -> bool {
+        self.fits_besides(cost, Freed::default())
+    }
+
+    /// As [`Self::fits`], when this has left.
+    pub(super) fn fits_besides(&self, cost: usize, freed: Freed) -> bool {
         let bounds = &self.rules.bounds;
-        self.outbox.len() == 0
-            || (self.outbox.len() < bounds.outbox_messages
-                && self.outbox.bytes() + cost <= bounds.outbox_bytes)
+        let messages = self.outbox.len() - freed.messages;
+        messages == 0
+            || (messages < bounds.outbox_messages
+                && self.outbox.bytes() - freed.bytes + cost <= bounds.outbox_bytes)
     }
 
     /// Without soft acknowledgements the outbox is a ring for plain clients: what was written to them
     /// leaves, oldest first, as far as it must. With a margin, what was confirmed does: a margin that fills
     /// the outbox would be kept for ever.
-    fn forget_passed_plain(&mut self, cost: usize) {
-        while !self.fits(cost) {
-            let base = self.outbox.base();
+    fn forget_passed_plain(&mut self, cost: usize, freed: Freed) {
+        while !self.fits_besides(cost, freed) {
+            let base = self.outbox.oldest();
             let mut moved = false;
             for client in self.clients.iter_mut() {
                 let passed = if self.rules.plain_ack == PlainAck::Off {
@@ -103,11 +128,30 @@ impl<I: Clone> Session<I> {
 
     /// Forgets what every client that matters has acknowledged and no checkpoint keeps.
     pub(super) fn trim(&mut self) -> bool {
-        let Some(needed) = self.clients.smallest_needed() else {
-            return false;
-        };
-        let needed = self.outbox.checkpoint().map_or(needed, |checkpoint| checkpoint.min(needed));
-        let forgot = self.outbox.forget(needed);
+        let needed = self.smallest_needed();
+        let forgot = needed.is_some_and(|needed| self.outbox.forget(needed));
+        self.note_forgot(forgot)
+    }
+
+    /// As [`Self::trim`], and returns what leaves, if it is much: to free it takes longer than to let a client go on.
+    pub(super) fn trim_apart(&mut self) -> Rare<VecDeque<ByteString>> {
+        let needed = self.smallest_needed();
+        let apart = needed.map(|needed| self.outbox.forget_apart(needed)).unwrap_or_default();
+        self.note_forgot(apart.get().is_some());
+        self.trim();
+        apart
+    }
+
+    /// Returns up to where the outbox may forget; `None` while no client matters.
+    fn smallest_needed(&mut self) -> Option<Position> {
+        self.note_passed();
+        let outbox = &self.outbox;
+        let matter = self.clients.iter().filter(|client| client.matters());
+        let needed = matter.map(|client| outbox.needed_by(client.uid, client.acked)).min()?;
+        Some(self.outbox.checkpoint().map_or(needed, |checkpoint| checkpoint.min(needed)))
+    }
+
+    pub(super) fn note_forgot(&mut self, forgot: bool) -> bool {
         if forgot {
             // A send that still finds no room says so again.
             self.overflow_since = None;

@@ -64,6 +64,22 @@ pub enum PlainAck {
     Off,
 }
 
+/// What a client gets that comes back with a cursor and is far behind.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum CatchUp {
+    /// Every message from its position on.
+    #[default]
+    Everything,
+    /// The last checkpoint and what follows it, if the checkpoint is behind its position and it is more than `after`
+    /// messages behind; it is told a gap with the reason `checkpoint`. Plain clients, which cannot be told, still get
+    /// every message.
+    FromCheckpoint {
+        /// How many messages behind a client may be and still gets every one of them.
+        after: u64,
+    },
+}
+
 /// Bounds on what one session may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
@@ -113,6 +129,8 @@ pub struct Rules {
     pub overflow: Overflow,
     /// What a pong of a plain client is worth.
     pub plain_ack: PlainAck,
+    /// What a client gets that comes back far behind.
+    pub catch_up: CatchUp,
     /// How long a session that is not in use is kept. 2 min: Panel's 15 s is shorter than its own
     /// backoff; Socket.IO, Ably and Streamlit chose 2 min.
     pub unused_lifetime: Duration,
@@ -146,6 +164,7 @@ impl Default for Rules {
             attach: Attach::default(),
             overflow: Overflow::default(),
             plain_ack: PlainAck::default(),
+            catch_up: CatchUp::default(),
             unused_lifetime: Duration::from_secs(120),
             unproven_lifetime: Duration::from_secs(30),
             max_unattended: Duration::from_secs(3600),

@@ -1,6 +1,9 @@
 //! What the application sends: into the outbox, or not yet.
 
-use super::{MESSAGE_OVERHEAD, Overflow, Session, outbox};
+use super::{
+    MESSAGE_OVERHEAD, Overflow, Session, outbox,
+    sparse::{Freed, Terms},
+};
 use crate::{Message, Moment, Position};
 
 /// Why a message was not taken.
@@ -8,6 +11,8 @@ use crate::{Message, Moment, Position};
 pub enum NotSent {
     /// There is no room now.
     Full,
+    /// The outbox is not kept for the client that it is for, or not any more.
+    Gone,
     /// The session has ended.
     Ended,
     /// The message is over the limit of one message, in bytes.
@@ -37,27 +42,50 @@ impl<I: Clone> Session<I> {
             Ok(position) => return Ok(position),
             Err(message) => message,
         };
-        match self.room_for(&message, now) {
-            Ok(()) => Ok(self.append(message)),
+        self.send_on(message, Terms::default(), now)
+    }
+
+    /// Appends a message that is for one client alone, takes the place of an older one, or is worth something for a
+    /// while only.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`]; [`NotSent::Gone`] if the outbox is not kept for its client.
+    pub fn send_on(
+        &mut self,
+        message: Message,
+        terms: Terms,
+        now: Moment,
+    ) -> Result<Position, Unsent> {
+        match self.room_for(&message, &terms, now) {
+            Ok(()) => Ok(self.append_on(message, terms)),
             Err(why) => Err(Unsent { message, why }),
         }
     }
 
-    fn room_for(&mut self, message: &Message, now: Moment) -> Result<(), NotSent> {
-        self.may_send(message)?;
+    fn room_for(&mut self, message: &Message, terms: &Terms, now: Moment) -> Result<(), NotSent> {
+        self.may_send(message, terms)?;
         if self.frozen {
             return Err(NotSent::Full);
         }
-        self.make_room(outbox::cost(message), now)
+        let freed = match &terms.slot {
+            Some(slot) => self.outbox.gives_way(slot, self.replaced_at_once_from()),
+            None => Freed::default(),
+        };
+        let room = self.make_room_besides(outbox::cost(message), freed, now);
+        // A full outbox may have been the end of what is kept for its client.
+        self.may_send(message, terms).and(room)
     }
 
     /// Whether this message may be sent once there is room for it.
-    fn may_send(&self, message: &Message) -> Result<(), NotSent> {
+    fn may_send(&self, message: &Message, terms: &Terms) -> Result<(), NotSent> {
         let limit = self.rules.bounds.message;
         if self.life.ended.is_some() {
             Err(NotSent::Ended)
         } else if message.len() > limit {
             Err(NotSent::TooLarge(limit))
+        } else if terms.to.is_some_and(|to| !self.is_there(&to)) {
+            Err(NotSent::Gone)
         } else {
             Ok(())
         }
@@ -111,17 +139,23 @@ impl<I: Clone> Session<I> {
     ///
     /// # Errors
     ///
-    /// Returns the message if the session has ended or the message is over its own limit.
-    pub fn send_reserved(&mut self, message: Message, now: Moment) -> Result<Position, Unsent> {
-        if let Err(why) = self.may_send(&message) {
+    /// Returns the message if the session has ended, the message is over its own limit, or the outbox is not kept for
+    /// its client.
+    pub fn send_reserved(
+        &mut self,
+        message: Message,
+        terms: Terms,
+        now: Moment,
+    ) -> Result<Position, Unsent> {
+        if let Err(why) = self.may_send(&message, &terms) {
             return Err(Unsent { message, why });
         }
         // Whatever room there is: the message is let in, unless the search for room has ended the session.
         let _ = self.make_room(outbox::cost(&message), now);
-        if self.life.ended.is_some() {
-            return Err(Unsent { message, why: NotSent::Ended });
+        if let Err(why) = self.may_send(&message, &terms) {
+            return Err(Unsent { message, why });
         }
-        Ok(self.append(message))
+        Ok(self.append_on(message, terms))
     }
 
     /// Returns whether a message that is sent now would have to wait. For a caller that asks before it has the message: so
@@ -152,9 +186,34 @@ impl<I: Clone> Session<I> {
         self.life.send_goes_on();
     }
 
+    fn append_on(&mut self, message: Message, terms: Terms) -> Position {
+        if terms.is_ordinary() {
+            return self.append(message);
+        }
+        let unseen = self.replaced_at_once_from();
+        let position = self.outbox.push_with(message, terms, unseen);
+        // It may be shorter than what it has replaced.
+        self.wake.room |= self.life.waits_for_room();
+        self.appended(position)
+    }
+
+    /// From where on messages can be replaced at once. Elsewhere a crash might bring a message back that the newer one
+    /// has replaced, and not the newer one: no snapshot may know of the one and not of the other.
+    fn replaced_at_once_from(&self) -> Option<Position> {
+        if !self.rules.durable_outbox {
+            return Some(Position::ZERO);
+        }
+        // No snapshot is taken while a message is in hand.
+        self.in_hand.as_ref().map(|_| self.boundary)
+    }
+
     fn append(&mut self, message: Message) -> Position {
-        self.overflow_since = None;
         let position = self.outbox.push(message);
+        self.appended(position)
+    }
+
+    fn appended(&mut self, position: Position) -> Position {
+        self.overflow_since = None;
         if !self.rules.durable_outbox {
             self.outbox.commit(self.outbox.head());
             self.wake.transports = true;

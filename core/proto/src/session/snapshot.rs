@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     ClientName, Epoch, IdentityTag, Rules, Session,
     client::{Client, ClientUid, Presence, Standing, Takeover, Who},
-    lives::{self, Earlier, Lives},
+    lives::{self, Earlier},
     outbox::Outbox,
     poison::{Court, Poison, Suspect},
+    sparse::StoredSparse,
 };
 use crate::{AttachmentNumber, GapReason, Message, Moment, Position, WireId};
 
@@ -76,6 +77,8 @@ pub(super) struct StoredClient {
     shown: Option<u32>,
     held: Option<u32>,
     acked: Position,
+    /// Where it needs something next: all before is acknowledged, or not for it.
+    needed: Position,
     heard: AttachmentNumber,
     newest: AttachmentNumber,
     /// Why it stopped mattering, if it did.
@@ -96,6 +99,8 @@ pub(super) struct StoredOutbox {
     pub(super) checkpoint: Option<Position>,
     pub(super) overflowed: Position,
     messages: Vec<StoredMessage>,
+    /// What tells the messages apart, where some have left before others.
+    sparse: Option<StoredSparse>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -158,11 +163,9 @@ impl<I: Clone> Session<I> {
             exact: self.rules.durable_outbox,
             attachment: self.last_attachment,
             pushed_out: self.clients.pushed_out,
-            clients: clients
-                .into_iter()
-                .map(|client| StoredClient::of(client, &self.lives))
-                .collect(),
-            outbox: (whole || self.rules.durable_outbox).then(|| self.outbox.stored()),
+            clients: clients.into_iter().map(|client| self.stored_client(client)).collect(),
+            outbox: (whole || self.rules.durable_outbox)
+                .then(|| self.outbox.stored(|until| self.life.age_in_micros(until))),
             plain_suspects: self.court.plain().to_vec(),
             dropped_last: self.court.dropped_last,
             crashes: self.court.crashes(),
@@ -187,6 +190,10 @@ impl<I: Clone> Session<I> {
             }
         }
         self.note_recorded(covered.ticket);
+        if self.outbox.is_sparse() {
+            // Clients may be past what they could not be past before.
+            self.trim();
+        }
         self.wake.transports = true;
         self.wake.room |= self.life.waits_for_room();
     }
@@ -201,10 +208,7 @@ impl<I: Clone> Session<I> {
         let newest = clients.iter().map(|client| client.uid).max();
         let names = self.lives.is_named() && !self.lives.is_saved();
         (newest.is_some() || names).then(|| Newcomers {
-            clients: clients
-                .into_iter()
-                .map(|client| StoredClient::of(client, &self.lives))
-                .collect(),
+            clients: clients.into_iter().map(|client| self.stored_client(client)).collect(),
             attachment: self.last_attachment,
             newest,
         })
@@ -251,10 +255,12 @@ impl<I: Clone> Session<I> {
         session.last_attachment =
             AttachmentNumber::new(snapshot.attachment.get().saturating_add(unseen));
         session.clients.pushed_out = snapshot.pushed_out;
+        let mut needed = Vec::new();
         for stored in snapshot.clients {
             let name = stored.name;
             let acked = if end.is_some() { stored.acked } else { Position::ZERO };
             let uid = session.clients.insert(Who { name, info: info(name) }, acked);
+            needed.push((uid, acked, stored.needed));
             session.clients.set_attached(uid, stored.newest);
             session.clients.set_gone(uid, now);
             if let Some(client) = session.clients.get_mut(uid) {
@@ -269,21 +275,27 @@ impl<I: Clone> Session<I> {
         if let (Some(end), Some(outbox)) = (end, snapshot.outbox) {
             let Snapshot { epoch, named, earlier, .. } = snapshot;
             session.lives.go_on(&earlier, epoch, named, end, &session.clients);
-            session.outbox = Outbox::restored(outbox);
+            let life = &session.life;
+            session.outbox = Outbox::restored(outbox, |age| life.moment_of(age));
+            for (uid, acked, needed) in needed {
+                session.outbox.set_needed(uid, acked, needed);
+            }
         }
         session
     }
 }
 
-impl StoredClient {
-    fn of<I>(client: &Client<I>, lives: &Lives) -> Self {
-        Self {
+impl<I: Clone> Session<I> {
+    pub(super) fn stored_client(&self, client: &Client<I>) -> StoredClient {
+        let lives = &self.lives;
+        StoredClient {
             name: client.who.name,
             handled: client.handled,
             counts_unknown: client.counts_unknown,
             shown: client.shown.and_then(|life| lives.index_of(life)),
             held: client.held.and_then(|life| lives.index_of(life)),
             acked: client.acked,
+            needed: self.needed_by(client),
             heard: client.heard,
             newest: client.newest,
             stopped: match client.standing {
@@ -298,8 +310,15 @@ impl StoredClient {
     }
 
     /// As the last snapshot would have had it: what has been handled since is not in there.
-    pub(super) fn committed<I>(client: &Client<I>, lives: &Lives) -> Self {
-        Self { handled: client.committed, ..Self::of(client, lives) }
+    pub(super) fn committed_client(&self, client: &Client<I>) -> StoredClient {
+        StoredClient { handled: client.committed, ..self.stored_client(client) }
+    }
+}
+
+impl StoredClient {
+    /// Returns from which cursor on it misses nothing that is for it, if the outbox ends at `head`.
+    pub(super) fn whole_from(&self, head: Position) -> Position {
+        if self.needed >= head { self.acked } else { head }
     }
 
     /// Whether both are of one client.
@@ -331,22 +350,27 @@ impl StoredOutbox {
         checkpoint: Option<Position>,
         overflowed: Position,
         messages: impl Iterator<Item = Message>,
+        sparse: Option<StoredSparse>,
     ) -> Self {
         let messages = messages.map(|message| match message {
             Message::Text(text) => StoredMessage::Text(text.to_string()),
             Message::Binary(bytes) => StoredMessage::Binary(bytes),
         });
-        Self { base, acknowledged, checkpoint, overflowed, messages: messages.collect() }
+        Self { base, acknowledged, checkpoint, overflowed, messages: messages.collect(), sparse }
     }
 
     pub(super) fn head(&self) -> Position {
-        self.base.advanced_by(self.messages.len() as u64)
+        match &self.sparse {
+            Some(sparse) => sparse.head,
+            None => self.base.advanced_by(self.messages.len() as u64),
+        }
     }
 
-    pub(super) fn into_messages(self) -> impl Iterator<Item = Message> {
-        self.messages.into_iter().map(|message| match message {
+    pub(super) fn into_parts(self) -> (impl Iterator<Item = Message>, Option<StoredSparse>) {
+        let messages = self.messages.into_iter().map(|message| match message {
             StoredMessage::Text(text) => Message::Text(ByteString::from(text)),
             StoredMessage::Binary(bytes) => Message::Binary(bytes),
-        })
+        });
+        (messages, self.sparse)
     }
 }

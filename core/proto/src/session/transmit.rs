@@ -2,11 +2,13 @@
 
 use super::{
     PlainAck, Session,
+    client::Client,
     outbox::Outbox,
     transport::{Frame, Mode, State},
 };
 use crate::{
     AttachmentNumber, Gap, GapReason, Moment, Position,
+    compact::Rare,
     numbers::ACK_AFTER,
     wire::{self, Close, Done, ServerControl},
 };
@@ -74,12 +76,17 @@ impl<I: Clone> Session<I> {
             self.push_due_ping(at, now, out);
             return;
         }
+        self.expire_messages(now);
         let t = &mut self.transports[at];
         if let Mode::Resumable(_, hello) = &mut t.mode
             && let Some(hello) = hello.take()
         {
             t.last_ack = now;
             t.push_control(&ServerControl { hello: Some(*hello), ..ServerControl::default() }, out);
+            self.push_skip(at, out);
+        } else {
+            // The first messages are written.
+            t.forgotten = Rare::none();
         }
         self.push_acks(at, now, out);
         let complete = self.push_data(at, budget, now, out);
@@ -93,6 +100,7 @@ impl<I: Clone> Session<I> {
         {
             let t = &self.transports[at];
             let received = self.clients.get(t.client).map_or(0, |client| client.taken);
+            self.push_skip(at, out);
             self.push_dropped(at, received, out);
             let t = &self.transports[at];
             let done =
@@ -122,6 +130,7 @@ impl<I: Clone> Session<I> {
         if !heartbeat_due && !ack_due {
             return;
         }
+        self.push_skip(at, out);
         self.push_dropped(at, n, out);
         let t = &mut self.transports[at];
         let control = if heartbeat_due {
@@ -156,7 +165,8 @@ impl<I: Clone> Session<I> {
     fn push_data(&mut self, at: usize, budget: Budget, now: Moment, out: &mut Vec<Frame>) -> bool {
         let plain_ack = self.rules.plain_ack;
         let t = &mut self.transports[at];
-        if t.sent < self.outbox.base() {
+        if t.next() < self.outbox.base() {
+            t.push_skip(out);
             // Only overflow takes away what an attached client has not been sent.
             let gap =
                 Gap { from: t.sent, to: Some(self.outbox.base()), reason: GapReason::Overflow };
@@ -165,11 +175,20 @@ impl<I: Clone> Session<I> {
         }
         let (mut messages, mut bytes) = (0, 0);
         out.reserve(budget.estimate(&self.outbox, t.sent).min(t.window_left()));
-        let trouble = self.clients.get(t.client).and_then(|client| client.trouble.as_deref());
+        let client = self.clients.get(t.client);
+        let trouble = client.and_then(|client| client.trouble.as_deref());
+        let recipient = client.map(Client::recipient).filter(|_| self.outbox.is_sparse());
         let from = t.sent;
         let mut passed = false;
         while messages < budget.messages && bytes < budget.bytes {
-            let Some(message) = self.outbox.sendable(t.sent) else {
+            if let Some(recipient) = recipient {
+                t.passed = self.outbox.next_for(t.next(), recipient);
+            }
+            if t.is_plain() && t.passed > t.sent {
+                t.sent = t.passed;
+                passed = true;
+            }
+            let Some(message) = self.outbox.sendable(t.next()) else {
                 break;
             };
             if trouble.is_some_and(|trouble| trouble.skips(t.sent)) {
@@ -183,6 +202,7 @@ impl<I: Clone> Session<I> {
             if !t.window_takes(message.len(), waits) {
                 break;
             }
+            t.push_skip(out);
             messages += 1;
             bytes += message.len();
             t.unpinged_messages += 1;
@@ -203,7 +223,7 @@ impl<I: Clone> Session<I> {
         }
         self.push_due_ping(at, now, out);
         let t = &self.transports[at];
-        let complete = t.sent >= self.outbox.head();
+        let complete = t.next() >= self.outbox.head();
         let (uid, sent) = (t.client, t.sent);
         if sent > from
             && let Some(client) = self.clients.get_mut(uid)

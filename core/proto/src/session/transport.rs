@@ -1,6 +1,6 @@
 //! One attachment: what is known of its transport, its timers, and its end.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use bytestring::ByteString;
 
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     AttachmentNumber, Message, Moment, Position,
+    compact::Rare,
     numbers::{self, ACK_AFTER, ACK_BYTES, ACK_MESSAGES},
     wire::{Close, CloseKind, Hello, OutcomeStatus, ServerControl},
 };
@@ -43,8 +44,10 @@ pub(super) struct Transport {
     pub(super) client: ClientUid,
     pub(super) mode: Mode,
     pub(super) state: State,
-    /// The position of the next data message.
+    /// The position that the peer is at: that of the next data message, or of one that is not for it.
     pub(super) sent: Position,
+    /// What is between `sent` and this is not for the peer. It is told so before it is sent anything else.
+    pub(super) passed: Position,
     /// Counted since the last ping (plain).
     pub(super) unpinged_messages: u64,
     pub(super) unpinged_bytes: usize,
@@ -85,6 +88,8 @@ pub(super) struct Transport {
     pub(super) may_offer_state: bool,
     /// Since when reading has stopped because the inbox is full.
     pub(super) paused_since: Option<Moment>,
+    /// What the outbox has forgotten when it attached. Freed when the client has its hello and what follows.
+    pub(super) forgotten: Rare<VecDeque<ByteString>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -133,6 +138,7 @@ impl Transport {
             },
             state: State::Attached,
             sent: start,
+            passed: start,
             unpinged_messages: 0,
             unpinged_bytes: 0,
             unpinged_since: None,
@@ -157,6 +163,7 @@ impl Transport {
             ack_now: acknowledged > 0,
             may_offer_state: true,
             paused_since: None,
+            forgotten: Rare::none(),
         }
     }
 
@@ -374,7 +381,7 @@ impl<I: Clone> Session<I> {
     /// When the transport ends for another reason than an unanswered ping, or the session has something to decide.
     fn end_deadline(&self, t: &Transport) -> Option<Moment> {
         let own = [self.silence_deadline(t), self.pause_deadline(t), t.ack_by];
-        let sessions = [self.overflow_deadline(), self.returns_by];
+        let sessions = [self.overflow_deadline(), self.returns_by, self.room_by_expiry()];
         own.into_iter().chain(sessions).flatten().min()
     }
 
@@ -443,6 +450,7 @@ impl<I: Clone> Session<I> {
     /// Deals with whatever deadline of the transport has passed; a call too many does nothing.
     pub fn handle_transport_timeout(&mut self, number: AttachmentNumber, now: Moment) {
         self.note_no_return(now);
+        self.expire_messages(now);
         self.end_if_overflowed(now);
         let Some(at) = self.transport_index(number) else {
             return;
@@ -533,6 +541,12 @@ impl<I: Clone> Session<I> {
     /// A client has no transport any more.
     fn leave(&mut self, uid: ClientUid, now: Moment) {
         self.clients.set_gone(uid, now);
+        if !self.rules.attach.meeting().plain_is_one
+            && self.clients.get(uid).is_some_and(|client| client.who.name.is_plain())
+        {
+            // The next plain transport is another client.
+            self.let_go_of_own(uid);
+        }
         if !self.clients.any_attached() {
             self.life.transport_left(now);
         }

@@ -108,6 +108,10 @@ pub struct ServerControl {
     /// Messages that will not come; the client's position becomes `to`.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub gap: Option<Gap>,
+    /// The client's position is this one now, when it has taken all that has arrived: what is before and has not
+    /// arrived is not for it.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub skip: Option<Position>,
     /// The number of a message of this client that is counted as taken and was not handled: it had killed the
     /// process again and again.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
@@ -249,6 +253,7 @@ pub fn decode_server_text(text: ByteString) -> Result<Inbound<ServerControl>, Pr
         [
             control.ack,
             control.hb,
+            control.skip.map(Position::get),
             control.dropped,
             control.retry,
             control.done.as_ref().map(|done| done.received),

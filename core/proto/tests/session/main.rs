@@ -9,4 +9,5 @@ mod operations;
 mod peer;
 mod poison;
 mod script;
+mod skips;
 mod world;

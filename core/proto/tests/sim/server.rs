@@ -669,6 +669,7 @@ impl Live {
                         }
                         Err(NotSent::Ended) => Handler::Working(now, 0),
                         Err(NotSent::TooLarge(_)) => panic!("the messages are small"),
+                        Err(NotSent::Gone) => panic!("the messages are for all"),
                     };
                 }
                 Handler::Blocked(replies) => {

@@ -23,6 +23,7 @@ pub(crate) mod millis;
 pub(crate) mod observe;
 pub(crate) mod origin;
 pub(crate) mod outcome;
+pub(crate) mod outgoing;
 pub(crate) mod panics;
 pub(crate) mod path;
 pub(crate) mod peer_addr;

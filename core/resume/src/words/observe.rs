@@ -27,6 +27,7 @@ pub(crate) fn attached(attached: &Attached, resumable: bool) {
             GapReason::Expired => "expired",
             GapReason::Restarted => "restarted",
             GapReason::Evicted => "evicted",
+            GapReason::Checkpoint => "checkpoint",
             _ => "other",
         };
         counter!("session_resume_gaps_total", "reason" => reason).increment(1);

@@ -23,6 +23,9 @@ pub enum SendErrorKind {
     /// Output that is not committed fills the outbox alone, so waiting does not help:
     /// [`commit`](crate::LiveSession::commit) makes room.
     Uncommitted,
+    /// The session keeps no messages for the client that it is for: it does not know the client, others have pushed
+    /// it out or taken the session over, or it was away while the outbox was full.
+    NotThere,
     /// There is no room in the outbox now. Only a send that does not wait returns this.
     Full,
     /// The value cannot be written as JSON. [`source`](Error::source) says what is wrong with it.
@@ -40,6 +43,7 @@ enum Why {
     TooLarge { limit: usize },
     Uncommitted { messages: usize, bytes: usize },
     Full,
+    NotThere,
     Json(serde_json::Error),
 }
 
@@ -47,6 +51,7 @@ impl SendError {
     pub(crate) fn new(why: NotSent, message: Option<Message>, bounds: &Bounds) -> Self {
         let why = match why {
             NotSent::Full => Why::Full,
+            NotSent::Gone => Why::NotThere,
             NotSent::Ended => Why::Ended,
             NotSent::TooLarge(limit) => Why::TooLarge { limit },
             NotSent::Uncommitted => {
@@ -72,6 +77,7 @@ impl SendError {
             Why::TooLarge { .. } => SendErrorKind::TooLarge,
             Why::Uncommitted { .. } => SendErrorKind::Uncommitted,
             Why::Full => SendErrorKind::Full,
+            Why::NotThere => SendErrorKind::NotThere,
             Why::Json(_) => SendErrorKind::Json,
         }
     }
@@ -101,6 +107,10 @@ impl fmt::Display for SendError {
                  {bytes}): call commit() in between"
             ),
             Why::Full => f.write_str("the outbox is full"),
+            Why::NotThere => f.write_str(
+                "the session keeps no messages for this client: it is unknown, was pushed out or taken over from, or \
+                 was away while the outbox was full",
+            ),
             Why::Json(_) => f.write_str("the value cannot be written as JSON"),
         }
     }
@@ -110,7 +120,11 @@ impl Error for SendError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0.why {
             Why::Json(error) => Some(error),
-            Why::Ended | Why::TooLarge { .. } | Why::Uncommitted { .. } | Why::Full => None,
+            Why::Ended
+            | Why::TooLarge { .. }
+            | Why::Uncommitted { .. }
+            | Why::Full
+            | Why::NotThere => None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The cases, each named as on the command line.
 
+mod catch_up;
 mod crowd;
 mod echo;
 mod fan_out;
@@ -27,12 +28,13 @@ use crate::{
     report::Report,
 };
 
-pub(crate) const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 11] = [
     "layer",
     "instructions",
     "fan-out",
     "echo",
     "reconnect",
+    "catch-up",
     "crowd",
     "memory",
     "sweep",
@@ -52,6 +54,7 @@ pub(crate) fn run(case: &str, report: &mut Report) -> bool {
         "fan-out" => known(fan_out::run(report)),
         "echo" => known(echo::run(report)),
         "reconnect" => known(reconnect::run(report)),
+        "catch-up" => known(catch_up::run(report)),
         "crowd" => known(crowd::run(report)),
         "memory" => known(memory::run(report)),
         "sweep" => known(sweep::run(report)),

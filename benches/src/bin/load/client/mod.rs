@@ -145,6 +145,8 @@ pub(crate) struct Connection {
     position: u64,
     acknowledged: u64,
     unacknowledged_bytes: usize,
+    /// All bytes that have come.
+    pub(crate) received: u64,
     /// Whether the client acknowledges data. If it does not, the server sends the data again.
     pub(crate) acknowledges: bool,
 }
@@ -180,6 +182,7 @@ impl Connection {
             position: 0,
             acknowledged: 0,
             unacknowledged_bytes: 0,
+            received: 0,
             acknowledges: true,
         };
         connection.read_head().await?;
@@ -207,6 +210,7 @@ impl Connection {
     async fn fill(&mut self) -> io::Result<()> {
         let read = self.stream.read(&mut self.buffer[self.filled..]).await?;
         self.filled += read;
+        self.received += read as u64;
         if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 

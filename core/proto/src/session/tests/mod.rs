@@ -13,6 +13,7 @@ mod outbox;
 mod plain;
 mod poison;
 mod reattach;
+mod skips;
 mod trouble;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -181,6 +182,32 @@ impl Sim {
         }
     }
 
+    fn send_more<const N: usize>(&mut self, texts: [&str; N]) {
+        for text in texts {
+            self.send(text).expect("there is room");
+        }
+    }
+
+    /// Sends a message to one client alone; `None` if it is not there.
+    fn tell(&mut self, who: &'static str, text: &str) -> Option<u64> {
+        let to = self.session.addressee(name(who), |info| *info == who)?;
+        let terms = Terms { to: Some(to), ..Terms::default() };
+        let sent = self.session.send_on(text.into(), terms, self.now);
+        Some(sent.expect("there is room").get())
+    }
+
+    fn latest(&mut self, slot: &'static str, text: &str) -> u64 {
+        let terms = Terms { slot: Some(slot.into()), ..Terms::default() };
+        let sent = self.session.send_on(text.into(), terms, self.now);
+        sent.expect("there is room").get()
+    }
+
+    fn brief(&mut self, time: Duration, text: &str) -> u64 {
+        let terms = Terms { until: Some(self.now + time), ..Terms::default() };
+        let sent = self.session.send_on(text.into(), terms, self.now);
+        sent.expect("there is room").get()
+    }
+
     fn is_full(&mut self) -> bool {
         self.session
             .clone()
@@ -321,6 +348,9 @@ fn control_line(control: &ServerControl) -> String {
     }
     if let Some(g) = &control.gap {
         return gap(g);
+    }
+    if let Some(position) = control.skip {
+        return format!("skip {position}");
     }
     if let Some(k) = control.dropped {
         return format!("dropped {k}");

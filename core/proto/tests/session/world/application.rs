@@ -98,6 +98,7 @@ impl World {
                     assert!(self.base() >= self.boundary, "handled output is on its way");
                     None
                 }
+                NotSent::Gone => panic!("it is for all"),
                 NotSent::TooLarge(_) => panic!("under the limit"),
             },
         }

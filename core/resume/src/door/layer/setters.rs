@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use session_resume_proto::session::{Attach, Overflow, PlainAck};
+use session_resume_proto::session::{Attach, CatchUp, Overflow, PlainAck};
 
 use super::SessionResume;
 use crate::{
@@ -103,6 +103,21 @@ impl<T> SessionResume<T> {
     #[must_use]
     pub fn with_plain_ack(self, plain_ack: PlainAck) -> Self {
         self.configured("with_plain_ack", |config| config.rules.plain_ack = plain_ack)
+    }
+
+    /// Sets what a client gets that comes back far behind. Default: [`CatchUp::Everything`].
+    ///
+    /// With [`CatchUp::FromCheckpoint`] and a handler that now and then sends its whole view by
+    /// [`Session::send_checkpoint`](crate::Session::send_checkpoint), a page that has slept through 20,000 events is
+    /// back as fast as one that has missed a few, and its client is told a gap with the reason `checkpoint`.
+    ///
+    /// ```
+    /// # use session_resume::{CatchUp, SessionResume};
+    /// SessionResume::new().with_catch_up(CatchUp::FromCheckpoint { after: 500 });
+    /// ```
+    #[must_use]
+    pub fn with_catch_up(self, catch_up: CatchUp) -> Self {
+        self.configured("with_catch_up", |config| config.rules.catch_up = catch_up)
     }
 
     /// Sets how long a session that is not in use is kept: no transport, no guard, no work. Default 2 min.

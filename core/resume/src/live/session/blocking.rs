@@ -4,8 +4,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use session_resume_proto::Message;
 use tokio::runtime::Handle;
 
-use super::{Event, LiveSession, Session};
-use crate::{CommitError, SendError};
+use super::{Client, Event, LiveSession, Session};
+use crate::{CommitError, Outgoing, SendError};
 
 /// A [`LiveSession`] for a handler that runs on a plain thread of its own.
 ///
@@ -64,7 +64,7 @@ impl<T: Send + 'static> BlockingSession<T> {
     /// # Errors
     ///
     /// As [`Session::send`].
-    pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+    pub fn send(&self, message: impl Into<Outgoing>) -> Result<(), SendError> {
         self.runtime.block_on(self.live.send(message))
     }
 
@@ -82,11 +82,59 @@ impl<T: Send + 'static> BlockingSession<T> {
     /// # Errors
     ///
     /// As [`Session::send_with`].
-    pub fn send_with<M: Into<Message>>(
+    pub fn send_with<M: Into<Outgoing>>(
         &self,
         make: impl FnOnce(&mut T) -> M,
     ) -> Result<(), SendError> {
         self.runtime.block_on(self.live.send_with(make))
+    }
+
+    /// Sends a message to one client alone; see [`Session::send_to`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::send_to`].
+    pub fn send_to(&self, client: Client, message: impl Into<Outgoing>) -> Result<(), SendError> {
+        self.runtime.block_on(self.live.send_to(client, message))
+    }
+
+    /// Sends a value as JSON to one client alone; see [`Session::send_json_to`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::send_json_to`].
+    pub fn send_json_to<V: Serialize + ?Sized>(
+        &self,
+        client: Client,
+        value: &V,
+    ) -> Result<(), SendError> {
+        self.runtime.block_on(self.live.send_json_to(client, value))
+    }
+
+    /// Sends a message of which only the newest of its slot counts; see [`Session::send_latest`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::send_latest`].
+    pub fn send_latest(
+        &self,
+        slot: impl Into<String>,
+        message: impl Into<Outgoing>,
+    ) -> Result<(), SendError> {
+        self.runtime.block_on(self.live.send_latest(slot, message))
+    }
+
+    /// Sends a value as JSON of which only the newest of its slot counts; see [`Session::send_json_latest`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::send_json_latest`].
+    pub fn send_json_latest<V: Serialize + ?Sized>(
+        &self,
+        slot: impl Into<String>,
+        value: &V,
+    ) -> Result<(), SendError> {
+        self.runtime.block_on(self.live.send_json_latest(slot, value))
     }
 
     /// Sends a checkpoint; see [`Session::send_checkpoint`].

@@ -35,6 +35,20 @@ impl Client {
         Self { identity: Identity::of_tag(identity), kind }
     }
 
+    /// As the machine knows it.
+    pub(crate) fn name(&self) -> ClientName {
+        let identity = self.identity.tag();
+        match self.kind {
+            Kind::Named(id) => ClientName::named(identity, id),
+            Kind::Plain(_) => ClientName::plain(identity),
+        }
+    }
+
+    /// Whether it is the plain transport of which the machine keeps this.
+    pub(crate) fn is_transport(&self, peer: Peer) -> bool {
+        self.kind == Kind::Plain(u64::from_be_bytes(peer.serial))
+    }
+
     /// Returns the client's identity.
     pub fn identity(&self) -> Identity {
         self.identity
@@ -173,7 +187,9 @@ pub enum Event {
         client: Client,
     },
     /// A plain client cannot take a message, and is sent what comes after it: it has closed with 1009 (too big)
-    /// when it was sent this, or has three times ended its transport with this message alone to confirm.
+    /// when it was sent this, or has three times ended its transport with this message alone to confirm. Or the message
+    /// was for this client alone ([`Session::send_to`](crate::Session::send_to)), and the client is gone: others have
+    /// taken over from it, or, under [`Attach::Share`](crate::Attach::Share), its transport is gone.
     ///
     /// A handler that asks for no events is told of no more than 64.
     #[non_exhaustive]

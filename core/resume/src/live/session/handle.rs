@@ -9,14 +9,14 @@ use session_resume_proto::{
 };
 
 use super::{
-    ExpirationGuard,
+    Client, ExpirationGuard,
     core::CancelHandler,
-    send::{self, Kind},
+    send::{self, Kind, Special},
     shared::Shared,
     tasks,
 };
 use crate::{
-    CommitError, Identity, SendError, SessionId,
+    CommitError, Identity, Outgoing, SendError, SessionId,
     words::{
         context::Requester,
         durability::{SavedBy, Urgency},
@@ -212,8 +212,9 @@ impl<T: Send + 'static> Session<T> {
     /// # Cancel safety
     ///
     /// Cancel safe: a dropped send has sent nothing.
-    pub async fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        send::send(&self.shared, message.into(), Kind::Ordinary).await
+    pub async fn send(&self, message: impl Into<Outgoing>) -> Result<(), SendError> {
+        let Outgoing { message, time_to_live } = message.into();
+        send::send(&self.shared, message, Kind::lasting(time_to_live)).await
     }
 
     /// Sends a message if there is room in the outbox now.
@@ -221,8 +222,9 @@ impl<T: Send + 'static> Session<T> {
     /// # Errors
     ///
     /// Fails with [`SendErrorKind::Full`](crate::SendErrorKind::Full) if there is none, or as [`Self::send`].
-    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), SendError> {
-        send::try_send(&self.shared, message.into())
+    pub fn try_send(&self, message: impl Into<Outgoing>) -> Result<(), SendError> {
+        let Outgoing { message, time_to_live } = message.into();
+        send::try_send(&self.shared, message, &Kind::lasting(time_to_live))
     }
 
     /// Sends a value as a JSON text message.
@@ -257,16 +259,157 @@ impl<T: Send + 'static> Session<T> {
     /// # Cancel safety
     ///
     /// Cancel safe: a dropped call has done both or nothing.
-    pub async fn send_with<M: Into<Message>>(
+    pub async fn send_with<M: Into<Outgoing>>(
         &self,
         make: impl FnOnce(&mut T) -> M,
     ) -> Result<(), SendError> {
         send::send_with(&self.shared, make).await
     }
 
+    /// Sends a message to one client alone, such as the reply to what only this client has asked.
+    ///
+    /// It is kept until that client has it, takes its place among the messages that all clients get, and counts for the
+    /// outbox only while that client needs it. The other clients do not get it, and miss nothing.
+    ///
+    /// A plain client cannot name itself. All plain transports of an identity are one client, so the message goes to the
+    /// present one or the next. Under [`Attach::Share`](crate::Attach::Share) each transport is a client of its own:
+    /// what it has not confirmed is gone with it, and [`Event::Undeliverable`](crate::Event::Undeliverable) tells.
+    ///
+    /// ```
+    /// # use session_resume::{Event, LiveSession};
+    /// # async fn handler(mut session: LiveSession) -> session_resume::Result {
+    /// while let Some(event) = session.recv_event().await {
+    ///     if let Event::Message { message, client, .. } = event {
+    ///         match message.as_text().and_then(|text| text.parse::<i64>().ok()) {
+    ///             Some(number) => session.send(format!("{number}")).await?,
+    ///             // Nobody is there to be told: that is no reason to end the session.
+    ///             None => drop(session.send_to(client, "that is no number").await),
+    ///         }
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`SendErrorKind::NotThere`](crate::SendErrorKind::NotThere) if the session keeps no messages for this client: it does not
+    /// know it, others have pushed it out or taken the session over, or it was away while the outbox was full. (It may
+    /// come back; then it is told what it misses.) Otherwise as [`Self::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`Self::send`].
+    pub async fn send_to(
+        &self,
+        client: Client,
+        message: impl Into<Outgoing>,
+    ) -> Result<(), SendError> {
+        let (message, kind) = to_one(client, message.into());
+        send::send(&self.shared, message, kind).await
+    }
+
+    /// Sends a message to one client alone, if there is room in the outbox now; see [`Self::send_to`].
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`SendErrorKind::Full`](crate::SendErrorKind::Full) if there is none, or as [`Self::send_to`].
+    pub fn try_send_to(
+        &self,
+        client: Client,
+        message: impl Into<Outgoing>,
+    ) -> Result<(), SendError> {
+        let (message, kind) = to_one(client, message.into());
+        send::try_send(&self.shared, message, &kind)
+    }
+
+    /// Sends a value as a JSON text message to one client alone; see [`Self::send_to`].
+    ///
+    /// # Errors
+    ///
+    /// Fails if the value cannot be JSON, or as [`Self::send_to`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`Self::send`].
+    pub async fn send_json_to<V: Serialize + ?Sized>(
+        &self,
+        client: Client,
+        value: &V,
+    ) -> Result<(), SendError> {
+        let text = serde_json::to_string(value).map_err(SendError::json)?;
+        self.send_to(client, text).await
+    }
+
+    /// Sends a message of which only the newest of its slot counts, such as progress, a cursor, a price. The slot is a
+    /// name of the application's choice.
+    ///
+    /// It takes the place of the message that was last sent with this slot, wherever that has not been acknowledged: a
+    /// client that was away gets the newest of each slot, once. The slot's older message counts for the outbox until
+    /// the newer one may leave, which under [`Durability::Exact`](crate::Durability::Exact) is when that is on disk.
+    ///
+    /// ```
+    /// # async fn example(session: session_resume::Session) -> session_resume::Result {
+    /// for percent in 0..=100 {
+    ///     session.send_latest("progress", format!("{percent} %")).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`Self::send`].
+    pub async fn send_latest(
+        &self,
+        slot: impl Into<String>,
+        message: impl Into<Outgoing>,
+    ) -> Result<(), SendError> {
+        let (message, kind) = latest(slot.into(), message.into());
+        send::send(&self.shared, message, kind).await
+    }
+
+    /// Sends a message of which only the newest of its slot counts, if there is room in the outbox now; see
+    /// [`Self::send_latest`].
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`SendErrorKind::Full`](crate::SendErrorKind::Full) if there is none, or as [`Self::send`].
+    pub fn try_send_latest(
+        &self,
+        slot: impl Into<String>,
+        message: impl Into<Outgoing>,
+    ) -> Result<(), SendError> {
+        let (message, kind) = latest(slot.into(), message.into());
+        send::try_send(&self.shared, message, &kind)
+    }
+
+    /// Sends a value as a JSON text message of which only the newest of its slot counts; see [`Self::send_latest`].
+    ///
+    /// # Errors
+    ///
+    /// Fails if the value cannot be JSON, or as [`Self::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe, as [`Self::send`].
+    pub async fn send_json_latest<V: Serialize + ?Sized>(
+        &self,
+        slot: impl Into<String>,
+        value: &V,
+    ) -> Result<(), SendError> {
+        let text = serde_json::to_string(value).map_err(SendError::json)?;
+        self.send_latest(slot, text).await
+    }
+
     /// Sends a message that makes everything before it obsolete for a client that starts fresh.
     ///
-    /// Such a client gets the last checkpoint and what follows it. When the outbox is full, the checkpoint
+    /// Such a client gets the last checkpoint and what follows it. So does one that comes back far behind, with
+    /// [`SessionResume::with_catch_up`](crate::SessionResume::with_catch_up). When the outbox is full, the checkpoint
     /// is the first to go.
     ///
     /// # Errors
@@ -432,6 +575,19 @@ impl<T: Send + 'static> Session<T> {
             }
         })
     }
+}
+
+/// What a message for one client is sent as.
+fn to_one(client: Client, message: Outgoing) -> (Message, Kind) {
+    let Outgoing { message, time_to_live } = message;
+    (message, Kind::special(Special { to: Some(client), slot: None, time_to_live }))
+}
+
+/// What a message is sent as that takes the place of an older one.
+fn latest(slot: String, message: Outgoing) -> (Message, Kind) {
+    let Outgoing { message, time_to_live } = message;
+    let slot = Some(slot.into());
+    (message, Kind::special(Special { to: None, slot, time_to_live }))
 }
 
 pub(crate) fn phase(phase: MachinePhase) -> Phase {

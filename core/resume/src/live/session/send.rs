@@ -1,16 +1,18 @@
 use std::{
     future::poll_fn,
     task::{Poll, Waker, ready},
+    time::Duration,
 };
 
+use bytestring::ByteString;
 use session_resume_proto::{
     Message, Moment,
-    session::{NotSent, Unsent},
+    session::{NotSent, Terms, Unsent},
 };
 use tokio::task::coop;
 
-use super::{core::Core, shared::Shared};
-use crate::words::{durability::Urgency, send_error::SendError};
+use super::{Client, Peer, core::Core, shared::Shared};
+use crate::words::{durability::Urgency, outgoing::Outgoing, send_error::SendError};
 
 /// The place of one send among those that wait for room.
 ///
@@ -83,14 +85,14 @@ pub(super) async fn send<T: Send + 'static>(
     kind: Kind,
 ) -> Result<(), SendError> {
     let mut message = Some(message);
-    when_room(session, |waiter| attempt(session, &mut message, kind, waiter)).await
+    when_room(session, |waiter| attempt(session, &mut message, &kind, waiter)).await
 }
 
 /// Sends the message, or waits for room and leaves it where it is.
 fn attempt<T: Send + 'static>(
     session: &Shared<T>,
     message: &mut Option<Message>,
-    kind: Kind,
+    kind: &Kind,
     waiter: &mut Waiter<'_>,
 ) -> Poll<Result<(), SendError>> {
     let Some(unsent) = message.take() else {
@@ -118,7 +120,7 @@ pub(super) fn poll_send<T: Send + 'static>(
     ticket: &mut Option<u32>,
     waker: &Waker,
 ) -> Poll<Result<(), SendError>> {
-    attempt(session, message, Kind::Ordinary, &mut Waiter { ticket, waker })
+    attempt(session, message, &Kind::Ordinary, &mut Waiter { ticket, waker })
 }
 
 /// Waits while a send would wait.
@@ -141,7 +143,7 @@ pub(super) fn send_or_return<T: Send + 'static>(
     session: &Shared<T>,
     message: Message,
 ) -> Result<Option<Message>, SendError> {
-    let kind = Kind::Ordinary;
+    let kind = &Kind::Ordinary;
     let Err(message) = push_fitting(session, message, kind) else {
         return Ok(None);
     };
@@ -159,7 +161,7 @@ pub(super) async fn send_with<T, M>(
 ) -> Result<(), SendError>
 where
     T: Send + 'static,
-    M: Into<Message>,
+    M: Into<Outgoing>,
 {
     let mut make = Some(make);
     when_room(session, |waiter| {
@@ -176,9 +178,11 @@ where
             });
             let result = match (room, make.take()) {
                 (Poll::Ready(Ok(())), Some(make)) => {
-                    let message = make(state).into();
+                    let Outgoing { message, time_to_live } = make(state).into();
                     Poll::Ready(session.with_core(|core, now| {
-                        match core.machine.send_reserved(message, now) {
+                        let until = time_to_live.map(|time| now + time);
+                        let terms = Terms { until, ..Terms::default() };
+                        match core.machine.send_reserved(message, terms, now) {
                             Ok(_) => {
                                 core.sent();
                                 Ok(())
@@ -199,19 +203,44 @@ where
     .await
 }
 
-/// What a message is to clients that start fresh.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What a message is in addition to what it says.
+#[derive(Clone, Debug)]
 pub(super) enum Kind {
     Ordinary,
+    /// Clients that start fresh start with it.
     Checkpoint,
+    /// Boxed, because most are not, and a handler's task holds the largest of its sends.
+    Special(Box<Special>),
+}
+
+/// Whom a message is for, what it replaces, and how long it is worth sending.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Special {
+    pub(super) to: Option<Client>,
+    pub(super) slot: Option<ByteString>,
+    pub(super) time_to_live: Option<Duration>,
+}
+
+impl Kind {
+    pub(super) fn special(special: Special) -> Self {
+        Self::Special(Box::new(special))
+    }
+
+    /// Of a message for every client.
+    pub(super) fn lasting(time_to_live: Option<Duration>) -> Self {
+        match time_to_live {
+            None => Self::Ordinary,
+            Some(_) => Self::special(Special { time_to_live, ..Special::default() }),
+        }
+    }
 }
 
 /// Sends a message if there is room now.
 pub(super) fn try_send<T: Send + 'static>(
     session: &Shared<T>,
     message: Message,
+    kind: &Kind,
 ) -> Result<(), SendError> {
-    let kind = Kind::Ordinary;
     push_fitting(session, message, kind).or_else(|message| {
         session.with_core(|core, now| {
             push(core, message, kind, now)
@@ -224,9 +253,9 @@ pub(super) fn try_send<T: Send + 'static>(
 fn push_fitting<T: Send + 'static>(
     session: &Shared<T>,
     message: Message,
-    kind: Kind,
+    kind: &Kind,
 ) -> Result<(), Message> {
-    if kind != Kind::Ordinary {
+    if !matches!(kind, Kind::Ordinary) {
         return Err(message);
     }
     session.step(|core| {
@@ -239,19 +268,38 @@ fn push_fitting<T: Send + 'static>(
     })
 }
 
-fn push(core: &mut Core, message: Message, kind: Kind, now: Moment) -> Result<(), Unsent> {
+fn push(core: &mut Core, message: Message, kind: &Kind, now: Moment) -> Result<(), Unsent> {
     if core.life().has_left() {
         return Err(Unsent { message, why: NotSent::Ended });
     }
     match kind {
         Kind::Ordinary => core.machine.send(message, now),
         Kind::Checkpoint => core.machine.send_checkpoint(message, now),
+        Kind::Special(special) => match core.terms(special, now) {
+            Ok(terms) => core.machine.send_on(message, terms, now),
+            Err(why) => Err(Unsent { message, why }),
+        },
     }?;
     core.sent();
     Ok(())
 }
 
 impl Core {
+    fn terms(&self, special: &Special, now: Moment) -> Result<Terms, NotSent> {
+        let to = match special.to {
+            None => None,
+            Some(client) => {
+                let own = |peer: &Peer| client.is_transport(*peer);
+                let to = self.machine.addressee(client.name(), own);
+                let gone =
+                    if self.machine.ended().is_some() { NotSent::Ended } else { NotSent::Gone };
+                Some(to.ok_or(gone)?)
+            }
+        };
+        let until = special.time_to_live.map(|time| now + time);
+        Ok(Terms { to, slot: special.slot.clone(), until })
+    }
+
     /// A message that may leave only when it is on disk asks to be saved.
     fn sent(&mut self) {
         if self.machine.rules().durable_outbox {
