@@ -46,7 +46,7 @@ impl<I: Clone> Session<I> {
             client: client.who.name,
             received: client.received,
             taken: client.taken,
-            whole_from: if self.needed_by(client) >= head { client.acked } else { head },
+            whole_from: self.stored_client(client).whole_from(head),
             dropped: client.dropped().to_vec(),
         });
         FinalCounts {

@@ -441,18 +441,34 @@ impl Outbox {
     }
 
     /// Lets everything go that is for this client alone; returns the positions and lengths.
+    ///
+    /// A client is told what it misses. So what may not leave stays until it may: the end of that gap would be a
+    /// position that a crash takes back. A plain client is told of no gap.
     pub(super) fn let_go_of(&mut self, recipient: Recipient) -> Vec<(Position, usize)> {
-        let gone = self.sparse_mut().map(|sparse| sparse.let_go_of(recipient)).unwrap_or_default();
+        let end = if recipient.name.is_plain() { self.head() } else { self.committed };
+        let gone = self.sparse_mut().map(|sparse| sparse.let_go_of(recipient, end));
+        let gone = gone.unwrap_or_default();
         self.bytes -= gone.iter().map(|(_, length)| length + MESSAGE_OVERHEAD).sum::<usize>();
         gone
     }
 
-    /// The client with this record is forgotten, and messages before `lost` that were for it alone are gone.
-    pub(super) fn forget_client(&mut self, uid: ClientUid, lost: Position) {
+    /// The client with this record is forgotten.
+    pub(super) fn forget_client(&mut self, uid: ClientUid) {
         if let Some(sparse) = self.sparse_mut() {
-            sparse.set_past(uid, None);
-            sparse.note_lost(lost);
+            sparse.forget_client(uid);
             self.end_sparse();
+        }
+    }
+
+    /// Returns before which position messages have left that were for this client alone.
+    pub(super) fn own_left(&self, uid: ClientUid) -> Position {
+        self.sparse().map_or(Position::ZERO, |sparse| sparse.own_left(uid))
+    }
+
+    /// Messages before this one that were for this client alone have left.
+    pub(super) fn restore_own_left(&mut self, uid: ClientUid, before: Position) {
+        if let Some(sparse) = self.sparse_mut() {
+            sparse.restore_own_left(uid, before);
         }
     }
 

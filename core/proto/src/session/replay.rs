@@ -74,6 +74,10 @@ impl<I: Clone> Session<I> {
             if let Some(client) = self.clients.get_mut(uid) {
                 client.trials = trials;
             }
+            if matches!(claim, Claim::Cursor { .. }) {
+                // Perhaps it was pushed out. Its next cursor, too, may miss what was for it alone.
+                self.outbox.restore_own_left(uid, self.outbox.lost());
+            }
             uid
         });
         self.set_acknowledged(uid, start.acked);
@@ -154,13 +158,19 @@ impl<I: Clone> Session<I> {
         origin: SessionOrigin,
         gap: Option<Gap>,
     ) -> Start {
-        let (base, from) = (self.outbox.base(), self.outbox.fresh_start());
+        let from = self.outbox.fresh_start();
         // An upgrade that its client gave up on may arrive late: until it has acknowledged where it
         // starts, what it had not confirmed before is kept.
-        let confirmed = uid.and_then(|uid| self.clients.get(uid)).map(|client| client.acked);
+        let confirmed = uid.and_then(|uid| self.clients.get(uid)).map(|client| {
+            if self.is_past_all_that_left(client) {
+                client.acked
+            } else {
+                client.acked.max(self.outbox.base())
+            }
+        });
         Start {
             from,
-            acked: confirmed.map_or(from, |confirmed| confirmed.max(base).min(from)),
+            acked: confirmed.map_or(from, |confirmed| confirmed.min(from)),
             status: origin.status(),
             received: self.counted(uid),
             gap,

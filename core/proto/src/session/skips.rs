@@ -133,9 +133,8 @@ impl<I: Clone> Session<I> {
     /// These records of clients are going to be forgotten, and with them what is for these clients alone.
     pub(super) fn let_go_of_forgotten(&mut self, forgotten: &[(ClientUid, ClientName)]) {
         for &(uid, name) in forgotten {
-            let gone = self.outbox.let_go_of(Recipient { name, uid: Some(uid) });
-            let lost = gone.last().map_or(Position::ZERO, |(last, _)| last.advanced_by(1));
-            self.outbox.forget_client(uid, lost);
+            self.outbox.let_go_of(Recipient { name, uid: Some(uid) });
+            self.outbox.forget_client(uid);
         }
     }
 
@@ -167,21 +166,19 @@ impl<I: Clone> Session<I> {
     ) -> (Position, bool) {
         let base = self.outbox.base();
         let client = uid.and_then(|uid| self.clients.get(uid));
-        let is_past = client.is_some_and(|client| {
-            received >= client.acked && self.outbox.needed_by(client.uid, client.acked) >= base
-        });
         // What was for it alone has left with its acknowledgement, or with its record.
-        let lost = match client {
-            Some(client) if self.outbox.is_sparse() => client.acked,
-            Some(_) => Position::ZERO,
-            None => self.outbox.lost(),
-        };
-        if received >= lost && (received >= base || is_past) {
-            (received, false)
-        } else {
-            let from = received.max(base).max(lost);
-            (from, from > received)
-        }
+        let lost = client.map_or(self.outbox.lost(), |client| self.outbox.own_left(client.uid));
+        // From here on nothing is missing. An offer that arrives late may be below. It must not raise what counts as
+        // acknowledged: the next cursor would be below that.
+        let past = client.filter(|client| self.is_past_all_that_left(client));
+        let whole = past.map_or(base, |client| client.acked.min(base)).max(lost);
+        (received.max(whole), received < whole)
+    }
+
+    /// Whether a client needs nothing before the oldest message: it has all before the position that it has
+    /// acknowledged, and what follows there is not for it.
+    pub(super) fn is_past_all_that_left(&self, client: &Client<I>) -> bool {
+        self.outbox.needed_by(client.uid, client.acked) >= self.outbox.base()
     }
 
     /// Returns where a client starts that is so far behind that the last checkpoint is enough for it.

@@ -79,6 +79,9 @@ pub(super) struct StoredClient {
     acked: Position,
     /// Where it needs something next: all before is acknowledged, or not for it.
     needed: Position,
+    /// Before this, messages have left that were for it alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own_left: Option<Position>,
     heard: AttachmentNumber,
     newest: AttachmentNumber,
     /// Why it stopped mattering, if it did.
@@ -191,7 +194,8 @@ impl<I: Clone> Session<I> {
         }
         self.note_recorded(covered.ticket);
         if self.outbox.is_sparse() {
-            // Clients may be past what they could not be past before.
+            // Clients may be past what they could not be past before, and what waited for this may leave.
+            self.let_go_of_unneeded();
             self.trim();
         }
         self.wake.transports = true;
@@ -260,7 +264,7 @@ impl<I: Clone> Session<I> {
             let name = stored.name;
             let acked = if end.is_some() { stored.acked } else { Position::ZERO };
             let uid = session.clients.insert(Who { name, info: info(name) }, acked);
-            needed.push((uid, acked, stored.needed));
+            needed.push((uid, acked, stored.needed, stored.own_left));
             session.clients.set_attached(uid, stored.newest);
             session.clients.set_gone(uid, now);
             if let Some(client) = session.clients.get_mut(uid) {
@@ -277,8 +281,9 @@ impl<I: Clone> Session<I> {
             session.lives.go_on(&earlier, epoch, named, end, &session.clients);
             let life = &session.life;
             session.outbox = Outbox::restored(outbox, |age| life.moment_of(age));
-            for (uid, acked, needed) in needed {
+            for (uid, acked, needed, own_left) in needed {
                 session.outbox.set_needed(uid, acked, needed);
+                session.outbox.restore_own_left(uid, own_left.unwrap_or_default());
             }
         }
         session
@@ -296,6 +301,7 @@ impl<I: Clone> Session<I> {
             held: client.held.and_then(|life| lives.index_of(life)),
             acked: client.acked,
             needed: self.needed_by(client),
+            own_left: Some(self.outbox.own_left(client.uid)).filter(|left| *left > Position::ZERO),
             heard: client.heard,
             newest: client.newest,
             stopped: match client.standing {
@@ -318,7 +324,7 @@ impl<I: Clone> Session<I> {
 impl StoredClient {
     /// Returns from which cursor on it misses nothing that is for it, if the outbox ends at `head`.
     pub(super) fn whole_from(&self, head: Position) -> Position {
-        if self.needed >= head { self.acked } else { head }
+        if self.needed >= head { self.acked.max(self.own_left.unwrap_or_default()) } else { head }
     }
 
     /// Whether both are of one client.

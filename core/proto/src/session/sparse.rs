@@ -119,6 +119,10 @@ pub(super) struct Sparse {
     past: BTreeMap<ClientUid, Position>,
     /// Messages before this one that were for one client alone have left with that client's record.
     lost: Position,
+    /// Messages for one client alone have left, each before this: that client had it, or could not have it any more.
+    own_left: BTreeMap<ClientUid, Position>,
+    /// Of these, those that no client has had.
+    let_go: BTreeMap<ClientUid, Position>,
 }
 
 impl Sparse {
@@ -131,6 +135,8 @@ impl Sparse {
             deadlines: BTreeSet::new(),
             past: BTreeMap::new(),
             lost: Position::ZERO,
+            own_left: BTreeMap::new(),
+            let_go: BTreeMap::new(),
         }
     }
 
@@ -306,14 +312,25 @@ impl Sparse {
     ) -> Freed {
         let (first, end) = (self.first_from(from), self.first_from(position));
         let mut freed = Freed::default();
-        for position in self.own(recipient, first, end) {
+        let own = self.own(recipient, first, end);
+        self.note_own_left(recipient, &own);
+        for position in own {
             freed.add(self.remove(position));
         }
         freed
     }
 
-    pub(super) fn let_go_of(&mut self, recipient: Recipient) -> Vec<(Position, usize)> {
-        let own = self.own(recipient, 0, self.entries.len());
+    /// Lets go of what is for a client alone, before `end`.
+    pub(super) fn let_go_of(
+        &mut self,
+        recipient: Recipient,
+        end: Position,
+    ) -> Vec<(Position, usize)> {
+        let own = self.own(recipient, 0, self.first_from(end));
+        self.note_own_left(recipient, &own);
+        if let (Some(uid), Some(last)) = (recipient.uid, own.last()) {
+            self.let_go.insert(uid, last.advanced_by(1));
+        }
         let gone = own.into_iter().filter_map(|at| Some((at, self.remove(at)?.len())));
         gone.collect()
     }
@@ -324,8 +341,38 @@ impl Sparse {
         entries.filter(|entry| entry.is_own(recipient)).map(|entry| entry.position).collect()
     }
 
-    pub(super) fn note_lost(&mut self, before: Position) {
-        self.lost = self.lost.max(before);
+    fn note_own_left(&mut self, recipient: Recipient, own: &[Position]) {
+        if let (Some(uid), Some(last)) = (recipient.uid, own.last()) {
+            self.set_own_left(uid, last.advanced_by(1));
+        }
+    }
+
+    /// Messages before this one that were for this client alone have left.
+    ///
+    /// From a record: it does not say whether the client has had them.
+    pub(super) fn restore_own_left(&mut self, uid: ClientUid, before: Position) {
+        if before > Position::ZERO {
+            self.set_own_left(uid, before);
+            self.let_go.insert(uid, before);
+        }
+    }
+
+    fn set_own_left(&mut self, uid: ClientUid, before: Position) {
+        if before > self.own_left(uid) {
+            self.own_left.insert(uid, before);
+        }
+    }
+
+    pub(super) fn own_left(&self, uid: ClientUid) -> Position {
+        self.own_left.get(&uid).copied().unwrap_or_default()
+    }
+
+    /// The client with this record is forgotten. What was let go of its own it misses when it comes back.
+    pub(super) fn forget_client(&mut self, uid: ClientUid) {
+        self.past.remove(&uid);
+        self.own_left.remove(&uid);
+        let let_go = self.let_go.remove(&uid).unwrap_or_default();
+        self.lost = self.lost.max(let_go);
     }
 
     pub(super) fn lost(&self) -> Position {

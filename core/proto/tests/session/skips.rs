@@ -49,6 +49,17 @@ struct Bounds {
     cuts: u8,
     kills: u8,
     outbox: usize,
+    late: Late,
+}
+
+/// Which offers arrive after their client has given them up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Late {
+    None,
+    /// One with a cursor, of the first client. Only its connections end: its program keeps what it has not taken.
+    Cursor,
+    /// The first client's first offer, which has no cursor.
+    Fresh,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -79,12 +90,39 @@ struct Client {
     held: VecDeque<(u64, u64)>,
     /// Where the next message arrives.
     next: u64,
+    /// Everything before has arrived once, or is not for it.
+    expected: u64,
     link: Option<Link>,
+    /// An offer that is still under way, and that it does not wait for any more.
+    late: Option<Offer>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+struct Offer {
+    /// None: it has no cursor.
+    epoch: Option<WireId>,
+    received: u64,
+    attachment: Option<AttachmentNumber>,
+}
+
+impl Offer {
+    fn claim(self) -> Claim {
+        match self.epoch {
+            None => Claim::Fresh,
+            Some(epoch) => Claim::Cursor {
+                epoch,
+                received: Position::new(self.received),
+                attachment: self.attachment,
+            },
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Link {
     number: AttachmentNumber,
+    /// The position that was offered.
+    offered: u64,
     down: VecDeque<Frame>,
     acked: Option<u64>,
 }
@@ -106,6 +144,8 @@ struct State {
     ids: u64,
     cuts: u8,
     kills: u8,
+    /// An offer may still be given up.
+    may_give_up: bool,
     lives: u64,
     path: Path,
 }
@@ -138,6 +178,10 @@ enum Deed {
     /// A client asks for a sign of life: it is told all that it has to be told with a heartbeat.
     Ask(usize),
     Cut(usize),
+    /// A client makes an offer and gives it up.
+    GiveUp(usize),
+    /// That offer arrives.
+    Late(usize),
 }
 
 fn name(client: usize) -> ClientName {
@@ -145,6 +189,22 @@ fn name(client: usize) -> ClientName {
     // Two identities: of one, the younger client would count as the newer run of the older.
     let identity = u8::try_from(client).unwrap();
     ClientName::named(IdentityTag::new([identity; 16]), ClientId::parse(id).unwrap())
+}
+
+fn arrival(at: usize, offer: Offer) -> Arrival<usize> {
+    Arrival {
+        client: name(at),
+        info: at,
+        origin: SessionOrigin::Reused,
+        claim: offer.claim(),
+        nonce: [0; 8],
+    }
+}
+
+impl Client {
+    fn offer(&self) -> Offer {
+        Offer { epoch: self.epoch, received: self.taken, attachment: self.attachment }
+    }
 }
 
 fn is_for(said: Said, client: usize, committed: u64) -> bool {
@@ -168,6 +228,7 @@ impl State {
             ids: 0,
             cuts: bounds.cuts,
             kills: bounds.kills,
+            may_give_up: bounds.late == Late::Cursor,
             lives: 1,
             path: Path::default(),
         };
@@ -179,6 +240,9 @@ impl State {
         state.settle(bounds, fault);
         for client in 0..CLIENTS {
             state.deliver(client, fault);
+        }
+        if bounds.late == Late::Fresh {
+            state.clients[0].late = Some(Offer::default());
         }
         state
     }
@@ -193,15 +257,21 @@ impl State {
             deeds.extend((self.kills > 0).then_some(Deed::Kill));
         }
         for (at, client) in self.clients.iter().enumerate() {
+            if client.late.is_some() {
+                deeds.push(Deed::Late(at));
+            }
+            if !client.held.is_empty() {
+                deeds.push(Deed::Take(at));
+            }
             let Some(link) = &client.link else {
                 deeds.push(Deed::Attach(at));
+                if self.may_give_up && at == 0 {
+                    deeds.push(Deed::GiveUp(at));
+                }
                 continue;
             };
             if !link.down.is_empty() {
                 deeds.push(Deed::Deliver(at));
-            }
-            if !client.held.is_empty() {
-                deeds.push(Deed::Take(at));
             }
             if link.acked.is_some_and(|acked| acked < client.taken.min(client.next)) {
                 deeds.push(Deed::Ack(at));
@@ -232,8 +302,13 @@ impl State {
             }
             Deed::Cut(client) => {
                 self.cuts -= 1;
-                self.cut(client);
+                self.cut(client, bounds);
             }
+            Deed::GiveUp(client) => {
+                self.may_give_up = false;
+                self.clients[client].late = Some(self.clients[client].offer());
+            }
+            Deed::Late(client) => self.late(client),
         }
         self.settle(bounds, fault);
         for (at, client) in self.clients.iter().enumerate() {
@@ -305,27 +380,15 @@ impl State {
             assert!(client.taken <= head, "at {}, and the record ends at {head}", client.taken);
             client.link = None;
             client.held.clear();
+            client.expected = client.taken;
         }
     }
 
     fn attach(&mut self, at: usize) {
         let client = &mut self.clients[at];
-        let claim = match client.epoch {
-            None => Claim::Fresh,
-            Some(epoch) => Claim::Cursor {
-                epoch,
-                received: Position::new(client.taken),
-                attachment: client.attachment,
-            },
-        };
-        let arrival = Arrival {
-            client: name(at),
-            info: at,
-            origin: SessionOrigin::Reused,
-            claim,
-            nonce: [0; 8],
-        };
+        let offer = client.offer();
         let session = WireId::parse("s").unwrap();
+        let arrival = arrival(at, offer);
         let attached = self.session.attach(arrival, &session, NOW).expect("all may share");
         assert!(
             attached.gap.is_none(),
@@ -333,13 +396,32 @@ impl State {
             attached.gap,
             client.taken
         );
-        client.link = Some(Link { number: attached.number, down: VecDeque::new(), acked: None });
+        let (number, offered) = (attached.number, offer.received);
+        client.link = Some(Link { number, offered, down: VecDeque::new(), acked: None });
     }
 
-    fn cut(&mut self, at: usize) {
+    /// An offer arrives that its client has given up. Whatever it is told, nobody hears it; and the client's present
+    /// transport ends.
+    fn late(&mut self, at: usize) {
+        let offer = self.clients[at].late.take().expect("under way");
+        let session = WireId::parse("s").unwrap();
+        let Ok(attached) = self.session.attach(arrival(at, offer), &session, NOW) else {
+            return;
+        };
+        if let Some(link) = self.clients[at].link.take() {
+            self.session.detach(link.number, NOW);
+        }
+        self.session.poll_transmit(attached.number, ALL, NOW, &mut Vec::new());
+        self.session.detach(attached.number, NOW);
+    }
+
+    fn cut(&mut self, at: usize, bounds: Bounds) {
         let client = &mut self.clients[at];
-        // What is not taken is gone with the program.
-        client.held.clear();
+        if bounds.late == Late::None {
+            // What is not taken is gone with the program.
+            client.held.clear();
+            client.expected = client.taken;
+        }
         let link = client.link.take().expect("attached");
         self.session.detach(link.number, NOW);
     }
@@ -353,9 +435,12 @@ impl State {
                 let said = self.said[usize::try_from(client.next).unwrap()];
                 assert_eq!(said.id, id, "{at} is told another position than {}", client.next);
                 assert!(said.kind != Kind::Second || at == 1, "{id} is not for {at}");
-                assert!(!client.got.contains(&id), "{at} gets {id} twice");
                 client.next += 1;
-                client.held.push_back((client.next, id));
+                if client.next > client.expected {
+                    assert!(!client.got.contains(&id), "{at} gets {id} twice");
+                    client.expected = client.next;
+                    client.held.push_back((client.next, id));
+                }
             }
             Frame::Control(text) => {
                 let Ok(Inbound::Control(control)) = wire::decode_server_text(text) else {
@@ -365,14 +450,20 @@ impl State {
                 if let Some(hello) = &control.hello {
                     assert!(control.skip.is_none(), "never in one object");
                     let from = hello.from.get();
-                    assert!(client.epoch.is_none() || from == client.taken, "{from}");
+                    assert!(client.epoch.is_none() || from == link.offered, "{from}");
                     (client.epoch, client.attachment) = (Some(hello.epoch), Some(hello.attachment));
-                    (client.taken, client.next) = (from, from);
+                    client.next = from;
+                    client.taken = client.taken.max(from);
+                    client.expected = client.expected.max(from);
                     self.ack(at);
                 } else if let Some(to) = control.skip.map(Position::get) {
                     assert!(to > client.next, "no news: {to}");
                     assert!(to <= self.committed, "{to} may not leave yet");
                     client.next = to;
+                    if to <= client.expected {
+                        return;
+                    }
+                    client.expected = to;
                     match client.held.back_mut() {
                         Some((reaches, _)) if fault != Some(Fault::SkipCountsAsTaken) => {
                             *reaches = to;
@@ -458,11 +549,9 @@ impl State {
                     self.act(Deed::Attach(at), bounds, fault);
                 }
             }
-            while let Some(deed) = self
-                .deeds(bounds)
-                .into_iter()
-                .find(|deed| matches!(deed, Deed::Deliver(_) | Deed::Take(_) | Deed::Ack(_)))
-            {
+            while let Some(deed) = self.deeds(bounds).into_iter().find(|deed| {
+                matches!(deed, Deed::Deliver(_) | Deed::Take(_) | Deed::Ack(_) | Deed::Late(_))
+            }) {
                 self.act(deed, bounds, fault);
             }
             if bounds.exact {
@@ -507,15 +596,19 @@ fn explore(bounds: Bounds, fault: Option<Fault>) -> usize {
     seen.len()
 }
 
-const STATE: Bounds = Bounds { exact: false, sends: 3, cuts: 1, kills: 0, outbox: 8 };
+const STATE: Bounds =
+    Bounds { exact: false, sends: 3, cuts: 1, kills: 0, outbox: 8, late: Late::None };
 /// Room for two messages alone: what is kept for nobody would make every send wait.
-const FULL: Bounds = Bounds { exact: false, sends: 4, cuts: 0, kills: 0, outbox: 2 };
-const EXACT: Bounds = Bounds { exact: true, sends: 2, cuts: 0, kills: 1, outbox: 8 };
-const CUT: Bounds = Bounds { exact: true, sends: 2, cuts: 1, kills: 0, outbox: 8 };
+const FULL: Bounds = Bounds { sends: 4, cuts: 0, outbox: 2, ..STATE };
+const EXACT: Bounds = Bounds { exact: true, sends: 2, cuts: 0, kills: 1, ..STATE };
+const CUT: Bounds = Bounds { exact: true, sends: 2, ..STATE };
+/// An offer that its client has given up arrives late.
+const LATE: Bounds = Bounds { sends: 2, late: Late::Cursor, ..STATE };
+const LATE_FRESH: Bounds = Bounds { sends: 2, late: Late::Fresh, ..STATE };
 
 #[test]
 fn every_client_gets_what_is_for_it_and_is_past_the_rest() {
-    for bounds in [STATE, FULL, EXACT, CUT] {
+    for bounds in [STATE, FULL, EXACT, CUT, LATE, LATE_FRESH] {
         println!("{} states within {bounds:?}", explore(bounds, None));
     }
 }

@@ -474,3 +474,110 @@ fn messages_follow_a_client_to_its_new_identity() {
     let a = sim.resume("bob/a", 0);
     assert_eq!(sim.out(a), ["hello resumed from 0 received 0", "x", "y"]);
 }
+
+/// `a` has m0 and no more, what is for `b` alone has left, and `a` needs nothing before it.
+fn one_past_what_has_left() -> (Sim, u64) {
+    let (mut sim, a, b) = two(|_| {});
+    sim.send("m0").unwrap();
+    sim.tell("b", "x").unwrap();
+    assert_eq!(sim.out(a), ["m0"]);
+    sim.ack(a, 1);
+    sim.out(b);
+    sim.ack(b, 2);
+    sim.detach(a);
+    assert_eq!(sim.session.outbox.base(), Position::new(2));
+    (sim, b)
+}
+
+#[test]
+fn an_offer_that_arrives_late_takes_no_message_from_the_next_one() {
+    for late in [at_n(0, 1), Claim::Fresh] {
+        let (mut sim, b) = one_past_what_has_left();
+        let gone = sim.offer("a", late.clone()).unwrap();
+        let hello = sim.out(gone);
+        if late == at_n(0, 1) {
+            // m0 is acknowledged, and no more than that is missing.
+            assert_eq!(hello, ["hello resumed from 1 received 0 gap 0..1 evicted", "skip 2"]);
+        }
+        sim.detach(gone);
+        sim.send("m2").unwrap();
+        let a = sim.resume("a", 1);
+        assert_eq!(sim.out(a), ["hello resumed from 1 received 0", "skip 2", "m2"], "{late:?}");
+        sim.ack(a, 3);
+        sim.out(b);
+        sim.ack(b, 3);
+        assert_eq!(sim.session.outbox_messages(), 0);
+    }
+}
+
+#[test]
+fn a_late_offer_without_a_cursor_does_not_hide_what_was_let_go() {
+    let (mut sim, a, b) = two(|rules| rules.bounds.outbox_messages = 2);
+    sim.send("m0").unwrap();
+    for client in [a, b] {
+        sim.out(client);
+        sim.ack(client, 1);
+    }
+    sim.send("m1").unwrap();
+    sim.tell("b", "x").unwrap();
+    sim.detach(b);
+    sim.advance(HEARTBEAT);
+    assert_eq!(sim.data(a)[0], "m1");
+    assert_eq!(sim.send("m3"), Ok(3), "x leaves");
+    let gone = sim.fresh("b");
+    sim.detach(gone);
+    let b = sim.resume("b", 1);
+    let hello = sim.out(b).remove(0);
+    assert_eq!(hello, "hello resumed from 3 received 0 gap 1..3 overflow");
+}
+
+#[test]
+fn what_a_crash_may_take_back_is_not_let_go_before_it_is_committed() {
+    let (mut sim, a, b) = two(|rules| {
+        rules.durable_inbox = true;
+        rules.durable_outbox = true;
+        rules.bounds.outbox_messages = 2;
+    });
+    sim.commit();
+    sim.send("m0").unwrap();
+    sim.commit();
+    sim.out(a);
+    sim.out(b);
+    sim.ack(b, 1);
+    sim.tell("b", "x").unwrap();
+    sim.detach(b);
+    sim.advance(HEARTBEAT);
+    assert_eq!(sim.send("m2"), Err(NotSent::Full), "b stops mattering, and x is not on disk");
+    let again = sim.session.clone();
+    let b = sim.resume("b", 1);
+    assert_eq!(
+        sim.out(b)[0],
+        "hello resumed from 1 received 0",
+        "a gap would end above the record"
+    );
+    sim.session = again;
+    sim.commit();
+    assert_eq!(sim.send("m2"), Ok(2), "x has left");
+    let b = sim.resume("b", 1);
+    assert_eq!(sim.out(b)[0], "hello resumed from 2 received 0 gap 1..2 overflow");
+}
+
+#[test]
+fn what_was_let_go_before_its_client_was_pushed_out_is_told() {
+    let (mut sim, a, b) = two(|rules| {
+        rules.bounds.outbox_messages = 2;
+        rules.bounds.clients = 2;
+    });
+    sim.send("m0").unwrap();
+    sim.out(b);
+    sim.ack(b, 1);
+    sim.tell("b", "x").unwrap();
+    sim.detach(b);
+    sim.advance(HEARTBEAT);
+    assert_eq!(sim.send("m2"), Ok(2), "x leaves");
+    let c = sim.fresh("c");
+    sim.detach(c);
+    let b = sim.resume("b", 1);
+    assert_eq!(sim.out(b)[0], "hello reused from 2 received null gap 1..2 evicted");
+    sim.out(a);
+}
