@@ -1,15 +1,30 @@
 //! What was really said: the contents of every message, and which messages the handler has taken.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use session_resume_proto::{Message, WireId};
+use session_resume_proto::{Message, Moment, WireId};
 use sha2::{Digest as _, Sha256};
+
+use crate::program::Place;
 
 /// A message that was said: in which epoch first, and by which process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Said {
     pub(crate) stream: usize,
     pub(crate) by: u32,
+    pub(crate) kind: Kind,
+}
+
+/// Whom a message is for, and how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    All,
+    /// One program alone.
+    Only(u32),
+    /// Until another one of this slot is sent.
+    Latest(u8),
+    /// Until this moment. A session that is rebuilt may take it for a later one.
+    Until(Moment),
 }
 
 /// The messages of one epoch, those included that its history goes on from.
@@ -20,6 +35,8 @@ pub(crate) struct Stream {
     pub(crate) said: Vec<Said>,
     /// The oldest position that is there; a crash may bring older ones back after a gap was told.
     pub(crate) base: u64,
+    /// By program: messages before this that were for it alone may have left while the outbox was not kept for it.
+    pub(crate) let_go: BTreeMap<u32, u64>,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +58,13 @@ impl Ledger {
     pub(crate) fn stream(&mut self, session: WireId, epoch: WireId) -> usize {
         self.streams.iter().position(|s| s.session == session && s.epoch == epoch).unwrap_or_else(
             || {
-                self.streams.push(Stream { session, epoch, said: Vec::new(), base: 0 });
+                self.streams.push(Stream {
+                    session,
+                    epoch,
+                    said: Vec::new(),
+                    base: 0,
+                    let_go: BTreeMap::new(),
+                });
                 self.streams.len() - 1
             },
         )
@@ -67,7 +90,48 @@ impl Ledger {
         let at = usize::try_from(position).expect("a position in memory");
         let said = &self.streams[stream].said;
         assert!(at < said.len(), "position {position} was never sent, or lost after it had left");
-        from_server(said[at].stream, position, said[at].by)
+        from_server(said[at].stream, position, said[at].by, said[at].kind)
+    }
+
+    /// Whether a program may be past a position that it has not got.
+    fn may_pass(&self, place: Place, position: u64, program: u32, now: Moment) -> bool {
+        let at = usize::try_from(position).expect("in memory");
+        let said = &self.streams[place.stream].said;
+        match said[at].kind {
+            Kind::All => false,
+            // One that has come without a cursor is not told what was let go before that: it had no place in the stream.
+            Kind::Only(of) => of != program || position < place.let_go,
+            Kind::Latest(_) => said[at + 1..].iter().any(|newer| newer.kind == said[at].kind),
+            Kind::Until(until) => until <= now,
+        }
+    }
+
+    /// Returns where this message is, from the place on that a program has come to; checks that the program may be
+    /// past all between.
+    pub(crate) fn find(&self, place: Place, program: u32, message: &Message, now: Moment) -> u64 {
+        let mut position = place.expects;
+        while self.message(place.stream, position) != *message {
+            let may = self.may_pass(place, position, program, now);
+            assert!(may, "{program} at {}.{position} got {message:?}", place.stream);
+            position += 1;
+        }
+        position
+    }
+
+    /// Checks that a program that has got nothing more may be at `to`.
+    pub(crate) fn pass(&self, place: Place, to: u64, program: u32, now: Moment) {
+        let from = place.expects;
+        assert!(from <= to, "{program} has gone back from {from} to {to}");
+        for position in from..to {
+            let may = self.may_pass(place, position, program, now);
+            assert!(may, "{program} has missed {}.{position}", place.stream);
+        }
+    }
+
+    /// Whether a program has all that is for it.
+    pub(crate) fn has_all(&self, place: Place, program: u32, now: Moment) -> bool {
+        let mut rest = place.expects..self.head(place.stream);
+        rest.all(|at| self.may_pass(place, at, program, now))
     }
 }
 
@@ -94,8 +158,12 @@ impl Handled {
 }
 
 /// What the server's process number `by` says at a position: every kind of message there is.
-pub(crate) fn from_server(stream: usize, position: u64, by: u32) -> Message {
+pub(crate) fn from_server(stream: usize, position: u64, by: u32, kind: Kind) -> Message {
     let text = format!("{stream}.{position}.{by}");
+    if kind != Kind::All {
+        // What may be missing must be told apart.
+        return text.into();
+    }
     match position % 8 {
         1 => Message::binary(text.into_bytes()),
         3 => format!("\u{1}{text}").into(),

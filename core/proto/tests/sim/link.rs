@@ -69,6 +69,8 @@ pub(crate) struct Link {
     pub(crate) lingers: Option<Moment>,
     /// The server does not look at its timers before this moment.
     pub(crate) timer_from: Moment,
+    /// Messages before this that were for its program alone may have been let go before it arrived.
+    pub(crate) let_go: u64,
 }
 
 impl<T> Pipe<T> {

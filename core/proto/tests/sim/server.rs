@@ -8,14 +8,17 @@ use std::{
 
 use session_resume_proto::{
     Message, Moment, WireId,
-    session::{Covered, Epoch, Event, FinalCounts, Newcomers, NotSent, Phase, Session, Snapshot},
+    session::{
+        Covered, Epoch, Event, FinalCounts, Newcomers, NotSent, Phase, Session, Snapshot, Terms,
+    },
     wire::Close,
 };
 
 use crate::{
-    ledger::{self, Handled, Ledger, Said},
+    ledger::{self, Handled, Kind, Ledger, Said},
     rng::Rng,
     scenario::Scenario,
+    world::STRANGER,
 };
 
 /// A session in memory.
@@ -184,12 +187,14 @@ impl Server {
             assert_eq!(machine.head().get(), end, "what was committed is there");
             let before = stored.stream;
             stored.stream = ledger.stream(stored.id, machine.epoch().token());
-            let base = ledger.streams[before].base;
+            let (base, let_go) =
+                (ledger.streams[before].base, ledger.streams[before].let_go.clone());
             let stream = &mut ledger.streams[stored.stream];
             if whole {
                 stream.said = said;
                 // A crash may bring messages back that are told to be gone.
                 stream.base = base;
+                stream.let_go = let_go;
             }
             if exact {
                 stored.said.clone_from(&stream.said);
@@ -583,20 +588,70 @@ impl Live {
         self.machine.head().get() - self.machine.outbox_messages() as u64
     }
 
-    /// Sends a message of the application; `by` is the number of the process.
+    /// Sends a message of the application, perhaps one that is not for all or not for ever; `by` is the number of the
+    /// process.
     pub(crate) fn send(
         &mut self,
+        scenario: &Scenario,
         ledger: &mut Ledger,
         by: u32,
+        rng: &mut Rng,
         now: Moment,
     ) -> Result<(), NotSent> {
         let position = ledger.head(self.stream);
         assert_eq!(position, self.machine.head().get());
-        let message: Message = ledger::from_server(self.stream, position, by);
-        self.machine.send(message, now).map_err(|unsent| unsent.why)?;
-        ledger.streams[self.stream].said.push(Said { stream: self.stream, by });
+        let (kind, terms) = self.draw_terms(scenario, rng, now);
+        let message: Message = ledger::from_server(self.stream, position, by, kind);
+        let sent = self.machine.send_on(message, terms, now);
+        self.note_let_go(ledger);
+        sent.map_err(|unsent| unsent.why)?;
+        ledger.streams[self.stream].said.push(Said { stream: self.stream, by, kind });
         self.dirty = true;
         Ok(())
+    }
+
+    /// Notes for which programs the outbox is not kept: what is for one of these alone leaves.
+    pub(crate) fn note_let_go(&self, ledger: &mut Ledger) {
+        let head = ledger.head(self.stream);
+        for program in 0..u32::try_from(self.handled.next.len()).expect("few") {
+            let mut own = self.machine.clients().filter(|who| who.info == program);
+            if !own.any(|who| self.machine.addressee(who.name, |_| false).is_some()) {
+                ledger.streams[self.stream].let_go.insert(program, head);
+            }
+        }
+    }
+
+    fn draw_terms(&self, scenario: &Scenario, rng: &mut Rng, now: Moment) -> (Kind, Terms) {
+        let mut terms = Terms::default();
+        if !scenario.skips {
+            return (Kind::All, terms);
+        }
+        let kind = match rng.below(10) {
+            0 | 1 => {
+                let named = self.machine.clients().filter(|who| who.info != STRANGER);
+                let named: Vec<_> = named.filter(|who| !who.name.is_plain()).collect();
+                if !named.is_empty() {
+                    let who = named[rng.index(named.len())];
+                    terms.to = self.machine.addressee(who.name, |_| false);
+                    if terms.to.is_some() {
+                        return (Kind::Only(who.info), terms);
+                    }
+                }
+                Kind::All
+            }
+            2 | 3 => {
+                let slot = u8::try_from(rng.below(2)).expect("small");
+                terms.slot = Some(slot.to_string().into());
+                Kind::Latest(slot)
+            }
+            4 => {
+                let until = now + rng.millis(0..20_000);
+                terms.until = Some(until);
+                Kind::Until(until)
+            }
+            _ => Kind::All,
+        };
+        (kind, terms)
     }
 
     /// The handler goes on as far as it can; returns how many steps that were.
@@ -655,8 +710,8 @@ impl Live {
                 }
                 Handler::Working(_, replies) => {
                     steps += 1;
-                    self.handler = match self.send(ledger, by, now) {
-                        Ok(()) => Handler::Working(now, replies - 1),
+                    self.handler = match self.send(scenario, ledger, by, rng, now) {
+                        Ok(()) | Err(NotSent::Gone) => Handler::Working(now, replies - 1),
                         Err(NotSent::Full) => {
                             self.machine.send_waits(now);
                             self.wakes_room = false;
@@ -669,7 +724,6 @@ impl Live {
                         }
                         Err(NotSent::Ended) => Handler::Working(now, 0),
                         Err(NotSent::TooLarge(_)) => panic!("the messages are small"),
-                        Err(NotSent::Gone) => panic!("the messages are for all"),
                     };
                 }
                 Handler::Blocked(replies) => {

@@ -141,7 +141,8 @@ impl World {
         let count = self.rng.below(40);
         if let Some(live) = &mut self.server.live {
             for _ in 0..count {
-                if live.send(&mut self.ledger, by, self.now).is_err() {
+                if live.send(&self.scenario, &mut self.ledger, by, &mut self.rng, self.now).is_err()
+                {
                     break;
                 }
             }

@@ -85,6 +85,10 @@ impl World {
                 link.server_end = ServerEnd::Turn(number);
                 link.pump = true;
                 link.timer_from = now;
+                let let_go = &self.ledger.streams[live.stream].let_go;
+                link.let_go = let_go.get(&link.info).copied().unwrap_or(0);
+                // Under `Takeover` others are not kept for any more.
+                live.note_let_go(&mut self.ledger);
                 // It may be gone again at the same moment.
                 self.note_who_is_away();
             }

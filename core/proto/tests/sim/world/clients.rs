@@ -105,6 +105,7 @@ impl World {
             pump: false,
             lingers: None,
             timer_from: self.now,
+            let_go: 0,
         };
         self.tell(|| format!("link {} of {info}: {}", link.id, link.offer));
         let mut delay = Scenario::delay(&mut self.rng);
@@ -186,7 +187,8 @@ impl World {
                         let hello = hello.clone();
                         text = control.encode();
                         let stream = self.ledger.stream(hello.session, hello.epoch);
-                        self.programs[program].note_hello(&hello, stream, &self.ledger);
+                        let let_go = link.let_go;
+                        self.programs[program].note_hello(&hello, stream, let_go, &self.ledger);
                     }
                     let client = &mut self.programs[program].client;
                     client.handle_frame(transport, Message::Text(text), self.now);

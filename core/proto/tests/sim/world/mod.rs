@@ -250,8 +250,8 @@ impl World {
                 program.client.unacknowledged() == 0
                     && !program.client.is_offline()
                     && program.place.is_some_and(|place| {
-                        place.stream == live.stream
-                            && place.expects == self.ledger.head(live.stream)
+                        let who = u32::try_from(program.index).expect("small");
+                        place.stream == live.stream && self.ledger.has_all(place, who, self.now)
                     })
             })
     }

@@ -161,7 +161,7 @@ impl World {
             && live.machine.ended().is_none()
         {
             // A task other than the handler.
-            let _ = live.send(&mut self.ledger, by, now);
+            let _ = live.send(&self.scenario, &mut self.ledger, by, &mut self.rng, now);
         }
     }
 
