@@ -69,7 +69,8 @@ impl World {
         let sent = if checkpoint {
             self.session.send_checkpoint(message, self.now)
         } else {
-            self.session.send(message, self.now)
+            let terms = self.terms(&message);
+            self.session.send_on(message, terms, self.now)
         };
         match sent {
             Ok(position) => {
@@ -101,6 +102,19 @@ impl World {
                 NotSent::Gone => panic!("it is for all"),
                 NotSent::TooLarge(_) => panic!("under the limit"),
             },
+        }
+    }
+
+    /// Some messages have a slot of their own, or much time to live. Every client gets these like any other, and the
+    /// outbox keeps all of its messages in the other way meanwhile: what is promised is the same.
+    fn terms(&self, message: &Message) -> Terms {
+        match message.len() % 16 {
+            3 => Terms { slot: Some(self.head.to_string().into()), ..Terms::default() },
+            4 => {
+                let until = Some(self.now + Duration::from_secs(1_000_000_000));
+                Terms { until, ..Terms::default() }
+            }
+            _ => Terms::default(),
         }
     }
 

@@ -16,7 +16,7 @@ use session_resume_proto::{
     session::{
         Arrival, Attach, Budget, Claim, ClientName, Epoch, Event, Frame, IdentityTag, Incoming,
         MESSAGE_OVERHEAD, NotSent, Overflow, PlainAck, Reception, Rules, Session, SessionOrigin,
-        Unsent,
+        Terms, Unsent,
     },
     wire::{self, Close, Inbound, OutcomeStatus, ServerControl},
 };
