@@ -31,7 +31,7 @@ pub struct Terms {
     pub to: Option<Addressee>,
     /// It takes the place of the message of this slot that was sent before.
     pub slot: Option<ByteString>,
-    /// Whoever has not been sent it by then is not sent it any more.
+    /// A client that has not been sent it by then does not get it any more.
     pub until: Option<Moment>,
 }
 
