@@ -80,7 +80,6 @@ pub(super) struct StoredClient {
     /// Where it needs something next: all before is acknowledged, or not for it.
     needed: Position,
     /// Before this, messages have left that were for it alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
     own_left: Option<Position>,
     heard: AttachmentNumber,
     newest: AttachmentNumber,
