@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use session_resume_proto::{Message, Moment, WireId};
 use sha2::{Digest as _, Sha256};
 
-use crate::program::Place;
-
 /// A message that was said: in which epoch first, and by which process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Said {
@@ -25,6 +23,15 @@ pub(crate) enum Kind {
     Latest(u8),
     /// Until this moment. A session that is rebuilt may take it for a later one.
     Until(Moment),
+}
+
+/// Where an application is in a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    pub(crate) stream: usize,
+    pub(crate) expects: u64,
+    /// What was for it alone and before this may have been let go before it came without a cursor.
+    pub(crate) let_go: u64,
 }
 
 /// The messages of one epoch, those included that its history goes on from.

@@ -9,6 +9,9 @@ use session_resume_proto::{
     wire::Offer,
 };
 
+/// What the handler is told of a client that is not a program.
+pub(crate) const STRANGER: u32 = u32::MAX;
+
 /// What travels from a client to the server.
 #[derive(Debug)]
 pub(crate) enum Up {

@@ -10,7 +10,7 @@ use session_resume_proto::{
 };
 
 use crate::{
-    ledger::{self, Ledger},
+    ledger::{self, Ledger, Place},
     rng::Rng,
     scenario::Scenario,
 };
@@ -20,15 +20,6 @@ pub(crate) const STATE: &str = "\"copy\"";
 
 /// The identity of all programs that have no other.
 pub(crate) const EVERYBODY: IdentityTag = IdentityTag::new([0; 16]);
-
-/// Where an application is in a stream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Place {
-    pub(crate) stream: usize,
-    pub(crate) expects: u64,
-    /// What was for it alone and before this may have been let go before it came without a cursor.
-    pub(crate) let_go: u64,
-}
 
 #[derive(Debug)]
 pub(crate) struct Program {

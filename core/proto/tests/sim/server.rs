@@ -16,9 +16,9 @@ use session_resume_proto::{
 
 use crate::{
     ledger::{self, Handled, Kind, Ledger, Said},
+    link::STRANGER,
     rng::Rng,
     scenario::Scenario,
-    world::STRANGER,
 };
 
 /// A session in memory.

@@ -7,11 +7,11 @@ use session_resume_proto::{
 };
 
 use crate::{
-    link::{Down, Up},
+    link::{Down, STRANGER, Up},
     program::{EVERYBODY, Program},
     scenario::{Kind, Scenario},
     server::Drain,
-    world::{STRANGER, World},
+    world::World,
 };
 
 impl World {

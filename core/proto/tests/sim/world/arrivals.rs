@@ -6,9 +6,9 @@ use session_resume_proto::{
     wire::{Close, CloseKind, Offer, OutcomeStatus},
 };
 
-use super::{LINGER, STRANGER, World};
+use super::{LINGER, World};
 use crate::{
-    link::{Down, ServerEnd, Up},
+    link::{Down, STRANGER, ServerEnd, Up},
     scenario::Scenario,
     server::{Leaving, Live},
 };

@@ -21,8 +21,6 @@ use crate::{
     server::{Handler, Live, Server},
 };
 
-/// What the handler is told of a client that is not a program.
-pub(crate) const STRANGER: u32 = u32::MAX;
 /// Frames that a connection holds before its writer has to wait.
 const PIPE: usize = 24;
 /// How long the server waits for the answer to its close.
