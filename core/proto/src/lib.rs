@@ -7,7 +7,7 @@
 //! runtimes, and for tests.
 //!
 //! Suggested reading order: the words ([`ids`](ClientId), [`Position`], [`Cursor`], [`Gap`]), then [`wire`] (what goes over the
-//! connection), then [`session`] (the server's end), then [`client`] (the client's end).
+//! connection), then [`session`] (the server's end), then [`client`] (the client's end), then [`pipe`] (a transport over HTTP).
 
 pub mod compact;
 mod ids;
@@ -17,6 +17,7 @@ mod time;
 
 pub mod client;
 pub mod numbers;
+pub mod pipe;
 pub mod session;
 pub mod wire;
 

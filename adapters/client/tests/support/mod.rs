@@ -189,6 +189,8 @@ pub(crate) fn hello(status: Status) -> Hello {
         window: Window { messages: 256, bytes: 1 << 20 },
         limit: None,
         ping: false,
+        absent_ms: None,
+        hold_ms: None,
     }
 }
 

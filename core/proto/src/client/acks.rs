@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::{
     Moment, Position,
-    numbers::{ACK_AFTER, ACK_BYTES, ACK_MESSAGES},
+    numbers::{ACK_BYTES, ACK_MESSAGES},
     wire::Window,
 };
 
@@ -12,6 +12,8 @@ pub(super) struct Acks {
     messages: u64,
     bytes: u64,
     heartbeat: Duration,
+    /// How long a message may be untold.
+    after: Duration,
     /// The answer to the hello is still to come.
     greeting: bool,
     /// What the last ack said; `hello.from` before the first.
@@ -24,11 +26,17 @@ pub(super) struct Acks {
 
 impl Acks {
     /// Owes the ack that answers the hello.
-    pub(super) fn new(from: Position, window: Window, heartbeat: Duration) -> Self {
+    pub(super) fn new(
+        from: Position,
+        window: Window,
+        heartbeat: Duration,
+        after: Duration,
+    ) -> Self {
         Self {
             messages: (window.messages / 2).clamp(1, ACK_MESSAGES),
             bytes: (window.bytes / 2).clamp(1, ACK_BYTES as u64),
             heartbeat,
+            after,
             greeting: true,
             told: from,
             owed_bytes: 0,
@@ -87,7 +95,7 @@ impl Acks {
         if owed >= self.messages || self.owed_bytes >= self.bytes {
             self.due = None;
         } else if owed > 0 {
-            self.due = self.due.map(|due| due.min(now + ACK_AFTER));
+            self.due = self.due.map(|due| due.min(now + self.after));
         }
     }
 }
@@ -95,12 +103,13 @@ impl Acks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::numbers::ACK_AFTER;
 
     const HEARTBEAT: Duration = Duration::from_secs(30);
 
     /// When the ack is due after messages of these lengths, taken at millisecond 0, 1, 2, …
     fn due_after(window: Window, lengths: &[usize]) -> Option<Moment> {
-        let mut acks = Acks::new(Position::ZERO, window, HEARTBEAT);
+        let mut acks = Acks::new(Position::ZERO, window, HEARTBEAT, ACK_AFTER);
         let greeting = acks.poll(Position::ZERO, Moment::ZERO);
         assert_eq!(greeting, Some(Position::ZERO));
         for (n, &length) in (0..).zip(lengths) {
@@ -137,7 +146,7 @@ mod tests {
         for (ahead, expected) in [(0, None), (1, Some(250)), (64, Some(0))] {
             let from = Position::new(5);
             let position = from.advanced_by(ahead);
-            let mut acks = Acks::new(from, window, HEARTBEAT);
+            let mut acks = Acks::new(from, window, HEARTBEAT, ACK_AFTER);
             acks.note(position, 0, Moment::ZERO);
             assert_eq!(acks.poll(position, Moment::ZERO), Some(from));
             let next = expected.map_or(Moment::ZERO + HEARTBEAT, Moment::from_millis);

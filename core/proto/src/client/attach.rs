@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Message, Moment,
     client::{Cause, Event},
-    numbers::{self, CLOSE_AFTER_DONE},
+    numbers::{self, ACK_AFTER, CLOSE_AFTER_DONE, PIPE_ACK_AFTER},
     wire::{
         Close, Done, Hello, Inbound as Frame, ProtocolError, ServerControl, Status, VERSION,
         decode_server_text,
@@ -183,6 +183,8 @@ impl Client {
             0 => Duration::MAX,
             millis => Duration::from_millis(millis),
         };
+        // Only a pipe's hello has it.
+        let after = if hello.absent_ms.is_some() { PIPE_ACK_AFTER } else { ACK_AFTER };
         let mut probe = Probe::new(hello.ping);
         if self.outbound.under_way().is_some() {
             probe.note_sent(now);
@@ -190,7 +192,7 @@ impl Client {
         self.phase = Phase::Open(Open {
             heard: now,
             patience: numbers::silence(heartbeat),
-            acks: Acks::new(self.inbound.position(), hello.window, heartbeat),
+            acks: Acks::new(self.inbound.position(), hello.window, heartbeat, after),
             probe,
             settled: false,
             offer,

@@ -59,6 +59,8 @@ fn hello() -> impl Strategy<Value = Hello> {
             window: Window { messages, bytes },
             limit: received.map(|received| received * 20),
             ping: heartbeat_ms.is_multiple_of(2),
+            absent_ms: received,
+            hold_ms: None,
         },
     )
 }

@@ -48,7 +48,7 @@ use self::{
 };
 use crate::{
     AttachmentNumber, ClientId, Cursor, Message, Moment, WireId,
-    wire::{ClientControl, Close, Done, StateOffer},
+    wire::{ClientControl, Close, Done, ProtocolError, StateOffer},
 };
 
 /// The client machine.
@@ -252,6 +252,23 @@ impl Client {
         if self.is_newest(transport) {
             self.drop_transport(Some(Close::TOO_BIG));
             self.detach(Cause::TooBig);
+        }
+    }
+
+    /// Takes in that another has `transport`, so that this client is a copy: a pipe was answered 409. The client goes on
+    /// under a new id.
+    pub fn handle_copied(&mut self, transport: TransportNumber) {
+        if self.is_newest(transport) {
+            self.drop_transport(None);
+            self.detach(Cause::Copied);
+        }
+    }
+
+    /// Takes in that `transport` has brought what is no frame at all.
+    pub fn handle_broken(&mut self, transport: TransportNumber) {
+        if self.is_newest(transport) {
+            self.drop_transport(Some(Close::PROTOCOL_ERROR));
+            self.detach(Cause::Protocol(ProtocolError::NoFrame));
         }
     }
 

@@ -470,6 +470,8 @@ impl World {
             window: WINDOW,
             limit: None,
             ping: false,
+            absent_ms: None,
+            hold_ms: None,
         };
         self.tell(|_| ServerControl { hello: Some(hello), ..ServerControl::default() });
     }

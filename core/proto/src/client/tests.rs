@@ -172,6 +172,8 @@ fn hello(status: Status) -> Hello {
         window: Window { messages: 4, bytes: 1000 },
         limit: None,
         ping: false,
+        absent_ms: None,
+        hold_ms: None,
     }
 }
 

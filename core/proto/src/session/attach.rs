@@ -248,6 +248,8 @@ impl<I: Clone> Session<I> {
                 window: window(&self.rules),
                 limit: Some(limit(&self.rules)),
                 ping: true,
+                absent_ms: None,
+                hold_ms: None,
             })
         });
         let acknowledged = self.clients.get(uid).map_or(0, |client| self.inbound_ack(client));

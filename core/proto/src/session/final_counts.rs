@@ -133,6 +133,8 @@ impl FinalCounts {
             window: super::attach::window(rules),
             limit: Some(super::attach::limit(rules)),
             ping: true,
+            absent_ms: None,
+            hold_ms: None,
         };
         let done = Done { status, received: counts.map_or(0, |counts| counts.taken) };
         let hello = ServerControl { hello: Some(hello), ..ServerControl::default() };

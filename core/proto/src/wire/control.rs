@@ -82,6 +82,12 @@ pub struct Hello {
     /// The server answers [`ClientControl::ping`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ping: bool,
+    /// On a pipe: how long it lives without a request, in milliseconds.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub absent_ms: Option<u64>,
+    /// On a pipe: how long the server lets a get wait, in milliseconds.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<u64>,
 }
 
 /// The session is over: the last frame before close 1000.
@@ -174,6 +180,8 @@ pub enum ProtocolError {
     CursorAboveHead,
     /// A frame where the protocol does not allow it.
     Unexpected,
+    /// What is no frame at all, on a pipe.
+    NoFrame,
 }
 
 impl fmt::Display for ProtocolError {
@@ -185,6 +193,7 @@ impl fmt::Display for ProtocolError {
             Self::OverAck => "acknowledged more than was sent",
             Self::CursorAboveHead => "cursor above the head of its epoch",
             Self::Unexpected => "frame not allowed here",
+            Self::NoFrame => "not a frame",
         })
     }
 }
@@ -269,6 +278,8 @@ pub fn decode_server_text(text: ByteString) -> Result<Inbound<ServerControl>, Pr
                     hello.window.messages,
                     hello.window.bytes,
                     hello.limit.unwrap_or(0),
+                    hello.absent_ms.unwrap_or(0),
+                    hello.hold_ms.unwrap_or(0),
                 ]
                 .into_iter()
                 .max()
@@ -400,6 +411,8 @@ mod tests {
             window: Window { messages: 256, bytes: 1_048_576 },
             limit: Some(65_536),
             ping: true,
+            absent_ms: None,
+            hold_ms: None,
         };
         let frame = ServerControl { hello: Some(hello.clone()), ..ServerControl::default() };
         assert_eq!(

@@ -1,10 +1,13 @@
 //! The wire protocol `session-resume.v1`, shared by both ends; `PROTOCOL.md` tells it in prose.
 //!
 //! [`Offer`] is what a client says in its subprotocols, [`ServerControl`] and [`ClientControl`] are the
-//! control frames, [`Close`] names the close codes.
+//! control frames, [`Close`] names the close codes. [`PipeFrame`] is a frame on HTTP, in the two forms that it has there.
 
+mod base64;
 mod close;
 mod control;
+mod events;
+mod frames;
 mod offer;
 
 pub use self::{
@@ -13,8 +16,13 @@ pub use self::{
         ClientControl, Done, Hello, Inbound, OutcomeStatus, ProtocolError, ServerControl,
         StateOffer, Status, Window, decode_client_text, decode_server_text, escape,
     },
-    offer::{AT_PREFIX, MalformedOffer, Offer},
+    events::{EVENTS, EventReader, FLOW, GREETING, StreamItem, encode_event},
+    frames::{FRAMES, FrameError, FrameReader, PipeFrame, decode_frames, encode_frames},
+    offer::{AT_PREFIX, MalformedOffer, Offer, PROBE},
 };
+
+/// What a server writes on a probe, first: it echoes one binary frame then, and closes 1000.
+pub const PROBE_GREETING: &str = "\u{1}{\"probe\":true}";
 
 /// The version of the protocol, written once.
 macro_rules! version {

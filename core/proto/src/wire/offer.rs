@@ -8,6 +8,9 @@ const PROTOCOL_PREFIX: &str = "session-resume.";
 /// What the subprotocol begins with that says who asks, and for what.
 pub const AT_PREFIX: &str = "at.";
 
+/// What stands in place of `at.<client>…` where a client only asks whether frames pass: a probe.
+pub const PROBE: &str = "at.probe";
+
 /// What a client asks for in `Sec-WebSocket-Protocol`.
 ///
 /// In the subprotocols, because browsers cannot set headers, a URL would leak into logs, and the first
@@ -72,6 +75,15 @@ impl Offer {
             (1, Some(offer)) => Ok(offer),
             (_, _) => Err(MalformedOffer::Incomplete),
         }
+    }
+
+    /// Returns whether the offered subprotocols are those of a probe: exactly [`SUBPROTOCOL`] and [`PROBE`], among names
+    /// that are not ours. [`parse`](Self::parse) refuses them: a probe asks for no session, and touches none.
+    pub fn is_probe<'a>(protocols: impl IntoIterator<Item = &'a str>) -> bool {
+        let ours = |name: &&str| name.starts_with(PROTOCOL_PREFIX) || name.starts_with(AT_PREFIX);
+        let mut ours: Vec<_> = protocols.into_iter().filter(ours).collect();
+        ours.sort_unstable();
+        ours == [PROBE, SUBPROTOCOL]
     }
 
     fn parse_at(rest: &str) -> Option<Self> {
@@ -170,6 +182,23 @@ mod tests {
         let client = ClientId::parse(CLIENT).unwrap();
         let at = format!("at.{CLIENT}");
         assert_eq!(parse(&["chat", &at, SUBPROTOCOL]), Ok(Offer::Fresh { client }));
+    }
+
+    #[test]
+    fn a_probe_is_exactly_one_and_no_offer() {
+        let at = format!("at.{CLIENT}");
+        for (names, expected) in [
+            (vec![SUBPROTOCOL, PROBE], true),
+            (vec!["chat", PROBE, SUBPROTOCOL], true),
+            (vec![PROBE], false),
+            (vec![SUBPROTOCOL], false),
+            (vec![SUBPROTOCOL, PROBE, PROBE], false),
+            (vec![SUBPROTOCOL, PROBE, &at], false),
+            (vec!["session-resume.v2", PROBE], false),
+        ] {
+            assert_eq!(Offer::is_probe(names.iter().copied()), expected, "{names:?}");
+        }
+        assert_eq!(parse(&[SUBPROTOCOL, PROBE]), Err(MalformedOffer::BadCursor));
     }
 
     #[test]
