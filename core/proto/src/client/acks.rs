@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// When to tell the server the client's position; one per transport.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Acks {
     messages: u64,
     bytes: u64,

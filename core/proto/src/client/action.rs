@@ -8,7 +8,7 @@ pub struct TransportNumber(pub(super) u64);
 pub type Random = [u8; 32];
 
 /// What the caller must do.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Action {
     /// Call [`Client::handle_random`](super::Client::handle_random) with fresh bytes of the operating system.

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What a client does when its transport is gone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Modes {
     /// Reconnects by itself, with backoff.
     #[default]
@@ -20,7 +20,7 @@ pub enum Modes {
 }
 
 /// How much a client keeps for a server that has not acknowledged it yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Limits {
     /// Messages kept, 1,024 by default.
     pub messages: usize,
@@ -32,7 +32,7 @@ pub struct Limits {
 }
 
 /// How long a client waits between attempts: full jitter under a cap that doubles.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Backoff {
     /// The cap of the first wait, 0.5 s by default.
     pub first: Duration,
@@ -41,7 +41,7 @@ pub struct Backoff {
 }
 
 /// The settings of a client.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Config {
     /// What to do when the transport is gone.
     pub mode: Modes,

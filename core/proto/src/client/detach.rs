@@ -20,7 +20,7 @@ pub(super) enum Verdict {
 }
 
 /// When to come back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Pace {
     AtOnce,
     /// With backoff, from the first step if this transport had settled.
@@ -30,7 +30,7 @@ pub(super) enum Pace {
 }
 
 /// What else the verdict depends on.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Facts {
     /// The offer before this one was answered `stale`, too.
     pub(super) stale: bool,

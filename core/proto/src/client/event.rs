@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// What the application takes from a client, in order.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Event {
     /// The next data message.
@@ -84,7 +84,7 @@ pub enum Event {
 }
 
 /// Why a transport is gone or never came.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Cause {
     /// The server closed it.

@@ -28,7 +28,7 @@ pub(super) fn continues(hello: &Hello, offered: Option<&Cursor>) -> Result<bool,
 ///
 /// In another epoch only the cursor is honoured, not what is held beyond it: a store that has gone back in time
 /// may have other messages there. So that is dropped, and comes again.
-#[derive(Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Inbound {
     held: VecDeque<Held>,
     /// The position of the next data message on this transport.
@@ -39,7 +39,7 @@ pub(super) struct Inbound {
     taken: Position,
 }
 
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Held {
     event: Event,
     /// The position that is reached by taking this; zero for what does not count on the present stream.

@@ -52,7 +52,9 @@ use crate::{
 };
 
 /// The client machine.
-#[derive(Debug)]
+///
+/// A clone is for tests: two that go on are [copies](Cause::Copied), of which one must find a new id.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Client {
     config: Config,
     id: ClientId,
@@ -80,14 +82,14 @@ pub struct Client {
     actions: VecDeque<Action>,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Known {
     session: WireId,
     epoch: WireId,
     attachment: AttachmentNumber,
 }
 
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Phase {
     /// Waits for random bytes.
     Drawing { pace: Pace, cause: Cause },
@@ -105,7 +107,7 @@ enum Phase {
     Ended,
 }
 
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Open {
     heard: Moment,
     /// How long the server may say nothing.
@@ -119,7 +121,7 @@ struct Open {
 }
 
 /// Whether a transport is the one to offer the application's copy of the state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum StateTurn {
     /// There is no copy, or the server does not take one as long.
     Not,

@@ -9,7 +9,7 @@ use crate::{
 /// The application's messages, kept until the server has acknowledged them.
 ///
 /// Messages are numbered by the session that receives them: `base ≤ next ≤ sent ≤ base + queue.len()`.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Outbound {
     queue: VecDeque<Message>,
     /// The payload bytes of `queue`.

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// Asks a server that says nothing about what it was sent; one per transport.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Probe {
     /// The server does not answer pings.
     Off,

@@ -91,7 +91,7 @@ pub struct Hello {
 }
 
 /// The session is over: the last frame before close 1000.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Done {
     /// How it ended.
     pub status: OutcomeStatus,
@@ -165,7 +165,7 @@ pub enum Inbound<C> {
 }
 
 /// The peer broke the protocol: close 4103.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum ProtocolError {
     /// U+0001 followed by neither `{` nor U+0001.

@@ -15,7 +15,7 @@ pub const PROBE: &str = "at.probe";
 ///
 /// In the subprotocols, because browsers cannot set headers, a URL would leak into logs, and the first
 /// frame would cost a round trip.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Offer {
     /// No subprotocol of ours: frames pass unmodified.
     Plain,

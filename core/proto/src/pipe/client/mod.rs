@@ -217,16 +217,18 @@ impl Client {
 
     /// Takes in the head of the answer to the request of this lane.
     ///
-    /// The body of a 200 to a get follows in [`handle_body`](Self::handle_body); the bodies of all others mean nothing.
-    pub fn handle_answer(&mut self, lane: Lane, answer: &Answer, now: Moment) {
+    /// Returns whether its body matters: then it follows in [`handle_body`](Self::handle_body), and
+    /// [`handle_end`](Self::handle_end) or [`handle_failed`](Self::handle_failed) ends it. Otherwise nothing more is
+    /// reported of that request.
+    pub fn handle_answer(&mut self, lane: Lane, answer: &Answer, now: Moment) -> bool {
         if self.phase == Phase::Over {
-            return;
+            return false;
         }
         if let Phase::Confirming { .. } = self.phase
             && lane == Lane::Get
         {
             self.phase = Phase::Over;
-            return;
+            return false;
         }
         let ours = answer.pipe.is_some_and(|pipe| match self.token {
             Some(token) => pipe == token,
@@ -235,7 +237,7 @@ impl Client {
         match (answer.status, lane, ours) {
             (413, _, _) => self.end(Arrival::Closed(Some(Close::TOO_BIG))),
             (status @ (401 | 403), _, _) => self.end(Arrival::Refused { status }),
-            (200, Lane::Get, true) => self.begin_body(answer, now),
+            (200, Lane::Get, true) => return self.begin_body(answer, now),
             (204, Lane::Post, true) => self.handle_taken(answer.up, now),
             (409, _, true) => self.end(Arrival::Copied),
             (410, _, true) => {
@@ -251,6 +253,7 @@ impl Client {
             (status @ 400..500, _, true) => self.end(Arrival::Refused { status }),
             (_, _, true) => self.fail(lane, answer.retry_after, now),
         }
+        false
     }
 
     /// Takes in the next piece of the answer to a get.
@@ -303,7 +306,7 @@ impl Client {
         }
         let soon = PIPE_PAUSE.min(self.times.hold / 2);
         let early = !useful && (soon.is_zero() || now < get.began + soon);
-        self.displaced = if early { self.displaced.saturating_add(1) } else { 0 };
+        self.displaced = if early { 2.min(self.displaced + 1) } else { 0 };
         let at = match self.patience {
             // What has come must be confirmed at once: the server may be asking whether somebody is there.
             Patience::Asks if !useful => get.began + PIPE_PAUSE,
@@ -443,13 +446,14 @@ impl Client {
         Some(Outgoing { kind, form, body: Bytes::new(), last: false })
     }
 
-    fn begin_body(&mut self, answer: &Answer, now: Moment) {
+    fn begin_body(&mut self, answer: &Answer, now: Moment) -> bool {
         let Get::UnderWay(get) = &mut self.get else {
-            return;
+            return false;
         };
         let next = answer.down.unwrap_or(self.down.next);
         if next > self.down.next {
-            return self.fail(Lane::Get, None, now);
+            self.fail(Lane::Get, None, now);
+            return false;
         }
         get.answer = Answered::Body {
             reader: Reader::new(get.form, self.limit),
@@ -462,6 +466,7 @@ impl Client {
             self.ack.by_get = None;
         }
         self.token = self.token.or(answer.pipe);
+        true
     }
 
     fn next_item(&mut self) -> Option<Item> {

@@ -74,6 +74,10 @@ impl Down {
         self.first + self.kept.len() as u64
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.kept.len() < PIPE_KEPT_FRAMES && self.bytes < PIPE_KEPT_BYTES
     }

@@ -378,6 +378,11 @@ impl Server {
         }
     }
 
+    /// Returns how many frames are kept until the client confirms them.
+    pub fn unconfirmed(&self) -> usize {
+        self.down.len()
+    }
+
     /// Returns whether a get waits, or a stream is open.
     pub fn has_listener(&self) -> bool {
         self.listener.is_some()
