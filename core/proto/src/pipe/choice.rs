@@ -261,3 +261,210 @@ fn probe_after(probes: u32) -> Duration {
     let at = usize::try_from(probes).unwrap_or(usize::MAX).min(CHOICE_PROBES.len() - 1);
     CHOICE_PROBES[at]
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const START: Moment = Moment::from_millis(1_000_000);
+
+    fn at(seconds: u64) -> Moment {
+        START + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for path in [Path::WebSocket, Path::Sse, Path::Poll] {
+            assert_eq!(Path::from_name(path.name()), Some(path));
+        }
+        assert_eq!(Path::from_name("ws"), None);
+    }
+
+    #[test]
+    fn a_server_that_is_down_says_nothing_about_paths() {
+        let mut choice = Choice::new(&[], None);
+        for _ in 0..5 {
+            assert_eq!(choice.path(), Path::WebSocket);
+            assert_eq!(choice.handle_no_hello(Path::WebSocket), Follow::AtOnce);
+            assert_eq!(choice.path(), Path::Sse);
+            assert_eq!(choice.handle_no_hello(Path::Sse), Follow::AfterWait);
+        }
+        assert_eq!(choice.handle_hello(Path::WebSocket, at(0)), Memory::Forget);
+    }
+
+    #[test]
+    fn only_a_hello_over_http_where_a_web_socket_had_none_is_a_verdict() {
+        let mut choice = Choice::new(&[], None);
+        assert_eq!(choice.handle_no_hello(Path::WebSocket), Follow::AtOnce);
+        let kept = Memory::Remember(Path::Sse, Duration::from_secs(3600));
+        assert_eq!(choice.handle_hello(Path::Sse, at(0)), kept);
+        // It stays there when that drops, and says nothing new.
+        choice.handle_gone(false, at(1));
+        assert_eq!(choice.path(), Path::Sse);
+        assert_eq!(choice.handle_hello(Path::Sse, at(2)), Memory::Leave);
+        // Remembered: HTTP first.
+        let mut choice = Choice::new(&[], Some(Path::Poll));
+        assert_eq!(choice.path(), Path::Poll);
+        assert_eq!(choice.handle_hello(Path::Poll, at(0)), Memory::Leave);
+    }
+
+    #[test]
+    fn a_path_that_is_not_allowed_is_not_taken() {
+        for (allowed, remembered, first, second) in [
+            (&[Path::WebSocket][..], Some(Path::Sse), Path::WebSocket, None),
+            (&[Path::Sse], None, Path::Sse, None),
+            (&[Path::Poll], None, Path::Poll, None),
+            (&[Path::WebSocket, Path::Poll], None, Path::WebSocket, Some(Path::Poll)),
+            (&[Path::WebSocket, Path::Sse], Some(Path::Poll), Path::Sse, Some(Path::WebSocket)),
+        ] {
+            let mut choice = Choice::new(allowed, remembered);
+            assert_eq!(choice.path(), first);
+            let follow = choice.handle_no_hello(first);
+            assert_eq!(follow == Follow::AtOnce, second.is_some());
+            assert_eq!(choice.path(), second.unwrap_or(first));
+        }
+    }
+
+    #[test]
+    fn three_web_sockets_that_die_soon_are_as_good_as_none() {
+        let mut choice = Choice::new(&[], None);
+        for (lives, closed) in [(59, false), (59, false), (60, false), (1, false), (1, true)] {
+            let _ = choice.handle_hello(Path::WebSocket, at(0));
+            choice.handle_gone(closed, at(lives));
+            assert_eq!(choice.path(), Path::WebSocket);
+        }
+        for n in 1..=3 {
+            let _ = choice.handle_hello(Path::WebSocket, at(0));
+            choice.handle_gone(false, at(59));
+            assert_eq!(choice.path(), if n < 3 { Path::WebSocket } else { Path::Sse });
+        }
+        assert!(matches!(choice.handle_hello(Path::Sse, at(60)), Memory::Remember(Path::Sse, _)));
+    }
+
+    #[test]
+    fn a_pipe_looks_back_for_a_web_socket() {
+        let mut choice = Choice::new(&[], Some(Path::Sse));
+        let _ = choice.handle_hello(Path::Sse, at(0));
+        for due in [5, 30, 300, 2100, 3900] {
+            assert_eq!(choice.poll_timeout(), Some(at(due)));
+            assert!(!choice.poll_probe(at(due - 1)));
+            assert!(choice.poll_probe(at(due)));
+            assert!(!choice.poll_probe(at(due)));
+            assert!(!choice.handle_probe(false, at(due)));
+        }
+        assert_eq!(choice.handle_network_change(at(4000)), Memory::Forget);
+        assert!(choice.poll_probe(at(4000)));
+        assert!(choice.handle_probe(true, at(4000)));
+        assert_eq!(choice.path(), Path::WebSocket);
+        // Where WebSockets are not allowed it does not look.
+        let mut choice = Choice::new(&[Path::Sse], None);
+        let _ = choice.handle_hello(Path::Sse, at(0));
+        let _ = choice.handle_network_change(at(0));
+        assert_eq!((choice.poll_timeout(), choice.poll_probe(at(9999))), (None, false));
+    }
+
+    #[test]
+    fn where_streams_are_held_back_it_polls() {
+        let mut choice = Choice::new(&[], Some(Path::Sse));
+        assert_eq!(choice.handle_buffered(), Memory::Leave);
+        assert_eq!(choice.path(), Path::Poll);
+        let _ = choice.handle_hello(Path::Poll, at(0));
+        assert!(matches!(choice.handle_buffered(), Memory::Remember(Path::Poll, _)));
+        let _ = choice.handle_network_change(at(0));
+        assert_eq!(choice.path(), Path::Sse);
+    }
+
+    /// A network: whether the server is up, and how WebSockets and HTTP fare.
+    #[derive(Clone, Copy, Debug)]
+    struct Network {
+        up: bool,
+        web_socket: bool,
+        http: bool,
+    }
+
+    impl Network {
+        fn passes(self, path: Path) -> bool {
+            self.up && if path == Path::WebSocket { self.web_socket } else { self.http }
+        }
+    }
+
+    /// What may be true of the network for a while.
+    fn network() -> impl Strategy<Value = Network> {
+        (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(up, web_socket, http)| Network {
+            up,
+            web_socket,
+            http,
+        })
+    }
+
+    /// One thing that the client does in this network; returns what it is attached by then.
+    fn step(choice: &mut Choice, on: Option<Path>, network: Network, now: Moment) -> Option<Path> {
+        match on {
+            Some(path) if !network.passes(path) => {
+                choice.handle_gone(false, now);
+                None
+            }
+            Some(path) => {
+                let looks = choice.poll_probe(now);
+                if looks && choice.handle_probe(network.passes(Path::WebSocket), now) {
+                    return None;
+                }
+                Some(path)
+            }
+            None => {
+                let path = choice.path();
+                if network.passes(path) {
+                    let _ = choice.handle_hello(path, now);
+                    return Some(path);
+                }
+                let _ = choice.handle_no_hello(path);
+                None
+            }
+        }
+    }
+
+    proptest! {
+        /// As the network then stays, the client ends on a WebSocket if one passes, else on HTTP; it is attached within
+        /// two attempts, and not disturbed any more.
+        #[test]
+        fn it_ends_on_the_best_path_that_passes(
+            past in prop::collection::vec((network(), 1usize..6), 0..8),
+            last in network(),
+        ) {
+            let mut choice = Choice::new(&[], None);
+            let (mut on, mut seconds) = (None, 0);
+            for (network, steps) in past {
+                for _ in 0..steps {
+                    seconds += 100;
+                    on = step(&mut choice, on, network, at(seconds));
+                }
+            }
+            if let Some(path) = on && !last.passes(path) {
+                choice.handle_gone(false, at(seconds));
+                on = None;
+            }
+            for attempt in 0..3 {
+                if on.is_none() && last.up && (last.web_socket || last.http) {
+                    prop_assert!(attempt < 2, "not within two attempts");
+                    on = step(&mut choice, on, last, at(seconds));
+                }
+            }
+            let mut changes = 0;
+            for n in 0..40 {
+                seconds += 2000;
+                let next = step(&mut choice, on, last, at(seconds));
+                changes += usize::from(n > 8 && next != on);
+                on = next;
+            }
+            let best = match last {
+                Network { up: true, web_socket: true, .. } => Some(Path::WebSocket),
+                Network { up: true, http: true, .. } => Some(Path::Sse),
+                Network { .. } => None,
+            };
+            prop_assert_eq!(on, best);
+            prop_assert!(changes == 0);
+        }
+    }
+}

@@ -223,3 +223,93 @@ impl fmt::Display for Rejection {
 }
 
 impl std::error::Error for Rejection {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONCE: &str = "AAAAAAAAAAAAAAAAAAAAA_";
+
+    fn read(method: Method, headers: &[(&str, &str)]) -> Result<Request, Rejection> {
+        let find = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+        Request::read(method, find)
+    }
+
+    #[test]
+    fn a_token_is_compared_whole_and_never_shown() {
+        let token = |text: &str| Token::parse(text).unwrap();
+        let a = token(&format!("{NONCE}.node-1"));
+        assert!(a.is(&token(&format!("{NONCE}.node-1"))));
+        for other in ["node-2", "node-", "node-11"] {
+            assert!(!a.is(&token(&format!("{NONCE}.{other}"))), "{other}");
+        }
+        assert!(!a.is(&token("AAAAAAAAAAAAAAAAAAAAAA.node-1")));
+        assert_eq!(format!("{a:?}"), "Token(..)");
+        for text in [
+            NONCE,
+            "x.tag",
+            &format!("{NONCE}."),
+            &format!("{NONCE}.a.b"),
+            &format!("{NONCE}.{}", "a".repeat(41)),
+        ] {
+            assert_eq!(Token::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_exactly_one_of_the_three() {
+        let token = format!("{NONCE}.t");
+        let (pipe, nonce) = (("session-resume-pipe", &*token), ("session-resume-pipe", NONCE));
+        let offer = ("session-resume-offer", "session-resume-v1, at.x");
+        let (down, up) = (("session-resume-down", "7"), ("session-resume-up", "3"));
+        let frames = ("content-type", "application/vnd.session-resume");
+        let events = ("accept", "text/event-stream;q=0.9, */*");
+        let (get, post) = (Method::Get, Method::Post);
+        let parsed = Token::parse(&token).unwrap();
+        let open = |form| Request::Open { nonce: parsed.nonce, form, wait: None };
+        assert_eq!(read(post, &[offer, nonce, frames]), Ok(open(Form::Poll)));
+        let zero = ("session-resume-down", "0");
+        assert_eq!(read(post, &[offer, nonce, frames, events, zero]), Ok(open(Form::Stream)));
+        let wait = ("session-resume-wait", "250");
+        let ack = ("session-resume-ack", "9");
+        let expected = Request::Get {
+            token: parsed,
+            down: 7,
+            form: Form::Poll,
+            wait: Some(Duration::from_millis(250)),
+            ack: Some(Position::new(9)),
+        };
+        assert_eq!(read(get, &[pipe, down, wait, ack]), Ok(expected));
+        let expected = Request::Post { token: parsed, up: 3, down: 7 };
+        assert_eq!(
+            read(post, &[pipe, up, down, ("content-type", "Application/vnd.session-resume; a=b")]),
+            Ok(expected)
+        );
+        for headers in [
+            &[offer, nonce, down, frames][..],
+            &[offer, nonce, up, frames],
+            &[offer, pipe, frames],
+            &[offer, frames],
+            &[nonce, up, down, frames],
+            &[pipe, up, frames],
+            &[pipe, down, frames],
+            &[pipe, ("session-resume-up", "03"), down, frames],
+            &[pipe, ("session-resume-up", "-1"), down, frames],
+            &[pipe, ("session-resume-up", "9007199254740992"), down, frames],
+        ] {
+            assert_eq!(read(post, headers), Err(Rejection::Malformed), "{headers:?}");
+        }
+        for headers in
+            [&[pipe][..], &[down], &[nonce, down], &[offer, pipe, down], &[pipe, down, up]]
+        {
+            assert_eq!(read(get, headers), Err(Rejection::Malformed), "{headers:?}");
+        }
+        for headers in [
+            &[offer, nonce][..],
+            &[pipe, up, down],
+            &[pipe, up, down, ("content-type", "text/plain")],
+        ] {
+            assert_eq!(read(post, headers), Err(Rejection::ContentType), "{headers:?}");
+        }
+    }
+}

@@ -94,7 +94,8 @@ impl Pair {
     fn new(common: usize, own: usize, returns: u8) -> Self {
         let mut rules = Rules::default();
         rules.attach = Attach::Share;
-        rules.bounds.inbox_messages = 4;
+        // Half the window is one message: every acknowledgement is due at once.
+        rules.bounds.inbox_messages = 2;
         let mut session = Session::new(Arc::new(rules), Epoch::new(1, 1), NOW);
         session.start_handler(NOW);
         let mut program = Client::new(Config::default(), &Random::default(), NOW);

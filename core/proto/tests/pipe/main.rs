@@ -9,4 +9,5 @@ mod deed;
 mod fault;
 mod search;
 mod server_side;
+mod vectors;
 mod world;

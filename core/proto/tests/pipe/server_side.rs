@@ -126,12 +126,12 @@ impl World {
     }
 
     fn get(&mut self, attempt: usize, live: bool, at: usize, get: Get) {
-        let taken = |id| {
+        let is_used = |id| {
             self.net.iter().any(|packet| {
                 matches!(packet, Packet::Waiting { pipe, id: other, .. } if *pipe == at && *other == id)
             })
         };
-        let id = (0..).map(RequestId).find(|id| !taken(*id)).unwrap();
+        let id = (0..9).map(RequestId).find(|id| !is_used(*id)).expect("few wait");
         let end = &mut self.pipes[at];
         let token = Token { nonce: end.nonce, tag: end.tag };
         match end.machine.handle_get(id, get, NOW) {

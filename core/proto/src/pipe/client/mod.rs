@@ -8,6 +8,8 @@
 mod exchange;
 mod get;
 mod held;
+#[cfg(test)]
+mod tests;
 mod up;
 
 use std::{collections::VecDeque, time::Duration};
@@ -505,16 +507,15 @@ impl Client {
         self.get_failures = Failures::default();
         self.down.next += 1;
         self.down.bytes += frame.len();
-        if get.form == Form::Stream {
+        let form = get.form;
+        if let (0, PipeFrame::Text(text)) = (number, &frame) {
+            self.learn(text);
+        }
+        if form == Form::Stream {
             self.down.due.get_or_insert(now + self.times.heartbeat);
         }
         match frame {
-            PipeFrame::Text(text) => {
-                if number == 0 {
-                    self.learn(&text);
-                }
-                self.held.pass(text, &mut self.arrivals);
-            }
+            PipeFrame::Text(text) => self.held.pass(text, &mut self.arrivals),
             PipeFrame::Binary(bytes) => {
                 self.arrivals.push_back(Arrival::Message(Message::Binary(bytes)));
             }

@@ -6,6 +6,8 @@
 //! without room, and looks at [`Server::poll_incoming`] and [`Server::is_ready`] for the transport.
 
 mod down;
+#[cfg(test)]
+mod tests;
 mod up;
 
 use std::time::Duration;
@@ -190,7 +192,7 @@ impl Server {
         if get.down < self.down.first() || get.down > self.down.head() {
             return Err(Refusal::Conflict);
         }
-        self.asked = now;
+        self.asked = self.asked.max(now);
         self.confirm(get.down);
         if let (Some(position), Life::Open) = (get.ack, &self.life) {
             self.up.push_ack(position);
@@ -258,7 +260,7 @@ impl Server {
         if post.down() > self.down.head() || !self.up.admits(post) {
             return Posted::Refused(Refusal::Conflict);
         }
-        self.asked = now;
+        self.asked = self.asked.max(now);
         // Also where there is no room: what is confirmed makes room for what the handler wants to send.
         self.confirm(post.down());
         let counts = match self.life {
@@ -282,7 +284,7 @@ impl Server {
     /// Returns [`Refusal`] with what to answer in place of 400 or 413: the pipe is not there any more.
     pub fn handle_breach(&mut self, breach: Breach, now: Moment) -> Result<(), Refusal> {
         self.check_there(now)?;
-        self.asked = now;
+        self.asked = self.asked.max(now);
         if self.life == Life::Open {
             self.life = Life::Broken(breach);
             self.up.push_breach(breach);
