@@ -5,9 +5,14 @@ The commands of its services are run here, with other addresses: the installed r
 health check must succeed, and the dashboard must serve a page with its sessions there. The images, the volumes and
 the network between the two are not run.
 
+The dashboard's command is `cargo run -p dashboard -- …`. Where the environment variable DASHBOARD names a dashboard that
+is built already, that is run instead, with the same arguments: cargo would build it once more, with the features that
+this package alone asks for. `tests/features.sh` checks that it builds so.
+
 Usage: compose.py FILE, from the root of the workspace
 """
 
+import json
 import os
 import shlex
 import signal
@@ -52,6 +57,26 @@ def replaced(words, changes):
     return words
 
 
+def dashboard_command(command):
+    """The command's words, with the built dashboard in place of cargo."""
+    words = shlex.split(command)
+    cargo, separator, arguments = words[:4], words[4:5], words[5:]
+    if (cargo, separator) != (["cargo", "run", "-p", "dashboard"], ["--"]):
+        sys.exit(f"the dashboard is not run by cargo run -p dashboard --: {command}")
+    built = os.environ.get("DASHBOARD")
+    if not built:
+        return words
+    # What cargo would have found out.
+    metadata = subprocess.run(
+        ["cargo", "metadata", "--no-deps", "--format-version", "1"], capture_output=True, text=True, check=True
+    )
+    (package,) = [it for it in json.loads(metadata.stdout)["packages"] if it["name"] == "dashboard"]
+    programs = [target["name"] for target in package["targets"] if "bin" in target["kind"]]
+    if programs != ["dashboard"] and package["default_run"] != "dashboard":
+        sys.exit(f"cargo run -p dashboard does not say which of these to run: {programs}")
+    return [built] + arguments
+
+
 def answers(page):
     with urllib.request.urlopen(page, timeout=5) as answer:
         return answer.status == 200
@@ -84,7 +109,7 @@ def main(file):
             check = check[:1] + ["-p", str(port)] + check[1:]
             until("the health check", lambda: subprocess.run(check, stdout=subprocess.DEVNULL).returncode == 0)
             command = replaced(
-                shlex.split(dashboard["command"]),
+                dashboard_command(dashboard["command"]),
                 {f"0.0.0.0:{inside}": f"127.0.0.1:{page_port}", "redis://redis:6379": f"redis://127.0.0.1:{port}"},
             )
             running.append(subprocess.Popen(command, start_new_session=True))

@@ -24,6 +24,9 @@ check session-resume-warp --no-default-features --features server
 check session-resume-browser --no-default-features --features axum
 check session-resume-browser --no-default-features --features warp
 
+# As examples/dashboard/compose.yaml builds it.
+check dashboard
+
 # A feature that is added later must be added here, too.
 known='adapters/axum/Cargo.toml default
 adapters/axum/Cargo.toml http2
