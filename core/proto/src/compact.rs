@@ -13,7 +13,7 @@
 //!    words in every session where there is none. It grows by one item at a time: two transports are already many.
 //! 3. **A position that may be absent is one word.** `OptionalPosition` keeps the position one higher in a
 //!    `NonZeroU64`, whose zero stands for `None`. An `Option<Position>` is two words.
-//! 4. **What a request touches lies together.** `session::Session` and its `Life` here, `Shared` and `Core` in
+//! 4. **What a request touches lies together.** `session::Session` and its `Usage` here, `Shared` and `Core` in
 //!    `session-resume`, are `repr(C)`: laid out as written, with what each request reads or writes first. Rust would
 //!    order the fields by their size, and a request would fetch more lines. A new field belongs behind what is asked
 //!    more often than it is.

@@ -176,7 +176,7 @@ impl<I: Clone> Session<I> {
         if known.is_none() {
             // No client is attached that could make the room for which the handler waits, so no remembered client can be pushed out.
             // One more client is let in: it may make the room.
-            let stuck = self.life.waits_for_room() && !self.clients.any_attached();
+            let stuck = self.usage.waits_for_room() && !self.clients.any_attached();
             let bounds = &self.rules.bounds;
             // An attached client that is about to be superseded does not stay.
             let stays = |c: &&Client<I>| c.is_attached() && !meeting.supersedes;
@@ -266,7 +266,7 @@ impl<I: Clone> Session<I> {
             // A client may have been past what has left.
             t.passed = start.from.max(self.outbox.base());
         }
-        if self.life.ended.is_none() {
+        if self.usage.ended.is_none() {
             let untold = self.clients.get_mut(uid).and_then(|client| client.untold_start.take());
             let resumed = start.status == Status::Resumed && untold.is_none();
             // With a gap it may have missed the checkpoint that it started with.
@@ -282,7 +282,7 @@ impl<I: Clone> Session<I> {
         // Now that a client is attached, the client that was attached last may stop mattering, too. And this client
         // may be the newer run.
         self.returns_by = None;
-        self.wake.room |= self.life.waits_for_room();
+        self.wake.room |= self.usage.waits_for_room();
         self.wake.transports = true;
         Ok(attached)
     }

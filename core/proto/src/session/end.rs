@@ -20,7 +20,7 @@ impl<I: Clone> Session<I> {
     ///
     /// A client that comes back while the session is in memory gets the same close.
     pub fn end_with(&mut self, status: OutcomeStatus, close: Option<Close>, now: Moment) -> bool {
-        if self.life.ended.is_some() {
+        if self.usage.ended.is_some() {
             return false;
         }
         self.farewell = close.map(Box::new);
@@ -28,8 +28,8 @@ impl<I: Clone> Session<I> {
         // Each attached client gets the last messages and the end, also during a drain.
         self.freezes = false;
         self.frozen = false;
-        self.life.ended = Some(status);
-        self.life.touch(now);
+        self.usage.ended = Some(status);
+        self.usage.touch(now);
         self.overflow_since = None;
         self.returns_by = None;
         self.inbox.clear();
@@ -46,7 +46,7 @@ impl<I: Clone> Session<I> {
 
     /// Stops everything as soon as no message is in hand.
     pub fn freeze_at_boundary(&mut self) {
-        if self.life.ended.is_some() {
+        if self.usage.ended.is_some() {
             return;
         }
         self.freezes = true;

@@ -16,7 +16,6 @@ mod epoch;
 mod final_counts;
 mod identity;
 mod inbox;
-mod life;
 mod lives;
 mod outbox;
 mod plain;
@@ -34,6 +33,7 @@ mod sparse;
 mod tests;
 mod transmit;
 mod transport;
+mod usage;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -44,7 +44,6 @@ pub use self::{
     final_counts::FinalCounts,
     identity::MOVED_RETRY,
     inbox::Event,
-    life::{Expiry, GuardId},
     outbox::MESSAGE_OVERHEAD,
     plain::Undeliverable,
     poison::InHand,
@@ -55,17 +54,18 @@ pub use self::{
     sparse::{Addressee, Terms},
     transmit::Budget,
     transport::Frame,
+    usage::{Expiry, GuardId},
 };
 use self::{
     client::{Client, ClientUid, Clients},
     damping::Damping,
     identity::Moved,
     inbox::Inbox,
-    life::{Handler, Life},
     lives::Lives,
     outbox::Outbox,
     poison::Court,
     transport::Transport,
+    usage::{Handler, Usage},
 };
 use crate::{
     AttachmentNumber, Message, Moment, Position, WireId,
@@ -118,7 +118,7 @@ pub enum Phase {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[repr(C)]
 pub struct Session<I> {
-    life: Life,
+    usage: Usage,
     wake: Wake,
     /// The outcome is durable; matters only where the inbox is.
     end_committed: bool,
@@ -158,7 +158,7 @@ impl<I: Clone> Session<I> {
             rules,
             lives: Lives::first(epoch),
             boundary: Position::ZERO,
-            life: Life::new(now),
+            usage: Usage::new(now),
             outbox: Outbox::default(),
             inbox: Inbox::new(),
             clients: Clients::new(),
@@ -206,9 +206,9 @@ impl<I: Clone> Session<I> {
 
     /// The handler starts; returns whether it may: not twice, and not after the end.
     pub fn start_handler(&mut self, now: Moment) -> bool {
-        let may = self.life.handler() == Handler::Absent && self.life.ended.is_none();
+        let may = self.usage.handler() == Handler::Absent && self.usage.ended.is_none();
         if may {
-            self.life.set_handler(Handler::Working, now);
+            self.usage.set_handler(Handler::Working, now);
         }
         may
     }
@@ -218,12 +218,12 @@ impl<I: Clone> Session<I> {
     /// Asking hands back the message in hand: that message is handled.
     pub fn poll_receive(&mut self, now: Moment) -> Option<Event<I>> {
         self.hand_back();
-        if self.life.ended.is_some() || self.frozen {
+        if self.usage.ended.is_some() || self.frozen {
             return None;
         }
         if self.rules.durable_inbox && !self.is_next_ready(now) {
-            if self.life.ended.is_none() {
-                self.life.set_handler(Handler::Waiting, now);
+            if self.usage.ended.is_none() {
+                self.usage.set_handler(Handler::Waiting, now);
             }
             return None;
         }
@@ -232,7 +232,7 @@ impl<I: Clone> Session<I> {
                 // Nothing more comes for a while: a suspended session should hold little memory.
                 self.inbox.clear();
             }
-            self.life.set_handler(Handler::Waiting, now);
+            self.usage.set_handler(Handler::Waiting, now);
             return None;
         };
         // A transport that waits with a frame for room in the inbox: there may be some now, and how long it may
@@ -241,10 +241,10 @@ impl<I: Clone> Session<I> {
         self.wake.transports |= paused;
         let Event::Message { message, .. } = &event else {
             // Only a message in hand is work.
-            self.life.set_handler(Handler::Waiting, now);
+            self.usage.set_handler(Handler::Waiting, now);
             return Some(event);
         };
-        self.life.set_handler(Handler::Working, now);
+        self.usage.set_handler(Handler::Working, now);
         let kept = self.rules.durable_inbox.then(|| message.clone());
         self.in_hand = Some(Hand { client: uid, message: kept });
         self.boundary = self.outbox.head();
@@ -278,48 +278,48 @@ impl<I: Clone> Session<I> {
         deadline: Option<Moment>,
         now: Moment,
     ) -> Option<GuardId> {
-        self.life.guard(why.into(), deadline, self.rules.bounds.guards, now)
+        self.usage.guard(why.into(), deadline, self.rules.bounds.guards, now)
     }
 
     /// Sets or moves a guard's deadline. A guard that has ended stays so.
     pub fn set_guard_deadline(&mut self, id: GuardId, deadline: Moment, now: Moment) {
-        self.life.set_guard_deadline(id, deadline, now);
+        self.usage.set_guard_deadline(id, deadline, now);
     }
 
     /// Ends a guard; a second call changes nothing.
     pub fn release_guard(&mut self, id: GuardId, now: Moment) {
-        self.life.release_guard(id, now);
+        self.usage.release_guard(id, now);
     }
 
     /// A task that the session owns has started: it is work.
     pub fn task_started(&mut self) {
-        self.life.task_started();
+        self.usage.task_started();
     }
 
     /// A task that the session owns has ended.
     pub fn task_ended(&mut self, now: Moment) {
-        self.life.task_ended(now);
+        self.usage.task_ended(now);
     }
 
     /// An upgrade is under way: until [`Self::release_hold`] it counts as a transport.
     pub fn hold(&mut self) {
-        self.life.hold();
+        self.usage.hold();
     }
 
     /// The upgrade has become a transport or failed.
     pub fn release_hold(&mut self, now: Moment) {
-        self.life.release_hold(now);
+        self.usage.release_hold(now);
     }
 
     /// A request has extracted the session: counts as activity.
     pub fn touch(&mut self, now: Moment) {
-        self.life.touch(now);
+        self.usage.touch(now);
     }
 
     /// A request that has extracted the session still works on it, or did until now: it is in use, but it
     /// still counts as unattended.
     pub fn stay(&mut self, now: Moment) {
-        self.life.stay(now);
+        self.usage.stay(now);
     }
 
     /// Decides whether the session's time is up, and if not, when to ask again at the latest.
@@ -331,7 +331,7 @@ impl<I: Clone> Session<I> {
         let attached = self.clients.any_attached();
         self.expire_messages(now);
         self.end_if_overflowed(now);
-        self.life.check(&self.rules, self.rules.unused_lifetime, attached, now)
+        self.usage.check(&self.rules, self.rules.unused_lifetime, attached, now)
     }
 
     /// As [`check_expiry`](Self::check_expiry), for a session [into which nothing was put](Self::is_untouched) and
@@ -345,7 +345,7 @@ impl<I: Clone> Session<I> {
         self.expire_messages(now);
         self.end_if_overflowed(now);
         let lifetime = self.rules.unused_lifetime.min(self.rules.unproven_lifetime);
-        self.life.check(&self.rules, lifetime, attached, now)
+        self.usage.check(&self.rules, lifetime, attached, now)
     }
 
     // Getters.
@@ -362,7 +362,7 @@ impl<I: Clone> Session<I> {
 
     /// Returns where the session is in its life.
     pub fn phase(&self) -> Phase {
-        if self.life.ended.is_some() {
+        if self.usage.ended.is_some() {
             Phase::Completed
         } else if self.clients.any_attached() {
             Phase::Running
@@ -373,17 +373,17 @@ impl<I: Clone> Session<I> {
 
     /// Returns how the session has ended, if it has.
     pub fn ended(&self) -> Option<OutcomeStatus> {
-        self.life.ended
+        self.usage.ended
     }
 
     /// Returns whether the session has ended and its outcome is as durable as it must be.
     pub fn is_end_committed(&self) -> bool {
-        self.life.ended.is_some() && (self.end_committed || !self.rules.durable_inbox)
+        self.usage.ended.is_some() && (self.end_committed || !self.rules.durable_inbox)
     }
 
     /// Returns how long ago the session was created.
     pub fn age(&self, now: Moment) -> Duration {
-        self.life.age(now)
+        self.usage.age(now)
     }
 
     /// Returns the number of the newest attachment; 0 before the first.
@@ -418,13 +418,13 @@ impl<I: Clone> Session<I> {
 
     /// Returns whether the handler has been started.
     pub fn has_handler(&self) -> bool {
-        self.life.handler() != Handler::Absent
+        self.usage.handler() != Handler::Absent
     }
 
     /// Returns whether the handler runs and does not wait for what comes next: it has not come to ask for it
     /// since it was started or handed a message, whether or not it has handed that back.
     pub fn is_at_work(&self) -> bool {
-        self.life.handler() == Handler::Working && self.life.ended.is_none()
+        self.usage.handler() == Handler::Working && self.usage.ended.is_none()
     }
 
     /// Returns whether a message is in the handler's hand.
@@ -439,7 +439,7 @@ impl<I: Clone> Session<I> {
 
     /// Returns the reasons of the guards that are held.
     pub fn guard_reasons(&self, now: Moment) -> impl Iterator<Item = &str> {
-        self.life.guard_reasons(now)
+        self.usage.guard_reasons(now)
     }
 
     /// Returns the position of the next message.

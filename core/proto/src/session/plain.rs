@@ -182,7 +182,7 @@ impl<I: Clone> Session<I> {
         let (confirmed, needed) = (behind_skips(position), behind_skips(acknowledged));
         t.confirmed = t.confirmed.max(confirmed);
         // A send that waits for room takes it from the margin.
-        self.wake.room |= margin > 0 && self.life.waits_for_room();
+        self.wake.room |= margin > 0 && self.usage.waits_for_room();
         self.acknowledge(at, acknowledged, now);
         self.needs_only_from(at, needed, now);
     }
@@ -259,7 +259,7 @@ impl<I: Clone> Session<I> {
         }
         self.confirm(at, confirmed, now);
         let who = self.clients.get(uid)?.who.clone();
-        if self.life.ended.is_none() {
+        if self.usage.ended.is_none() {
             self.inbox.push_undeliverable(uid, who, position, bytes);
             self.wake.handler = true;
         }

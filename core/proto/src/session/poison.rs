@@ -400,7 +400,7 @@ impl<I: Clone> Session<I> {
                 let told = self.court.files.get_mut().and_then(|files| files.dropped.take());
                 self.court.tidy();
                 if let Some((uid, event)) = told
-                    && self.life.ended.is_none()
+                    && self.usage.ended.is_none()
                 {
                     self.inbox.push_front(uid, event);
                 }

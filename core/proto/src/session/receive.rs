@@ -80,7 +80,7 @@ impl<I: Clone> Session<I> {
             self.end_transport(at, Close::TOO_BIG, None, now);
             return Reception::Done;
         }
-        if self.life.ended.is_some() {
+        if self.usage.ended.is_some() {
             return Reception::Done;
         }
         let bounds = &self.rules.bounds;
@@ -213,7 +213,7 @@ impl<I: Clone> Session<I> {
     /// could not have filled the inbox, and the cursor of its next offer is the acknowledgement; for a
     /// plain one what was written counts as confirmed.
     pub(super) fn resolve_standoff(&mut self, now: Moment) {
-        if !self.life.waits_for_room() {
+        if !self.usage.waits_for_room() {
             return;
         }
         for at in 0..self.transports.len() {

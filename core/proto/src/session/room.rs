@@ -156,7 +156,7 @@ impl<I: Clone> Session<I> {
             // A send that still finds no room says so again.
             self.overflow_since = None;
         }
-        self.wake.room |= forgot && self.life.waits_for_room();
+        self.wake.room |= forgot && self.usage.waits_for_room();
         forgot
     }
 
@@ -175,7 +175,7 @@ impl<I: Clone> Session<I> {
             self.returns_by = None;
             // A send that still finds no room says so again.
             self.overflow_since = None;
-            self.wake.room |= self.life.waits_for_room();
+            self.wake.room |= self.usage.waits_for_room();
         }
     }
 

@@ -80,7 +80,7 @@ impl<I: Clone> Session<I> {
     /// Whether this message may be sent once there is room for it.
     fn may_send(&self, message: &Message, terms: &Terms) -> Result<(), NotSent> {
         let limit = self.rules.bounds.message;
-        if self.life.ended.is_some() {
+        if self.usage.ended.is_some() {
             Err(NotSent::Ended)
         } else if message.len() > limit {
             Err(NotSent::TooLarge(limit))
@@ -98,7 +98,7 @@ impl<I: Clone> Session<I> {
     ///
     /// Returns the message if [`Self::send`] must take it.
     pub fn send_fitting(&mut self, message: Message) -> Result<Position, Message> {
-        let takes = self.life.ended.is_none() && !self.frozen;
+        let takes = self.usage.ended.is_none() && !self.frozen;
         let is_allowed = message.len() <= self.rules.bounds.message;
         if takes && is_allowed && self.fits(outbox::cost(&message)) {
             Ok(self.append(message))
@@ -125,7 +125,7 @@ impl<I: Clone> Session<I> {
     ///
     /// Returns why a message would not be taken.
     pub fn reserve(&mut self, now: Moment) -> Result<(), NotSent> {
-        if self.life.ended.is_some() {
+        if self.usage.ended.is_some() {
             Err(NotSent::Ended)
         } else if self.frozen {
             Err(NotSent::Full)
@@ -161,7 +161,7 @@ impl<I: Clone> Session<I> {
     /// Returns whether a message that is sent now would have to wait. For a caller that asks before it has the message: so
     /// this drops no message and does not end the session, where [`Self::send`] would do so to take the message.
     pub fn would_wait(&mut self, now: Moment) -> bool {
-        if self.life.ended.is_some() {
+        if self.usage.ended.is_some() {
             return false;
         }
         if self.frozen {
@@ -177,13 +177,13 @@ impl<I: Clone> Session<I> {
 
     /// A send waits for room. The caller calls [`Self::send_goes_on`] once for each call of this.
     pub fn send_waits(&mut self, now: Moment) {
-        self.life.send_waits(self.clients.any_attached(), now);
+        self.usage.send_waits(self.clients.any_attached(), now);
         self.resolve_standoff(now);
     }
 
     /// A send no longer waits: it got room, or gave up.
     pub fn send_goes_on(&mut self) {
-        self.life.send_goes_on();
+        self.usage.send_goes_on();
     }
 
     fn append_on(&mut self, message: Message, terms: Terms) -> Position {
@@ -193,7 +193,7 @@ impl<I: Clone> Session<I> {
         let unseen = self.replaced_at_once_from();
         let position = self.outbox.push_with(message, terms, unseen);
         // It may be shorter than what it has replaced.
-        self.wake.room |= self.life.waits_for_room();
+        self.wake.room |= self.usage.waits_for_room();
         self.appended(position)
     }
 

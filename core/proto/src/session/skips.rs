@@ -115,14 +115,14 @@ impl<I: Clone> Session<I> {
         let Some(&(last, _)) = gone.last() else {
             return;
         };
-        self.wake.room |= self.life.waits_for_room();
+        self.wake.room |= self.usage.waits_for_room();
         if !client.who.name.is_plain() {
             // It cannot have what comes before, in order, any more.
             client.acked = client.acked.max(last.advanced_by(1));
             return;
         }
         let who = client.who.clone();
-        if self.life.ended.is_none() {
+        if self.usage.ended.is_none() {
             for (position, bytes) in gone {
                 self.inbox.push_undeliverable(uid, who.clone(), position, bytes);
             }
@@ -142,13 +142,13 @@ impl<I: Clone> Session<I> {
     pub(super) fn expire_messages(&mut self, now: Moment) {
         if self.outbox.expire(now) {
             self.trim();
-            self.wake.room |= self.life.waits_for_room();
+            self.wake.room |= self.usage.waits_for_room();
         }
     }
 
     /// When room becomes free because the time of a message is over, if anybody waits for that.
     pub(super) fn room_by_expiry(&self) -> Option<Moment> {
-        self.outbox.next_expiry().filter(|_| self.life.waits_for_room() && !self.frozen)
+        self.outbox.next_expiry().filter(|_| self.usage.waits_for_room() && !self.frozen)
     }
 
     /// Returns from where on a client needs messages: what is before it has acknowledged, or that is not for it.

@@ -167,7 +167,7 @@ impl<I: Clone> Session<I> {
             pushed_out: self.clients.pushed_out,
             clients: clients.into_iter().map(|client| self.stored_client(client)).collect(),
             outbox: (whole || self.rules.durable_outbox)
-                .then(|| self.outbox.stored(|until| self.life.age_in_micros(until))),
+                .then(|| self.outbox.stored(|until| self.usage.age_in_micros(until))),
             plain_suspects: self.court.plain().to_vec(),
             dropped_last: self.court.dropped_last,
             crashes: self.court.crashes(),
@@ -198,7 +198,7 @@ impl<I: Clone> Session<I> {
             self.trim();
         }
         self.wake.transports = true;
-        self.wake.room |= self.life.waits_for_room();
+        self.wake.room |= self.usage.waits_for_room();
     }
 
     /// Returns the clients whose first hello [waits](Self::waits_for_commit), if there are any.
@@ -252,7 +252,7 @@ impl<I: Clone> Session<I> {
     ) -> Self {
         let mut session = Self::new(rules, snapshot.epoch.reborn(life), now);
         session.court = Court::restored(clean, &snapshot);
-        session.life.has_lived(age);
+        session.usage.has_lived(age);
         let end = snapshot.whole_outbox(clean).map(StoredOutbox::head);
         let unseen = if clean { 0 } else { UNSEEN_ATTACHMENTS };
         session.last_attachment =
@@ -278,8 +278,8 @@ impl<I: Clone> Session<I> {
         if let (Some(end), Some(outbox)) = (end, snapshot.outbox) {
             let Snapshot { epoch, named, earlier, .. } = snapshot;
             session.lives.go_on(&earlier, epoch, named, end, &session.clients);
-            let life = &session.life;
-            session.outbox = Outbox::restored(outbox, |age| life.moment_of(age));
+            let usage = &session.usage;
+            session.outbox = Outbox::restored(outbox, |age| usage.moment_of(age));
             for (uid, acked, needed, own_left) in needed {
                 session.outbox.set_needed(uid, acked, needed);
                 session.outbox.restore_own_left(uid, own_left.unwrap_or_default());

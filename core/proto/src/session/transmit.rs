@@ -90,13 +90,13 @@ impl<I: Clone> Session<I> {
         }
         self.push_acks(at, now, out);
         let complete = self.push_data(at, budget, now, out);
-        if self.transports[at].is_paused() && self.life.waits_for_room() {
+        if self.transports[at].is_paused() && self.usage.waits_for_room() {
             // The handler waits for room and this plain peer for the handler: see `resolve_standoff`.
             self.confirm_written(at, now);
         }
         if complete
             && self.is_end_committed()
-            && let Some(status) = self.life.ended
+            && let Some(status) = self.usage.ended
         {
             let t = &self.transports[at];
             let received = self.clients.get(t.client).map_or(0, |client| client.taken);
@@ -231,7 +231,7 @@ impl<I: Clone> Session<I> {
             client.written = sent;
             // The ring may let go of what was written.
             let ring = client.who.name.is_plain() && plain_ack == PlainAck::Off;
-            self.wake.room |= ring && self.life.waits_for_room();
+            self.wake.room |= ring && self.usage.waits_for_room();
         }
         complete
     }

@@ -7,9 +7,9 @@ use bytestring::ByteString;
 use super::{
     Bounds, ClientName, Incoming, PlainAck, Rules, Session,
     client::{ClientUid, Takeover},
-    life::Handler,
     outbox::MESSAGE_OVERHEAD,
     plain::Window,
+    usage::Handler,
 };
 use crate::{
     AttachmentNumber, Message, Moment, Position,
@@ -432,7 +432,7 @@ impl<I: Clone> Session<I> {
     /// Until when a transport may wait with a frame that found no room: a peer of which nothing is read may be
     /// gone. As long as the session itself would wait without a transport.
     fn pause_deadline(&self, t: &Transport) -> Option<Moment> {
-        let works = self.life.handler() == Handler::Working;
+        let works = self.usage.handler() == Handler::Working;
         let patience = if works { self.rules.max_unattended } else { self.rules.unused_lifetime };
         Some(t.paused_since? + patience)
     }
@@ -485,7 +485,7 @@ impl<I: Clone> Session<I> {
         }
         let uid = t.client;
         self.wake.transports = true;
-        self.leave(uid, now);
+        self.client_gone(uid, now);
     }
 
     /// Closes one transport from outside the rules: its library has found something wrong with it.
@@ -534,12 +534,12 @@ impl<I: Clone> Session<I> {
         };
         let t = self.transports.remove(at);
         if t.is_attached() {
-            self.leave(t.client, now);
+            self.client_gone(t.client, now);
         }
     }
 
     /// A client has no transport any more.
-    fn leave(&mut self, uid: ClientUid, now: Moment) {
+    fn client_gone(&mut self, uid: ClientUid, now: Moment) {
         self.clients.set_gone(uid, now);
         if !self.rules.attach.meeting().plain_is_one
             && self.clients.get(uid).is_some_and(|client| client.who.name.is_plain())
@@ -548,9 +548,9 @@ impl<I: Clone> Session<I> {
             self.let_go_of_own(uid);
         }
         if !self.clients.any_attached() {
-            self.life.transport_left(now);
+            self.usage.transport_left(now);
         }
-        if self.life.ended.is_none()
+        if self.usage.ended.is_none()
             && let Some(client) = self.clients.get_mut(uid)
         {
             client.untold_start = self.inbox.push_detached(uid, client.who.clone());
@@ -560,7 +560,7 @@ impl<I: Clone> Session<I> {
             self.end(OutcomeStatus::Overflow, now);
         }
         // Its quota may have kept a client waiting, and its absence may let gone clients make room.
-        self.wake.room |= self.life.waits_for_room();
+        self.wake.room |= self.usage.waits_for_room();
         self.outbox.shrink();
     }
 

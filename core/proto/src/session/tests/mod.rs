@@ -7,7 +7,6 @@ mod attach;
 mod events;
 mod flow;
 mod identities;
-mod life;
 mod lives;
 mod outbox;
 mod plain;
@@ -15,6 +14,7 @@ mod poison;
 mod reattach;
 mod skips;
 mod trouble;
+mod usage;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

@@ -37,12 +37,12 @@ pub enum Expiry {
     Lifetime,
 }
 
-/// When a session may go: the one expiry rule.
+/// What uses a session, and since when nothing does: the one expiry rule.
 ///
 /// Laid out as written: what every request looks at, or writes, comes first. See [`compact`](crate::compact).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[repr(C)]
-pub(super) struct Life {
+pub(super) struct Usage {
     pub(super) ended: Option<OutcomeStatus>,
     handler: Handler,
     /// Upgrades that are under way count as a transport.
@@ -62,7 +62,7 @@ pub(super) struct Life {
     lived: u64,
 }
 
-impl Life {
+impl Usage {
     pub(super) fn new(now: Moment) -> Self {
         Self {
             created: now,
