@@ -120,6 +120,11 @@
 //! (redb), a handler that blocks, and real sockets need a clock that runs. Use [`MemoryStore`](session_resume::store::MemoryStore)
 //! with a paused one.
 //!
+//! # Without HTTP, without bytes
+//!
+//! [`transport`] is for the tests of an adapter of your own: a request as it is behind the layer, and a WebSocket of whole
+//! frames.
+//!
 //! # Real sockets
 //!
 //! With the feature `tcp`, `Browser::at` does the same to a server that is another process, and `tcp::Proxy` is a network
@@ -135,6 +140,7 @@ mod socket;
 mod store;
 #[cfg(feature = "tcp")]
 pub mod tcp;
+pub mod transport;
 mod verbs;
 mod wait;
 mod wire;

@@ -2,32 +2,24 @@
 
 use std::{
     collections::VecDeque,
-    convert::Infallible,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
-use futures_core::Stream;
-use futures_sink::Sink;
-use http::{Request, Response, header, request::Parts};
+use http::{Request, header, request::Parts};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use session_resume::{
     BlockingSession, Event, IntoOutcome, LiveSession, Session, SessionId, SessionResume,
     adapter::{self, Accepted, Refusal, Upgrade},
     store::MemoryStore,
-    transport::{Frame, TransportError},
+    transport::Frame,
 };
-use tokio::{
-    sync::{Notify, mpsc},
-    task::JoinHandle,
-};
-use tower::{Layer as _, ServiceExt as _, service_fn};
+use session_resume_testkit::transport::{ClientEnd, behind, pair};
+use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::store::{Process, TestStore};
 
@@ -202,7 +194,7 @@ pub async fn first_parts<T: Send + 'static>(
     browser: &mut Browser,
     protocols: Option<&str>,
 ) -> Parts {
-    let mut req = Request::get("http://a.example/live").header(header::ACCEPT, "text/html");
+    let mut req = Request::get("http://a.example/live");
     if let Some(protocols) = protocols {
         req = req.header(header::SEC_WEBSOCKET_PROTOCOL, protocols);
     }
@@ -212,21 +204,9 @@ pub async fn first_parts<T: Send + 'static>(
 async fn send<T: Send + 'static>(
     layer: &SessionResume<T>,
     browser: &mut Browser,
-    mut req: http::request::Builder,
+    request: http::request::Builder,
 ) -> Parts {
-    if let Some(cookie) = &browser.cookie {
-        req = req.header(header::COOKIE, cookie);
-    }
-    let echo = service_fn(|req: Request<()>| async move {
-        let page = Response::builder().header(header::CONTENT_TYPE, "text/html");
-        Ok::<_, Infallible>(page.body(req.into_parts().0).unwrap())
-    });
-    let response = layer.layer(echo).oneshot(req.body(()).unwrap()).await.unwrap();
-    if let Some(cookie) = response.headers().get(header::SET_COOKIE) {
-        let pair = cookie.to_str().unwrap().split(';').next().unwrap();
-        browser.cookie = Some(pair.to_owned());
-    }
-    response.into_body()
+    behind(layer, &mut browser.cookie, request).await
 }
 
 async fn handle(
@@ -301,8 +281,7 @@ pub struct Browser {
 /// The far end of a transport.
 #[derive(Debug)]
 pub struct Client {
-    to_server: mpsc::UnboundedSender<Result<Frame, TransportError>>,
-    from_server: mpsc::UnboundedReceiver<Frame>,
+    wire: ClientEnd,
     task: JoinHandle<()>,
     pub hello: Value,
     /// What the client expects next.
@@ -333,20 +312,20 @@ impl Client {
         F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
         Fut: Future<Output: IntoOutcome> + Send + 'static,
     {
-        let (to_server, incoming) = mpsc::unbounded_channel();
-        let (outgoing, from_server) = mpsc::unbounded_channel();
-        let task = tokio::spawn(attach.run(Socket { incoming, outgoing }));
+        let (socket, wire) = pair();
+        // It answers for itself, when it reads.
+        wire.fall_silent();
+        let task = tokio::spawn(attach.run(socket));
         let (hello, seen) = (Value::Null, VecDeque::new());
-        Self { to_server, from_server, task, hello, position: 0, acked: 0, seen }
+        Self { wire, task, hello, position: 0, acked: 0, seen }
     }
 
     pub fn send(&self, text: &str) {
-        let _ = self.to_server.send(Ok(Frame::Text(text.into())));
+        self.wire.text(text);
     }
 
     /// The connection breaks.
     pub fn cut(self) {
-        drop(self.to_server);
         self.task.abort();
     }
 
@@ -354,15 +333,15 @@ impl Client {
         if let Some(got) = self.seen.pop_front() {
             return Some(got);
         }
-        let got = match tokio::time::timeout(QUIET, self.from_server.recv()).await {
+        let got = match tokio::time::timeout(QUIET, self.wire.next()).await {
             Err(_) => return None,
             Ok(None) => Got::Gone,
             Ok(Some(Frame::Ping(payload))) => {
-                let _ = self.to_server.send(Ok(Frame::Pong(payload)));
+                self.wire.send(Frame::Pong(payload));
                 return Box::pin(self.next()).await;
             }
             Ok(Some(Frame::Close(close))) => {
-                let _ = self.to_server.send(Ok(Frame::Close(None)));
+                self.wire.send(Frame::Close(None));
                 Got::Close(close.unwrap().0)
             }
             Ok(Some(Frame::Text(text))) => {
@@ -464,37 +443,10 @@ impl Client {
     }
 }
 
-struct Socket {
-    incoming: mpsc::UnboundedReceiver<Result<Frame, TransportError>>,
-    outgoing: mpsc::UnboundedSender<Frame>,
-}
-
-impl Stream for Socket {
-    type Item = Result<Frame, TransportError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.incoming.poll_recv(cx)
-    }
-}
-
-impl Sink<Frame> for Socket {
-    type Error = TransportError;
-
-    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn start_send(self: Pin<&mut Self>, frame: Frame) -> Result<(), TransportError> {
-        let _ = self.outgoing.send(frame);
-        Ok(())
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
-        Poll::Ready(Ok(()))
+/// Its program ends.
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.wire.finish();
     }
 }
 

@@ -40,7 +40,7 @@ async fn data(wire: &mut Wire) -> String {
     loop {
         let text = wire.next_text().await;
         if !text.starts_with('\u{1}') {
-            return text.to_string();
+            return text;
         }
     }
 }

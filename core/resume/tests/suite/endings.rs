@@ -281,7 +281,7 @@ async fn next_data(wire: &mut crate::support::Wire) -> String {
     loop {
         let text = wire.next_text().await;
         if !text.starts_with('\u{1}') {
-            return text.to_string();
+            return text;
         }
     }
 }

@@ -1,25 +1,15 @@
 //! A browser without HTTP: requests go through the layer, sockets are in memory.
 
-mod wire;
+use std::{future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
-use std::{
-    convert::Infallible,
-    future::poll_fn,
-    pin::Pin,
-    sync::{Arc, Mutex},
-    task::Poll,
-    time::Duration,
-};
-
-use http::{Request, Response, header, request::Parts};
+use http::{Request, header, request::Parts};
 use session_resume::{
     IntoOutcome, LiveSession, Session, SessionResume,
     adapter::{self, Refusal, Upgrade},
 };
+use session_resume_testkit::transport::behind;
+pub(crate) use session_resume_testkit::transport::{ClientEnd as Wire, pair};
 use tokio::time::Instant;
-use tower::{Layer as _, ServiceExt as _, service_fn};
-
-pub(crate) use self::wire::{Wire, pair};
 
 /// Polls a pinned future once and expects it to wait.
 pub(crate) async fn waits<F: Future>(mut future: Pin<&mut F>) {
@@ -134,26 +124,9 @@ impl Browser {
     pub(crate) async fn send<T: Send + 'static>(
         &mut self,
         resume: &SessionResume<T>,
-        mut request: http::request::Builder,
+        request: http::request::Builder,
     ) -> Parts {
-        request = request.header(header::ACCEPT, "text/html");
-        if let Some(cookie) = &self.cookie {
-            request = request.header(header::COOKIE, cookie);
-        }
-        let seen = Arc::new(Mutex::new(None));
-        let handler_sees = Arc::clone(&seen);
-        let service = resume.layer(service_fn(move |request: Request<()>| {
-            *handler_sees.lock().unwrap() = Some(request.into_parts().0);
-            let page = Response::builder().header(header::CONTENT_TYPE, "text/html").body(());
-            async { Ok::<_, Infallible>(page.unwrap()) }
-        }));
-        let response = service.oneshot(request.body(()).unwrap()).await.unwrap();
-        if let Some(cookie) = response.headers().get(header::SET_COOKIE) {
-            let cookie = cookie.to_str().unwrap().split(';').next().unwrap();
-            self.cookie = Some(cookie.to_owned());
-        }
-        let parts = seen.lock().unwrap().take();
-        parts.expect("the layer has called the service")
+        behind(resume, &mut self.cookie, request).await
     }
 }
 
@@ -165,7 +138,7 @@ where
     Fut: Future<Output: IntoOutcome> + Send + 'static,
 {
     let attach = upgrade.on_session(handler)?;
-    let (socket, wire) = wire::pair();
+    let (socket, wire) = pair();
     tokio::spawn(attach.run(socket));
     Ok(wire)
 }

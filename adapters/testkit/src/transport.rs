@@ -1,17 +1,81 @@
-//! A WebSocket in memory, with the peer's hand on everything.
+//! For the tests of an adapter, of a transport, or of the layer itself: a request behind the layer without HTTP
+//! ([`behind`]), and a WebSocket of whole frames ([`pair`]), with the peer's hand on everything.
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
+    convert::Infallible,
+    future::{Ready, poll_fn, ready},
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
 
-use bytestring::ByteString;
-use futures_core::Stream;
-use futures_sink::Sink;
-use session_resume::transport::{Frame, TransportError, TransportErrorKind};
+use futures_util::{Sink, Stream};
+use http::{Request, Response, header, request::Parts};
+use session_resume::{
+    SessionResume,
+    transport::{Frame, TransportError, TransportErrorKind},
+};
+use tower_layer::Layer as _;
+use tower_service::Service;
+
+/// Sends a request through the layer to a handler that uses nothing and answers with a page; returns the request as that
+/// handler sees it. [`adapter::open`](session_resume::adapter::open) and
+/// [`Upgrade::prepare`](session_resume::adapter::Upgrade::prepare) go on from there.
+///
+/// `cookie` is the browser's cookie, as it goes into a `Cookie` header. It is sent, and replaced by the one that the
+/// answer sets.
+///
+/// # Panics
+///
+/// Panics if the request is malformed.
+pub async fn behind<T: Send + 'static>(
+    layer: &SessionResume<T>,
+    cookie: &mut Option<String>,
+    mut request: http::request::Builder,
+) -> Parts {
+    request = request.header(header::ACCEPT, "text/html");
+    if let Some(cookie) = cookie {
+        request = request.header(header::COOKIE, &*cookie);
+    }
+    let seen = Arc::default();
+    let mut service = layer.layer(Handler { seen: Arc::clone(&seen) });
+    let request = request.body(()).expect("a well-formed request");
+    let Ok(()) = poll_fn(|cx| service.poll_ready(cx)).await;
+    let Ok(response) = service.call(request).await;
+    if let Some(set) = response.headers().get(header::SET_COOKIE) {
+        let pair = set.to_str().ok().and_then(|set| set.split(';').next());
+        *cookie = pair.map(str::to_owned);
+    }
+    let parts = lock(&seen).take();
+    parts.expect("the layer has called the handler")
+}
+
+/// Shows what it sees.
+#[derive(Clone)]
+struct Handler {
+    seen: Arc<Mutex<Option<Parts>>>,
+}
+
+impl Service<Request<()>> for Handler {
+    type Response = Response<()>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<()>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        *lock(&self.seen) = Some(request.into_parts().0);
+        let page = Response::builder().header(header::CONTENT_TYPE, "text/html").body(());
+        ready(Ok(page.expect("a well-formed answer")))
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[derive(Debug, Default)]
 struct Pipe {
@@ -26,6 +90,8 @@ struct Pipe {
     /// Writing fails: the peer has reset the connection.
     refuses: bool,
     server_gone: bool,
+    /// The peer has ended the stream.
+    finished: bool,
     /// How often the server has tried to read.
     polls: usize,
     /// How often it has flushed: each is a write to the network.
@@ -43,76 +109,86 @@ impl Pipe {
 
 /// The server's end.
 #[derive(Debug)]
-pub(crate) struct Socket(Arc<Mutex<Pipe>>);
+pub struct ServerEnd(Arc<Mutex<Pipe>>);
 
 /// The client's end.
 #[derive(Debug)]
-pub(crate) struct Wire(Arc<Mutex<Pipe>>);
+pub struct ClientEnd(Arc<Mutex<Pipe>>);
 
-pub(crate) fn pair() -> (Socket, Wire) {
+/// Makes a WebSocket in memory. The client's stack answers pings and closes, and has room for any number of frames, until the
+/// test says otherwise.
+pub fn pair() -> (ServerEnd, ClientEnd) {
     let pipe = Arc::new(Mutex::new(Pipe { answers: true, ..Pipe::default() }));
-    (Socket(Arc::clone(&pipe)), Wire(pipe))
+    (ServerEnd(Arc::clone(&pipe)), ClientEnd(pipe))
 }
 
-impl Wire {
+impl ClientEnd {
     fn with<R>(&self, f: impl FnOnce(&mut Pipe) -> R) -> R {
-        let mut pipe = self.0.lock().unwrap();
+        let mut pipe = lock(&self.0);
         let result = f(&mut pipe);
         pipe.wake_server();
         result
     }
 
-    pub(crate) fn send(&self, frame: Frame) {
+    /// Sends a frame.
+    pub fn send(&self, frame: Frame) {
         self.with(|pipe| pipe.to_server.push_back(Some(frame)));
     }
 
-    pub(crate) fn text(&self, text: &str) {
+    /// Sends a text frame.
+    pub fn text(&self, text: &str) {
         self.send(Frame::Text(text.into()));
     }
 
-    pub(crate) fn control(&self, json: &str) {
+    /// Sends a control frame of `session-resume.v1`.
+    pub fn control(&self, json: &str) {
         self.text(&format!("\u{1}{json}"));
     }
 
     /// Returns how often the server has tried to read.
-    pub(crate) fn polls(&self) -> usize {
-        self.0.lock().unwrap().polls
+    pub fn polls(&self) -> usize {
+        lock(&self.0).polls
     }
 
     /// The connection breaks; the server notices.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         self.with(|pipe| pipe.to_server.push_back(None));
     }
 
+    /// The peer ends the stream without a close frame, as a program does that dies.
+    pub fn finish(&self) {
+        self.with(|pipe| pipe.finished = true);
+    }
+
     /// The peer's stack is gone, and nothing says so: no pong, no close.
-    pub(crate) fn fall_silent(&self) {
+    pub fn fall_silent(&self) {
         self.with(|pipe| pipe.answers = false);
     }
 
     /// The peer's window takes this many frames more.
-    pub(crate) fn narrow(&self, frames: usize) {
+    pub fn narrow(&self, frames: usize) {
         self.with(|pipe| pipe.window = Some(frames));
     }
 
     /// Frames are taken, but flushing does not come to an end.
-    pub(crate) fn hold_flush(&self, holds: bool) {
+    pub fn hold_flush(&self, holds: bool) {
         self.with(|pipe| pipe.holds_flush = holds);
     }
 
     /// Every write fails from now on; what is there to read can still be read.
-    pub(crate) fn refuse_writes(&self) {
+    pub fn refuse_writes(&self) {
         self.with(|pipe| pipe.refuses = true);
     }
 
     /// Returns how often the server has flushed.
-    pub(crate) fn flushes(&self) -> usize {
-        self.0.lock().unwrap().flushes
+    pub fn flushes(&self) -> usize {
+        lock(&self.0).flushes
     }
 
     /// Returns the next frame; `None` once the server has let go of the socket.
-    pub(crate) async fn next(&mut self) -> Option<Frame> {
+    pub async fn next(&mut self) -> Option<Frame> {
         poll_fn(|cx| {
-            let mut pipe = self.0.lock().unwrap();
+            let mut pipe = lock(&self.0);
             match pipe.to_client.pop_front() {
                 Some(frame) => Poll::Ready(Some(frame)),
                 None if pipe.server_gone => Poll::Ready(None),
@@ -126,15 +202,19 @@ impl Wire {
     }
 
     /// Returns the next frame if it is there already.
-    pub(crate) fn now(&mut self) -> Option<Frame> {
-        self.0.lock().unwrap().to_client.pop_front()
+    pub fn now(&mut self) -> Option<Frame> {
+        lock(&self.0).to_client.pop_front()
     }
 
     /// Returns the next text frame; pings in between are passed over.
-    pub(crate) async fn next_text(&mut self) -> ByteString {
+    ///
+    /// # Panics
+    ///
+    /// Panics if something else comes.
+    pub async fn next_text(&mut self) -> String {
         loop {
             match self.next().await {
-                Some(Frame::Text(text)) => return text,
+                Some(Frame::Text(text)) => return text.into(),
                 Some(Frame::Ping(_)) => {}
                 other => panic!("expected text, got {other:?}"),
             }
@@ -142,14 +222,22 @@ impl Wire {
     }
 
     /// Returns the next control frame's JSON.
-    pub(crate) async fn next_control(&mut self) -> serde_json::Value {
+    ///
+    /// # Panics
+    ///
+    /// Panics if something else comes.
+    pub async fn next_control(&mut self) -> serde_json::Value {
         let text = self.next_text().await;
         let json = text.strip_prefix('\u{1}').unwrap_or_else(|| panic!("a control frame: {text}"));
         serde_json::from_str(json).unwrap()
     }
 
     /// Returns code and reason of the close; everything before it is passed over.
-    pub(crate) async fn closed(&mut self) -> (u16, String) {
+    ///
+    /// # Panics
+    ///
+    /// Panics if none comes.
+    pub async fn closed(&mut self) -> (u16, String) {
         // In virtual time heartbeats would come for ever.
         for _ in 0..10_000 {
             match self.next().await {
@@ -162,22 +250,23 @@ impl Wire {
     }
 
     /// Waits until the server lets go of the socket.
-    pub(crate) async fn gone(&mut self) {
+    pub async fn gone(&mut self) {
         while self.next().await.is_some() {}
     }
 }
 
-impl Stream for Socket {
+impl Stream for ServerEnd {
     type Item = Result<Frame, TransportError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut pipe = self.0.lock().unwrap();
+        let mut pipe = lock(&self.0);
         pipe.polls += 1;
         match pipe.to_server.pop_front() {
             Some(Some(frame)) => Poll::Ready(Some(Ok(frame))),
             Some(None) => {
                 Poll::Ready(Some(Err(TransportError::new(TransportErrorKind::Broken, "reset"))))
             }
+            None if pipe.finished => Poll::Ready(None),
             None => {
                 pipe.reader = Some(cx.waker().clone());
                 Poll::Pending
@@ -186,11 +275,11 @@ impl Stream for Socket {
     }
 }
 
-impl Sink<Frame> for Socket {
+impl Sink<Frame> for ServerEnd {
     type Error = TransportError;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        let mut pipe = self.0.lock().unwrap();
+        let mut pipe = lock(&self.0);
         if pipe.refuses {
             let reset = TransportError::new(TransportErrorKind::Broken, "reset");
             return Poll::Ready(Err(reset));
@@ -203,7 +292,7 @@ impl Sink<Frame> for Socket {
     }
 
     fn start_send(self: Pin<&mut Self>, frame: Frame) -> Result<(), Self::Error> {
-        let mut pipe = self.0.lock().unwrap();
+        let mut pipe = lock(&self.0);
         if let Some(window) = &mut pipe.window {
             *window = window.checked_sub(1).expect("the pump asks before it sends");
         }
@@ -224,7 +313,7 @@ impl Sink<Frame> for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        let mut pipe = self.0.lock().unwrap();
+        let mut pipe = lock(&self.0);
         if pipe.holds_flush {
             pipe.writer = Some(cx.waker().clone());
             return Poll::Pending;
@@ -238,9 +327,9 @@ impl Sink<Frame> for Socket {
     }
 }
 
-impl Drop for Socket {
+impl Drop for ServerEnd {
     fn drop(&mut self) {
-        let mut pipe = self.0.lock().unwrap();
+        let mut pipe = lock(&self.0);
         pipe.server_gone = true;
         pipe.client.take().into_iter().for_each(Waker::wake);
     }
