@@ -1,9 +1,10 @@
-//! Both machines, a network that does its worst, a virtual clock, and one seed for all of it.
+//! Both machines, over WebSockets and over pipes, a network that does its worst, a virtual clock, and one seed for all of it.
 //!
 //! What each application received is exactly what the other sent: a prefix at any time, all of it once
 //! the network is calm; what is missing is told. A failing history prints its name; to see it again, set
 //! `SIM_SEED` to that, and run `cargo test -p session-resume-proto --test sim replay -- --nocapture`.
 
+mod direction;
 mod ledger;
 mod link;
 mod program;
@@ -11,6 +12,7 @@ mod rng;
 mod scenario;
 mod server;
 mod trouble;
+mod tunnel;
 mod world;
 
 use std::panic::{self, AssertUnwindSafe};

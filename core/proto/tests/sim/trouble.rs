@@ -7,7 +7,8 @@ use session_resume_proto::{
 };
 
 use crate::{
-    link::{Down, STRANGER, Up},
+    direction::{Down, Up},
+    link::STRANGER,
     program::{EVERYBODY, Program},
     scenario::{Kind, Scenario},
     server::Drain,
@@ -75,6 +76,10 @@ impl World {
         let Some(at) = self.any_link() else {
             return;
         };
+        if let Some(tunnel) = &mut self.links[at].tunnel {
+            let until = self.now + self.rng.millis(0..15_000);
+            return tunnel.cut(until, self.now);
+        }
         let (up, down) = (self.late(), self.late());
         let hears = self.rng.below(3);
         let link = &mut self.links[at];
@@ -279,6 +284,9 @@ impl World {
         for link in &mut self.links {
             link.up.hurry(self.now);
             link.down.hurry(self.now);
+            if let Some(tunnel) = &mut link.tunnel {
+                tunnel.calm_down();
+            }
         }
         if self.scenario.rules.attach != Attach::Share {
             let live: Vec<_> =

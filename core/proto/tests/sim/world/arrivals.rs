@@ -8,7 +8,8 @@ use session_resume_proto::{
 
 use super::{LINGER, World};
 use crate::{
-    link::{Down, STRANGER, ServerEnd, Up},
+    direction::{Down, Up},
+    link::{STRANGER, ServerEnd},
     scenario::Scenario,
     server::{Leaving, Live},
 };
@@ -126,7 +127,7 @@ impl World {
         self.links[at].server_end = ServerEnd::Refused(superseded);
         self.links[at].lingers = Some(self.now + LINGER);
         for frame in frames {
-            self.links[at].down.push(due, Down::Frame(frame));
+            self.links[at].send_down(due, Down::Frame(frame));
         }
     }
 

@@ -9,8 +9,10 @@ use session_resume_proto::{
 
 use super::{PIPE, World};
 use crate::{
-    link::{Down, Link, Pipe, ServerEnd, Up},
+    direction::{Down, Pipe, Up},
+    link::{Link, ServerEnd},
     scenario::{Kind, Scenario},
+    tunnel::Tunnel,
 };
 
 impl World {
@@ -56,7 +58,11 @@ impl World {
             else {
                 return;
             };
-            if self.links[link].up.len() >= PIPE {
+            let full = match &self.links[link].tunnel {
+                Some(tunnel) => !tunnel.client_is_ready(),
+                None => self.links[link].up.len() >= PIPE,
+            };
+            if full {
                 return;
             }
             let Some((transport, message)) = self.programs[at].client.poll_transmit(self.now)
@@ -66,7 +72,7 @@ impl World {
             assert_eq!(self.links[link].program, Some((at, transport)));
             self.steps += 1;
             let due = self.now + Scenario::delay(&mut self.rng);
-            self.links[link].up.push(due, Up::Frame(incoming(message)));
+            self.links[link].send_up(due, Up::Frame(incoming(message)));
         }
     }
 
@@ -101,6 +107,7 @@ impl World {
             server_end: ServerEnd::Coming,
             up: Pipe::new(),
             down: Pipe::new(),
+            tunnel: None,
             stuck: None,
             pump: false,
             lingers: None,
@@ -116,7 +123,11 @@ impl World {
             // Later, perhaps, than the client waits for it.
             delay = self.rng.millis(0..40_000);
         }
-        link.up.push(self.now + delay, Up::Offer);
+        if program.is_some() && self.rng.percent(40) {
+            let tunnel = Tunnel::new(&link.offer, &self.scenario, &mut self.rng, self.now);
+            link.tunnel = Some(Box::new(tunnel));
+        }
+        link.send_up(self.now + delay, Up::Offer);
         self.links.push(link);
     }
 
@@ -195,7 +206,7 @@ impl World {
                 }
                 Down::Frame(Frame::Ping(payload)) => {
                     client.handle_alive(transport, self.now);
-                    link.up.push(back, Up::Frame(Incoming::Pong(payload.to_vec().into())));
+                    link.send_up(back, Up::Frame(Incoming::Pong(payload.to_vec().into())));
                 }
                 Down::Frame(Frame::Close(close)) => {
                     link.leave(back, true);

@@ -141,6 +141,7 @@ impl World {
             }
             let fails = self.trouble.is_some() && self.rng.percent(self.scenario.store_fails);
             self.server.save(&self.scenario, &self.ledger, fails, &mut self.rng, self.now);
+            self.tunnel();
             self.pump();
             if let Some(live) = &self.server.live {
                 let base = &mut self.ledger.streams[live.stream].base;
@@ -199,7 +200,9 @@ impl World {
                     self.server.live.as_ref()?.machine.poll_transport_timeout(number)
                 })
                 .map(|at| at.max(link.timer_from));
-            [link.up.due().filter(|_| reads), link.down.due().filter(|_| link.client_end), timer]
+            let tunnel = link.tunnel.as_ref().and_then(|tunnel| tunnel.due());
+            let (up, down) = (link.up.due(), link.down.due());
+            [up.filter(|_| reads), down.filter(|_| link.client_end), timer, tunnel]
         });
         let programs = self.programs.iter().filter(|program| !program.dead).flat_map(|program| {
             [program.client.poll_timeout(), Some(program.acts), program.returns]

@@ -7,10 +7,12 @@ use session_resume_proto::{
 
 use super::{LINGER, PIPE, World};
 use crate::{
-    link::{Down, ServerEnd, Up},
+    direction::{Down, Pipe, Up},
+    link::ServerEnd,
     program::{Program, STATE},
     scenario::Scenario,
     server::Drain,
+    tunnel::Net,
 };
 
 impl World {
@@ -70,7 +72,7 @@ impl World {
         }
         link.server_end = ServerEnd::Gone;
         link.lingers = None;
-        link.down.push(self.now, Down::Eof);
+        link.send_down(self.now, Down::Eof);
     }
 
     pub(super) fn time_out(&mut self, at: usize) {
@@ -86,6 +88,23 @@ impl World {
             link.pump = true;
             // If it cannot write what is due, other deadlines still matter.
             link.timer_from = Moment::from_micros(self.now.as_micros() + 500_000);
+        }
+    }
+
+    /// Moves what is between the ends of the links over HTTP.
+    pub(super) fn tunnel(&mut self) {
+        let (listens, calm) = (self.server.starts.is_none(), self.trouble.is_none());
+        for link in &mut self.links {
+            let Some(tunnel) = &mut link.tunnel else {
+                continue;
+            };
+            let mut net = Net { listens, calm, rng: &mut self.rng, now: self.now };
+            let steps = tunnel.step(&mut link.up, &mut link.down, link.stuck.is_some(), &mut net);
+            self.steps += steps;
+            link.pump |= steps > 0;
+            if tunnel.is_idle() && link.up.len() == 0 && link.turn().is_none() {
+                link.server_end = ServerEnd::Gone;
+            }
         }
     }
 
@@ -115,7 +134,11 @@ impl World {
                     link.stuck = Some(frame);
                 }
                 // If no client is there, the kernel gives up at some time and takes everything.
-                if link.client_end && link.down.len() >= PIPE {
+                let full = match &link.tunnel {
+                    Some(tunnel) => !tunnel.server_is_ready(),
+                    None => link.client_end && link.down.len() >= PIPE,
+                };
+                if full {
                     continue;
                 }
                 let mut frames = Vec::new();
@@ -132,7 +155,7 @@ impl World {
                 for frame in frames {
                     self.steps += 1;
                     let due = self.now + Scenario::delay(&mut self.rng);
-                    link.down.push(due, Down::Frame(frame));
+                    link.send_down(due, Down::Frame(frame));
                 }
             }
             if idle {
@@ -173,12 +196,18 @@ impl World {
         let programs = &self.programs;
         self.server.die(reached, starts, |message| Program::find(programs, message));
         for link in &mut self.links {
-            if matches!(link.server_end, ServerEnd::Coming) {
+            if let Some(tunnel) = &mut link.tunnel {
+                tunnel.kill(self.now);
+                link.up = Pipe::new();
+            } else if matches!(link.server_end, ServerEnd::Coming) {
                 continue;
             }
             link.server_end = ServerEnd::Gone;
             link.lingers = None;
             link.stuck = None;
+            if link.tunnel.is_some() {
+                continue;
+            }
             let keep = self.rng.index(link.down.len() + 1);
             let news = told.then(|| (self.now + Scenario::delay(&mut self.rng), Down::Eof));
             link.down.cut(keep, news);
