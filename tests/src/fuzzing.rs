@@ -17,7 +17,7 @@ use session_resume_proto::{
         Arrival, Attach, Budget, Claim, ClientName, Epoch, Frame, IdentityTag, Incoming, Overflow,
         Reception, Rules, Session, SessionOrigin,
     },
-    wire::{self, Inbound, Offer, OutcomeStatus, SUBPROTOCOL},
+    wire::{self, EventId, Inbound, Offer, OutcomeStatus, SUBPROTOCOL},
 };
 use tower_layer::Layer as _;
 use tower_service::Service;
@@ -30,7 +30,7 @@ pub fn offer(bytes: &[u8]) {
         return;
     };
     let beyond = match &parsed {
-        Offer::Plain => return,
+        Offer::Plain | Offer::PlainAt(_) => return,
         Offer::Fresh { .. } => false,
         Offer::Resume { cursor, attachment, .. } => {
             cursor.received.get() > MAX_INTEGER || attachment.is_some_and(|n| n.get() > MAX_INTEGER)
@@ -260,7 +260,12 @@ fn arrival(session: &Session<u8>, arg: u8) -> (ClientName, Claim) {
     });
     match arg / 32 {
         0 => (ClientName::plain(identity), Claim::Plain),
-        1 | 2 => (named, Claim::Fresh),
+        1 => (named, Claim::Fresh),
+        2 => {
+            let (epoch, attachment) = (session.epoch().token(), session.newest_attachment());
+            let at = EventId { epoch, position: received, attachment };
+            (ClientName::plain(identity), Claim::PlainAt((received > Position::ZERO).then_some(at)))
+        }
         3 => (named, Claim::Lost { received }),
         4 => {
             let epoch = WireId::parse("other").expect("a token");

@@ -36,6 +36,7 @@
 //! # drop(app);
 //! ```
 
+mod connection;
 mod poll;
 #[cfg(feature = "server")]
 mod serve;
@@ -49,4 +50,6 @@ pub use session_resume::{Identity, IdentityChange, Session, adapter::bind};
 
 #[cfg(feature = "server")]
 pub use self::serve::{Served, serve};
-pub use self::{poll::outcomes, upgrade::ResumeUpgrade};
+pub use self::{connection::ResumeConnection, poll::outcomes, upgrade::ResumeUpgrade};
+/// Which way a request comes.
+pub use session_resume::adapter::Kind;

@@ -14,10 +14,11 @@ use crate::ResumeRejection;
 /// `GET /sessions/{id}` answers 200 with the outcome; 202 with `Retry-After` while there is none; 404 for sessions that
 /// are unknown, too old, or not the caller's, alike. `?wait=SECONDS` waits for the outcome, at most 50 s.
 ///
-/// `GET /sessions` answers 200 with `{"sessions":[{"session","status"}],"next"}`, at most 100 sessions at a time;
+/// `GET /sessions` answers 200 with `{"sessions":[{"session","status","name","created_ms","attached","head"}],"next"}`, at most 100 at a time;
 /// `?limit=N` for fewer, `?after=SESSION` for what follows (`next` of the page before; null on the last). The list has
 /// live sessions and outcomes in memory. Of the stored sessions it has only the caller's own, not those under other
-/// keys.
+/// keys. `?id=A&id=B` asks for these instead, at most 32; with `wait=SECONDS` and `If-None-Match` the answer waits until a
+/// status is another one.
 ///
 /// Merge it into a router inside the layer: `.merge(session_resume_axum::outcomes::<Counter, _>())`.
 pub fn outcomes<T, S>() -> Router<S>

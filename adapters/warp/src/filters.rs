@@ -7,7 +7,7 @@ use session_resume::{
 };
 use warp::{Filter, Rejection, Reply, reject, reply::Response};
 
-use crate::ResumeRejection;
+use crate::{ResumeConnection, ResumeRejection};
 
 const NO_SERVICE: &str = "the filters of session-resume need session_resume_warp::service(routes), with the \
                           layer around it, in place of warp::service or warp::serve";
@@ -49,16 +49,32 @@ where
     extract(|parts| async move { ResumeUpgrade::prepare(&parts).await })
 }
 
+/// Yields a connection to the request's session, whichever way it comes: a WebSocket upgrade, or plain HTTP.
+///
+/// The filter and what is mapped behind it run on every request; the handler of
+/// [`ResumeConnection::on_session`] once per session. It takes the request's body.
+pub fn connect<T>() -> impl Filter<Extract = (ResumeConnection<T>,), Error = Rejection> + Clone
+where
+    T: Send + 'static,
+{
+    extract(|parts| async move { Ok(parts) }).and(warp::body::stream()).and_then(
+        |parts: Arc<Parts>, body| async move {
+            ResumeConnection::prepare(&parts, body).await.map_err(rejected)
+        },
+    )
+}
+
 /// Serves `GET /sessions/{id}`, which answers with the outcome of a session of the caller's, and
 /// `GET /sessions`, which lists them.
 ///
 /// `GET /sessions/{id}` answers 200 with the outcome; 202 with `Retry-After` while there is none; 404 for sessions that
 /// are unknown, too old, or not the caller's, alike. `?wait=SECONDS` waits for the outcome, at most 50 s.
 ///
-/// `GET /sessions` answers 200 with `{"sessions":[{"session","status"}],"next"}`, at most 100 sessions at a time;
+/// `GET /sessions` answers 200 with `{"sessions":[{"session","status","name","created_ms","attached","head"}],"next"}`, at most 100 at a time;
 /// `?limit=N` for fewer, `?after=SESSION` for what follows (`next` of the page before; null on the last). The list has
 /// live sessions and outcomes in memory. Of the stored sessions it has only the caller's own, not those under other
-/// keys.
+/// keys. `?id=A&id=B` asks for these instead, at most 32; with `wait=SECONDS` and `If-None-Match` the answer waits until a
+/// status is another one.
 pub fn outcomes<T>() -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone
 where
     T: Send + 'static,

@@ -56,16 +56,20 @@
 //!
 //! `warp::addr::remote()` is always `None` in a tower service: hand the address over as an extension.
 
+mod connection;
 mod filters;
 mod rejection;
 mod service;
 
-pub use session_resume::adapter::ResumeUpgrade;
+pub use session_resume::adapter::{Kind, ResumeUpgrade};
 #[cfg(feature = "server")]
 pub use session_resume::adapter::{Serve, UntilStopped, bind, serve, stop_signal};
 
 pub use self::{
-    filters::{identity, optional_session, outcomes, resume, session, with_identity_change},
+    connection::ResumeConnection,
+    filters::{
+        connect, identity, optional_session, outcomes, resume, session, with_identity_change,
+    },
     rejection::ResumeRejection,
     service::{FilterService, service},
 };

@@ -104,7 +104,7 @@ fn offer_json(offer: &Offer) -> Value {
         if n == u64::MAX { json!("above") } else { json!(n) }
     };
     match offer {
-        Offer::Plain => json!({ "kind": "plain" }),
+        Offer::Plain | Offer::PlainAt(_) => json!({ "kind": "plain" }),
         Offer::Fresh { client } => json!({ "kind": "fresh", "client": client }),
         Offer::Resume { client, cursor, attachment } => json!({
             "kind": "resume",

@@ -1,10 +1,14 @@
 //! Pages about tasks, where the types alone do not say enough.
 //!
 //! * [`behind_a_proxy`]: what a proxy in front of the server must do, and what to set where it does less.
+//! * [`over_http`]: sessions where WebSockets are blocked, and readers without a client of ours.
 //! * [`write_a_store`]: how to keep sessions somewhere else.
 
 #[doc = include_str!("../docs/behind-a-proxy.md")]
 pub mod behind_a_proxy {}
+
+#[doc = include_str!("../docs/over-http.md")]
+pub mod over_http {}
 
 #[doc = include_str!("../docs/write-a-store.md")]
 pub mod write_a_store {}

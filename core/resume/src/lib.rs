@@ -33,7 +33,7 @@
 //! * It does not run one session on several nodes at once. On Redis any process can go on with a session, one at a time.
 //! * It does not keep a handler's local variables through a restart, only the state `T`.
 //! * It does not make a plain client exactly-once.
-//! * It does not go over HTTP where WebSockets are blocked.
+//! * Its clients do not go over HTTP yet where WebSockets are blocked; [the server does](docs::over_http).
 //!
 //! Nothing is released yet: until 0.1.0 names, the wire protocol and the records of stores may change.
 //!
@@ -48,6 +48,7 @@
 //! | what a crash may cost | [`Durability`], [`store`] |
 //! | what a stranger can make grow | [`Limits`] |
 //! | what a proxy in front must do | [`docs::behind_a_proxy`] |
+//! | what goes over plain HTTP | [`docs::over_http`] |
 //! | how to write a store | [`docs::write_a_store`] |
 //! | how to connect another framework | [`adapter`], [`transport`] |
 //!
@@ -72,6 +73,7 @@
 //! | --- | --- |
 //! | `axum` | [`Session`] and [`Identity`] are extractors of axum, [`IdentityChange`] is a part of its responses |
 //! | `tungstenite` | `adapter::ResumeUpgrade` and `transport::WebSocket`: WebSockets of frameworks on hyper |
+//! | `http` | `adapter::ResumeConnection`: sessions over plain HTTP, on the route of their WebSocket; includes `tungstenite` |
 //! | `http2` | the same over HTTP/2 (RFC 8441); includes `tungstenite` |
 //! | `server` | `adapter::serve`, a server for layered services, and a stop that drains; includes `http2` and `listen` |
 //! | `listen` | `adapter::bind`, a listener whose queue holds a crowd that comes back |
@@ -162,6 +164,7 @@ pub use self::{
         origin::{AllowedOrigins, InvalidOrigin},
         outcome::{HandlerError, IntoOutcome, Outcome, OutcomeStatus, Result},
         outgoing::Outgoing,
+        over_http::Http,
         request::RequestView,
         reuse,
         send_error::{SendError, SendErrorKind},

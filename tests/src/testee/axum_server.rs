@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::json;
 use session_resume::SessionResume;
-use session_resume_axum::{ResumeUpgrade, Session};
+use session_resume_axum::{ResumeConnection, Session};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -88,18 +88,18 @@ async fn login(session: Session<Tally>) -> Response {
 }
 
 async fn count(State(resume): State<SessionResume<Tally>>) -> Json<Count> {
-    Json(Count::of(&resume.sessions()))
+    Json(Count::of(&resume))
 }
 
-async fn live(upgrade: ResumeUpgrade<Tally>) -> Response {
-    upgrade.named(live::NAME).on_session(live::live)
+async fn live(connection: ResumeConnection<Tally>) -> Response {
+    connection.named(live::NAME).on_session(live::live).await
 }
 
 /// The session of `/live`.
-async fn live_anywhere(upgrade: ResumeUpgrade<Tally>) -> Response {
-    live(upgrade.any_path()).await
+async fn live_anywhere(connection: ResumeConnection<Tally>) -> Response {
+    live(connection.any_path()).await
 }
 
-async fn other(upgrade: ResumeUpgrade<Tally>) -> Response {
-    upgrade.on_session(live::other)
+async fn other(connection: ResumeConnection<Tally>) -> Response {
+    connection.on_session(live::other).await
 }

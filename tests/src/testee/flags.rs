@@ -4,8 +4,8 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 
 use lexopt::{Arg, ValueExt as _};
 use session_resume::{
-    AllowedOrigins, Attach, CatchUp, Durability, Heartbeat, IdentityCookie, Limits, MergePolicy,
-    Overflow, PlainAck, SessionResume, Unreadable,
+    AllowedOrigins, Attach, CatchUp, Durability, Heartbeat, Http, IdentityCookie, Limits,
+    MergePolicy, Overflow, PlainAck, SessionResume, Unreadable,
     key::{self, KeyFn},
     reuse::{self, ReusePolicy},
 };
@@ -48,6 +48,8 @@ pub(crate) struct Flags {
     origins: AllowedOrigins,
     secret: Option<[u8; 64]>,
     cookie: Option<String>,
+    http: Http,
+    plain_http: bool,
 }
 
 impl Flags {
@@ -77,6 +79,8 @@ impl Flags {
             origins: AllowedOrigins::same_origin(),
             secret: None,
             cookie: None,
+            http: Http::default(),
+            plain_http: false,
         };
         while let Some(arg) = args.next()? {
             let Arg::Long(name) = arg else {
@@ -85,6 +89,10 @@ impl Flags {
             let name = name.to_owned();
             if name == "shared-key" {
                 flags.shared_key = true;
+                continue;
+            }
+            if name == "plain-http" {
+                flags.plain_http = true;
                 continue;
             }
             if !flags.set(&name, &mut args)? {
@@ -174,6 +182,22 @@ impl Flags {
                 let allowed = self.origins.clone().try_allow(args.value()?.string()?);
                 self.origins = allowed.map_err(|error| format!("--origin: {error}"))?;
             }
+            "transports" => {
+                let list = args.value()?.string()?;
+                let has = |name: &str| list.split(',').any(|listed| listed == name);
+                if list.split(',').any(|name| !["websocket", "sse", "poll"].contains(&name)) {
+                    return Err(format!("--transports {list} is not supported").into());
+                }
+                self.http = self
+                    .http
+                    .with_websocket(has("websocket"))
+                    .with_sse(has("sse"))
+                    .with_poll(has("poll"));
+            }
+            "absent" => self.http.absent = millis(name, args)?,
+            "hold" => self.http.hold = Some(millis(name, args)?),
+            "rotate" => self.http.rotate = millis(name, args)?,
+            "max-pipes" => self.limits.pipes = number(name, args)?,
             "cookie" => self.cookie = Some(args.value()?.string()?),
             "secret" => self.secret = Some(secret(&args.value()?.string()?)?),
             _ => return Ok(false),
@@ -194,6 +218,8 @@ impl Flags {
             .with_reuse(self.reuse.clone())
             .with_unreadable(self.unreadable)
             .with_catch_up(self.catch_up)
+            .with_http(self.http)
+            .with_plain_http(self.plain_http)
             .with_allowed_origins(self.origins.clone());
         if let Some(attach) = self.attach {
             resume = resume.with_attach(attach);

@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use session_resume::{Identity, Session, SessionId, SessionInfo, SessionOrigin, reuse::Phase};
+use session_resume::{Identity, Session, SessionId, SessionOrigin, SessionResume, reuse::Phase};
 
 /// The log keeps this many numbers, the newest.
 const LOG: usize = 10_000;
@@ -64,12 +64,13 @@ pub(crate) struct Count {
     suspended: usize,
     running: usize,
     completed: usize,
+    pipes: usize,
 }
 
 impl Count {
-    pub(crate) fn of(sessions: &[SessionInfo]) -> Self {
-        let mut count = Self::default();
-        for session in sessions {
+    pub(crate) fn of(resume: &SessionResume<Tally>) -> Self {
+        let mut count = Self { pipes: resume.pipes(), ..Self::default() };
+        for session in resume.sessions() {
             match session.phase {
                 Phase::Running => count.running += 1,
                 Phase::Suspended => count.suspended += 1,

@@ -1,7 +1,7 @@
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 use session_resume::{Session, SessionResume};
-use session_resume_warp::ResumeUpgrade;
+use session_resume_warp::ResumeConnection;
 use tokio::net::TcpListener;
 use tower_layer::Layer as _;
 use warp::{
@@ -24,7 +24,7 @@ fn routes(
     resume: SessionResume<Tally>,
 ) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone {
     let session = session_resume_warp::session::<Tally>;
-    let upgrade = session_resume_warp::resume::<Tally>;
+    let connect = session_resume_warp::connect::<Tally>;
 
     let overview = warp::path::end()
         .and(warp::get())
@@ -47,16 +47,14 @@ fn routes(
         StatusCode::OK
     });
     let login = warp::path!("login").and(warp::post()).and(session()).then(login);
-    let count = warp::path!("count")
-        .and(warp::get())
-        .map(move || reply::json(&Count::of(&resume.sessions())));
-    let live = warp::path!("live").and(upgrade()).map(attach);
+    let count = warp::path!("count").and(warp::get()).map(move || reply::json(&Count::of(&resume)));
+    let live = warp::path!("live").and(connect()).then(attach);
     let live_anywhere = warp::path!("live" / ..)
-        .and(upgrade())
-        .map(|upgrade: ResumeUpgrade<Tally>| attach(upgrade.any_path()));
+        .and(connect())
+        .then(|connection: ResumeConnection<Tally>| attach(connection.any_path()));
     let other = warp::path!("other")
-        .and(upgrade())
-        .map(|upgrade: ResumeUpgrade<Tally>| upgrade.on_session(live::other));
+        .and(connect())
+        .then(|connection: ResumeConnection<Tally>| connection.on_session(live::other));
 
     overview
         .or(peek)
@@ -74,8 +72,8 @@ fn routes(
         .or(session_resume_warp::outcomes::<Tally>())
 }
 
-fn attach(upgrade: ResumeUpgrade<Tally>) -> http::Response<String> {
-    upgrade.named(live::NAME).on_session(live::live)
+async fn attach(connection: ResumeConnection<Tally>) -> Response {
+    connection.named(live::NAME).on_session(live::live).await
 }
 
 fn peek(session: Option<Session<Tally>>) -> Response {

@@ -2,11 +2,15 @@
 
 mod drops;
 mod ends;
+mod event_source;
 mod identity;
+mod lists;
 mod log;
 mod merge;
+mod pipes;
 mod proxy;
 mod refusals;
+mod requests;
 mod resumable;
 mod skips;
 mod unreadable;

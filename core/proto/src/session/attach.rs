@@ -9,11 +9,11 @@ use super::{
     client::{Client, Standing, Takeover, Who},
     damping::Damping,
     lives::Lineage,
-    transport::{PROBE_DEADLINE, Transport},
+    transport::{Mode, PROBE_DEADLINE, Transport},
 };
 use crate::{
     AttachmentNumber, Gap, GapReason, Moment, Position, WireId,
-    wire::{Close, CloseKind, Hello, ProtocolError, Status, VERSION, Window},
+    wire::{Close, CloseKind, EventId, Hello, ProtocolError, Status, VERSION, Window},
 };
 
 /// How the request or handler that holds a handle, or brings a transport, came to its session.
@@ -54,6 +54,9 @@ impl SessionOrigin {
 pub enum Claim {
     /// A plain WebSocket: it can name nothing.
     Plain,
+    /// A plain reader of events, such as an `EventSource`: it confirms nothing, and names where it is when it comes
+    /// back. It is the plain client, and is told the control frames.
+    PlainAt(Option<EventId>),
     /// A client that holds nothing.
     Fresh,
     /// A cursor of a session that is not there.
@@ -138,7 +141,8 @@ impl<I: Clone> Session<I> {
         self.check_moved(client.identity, claim, now)?;
         let known = self.clients.named(client).filter(|_| !self.is_lone_plain(client));
         let received = match claim {
-            Claim::Plain | Claim::Fresh => None,
+            Claim::Plain | Claim::PlainAt(None) | Claim::Fresh => None,
+            Claim::PlainAt(Some(at)) => Some(at.position),
             Claim::Lost { received } | Claim::Cursor { received, .. } => Some(*received),
         };
         if let Claim::Cursor { attachment, .. } = claim
@@ -147,16 +151,25 @@ impl<I: Clone> Session<I> {
         {
             return Err(Refusal { close: Close::STALE, retry: None });
         }
+        // The page of an older line of plain attachments: another one has taken its place.
+        let is_left_behind = matches!(claim, Claim::PlainAt(Some(at)) if known.is_some_and(|known| at.attachment < known.line));
+        if is_left_behind {
+            return Err(Refusal { close: Close::SUPERSEDED, retry: None });
+        }
         if received.is_some() && known.is_some_and(|known| known.takeover == Takeover::Untold) {
             return Err(Refusal { close: Close::SUPERSEDED, retry: None });
         }
         let above_head = received.is_some_and(|received| match claim {
-            Claim::Cursor { epoch, .. } if self.lineage(epoch, received) == Lineage::AboveHead => {
+            Claim::Cursor { epoch, .. } | Claim::PlainAt(Some(EventId { epoch, .. }))
+                if self.lineage(epoch, received) == Lineage::AboveHead =>
+            {
                 true
             }
-            Claim::Cursor { .. } | Claim::Lost { .. } | Claim::Fresh | Claim::Plain => {
-                received.get() > crate::MAX_INTEGER
-            }
+            Claim::Cursor { .. }
+            | Claim::Lost { .. }
+            | Claim::Fresh
+            | Claim::Plain
+            | Claim::PlainAt(_) => received.get() > crate::MAX_INTEGER,
         });
         if above_head {
             let close = Close::breach(ProtocolError::CursorAboveHead);
@@ -218,9 +231,14 @@ impl<I: Clone> Session<I> {
         self.overflow_since = overflow_since;
         let who = Who { name, info };
         let (uid, start) = self.find_start(who.clone(), &claim, origin);
+        let reads_events = matches!(claim, Claim::PlainAt(_));
         if let Some(client) = self.clients.get_mut(uid) {
             client.who.info = who.info.clone();
-            if !name.is_plain() {
+            client.reads_events = reads_events;
+            if matches!(claim, Claim::Plain | Claim::PlainAt(None)) {
+                client.line = number;
+            }
+            if !name.is_plain() || reads_events {
                 client.shown = Some(self.lives.epoch().life());
                 self.lives.name();
             }
@@ -233,7 +251,7 @@ impl<I: Clone> Session<I> {
             gap: start.gap,
         };
         let has_gap = start.gap.is_some();
-        let hello = (!name.is_plain()).then(|| {
+        let hello = (!name.is_plain() || reads_events).then(|| {
             Box::new(Hello {
                 v: VERSION,
                 session: *session,
@@ -256,8 +274,11 @@ impl<I: Clone> Session<I> {
         self.transports.push(Transport::new(
             number,
             uid,
-            nonce,
-            hello,
+            match hello {
+                None => Mode::Plain(nonce),
+                Some(hello) if reads_events => Mode::Events(nonce, Some(hello)),
+                Some(hello) => Mode::Resumable(nonce, Some(hello)),
+            },
             start.from,
             acknowledged,
             now,

@@ -2,7 +2,9 @@ use std::{fmt, num::NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bounds, epoch::LifeNumber, inbox::FreshStart, plain::Trouble, poison::Poison};
+use super::{
+    Bounds, PlainAck, epoch::LifeNumber, inbox::FreshStart, plain::Trouble, poison::Poison,
+};
 use crate::{AttachmentNumber, ClientId, GapReason, Moment, Position};
 
 /// Names a client for as long as the session lives; never given twice.
@@ -123,6 +125,10 @@ pub(super) struct Client<I> {
     pub(super) untold_start: Option<FreshStart>,
     /// Its newest attachment.
     pub(super) newest: AttachmentNumber,
+    /// The first attachment of its present line: of the plain page that came without saying where it is (plain).
+    pub(super) line: AttachmentNumber,
+    /// Its newest transport reads events, and confirms nothing (plain).
+    pub(super) reads_events: bool,
     /// It was told `received: null` and has sent no frame since: every offer of it gets `null` again.
     pub(super) counts_unknown: bool,
     /// The life whose epoch its newest hello has named; `None` for a plain one.
@@ -157,6 +163,11 @@ impl<I> Client<I> {
 
     pub(super) fn is_attached(&self) -> bool {
         matches!(self.presence, Presence::Attached)
+    }
+
+    /// Whether the outbox may let go of what was written to it: it confirms nothing.
+    pub(super) fn is_passed_when_written(&self, plain_ack: PlainAck) -> bool {
+        self.who.name.is_plain() && (self.reads_events || plain_ack == PlainAck::Off)
     }
 
     /// Messages of it that wait in the inbox.
@@ -248,6 +259,8 @@ impl<I> Clients<I> {
             takeover: Takeover::None,
             untold_start: None,
             newest: AttachmentNumber::default(),
+            line: AttachmentNumber::default(),
+            reads_events: false,
             counts_unknown: false,
             shown: None,
             held: None,

@@ -87,6 +87,11 @@ impl Snapshot {
 }
 
 impl FinalCounts {
+    /// Returns whether this is an epoch of the session, of whichever of its lives.
+    pub fn knows_epoch(&self, epoch: &WireId) -> bool {
+        self.epoch.life_in(epoch).is_some()
+    }
+
     /// Returns all that a client that comes back with a cursor of this session is told.
     ///
     /// # Errors

@@ -64,10 +64,14 @@ impl<I: Clone> Session<I> {
     ) -> Result<(), Refusal> {
         let moved = || self.moved.iter().any(|moved| moved.old == identity && now < moved.until);
         match claim {
-            Claim::Plain | Claim::Cursor { .. } if moved() => {
+            Claim::Plain | Claim::PlainAt(_) | Claim::Cursor { .. } if moved() => {
                 Err(Refusal { close: Close::TRY_AGAIN, retry: Some(MOVED_RETRY) })
             }
-            Claim::Plain | Claim::Cursor { .. } | Claim::Fresh | Claim::Lost { .. } => Ok(()),
+            Claim::Plain
+            | Claim::PlainAt(_)
+            | Claim::Cursor { .. }
+            | Claim::Fresh
+            | Claim::Lost { .. } => Ok(()),
         }
     }
 }

@@ -11,6 +11,7 @@
 mod attach;
 mod client;
 mod damping;
+mod deliver;
 mod end;
 mod epoch;
 mod final_counts;
@@ -40,6 +41,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 pub use self::{
     attach::{Arrival, Attached, Claim, Refusal, SessionOrigin},
     client::{ClientKind, ClientName, IdentityTag, Who},
+    deliver::{Delivery, DeliveryKey, DeliveryProgress, Undelivered},
     epoch::Epoch,
     final_counts::FinalCounts,
     identity::MOVED_RETRY,
@@ -59,6 +61,7 @@ pub use self::{
 use self::{
     client::{Client, ClientUid, Clients},
     damping::Damping,
+    deliver::Delivered,
     identity::Moved,
     inbox::Inbox,
     lives::Lives,
@@ -149,6 +152,8 @@ pub struct Session<I> {
     /// Identities that were changed lately, oldest first.
     moved: Few<Moved>,
     court: Court<I>,
+    /// What came without a transport and with a key, the newest last.
+    delivered: Few<Delivered>,
 }
 
 impl<I: Clone> Session<I> {
@@ -172,6 +177,7 @@ impl<I: Clone> Session<I> {
             farewell: None,
             moved: Few::new(),
             court: Court::new(),
+            delivered: Few::new(),
             end_committed: false,
             freezes: false,
             frozen: false,

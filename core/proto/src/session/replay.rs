@@ -10,7 +10,10 @@ use super::{
     lives::Lineage,
     sparse::Recipient,
 };
-use crate::{Gap, GapReason, Position, WireId, wire::Status};
+use crate::{
+    Gap, GapReason, Position, WireId,
+    wire::{EventId, Status},
+};
 
 /// Where a client starts.
 pub(super) struct Start {
@@ -40,7 +43,16 @@ impl<I: Clone> Session<I> {
         let start = match claim {
             Claim::Plain => {
                 uid = uid.or(self.gone_plain_client(name.identity));
-                self.plain_start(uid, name.identity, origin)
+                self.plain_start(uid, name.identity, origin, self.rules.plain_ack)
+            }
+            // What was written to a reader of events is there until room is needed: see `room`.
+            Claim::PlainAt(None) => {
+                uid = uid.or(self.gone_plain_client(name.identity));
+                self.plain_start(uid, name.identity, origin, PlainAck::Off)
+            }
+            Claim::PlainAt(Some(at)) => {
+                uid = uid.or(self.gone_plain_client(name.identity));
+                self.event_start(uid, *at, name, origin)
             }
             Claim::Fresh => self.fresh_start(uid, origin, None),
             Claim::Lost { received } => self.fresh_start(
@@ -95,13 +107,16 @@ impl<I: Clone> Session<I> {
         self.outbox.acknowledge(match claim {
             // The cursor of an offer is an acknowledgement.
             Claim::Cursor { epoch, received, .. }
+            | Claim::PlainAt(Some(EventId { epoch, position: received, .. }))
                 if self.lineage(epoch, *received) == Lineage::Honoured =>
             {
                 *received
             }
-            Claim::Cursor { .. } | Claim::Lost { .. } | Claim::Fresh | Claim::Plain => {
-                Position::ZERO
-            }
+            Claim::Cursor { .. }
+            | Claim::Lost { .. }
+            | Claim::Fresh
+            | Claim::Plain
+            | Claim::PlainAt(_) => Position::ZERO,
         });
         (uid, start)
     }
@@ -112,6 +127,7 @@ impl<I: Clone> Session<I> {
         uid: Option<ClientUid>,
         identity: IdentityTag,
         origin: SessionOrigin,
+        plain_ack: PlainAck,
     ) -> Start {
         // Under `Share` the session does not know which gone plain client of this identity has come back. So the
         // client starts where the one that has confirmed least would start.
@@ -119,7 +135,7 @@ impl<I: Clone> Session<I> {
         let own = least.or_else(|| uid.and_then(|uid| self.clients.get(uid)).map(|c| c.acked));
         let from = match own {
             Some(acked) => acked.min(self.outbox.checkpoint().unwrap_or(acked)),
-            None if self.rules.plain_ack == PlainAck::Off => self.outbox.base(),
+            None if plain_ack == PlainAck::Off => self.outbox.base(),
             None => self.outbox.fresh_start(),
         };
         let from = from.max(self.outbox.base());
@@ -130,6 +146,33 @@ impl<I: Clone> Session<I> {
             received: None,
             gap: None,
         }
+    }
+
+    /// Where a reader of events goes on, which says what it wants next.
+    fn event_start(
+        &self,
+        uid: Option<ClientUid>,
+        at: EventId,
+        name: ClientName,
+        origin: SessionOrigin,
+    ) -> Start {
+        if self.lineage(&at.epoch, at.position) == Lineage::Honoured {
+            let start = self.replay_from(uid, name, &at.epoch, at.position);
+            let mut start = Start { status: Status::Resumed, received: None, ..start };
+            let known = uid.and_then(|uid| self.clients.get(uid));
+            // What was written to it has made way.
+            if let (Some(gap), true) = (&mut start.gap, known.is_some_and(Client::matters))
+                && gap.reason != GapReason::Checkpoint
+            {
+                gap.reason = GapReason::Overflow;
+            }
+            return start;
+        }
+        // Another history: it gets all that is left of this one.
+        let gap = Gap { from: at.position, to: None, reason: GapReason::Restarted };
+        let start = self.plain_start(uid, name.identity, origin, PlainAck::Off);
+        let status = if start.status == Status::Resumed { origin.status() } else { start.status };
+        Start { status, gap: Some(gap), ..start }
     }
 
     /// Under `Share` a new plain transport becomes the client of its identity's gone one with the most, so that no

@@ -36,7 +36,7 @@ impl<I: Clone> Session<I> {
             self.let_go_of_own(stopped);
             self.trim();
         }
-        if !self.fits_besides(cost, freed) && self.rules.plain_ack != PlainAck::Trust {
+        if !self.fits_besides(cost, freed) {
             self.forget_passed_plain(cost, freed);
         }
         if self.rules.overflow == Overflow::DropOldest {
@@ -106,8 +106,10 @@ impl<I: Clone> Session<I> {
             let base = self.outbox.oldest();
             let mut moved = false;
             for client in self.clients.iter_mut() {
-                let passed = if self.rules.plain_ack == PlainAck::Off {
+                let passed = if client.is_passed_when_written(self.rules.plain_ack) {
                     client.written
+                } else if self.rules.plain_ack == PlainAck::Trust {
+                    continue;
                 } else {
                     let own = self
                         .transports

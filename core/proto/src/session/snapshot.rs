@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClientName, Epoch, IdentityTag, Rules, Session,
+    ClientName, DeliveryKey, Epoch, IdentityTag, Rules, Session,
     client::{Client, ClientUid, Presence, Standing, Takeover, Who},
     lives::{self, Earlier},
     outbox::Outbox,
@@ -41,6 +41,8 @@ pub struct Snapshot {
     pub(super) dropped_last: bool,
     /// The number of crashes in a row before this life.
     pub(super) crashes: u8,
+    /// What came without a transport and with a key, and is handled; the newest last.
+    pub(super) delivered: Vec<DeliveryKey>,
 }
 
 impl Snapshot {
@@ -171,6 +173,7 @@ impl<I: Clone> Session<I> {
             plain_suspects: self.court.plain().to_vec(),
             dropped_last: self.court.dropped_last,
             crashes: self.court.crashes(),
+            delivered: self.handled_keys().collect(),
         };
         let handled = self.clients.iter().map(|client| (client.uid, client.handled)).collect();
         let named = self.lives.is_named();
@@ -252,6 +255,7 @@ impl<I: Clone> Session<I> {
     ) -> Self {
         let mut session = Self::new(rules, snapshot.epoch.reborn(life), now);
         session.court = Court::restored(clean, &snapshot);
+        session.remember_keys(&snapshot.delivered);
         session.usage.has_lived(age);
         let end = snapshot.whole_outbox(clean).map(StoredOutbox::head);
         let unseen = if clean { 0 } else { UNSEEN_ATTACHMENTS };

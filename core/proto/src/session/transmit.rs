@@ -78,7 +78,7 @@ impl<I: Clone> Session<I> {
         }
         self.expire_messages(now);
         let t = &mut self.transports[at];
-        if let Mode::Resumable(_, hello) = &mut t.mode
+        if let Mode::Resumable(_, hello) | Mode::Events(_, hello) = &mut t.mode
             && let Some(hello) = hello.take()
         {
             t.last_ack = now;
@@ -230,7 +230,7 @@ impl<I: Clone> Session<I> {
         {
             client.written = sent;
             // The ring may let go of what was written.
-            let ring = client.who.name.is_plain() && plain_ack == PlainAck::Off;
+            let ring = client.is_passed_when_written(plain_ack);
             self.wake.room |= ring && self.usage.waits_for_room();
         }
         complete

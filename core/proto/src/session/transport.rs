@@ -96,6 +96,8 @@ pub(super) struct Transport {
 pub(super) enum Mode {
     /// With the random part of its ping payloads.
     Plain([u8; 8]),
+    /// A plain reader of events: it confirms nothing, and is told the control frames. What was written counts as passed.
+    Events([u8; 8], Option<Box<Hello>>),
     /// With the hello while it has not been sent.
     Resumable([u8; 8], Option<Box<Hello>>),
 }
@@ -123,8 +125,7 @@ impl Transport {
     pub(super) fn new(
         number: AttachmentNumber,
         client: ClientUid,
-        nonce: [u8; 8],
-        hello: Option<Box<Hello>>,
+        mode: Mode,
         start: Position,
         acknowledged: u64,
         now: Moment,
@@ -132,10 +133,7 @@ impl Transport {
         Self {
             number,
             client,
-            mode: match hello {
-                Some(hello) => Mode::Resumable(nonce, Some(hello)),
-                None => Mode::Plain(nonce),
-            },
+            mode,
             state: State::Attached,
             sent: start,
             passed: start,
@@ -289,7 +287,7 @@ impl Transport {
 
     pub(super) fn nonce(&self) -> [u8; 8] {
         match self.mode {
-            Mode::Plain(nonce) | Mode::Resumable(nonce, _) => nonce,
+            Mode::Plain(nonce) | Mode::Events(nonce, _) | Mode::Resumable(nonce, _) => nonce,
         }
     }
 
@@ -440,7 +438,7 @@ impl<I: Clone> Session<I> {
     /// A resumable client that owes an ack and sends no frame is a frozen page: it answers pings and
     /// acknowledges nothing.
     fn silence_deadline(&self, t: &Transport) -> Option<Moment> {
-        if t.is_plain() || t.is_paused() {
+        if t.is_paused() || !matches!(t.mode, Mode::Resumable(..)) {
             return None;
         }
         let owed = t.owed_since?;

@@ -6,6 +6,7 @@
 mod base64;
 mod close;
 mod control;
+mod event_id;
 mod events;
 mod frames;
 mod offer;
@@ -16,6 +17,7 @@ pub use self::{
         ClientControl, Done, Hello, Inbound, OutcomeStatus, ProtocolError, ServerControl,
         StateOffer, Status, Window, decode_client_text, decode_server_text, escape,
     },
+    event_id::EventId,
     events::{EVENTS, EventReader, FLOW, GREETING, StreamItem, encode_event},
     frames::{FRAMES, FrameError, FrameReader, PipeFrame, decode_frames, encode_frames},
     offer::{AT_PREFIX, MalformedOffer, Offer, PROBE},

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::SUBPROTOCOL;
+use super::{EventId, SUBPROTOCOL};
 use crate::{AttachmentNumber, ClientId, Cursor, MAX_INTEGER, Position, WireId};
 
 /// What the names of all versions of the protocol begin with.
@@ -19,6 +19,8 @@ pub const PROBE: &str = "at.probe";
 pub enum Offer {
     /// No subprotocol of ours: frames pass unmodified.
     Plain,
+    /// A plain reader of events; with where it is, if it says so. It has no text: its `Last-Event-ID` says that.
+    PlainAt(Option<EventId>),
     /// `at.<client>`: resumable, from a client that holds nothing.
     Fresh {
         /// The client that asks.
@@ -108,14 +110,14 @@ impl Offer {
     /// Returns the client that asks, if it names itself.
     pub fn client(&self) -> Option<&ClientId> {
         match self {
-            Self::Plain => None,
+            Self::Plain | Self::PlainAt(_) => None,
             Self::Fresh { client } | Self::Resume { client, .. } => Some(client),
         }
     }
 
     /// Returns whether the client speaks `session-resume.v1`.
     pub fn is_resumable(&self) -> bool {
-        !matches!(self, Self::Plain)
+        !matches!(self, Self::Plain | Self::PlainAt(_))
     }
 }
 
@@ -133,7 +135,7 @@ fn parse_integer(text: &str) -> Option<u64> {
 impl fmt::Display for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Plain => Ok(()),
+            Self::Plain | Self::PlainAt(_) => Ok(()),
             Self::Fresh { client } => write!(f, "{AT_PREFIX}{client}"),
             Self::Resume { client, cursor, attachment } => {
                 let Cursor { session, epoch, received } = cursor;

@@ -298,6 +298,7 @@ impl Pair {
         let client = *offer.client().expect("a name");
         let claim = match offer {
             Offer::Plain => Claim::Plain,
+            Offer::PlainAt(at) => Claim::PlainAt(at),
             Offer::Fresh { .. } => Claim::Fresh,
             Offer::Resume { cursor, attachment, .. } => {
                 Claim::Cursor { epoch: cursor.epoch, received: cursor.received, attachment }

@@ -99,10 +99,11 @@ impl World {
         let client = *offer.client().expect("clients name themselves");
         let is_stale = match &offer {
             Offer::Resume { attachment, .. } => attachment.is_some_and(|n| n < self.heard),
-            Offer::Plain | Offer::Fresh { .. } => false,
+            Offer::Plain | Offer::PlainAt(_) | Offer::Fresh { .. } => false,
         };
         let claim = match offer {
             Offer::Plain => Claim::Plain,
+            Offer::PlainAt(at) => Claim::PlainAt(at),
             Offer::Fresh { .. } => Claim::Fresh,
             Offer::Resume { cursor, attachment, .. } => Claim::Cursor {
                 epoch: cursor.epoch,

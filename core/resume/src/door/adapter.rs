@@ -12,6 +12,8 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use http::request::Parts;
 
+#[cfg(feature = "http")]
+pub use crate::door::http::{Body, Kind, ResumeConnection};
 #[cfg(feature = "listen")]
 pub use crate::door::listen::bind;
 #[cfg(feature = "tungstenite")]

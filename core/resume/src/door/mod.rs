@@ -9,6 +9,8 @@ pub mod adapter;
 mod axum;
 #[cfg(feature = "console")]
 pub mod console;
+#[cfg(feature = "http")]
+pub(crate) mod http;
 pub(crate) mod layer;
 #[cfg(feature = "listen")]
 pub(crate) mod listen;

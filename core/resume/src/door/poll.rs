@@ -1,10 +1,17 @@
 //! Asking for a session's outcome with no socket at all.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    future::poll_fn,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
 use serde::Serialize;
-use session_resume_proto::session;
+use session_resume_proto::{Position, WireId, session};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -12,7 +19,7 @@ use crate::{
     Outcome, SessionId,
     durable::restore::InStore,
     live::{ended::Ended, registry::Registry, session::Shared},
-    words::{context::RequestContext, refusal::Refusal},
+    words::{context::RequestContext, refusal::Refusal, wall},
 };
 
 /// A long poll waits at most this long: proxies give up on silent requests after about a minute.
@@ -74,11 +81,25 @@ impl Answer {
         response
     }
 
+    /// Answers with these sessions. The validator is of their statuses alone: the rest changes with every message.
+    fn of_statuses(sessions: Vec<Listed>) -> Self {
+        let statuses: Vec<_> = sessions.iter().map(|it| (it.session, &it.status)).collect();
+        let statuses = serde_json::to_string(&statuses).expect("ids and words are JSON");
+        let etag = Self::etag(&statuses);
+        let page = Page { sessions, next: None };
+        let body = serde_json::to_string(&page).expect("ids and words are JSON");
+        Self { status: StatusCode::OK, body, retry_after: None, etag }
+    }
+
     fn new(status: StatusCode, body: String, retry_after: Option<u64>) -> Self {
-        let digest = Sha256::digest(&body);
-        let start: [u8; 8] = digest[..8].try_into().expect("a SHA-256 digest has 32 bytes");
-        let etag = format!("{WEAK}\"{:016x}\"", u64::from_be_bytes(start));
+        let etag = Self::etag(&body);
         Self { status, body, retry_after, etag }
+    }
+
+    fn etag(of: &str) -> String {
+        let digest = Sha256::digest(of);
+        let start: [u8; 8] = digest[..8].try_into().expect("a SHA-256 digest has 32 bytes");
+        format!("{WEAK}\"{:016x}\"", u64::from_be_bytes(start))
     }
 
     fn ended(id: SessionId, outcome: &Outcome) -> Self {
@@ -214,6 +235,43 @@ fn stored(interrupted: bool) -> &'static str {
 struct Listed {
     session: SessionId,
     status: Cow<'static, str>,
+    /// The handler's name.
+    name: Option<Cow<'static, str>>,
+    /// When it was started, in milliseconds since 1970.
+    created_ms: Option<u64>,
+    /// How many transports it has.
+    attached: usize,
+    /// Where its messages end.
+    head: Option<Head>,
+}
+
+#[derive(Serialize)]
+struct Head {
+    epoch: WireId,
+    position: Position,
+}
+
+impl Listed {
+    /// A session that is not in memory, of which only this is known.
+    fn elsewhere(session: SessionId, status: Cow<'static, str>) -> Self {
+        Self { session, status, name: None, created_ms: None, attached: 0, head: None }
+    }
+
+    fn live<T: Send + 'static>(session: &Arc<Shared<T>>, registry: &Registry<T>) -> Self {
+        let status = phase(session).into();
+        let now = registry.clock().now();
+        let core = session.lock();
+        let created = wall::now().checked_sub(core.machine.age(now));
+        let created_ms = created.and_then(|it| it.duration_since(UNIX_EPOCH).ok());
+        Self {
+            session: session.id(),
+            status,
+            name: core.handler_name().cloned(),
+            created_ms: created_ms.and_then(|it| u64::try_from(it.as_millis()).ok()),
+            attached: core.machine.transports(),
+            head: Some(Head { epoch: core.machine.epoch().token(), position: core.machine.head() }),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -223,10 +281,15 @@ struct Page {
     next: Option<SessionId>,
 }
 
+/// At most this many sessions can be asked for by their ids at a time.
+const MOST_IDS: usize = 32;
 /// At most this many sessions are listed at a time.
 const LONGEST_PAGE: usize = 100;
 
 /// Lists the caller's own sessions, by id: `?limit=` of them (1 to 100) from after the session `?after=` on.
+///
+/// With `?id=A&id=B` (at most 32) it lists those instead, as far as they are the caller's; the validator is of their
+/// statuses alone then. With `?wait=SECONDS`, at most 50, and `If-None-Match` it waits until a status is another one.
 ///
 /// That is: the live sessions that this identity has started, its own session if that is stored, and all
 /// outcomes in memory that it may poll. A store cannot be asked for all of an identity's sessions: stored ones
@@ -245,35 +308,110 @@ pub async fn list<T: Send + 'static>(parts: &Parts) -> Result<Answer, Refusal> {
 
 async fn find_own<T: Send + 'static>(parts: &Parts) -> Result<Answer, Refusal> {
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
+    let ids: Vec<_> = parameters(parts, "id").collect();
+    if !ids.is_empty() {
+        return watch(registry, context, parts, &ids).await;
+    }
     let after = parameter(parts, "after");
     let limit = parameter(parts, "limit").and_then(|limit| limit.parse().ok());
     let mut all = BTreeMap::new();
     if let Some((id, found)) =
         registry.find_own(context).await.map_err(|error| Refusal::by_store(&error))?
     {
-        all.insert(
-            id,
-            match found {
-                InStore::Ended(ended) => status(&ended.outcome),
-                InStore::Stored { interrupted } => stored(interrupted).into(),
-            },
-        );
+        all.insert(id, Listed::elsewhere(id, status_in_store(&found)));
     }
     let live = registry.started_by(context.identity());
-    all.extend(live.iter().map(|session| (session.id(), phase(session).into())));
+    all.extend(live.iter().map(|session| (session.id(), Listed::live(session, registry))));
     let now = registry.clock().now();
     let mut outcomes = registry.outcomes();
     let ended = outcomes.of(context.identity(), now);
-    all.extend(ended.map(|(id, ended)| (id, status(&ended.outcome))));
+    all.extend(ended.map(|(id, ended)| (id, Listed::elsewhere(id, status(&ended.outcome)))));
     drop(outcomes);
     let after = after.and_then(|after| after.parse::<SessionId>().ok());
     let mut rest = all.into_iter().filter(|(id, _)| after.is_none_or(|after| *id > after));
     let limit = limit.unwrap_or(LONGEST_PAGE).clamp(1, LONGEST_PAGE);
-    let sessions: Vec<_> =
-        rest.by_ref().take(limit).map(|(session, status)| Listed { session, status }).collect();
+    let sessions: Vec<_> = rest.by_ref().take(limit).map(|(_, listed)| listed).collect();
     let next = rest.next().and(sessions.last()).map(|last| last.session);
     let body = serde_json::to_string(&Page { sessions, next }).expect("ids and words are JSON");
     Ok(Answer::new(StatusCode::OK, body, None).unless_known(parts))
+}
+
+/// Answers for sessions that are asked for by their ids.
+async fn watch<T: Send + 'static>(
+    registry: &Registry<T>,
+    context: &RequestContext,
+    parts: &Parts,
+    ids: &[&str],
+) -> Result<Answer, Refusal> {
+    if ids.len() > MOST_IDS {
+        let body = r#"{"error":"at most 32 sessions at a time"}"#.to_owned();
+        return Ok(Answer::new(StatusCode::BAD_REQUEST, body, None));
+    }
+    let ids: BTreeSet<SessionId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+    let wait = parameter(parts, "wait").and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
+    let until = Instant::now() + Duration::from_secs(wait).min(LONGEST_WAIT);
+    loop {
+        // Waited for before they are looked at, so that no change in between is missed.
+        let live = ids.iter().filter_map(|id| registry.by_id(*id));
+        let live: Vec<_> = live.filter(|session| is_known_to(session, context)).collect();
+        let changes: Vec<_> = live.iter().filter_map(|session| session.watch_end()).collect();
+        let mut changes: Vec<_> =
+            changes.into_iter().map(|change| Box::pin(change.notified_owned())).collect();
+        for change in &mut changes {
+            change.as_mut().enable();
+        }
+        let mut sessions = Vec::new();
+        for id in &ids {
+            sessions.extend(describe(registry, context, *id).await?);
+        }
+        let over = Instant::now() >= until || registry.drain.is_draining();
+        let answer = Answer::of_statuses(sessions).unless_known(parts);
+        if answer.status != StatusCode::NOT_MODIFIED || over {
+            return Ok(answer);
+        }
+        // The store does not tell when a session in it changes.
+        let again = if changes.len() < ids.len() { Instant::now() + LOOK_AGAIN } else { until };
+        let any = poll_fn(|cx| {
+            let woken = changes.iter_mut().any(|change| change.as_mut().poll(cx).is_ready());
+            if woken { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let _ = tokio::time::timeout_at(again.min(until), any).await;
+    }
+}
+
+/// What there is to tell of a session; `None` if it is unknown, or not the caller's.
+async fn describe<T: Send + 'static>(
+    registry: &Registry<T>,
+    context: &RequestContext,
+    id: SessionId,
+) -> Result<Option<Listed>, Refusal> {
+    let now = registry.clock().now();
+    let theirs = |ended: &Ended| ended.identities.contains(&context.identity());
+    if let Some(ended) = registry.outcomes().get(id, now) {
+        return Ok(theirs(ended).then(|| Listed::elsewhere(id, status(&ended.outcome))));
+    }
+    if let Some(session) = registry.by_id(id) {
+        if !is_known_to(&session, context) {
+            return Ok(None);
+        }
+        if !session.has_told_outcome() {
+            return Ok(Some(Listed::live(&session, registry)));
+        }
+    }
+    let found =
+        registry.find_stored(id, context).await.map_err(|error| Refusal::by_store(&error))?;
+    let found = found.filter(|found| match found {
+        InStore::Ended(ended) => theirs(ended),
+        InStore::Stored { .. } => true,
+    });
+    Ok(found.map(|found| Listed::elsewhere(id, status_in_store(&found))))
+}
+
+fn status_in_store(found: &InStore) -> Cow<'static, str> {
+    match found {
+        InStore::Ended(ended) => status(&ended.outcome),
+        InStore::Stored { interrupted } => stored(*interrupted).into(),
+    }
 }
 
 fn status(outcome: &Outcome) -> Cow<'static, str> {
@@ -292,9 +430,15 @@ fn answer_ended(id: SessionId, ended: &Ended, context: &RequestContext) -> Answe
 }
 
 /// Reads one parameter of the query.
-fn parameter<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
-    let mut pairs = parts.uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.find_map(|(key, value)| (key == name).then_some(value))
+fn parameter<'a>(parts: &'a Parts, name: &'a str) -> Option<&'a str> {
+    parameters(parts, name).next()
+}
+
+/// Reads a parameter of the query each time that it is there.
+fn parameters<'a>(parts: &'a Parts, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let pairs = parts.uri.query().unwrap_or_default().split('&');
+    let pairs = pairs.filter_map(|pair| pair.split_once('='));
+    pairs.filter_map(move |(key, value)| (key == name).then_some(value))
 }
 
 fn is_known_to<T>(session: &Shared<T>, context: &RequestContext) -> bool {

@@ -6,6 +6,8 @@
 
 pub(crate) mod ended;
 pub(crate) mod handler;
+#[cfg(feature = "http")]
+pub(crate) mod pipes;
 pub(crate) mod pump;
 pub(crate) mod registry;
 pub(crate) mod session;

@@ -52,6 +52,8 @@ pub(crate) async fn drain<T: Send + 'static>(
 
 async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration) -> DrainReport {
     let until = Instant::now() + deadline;
+    #[cfg(feature = "http")]
+    registry.pipes.drain();
     let mut report = DrainReport::default();
     // An idle session is put into the store, whole, before its clients are told to come back. A busy session
     // holds up no other session.

@@ -97,6 +97,12 @@ impl Clock {
     }
 }
 
+/// What has the clock, whatever else it has.
+#[cfg(feature = "http")]
+pub(crate) trait Time: Send + Sync {
+    fn clock(&self) -> &Clock;
+}
+
 fn micros(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros().into())
 }

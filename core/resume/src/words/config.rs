@@ -12,6 +12,7 @@ use crate::{
         identity::TokenKey,
         key::{self, KeyFn},
         merge::MergePolicy,
+        over_http::Http,
         random,
         reuse::ReusePolicy,
         store::{LayerNames, named::Store},
@@ -33,6 +34,9 @@ pub(crate) struct Config<T> {
     pub(crate) unreadable: Unreadable,
     pub(crate) origins: AllowedOrigins,
     pub(crate) limits: Limits,
+    pub(crate) http: Http,
+    /// Readers and writers without a client of ours are let in.
+    pub(crate) plain_http: bool,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) check_interval: Duration,
     pub(crate) outcome_lifetime: Duration,
@@ -100,6 +104,8 @@ impl Config<()> {
             unreadable: Unreadable::default(),
             origins: AllowedOrigins::same_origin(),
             limits: Limits::default(),
+            http: Http::default(),
+            plain_http: false,
             heartbeat: Heartbeat::default(),
             check_interval: Duration::from_secs(5),
             outcome_lifetime: Duration::from_secs(24 * 3600),
@@ -133,6 +139,8 @@ impl<T> Config<T> {
             unreadable: self.unreadable,
             origins: self.origins,
             limits: self.limits,
+            http: self.http,
+            plain_http: self.plain_http,
             heartbeat: self.heartbeat,
             check_interval: self.check_interval,
             outcome_lifetime: self.outcome_lifetime,
@@ -218,6 +226,8 @@ impl<T> Clone for Config<T> {
             unreadable: self.unreadable,
             origins: self.origins.clone(),
             limits: self.limits,
+            http: self.http,
+            plain_http: self.plain_http,
             heartbeat: self.heartbeat,
             check_interval: self.check_interval,
             outcome_lifetime: self.outcome_lifetime,
@@ -248,6 +258,8 @@ impl<T> fmt::Debug for Config<T> {
             .field("unreadable", &self.unreadable)
             .field("origins", &self.origins)
             .field("limits", &self.limits)
+            .field("http", &self.http)
+            .field("plain_http", &self.plain_http)
             .field("heartbeat", &self.heartbeat)
             .field("check_interval", &self.check_interval)
             .field("outcome_lifetime", &self.outcome_lifetime)

@@ -67,6 +67,8 @@ pub struct Limits {
     /// Outcomes kept in memory for polling. Beyond: one of a session into which nothing was put and to which
     /// no client came back is forgotten, or else the oldest of the identity that has most. Default 10,000.
     pub outcomes: usize,
+    /// Pipes in all: transports made of requests. Beyond: a client is told to come back later. Default 100,000.
+    pub pipes: usize,
     /// The longest time without transport, guard or extraction, whatever the handler does. Default 1 h.
     pub max_unattended: Duration,
     /// The longest life of a session, in use or not. Default: none.
@@ -92,6 +94,7 @@ impl Default for Limits {
             max_shared_clients: bounds.shared_clients,
             guards: bounds.guards,
             outcomes: 10_000,
+            pipes: 100_000,
             max_unattended,
             max_lifetime,
         }
@@ -140,6 +143,8 @@ setters! {
     with_guards, guards: usize;
     /// Sets [`Self::outcomes`].
     with_outcomes, outcomes: usize;
+    /// Sets [`Self::pipes`].
+    with_pipes, pipes: usize;
     /// Sets [`Self::max_unattended`].
     with_max_unattended, max_unattended: Duration;
 }

@@ -24,6 +24,7 @@ pub(crate) mod observe;
 pub(crate) mod origin;
 pub(crate) mod outcome;
 pub(crate) mod outgoing;
+pub(crate) mod over_http;
 pub(crate) mod panics;
 pub(crate) mod path;
 pub(crate) mod peer_addr;

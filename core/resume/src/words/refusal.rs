@@ -2,8 +2,8 @@
 
 use std::{borrow::Cow, error::Error as _, fmt, time::Duration};
 
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use session_resume_proto::wire::Close;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use session_resume_proto::wire::{Close, CloseKind};
 
 pub(crate) use crate::words::cause::Cause;
 use crate::words::{
@@ -53,6 +53,20 @@ impl Refusal {
     #[cfg(feature = "tungstenite")]
     pub(crate) fn wanting(mut self, name: HeaderName, value: &'static str) -> Self {
         self.wanted.push((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    /// An answer that is no refusal, to a request that is for no session.
+    #[cfg(feature = "http")]
+    pub(crate) fn answer(status: StatusCode, headers: HeaderMap) -> Self {
+        Self::new(status, "").with_headers(headers)
+    }
+
+    /// Adds headers of the answer.
+    #[cfg(feature = "http")]
+    pub(crate) fn with_headers(mut self, headers: HeaderMap) -> Self {
+        let named = |(name, value): (Option<HeaderName>, HeaderValue)| Some((name?, value));
+        self.wanted.extend(headers.into_iter().filter_map(named));
         self
     }
 
@@ -192,15 +206,25 @@ impl Refusal {
 
     /// Makes the response to answer with: status, text, and `Retry-After` where that helps.
     pub fn into_response(self) -> Response<String> {
-        let mut response = Response::new(format!("{self}\n"));
+        let text = if self.text.is_empty() { String::new() } else { format!("{self}\n") };
+        let mut response = Response::new(text);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        if !self.text.is_empty() {
+            let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+            headers.insert(header::CONTENT_TYPE, plain);
+        }
         if let Some(seconds) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         headers.extend(self.wanted);
         response
+    }
+
+    /// Whether another client has the session, and is not to be disturbed.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.close.as_ref().is_some_and(|close| close.kind() == CloseKind::Superseded)
     }
 
     pub(crate) fn retry(&self) -> Option<Duration> {

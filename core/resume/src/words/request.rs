@@ -12,6 +12,8 @@ use session_resume_proto::{
     wire::{AT_PREFIX, SUBPROTOCOL},
 };
 
+/// Where a client that comes without a WebSocket says its offer.
+pub(crate) const OFFER: HeaderName = HeaderName::from_static("session-resume-offer");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// A request without its body, borrowed.
@@ -119,7 +121,8 @@ impl<'a> RequestView<'a> {
     pub fn client_id(self) -> Option<&'a str> {
         let mut resumable = false;
         let mut cursor = None;
-        for name in list_items(self.headers, &header::SEC_WEBSOCKET_PROTOCOL) {
+        let names = list_items(self.headers, &header::SEC_WEBSOCKET_PROTOCOL);
+        for name in names.chain(list_items(self.headers, &OFFER)) {
             // Only beside this does `at.…` mean anything.
             if name == SUBPROTOCOL.as_bytes() {
                 resumable = true;

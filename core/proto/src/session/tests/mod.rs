@@ -11,6 +11,7 @@ mod lives;
 mod outbox;
 mod plain;
 mod poison;
+mod readers;
 mod reattach;
 mod skips;
 mod trouble;

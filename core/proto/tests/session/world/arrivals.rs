@@ -17,7 +17,7 @@ impl World {
         let record = &self.records[who];
         let cursor = match &claim {
             Claim::Cursor { received, attachment, .. } => Some((received.get(), *attachment)),
-            Claim::Plain | Claim::Fresh | Claim::Lost { .. } => None,
+            Claim::Plain | Claim::PlainAt(_) | Claim::Fresh | Claim::Lost { .. } => None,
         };
         let stale = cursor.and_then(|(_, n)| n).is_some_and(|n| n.get() < record.heard);
         let superseded = cursor.is_some() && record.takeover == Some(false);

@@ -156,6 +156,7 @@ impl World {
 fn claim(offer: &Offer, session: Option<WireId>) -> Claim {
     match offer {
         Offer::Plain => Claim::Plain,
+        Offer::PlainAt(at) => Claim::PlainAt(*at),
         Offer::Fresh { .. } => Claim::Fresh,
         Offer::Resume { cursor, attachment, .. } if Some(cursor.session) == session => {
             Claim::Cursor {

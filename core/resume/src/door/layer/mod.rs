@@ -167,6 +167,12 @@ impl<T: Send + 'static> SessionResume<T> {
             .collect()
     }
 
+    /// Returns how many pipes there are: transports made of requests.
+    #[cfg(feature = "http")]
+    pub fn pipes(&self) -> usize {
+        self.registry().pipes.len()
+    }
+
     /// Returns the session with this id, if it is in memory.
     pub fn get(&self, id: SessionId) -> Option<Session<T>> {
         self.registry().by_id(id).map(Session::reused)

@@ -4,7 +4,7 @@ use session_resume_proto::session::{Attach, CatchUp, Overflow, PlainAck};
 
 use super::SessionResume;
 use crate::{
-    AllowedOrigins, Durability, Heartbeat, IdentityCookie, Limits, RequestView,
+    AllowedOrigins, Durability, Heartbeat, Http, IdentityCookie, Limits, RequestView,
     words::{
         config::{Codec, Config, StateSource},
         identity::TokenKey,
@@ -51,6 +51,25 @@ impl<T> SessionResume<T> {
     #[must_use]
     pub fn with_key(self, key: KeyFn) -> Self {
         self.configured("with_key", |config| config.key = key)
+    }
+
+    /// Sets how sessions are reached without a WebSocket, on routes that are made for it. Default: [`Http::default`].
+    #[must_use]
+    pub fn with_http(self, http: Http) -> Self {
+        self.configured("with_http", |config| config.http = http)
+    }
+
+    /// Sets whether readers and writers without a client of ours are let in on routes that take more than WebSockets:
+    /// a browser's `EventSource`, and a `POST` of one message. Default: no.
+    ///
+    /// # Security
+    ///
+    /// Such requests are not announced by a preflight. The check of their origin
+    /// ([`with_allowed_origins`](Self::with_allowed_origins)) is all that keeps other pages out; a request without
+    /// `Origin` must come from the same origin by `Sec-Fetch-Site`, where the browser sends that.
+    #[must_use]
+    pub fn with_plain_http(self, plain: bool) -> Self {
+        self.configured("with_plain_http", |config| config.plain_http = plain)
     }
 
     /// Sets which clients may reuse a session. Default: all, as with [`reuse::always`](crate::reuse::always). A stored

@@ -9,6 +9,12 @@ use session_resume_proto::{
     wire::{Close, CloseKind, Offer},
 };
 
+#[cfg(feature = "http")]
+use session_resume_proto::{
+    Message,
+    session::{Delivery, DeliveryKey, Undelivered, Who},
+};
+
 use super::{STORING, resolve::claim_on, stand::Stand};
 use crate::{
     Identity, LiveSession, SessionId, SessionOrigin,
@@ -126,6 +132,56 @@ where
     }
 }
 
+/// Why a message that came without a transport is not in the inbox.
+#[cfg(feature = "http")]
+#[derive(Debug)]
+pub(crate) enum NotDelivered {
+    /// Its sender may not come in.
+    Refused(AttachRefusal),
+    Undelivered(Undelivered),
+}
+
+#[cfg(feature = "http")]
+impl<T, F, Fut> Accepted<T, F>
+where
+    T: Send + 'static,
+    F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+    Fut: Future<Output: IntoOutcome> + Send + 'static,
+{
+    /// Puts one message into the session's inbox, and attaches nothing. The first one starts the handler.
+    ///
+    /// Returns the session, and what it knows the message by.
+    pub(crate) async fn deliver(
+        self,
+        message: Message,
+        key: Option<DeliveryKey>,
+    ) -> Result<(Arc<Shared<T>>, Option<Delivery>), NotDelivered> {
+        let Arriving { stand, newcomer, handler } = *self.0;
+        let Stand::Here(hold, origin) = stand else {
+            return Err(NotDelivered::Undelivered(Undelivered::Ended));
+        };
+        let session = Arc::clone(&hold.session);
+        if session.is_durable() {
+            is_in_the_store(&session).boxed().await;
+        }
+        let Newcomer { registry, client, pass, .. } = newcomer;
+        let (id, who) = (session.id(), Who { name: client, info: pass.peer });
+        let (delivery, starts) = session.with_core(|core, now| {
+            let refused = |(_, refusal)| NotDelivered::Refused(refusal);
+            pass.check(&registry, id, core).map_err(refused)?;
+            let delivery = core.machine.deliver(&who, message, key, now);
+            let delivery = delivery.map_err(NotDelivered::Undelivered)?;
+            core.changed(Urgency::Soon);
+            Ok((delivery, pass.start(id, core, origin, now)))
+        })?;
+        drop(hold);
+        if let Some(origin) = starts {
+            handler::start(&session, origin, handler);
+        }
+        Ok((session, delivery))
+    }
+}
+
 /// A client that has its turn.
 struct Entered<T: Send + 'static> {
     turn: pump::Turn<T>,
@@ -223,20 +279,31 @@ impl Pass {
             .machine
             .attach(arrival, &session.wire_id(), now)
             .map_err(|refusal| (Cause::of_close(&refusal.close), refusal))?;
+        let starts = self.start(session, core, origin, now);
         core.keep_request(serial, self.request);
         let waits = core.machine.waits_for_commit(attached.number);
         core.changed(if waits { Urgency::Now } else { Urgency::Soon });
+        Ok((attached, starts))
+    }
+
+    /// Notes that the handler starts now, if it does; returns how the session came to be.
+    fn start(
+        &self,
+        session: SessionId,
+        core: &mut Core,
+        origin: SessionOrigin,
+        now: Moment,
+    ) -> Option<SessionOrigin> {
         if !core.machine.start_handler(now) {
-            return Ok((attached, None));
+            return None;
         }
         core.handler_type = Some(self.handler);
         self.path.start(&mut core.handler_path, session);
         if self.name.is_some() || core.handler_name().is_some() {
-            core.rare_mut().handler_name = self.name;
+            core.rare_mut().handler_name.clone_from(&self.name);
         }
         let restored = core.durable.as_ref().is_some_and(|it| it.is_restored);
-        let origin = if restored { SessionOrigin::Restored } else { origin };
-        Ok((attached, Some(origin)))
+        Some(if restored { SessionOrigin::Restored } else { origin })
     }
 
     /// Asks again under the lock: a drain closes every transport that it finds there, and another upgrade may have

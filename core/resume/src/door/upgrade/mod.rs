@@ -11,6 +11,8 @@ use futures_util::future::BoxFuture;
 use http::{StatusCode, header, request::Parts};
 use session_resume_proto::wire::{Offer, SUBPROTOCOL};
 
+#[cfg(feature = "http")]
+pub(crate) use self::accepted::NotDelivered;
 pub use self::{accepted::Accepted, stand::Refused};
 use self::{
     accepted::{Arriving, Newcomer, Pass},

@@ -215,9 +215,10 @@ impl<T: Send + 'static> Upgrade<T> {
                 self.path.claim(&mut core.handler_path, session.id());
             }
             // A plain client is told before the 101; one that offers to resume when it attaches.
-            if self.offer == Offer::Plain {
+            if !self.offer.is_resumable() {
                 let client = client_name(&self.offer, &self.context);
-                core.machine.admit(client, &Claim::Plain, now).map_err(Refusal::by_attach)?;
+                let claim = claim_on(&self.offer, session.id());
+                core.machine.admit(client, &claim, now).map_err(Refusal::by_attach)?;
             }
             Ok(())
         })?;
@@ -235,6 +236,7 @@ fn is_told(ended: &Ended, key: &SessionKey) -> bool {
 pub(super) fn claim_on(offer: &Offer, session: SessionId) -> Claim {
     match offer {
         Offer::Plain => Claim::Plain,
+        Offer::PlainAt(at) => Claim::PlainAt(*at),
         Offer::Fresh { .. } => Claim::Fresh,
         Offer::Resume { cursor, attachment, .. } if continued_session(offer) == Some(session) => {
             Claim::Cursor {
@@ -259,7 +261,7 @@ pub(super) fn client_name(offer: &Offer, context: &RequestContext) -> ClientName
 fn continuation(offer: &Offer) -> Option<(SessionId, WireId)> {
     match offer {
         Offer::Resume { cursor, .. } => Some((continued_session(offer)?, cursor.epoch)),
-        Offer::Plain | Offer::Fresh { .. } => None,
+        Offer::Plain | Offer::PlainAt(_) | Offer::Fresh { .. } => None,
     }
 }
 
@@ -267,6 +269,6 @@ fn continuation(offer: &Offer) -> Option<(SessionId, WireId)> {
 pub(super) fn continued_session(offer: &Offer) -> Option<SessionId> {
     match offer {
         Offer::Resume { cursor, .. } => cursor.session.as_str().parse().ok(),
-        Offer::Plain | Offer::Fresh { .. } => None,
+        Offer::Plain | Offer::PlainAt(_) | Offer::Fresh { .. } => None,
     }
 }

@@ -2,6 +2,8 @@
 
 mod handshake;
 mod metered;
+#[cfg(feature = "http")]
+mod probe;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -12,6 +14,8 @@ use http::{HeaderValue, Method, Response, header, request::Parts};
 use hyper::upgrade::OnUpgrade;
 
 use self::handshake::Handshake;
+#[cfg(feature = "http")]
+pub(crate) use self::probe::Probe;
 pub use self::socket::WebSocket;
 use crate::{
     BlockingSession, Identity, IntoOutcome, LiveSession,

@@ -100,7 +100,7 @@ impl<T: Send + 'static> Registry<T> {
             core.machine.check_moved(identity.tag(), claim, now).map_err(Refusal::by_attach)
         };
         match offer {
-            Offer::Plain => {
+            Offer::Plain | Offer::PlainAt(_) => {
                 if let Some(session) = here {
                     check(session, &Claim::Plain)?;
                 }

@@ -34,6 +34,8 @@ pub(crate) use self::{
     saves::{Item, Saves},
     seats::Reservation,
 };
+#[cfg(feature = "http")]
+use crate::live::pipes::Pipes;
 use crate::{
     live::{
         ended::{Ended, EndedSessions, Worth},
@@ -101,6 +103,8 @@ pub(crate) struct Registry<T> {
     tasks: Mutex<Vec<AbortHandle>>,
     outcomes: Mutex<EndedSessions>,
     pub(crate) drain: Draining,
+    #[cfg(feature = "http")]
+    pub(crate) pipes: Arc<Pipes>,
 }
 
 impl<T> Registry<T> {
@@ -135,6 +139,8 @@ impl<T> Registry<T> {
                 config.outcome_lifetime,
             )),
             drain: Draining::default(),
+            #[cfg(feature = "http")]
+            pipes: Pipes::new(),
             config,
         })
     }
@@ -225,6 +231,15 @@ impl<T> Registry<T> {
     /// Checks whether the page behind an upgrade may open a session here, and tells the log if it may not.
     pub(crate) fn check_origin(&self, req: RequestView<'_>) -> Result<(), Refusal> {
         self.config.origins.check(req).map_err(|foreign| {
+            self.foreign_origins.tell(req);
+            Refusal::foreign_origin(foreign)
+        })
+    }
+
+    /// The same for a request that is no upgrade.
+    #[cfg(feature = "http")]
+    pub(crate) fn check_origin_of_request(&self, req: RequestView<'_>) -> Result<(), Refusal> {
+        self.config.origins.check_request(req).map_err(|foreign| {
             self.foreign_origins.tell(req);
             Refusal::foreign_origin(foreign)
         })

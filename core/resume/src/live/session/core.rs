@@ -146,6 +146,10 @@ impl Core {
         if phase != self.counted {
             observe::phase(self.counted, phase);
             self.counted = phase;
+            // Those who wait for the outcome look again, too.
+            if let Some(watchers) = self.rare.get().and_then(|rare| rare.watchers.as_ref()) {
+                watchers.notify_waiters();
+            }
         }
         let steps = if live { self.machine.outbox_bytes() / usize::from(OUTBOX_STEP) } else { 0 };
         let steps = u16::try_from(steps).unwrap_or(u16::MAX);

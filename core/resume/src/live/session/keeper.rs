@@ -72,3 +72,10 @@ impl<T> Home<T> {
         self.keeper.get()?.upgrade()
     }
 }
+
+#[cfg(feature = "http")]
+impl<T: Send + 'static> crate::words::clock::Time for Home<T> {
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
+}

@@ -128,6 +128,22 @@ impl AllowedOrigins {
         self
     }
 
+    /// Checks whether the page behind `req`, which is no upgrade, may ask for a session's messages.
+    ///
+    /// A page on another origin of the same site may send a `GET` with the cookie and without `Origin`. What the browser
+    /// says of such a request tells.
+    pub(crate) fn check_request(&self, req: RequestView<'_>) -> Result<(), ForeignOrigin> {
+        if req.headers().contains_key(header::ORIGIN) {
+            return self.check(req);
+        }
+        match req.fetch_metadata("sec-fetch-site") {
+            Some(site) => {
+                matches!(site, b"same-origin" | b"none").then_some(()).ok_or(ForeignOrigin)
+            }
+            None => self.check(req),
+        }
+    }
+
     /// Checks whether the page behind `req` may upgrade.
     pub(crate) fn check(&self, req: RequestView<'_>) -> Result<(), ForeignOrigin> {
         let allowed = match (&self.pages, sole(req.headers(), &header::ORIGIN)) {

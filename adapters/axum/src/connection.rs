@@ -1,0 +1,125 @@
+use std::borrow::Cow;
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, OriginalUri, Request},
+    response::Response,
+};
+use session_resume::{BlockingSession, Identity, IntoOutcome, LiveSession, adapter};
+
+use crate::ResumeRejection;
+
+/// Extracts a connection to the request's session, whichever way it comes: a WebSocket upgrade, or plain HTTP.
+///
+/// The framework's handler runs on every request; [`on_session`](Self::on_session)'s once per session. Route it with
+/// [`any`](axum::routing::any). It reads the request's body, so it is the last argument of the handler.
+///
+/// ```
+/// use axum::{Router, response::Response, routing::any};
+/// use session_resume::SessionResume;
+/// use session_resume_axum::ResumeConnection;
+///
+/// async fn live(connection: ResumeConnection) -> Response {
+///     connection.on_session(|mut session| async move {
+///         while let Some(message) = session.recv().await {
+///             session.send(message).await?;
+///         }
+///         Ok(())
+///     }).await
+/// }
+///
+/// // `new EventSource("/live")` and a `POST` of one message, too.
+/// let resume = SessionResume::new().with_plain_http(true);
+/// let app: Router = Router::new().route("/live", any(live)).layer(resume);
+/// # drop(app);
+/// ```
+#[derive(Debug)]
+#[must_use = "answer the request with what on_session or refuse returns"]
+pub struct ResumeConnection<T: Send + 'static = ()>(adapter::ResumeConnection<T>);
+
+impl<T: Send + 'static> ResumeConnection<T> {
+    /// Returns which way the request comes.
+    pub fn kind(&self) -> adapter::Kind {
+        self.0.kind()
+    }
+
+    /// Returns who the browser is.
+    pub fn identity(&self) -> Identity {
+        self.0.identity()
+    }
+
+    /// Selects one of the application's own subprotocols, of a WebSocket: see
+    /// [`ResumeUpgrade::protocols`](crate::ResumeUpgrade::protocols).
+    pub fn protocols<I>(self, protocols: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<Cow<'static, str>>,
+    {
+        Self(self.0.protocols(protocols))
+    }
+
+    /// Names the handler, for sessions in a store: after a restart they go on only with a handler of this name.
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
+        Self(self.0.named(name))
+    }
+
+    /// Lets this request into its session whatever the path of the one that started the session's handler: see
+    /// [`ResumeUpgrade::any_path`](crate::ResumeUpgrade::any_path).
+    pub fn any_path(self) -> Self {
+        Self(self.0.any_path())
+    }
+
+    /// Answers the request on its session. The first time, the handler starts; it outlives the connection, and on later
+    /// requests the closure is dropped uncalled: see [`ResumeUpgrade::on_session`](crate::ResumeUpgrade::on_session).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future is as the client's hanging up.
+    pub async fn on_session<F, Fut>(self, handler: F) -> Response
+    where
+        F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+        Fut: Future<Output: IntoOutcome> + Send + 'static,
+    {
+        self.0.on_session(handler).await.map(Body::new)
+    }
+
+    /// As [`on_session`](Self::on_session), with a handler that runs on a plain thread of its own and may block.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`on_session`](Self::on_session).
+    pub async fn on_session_blocking<F, R>(self, handler: F) -> Response
+    where
+        F: FnOnce(BlockingSession<T>) -> R + Send + 'static,
+        R: IntoOutcome + Send + 'static,
+    {
+        self.0.on_session_blocking(handler).await.map(Body::new)
+    }
+
+    /// Refuses the client with 403. A client that offers to resume is closed with 4101 and the reason.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`on_session`](Self::on_session).
+    pub async fn refuse(self, reason: impl Into<Cow<'static, str>>) -> Response {
+        self.0.refuse(reason).await.map(Body::new)
+    }
+}
+
+impl<T, S> FromRequest<S> for ResumeConnection<T>
+where
+    T: Send + 'static,
+    S: Send + Sync,
+{
+    type Rejection = ResumeRejection;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
+        let (parts, body) = request.into_parts();
+        let connection = adapter::ResumeConnection::prepare(&parts, body).await?;
+        // The layer sees what a router outside it has left of the path.
+        Ok(Self(match parts.extensions.get::<OriginalUri>() {
+            Some(original) => connection.at_path(original.path()),
+            None => connection,
+        }))
+    }
+}

@@ -1,0 +1,219 @@
+//! One message in a plain `POST`, from writers without a client of ours.
+
+use std::{borrow::Cow, error::Error, time::Duration};
+
+use bytes::Buf;
+use bytestring::ByteString;
+use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use session_resume_proto::{
+    Message,
+    session::{Delivery, DeliveryKey, DeliveryProgress, Undelivered},
+    wire::Offer,
+};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+use super::{
+    body::Body,
+    pipe::{self, SLOWEST_BODY, Whole, whole},
+};
+use crate::{
+    Identity, IntoOutcome, LiveSession, RequestView,
+    door::upgrade::{NotDelivered, Upgrade},
+    live::{registry::Registry, session::Shared},
+    words::{
+        context::RequestContext,
+        refusal::Refusal,
+        request::{is_media_type, list_items},
+    },
+};
+
+/// A writer waits at most this long for the handler.
+const LONGEST_WAIT: Duration = Duration::from_secs(25);
+/// How often it is looked whether the handler has taken a message.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// When to try again where there is no room.
+const RETRY: Duration = Duration::from_secs(1);
+/// The longest `Idempotency-Key`.
+const LONGEST_KEY: usize = 64;
+
+/// A request that brings one message.
+#[derive(Debug)]
+pub(super) struct Writer<T: Send + 'static> {
+    upgrade: Upgrade<T>,
+    message: Message,
+    key: Option<DeliveryKey>,
+    /// For how long the answer may wait for the handler.
+    wait: Duration,
+}
+
+/// Whether a request brings one message.
+pub(super) fn is_one(parts: &Parts) -> bool {
+    parts.method == Method::POST && !pipe::is_marked(parts)
+}
+
+impl<T: Send + 'static> Writer<T> {
+    pub(super) async fn prepare<B>(
+        registry: &Registry<T>,
+        context: &RequestContext,
+        parts: &Parts,
+        body: B,
+    ) -> Result<Self, Refusal>
+    where
+        B: http_body::Body<Data: Buf, Error: Into<Box<dyn Error + Send + Sync>>>,
+    {
+        let is_text = is_text(parts)?;
+        let named = key(parts)?;
+        let most = registry.rules().bounds.message;
+        let body = tokio::time::timeout(SLOWEST_BODY, whole(body, most)).await;
+        let refused = Refusal::new;
+        let body = match body {
+            Ok(Whole::Bytes(bytes)) => bytes,
+            Ok(Whole::TooBig) => return Err(too_big()),
+            Ok(Whole::Cut) => return Err(refused(StatusCode::BAD_REQUEST, "the body was cut")),
+            Err(_) => {
+                return Err(refused(StatusCode::REQUEST_TIMEOUT, "the body was too slow"));
+            }
+        };
+        let key = named.map(|named| digests(context.identity(), named, is_text, &body));
+        let message = if is_text {
+            let text = ByteString::try_from(body);
+            Message::Text(
+                text.map_err(|_| refused(StatusCode::BAD_REQUEST, "the text is not UTF-8"))?,
+            )
+        } else {
+            Message::Binary(body)
+        };
+        let upgrade = Upgrade::prepare_with(parts, Offer::PlainAt(None)).await?;
+        Ok(Self { upgrade, message, key, wait: wait(parts) })
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        self.upgrade.identity()
+    }
+
+    pub(super) fn map(self, change: impl FnOnce(Upgrade<T>) -> Upgrade<T>) -> Self {
+        Self { upgrade: change(self.upgrade), ..self }
+    }
+
+    pub(super) async fn on_session<F, Fut>(self, handler: F) -> Response<Body>
+    where
+        F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+        Fut: Future<Output: IntoOutcome> + Send + 'static,
+    {
+        let Self { upgrade, message, key, wait } = self;
+        let accepted = match upgrade.on_session(handler) {
+            Ok(accepted) => accepted,
+            Err(refusal) => return answered(refusal),
+        };
+        match accepted.deliver(message, key).await {
+            Ok((session, delivery)) => {
+                let done = is_done(&session, delivery, wait).await;
+                let mut response = Response::new(Body::default());
+                *response.status_mut() =
+                    if done { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED };
+                response
+            }
+            Err(NotDelivered::Refused(refusal)) => answered(Refusal::by_attach(refusal)),
+            Err(NotDelivered::Undelivered(undelivered)) => answered(match undelivered {
+                Undelivered::Full | Undelivered::Ended => {
+                    let text = "the session has no room for a message now, try again later";
+                    Refusal::full(text, RETRY)
+                }
+                Undelivered::TooBig => too_big(),
+                Undelivered::OtherMessage => Refusal::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "this Idempotency-Key came with another message before",
+                ),
+            }),
+        }
+    }
+
+    pub(super) fn refuse(self, reason: Cow<'static, str>) -> Response<Body> {
+        match self.upgrade.refuse(reason) {
+            // A plain client is told by the status.
+            Ok(_) => {
+                let mut response = Response::new(Body::default());
+                *response.status_mut() = StatusCode::FORBIDDEN;
+                response
+            }
+            Err(refusal) => refusal.into_response().map(Body::from),
+        }
+    }
+}
+
+fn answered(refusal: Refusal) -> Response<Body> {
+    refusal.counted().into_response().map(Body::from)
+}
+
+fn too_big() -> Refusal {
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the message is over the limit (Limits::message)")
+}
+
+fn is_text(parts: &Parts) -> Result<bool, Refusal> {
+    let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let kind = kind.unwrap_or_default();
+    if is_media_type(kind, b"text/plain") || is_media_type(kind, b"application/json") {
+        Ok(true)
+    } else if is_media_type(kind, b"application/octet-stream") {
+        Ok(false)
+    } else {
+        let text = "a message is text/plain, application/json or application/octet-stream";
+        Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
+    }
+}
+
+fn key(parts: &Parts) -> Result<Option<&str>, Refusal> {
+    if !parts.headers.contains_key("idempotency-key") {
+        return Ok(None);
+    }
+    let key = RequestView::from_parts(parts).header("idempotency-key");
+    let is_good = |key: &&str| {
+        (1..=LONGEST_KEY).contains(&key.len())
+            && key.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+    };
+    let bad = || {
+        let text = "an Idempotency-Key is 1 to 64 printable characters of ASCII, once";
+        Refusal::new(StatusCode::BAD_REQUEST, text)
+    };
+    key.filter(is_good).map(Some).ok_or_else(bad)
+}
+
+fn digests(identity: Identity, key: &str, is_text: bool, body: &[u8]) -> DeliveryKey {
+    let first = |hash: Sha256| {
+        let hash = hash.finalize();
+        let (first, _) = hash.split_first_chunk().expect("a hash has 32 bytes");
+        u64::from_be_bytes(*first)
+    };
+    let key = Sha256::new().chain_update(identity.tag().bytes()).chain_update(key);
+    let message = Sha256::new().chain_update([u8::from(is_text)]).chain_update(body);
+    DeliveryKey { key: first(key), message: first(message) }
+}
+
+/// Reads `Prefer: wait=N`.
+fn wait(parts: &Parts) -> Duration {
+    let wanted = list_items(&parts.headers, &header::HeaderName::from_static("prefer"));
+    let mut seconds = wanted.filter_map(|item| {
+        let item = std::str::from_utf8(item).ok()?;
+        let (name, value) = item.split(';').next()?.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().parse().ok()).flatten()
+    });
+    Duration::from_secs(seconds.next().unwrap_or(0)).min(LONGEST_WAIT)
+}
+
+/// Waits until the handler has taken the message; with a store, until that is durable. `false`: it has not in time.
+async fn is_done<T>(session: &Shared<T>, delivery: Option<Delivery>, wait: Duration) -> bool {
+    if wait.is_zero() {
+        return false;
+    }
+    let until = Instant::now() + wait;
+    loop {
+        if session.lock().machine.delivery_progress(delivery) == DeliveryProgress::Committed {
+            return true;
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
