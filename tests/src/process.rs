@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     net::TcpStream,
-    process::{Child, ChildStderr, Command},
+    process::{Child, ChildStderr, ChildStdout, Command},
     time::timeout,
 };
 
@@ -63,6 +63,8 @@ pub struct Testee {
     /// Where it listens.
     pub addr: SocketAddr,
     child: Child,
+    /// What it writes after the first line.
+    lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Testee {
@@ -106,7 +108,7 @@ impl Testee {
         let line = timeout(PATIENCE, lines.next_line()).await.expect("it comes up");
         let line = line.expect("it writes text").expect("it starts");
         let addr = line.strip_prefix("listening on ").expect("the line is fixed");
-        Self { addr: addr.parse().expect("an address"), child }
+        Self { addr: addr.parse().expect("an address"), child, lines }
     }
 
     /// Returns the body of `GET /count`.
@@ -124,6 +126,16 @@ impl Testee {
         serde_json::from_str(body).expect("JSON")
     }
 
+    /// Returns the next line that it writes; a node of several says there where it listens for the others.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it writes none.
+    pub async fn next_line(&mut self) -> String {
+        let line = timeout(PATIENCE, self.lines.next_line()).await.expect("it writes a line");
+        line.expect("it writes text").expect("it goes on")
+    }
+
     /// `SIGKILL`, and waits for the process to be gone.
     ///
     /// # Panics
@@ -135,9 +147,23 @@ impl Testee {
 
     /// Sends SIGTERM.
     pub async fn terminate(&self) {
+        self.signal("-TERM").await;
+    }
+
+    async fn signal(&self, signal: &str) {
         let id = self.child.id().expect("it runs");
-        let killed = Command::new("kill").args(["-TERM", &id.to_string()]).status().await;
+        let killed = Command::new("kill").args([signal, &id.to_string()]).status().await;
         assert!(killed.expect("there is a kill").success());
+    }
+
+    /// `SIGSTOP`: it stands still until [`go_on`](Self::go_on).
+    pub async fn stop(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// `SIGCONT`.
+    pub async fn go_on(&self) {
+        self.signal("-CONT").await;
     }
 
     /// Waits for its end.

@@ -45,11 +45,11 @@ mod upgrade;
 /// Why a request got no session: the rejection of every extractor here.
 pub use session_resume::adapter::Refusal as ResumeRejection;
 #[cfg(feature = "server")]
-pub use session_resume::adapter::{UntilStopped, stop_signal};
+pub use session_resume::adapter::{ServeHops, UntilStopped, stop_signal};
 pub use session_resume::{Identity, IdentityChange, Session, adapter::bind};
 
 #[cfg(feature = "server")]
-pub use self::serve::{Served, serve};
+pub use self::serve::{Served, serve, serve_hops};
 pub use self::{connection::ResumeConnection, poll::outcomes, upgrade::ResumeUpgrade};
 /// Which way a request comes.
 pub use session_resume::adapter::Kind;

@@ -10,7 +10,7 @@ use axum::{
 };
 use session_resume::{
     SessionResume,
-    adapter::{self, PeerAddr, UntilStopped},
+    adapter::{self, PeerAddr, ServeHops, UntilStopped},
 };
 use tokio::net::TcpListener;
 
@@ -53,6 +53,48 @@ pub fn serve<T>(
     resume: &SessionResume<T>,
 ) -> UntilStopped<Served, T> {
     adapter::serve(listener, Served { app }).until_stopped(resume)
+}
+
+/// Serves the requests that other nodes of a cluster send on: the same router as for clients, on a listener of its own.
+///
+/// Await it beside the server for clients: `tokio::select!` them. It never ends by itself. What connects must prove that it has the
+/// key with which this layer signs identities, or is closed unanswered. The bytes are not encrypted: keep the listener where
+/// only the other nodes reach it.
+///
+/// # Errors
+///
+/// Fails if the layer has no cluster ([`SessionResume::with_cluster`]).
+///
+/// # Example
+///
+/// ```no_run
+/// use axum::Router;
+/// use session_resume::{Cluster, SessionResume, store::MemoryStore};
+///
+/// # async fn run() -> std::io::Result<()> {
+/// // In a program: RedisStore::connect(..).
+/// let engine = MemoryStore::new();
+/// let resume = SessionResume::new()
+///     .with_cluster(Cluster::new(engine).with_advertise("10.0.0.7:7946"));
+/// let app = Router::new().layer(resume.clone());
+/// let hops = session_resume_axum::bind("0.0.0.0:7946").await?;
+/// let listener = session_resume_axum::bind("0.0.0.0:3000").await?;
+/// tokio::select! {
+///     report = session_resume_axum::serve(listener, app.clone(), &resume) => drop(report?),
+///     ended = session_resume_axum::serve_hops(hops, app, &resume) => ended?,
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub fn serve_hops<T>(
+    listener: TcpListener,
+    app: Router,
+    resume: &SessionResume<T>,
+) -> ServeHops<Served>
+where
+    T: Send + 'static,
+{
+    adapter::serve_hops(listener, Served { app }, resume)
 }
 
 /// The service that [`serve`] serves: a router whose handlers know where a request comes from.

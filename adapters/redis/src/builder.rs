@@ -172,10 +172,9 @@ impl Builder {
                 let cluster = Cluster::new(seeds, login);
                 let connected =
                     Nodes::connect(&engine, &cluster, self.configuration, settings).await;
-                let (calls, writes) = connected?;
+                let lanes = connected?.map(Lanes::Nodes);
                 let identity_key = engine.identity().expect("it was asked for");
-                let (calls, writes) = (Lanes::Nodes(calls), Lanes::Nodes(writes));
-                return Ok(RedisStore::new(engine, identity_key, self.replicas > 0, calls, writes));
+                return Ok(RedisStore::new(engine, identity_key, self.replicas > 0, lanes));
             }
         };
         let engine = Arc::clone(&target.engine);
@@ -184,8 +183,10 @@ impl Builder {
         let identity_key = engine.identity().expect("every connection begins with it");
         let of_calls = Settings { replicas: 0, ..settings };
         let calls = Lanes::One(Lane::start(Arc::clone(&target), None, of_calls, None));
+        let leases = Lanes::One(Lane::start(Arc::clone(&target), None, settings, None));
         let writes = Lanes::One(Lane::start(target, Some(live), settings, None));
-        Ok(RedisStore::new(engine, identity_key, self.replicas > 0, calls, writes))
+        let lanes = [calls, writes, leases];
+        Ok(RedisStore::new(engine, identity_key, self.replicas > 0, lanes))
     }
 
     #[cfg(feature = "tls")]

@@ -120,9 +120,12 @@ impl Live {
         Ok((of_calls, answers.next()))
     }
 
-    /// The command that calls a script by its name.
+    /// The command that calls a script by its name, if it is one of those that were loaded.
     pub(crate) fn by_name(&self, call: &Call) -> Cmd {
-        command("EVALSHA", self.names.of(call.script), call)
+        match self.names.of(call.script) {
+            Some(name) => command("EVALSHA", name, call),
+            None => by_text(call),
+        }
     }
 }
 

@@ -80,9 +80,16 @@ impl Lane {
 
     /// Makes a call. It ends at its deadline at the latest, whatever the engine does.
     ///
-    /// A put with a stamp takes the place of one of the same claim that still waits.
-    pub(crate) async fn call(&self, call: Call, stamp: Option<Stamp>) -> Answer {
-        let (waiting, answer) = Waiting::new(call, stamp, self.timeout);
+    /// A put with a stamp takes the place of one of the same claim that still waits. `within`: not as long as any other call may
+    /// take.
+    pub(crate) async fn call(
+        &self,
+        call: Call,
+        stamp: Option<Stamp>,
+        within: Option<Duration>,
+    ) -> Answer {
+        let timeout = within.map_or(self.timeout, |within| within.min(self.timeout));
+        let (waiting, answer) = Waiting::new(call, stamp, timeout);
         self.push(waiting);
         answer.wait(|| self.silence()).await
     }
@@ -424,7 +431,7 @@ mod tests {
         for number in 1..2000 {
             for key in 0..10 {
                 let put = call(Script::Put, key, number.to_string());
-                poll_once(lane.call(put, Some(Stamp { number, ..FIRST })));
+                poll_once(lane.call(put, Some(Stamp { number, ..FIRST }), None));
             }
         }
         assert_eq!(lane.waiting(), 10);
@@ -435,9 +442,9 @@ mod tests {
         };
         assert!(texts(&lane).iter().all(|text| text == "1999"));
         // An older one, and one of another claim, take no place.
-        poll_once(lane.call(call(Script::Put, 3, "old".to_owned()), Some(FIRST)));
+        poll_once(lane.call(call(Script::Put, 3, "old".to_owned()), Some(FIRST), None));
         let other = Stamp { number: 5000, ..FIRST.taken_by(2) };
-        poll_once(lane.call(call(Script::Put, 4, "other".to_owned()), Some(other)));
+        poll_once(lane.call(call(Script::Put, 4, "other".to_owned()), Some(other), None));
         assert_eq!(lane.waiting(), 12);
     }
 
@@ -446,7 +453,7 @@ mod tests {
         let lane = lane();
         for n in 0..10_000 {
             let key = u8::try_from(n % 200).unwrap();
-            poll_once(lane.call(call(Script::Load, key, n.to_string()), None));
+            poll_once(lane.call(call(Script::Load, key, n.to_string()), None, None));
             assert!(lane.waiting() <= 65);
         }
     }
@@ -457,7 +464,7 @@ mod tests {
         let began = Instant::now();
         let calls = (1..50).map(|number| {
             let put = call(Script::Put, 1, number.to_string());
-            lane.call(put, Some(Stamp { number, ..FIRST }))
+            lane.call(put, Some(Stamp { number, ..FIRST }), None)
         });
         for answer in futures_util::future::join_all(calls).await {
             let failure = answer.unwrap_err();

@@ -29,7 +29,9 @@
 //! Any process can go on with any session. A process that needs one takes it over from the store, and a handler that
 //! still lives in another process ends at its next commit. That is right in every fault, and useful behind a load
 //! balancer with *sticky* sessions: then a deploy, or a process that dies, is to the client a connection that drops.
-//! Without sticky sessions each request that reaches another process ends a running handler.
+//! Without sticky sessions each request that reaches another process ends a running handler; give the store to
+//! `SessionResume::with_cluster` instead of `with_store`, and a request is sent to the process that has its session
+//! ([`several_nodes`](session_resume::docs::several_nodes)).
 //!
 //! All processes need the same layer name and the same prefix. They share the key that signs cookies: the first one puts
 //! it into the engine.
@@ -73,7 +75,7 @@
 //!   +get +set +getrange +strlen +pttl +pexpire +del +wait +info +config|get
 //! ```
 //!
-//! In a cluster it needs `+cluster|slots +cluster|myid +asking`, too. A user of Sentinels needs `+hello +sentinel`.
+//! Nodes of `with_cluster` need `+del +zadd +zrange +zrem +zcard +time`, too. In a cluster it needs `+cluster|slots +cluster|myid +asking`, too. A user of Sentinels needs `+hello +sentinel`.
 //!
 //! # What a failover can lose
 //!
@@ -150,6 +152,7 @@ mod engine;
 mod error;
 mod keys;
 mod lane;
+mod membership;
 #[cfg(feature = "cluster")]
 mod nodes;
 mod queue;

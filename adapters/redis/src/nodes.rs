@@ -63,13 +63,14 @@ enum Trouble {
 }
 
 impl Nodes {
-    /// Connects to each node that has slots, and looks at it. Returns the lanes for calls and for writes.
+    /// Connects to each node that has slots, and looks at it. Returns the lanes for calls, for writes and for
+    /// leases.
     pub(crate) async fn connect(
         engine: &Arc<Engine>,
         cluster: &Arc<Cluster>,
         configuration: Configuration,
         settings: Settings,
-    ) -> Result<(Arc<Self>, Arc<Self>), ConnectError> {
+    ) -> Result<[Arc<Self>; 3], ConnectError> {
         let until = Instant::now() + settings.timeout;
         let mut reason = format!("no answer within {:?}", settings.timeout);
         let calls = Self::new(engine, cluster, Settings { replicas: 0, ..settings });
@@ -94,7 +95,8 @@ impl Nodes {
         };
         let writes = Self::new(engine, cluster, settings);
         writes.begin_with(gathered?);
-        Ok((calls, writes))
+        let leases = Self::new(engine, cluster, settings);
+        Ok([calls, writes, leases])
     }
 
     async fn gather(
@@ -137,7 +139,7 @@ impl Nodes {
     async fn ask_identity(&self) -> Result<(), Trouble> {
         // The connection to the node that has it has begun with it, unless its slot is on its way.
         if self.engine.identity().is_none() {
-            let identity = self.call(self.engine.keep_identity(), None).await;
+            let identity = self.call(self.engine.keep_identity(), None, None).await;
             let met = identity.and_then(bytes).and_then(|it| self.engine.meet_identity(&it));
             met.map_err(Trouble::NotYet)?;
         }
@@ -176,9 +178,15 @@ impl Nodes {
     }
 
     /// As [`Lane::call`].
-    pub(crate) async fn call(&self, call: Call, stamp: Option<Stamp>) -> Answer {
+    pub(crate) async fn call(
+        &self,
+        call: Call,
+        stamp: Option<Stamp>,
+        within: Option<Duration>,
+    ) -> Answer {
         let slot = slots::slot(&call.key);
         let timeout = self.settings.timeout;
+        let timeout = within.map_or(timeout, |within| within.min(timeout));
         let (waiting, answer) = Waiting::new(call, stamp, timeout);
         self.route(waiting);
         answer

@@ -28,6 +28,25 @@ pub(crate) enum Script {
     Remove,
     /// Puts a value that never expires if there is none, and returns what is there. `ARGV`: value.
     Keep,
+    /// Gives a node's name to an incarnation, if no other has it than the one that was found, and returns who has it.
+    /// `ARGV`: incarnation, the one that was found or nothing, time to live.
+    Name,
+    /// Makes an incarnation live. `ARGV`: what the directory says of it, time to live.
+    Announce,
+    /// Extends a lease that is there; returns 1, or 0 if the incarnation is gone. `ARGV`: time to live.
+    Renew,
+    /// Ends an incarnation, or what is known of it.
+    Forget,
+    /// Notes in the list of all nodes, by the engine's time. `ARGV`: incarnation.
+    NoteNode,
+    /// Returns all of that list.
+    ListNodes,
+    /// Removes from that list. `ARGV`: incarnation.
+    DropNode,
+    /// Notes the key of a session that another node wants. `ARGV`: key, time to live.
+    Want,
+    /// Returns what is wanted, and removes it.
+    TakeWanted,
 }
 
 /// What scripts other than [`Script::Load`] and [`Script::Keep`] return.
@@ -150,11 +169,58 @@ redis.call('SET', KEYS[1], ARGV[1], 'NX')
 return redis.call('GET', KEYS[1])
 ";
 
+const NAME: &str = r"
+local has = redis.call('GET', KEYS[1])
+if has and has ~= ARGV[2] and has ~= ARGV[1] then return has end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+return ARGV[1]
+";
+
+const ANNOUNCE: &str = r"
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+";
+
+const RENEW: &str = r"
+return redis.call('PEXPIRE', KEYS[1], ARGV[1])
+";
+
+const FORGET: &str = r"
+return redis.call('DEL', KEYS[1])
+";
+
+const NOTE_NODE: &str = r"
+redis.call('ZADD', KEYS[1], redis.call('TIME')[1], ARGV[1])
+return 1
+";
+
+const LIST_NODES: &str = r"
+return redis.call('ZRANGE', KEYS[1], 0, -1)
+";
+
+const DROP_NODE: &str = r"
+return redis.call('ZREM', KEYS[1], ARGV[1])
+";
+
+/// The list is bounded: an owner that is asked for so much does not come to it anyway.
+const WANT: &str = r"
+if redis.call('ZCARD', KEYS[1]) >= 10000 then return 0 end
+redis.call('ZADD', KEYS[1], 0, ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+";
+
+const TAKE_WANTED: &str = r"
+local wanted = redis.call('ZRANGE', KEYS[1], 0, -1)
+if #wanted > 0 then redis.call('DEL', KEYS[1]) end
+return wanted
+";
+
 const ANYWAY: &str = "#!lua flags=allow-oom";
 const WITH_ROOM: &str = "#!lua";
 
-static TEXTS: LazyLock<[String; Script::ALL.len()]> = LazyLock::new(|| {
-    Script::ALL.map(|script| {
+static TEXTS: LazyLock<[String; Script::EVERY.len()]> = LazyLock::new(|| {
+    Script::EVERY.map(|script| {
         let (header, prelude, body) = match script {
             Script::Load => (ANYWAY, "", LOAD),
             Script::Create => (WITH_ROOM, PRELUDE, CREATE),
@@ -164,12 +230,43 @@ static TEXTS: LazyLock<[String; Script::ALL.len()]> = LazyLock::new(|| {
             Script::Touch => (ANYWAY, PRELUDE, TOUCH),
             Script::Remove => (ANYWAY, PRELUDE, REMOVE),
             Script::Keep => (ANYWAY, "", KEEP),
+            Script::Name => (ANYWAY, "", NAME),
+            Script::Announce => (ANYWAY, "", ANNOUNCE),
+            Script::Renew => (ANYWAY, "", RENEW),
+            Script::Forget => (ANYWAY, "", FORGET),
+            Script::NoteNode => (ANYWAY, "", NOTE_NODE),
+            Script::ListNodes => (ANYWAY, "", LIST_NODES),
+            Script::DropNode => (ANYWAY, "", DROP_NODE),
+            Script::Want => (WITH_ROOM, "", WANT),
+            Script::TakeWanted => (ANYWAY, "", TAKE_WANTED),
         };
         format!("{header}{prelude}{body}")
     })
 });
 
 impl Script {
+    /// Those about nodes come last: they are called by their texts, and a store without nodes never loads them.
+    const EVERY: [Self; 17] = [
+        Self::Load,
+        Self::Create,
+        Self::Claim,
+        Self::Put,
+        Self::PutFull,
+        Self::Touch,
+        Self::Remove,
+        Self::Keep,
+        Self::Name,
+        Self::Announce,
+        Self::Renew,
+        Self::Forget,
+        Self::NoteNode,
+        Self::ListNodes,
+        Self::DropNode,
+        Self::Want,
+        Self::TakeWanted,
+    ];
+
+    /// What every connection loads.
     pub(crate) const ALL: [Self; 8] = [
         Self::Load,
         Self::Create,
@@ -184,8 +281,24 @@ impl Script {
     /// Whether what it does must outlive the engine that did it.
     pub(crate) fn writes(self) -> bool {
         match self {
-            Self::Create | Self::Claim | Self::Put | Self::PutFull | Self::Remove => true,
-            Self::Load | Self::Touch | Self::Keep => false,
+            Self::Create
+            | Self::Claim
+            | Self::Put
+            | Self::PutFull
+            | Self::Remove
+            // A lease that no replica has is not held.
+            | Self::Name
+            | Self::Announce
+            | Self::Renew
+            | Self::Forget => true,
+            Self::Load
+            | Self::Touch
+            | Self::Keep
+            | Self::NoteNode
+            | Self::ListNodes
+            | Self::DropNode
+            | Self::Want
+            | Self::TakeWanted => false,
         }
     }
 
@@ -209,8 +322,9 @@ impl Names {
         names.try_into().ok().map(Self)
     }
 
-    pub(crate) fn of(&self, script: Script) -> &str {
-        &self.0[script as usize]
+    /// `None` for one that is not loaded.
+    pub(crate) fn of(&self, script: Script) -> Option<&str> {
+        self.0.get(script as usize).map(String::as_str)
     }
 }
 
@@ -220,11 +334,13 @@ mod tests {
 
     #[test]
     fn every_script_has_a_header_and_its_place() {
-        for (at, script) in Script::ALL.into_iter().enumerate() {
+        assert!(Script::EVERY.starts_with(&Script::ALL));
+        for (at, script) in Script::EVERY.into_iter().enumerate() {
             assert_eq!(script as usize, at);
             assert!(script.text().starts_with("#!lua"), "{script:?}");
             let makes_room = !script.text().starts_with("#!lua flags=allow-oom\n");
-            assert_eq!(makes_room, matches!(script, Script::Create | Script::Put), "{script:?}");
+            let grows = matches!(script, Script::Create | Script::Put | Script::Want);
+            assert_eq!(makes_room, grows, "{script:?}");
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     connection::{Call, bytes, strange},
     engine::Engine,
     error::Failure,
+    keys::Keys,
     lane::Lane,
     queue::Answer,
     record,
@@ -18,7 +19,7 @@ use crate::{
 
 /// Keeps sessions on a Redis or Valkey server, for any number of processes. See the [crate docs](crate).
 ///
-/// Clones are handles on the same two connections. Those are closed when the last handle is dropped.
+/// Clones are handles on the same two connections (three, as the store of a cluster of nodes). Those are closed when the last handle is dropped.
 #[derive(Clone)]
 pub struct RedisStore {
     inner: Arc<Inner>,
@@ -33,6 +34,8 @@ struct Inner {
     /// Loads and touches, which wait for no commit.
     calls: Lanes,
     writes: Lanes,
+    /// Leases of nodes, which wait for nothing else. Not dialled before the first call.
+    leases: Lanes,
 }
 
 /// One connection to each server of the engine.
@@ -45,10 +48,20 @@ pub(crate) enum Lanes {
 
 impl Lanes {
     async fn call(&self, call: Call, stamp: Option<Stamp>) -> Answer {
+        self.call_within(call, stamp, None).await
+    }
+
+    /// As `call`; the call may take this long, or as long as any.
+    pub(crate) async fn call_within(
+        &self,
+        call: Call,
+        stamp: Option<Stamp>,
+        within: Option<Duration>,
+    ) -> Answer {
         match self {
-            Self::One(lane) => lane.call(call, stamp).await,
+            Self::One(lane) => lane.call(call, stamp, within).await,
             #[cfg(feature = "cluster")]
-            Self::Nodes(nodes) => nodes.call(call, stamp).await,
+            Self::Nodes(nodes) => nodes.call(call, stamp, within).await,
         }
     }
 }
@@ -58,11 +71,20 @@ impl RedisStore {
         engine: Arc<Engine>,
         identity_key: [u8; 64],
         waits: bool,
-        calls: Lanes,
-        writes: Lanes,
+        [calls, writes, leases]: [Lanes; 3],
     ) -> Self {
         let names = LayerNames::new();
-        Self { inner: Arc::new(Inner { engine, names, identity_key, waits, calls, writes }) }
+        Self {
+            inner: Arc::new(Inner { engine, names, identity_key, waits, calls, writes, leases }),
+        }
+    }
+
+    pub(crate) fn leases(&self) -> &Lanes {
+        &self.inner.leases
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.inner.engine.keys
     }
 
     /// Returns where the engine is, as the URL says: host and port, or a path; several hosts if the URL names them.
@@ -102,7 +124,7 @@ impl RedisStore {
         }
     }
 
-    fn error(&self, failure: Failure) -> StoreError {
+    pub(crate) fn error(&self, failure: Failure) -> StoreError {
         failure.into_store_error(self.address())
     }
 

@@ -33,6 +33,12 @@ where
     extract(|parts| async move { adapter::look(&parts).await })
 }
 
+/// Yields the request's head as it came to [`service`](crate::service()), with the extension of the layer: for calls of
+/// `session_resume::adapter`.
+pub fn parts() -> impl Filter<Extract = (Arc<Parts>,), Error = Rejection> + Clone {
+    extract(|parts| async move { Ok(parts) })
+}
+
 /// Yields who the browser is. Starts no session.
 pub fn identity() -> impl Filter<Extract = (Identity,), Error = Rejection> + Clone {
     extract(|parts| async move { adapter::identity(&parts) })

@@ -63,12 +63,14 @@ mod service;
 
 pub use session_resume::adapter::{Kind, ResumeUpgrade};
 #[cfg(feature = "server")]
-pub use session_resume::adapter::{Serve, UntilStopped, bind, serve, stop_signal};
+pub use session_resume::adapter::{
+    Serve, ServeHops, UntilStopped, bind, serve, serve_hops, stop_signal,
+};
 
 pub use self::{
     connection::ResumeConnection,
     filters::{
-        connect, identity, optional_session, outcomes, resume, session, with_identity_change,
+        connect, identity, optional_session, outcomes, parts, resume, session, with_identity_change,
     },
     rejection::ResumeRejection,
     service::{FilterService, service},

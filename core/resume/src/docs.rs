@@ -2,6 +2,7 @@
 //!
 //! * [`behind_a_proxy`]: what a proxy in front of the server must do, and what to set where it does less.
 //! * [`over_http`]: sessions where WebSockets are blocked, and readers without a client of ours.
+//! * [`several_nodes`]: several processes without sticky sessions, what it costs and what it does not do yet.
 //! * [`write_a_store`]: how to keep sessions somewhere else.
 
 #[doc = include_str!("../docs/behind-a-proxy.md")]
@@ -9,6 +10,8 @@ pub mod behind_a_proxy {}
 
 #[doc = include_str!("../docs/over-http.md")]
 pub mod over_http {}
+#[doc = include_str!("../docs/several-nodes.md")]
+pub mod several_nodes {}
 
 #[doc = include_str!("../docs/write-a-store.md")]
 pub mod write_a_store {}

@@ -30,7 +30,8 @@
 //!
 //! # What it does not do
 //!
-//! * It does not run one session on several nodes at once. On Redis any process can go on with a session, one at a time.
+//! * It does not run one session on several nodes at once. On Redis any process can go on with a session, one at a time; with
+//!   [`with_cluster`](SessionResume::with_cluster) a client may come to any of them.
 //! * It does not keep a handler's local variables through a restart, only the state `T`.
 //! * It does not make a plain client exactly-once.
 //! * Its clients do not go over HTTP yet where WebSockets are blocked; [the server does](docs::over_http).
@@ -50,6 +51,7 @@
 //! | what a proxy in front must do | [`docs::behind_a_proxy`] |
 //! | what goes over plain HTTP | [`docs::over_http`] |
 //! | how to write a store | [`docs::write_a_store`] |
+//! | how to run several processes without sticky sessions | [`docs::several_nodes`], [`Cluster`] |
 //! | how to connect another framework | [`adapter`], [`transport`] |
 //!
 //! # The crates around it
@@ -99,9 +101,13 @@ pub mod store {
 
     pub use crate::{
         durable::snapshot::SetAside,
-        words::store::{
-            ErrorKind, LayerNames, MAX_KEY_LEN, MemoryStore, RecordKind, SnapshotStore, Stamp,
-            StoreError, StoreKey, StoredState, Verdict, Versioned, contract,
+        words::{
+            node::{Incarnation, NodeInfo},
+            store::{
+                ClusterStore, ErrorKind, LayerNames, MAX_KEY_LEN, MemoryStore, RecordKind, Renewed,
+                SnapshotStore, Stamp, StoreError, StoreKey, StoredState, Verdict, Versioned,
+                contract,
+            },
         },
     };
 }
@@ -140,6 +146,8 @@ pub use session_resume_proto::{
     wire::CodeError,
 };
 
+#[cfg(feature = "axum")]
+pub use self::door::axum::{AtOwner, AtOwnerService};
 #[cfg(feature = "console")]
 pub use self::door::console;
 pub use self::{
@@ -152,6 +160,7 @@ pub use self::{
         LiveSession, Resumed, Session, SessionDuplex, SessionInfo, SessionOrigin, SessionSink,
     },
     words::{
+        cluster::{Cluster, ClusterView, LeaseView},
         commit_error::{CommitError, CommitErrorKind},
         config_error::{ConfigError, ConfigErrorKind},
         drain_report::DrainReport,

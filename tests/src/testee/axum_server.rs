@@ -1,6 +1,6 @@
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, Request, State},
     http::StatusCode,
     response::{AppendHeaders, Html, IntoResponse, Response},
     routing::{any, get, post},
@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use crate::{
     answers::{PAGE, PUBLIC},
     live,
+    node::{self, Node},
     tally::{self, Count, Overview, Tally},
 };
 
@@ -21,7 +22,10 @@ pub(crate) fn router(resume: SessionResume<Tally>) -> Router {
     Router::new()
         .route("/", get(overview))
         .route("/peek", get(peek))
-        .route("/add/{k}", post(add))
+        .route("/add/{k}", post(add).route_layer(resume.at_owner()))
+        .route("/node", get(node))
+        .route("/where", get(whereabouts))
+        .route("/ready", get(ready))
         .route("/plain", get(|| async { "ok" }))
         .route("/page", get(|| async { Html(PAGE) }))
         .route("/asset", get(|| async { ([("cache-control", PUBLIC)], "asset") }))
@@ -43,6 +47,31 @@ pub(crate) async fn serve(listener: TcpListener, resume: SessionResume<Tally>) {
         let _ = stream.set_nodelay(true);
     });
     axum::serve(listener, router(resume)).await.expect("axum serves until it is dropped");
+}
+
+pub(crate) async fn serve_hops(listener: TcpListener, resume: SessionResume<Tally>) {
+    let app = router(resume.clone());
+    let ended = session_resume_axum::serve_hops(listener, app, &resume).await;
+    ended.expect("the layer has a cluster");
+}
+
+async fn node(State(resume): State<SessionResume<Tally>>) -> Response {
+    match Node::of(&resume) {
+        Some(node) => Json(node).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn whereabouts(request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    match node::whereabouts(&parts).await {
+        Ok(found) => Json(found).into_response(),
+        Err(status) => status.into_response(),
+    }
+}
+
+async fn ready(State(resume): State<SessionResume<Tally>>) -> StatusCode {
+    node::ready(&resume)
 }
 
 async fn overview(session: Session<Tally>) -> Json<Overview> {

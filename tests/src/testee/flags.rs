@@ -4,7 +4,7 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 
 use lexopt::{Arg, ValueExt as _};
 use session_resume::{
-    AllowedOrigins, Attach, CatchUp, Durability, Heartbeat, Http, IdentityCookie, Limits,
+    AllowedOrigins, Attach, CatchUp, Cluster, Durability, Heartbeat, Http, IdentityCookie, Limits,
     MergePolicy, Overflow, PlainAck, SessionResume, Unreadable,
     key::{self, KeyFn},
     reuse::{self, ReusePolicy},
@@ -50,6 +50,19 @@ pub(crate) struct Flags {
     cookie: Option<String>,
     http: Http,
     plain_http: bool,
+    pub(crate) cluster: Option<ClusterFlags>,
+}
+
+/// What makes the testee one of several nodes.
+#[derive(Debug, Default)]
+pub(crate) struct ClusterFlags {
+    url: Option<String>,
+    pub(crate) node: Option<String>,
+    pub(crate) advertise: Option<String>,
+    pub(crate) hops: Option<String>,
+    lease: Option<Duration>,
+    replicas: u32,
+    max_relays: Option<usize>,
 }
 
 impl Flags {
@@ -81,6 +94,7 @@ impl Flags {
             cookie: None,
             http: Http::default(),
             plain_http: false,
+            cluster: None,
         };
         while let Some(arg) = args.next()? {
             let Arg::Long(name) = arg else {
@@ -99,6 +113,7 @@ impl Flags {
                 return Err(format!("flag --{name} is not supported").into());
             }
         }
+        flags.check_cluster()?;
         Ok(flags)
     }
 
@@ -200,12 +215,55 @@ impl Flags {
             "max-pipes" => self.limits.pipes = number(name, args)?,
             "cookie" => self.cookie = Some(args.value()?.string()?),
             "secret" => self.secret = Some(secret(&args.value()?.string()?)?),
+            _ => return self.set_of_node(name, args),
+        }
+        Ok(true)
+    }
+
+    /// Sets a flag of a node of several; returns whether there is such a flag.
+    fn set_of_node(
+        &mut self,
+        name: &str,
+        args: &mut lexopt::Parser,
+    ) -> Result<bool, lexopt::Error> {
+        match name {
+            "cluster" => self.node().url = Some(args.value()?.string()?),
+            "node" => self.node().node = Some(args.value()?.string()?),
+            "advertise" => self.node().advertise = Some(args.value()?.string()?),
+            "hops" => self.node().hops = Some(args.value()?.string()?),
+            "lease" => self.node().lease = Some(millis(name, args)?),
+            "replicas" => self.node().replicas = number(name, args)?,
+            "max-relays" => self.node().max_relays = Some(number(name, args)?),
+            "elsewhere" => word(name, args, &[("relay", ())])?,
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    pub(crate) async fn layer(&self) -> Result<SessionResume<Tally>, Box<dyn std::error::Error>> {
+    fn node(&mut self) -> &mut ClusterFlags {
+        self.cluster.get_or_insert_default()
+    }
+
+    /// A node needs its engine, its name and its address.
+    fn check_cluster(&self) -> Result<(), lexopt::Error> {
+        let Some(of) = &self.cluster else {
+            return Ok(());
+        };
+        let needed = [("cluster", &of.url), ("node", &of.node), ("advertise", &of.advertise)];
+        if let Some((flag, _)) = needed.into_iter().find(|(_, value)| value.is_none()) {
+            return Err(format!("a node of a cluster needs --{flag}").into());
+        }
+        if self.store.is_some() {
+            return Err("--cluster is instead of --store".into());
+        }
+        Ok(())
+    }
+
+    /// Makes the layer; `advertise` is where the other nodes reach this one.
+    pub(crate) async fn layer(
+        &self,
+        advertise: Option<&str>,
+    ) -> Result<SessionResume<Tally>, Box<dyn std::error::Error>> {
         let mut key = self.key.clone().unwrap_or_else(key::by_identity);
         if self.shared_key {
             key = key.shared();
@@ -254,14 +312,30 @@ impl Flags {
         if self.merge_newest {
             resume = resume.with_merge(MergePolicy::Newest);
         }
+        if let Some(of) = &self.cluster {
+            let url = of.url.as_deref().unwrap_or_default();
+            let store = RedisStore::builder(url).with_replicas(of.replicas).connect().await?;
+            let mut cluster = Cluster::new(store)
+                .with_name(of.node.clone().unwrap_or_default())
+                .with_advertise(advertise.unwrap_or_default());
+            if let Some(lease) = of.lease {
+                cluster = cluster.with_lease(lease);
+            }
+            if let Some(relays) = of.max_relays {
+                cluster = cluster.with_max_relays(relays);
+            }
+            resume = resume.with_cluster(cluster);
+        }
         resume = match &self.store {
             Some(url) if is_redis(url) => resume.with_store(RedisStore::connect(url).await?),
             Some(path) => resume.with_store(open(path)?),
             None => resume,
         };
-        if self.secret.is_some() || self.cookie.is_some() {
-            let mut cookie =
-                self.cookie.clone().map_or_else(IdentityCookie::default, IdentityCookie::new);
+        // Nodes at other ports of one host would make a browser a stranger.
+        let of_cluster = self.cluster.as_ref().map(|_| "sr_id".to_owned());
+        let name = self.cookie.clone().or(of_cluster);
+        if self.secret.is_some() || name.is_some() {
+            let mut cookie = name.map_or_else(IdentityCookie::default, IdentityCookie::new);
             if let Some(secret) = self.secret {
                 cookie = cookie.with_key(secret);
             }

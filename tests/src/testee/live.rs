@@ -83,6 +83,11 @@ async fn obey(session: &mut LiveSession<Tally>, told: &mut Told, text: &str) -> 
             let total = session.update(|tally| tally.add(k));
             session.send(format!("total:{total}")).await?;
         }
+        ("where", "") => {
+            let node = session.node_name();
+            let (node, generation) = (node.as_deref().unwrap_or("-"), session.generation());
+            session.send(format!("node:{node} generation:{generation}")).await?;
+        }
         ("get", "") => {
             let (total, n) = session.read(|tally| (tally.total, tally.log.len()));
             session.send(format!("total:{total} n:{n}")).await?;

@@ -6,13 +6,14 @@ mod answers;
 mod axum_server;
 mod flags;
 mod live;
+mod node;
 mod tally;
 mod warp_server;
 
-use std::{process::ExitCode, time::Duration};
+use std::{io::Write as _, process::ExitCode, time::Duration};
 
 use session_resume::SessionResume;
-use tokio::signal::unix;
+use tokio::{signal::unix, task::JoinSet};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use crate::{
@@ -54,16 +55,44 @@ fn filter() -> EnvFilter {
 
 async fn run(flags: Flags) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut terminate = unix::signal(unix::SignalKind::terminate())?;
-    let resume = flags.layer().await?;
+    let hops = match &flags.cluster {
+        Some(of) => Some(node::Listener::bind(of).await?),
+        None => None,
+    };
+    let resume = flags.layer(hops.as_ref().map(|hops| &*hops.advertise)).await?;
+    resume.validate()?;
     let listener = session_resume::adapter::bind(&flags.listen).await?;
-    println!("listening on {}", listener.local_addr()?);
-    let server = match flags.framework {
-        Framework::Axum => tokio::spawn(axum_server::serve(listener, resume.clone())),
-        Framework::Warp => tokio::spawn(warp_server::serve(listener, resume.clone())),
+    let address = listener.local_addr()?;
+    let mut tasks = JoinSet::new();
+    let second = match hops {
+        Some(hops) => {
+            let at = hops.listener.local_addr()?;
+            match flags.framework {
+                Framework::Axum => {
+                    tasks.spawn(axum_server::serve_hops(hops.listener, resume.clone()));
+                }
+                Framework::Warp => {
+                    tasks.spawn(warp_server::serve_hops(hops.listener, resume.clone()));
+                }
+            }
+            Some(node::enlisted(&resume, at).await?)
+        }
+        None => None,
+    };
+    let mut lines = format!("listening on {address}\n");
+    if let Some(second) = second {
+        lines.push_str(&second);
+        lines.push('\n');
+    }
+    // Both at once: who reads the first line alone may be gone for the second.
+    std::io::stdout().write_all(lines.as_bytes())?;
+    match flags.framework {
+        Framework::Axum => tasks.spawn(axum_server::serve(listener, resume.clone())),
+        Framework::Warp => tasks.spawn(warp_server::serve(listener, resume.clone())),
     };
     terminate.recv().await;
     let code = drain(&resume).await;
-    server.abort();
+    tasks.abort_all();
     Ok(code)
 }
 

@@ -1,4 +1,6 @@
-use http::{HeaderValue, StatusCode, header};
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde_json::json;
 use session_resume::{Session, SessionResume};
 use session_resume_warp::ResumeConnection;
@@ -12,12 +14,20 @@ use warp::{
 use crate::{
     answers::{PAGE, PUBLIC},
     live,
+    node::{self, Node},
     tally::{self, Count, Overview, Tally},
 };
 
 pub(crate) async fn serve(listener: TcpListener, resume: SessionResume<Tally>) {
     let service = session_resume_warp::service(routes(resume.clone()));
     session_resume_warp::serve(listener, resume.layer(service)).await;
+}
+
+pub(crate) async fn serve_hops(listener: TcpListener, resume: SessionResume<Tally>) {
+    let service = session_resume_warp::service(routes(resume.clone()));
+    let service = resume.layer(service);
+    let ended = session_resume_warp::serve_hops(listener, service, &resume).await;
+    ended.expect("the layer has a cluster");
 }
 
 fn routes(
@@ -47,6 +57,15 @@ fn routes(
         StatusCode::OK
     });
     let login = warp::path!("login").and(warp::post()).and(session()).then(login);
+    let of_node = resume.clone();
+    let node = warp::path!("node").and(warp::get()).map(move || match Node::of(&of_node) {
+        Some(node) => reply::json(&node).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    });
+    let whereabouts =
+        warp::path!("where").and(warp::get()).and(session_resume_warp::parts()).then(whereabouts);
+    let of_ready = resume.clone();
+    let ready = warp::path!("ready").and(warp::get()).map(move || node::ready(&of_ready));
     let count = warp::path!("count").and(warp::get()).map(move || reply::json(&Count::of(&resume)));
     let live = warp::path!("live").and(connect()).then(attach);
     let live_anywhere = warp::path!("live" / ..)
@@ -60,6 +79,9 @@ fn routes(
         .or(peek)
         .or(add)
         .or(plain)
+        .or(node)
+        .or(whereabouts)
+        .or(ready)
         .or(page)
         .or(asset)
         .or(cookies)
@@ -74,6 +96,13 @@ fn routes(
 
 async fn attach(connection: ResumeConnection<Tally>) -> Response {
     connection.named(live::NAME).on_session(live::live).await
+}
+
+async fn whereabouts(parts: Arc<Parts>) -> Response {
+    match node::whereabouts(&parts).await {
+        Ok(found) => reply::json(&found).into_response(),
+        Err(status) => status.into_response(),
+    }
 }
 
 fn peek(session: Option<Session<Tally>>) -> Response {

@@ -36,6 +36,8 @@ async fn check(flavour: Flavour) {
     let store = RedisStore::connect(url(&wire.0)).await.unwrap();
     contract::check_over(&store, &wire).await;
     contract::check_reopen(async || RedisStore::connect(engine.url()).await.unwrap()).await;
+    let other = RedisStore::connect(engine.url()).await.unwrap();
+    contract::check_cluster(&store, &other).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,15 +17,17 @@ pub use crate::door::http::{Body, Kind, ResumeConnection};
 #[cfg(feature = "listen")]
 pub use crate::door::listen::bind;
 #[cfg(feature = "tungstenite")]
-pub use crate::door::websocket::ResumeUpgrade;
+pub use crate::door::{hop::Hop, websocket::ResumeUpgrade};
 #[cfg(feature = "server")]
 pub use crate::door::{
+    hop::{ServeHops, serve_hops},
     serve::{Serve, serve},
     stop::{UntilStopped, stop_signal},
 };
 use crate::{
     Identity, RequestView, Session, SessionOrigin,
-    durable::restore::Asks,
+    door::elsewhere::Elsewhere,
+    durable::restore::{Apart, Asks},
     live::{
         registry::Registry,
         session::{Purpose, Shared},
@@ -39,6 +41,7 @@ pub use crate::{
         poll::{Answer, list, poll},
         upgrade::{Accepted, Refused, Upgrade},
     },
+    durable::restore::{OwnerState, Whereabouts},
     words::{peer_addr::PeerAddr, refusal::Refusal},
 };
 
@@ -56,7 +59,7 @@ pub async fn open<T: Send + 'static>(parts: &Parts) -> Result<Session<T>, Refusa
         Ok(Opened::Here(session)) => Ok(session),
         // Boxed: most requests do not wait for a store, and need not hold the memory that the wait takes.
         Ok(Opened::Stored(registry, asks)) => {
-            open_stored(registry, asks).boxed().await.map_err(Refusal::counted)
+            open_wherever(registry, asks, parts).boxed().await.map_err(Refusal::counted)
         }
         Err(refusal) => Err(refusal.counted()),
     }
@@ -74,6 +77,7 @@ fn open_here<T: Send + 'static>(parts: &Parts) -> Result<Opened<'_, T>, Refusal>
     check_origin(registry, parts)?;
     let req = RequestView::from_parts(parts);
     if registry.needs_no_store(context)
+        && registry.has_place(context.key())
         && let Some((session, origin)) = registry.open(context, req, &Purpose::Extract, None)?
     {
         return Ok(Opened::Here(handle(context, session, origin)));
@@ -91,17 +95,34 @@ fn handle<T>(
     Session::visited(session, origin, context.requester())
 }
 
-async fn open_stored<T: Send + 'static>(
+/// Opens the session here, or has the node answer that has it.
+async fn open_wherever<T: Send + 'static>(
     registry: &Registry<T>,
     asks: Asks<'_>,
+    parts: &Parts,
 ) -> Result<Session<T>, Refusal> {
+    let mut elsewhere = Elsewhere::new();
     loop {
-        if let Some(session) = registry.ready(&asks, &Purpose::Extract).await? {
+        match open_stored(registry, &asks).await {
+            Ok(session) => return Ok(session),
+            Err(apart) => elsewhere.ask(registry, parts, apart).await?,
+        }
+    }
+}
+
+async fn open_stored<T: Send + 'static>(
+    registry: &Registry<T>,
+    asks: &Asks<'_>,
+) -> Result<Session<T>, Apart> {
+    loop {
+        if let Some(session) = registry.ready(asks, &Purpose::Extract).await? {
             return Ok(handle(asks.context, session, SessionOrigin::Restored));
         }
         // A session that is on its way to the store is waited for there.
         if let Some((session, origin)) =
             registry.open(asks.context, asks.req, &Purpose::Extract, None)?
+            // Of two nodes that start one at the same time, one is asked by the other.
+            && registry.has_record(&session).await?
         {
             return Ok(handle(asks.context, session, origin));
         }
@@ -126,11 +147,32 @@ async fn find<T: Send + 'static>(parts: &Parts) -> Result<Option<Session<T>>, Re
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
     check_origin(registry, parts)?;
     let asks = Asks { context, req: RequestView::from_parts(parts), continues: None, looks: true };
-    if let Some(session) = registry.ready(&asks, &Purpose::Extract).await? {
+    let mut elsewhere = Elsewhere::new();
+    let ready = loop {
+        match registry.ready(&asks, &Purpose::Extract).await {
+            Ok(ready) => break ready,
+            Err(apart) => elsewhere.ask(registry, parts, apart).await?,
+        }
+    };
+    if let Some(session) = ready {
         return Ok(Some(Session::seen(session, SessionOrigin::Restored, context.requester())));
     }
     let seen = |session| Session::seen(session, SessionOrigin::Reused, context.requester());
     Ok(registry.look(context).map(seen))
+}
+
+/// Finds out where the session of a request is: at this node, at another one, or nowhere. Starts, claims and relays nothing.
+///
+/// # Errors
+///
+/// Returns the [`Refusal`] to answer with.
+///
+/// # Cancel safety
+///
+/// Cancel safe.
+pub async fn whereabouts<T: Send + 'static>(parts: &Parts) -> Result<Whereabouts, Refusal> {
+    let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
+    registry.whereabouts(context.key()).await.map_err(Refusal::counted)
 }
 
 /// Returns the identity of a request. That is a use of it: the answer sets its cookie if it is new.

@@ -1,15 +1,24 @@
 //! Sessions are extractors of axum: through `axum-core`, so that axum itself is no dependency.
 
-use std::convert::Infallible;
+use std::{
+    convert::Infallible,
+    fmt,
+    marker::PhantomData,
+    task::{Context, Poll},
+};
 
 use axum_core::{
+    body::Body,
     extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, IntoResponseParts, Response, ResponseParts},
 };
-use http::{header, request::Parts};
+use futures_util::future::BoxFuture;
+use http::{Request, header, request::Parts};
+use tower_layer::Layer;
+use tower_service::Service;
 
 use crate::{
-    Identity, IdentityChange, Session,
+    Identity, IdentityChange, Session, SessionResume,
     adapter::{self, Answer, Refusal},
 };
 
@@ -73,12 +82,99 @@ impl IntoResponse for IdentityChange {
 /// Status, text, and `Retry-After` where that helps.
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        Self::into_response(self).into_response()
+        self.into_bytes_response().map(Body::from)
     }
 }
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         Self::into_response(self).into_response()
+    }
+}
+
+impl<T: Send + 'static> SessionResume<T> {
+    /// Returns a layer for routes whose requests are answered where their session is.
+    ///
+    /// A request that extracts a session of another node is sent on by the extractor, if it has no body. With a body that is too
+    /// late: such a route needs this, as in `.route_layer(resume.at_owner())`, inside the layer itself. Answers stream through.
+    /// Without a cluster it does nothing.
+    #[must_use]
+    pub fn at_owner(&self) -> AtOwner<T> {
+        AtOwner(PhantomData)
+    }
+}
+
+/// A layer that sends requests on to the node that has their session; made by [`SessionResume::at_owner`].
+pub struct AtOwner<T>(PhantomData<fn() -> T>);
+
+/// The service of [`AtOwner`].
+pub struct AtOwnerService<S, T> {
+    inner: S,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for AtOwner<T> {
+    fn clone(&self) -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<S: Clone, T> Clone for AtOwnerService<S, T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), of: PhantomData }
+    }
+}
+
+impl<T> fmt::Debug for AtOwner<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AtOwner")
+    }
+}
+
+impl<S, T> fmt::Debug for AtOwnerService<S, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AtOwnerService")
+    }
+}
+
+impl<S, T> Layer<S> for AtOwner<T> {
+    type Service = AtOwnerService<S, T>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AtOwnerService { inner, of: PhantomData }
+    }
+}
+
+impl<S, T> Service<Request<Body>> for AtOwnerService<S, T>
+where
+    S: Service<Request<Body>, Response: IntoResponse, Future: Send> + Clone + Send + 'static,
+    T: Send + 'static,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The one that is ready is called.
+        let ready = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, ready);
+        Box::pin(async move {
+            #[cfg(feature = "tungstenite")]
+            let request = {
+                use crate::door::hop;
+                match hop::at_owner::<T, _>(request).await {
+                    Ok(hop::AtOwner::Here(request)) => request,
+                    Ok(hop::AtOwner::Answered(response)) => return Ok(response.map(Body::new)),
+                    Err(refusal) => {
+                        return Ok(refusal.counted().into_bytes_response().map(Body::from));
+                    }
+                }
+            };
+            Ok(inner.call(request).await?.into_response())
+        })
     }
 }

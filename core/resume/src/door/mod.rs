@@ -2,13 +2,17 @@
 //!
 //! Start with `layer` (what happens to each request), then `upgrade` (how a transport gets to its session, in three
 //! steps). `adapter` is what adapters of frameworks call, `websocket` the one transport that is here. `poll` answers for
-//! outcomes; `listen`, `serve` and `stop` make a server; `console` formats logs.
+//! outcomes; `listen`, `serve` and `stop` make a server; `console` formats logs. `hop` sends a request to the node that owns
+//! its session.
 
 pub mod adapter;
 #[cfg(feature = "axum")]
-mod axum;
+pub(crate) mod axum;
 #[cfg(feature = "console")]
 pub mod console;
+pub(crate) mod elsewhere;
+#[cfg(feature = "tungstenite")]
+pub(crate) mod hop;
 #[cfg(feature = "http")]
 pub(crate) mod http;
 pub(crate) mod layer;

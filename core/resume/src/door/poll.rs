@@ -17,7 +17,8 @@ use tokio::time::Instant;
 
 use crate::{
     Outcome, SessionId,
-    durable::restore::InStore,
+    door::elsewhere::Elsewhere,
+    durable::restore::{Apart, InStore},
     live::{ended::Ended, registry::Registry, session::Shared},
     words::{context::RequestContext, refusal::Refusal, wall},
 };
@@ -163,8 +164,18 @@ async fn find_outcome<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Answ
         return Ok(Answer::not_found());
     };
     let asked = Instant::now();
+    let mut elsewhere = Elsewhere::new();
     loop {
-        let answer = answer(registry, context, id).await?;
+        let answer = match answer(registry, context, id).await {
+            Ok(answer) => answer,
+            Err(Apart::Refused(refusal)) => return Err(refusal),
+            // A long poll waits there.
+            Err(apart) => match elsewhere.ask(registry, parts, apart).await {
+                Ok(()) => continue,
+                Err(told) if told.is_relayed() => return Err(told),
+                Err(_) => Answer::pending(id, "running"),
+            },
+        };
         let session = registry.by_id(id).filter(|session| is_known_to(session, context));
         // One that has ended answers with its outcome, if the store takes it in good time.
         let has_ended = session.as_ref().is_some_and(|session| !session.goes_on());
@@ -195,7 +206,7 @@ async fn answer<T: Send + 'static>(
     registry: &Registry<T>,
     context: &RequestContext,
     id: SessionId,
-) -> Result<Answer, Refusal> {
+) -> Result<Answer, Apart> {
     let now = registry.clock().now();
     if let Some(ended) = registry.outcomes().get(id, now) {
         return Ok(answer_ended(id, ended, context));
@@ -214,6 +225,7 @@ async fn answer<T: Send + 'static>(
     Ok(match found {
         Some(InStore::Ended(ended)) => answer_ended(id, &ended, context),
         Some(InStore::Stored { interrupted }) => Answer::pending(id, stored(interrupted)),
+        Some(InStore::Elsewhere(node)) => return Err(Apart::Elsewhere(node)),
         None => Answer::not_found(),
     })
 }
@@ -402,7 +414,7 @@ async fn describe<T: Send + 'static>(
         registry.find_stored(id, context).await.map_err(|error| Refusal::by_store(&error))?;
     let found = found.filter(|found| match found {
         InStore::Ended(ended) => theirs(ended),
-        InStore::Stored { .. } => true,
+        InStore::Stored { .. } | InStore::Elsewhere(_) => true,
     });
     Ok(found.map(|found| Listed::elsewhere(id, status_in_store(&found))))
 }
@@ -411,6 +423,7 @@ fn status_in_store(found: &InStore) -> Cow<'static, str> {
     match found {
         InStore::Ended(ended) => status(&ended.outcome),
         InStore::Stored { interrupted } => stored(*interrupted).into(),
+        InStore::Elsewhere(_) => "running".into(),
     }
 }
 

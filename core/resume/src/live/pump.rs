@@ -404,6 +404,7 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
     fn step(&mut self, cx: &Context<'_>) -> usize {
         let Self { turn, incoming, outgoing, .. } = self;
         let number = turn.number;
+        turn.session.hush();
         let (batch, deadline) = turn.session.with_core(|core, now| {
             core.machine.handle_transport_timeout(number, now);
             receive(core, number, incoming, now);

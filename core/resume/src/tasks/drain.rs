@@ -54,6 +54,9 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
     let until = Instant::now() + deadline;
     #[cfg(feature = "http")]
     registry.pipes.drain();
+    if let Some(node) = registry.node() {
+        node.cut_relays(Instant::now() + deadline / 2);
+    }
     let mut report = DrainReport::default();
     // An idle session is put into the store, whole, before its clients are told to come back. A busy session
     // holds up no other session.
@@ -112,8 +115,25 @@ async fn run<T: Send + 'static>(registry: &Arc<Registry<T>>, deadline: Duration)
     {
         sleep_until(until.min(Instant::now() + ROUND)).await;
     }
+    retire(registry).await;
     tracing::info!(drained = report.drained, cut = report.cut.len(), "drained");
     report
+}
+
+/// A node of several lets go of its lease: what is left of its sessions waits for no other node.
+async fn retire<T: Send + 'static>(registry: &Registry<T>) {
+    let Some(node) = registry.node() else {
+        return;
+    };
+    let incarnation = node.incarnation();
+    node.retire();
+    let retired = node.config().store.retire(&registry.config().name, incarnation);
+    match tokio::time::timeout(node.config().lease / 4, retired).await {
+        Ok(Ok(())) => {}
+        // Its lease ends by itself.
+        Ok(Err(error)) => tracing::warn!(%error, "the node's lease was not ended"),
+        Err(_) => tracing::warn!("the node's lease was not ended in time"),
+    }
 }
 
 /// Returns those of `all` that are not among `seen`. Each is looked at once.

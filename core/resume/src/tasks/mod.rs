@@ -9,7 +9,10 @@ mod sweep;
 use std::sync::Arc;
 
 use crate::{
-    durable::snapshot::{Saver, saver},
+    durable::{
+        node,
+        snapshot::{Saver, saver},
+    },
     live::registry::{Registry, Saves},
 };
 
@@ -28,6 +31,13 @@ pub(crate) fn start<T: Send + 'static>(registry: &Registry<T>) {
             registry.set_saver(Arc::clone(&saver) as Arc<dyn Saves<T>>);
             let saver = tokio::spawn(saver::run(this.clone(), saver));
             registry.own_task(saver.abort_handle());
+        }
+        if let Some(of_node) = registry.node() {
+            let layer = Arc::clone(&registry.config().name);
+            let lease = node::keep_lease(this.clone(), Arc::clone(of_node), layer);
+            registry.own_task(tokio::spawn(lease).abort_handle());
+            let watch = node::watch_lease(this.clone(), Arc::clone(of_node));
+            registry.own_task(tokio::spawn(watch).abort_handle());
         }
     });
 }

@@ -8,6 +8,7 @@ use session_resume_proto::session::{Attach, Bounds, Rules};
 use crate::{
     AllowedOrigins, Durability, Heartbeat, IdentityCookie, Limits, RequestView,
     words::{
+        cluster::ClusterConfig,
         config_error::ConfigErrorKind,
         identity::TokenKey,
         key::{self, KeyFn},
@@ -50,6 +51,8 @@ pub(crate) struct Config<T> {
     /// The merge policy was a function for another type of state.
     pub(crate) lost_merge: bool,
     pub(crate) store: Option<Store>,
+    /// The store is that of several nodes, and this is one of them.
+    pub(crate) cluster: Option<ClusterConfig>,
     /// The deadline of each of its calls.
     pub(crate) store_timeout: Duration,
     /// The layer's name in the store.
@@ -116,6 +119,7 @@ impl Config<()> {
             merge: MergePolicy::default(),
             lost_merge: false,
             store: None,
+            cluster: None,
             store_timeout: Duration::from_secs(10),
             name: "default".into(),
             names: None,
@@ -151,6 +155,7 @@ impl<T> Config<T> {
             lost_merge: self.lost_merge || merge.is_none(),
             merge: merge.unwrap_or_default(),
             store: self.store,
+            cluster: self.cluster,
             store_timeout: self.store_timeout,
             name: self.name,
             names: self.names,
@@ -181,6 +186,7 @@ impl<T> Config<T> {
                 .then_some(ConfigErrorKind::MemoryStateInStore),
             self.lost_merge.then_some(ConfigErrorKind::MergeOfAnotherState),
             self.set_in_use.map(|setter| ConfigErrorKind::SetInUse { setter }),
+            self.cluster.as_ref().and_then(ClusterConfig::conflict),
         ];
         kinds.into_iter().flatten().collect()
     }
@@ -238,6 +244,7 @@ impl<T> Clone for Config<T> {
             merge: self.merge.clone(),
             lost_merge: self.lost_merge,
             store: self.store.clone(),
+            cluster: self.cluster.clone(),
             store_timeout: self.store_timeout,
             name: Arc::clone(&self.name),
             names: self.names.clone(),

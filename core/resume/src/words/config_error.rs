@@ -66,6 +66,21 @@ pub enum ConfigErrorKind {
         /// The first such setter.
         setter: &'static str,
     },
+    /// A node of a cluster needs a lease of 2 s to 60 s.
+    ClusterLease {
+        /// The lease as given.
+        lease: Duration,
+    },
+    /// A node of a cluster needs a name of 1 to 255 bytes on one line.
+    ClusterNode {
+        /// The name as given.
+        name: String,
+    },
+    /// A node of a cluster needs an address, `host:port`, at which the others reach it.
+    ClusterAddress {
+        /// The address as given.
+        address: Option<String>,
+    },
     /// Another layer uses the store under the same name: each would take the other's sessions.
     NameTaken {
         /// The name.
@@ -145,6 +160,21 @@ impl fmt::Display for ConfigErrorKind {
                 f,
                 "{setter} was called on a layer that is in use: its sessions would be left behind. Call the setters \
                  first, then put the layer around a router; a second layer begins with SessionResume::new()"
+            ),
+            Self::ClusterLease { lease } => {
+                write!(f, "the lease of a node is 2 s to 60 s long: with_lease was given {lease:?}")
+            }
+            Self::ClusterNode { name } => write!(
+                f,
+                "the name of a node has 1 to 255 bytes, on one line: Cluster::with_name was given {name:?}"
+            ),
+            Self::ClusterAddress { address: None } => f.write_str(
+                "the other nodes must reach this one: give Cluster::with_advertise the address of the listener that \
+                 serve_hops has, as in .with_advertise(\"10.0.0.7:7946\")",
+            ),
+            Self::ClusterAddress { address: Some(address) } => write!(
+                f,
+                "{address:?} is not an address that the other nodes can dial: Cluster::with_advertise wants host:port"
             ),
             Self::NameTaken { name } => write!(
                 f,

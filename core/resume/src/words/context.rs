@@ -1,11 +1,18 @@
 //! What the layer tells of a request.
 
-use std::{any::Any, fmt, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use http::uri::PathAndQuery;
 
 use super::{
     identity::{CookieName, Identity, IdentityCookie, Via},
     key::SessionKey,
     path::PathDigest,
+    refusal::Refusal,
     request::RequestView,
     visit::Visit,
 };
@@ -17,6 +24,9 @@ pub(crate) struct RequestContext {
     pub(crate) key: SessionKey,
     /// The path of an upgrade, as the layer sees it; `None` where paths are not compared.
     pub(crate) path: Option<PathDigest>,
+    /// What a node of several may send on.
+    #[cfg_attr(not(feature = "tungstenite"), allow(dead_code, reason = "hops need hyper"))]
+    pub(crate) asked: Option<Arc<Asked>>,
     /// Its cookie has come back; else it was made for this request.
     pub(crate) known: bool,
     /// Under which name its cookie came, or would be set.
@@ -28,6 +38,15 @@ pub(crate) struct RequestContext {
     pub(crate) registry: Arc<dyn Any + Send + Sync>,
     /// What a layer around that one made.
     pub(crate) outer: Option<Box<RequestContext>>,
+}
+
+/// What was asked for, as the layer sees it.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "tungstenite"), allow(dead_code, reason = "hops need hyper"))]
+pub(crate) struct Asked {
+    pub(crate) path: Option<PathAndQuery>,
+    /// What the node that has the session has answered: it is asked once, however many extractors ask here.
+    pub(crate) answered: OnceLock<Refusal>,
 }
 
 /// The request that a handle is for.

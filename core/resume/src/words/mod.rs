@@ -1,11 +1,17 @@
 //! First floor: what the words mean, one file a word. Nothing here knows a live session.
 //!
 //! Start with `key` (which session a request belongs to), `identity` (who asks), and the two traits that others
-//! implement: `store` and `transport`. `config` holds what the layer's setters set, `limits` the bounds. `refusal` has
+//! implement: `store` and `transport`. `config` holds what the layer's setters set, `limits` the bounds, `cluster` a node's
+//! place among others. `refusal` has
 //! every answer to a request that gets no session.
 
 pub(crate) mod cause;
 pub(crate) mod clock;
+#[cfg_attr(
+    not(feature = "tungstenite"),
+    allow(dead_code, unused_imports, reason = "hops need hyper")
+)]
+pub(crate) mod cluster;
 pub(crate) mod commit_error;
 pub(crate) mod config;
 pub(crate) mod config_error;
@@ -20,6 +26,7 @@ pub mod key;
 pub(crate) mod limits;
 pub(crate) mod merge;
 pub(crate) mod millis;
+pub(crate) mod node;
 pub(crate) mod observe;
 pub(crate) mod origin;
 pub(crate) mod outcome;

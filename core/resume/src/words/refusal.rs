@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, error::Error as _, fmt, time::Duration};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use session_resume_proto::wire::{Close, CloseKind};
 
@@ -29,13 +30,37 @@ pub struct Refusal {
     /// How a client that offers to resume is told: accepted first, then closed, because browsers hide the
     /// status of a refused upgrade. `None`: with the status after all.
     close: Option<Close>,
+    /// It is no refusal of this node: another one has answered.
+    relayed: Option<Box<Answered>>,
+}
+
+/// What another node has answered.
+#[derive(Clone, PartialEq, Eq)]
+struct Answered {
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+// By hand: cookies and bodies are nobody's to read.
+impl fmt::Debug for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answered").field("len", &self.body.len()).finish_non_exhaustive()
+    }
 }
 
 impl Refusal {
     /// Creates a refusal of an adapter's own, such as for a request that is not an upgrade.
     pub fn new(status: StatusCode, text: impl Into<Cow<'static, str>>) -> Self {
         let (text, cause) = (text.into(), Cause::Request);
-        Self { status, text, cause, retry_after: None, wanted: Vec::new(), close: None }
+        Self {
+            status,
+            text,
+            cause,
+            retry_after: None,
+            wanted: Vec::new(),
+            close: None,
+            relayed: None,
+        }
     }
 
     fn with_cause(self, cause: Cause) -> Self {
@@ -45,8 +70,61 @@ impl Refusal {
     /// It leaves this crate, to be answered with.
     #[cold]
     pub(crate) fn counted(self) -> Self {
-        observe::refused(self.cause, self.status.as_u16());
+        if self.relayed.is_none() {
+            observe::refused(self.cause, self.status.as_u16());
+        }
         self
+    }
+
+    /// The session is at another node, and that node has answered.
+    #[cfg(feature = "tungstenite")]
+    pub(crate) fn relayed(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
+        let text = "the session is at another node, which has answered";
+        Self { relayed: Some(Box::new(Answered { headers, body })), ..Self::new(status, text) }
+    }
+
+    /// Whether another node has answered, or this one tells a node that it has not the session.
+    pub(crate) fn is_relayed(&self) -> bool {
+        self.relayed.is_some() || self.status == StatusCode::MISDIRECTED_REQUEST
+    }
+
+    /// The session is at another node, and transports over HTTP are not sent there.
+    pub(crate) fn not_sent_on() -> Self {
+        let text = "the session is at another node, and requests of a transport over HTTP are not sent on: come by a WebSocket";
+        Self::busy(text, Duration::from_secs(1))
+    }
+
+    /// The session is at another node, and there is no way to it.
+    pub(crate) fn elsewhere() -> Self {
+        let text = "the session is at another node, and this request cannot be sent on: the adapter needs the feature \
+                    tungstenite of session-resume";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, text).with_cause(Cause::Setup)
+    }
+
+    /// A node has sent a request on, and this one is not the owner.
+    #[cfg(feature = "tungstenite")]
+    pub(crate) fn not_the_owner(owner: &crate::words::node::NodeInfo) -> Self {
+        let text = "the session is at another node by now";
+        let refusal = Self::new(StatusCode::MISDIRECTED_REQUEST, text).with_cause(Cause::Busy);
+        let value = HeaderValue::try_from(owner.incarnation.to_string());
+        let value = value.expect("digits are ASCII");
+        let name = HeaderName::from_static("session-resume-hop");
+        Self { wanted: vec![(name, value)], ..refusal }
+    }
+
+    /// An extractor comes too late to send a request with a body on.
+    #[cfg(feature = "tungstenite")]
+    pub(crate) fn needs_at_owner() -> Self {
+        let text = "the session is at another node, and a request with a body cannot be sent on from here: put \
+                    at_owner around the route";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, text).with_cause(Cause::Setup)
+    }
+
+    #[cfg(feature = "tungstenite")]
+    pub(crate) fn too_many_relays() -> Self {
+        let text =
+            "too many clients here whose sessions are at other nodes (max_relays), try again later";
+        Self::full(text, Duration::from_secs(1))
     }
 
     /// Adds a header that says what is accepted, such as `Allow`.
@@ -204,8 +282,23 @@ impl Refusal {
         self.retry_after.map(|delay| delay.as_secs() + u64::from(delay.subsec_nanos() > 0))
     }
 
+    /// As [`into_response`](Self::into_response), for a framework whose bodies are bytes: what another node has answered may
+    /// be no text.
+    pub fn into_bytes_response(mut self) -> Response<Bytes> {
+        let Some(answered) = self.relayed.take() else {
+            return self.into_response().map(Bytes::from);
+        };
+        let mut response = Response::new(answered.body);
+        (*response.status_mut(), *response.headers_mut()) = (self.status, answered.headers);
+        response
+    }
+
     /// Makes the response to answer with: status, text, and `Retry-After` where that helps.
     pub fn into_response(self) -> Response<String> {
+        if self.relayed.is_some() {
+            let response = self.into_bytes_response();
+            return response.map(|body| String::from_utf8_lossy(&body).into_owned());
+        }
         let text = if self.text.is_empty() { String::new() } else { format!("{self}\n") };
         let mut response = Response::new(text);
         *response.status_mut() = self.status;

@@ -70,6 +70,14 @@ impl Visit {
         self.via
     }
 
+    /// Returns the cookie as the browser will send it: name and token.
+    #[cfg(feature = "tungstenite")]
+    pub(crate) fn pair(&self) -> Vec<u8> {
+        let value = self.set_cookie.value(self.identity, self.now, self.via);
+        let end = value.as_bytes().iter().position(|byte| *byte == b';');
+        value.as_bytes()[..end.unwrap_or(value.len())].to_vec()
+    }
+
     /// Returns the cookie that this answer sets.
     pub(crate) fn cookie(&self, status: StatusCode, headers: &HeaderMap) -> Option<HeaderValue> {
         let used = self.used.load(Ordering::Relaxed);

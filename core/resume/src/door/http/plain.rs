@@ -184,6 +184,6 @@ async fn has_ended<T: Send + 'static>(
     let stored = registry.find_own(context).await.map_err(|error| Refusal::by_store(&error))?;
     Ok(match stored {
         Some((_, InStore::Ended(ended))) => is_its(&ended),
-        Some((_, InStore::Stored { .. })) | None => false,
+        Some((_, InStore::Stored { .. } | InStore::Elsewhere(_))) | None => false,
     })
 }

@@ -1,6 +1,6 @@
 use std::{
     any::{Any, type_name},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use http::Extensions;
@@ -10,7 +10,7 @@ use crate::{
     live::registry::Registry,
     tasks,
     words::{
-        context::RequestContext,
+        context::{Asked, RequestContext},
         identity::{CookieName, Via},
         path::PathDigest,
         random,
@@ -35,9 +35,23 @@ impl RequestContext {
         let key = by.key(req, identity);
         let asks_path = !by.is_of_the_application() && req.is_upgrade();
         let path = asks_path.then(|| PathDigest::of(req.path()));
+        let asked = registry.node().map(|_| {
+            let path = req.uri().path_and_query().cloned();
+            Arc::new(Asked { path, answered: OnceLock::new() })
+        });
         let registry = Arc::clone(registry) as Arc<dyn Any + Send + Sync>;
         (
-            Self { identity, key, path, known, name, visit, registry, outer: outer.map(Box::new) },
+            Self {
+                identity,
+                key,
+                path,
+                asked,
+                known,
+                name,
+                visit,
+                registry,
+                outer: outer.map(Box::new),
+            },
             decides,
         )
     }

@@ -17,7 +17,7 @@ use tower_layer::Layer;
 
 pub use self::{future::ResponseFuture, service::SessionResumeService};
 use crate::{
-    ConfigError, ConfigErrorKind, Message, Session, SessionId,
+    ClusterView, ConfigError, ConfigErrorKind, Message, Session, SessionId,
     live::{registry::Registry, session::SessionInfo},
     words::{config::Config, drain_report::DrainReport, store::LayerName},
 };
@@ -127,7 +127,7 @@ impl<T> SessionResume<T> {
     ///
     /// Panics if the settings cannot work.
     #[track_caller]
-    fn registry(&self) -> &Arc<Registry<T>> {
+    pub(crate) fn registry(&self) -> &Arc<Registry<T>> {
         if let Some(registry) = self.inner.registry.get() {
             return registry;
         }
@@ -154,6 +154,41 @@ impl<T: Send + 'static> SessionResume<T> {
     /// A drain goes on when its future is dropped; call again to await it.
     pub async fn drain(&self, deadline: Duration) -> DrainReport {
         crate::tasks::drain::drain(self.registry(), deadline).await
+    }
+
+    /// Returns what this node knows of itself and of the others; `None` without
+    /// [`with_cluster`](Self::with_cluster).
+    pub fn cluster(&self) -> Option<ClusterView> {
+        let registry = self.registry();
+        registry.node().map(|node| node.view(registry.silenced()))
+    }
+
+    /// Returns whether this process should be sent clients: it does not drain and, in a cluster, holds its lease. What a
+    /// readiness probe asks.
+    pub fn is_ready(&self) -> bool {
+        let registry = self.registry();
+        !registry.drain.is_draining() && registry.node().is_none_or(|node| node.holds())
+    }
+
+    /// Puts the layer to work, and waits until the node holds its lease, at most this long; returns whether it does. Without a
+    /// cluster there is nothing to wait for.
+    ///
+    /// A layer begins its work with the first request in any case.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the work goes on.
+    pub async fn start(&self, patience: Duration) -> bool {
+        let registry = self.registry();
+        crate::tasks::start(registry);
+        match registry.node() {
+            None => true,
+            Some(node) => node.held_by(tokio::time::Instant::now() + patience).await,
+        }
     }
 
     /// Returns a description of every session in memory, in no particular order.

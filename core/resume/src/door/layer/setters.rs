@@ -4,14 +4,15 @@ use session_resume_proto::session::{Attach, CatchUp, Overflow, PlainAck};
 
 use super::SessionResume;
 use crate::{
-    AllowedOrigins, Durability, Heartbeat, Http, IdentityCookie, Limits, RequestView,
+    AllowedOrigins, Cluster, Durability, Heartbeat, Http, IdentityCookie, Limits, RequestView,
     words::{
+        cluster::ClusterConfig,
         config::{Codec, Config, StateSource},
         identity::TokenKey,
         key::KeyFn,
         merge::MergePolicy,
         reuse::ReusePolicy,
-        store::{SnapshotStore, StoredState, named::Store},
+        store::{ClusterStore, SnapshotStore, StoredState, named::Store},
         unreadable::Unreadable,
     },
 };
@@ -298,7 +299,31 @@ impl<T> SessionResume<T> {
     where
         T: StoredState,
     {
-        self.configured("with_store", |config| {
+        self.with_store_of("with_store", store, None)
+    }
+
+    /// Keeps sessions on an engine that several nodes share, and makes this process one of the nodes; instead of
+    /// [`with_store`](Self::with_store).
+    ///
+    /// A client may come to any node. [`Cluster`] has the settings, [`docs::several_nodes`](crate::docs::several_nodes) says
+    /// what it is and what it costs.
+    #[must_use]
+    pub fn with_cluster<S: ClusterStore>(self, cluster: Cluster<S>) -> Self
+    where
+        T: StoredState,
+    {
+        let (cluster, store) = cluster.into_config();
+        self.with_store_of("with_cluster", store, Some(cluster))
+    }
+
+    fn with_store_of(
+        self,
+        setter: &'static str,
+        store: impl SnapshotStore,
+        cluster: Option<ClusterConfig>,
+    ) -> Self {
+        self.configured(setter, |config| {
+            config.cluster = cluster;
             config.stored_key = SnapshotStore::identity_key(&store).map(|key| TokenKey::new(&key));
             config.names = store.layer_names().cloned();
             let name = Arc::clone(&config.name);

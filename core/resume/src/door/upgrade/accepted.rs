@@ -1,6 +1,6 @@
 //! An upgrade whose session is known, and its attachment.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use session_resume_proto::{
@@ -110,7 +110,14 @@ where
             }
         };
         let session = Arc::clone(&hold.session);
-        if session.is_durable() {
+        if newcomer.registry.node().is_some() {
+            // The hello after the confirm, which is begun after the offer has come.
+            if let Err(close) = newcomer.registry.confirm_attach(&session).boxed().await {
+                drop(hold);
+                newcomer.sent_away(close, socket).boxed().await;
+                return None;
+            }
+        } else if session.is_durable() {
             is_in_the_store(&session).boxed().await;
         }
         let attached = newcomer.attach(&session, origin);
@@ -241,6 +248,20 @@ impl<T: Send + 'static> Newcomer<T> {
             tracing::debug!(session = %id.short(), code = refusal.close.code, "attach refused");
             TurnedAway { refusal, resumable, client, seen }
         })
+    }
+
+    /// Tells the client to come back: another node has the session, or this one may not speak for it now.
+    async fn sent_away<S: Transport>(self, close: Close, socket: S) {
+        const BUSY: Duration = Duration::from_secs(1);
+        const SOON: u64 = 250;
+        // Many may be told at the same time.
+        let jitter = u64::from(u16::from_be_bytes(random::bytes())) % SOON;
+        let jitter = Duration::from_millis(jitter);
+        let is_moved = close.kind() == CloseKind::Moved;
+        let retry = if is_moved { jitter } else { BUSY + jitter * 8 };
+        let refusal = AttachRefusal { close, retry: Some(retry) };
+        observe::refused(Cause::of_close(&refusal.close), refusal.close.code);
+        pump::refuse(socket, refusal, self.offer.is_resumable()).await;
     }
 
     /// Tells the client the outcome of its session.

@@ -20,6 +20,8 @@ use self::{
 };
 use crate::{
     BlockingSession, LiveSession, RequestView,
+    door::elsewhere::Elsewhere,
+    durable::restore::Apart,
     live::{
         handler::{self, OnThread},
         registry::Registry,
@@ -109,9 +111,18 @@ impl<T: Send + 'static> Upgrade<T> {
         registry.check_origin(req)?;
         let offer = offer(parts)?;
         let context = context.clone();
-        let stand = match resolve::look(registry, &context, req, &offer).await {
-            Ok(stand) => stand,
-            Err(refusal) => Some(Stand::Refused(Refused::by_close(refusal, offer.is_resumable())?)),
+        let mut elsewhere = Elsewhere::new();
+        let stand = loop {
+            let refusal = match resolve::look(registry, &context, req, &offer).await {
+                Ok(stand) => break stand,
+                // A stream of events, or a message with a body: these are not sent on yet.
+                Err(Apart::Elsewhere(_)) if !req.is_upgrade() => Refusal::not_sent_on(),
+                Err(apart) => match elsewhere.ask(registry, parts, apart).await {
+                    Ok(()) => continue,
+                    Err(answer) => answer,
+                },
+            };
+            break Some(Stand::Refused(Refused::by_close(refusal, offer.is_resumable())?));
         };
         // The layer looks at the paths of upgrades alone.
         let by = &registry.config().key;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     OutcomeStatus, RequestView, SessionId, SessionOrigin,
-    durable::restore::Asks,
+    durable::restore::{Apart, Asks},
     live::{
         ended::Ended,
         registry::Registry,
@@ -31,7 +31,7 @@ pub(super) async fn look<T: Send + 'static>(
     context: &RequestContext,
     req: RequestView<'_>,
     offer: &Offer,
-) -> Result<Option<Stand<T>>, Refusal> {
+) -> Result<Option<Stand<T>>, Apart> {
     let mut here = registry.by_key(context.key());
     let moved = registry.check_moved(context, offer, continued_session(offer), here.as_ref());
     let delay =
@@ -64,7 +64,7 @@ async fn hold<T: Send + 'static>(
     req: RequestView<'_>,
     offer: &Offer,
     mut here: Option<Arc<Shared<T>>>,
-) -> Result<Option<(Hold<T>, SessionOrigin)>, Refusal> {
+) -> Result<Option<(Hold<T>, SessionOrigin)>, Apart> {
     let asks = Asks { context, req, continues: continuation(offer), looks: false };
     loop {
         if !registry.needs_no_store(context) {

@@ -6,8 +6,8 @@ use crate::{
     durable::snapshot::record::{self, IdRecord, KeyRecord},
     live::{ended::Ended, registry::Registry},
     words::{
-        context::RequestContext, key::SessionKey, observe, record_error::RecordError,
-        store::StoreError,
+        context::RequestContext, key::SessionKey, node::NodeInfo, observe,
+        record_error::RecordError, store::StoreError,
     },
 };
 
@@ -17,6 +17,8 @@ pub(crate) enum InStore {
     Ended(Ended),
     /// A session that waits for a client to come back; whether its handler was at work when it was stored.
     Stored { interrupted: bool },
+    /// A session that lives at another node.
+    Elsewhere(NodeInfo),
 }
 
 impl<T: Send + 'static> Registry<T> {
@@ -59,6 +61,11 @@ impl<T: Send + 'static> Registry<T> {
         };
         if record.session != id || !record.is_known_to(caller) {
             return Ok(None);
+        }
+        if !record.clean
+            && let Some(node) = self.lives_at(stored.stamp.owner).await?
+        {
+            return Ok(Some(InStore::Elsewhere(node)));
         }
         if self.is_over(&stored, &record) {
             // Its record is kept for as long as this can be asked.

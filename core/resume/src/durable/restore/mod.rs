@@ -5,13 +5,16 @@ mod lookup;
 mod rebuild;
 mod store_away;
 mod unreadable;
+mod whose;
 
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use session_resume_proto::WireId;
 
-pub(crate) use self::lookup::InStore;
+use self::whose::Found;
+pub use self::whose::{OwnerState, Whereabouts};
+pub(crate) use self::{lookup::InStore, whose::Apart};
 use crate::{
     Outcome, OutcomeStatus, RequestView, SessionId,
     durable::snapshot::record::{self, IdRecord, KeyRecord, OutcomeRecord, SessionRecord},
@@ -21,10 +24,12 @@ use crate::{
         session::{Place, Pointer, Purpose, Seat, Shared},
     },
     words::{
+        cluster::Arrival,
         context::RequestContext,
         key::SessionKey,
         millis::Millis,
-        observe, random,
+        node::Incarnation,
+        observe,
         refusal::Refusal,
         reuse::{Candidate, Phase, Residence, ReuseDecision},
         store::{
@@ -81,7 +86,7 @@ impl<T: Send + 'static> Registry<T> {
         &self,
         asks: &Asks<'_>,
         purpose: &Purpose,
-    ) -> Result<Option<Arc<Shared<T>>>, Refusal> {
+    ) -> Result<Option<Arc<Shared<T>>>, Apart> {
         match &self.config().store {
             Some(store) if !self.needs_no_store(asks.context) => {
                 // Boxed: most requests find their session in memory, and need not move all this about.
@@ -93,11 +98,18 @@ impl<T: Send + 'static> Registry<T> {
 
     /// Whether the store need not be asked for the request's key: there is no store, or the store is ours alone and the
     /// session is in memory, or the key is that of an identity that was made for this request.
+    ///
+    /// A node of a cluster that holds its lease need not ask for what it has in memory.
     pub(crate) fn needs_no_store(&self, context: &RequestContext) -> bool {
         let key = context.key();
         let is_new = !context.is_known() && !key.is_shared();
-        let store = self.config().store.as_ref();
-        store.is_none_or(|store| is_new || store.store.is_exclusive() && self.is_here(key))
+        let Some(store) = &self.config().store else {
+            return true;
+        };
+        match self.node() {
+            None => is_new || store.store.is_exclusive() && self.is_here(key),
+            Some(node) => node.holds() && (is_new || self.is_here(key)),
+        }
     }
 
     async fn bring_here(
@@ -105,9 +117,14 @@ impl<T: Send + 'static> Registry<T> {
         store: Store,
         asks: &Asks<'_>,
         purpose: &Purpose,
-    ) -> Result<Option<Arc<Shared<T>>>, Refusal> {
+    ) -> Result<Option<Arc<Shared<T>>>, Apart> {
         let key = asks.context.key();
-        if !store.store.is_exclusive() {
+        let until = self.node().map(|node| whose::patience(node));
+        if let (Some(node), Some(until)) = (self.node(), until) {
+            if !node.held_by(until).await {
+                return Err(whose::no_lease().into());
+            }
+        } else if !store.store.is_exclusive() {
             self.confirm(&store, key).await;
         }
         if self.is_here(key) {
@@ -117,13 +134,24 @@ impl<T: Send + 'static> Registry<T> {
         if self.is_here(key) || self.drain.is_draining() {
             return Ok(None);
         }
+        let mut cleared = None;
         loop {
-            let loaded = match self.load(&store, key).await {
-                Ok(Some(loaded)) => loaded,
-                Ok(None) => return Ok(None),
+            let loaded = match self.load(&store, key, cleared).await {
+                Ok(Found::Stored(loaded)) => *loaded,
+                Ok(Found::Nothing) => return Ok(None),
+                Ok(Found::Elsewhere(node)) => return Err(Apart::Elsewhere(node)),
+                Ok(Found::Orphan(owner)) => {
+                    if let (Some(node), Some(until)) = (self.node(), until)
+                        && node.may_claim_by(until).await
+                    {
+                        cleared = Some(owner);
+                        continue;
+                    }
+                    return Err(whose::no_claim().into());
+                }
                 // Another process has been faster; what is there now?
                 Err(error) if error.kind() == ErrorKind::Stale => continue,
-                Err(error) => return Err(Refusal::by_store(&error)),
+                Err(error) => return Err(Refusal::by_store(&error).into()),
             };
             let state = match self.read_state(&loaded.record) {
                 Ok(state) => state,
@@ -148,7 +176,7 @@ impl<T: Send + 'static> Registry<T> {
                 }
                 // Another process has just claimed it; what is there now?
                 Err(error) if error.kind() == ErrorKind::Stale => {}
-                Err(error) => return Err(Refusal::by_store(&error)),
+                Err(error) => return Err(Refusal::by_store(&error).into()),
             }
         }
     }
@@ -158,24 +186,36 @@ impl<T: Send + 'static> Registry<T> {
         self.by_key(key).is_some_and(|session| !session.lock().life().is_on_its_way())
     }
 
-    /// Loads what may be restored; clears away what may not.
-    async fn load(&self, store: &Store, key: &SessionKey) -> Result<Option<Loaded>, StoreError> {
+    /// Loads what may be restored; clears away what may not. `cleared`: an owner that is gone, from which this node may claim.
+    async fn load(
+        &self,
+        store: &Store,
+        key: &SessionKey,
+        cleared: Option<Incarnation>,
+    ) -> Result<Found, StoreError> {
         let bytes = key.to_bytes();
         let at = store.session_key(&bytes);
         let Some(stored) = store.store.load(&at).await? else {
-            return Ok(None);
+            return Ok(Found::Nothing);
         };
         let record = match record::decode(&stored.bytes)? {
             KeyRecord::Live(record) => *record,
             KeyRecord::Ended(outcome) => {
                 // The key is free; the session that begins claims over this.
                 store.publish(&stored, outcome).await?;
-                return Ok(None);
+                return Ok(Found::Nothing);
             }
         };
+        match self.arrival(stored.stamp.owner, record.clean, cleared).await? {
+            Arrival::Claim => {}
+            Arrival::Elsewhere(node) => return Ok(Found::Elsewhere(node)),
+            Arrival::Wait => {
+                return Ok(Found::Orphan(Incarnation::from_number(stored.stamp.owner)));
+            }
+        }
         // It has ended, or moved to another key; its old record is still there for a moment.
         if self.by_id(record.session).is_some() {
-            return Ok(None);
+            return Ok(Found::Nothing);
         }
         let by_id = store.store.load(&store.id_key(record.session)).await?;
         let by_id = by_id.map(|stored| record::decode::<IdRecord>(&stored.bytes)).transpose()?;
@@ -186,7 +226,7 @@ impl<T: Send + 'static> Registry<T> {
             // and a client that has only the old key gets nothing.
             Some(IdRecord::Pointer(_) | IdRecord::Ended(_)) => {
                 store.store.remove(&at, stored.stamp).await?;
-                return Ok(None);
+                return Ok(Found::Nothing);
             }
         };
         let loaded = Loaded { stored, record, pointer };
@@ -195,9 +235,9 @@ impl<T: Send + 'static> Registry<T> {
             // For as long as it could be asked for before the key was wanted again.
             let expires_in = loaded.stored.expires_in;
             self.end_stored(store, &loaded, &ended, expires_in).await?;
-            return Ok(None);
+            return Ok(Found::Nothing);
         }
-        Ok(Some(loaded))
+        Ok(Found::Stored(Box::new(loaded)))
     }
 
     /// Whether a stored session's time is up.
@@ -266,7 +306,7 @@ impl<T: Send + 'static> Registry<T> {
         expires_in: Duration,
     ) -> Result<(), StoreError> {
         let found = loaded.stored.stamp;
-        let stamp = found.taken_by(new_owner());
+        let stamp = found.taken_by(self.new_owner());
         let at = store.session_key(&ended.key.to_bytes());
         let bytes = record::encode(&KeyRecord::Ended(OutcomeRecord::of(ended)));
         store.store.claim(&at, Some(found), stamp, bytes, expires_in).await?;
@@ -287,7 +327,7 @@ impl<T: Send + 'static> Registry<T> {
     ) -> Result<Arc<Shared<T>>, StoreError> {
         let key = asks.context.key();
         let Loaded { stored, mut record, pointer } = loaded;
-        let stamp = stored.stamp.taken_by(new_owner());
+        let stamp = stored.stamp.taken_by(self.new_owner());
         let clean = record.clean;
         let name = asks.context.cookie_name();
         let session = self.rebuild(key, &record, state, stamp, pointer, name);
@@ -349,11 +389,6 @@ impl<T: Send + 'static> Registry<T> {
             self.taken_over(&session);
         }
     }
-}
-
-/// Returns the owner that the stamp of a new claim names: random, so that each claim has its own.
-fn new_owner() -> u64 {
-    u64::from_be_bytes(random::bytes())
 }
 
 fn ended_of(key: &SessionKey, record: &SessionRecord, outcome: Outcome) -> Ended {

@@ -36,6 +36,8 @@ use crate::{
 
 /// The number of items that are written at the same time. The store groups them.
 const CONCURRENCY: usize = 1024;
+/// How often a saver that waits for a lease looks whether its layer is still there.
+const MOMENT: Duration = Duration::from_secs(1);
 
 impl<T: Send + 'static> Saves<T> for Saver<T> {
     fn push(&self, item: Item<T>, urgency: Urgency) {
@@ -82,6 +84,15 @@ pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, saver: A
             }
             if !had_items {
                 since = Instant::now();
+            }
+        }
+        // What is put without a lease may be refused: it waits, as the sessions do.
+        let node = registry.upgrade().and_then(|registry| registry.node().cloned());
+        if let Some(node) = node {
+            while !node.held_by(Instant::now() + interval.max(MOMENT)).await {
+                if registry.upgrade().is_none() {
+                    return;
+                }
             }
         }
         // Not kept while the store works: dropping the last handle of the layer must end all of it, also

@@ -9,6 +9,7 @@ mod keys;
 mod open;
 mod saves;
 mod seats;
+mod silence;
 mod stored;
 
 use std::{
@@ -44,11 +45,13 @@ use crate::{
     },
     words::{
         clock::Clock,
+        cluster::Membership,
         config::Config,
         id::SessionId,
         identity::{Hour, Identity, SetCookie, Token},
         key::SessionKey,
         origin::ForeignOrigins,
+        random,
         refusal::Refusal,
         request::RequestView,
         store::LayerName,
@@ -112,7 +115,11 @@ impl<T> Registry<T> {
     pub(crate) fn new(config: Config<T>, name: Option<Arc<LayerName>>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
-            home: Arc::new(Home::new(Clock::new(config.check_interval), config.effective_rules())),
+            home: Arc::new(Home::new(
+                Clock::new(config.check_interval),
+                config.effective_rules(),
+                config.cluster.clone().map(Membership::new),
+            )),
             trust: Mutex::new(Trust::new(wall::now(), Instant::now())),
             saver: OnceLock::new(),
             flights: Flights::default(),
@@ -163,6 +170,20 @@ impl<T> Registry<T> {
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.home.clock
+    }
+
+    /// Returns this process's place among several nodes, if it is one of them.
+    pub(crate) fn node(&self) -> Option<&Arc<Membership>> {
+        self.home.node.as_ref()
+    }
+
+    /// Returns the owner that the stamp of a new claim names: this node's present life; where no node is known, a number
+    /// drawn for each claim.
+    pub(crate) fn new_owner(&self) -> u64 {
+        match self.node() {
+            Some(node) => node.incarnation().number(),
+            None => u64::from_be_bytes(random::bytes()),
+        }
     }
 
     /// Returns what the sessions of this registry share.

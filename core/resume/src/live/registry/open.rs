@@ -11,7 +11,6 @@ use crate::{
         millis::Millis,
         observe,
         outcome::{Outcome, OutcomeStatus},
-        random,
         refusal::Refusal,
         request::RequestView,
         reuse::{Candidate, Residence, ReuseDecision},
@@ -119,8 +118,7 @@ impl<T: Send + 'static> Registry<T> {
         let owner = Owner { identity, key: key.clone(), via };
         let durable = self.config.store.is_some().then(|| {
             // Nothing is written yet.
-            let owner = u64::from_be_bytes(random::bytes());
-            let stamp = Stamp { number: 0, ..Stamp::first(id.line(), owner) };
+            let stamp = Stamp { number: 0, ..Stamp::first(id.line(), self.new_owner()) };
             Durable::new(stamp, Millis::now(), &key)
         });
         // The time is asked for once: where that is slow, it would be a good part of what a first visit costs.

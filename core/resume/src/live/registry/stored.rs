@@ -74,6 +74,10 @@ impl<T: Send + 'static> Registry<T> {
         if let Some(as_before) = as_before {
             return wall::until(as_before);
         }
+        // Its place among nodes, and no more.
+        if self.node().is_some() && session.is_blank() {
+            return self.rules().unproven_lifetime;
+        }
         let mut left = self.config.stored_lifetime;
         if let (Some(lifetime), Some(created)) = (self.rules().max_lifetime, created) {
             left = left.min(wall::until(wall::later(created, lifetime)));

@@ -306,8 +306,8 @@ impl Core {
         let news = self.is_visitors();
         if news {
             self.seat = Some(Seat::Known);
-            if self.durable.as_ref().is_some_and(|durable| durable.mark.is_some()) {
-                // The mark goes with the next snapshot.
+            if self.durable.as_ref().is_some_and(|it| it.mark.is_some() || it.has_begun()) {
+                // The mark goes with the next snapshot; a mere place becomes a record that is kept.
                 self.changed(Urgency::Soon);
             }
         }

@@ -12,6 +12,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     core::Core,
+    life::Life,
     place::{Moved, Place, Pointer},
     shared::Shared,
     thread,
@@ -62,6 +63,10 @@ pub(crate) struct Durable {
     pub(crate) expires_as_before: Option<SystemTime>,
     work: WorkMark,
     clean: CleanMark,
+    /// What was put so far is the place of a session into which nothing was put yet.
+    begun: u64,
+    /// The node has no lease: the session stands still until it is back.
+    silenced: bool,
 }
 
 /// What the next boundary has to do with the session's snapshot.
@@ -124,6 +129,8 @@ impl Durable {
             expires_as_before: None,
             work: WorkMark::Absent,
             clean: CleanMark::Absent,
+            begun: 0,
+            silenced: false,
         }
     }
 
@@ -148,9 +155,14 @@ impl Durable {
         self.saved >= self.version && !self.writing
     }
 
-    /// Whether nothing has ever asked to be saved.
+    /// Whether nothing has ever asked to be saved, but for its mere place.
     pub(crate) fn is_untouched(&self) -> bool {
-        self.version == 0
+        self.version == self.begun
+    }
+
+    /// Whether its record was put before anything was put into it.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun > 0
     }
 
     /// Whether a snapshot, or anything else, is on its way to the store.
@@ -362,6 +374,38 @@ impl Core {
         };
         durable.version += 1;
         self.wants_saving(urgency);
+    }
+
+    /// Its record is wanted though nothing was put into it yet: it takes its place among nodes.
+    pub(crate) fn takes_its_place(&mut self) {
+        if let Some(durable) = &mut self.durable {
+            durable.begun += u64::from(durable.version == 0);
+        }
+        self.changed(Urgency::Now);
+    }
+
+    /// The node has no lease: the session stands still, and what is put of it is not clean.
+    pub(crate) fn silence(&mut self) {
+        if self.is_over() || self.machine.is_frozen() || self.machine.ended().is_some() {
+            return;
+        }
+        if let Some(durable) = &mut self.durable {
+            durable.silenced = true;
+            self.machine.freeze();
+        }
+    }
+
+    pub(crate) fn is_silenced(&self) -> bool {
+        self.durable.as_ref().is_some_and(|durable| durable.silenced)
+    }
+
+    /// The lease is back.
+    pub(crate) fn speak_again(&mut self, now: Moment) {
+        let was = self.durable.as_mut().is_some_and(|it| std::mem::take(&mut it.silenced));
+        // One that is on its way to the store stands still for that.
+        if was && self.life() == Life::Live {
+            self.go_on(now);
+        }
     }
 
     /// The session stops at its next boundary; what is put then is clean.

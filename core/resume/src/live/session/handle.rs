@@ -168,6 +168,20 @@ impl<T> Session<T> {
         self.shared.id()
     }
 
+    /// Returns how often the session has been claimed in its store: a fencing token. 0 without a store.
+    ///
+    /// What a handler does outside of the session, such as a write to a database, is not undone when another node takes the
+    /// session over. Let that other system refuse what comes with a smaller number than it has seen. It grows under a living
+    /// handler, too, when its node takes the session back after an outage: read it before each such act.
+    pub fn generation(&self) -> u64 {
+        self.shared.lock().durable.as_ref().map_or(0, |durable| durable.stamp.generation)
+    }
+
+    /// Returns the name of the node that this process is, of several; `None` without a cluster.
+    pub fn node_name(&self) -> Option<Arc<str>> {
+        self.shared.node_name()
+    }
+
     /// Returns the identity that started the session. Under a shared key others may be in it, too.
     pub fn identity(&self) -> Identity {
         self.shared.lock().identity()

@@ -7,8 +7,8 @@ use session_resume_proto::session::Rules;
 
 use super::shared::Shared;
 use crate::words::{
-    clock::Clock, config::Codec, context::Requester, durability::Urgency, identity::Identity,
-    merge::MergePolicy,
+    clock::Clock, cluster::Membership, config::Codec, context::Requester, durability::Urgency,
+    identity::Identity, merge::MergePolicy,
 };
 
 /// Finds a session for requests, counts it, and has it written to a store. A session says to it what has happened, and
@@ -53,13 +53,15 @@ pub(crate) trait Keeper<T>: Send + Sync {
 pub(crate) struct Home<T> {
     pub(crate) clock: Clock,
     pub(crate) rules: Arc<Rules>,
+    /// This process's place among several nodes.
+    pub(crate) node: Option<Arc<Membership>>,
     /// Set before the first session is made.
     keeper: OnceLock<Weak<dyn Keeper<T>>>,
 }
 
 impl<T> Home<T> {
-    pub(crate) fn new(clock: Clock, rules: Rules) -> Self {
-        Self { clock, rules: Arc::new(rules), keeper: OnceLock::new() }
+    pub(crate) fn new(clock: Clock, rules: Rules, node: Option<Arc<Membership>>) -> Self {
+        Self { clock, rules: Arc::new(rules), node, keeper: OnceLock::new() }
     }
 
     /// From now on this keeps the sessions.

@@ -223,6 +223,13 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 
+    /// Right before something is said: a node that holds no lease says nothing.
+    pub(crate) fn hush(&self) {
+        if self.home.node.as_ref().is_some_and(|node| !node.holds()) {
+            self.step(Core::silence);
+        }
+    }
+
     /// Another process has taken the session over: no ack, no outcome, nothing more is written. Returns whether that is
     /// news.
     pub(crate) fn taken_over(&self) -> bool {
@@ -272,6 +279,10 @@ impl<T: Send + 'static> Shared<T> {
 }
 
 impl<T> Shared<T> {
+    pub(crate) fn node_name(&self) -> Option<Arc<str>> {
+        self.home.node.as_ref().map(|node| Arc::clone(&node.config().name))
+    }
+
     pub(crate) fn id(&self) -> SessionId {
         self.id
     }

@@ -103,6 +103,16 @@ impl TokenKey {
         Self { keyed }
     }
 
+    /// Derives a key for something else that all who sign alike have in common. No token begins as a label does: the first
+    /// byte of a token is its version.
+    #[cfg(feature = "tungstenite")]
+    pub(crate) fn derive(&self, label: &[u8]) -> [u8; 32] {
+        let mut keyed = self.keyed.clone();
+        keyed.update(b" derive ");
+        keyed.update(label);
+        keyed.finalize().into_bytes().into()
+    }
+
     /// Appends the token of `identity`.
     pub(crate) fn sign(&self, identity: Identity, issued: Hour, text: &mut String) {
         let body = body(identity, issued);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{
     ErrorKind, LayerNames, RecordKind, SnapshotStore, Stamp, StoreError, StoreKey, Verdict,
-    Versioned,
+    Versioned, nodes::Nodes,
 };
 use crate::words::wall::{self, later};
 
@@ -21,13 +21,14 @@ use crate::words::wall::{self, later};
 #[derive(Clone)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
+    names: LayerNames,
 }
 
 struct Shared {
     identity_key: [u8; 64],
     max_bytes: usize,
-    names: LayerNames,
     records: Mutex<Records>,
+    nodes: Mutex<Nodes>,
 }
 
 #[derive(Default)]
@@ -77,16 +78,28 @@ impl MemoryStore {
             shared: Arc::new(Shared {
                 identity_key,
                 max_bytes,
-                names: LayerNames::new(),
                 records: Mutex::default(),
+                nodes: Mutex::default(),
             }),
+            names: LayerNames::new(),
         }
+    }
+
+    /// Returns a handle as another process would have: the same records and nodes, and a list of layer names of its own.
+    /// For tests of several nodes in one process.
+    #[must_use]
+    pub fn for_another_process(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), names: LayerNames::new() }
     }
 
     /// Lets time pass for what is stored: every record comes nearer to its end by this duration. For tests.
     pub fn advance(&self, by: Duration) {
         let mut records = self.lock();
         records.ahead = records.ahead.saturating_add(by);
+    }
+
+    pub(super) fn nodes(&self) -> MutexGuard<'_, Nodes> {
+        self.shared.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // No call can panic half way through a change, so a poisoned lock guards whole records.
@@ -203,7 +216,7 @@ impl SnapshotStore for MemoryStore {
     }
 
     fn layer_names(&self) -> Option<&LayerNames> {
-        Some(&self.shared.names)
+        Some(&self.names)
     }
 }
 

@@ -1,14 +1,17 @@
 //! The trait of stores, and what its calls are about. The crate publishes it as `store`.
 
+mod cluster;
 pub mod contract;
 pub(crate) mod deadline;
 // Not re-exported: where both traits are in scope, calls on a store would be ambiguous.
 pub(crate) mod erased;
+pub(crate) mod erased_cluster;
 mod error;
 mod key;
 mod memory;
 pub(crate) mod named;
 mod names;
+mod nodes;
 mod stamp;
 mod state;
 
@@ -18,6 +21,7 @@ use bytes::Bytes;
 
 pub(crate) use self::names::LayerName;
 pub use self::{
+    cluster::{ClusterStore, Renewed},
     error::{ErrorKind, StoreError},
     key::{MAX_KEY_LEN, RecordKind, StoreKey},
     memory::MemoryStore,

@@ -15,6 +15,7 @@
 //!
 //! The suite panics at the first broken rule, with a text that names it.
 
+mod cluster;
 mod expiry;
 mod late;
 mod rules;
@@ -24,6 +25,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 
+pub use self::cluster::check_cluster;
 use self::suite::{HOUR, Suite, key_text, ok, refusal};
 use super::{ErrorKind, SnapshotStore, StoreError};
 

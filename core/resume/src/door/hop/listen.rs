@@ -1,0 +1,317 @@
+//! The listener for the other nodes.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    error::Error,
+    fmt, io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response, header::FORWARDED};
+use hyper::{
+    body::{Body, Incoming},
+    service::{Service as _, service_fn},
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+    time::timeout,
+};
+use tower_service::Service;
+
+use super::{
+    forward::hop_key,
+    head::{Greeting, Hop, HopKey, LONGEST, NAME, end_of},
+};
+use crate::{
+    SessionResume,
+    door::serve::accept,
+    tasks,
+    words::{
+        cluster::{Counted, Membership},
+        peer_addr::PeerAddr,
+        random,
+    },
+};
+
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// A head that has begun is whole within this time.
+const HEAD: Duration = Duration::from_secs(5);
+/// At most this many connections have proved nothing yet; one more ends the oldest.
+const UNPROVED: usize = 64;
+
+/// Serves the requests that other nodes send on: the same application as for clients, on a listener of its own.
+///
+/// Await it beside the server for clients; it never ends by itself. What connects must prove that it has the key with which
+/// this layer signs identities, or is closed unanswered. The bytes are not encrypted: keep the listener where only the other
+/// nodes reach it.
+///
+/// # Errors
+///
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) if the layer has no cluster.
+///
+/// # Cancel safety
+///
+/// When the future is dropped, the listener and the requests under way end; WebSockets that were opened go on.
+pub fn serve_hops<S, T>(
+    listener: TcpListener,
+    service: S,
+    resume: &SessionResume<T>,
+) -> ServeHops<S>
+where
+    T: Send + 'static,
+{
+    let registry = resume.registry();
+    let node = registry.node().map(|node| {
+        // It is enlisted from now on.
+        tasks::start(registry);
+        (Arc::clone(node), hop_key(registry))
+    });
+    ServeHops { listener, service, node }
+}
+
+/// A server for other nodes; made by [`serve_hops`].
+#[must_use = "a server does nothing until it is awaited"]
+pub struct ServeHops<S> {
+    listener: TcpListener,
+    service: S,
+    node: Option<(Arc<Membership>, HopKey)>,
+}
+
+impl<S, B> IntoFuture for ServeHops<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    type Output = io::Result<()>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { listener, service, node } = self;
+        Box::pin(async move {
+            let Some((node, key)) = node else {
+                let text = "serve_hops is for a layer with_cluster";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            };
+            let mut connections = JoinSet::new();
+            let unproved = Arc::new(Unproved::default());
+            for number in 0_u64.. {
+                let (stream, _) = accept(&listener).await;
+                while connections.try_join_next().is_some() {}
+                let hop = Connection {
+                    number,
+                    node: Arc::clone(&node),
+                    key: key.clone(),
+                    unproved: Arc::clone(&unproved),
+                };
+                let task = connections.spawn(hop.serve(stream, service.clone()));
+                unproved.add(number, task);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl<S> fmt::Debug for ServeHops<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServeHops").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+/// Connections that have proved nothing, the oldest first.
+#[derive(Default)]
+struct Unproved(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    tasks: BTreeMap<u64, AbortHandle>,
+    /// Those that were done before they were added.
+    done: Vec<u64>,
+}
+
+impl Unproved {
+    fn add(&self, number: u64, task: AbortHandle) {
+        let mut waiting = self.lock();
+        if let Some(at) = waiting.done.iter().position(|done| *done == number) {
+            waiting.done.swap_remove(at);
+            return;
+        }
+        waiting.tasks.insert(number, task);
+        if waiting.tasks.len() > UNPROVED
+            && let Some((_, oldest)) = waiting.tasks.pop_first()
+        {
+            oldest.abort();
+        }
+    }
+
+    fn remove(&self, number: u64) {
+        let mut waiting = self.lock();
+        if waiting.tasks.remove(&number).is_none() {
+            waiting.done.push(number);
+        }
+    }
+
+    // No code can panic half way through a change.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Connection {
+    number: u64,
+    node: Arc<Membership>,
+    key: HopKey,
+    unproved: Arc<Unproved>,
+}
+
+impl Connection {
+    async fn serve<S, B>(self, mut stream: TcpStream, service: S)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+            + Clone
+            + Send
+            + 'static,
+        B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        let proved = self.prove(&mut stream).await;
+        self.unproved.remove(self.number);
+        let Ok((hop, read)) = proved else {
+            tracing::debug!("a connection for hops was closed: it has proved nothing");
+            return;
+        };
+        let ours = self.node.incarnation();
+        if hop.to != ours {
+            let answer = format!(
+                "HTTP/1.1 421 Misdirected Request\r\n{NAME}: {ours}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            );
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
+            return;
+        }
+        let Some(counted) = Counted::new(&self.node, |node| &node.hops, usize::MAX) else {
+            return;
+        };
+        let io = TokioIo::new(Begun { read, at: 0, stream, _counted: counted });
+        let inner = TowerToHyperService::new(service);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let headers = request.headers_mut();
+            headers.remove(NAME);
+            // The client's connection was encrypted up to the node that has sent this.
+            if hop.is_https && !headers.contains_key(PROTO) && !headers.contains_key(FORWARDED) {
+                headers.insert(PROTO, HeaderValue::from_static("https"));
+            }
+            let extensions = request.extensions_mut();
+            extensions.insert(hop);
+            if let Some(peer) = hop.peer {
+                extensions.insert(PeerAddr(peer));
+            }
+            inner.call(request)
+        });
+        let builder = Builder::new(TokioExecutor::new()).http1_only();
+        let served = builder.serve_connection_with_upgrades(io, service).await;
+        if let Err(error) = served {
+            tracing::debug!(error, "a hop ended");
+        }
+    }
+
+    /// Greets, and reads the head; returns whose hop it is, and all that was read.
+    async fn prove(&self, stream: &mut TcpStream) -> io::Result<(Hop, Bytes)> {
+        let greeting: Greeting = random::bytes();
+        stream.write_all(&greeting).await?;
+        // In the other node's pool it says nothing.
+        stream.readable().await?;
+        let read = timeout(HEAD, whole_head(stream)).await.map_err(|_| io::ErrorKind::TimedOut)?;
+        let (bytes, end) = read?;
+        let hop = self.key.open(&greeting, &bytes[..end]);
+        hop.map(|hop| (hop, bytes.into())).ok_or_else(|| io::ErrorKind::PermissionDenied.into())
+    }
+}
+
+/// Reads until a head is whole; returns all that was read, and where the head ends.
+async fn whole_head(stream: &mut TcpStream) -> io::Result<(Vec<u8>, usize)> {
+    let mut bytes = Vec::with_capacity(2048);
+    loop {
+        let from = bytes.len();
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(end) = end_of(&bytes, from) {
+            return Ok((bytes, end));
+        }
+        if bytes.len() > LONGEST {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
+}
+
+/// A connection whose beginning was read already.
+struct Begun {
+    read: Bytes,
+    at: usize,
+    stream: TcpStream,
+    _counted: Counted,
+}
+
+impl AsyncRead for Begun {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let left = self.read.len() - self.at;
+        if left == 0 {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let now = left.min(buf.remaining());
+        buf.put_slice(&self.read[self.at..self.at + now]);
+        self.at += now;
+        if self.at == self.read.len() {
+            (self.read, self.at) = (Bytes::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Begun {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

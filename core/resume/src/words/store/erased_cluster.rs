@@ -1,0 +1,95 @@
+use std::{fmt, time::Duration};
+
+use futures_core::future::BoxFuture;
+
+use super::{ClusterStore, Renewed, StoreError};
+use crate::words::node::{Incarnation, NodeInfo};
+
+/// [`ClusterStore`] as an object; every such store is one.
+pub(crate) trait ErasedClusterStore: fmt::Debug + Send + Sync + 'static {
+    fn enlist<'a>(
+        &'a self,
+        layer: &'a str,
+        node: &'a NodeInfo,
+        instead_of: Option<Incarnation>,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    fn named<'a>(
+        &'a self,
+        layer: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Incarnation>, StoreError>>;
+
+    fn renew<'a>(
+        &'a self,
+        layer: &'a str,
+        node: Incarnation,
+        lease: Duration,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Renewed, StoreError>>;
+
+    fn retire<'a>(
+        &'a self,
+        layer: &'a str,
+        node: Incarnation,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    fn find<'a>(
+        &'a self,
+        layer: &'a str,
+        node: Incarnation,
+    ) -> BoxFuture<'a, Result<Option<NodeInfo>, StoreError>>;
+
+    fn nodes<'a>(&'a self, layer: &'a str) -> BoxFuture<'a, Result<Vec<NodeInfo>, StoreError>>;
+}
+
+impl<S: ClusterStore> ErasedClusterStore for S {
+    fn enlist<'a>(
+        &'a self,
+        layer: &'a str,
+        node: &'a NodeInfo,
+        instead_of: Option<Incarnation>,
+        lease: Duration,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(ClusterStore::enlist(self, layer, node, instead_of, lease))
+    }
+
+    fn named<'a>(
+        &'a self,
+        layer: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Incarnation>, StoreError>> {
+        Box::pin(ClusterStore::named(self, layer, name))
+    }
+
+    fn renew<'a>(
+        &'a self,
+        layer: &'a str,
+        node: Incarnation,
+        lease: Duration,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Renewed, StoreError>> {
+        Box::pin(ClusterStore::renew(self, layer, node, lease, within))
+    }
+
+    fn retire<'a>(
+        &'a self,
+        layer: &'a str,
+        node: Incarnation,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(ClusterStore::retire(self, layer, node))
+    }
+
+    fn find<'a>(
+        &'a self,
+        layer: &'a str,
+        node: Incarnation,
+    ) -> BoxFuture<'a, Result<Option<NodeInfo>, StoreError>> {
+        Box::pin(ClusterStore::find(self, layer, node))
+    }
+
+    fn nodes<'a>(&'a self, layer: &'a str) -> BoxFuture<'a, Result<Vec<NodeInfo>, StoreError>> {
+        Box::pin(ClusterStore::nodes(self, layer))
+    }
+}

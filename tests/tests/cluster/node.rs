@@ -1,0 +1,45 @@
+//! A node: the testee in its cluster mode.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use session_resume_engine::Engine;
+use session_resume_testkit::{Browser, soon};
+use session_resume_tests::{Framework, Testee};
+
+/// The shortest lease: what waits for one is over sooner.
+pub(crate) const LEASE: Duration = Duration::from_secs(2);
+
+pub(crate) async fn node(engine: &Engine, framework: Framework, name: &str) -> Testee {
+    node_with(engine, framework, name, "").await
+}
+
+pub(crate) async fn node_with(
+    engine: &Engine,
+    framework: Framework,
+    name: &str,
+    more: &str,
+) -> Testee {
+    let flags = format!(
+        "--cluster {} --node {name} --advertise 127.0.0.1:0 --lease {} --flush 5 {more}",
+        engine.url(),
+        LEASE.as_millis(),
+    );
+    Testee::start(env!("CARGO_BIN_EXE_testee"), framework, &flags).await
+}
+
+/// What the testee says of itself, or of this browser's session.
+pub(crate) async fn told(browser: &Browser, path: &str) -> Value {
+    let answer = browser.get(path).await;
+    serde_json::from_str(answer.text()).unwrap_or_else(|_| panic!("{path}: {}", answer.text()))
+}
+
+/// Asks again until it is so.
+pub(crate) async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
+    let attempts = async {
+        while !is().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    soon(what, attempts).await;
+}

@@ -1,0 +1,95 @@
+//! The owner is alive, and its client lands on another node.
+
+use session_resume_engine::{Engine, without_redis};
+use session_resume_testkit::{Browser, Socket};
+use session_resume_tests::{Framework, scenarios};
+
+use crate::node::{node, told, until};
+
+const PAGE: &str = "0123456789abcdef";
+
+/// A client that was at node a comes to node b with its cursor: one hop, and the messages that it has missed.
+async fn a_client_that_lands_on_another_node_goes_on_where_its_handler_runs(framework: Framework) {
+    if without_redis() {
+        return;
+    }
+    let engine = Engine::durable();
+    let (a, b) = (node(&engine, framework, "a").await, node(&engine, framework, "b").await);
+    let at_a = Browser::at(a.addr);
+    let at_b = at_a.moved_to_address(b.addr);
+
+    let mut ws = at_a.resumable("/live", PAGE).await;
+    let hello = ws.member("hello").await;
+    ws.send("where").await;
+    assert_eq!(ws.data().await, "node:a generation:1");
+    ws.send("add 5").await;
+    assert_eq!(ws.data().await, "total:5");
+    // Two messages more, which this transport never brings to its client.
+    ws.send("emit 2 10").await;
+    ws.cut().await;
+    drop(ws);
+
+    let mut ws = at_b.resumable("/live", &Socket::cursor(PAGE, &hello, 2)).await;
+    let again = ws.member("hello").await;
+    assert_eq!(again["status"], "resumed", "{again}");
+    assert_eq!(again["epoch"], hello["epoch"], "the same life of the same session");
+    assert!(again["gap"].is_null(), "{again}");
+    for i in 0..2 {
+        let missed = ws.data().await;
+        assert!(missed.starts_with(&format!("e:{i}:")), "{missed}");
+    }
+    // The same handler, at the same node.
+    ws.send("where").await;
+    assert_eq!(ws.data().await, "node:a generation:1");
+    ws.send("get").await;
+    assert_eq!(ws.data().await, "total:5 n:1");
+    assert_eq!(told(&at_b, "/node").await["relays"], 1);
+    assert_eq!(told(&at_a, "/node").await["hops"], 1);
+    let place = told(&at_b, "/where").await;
+    assert_eq!((&place["here"], &place["owner"]), (&false.into(), &"a".into()), "{place}");
+    assert_eq!(place["state"], "held");
+    assert_eq!(told(&at_a, "/where").await["here"], true);
+
+    // The end of the hop is the end of the client's connection, and the other way round.
+    ws.cut().await;
+    drop(ws);
+    until("the relay ends", async || told(&at_b, "/node").await["relays"] == 0).await;
+    until("and the hop", async || told(&at_a, "/node").await["hops"] == 0).await;
+}
+
+/// Pages, forms and polls find the session from any node.
+async fn requests_find_their_session_from_any_node(framework: Framework) {
+    if without_redis() {
+        return;
+    }
+    let engine = Engine::durable();
+    let (a, b) = (node(&engine, framework, "a").await, node(&engine, framework, "b").await);
+    let at_a = Browser::at(a.addr);
+    let at_b = at_a.moved_to_address(b.addr);
+    let first = told(&at_a, "/").await;
+    assert_eq!(first["origin"], "new");
+    // The page and its next request land on two nodes: one session.
+    let second = told(&at_b, "/").await;
+    assert_eq!((&second["session"], &second["origin"]), (&first["session"], &"reused".into()));
+    assert_eq!(told(&at_b, "/peek").await["session"], first["session"]);
+    assert_eq!(at_b.post("/add/3", "").await.text(), r#"{"total":3}"#);
+    assert_eq!(told(&at_a, "/").await["total"], 3);
+    for browser in [&at_a, &at_b] {
+        let id = first["session"].as_str().unwrap();
+        let poll = browser.get(&format!("/sessions/{id}")).await;
+        assert_eq!(poll.status, 202, "{}", poll.text());
+    }
+    for (name, browser) in [("a", &at_a), ("b", &at_b)] {
+        let node = told(browser, "/node").await;
+        assert_eq!((&node["node"], &node["lease"]), (&name.into(), &"held".into()), "{node}");
+        assert_eq!(browser.get("/ready").await.status, 200);
+    }
+    // A stranger's session is its own.
+    let stranger = told(&Browser::at(b.addr), "/").await;
+    assert_ne!(stranger["session"], first["session"]);
+}
+
+scenarios!(
+    a_client_that_lands_on_another_node_goes_on_where_its_handler_runs,
+    requests_find_their_session_from_any_node,
+);
