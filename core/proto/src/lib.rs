@@ -17,6 +17,7 @@ mod time;
 
 pub mod client;
 pub mod numbers;
+pub mod ownership;
 pub mod pipe;
 pub mod session;
 pub mod wire;

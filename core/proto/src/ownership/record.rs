@@ -1,0 +1,217 @@
+//! What the engine decides at one record. Every call is one of these functions, applied atomically under one key.
+//!
+//! A backend that runs its own code at the record calls them; one with scripts repeats them there.
+
+use super::{Claimed, Fence, Found, Incarnation, Then};
+
+/// What stands before the opaque bytes of a record: all that decides.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Head {
+    /// Who may write it.
+    pub fence: Fence,
+    /// The number of its last write.
+    pub version: u64,
+    /// What it says of what follows.
+    pub mark: Mark,
+}
+
+/// What a record says of what follows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Mark {
+    /// More may follow.
+    Open,
+    /// Nothing follows until it is claimed. A claim takes this mark off.
+    Clean,
+    /// The session has ended: this is its final record.
+    Ended,
+}
+
+/// What becomes of a record.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[must_use]
+pub enum Verdict<T = ()> {
+    /// It is written, with this head; the answer.
+    Write(Head, T),
+    /// Nothing changes, and the answer is as if it were written now: it has happened already, or a later write of its owner
+    /// has taken its place.
+    Keep(T),
+    /// Nothing changes.
+    Refuse(Refused),
+}
+
+/// Why a call has changed nothing. The engine works and has said no.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Refused {
+    /// Another owner has the record, or it is not what was found.
+    Stale,
+    /// The record is older than what the caller has put: the engine has lost something. Put first.
+    Behind,
+    /// There is no record.
+    Missing,
+    /// There is no room.
+    Full,
+}
+
+/// What a look at a record finds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Looked {
+    /// Nobody has owned it, or the caller has without knowing: the look has claimed it.
+    Claimed(Claimed),
+    /// It is owned.
+    Theirs(Fence),
+    /// The session has ended.
+    Ended(Fence),
+    /// There is none.
+    Absent,
+}
+
+impl Head {
+    /// Returns the head of a new line's first record.
+    pub const fn first(line: u128, by: Incarnation) -> Self {
+        Self { fence: Fence::first(line, by), version: 1, mark: Mark::Open }
+    }
+
+    /// Judges a look by `by`, which has no session under this key in memory.
+    ///
+    /// What `by` owns already, by a claim whose answer was lost, is claimed again: a write that is still on its way under the
+    /// earlier claim must not count for the session that is built now.
+    pub fn look(stored: Option<Self>, by: Incarnation) -> Verdict<Looked> {
+        let Some(stored) = stored else {
+            return Verdict::Keep(Looked::Absent);
+        };
+        match (stored.mark, stored.fence.owner) {
+            (Mark::Ended, _) => Verdict::Keep(Looked::Ended(stored.fence)),
+            (Mark::Open | Mark::Clean, Some(owner)) if owner != by => {
+                Verdict::Keep(Looked::Theirs(stored.fence))
+            }
+            (Mark::Open | Mark::Clean, _) => {
+                let head = stored.claimed(stored.fence.taken_by(by));
+                Verdict::Write(head, Looked::Claimed(stored.answer(head)))
+            }
+        }
+    }
+
+    /// Judges a claim by `by` over `from`, exactly what it has found: `None` is no record. Over nothing, or over a final
+    /// record, a new line begins: `line`.
+    pub fn claim(
+        stored: Option<Self>,
+        from: Option<Fence>,
+        by: Incarnation,
+        line: u128,
+    ) -> Verdict<Claimed> {
+        let first = Self::first(line, by);
+        let Some(stored) = stored else {
+            return match from {
+                None => Verdict::Write(first, first.answers(Found::New)),
+                Some(_) => Verdict::Refuse(Refused::Missing),
+            };
+        };
+        if stored.fence == first.fence && stored.mark == Mark::Open {
+            return Verdict::Keep(stored.answers(Found::Open));
+        }
+        match from {
+            Some(from) if stored.fence == from && stored.mark == Mark::Ended => {
+                Verdict::Write(first, first.answers(Found::New))
+            }
+            Some(from) if stored.fence == from => {
+                let head = stored.claimed(from.taken_by(by));
+                Verdict::Write(head, stored.answer(head))
+            }
+            Some(from) if stored.fence == from.taken_by(by) && stored.mark == Mark::Open => {
+                Verdict::Keep(stored.answers(Found::Open))
+            }
+            Some(_) | None => Verdict::Refuse(Refused::Stale),
+        }
+    }
+
+    /// Judges a claim by `by` of what an earlier life of the same node has in memory under `from`.
+    ///
+    /// It fits, too, if the record is behind: the engine has lost the claim of that life, and nobody has claimed since.
+    pub fn reclaim(stored: Option<Self>, from: Fence, by: Incarnation) -> Verdict<Claimed> {
+        let Some(stored) = stored else {
+            return Verdict::Refuse(Refused::Missing);
+        };
+        let ours = from.taken_by(by);
+        if stored.fence == ours && stored.mark == Mark::Open {
+            return Verdict::Keep(stored.answers(Found::Open));
+        }
+        let fits = stored.fence == from || stored.fence.is_before(from);
+        if !fits || stored.mark == Mark::Ended {
+            return Verdict::Refuse(Refused::Stale);
+        }
+        let head = stored.claimed(ours);
+        Verdict::Write(head, head.answers(Found::Open))
+    }
+
+    /// Judges a put of write number `version` under `fence`.
+    ///
+    /// It fits over the owner's earlier writes, and over a record that is behind: the engine has lost the claim, and the put
+    /// heals that. It never makes a record.
+    pub fn put(stored: Option<Self>, fence: Fence, version: u64, then: Then) -> Verdict {
+        let Some(stored) = stored else {
+            return Verdict::Refuse(Refused::Missing);
+        };
+        let same = (stored.fence.line, stored.fence.generation, stored.version);
+        if same == (fence.line, fence.generation, version) {
+            // Whoever is named as the owner: a release or an end whose answer was lost.
+            return Verdict::Keep(());
+        }
+        if stored.fence == fence && stored.mark != Mark::Ended {
+            if version < stored.version {
+                return Verdict::Keep(());
+            }
+        } else if !stored.fence.is_before(fence) {
+            return Verdict::Refuse(Refused::Stale);
+        }
+        let (fence, mark) = match then {
+            Then::Keep => (fence, Mark::Open),
+            Then::Release => (fence.released(), Mark::Clean),
+            Then::End => (fence, Mark::Ended),
+        };
+        Verdict::Write(Self { fence, version, mark }, ())
+    }
+
+    /// Judges the release of a record as it stands, by an owner that last knew its write number `committed` to be there.
+    pub fn release(stored: Option<Self>, fence: Fence, committed: u64) -> Verdict {
+        let Some(stored) = stored else {
+            return Verdict::Refuse(Refused::Missing);
+        };
+        if stored.fence == fence && stored.mark != Mark::Ended {
+            if stored.version < committed {
+                return Verdict::Refuse(Refused::Behind);
+            }
+            let head = Self { fence: fence.released(), mark: Mark::Open, ..stored };
+            Verdict::Write(head, ())
+        } else if stored.fence == fence.released() {
+            Verdict::Keep(())
+        } else if stored.fence.is_before(fence) {
+            Verdict::Refuse(Refused::Behind)
+        } else {
+            Verdict::Refuse(Refused::Stale)
+        }
+    }
+
+    /// Judges whether `fence` is still the record's.
+    pub fn confirm(stored: Option<Self>, fence: Fence) -> Verdict {
+        match stored {
+            None => Verdict::Refuse(Refused::Missing),
+            Some(stored) if stored.fence == fence => Verdict::Keep(()),
+            Some(stored) if stored.fence.is_before(fence) => Verdict::Refuse(Refused::Behind),
+            Some(_) => Verdict::Refuse(Refused::Stale),
+        }
+    }
+
+    const fn claimed(self, fence: Fence) -> Self {
+        Self { fence, version: self.version, mark: Mark::Open }
+    }
+
+    /// What the claimer of `self` is told, which has left `head`. What it had lost sight of itself is never clean.
+    fn answer(self, head: Self) -> Claimed {
+        let clean = self.mark == Mark::Clean && self.fence.owner != head.fence.owner;
+        head.answers(if clean { Found::Clean } else { Found::Open })
+    }
+
+    const fn answers(self, found: Found) -> Claimed {
+        Claimed { fence: self.fence, version: self.version, found }
+    }
+}
