@@ -19,13 +19,13 @@ pub enum Call {
         /// The owner.
         owner: Incarnation,
     },
-    /// Becomes the owner of exactly what was found; `None`: of a session that begins. Answer: [`Answer::Claimed`].
+    /// Becomes the owner of exactly what was found. Answer: [`Answer::Claimed`].
     ///
     /// Over nothing and over a final record the caller brings a first record of a new line, the same one with every
     /// repetition.
     Claim {
         /// What was found.
-        from: Option<Fence>,
+        over: Over,
         /// Who claims.
         by: Incarnation,
     },
@@ -65,12 +65,24 @@ pub enum Call {
     },
 }
 
+/// What a claim has found, and replaces.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Over {
+    /// No record: a session begins.
+    Nothing,
+    /// A session that goes on. If it has ended since, the claim is refused: its final record is not for a new owner to
+    /// replace unseen.
+    Session(Fence),
+    /// A final record: another session begins.
+    Final(Fence),
+}
+
 /// One write of the owner's record.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Put {
     /// The owner.
     pub fence: Fence,
-    /// Its number. No number is used twice, also not for a repetition.
+    /// Its number. No two have the same one, but a release or an end whose answer was lost is repeated as it was.
     pub version: u64,
     /// What it leaves.
     pub then: Then,

@@ -27,8 +27,6 @@ pub struct Lease {
     /// The run of the engine that has answered last.
     run: Option<u64>,
     put_again: bool,
-    #[cfg(test)]
-    pub(super) fault: Option<super::Fault>,
 }
 
 /// What the engine knows of this node.
@@ -150,8 +148,6 @@ impl Lease {
             closed_until: None,
             run: None,
             put_again: false,
-            #[cfg(test)]
-            fault: None,
         }
     }
 
@@ -348,4 +344,67 @@ impl Lease {
 /// How long a node counts on a lease of this length: less a margin of an eighth.
 fn span(length: Duration) -> Duration {
     length / 8 * 7
+}
+
+#[cfg(test)]
+impl Lease {
+    /// The clock goes on until the lease may have ended, and until no answer that is on its way can save it.
+    pub(super) fn lapse(&mut self, now: Moment) {
+        let asked = match self.link {
+            Link::Asked { sent } => sent + span(self.length),
+            Link::Down | Link::Idle { .. } => now,
+        };
+        if let State::Enlisted { held, .. } = self.state {
+            self.shift(held.until.max(asked).since(now));
+        }
+    }
+
+    /// The clock goes on until the next call is due.
+    pub(super) fn hurry(&mut self, now: Moment) {
+        if let Link::Idle { due } = self.link {
+            self.shift(due.since(now));
+        }
+    }
+
+    pub(super) fn hold_for_long(&mut self, now: Moment) {
+        if let State::Enlisted { held, .. } = &mut self.state {
+            held.since = now - self.length * 2;
+        }
+    }
+
+    pub(super) fn is_held_for_long(&self, now: Moment) -> bool {
+        self.standing(now).may_take_from.is_some_and(|from| from <= now)
+    }
+
+    /// Whether it is to be renewed before anything is told.
+    pub(super) fn is_resuming(&self) -> bool {
+        self.put_again
+    }
+
+    pub(super) fn take_put_again(&mut self) -> bool {
+        matches!(self.link, Link::Idle { .. })
+            && !matches!(self.state, State::Drawing { .. } | State::Enlisting { .. })
+            && std::mem::take(&mut self.put_again)
+    }
+
+    /// What is long ago is equally long ago.
+    pub(super) fn canonical(&mut self, now: Moment) {
+        let long_ago = now - self.length * 2;
+        self.each_moment(|moment| *moment = (*moment).max(long_ago));
+    }
+
+    fn shift(&mut self, by: Duration) {
+        self.each_moment(|moment| *moment = *moment - by);
+    }
+
+    fn each_moment(&mut self, mut change: impl FnMut(&mut Moment)) {
+        if let State::Enlisted { held, .. } = &mut self.state {
+            change(&mut held.until);
+            change(&mut held.since);
+        }
+        match &mut self.link {
+            Link::Idle { due: moment } | Link::Asked { sent: moment } => change(moment),
+            Link::Down => {}
+        }
+    }
 }

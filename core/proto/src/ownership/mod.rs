@@ -46,7 +46,7 @@ use std::{collections::VecDeque, time::Duration};
 #[cfg(test)]
 use self::fault::Fault;
 pub use self::{
-    call::{Answer, Call, OwnerIs, Put, Then},
+    call::{Answer, Call, Over, OwnerIs, Put, Then},
     command::{Command, Dropped, Permit, Refusal},
     event::{Asks, Event, Hop, Via, Visit},
     fence::{Claimed, Fence, Found, Incarnation},

@@ -2,7 +2,7 @@
 //!
 //! A backend that runs its own code at the record calls them; one with scripts repeats them there.
 
-use super::{Claimed, Fence, Found, Incarnation, Then};
+use super::{Claimed, Fence, Found, Incarnation, Over, Then};
 
 /// What stands before the opaque bytes of a record: all that decides.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -91,36 +91,39 @@ impl Head {
         }
     }
 
-    /// Judges a claim by `by` over `from`, exactly what it has found: `None` is no record. Over nothing, or over a final
-    /// record, a new line begins: `line`.
+    /// Judges a claim by `by` over exactly what it has found. Over nothing, and over a final record, a new line begins:
+    /// `line`.
     pub fn claim(
         stored: Option<Self>,
-        from: Option<Fence>,
+        over: Over,
         by: Incarnation,
         line: u128,
     ) -> Verdict<Claimed> {
         let first = Self::first(line, by);
         let Some(stored) = stored else {
-            return match from {
-                None => Verdict::Write(first, first.answers(Found::New)),
-                Some(_) => Verdict::Refuse(Refused::Missing),
+            return match over {
+                Over::Nothing => Verdict::Write(first, first.answers(Found::New)),
+                Over::Session(_) | Over::Final(_) => Verdict::Refuse(Refused::Missing),
             };
         };
-        if stored.fence == first.fence && stored.mark == Mark::Open {
+        let head = match over {
+            Over::Nothing | Over::Final(_) => first,
+            Over::Session(from) => stored.claimed(from.taken_by(by)),
+        };
+        if stored.fence == head.fence && stored.mark == Mark::Open {
+            // It has happened.
             return Verdict::Keep(stored.answers(Found::Open));
         }
-        match from {
-            Some(from) if stored.fence == from && stored.mark == Mark::Ended => {
-                Verdict::Write(first, first.answers(Found::New))
-            }
-            Some(from) if stored.fence == from => {
-                let head = stored.claimed(from.taken_by(by));
+        match (over, stored.mark) {
+            (Over::Session(from), Mark::Open | Mark::Clean) if stored.fence == from => {
                 Verdict::Write(head, stored.answer(head))
             }
-            Some(from) if stored.fence == from.taken_by(by) && stored.mark == Mark::Open => {
-                Verdict::Keep(stored.answers(Found::Open))
+            (Over::Final(from), Mark::Ended) if stored.fence == from => {
+                Verdict::Write(head, head.answers(Found::New))
             }
-            Some(_) | None => Verdict::Refuse(Refused::Stale),
+            (Over::Nothing | Over::Session(_) | Over::Final(_), _) => {
+                Verdict::Refuse(Refused::Stale)
+            }
         }
     }
 

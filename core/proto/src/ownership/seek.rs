@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Answer, Asks, Call, Claimed, Command, Elsewhere, Fence, Hop, Incarnation, Looked, OwnerIs,
-    Ownership, Refusal, Refused, Standing, State, Via, Visit,
+    Answer, Asks, Call, Claimed, Command, Elsewhere, Fence, Hop, Incarnation, Looked, Over,
+    OwnerIs, Ownership, Refusal, Refused, Standing, State, Via, Visit,
     owned::Owned,
     planted,
     visit::{Guest, Stage},
@@ -92,7 +92,7 @@ impl Ownership {
             && guest.begins()
             && let Some(by) = claimer(standing)
         {
-            self.claim(Some(over), by);
+            self.claim(Over::Final(over), by);
         }
     }
 
@@ -172,7 +172,7 @@ impl Ownership {
             Answer::Looked(Looked::Claimed(claimed)) => self.own(claimed, standing),
             Answer::Looked(Looked::Theirs(theirs)) => match theirs.owner {
                 Some(_) if planted!(self, ClaimAlive) => {
-                    self.claim_if_may(Some(theirs), standing, now);
+                    self.claim_if_may(Over::Session(theirs), standing, now);
                 }
                 Some(owner) => {
                     self.state = State::Seeking(Seek::Judging { theirs, owner });
@@ -199,7 +199,7 @@ impl Ownership {
                 if self.visits.any_waits() {
                     match standing.may_begin_from {
                         Some(from) if now < from => self.pause(from),
-                        _ => self.claim_if_may(None, standing, now),
+                        _ => self.claim_if_may(Over::Nothing, standing, now),
                     }
                 }
             }
@@ -232,7 +232,7 @@ impl Ownership {
                 }
                 match standing.may_take_from {
                     Some(from) if now < from => self.pause(from),
-                    Some(_) => self.claim_if_may(Some(theirs), standing, now),
+                    Some(_) => self.claim_if_may(Over::Session(theirs), standing, now),
                     None => self.pause(now + RETRY),
                 }
             }
@@ -296,17 +296,17 @@ impl Ownership {
         self.commands.push_back(Command::Build(claimed));
     }
 
-    fn claim_if_may(&mut self, from: Option<Fence>, standing: Standing, now: Moment) {
+    fn claim_if_may(&mut self, over: Over, standing: Standing, now: Moment) {
         match claimer(standing) {
-            Some(by) => self.claim(from, by),
+            Some(by) => self.claim(over, by),
             None => self.pause(now + RETRY),
         }
     }
 
-    fn claim(&mut self, from: Option<Fence>, by: Incarnation) {
+    fn claim(&mut self, over: Over, by: Incarnation) {
         self.state = State::Seeking(Seek::Claiming);
         self.visits.ask();
-        self.call(Call::Claim { from, by });
+        self.call(Call::Claim { over, by });
     }
 
     /// Nothing is asked until then, unless something is being asked now.
@@ -360,4 +360,13 @@ impl Ownership {
 /// Who may claim now.
 fn claimer(standing: Standing) -> Option<Incarnation> {
     if standing.drains { None } else { standing.holder() }
+}
+
+#[cfg(test)]
+impl Unreachable {
+    /// It is as it was, and is not forgotten.
+    pub(super) fn keep(&mut self, since: Moment, forgotten: Moment) {
+        self.since = since;
+        self.forgotten = forgotten;
+    }
 }
