@@ -60,6 +60,7 @@ impl Ownership {
         let State::Owned(owned) = &mut self.state else {
             return;
         };
+        owned.forget_waits(now);
         if owned.close_at.is_some_and(|at| at <= now) {
             owned.close_at = None;
             self.commands.push_back(Command::CloseTransports);

@@ -218,6 +218,31 @@ impl Owned {
         [hold, course, confirm, self.close_at].into_iter().flatten().min()
     }
 
+    /// What has waited long enough waits for no moment any more, but perhaps for a lease.
+    fn forget_waits(&mut self, now: Moment) {
+        let asks = [
+            match &mut self.hold {
+                Hold::Reclaiming(ask) | Hold::Recreating(ask) => Some(ask),
+                Hold::Held | Hold::Lapsed => None,
+            },
+            match &mut self.course {
+                Course::Releasing(_, ask) | Course::Breaking(ask) => Some(ask),
+                Course::Building
+                | Course::Serving
+                | Course::Freezing(_)
+                | Course::Leaving(..)
+                | Course::Thawing { .. }
+                | Course::Ending { .. } => None,
+            },
+        ];
+        for ask in asks.into_iter().flatten().filter(|ask| ask.is_due(now)) {
+            *ask = Ask::DUE;
+        }
+        if matches!(self.confirm, Confirm::From(from) if from <= now) {
+            self.confirm = Confirm::FREE;
+        }
+    }
+
     pub(super) fn may_speak(&self, standing: Standing) -> bool {
         self.course.speaks() && self.is_held(standing)
     }

@@ -93,9 +93,8 @@ impl Script {
                         };
                         assert_eq!(self.asked.iter().find(seeks), None, "two at a time");
                     }
-                    assert!(
-                        self.bench.standing.holder().is_some() || matches!(call, Call::Want { .. })
-                    );
+                    let reads = matches!(call, Call::Want { .. } | Call::Find { .. });
+                    assert!(reads || self.bench.standing.holder().is_some(), "{call:?}");
                     self.asked.push(call);
                 }
                 Command::Build(_) => self.building = true,
@@ -241,7 +240,8 @@ impl Script {
         }
         let put = machine.clone().begin_put(*standing);
         assert!(put.is_none_or(|put| put.fence.owner == standing.holder()));
-        assert!(machine.poll_timeout().is_none_or(|due| due > *now), "it is done what is due");
+        let due = machine.poll_timeout();
+        assert!(due.is_none_or(|due| due > *now), "{due:?} is due at {now:?}: {machine:?}");
     }
 }
 
