@@ -7,7 +7,8 @@
 //! runtimes, and for tests.
 //!
 //! Suggested reading order: the words ([`ids`](ClientId), [`Position`], [`Cursor`], [`Gap`]), then [`wire`] (what goes over the
-//! connection), then [`session`] (the server's end), then [`client`] (the client's end), then [`pipe`] (a transport over HTTP).
+//! connection), then [`session`] (the server's end), then [`client`] (the client's end), then [`pipe`] (a transport over HTTP),
+//! then [`ownership`] (which of several nodes owns a session).
 
 pub mod compact;
 mod ids;

@@ -1,4 +1,4 @@
-use super::{Claimed, Fence, Incarnation, Looked, Refused};
+use super::{Claimed, Fence, Incarnation};
 
 /// What is asked of the engine, about the machine's key.
 ///
@@ -125,4 +125,30 @@ pub enum OwnerIs {
     /// It is gone, for good, and *afterwards* the node's own renewal was answered that its lease is held. (Else the answer
     /// is [`Answer::Unknown`].)
     Gone,
+}
+
+/// Why a call has changed nothing. The engine works and has said no.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Refused {
+    /// Another owner has the record, or it is not what was found.
+    Stale,
+    /// The record is older than what the caller has put: the engine has lost something. Put first.
+    Behind,
+    /// There is no record.
+    Missing,
+    /// There is no room.
+    Full,
+}
+
+/// What a look at a record finds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Looked {
+    /// Nobody has owned it, or the caller has without knowing: the look has claimed it.
+    Claimed(Claimed),
+    /// It is owned.
+    Theirs(Fence),
+    /// The session has ended.
+    Ended(Fence),
+    /// There is none.
+    Absent,
 }

@@ -46,13 +46,12 @@ use std::{collections::VecDeque, time::Duration};
 #[cfg(test)]
 use self::fault::Fault;
 pub use self::{
-    call::{Answer, Call, Over, OwnerIs, Put, Then},
+    call::{Answer, Call, Looked, Over, OwnerIs, Put, Refused, Then},
     command::{Command, Dropped, Permit, Refusal},
     event::{Asks, Event, Hop, Via, Visit},
     fence::{Claimed, Fence, Found, Incarnation},
     lease::{Lease, LeaseCommand, LeaseState, Renewed, Standing},
     owned::Leave,
-    record::{Looked, Refused},
 };
 use self::{
     owned::Owned,

@@ -2,7 +2,7 @@
 //!
 //! A backend that runs its own code at the record calls them; one with scripts repeats them there.
 
-use super::{Claimed, Fence, Found, Incarnation, Over, Then};
+use super::{Claimed, Fence, Found, Incarnation, Looked, Over, Refused, Then};
 
 /// What stands before the opaque bytes of a record: all that decides.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -37,32 +37,6 @@ pub enum Verdict<T = ()> {
     Keep(T),
     /// Nothing changes.
     Refuse(Refused),
-}
-
-/// Why a call has changed nothing. The engine works and has said no.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Refused {
-    /// Another owner has the record, or it is not what was found.
-    Stale,
-    /// The record is older than what the caller has put: the engine has lost something. Put first.
-    Behind,
-    /// There is no record.
-    Missing,
-    /// There is no room.
-    Full,
-}
-
-/// What a look at a record finds.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Looked {
-    /// Nobody has owned it, or the caller has without knowing: the look has claimed it.
-    Claimed(Claimed),
-    /// It is owned.
-    Theirs(Fence),
-    /// The session has ended.
-    Ended(Fence),
-    /// There is none.
-    Absent,
 }
 
 impl Head {

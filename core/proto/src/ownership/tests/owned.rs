@@ -18,8 +18,8 @@ fn serve(visit: u64) -> Command {
     Command::Serve { visit: Visit(visit), permit: Permit { fence: fence(3, 1) } }
 }
 
-fn put(version: u64, then: Then) -> Option<Call> {
-    Some(Call::Put(Put { fence: fence(3, 1), version, then }))
+fn put(version: u64, then: Then) -> Call {
+    Call::Put(Put { fence: fence(3, 1), version, then })
 }
 
 fn look() -> Command {
@@ -36,7 +36,7 @@ fn leaving() -> (Bench, Call) {
     assert_eq!(bench.tell(Event::AtBoundary), [Command::Save]);
     assert!(!bench.may_speak());
     let clean = bench.put().expect("it is frozen");
-    assert_eq!(Some(clean), put(6, Then::Release));
+    assert_eq!(clean, put(6, Then::Release));
     assert_eq!(bench.put(), None, "one at a time");
     (bench, clean)
 }
@@ -105,13 +105,13 @@ fn an_unknown_confirmation_is_asked_again() {
 fn each_put_has_the_next_number_and_a_refused_one_ends_the_session_here() {
     let mut bench = Bench::serving();
     let first = bench.put();
-    assert_eq!(first, put(6, Then::Keep));
-    assert_eq!(bench.put(), put(7, Then::Keep));
+    assert_eq!(first, Some(put(6, Then::Keep)));
+    assert_eq!(bench.put(), Some(put(7, Then::Keep)));
     assert_eq!(bench.answer(first.unwrap(), Answer::Unknown), [Command::Save]);
-    assert_eq!(bench.put(), put(8, Then::Keep));
+    assert_eq!(bench.put(), Some(put(8, Then::Keep)));
     let full = Answer::Refused(Refused::Full);
-    assert_eq!(bench.answer(put(8, Then::Keep).unwrap(), full), [Command::Save]);
-    let told = bench.answer(put(7, Then::Keep).unwrap(), STALE);
+    assert_eq!(bench.answer(put(8, Then::Keep), full), [Command::Save]);
+    let told = bench.answer(put(7, Then::Keep), STALE);
     assert_eq!(told, [Command::Drop(Dropped::Lost)]);
     assert_eq!(bench.put(), None);
 }
@@ -144,12 +144,12 @@ fn a_clean_put_of_unknown_end_is_repeated_as_it_was() {
     let (mut bench, clean) = leaving();
     assert_eq!(bench.answer(clean, Answer::Unknown), [Command::Save]);
     assert!(!bench.may_speak());
-    assert_eq!(bench.put(), put(6, Then::Release));
+    assert_eq!(bench.put(), Some(put(6, Then::Release)));
     // It was to stay in between: what was put since has a later number, and so has this.
     bench.tell(Event::Stay);
-    assert_eq!(bench.put(), put(7, Then::Keep));
+    assert_eq!(bench.put(), Some(put(7, Then::Keep)));
     bench.tell(Event::Leave(Leave::Memory));
-    assert_eq!(bench.put(), put(8, Then::Release));
+    assert_eq!(bench.put(), Some(put(8, Then::Release)));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_session_that_stays_is_silent_until_a_put_without_the_mark_has_succeeded() {
     assert_eq!(bench.answer(before, Answer::Done), []);
     assert!(!bench.may_speak(), "the clean put may have come after that one");
     let next = bench.put().unwrap();
-    assert_eq!(Some(next), put(8, Then::Keep));
+    assert_eq!(next, put(8, Then::Keep));
     assert_eq!(bench.answer(next, Answer::Unknown), [Command::Save]);
     assert!(!bench.may_speak());
     let next = bench.put().unwrap();
@@ -199,7 +199,7 @@ fn what_is_not_at_a_boundary_at_the_deadline_is_released_as_it_is_stored() {
     assert_eq!(bench.clone().answer(release, Answer::Unknown), []);
     let told = bench.answer(release, Answer::Refused(Refused::Behind));
     assert_eq!(told, [Command::Thaw, Command::Freeze, Command::Save], "what is lost there is here");
-    assert_eq!(bench.put(), put(6, Then::Keep));
+    assert_eq!(bench.put(), Some(put(6, Then::Keep)));
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn an_end_is_told_after_its_record() {
     assert_eq!(bench.tell(Event::Finished), [Command::Save]);
     assert_eq!(bench.machine.stand(), Stand::Ending);
     let end = bench.put().unwrap();
-    assert_eq!(Some(end), put(6, Then::End));
+    assert_eq!(end, put(6, Then::End));
     assert_eq!(bench.clone().answer(end, STALE), [Command::Drop(Dropped::Lost)]);
     assert_eq!(bench.answer(end, Answer::Unknown), [Command::Save]);
     assert_eq!(bench.put(), Some(end), "repeated as it was");

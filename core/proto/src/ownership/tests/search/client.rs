@@ -1,6 +1,7 @@
 //! One client, and its transports.
 
 use super::session::{Outbox, Output};
+use crate::ownership::Incarnation;
 
 /// Frames that are under way in one direction at most.
 pub(super) const UNDER_WAY: usize = 3;
@@ -40,9 +41,10 @@ pub(super) enum Stage {
 pub(super) enum HopStage {
     /// None: the transport's session is at the node that it came to.
     No,
-    /// The request is on its way to node `to`.
+    /// The request is on its way to node `to`, and names its incarnation.
     Sent {
         to: usize,
+        names: Incarnation,
     },
     /// It waits there for an answer.
     There {
@@ -111,7 +113,7 @@ impl Transport {
     /// The node at which the hop is, or is going to be.
     pub(super) fn hop_to(&self) -> Option<usize> {
         match self.hop {
-            HopStage::Sent { to }
+            HopStage::Sent { to, .. }
             | HopStage::There { to }
             | HopStage::Answered { to }
             | HopStage::Copies { to } => Some(to),

@@ -6,9 +6,9 @@ use super::{
     world::{NODES, node_of},
 };
 use crate::ownership::{
-    Answer, Call, Claimed, Fence, Incarnation, LeaseCommand, Over, OwnerIs, Put, Refused, Renewed,
-    Then,
-    record::{Head, Looked, Mark, Verdict},
+    Answer, Call, Claimed, Fence, Incarnation, LeaseCommand, Looked, Over, OwnerIs, Put, Refused,
+    Renewed, Then,
+    record::{Head, Mark, Verdict},
 };
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
