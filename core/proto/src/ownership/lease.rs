@@ -354,9 +354,13 @@ impl Lease {
             Link::Asked { sent } => sent + span(self.length),
             Link::Down | Link::Idle { .. } => now,
         };
-        if let State::Enlisted { held, .. } = self.state {
-            self.shift(held.until.max(asked).since(now));
-        }
+        let until = match self.state {
+            State::Enlisted { held, .. } => held.until,
+            State::Drawing { .. } | State::Enlisting { .. } | State::NameTaken | State::Retired => {
+                now
+            }
+        };
+        self.shift(until.max(asked).since(now));
     }
 
     /// The clock goes on until the next call is due.

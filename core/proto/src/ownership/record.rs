@@ -120,6 +120,16 @@ impl Head {
         Verdict::Write(head, head.answers(Found::Open))
     }
 
+    /// Judges the making of a record again, by `by`, which has under `from` in memory what the engine has lost with everything
+    /// else. The first one wins, unless it comes from an earlier claim of the line.
+    pub fn recreate(stored: Option<Self>, from: Fence, by: Incarnation) -> Verdict<Claimed> {
+        if stored.is_some() {
+            return Self::reclaim(stored, from, by);
+        }
+        let head = Self { fence: from.taken_by(by), version: 1, mark: Mark::Open };
+        Verdict::Write(head, head.answers(Found::Open))
+    }
+
     /// Judges a put of write number `version` under `fence`.
     ///
     /// It fits over the owner's earlier writes, and over a record that is behind: the engine has lost the claim, and the put

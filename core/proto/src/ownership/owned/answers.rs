@@ -30,7 +30,9 @@ impl Ownership {
             Call::Confirm { fence } if fence == owned.fence => {
                 self.confirmed(answer, standing, now)
             }
-            Call::Put(put) if put.fence == owned.fence => self.put_answered(put, answer, standing),
+            Call::Put(put) if put.fence == owned.fence => {
+                self.put_answered(put, answer, standing, now)
+            }
             Call::Reclaim { from, .. } | Call::Recreate { from, .. } if from == owned.fence => {
                 self.reclaimed(answer, standing, now)
             }
@@ -75,7 +77,7 @@ impl Ownership {
                 self.commands.push_back(Command::Save);
             }
             Answer::Refused(refused @ (Refused::Stale | Refused::Missing)) => {
-                let turn = self.not_ours(refused, standing);
+                let turn = self.not_ours(refused, standing, now);
                 self.visits.ask_again();
                 return turn;
             }
@@ -90,7 +92,7 @@ impl Ownership {
     }
 
     /// The record is another owner's, or not there, says the engine.
-    fn not_ours(&mut self, refused: Refused, standing: Standing) -> Turn {
+    fn not_ours(&mut self, refused: Refused, standing: Standing, now: Moment) -> Turn {
         let State::Owned(owned) = &mut self.state else {
             return Turn::Stays;
         };
@@ -103,6 +105,7 @@ impl Ownership {
                 if refused == Refused::Missing && standing.losses > owned.losses {
                     let spoke = owned.course.speaks() && owned.hold == Hold::Held;
                     owned.hold = Hold::Recreating(Ask::DUE);
+                    owned.close_at = Some(now + self.rules.lease);
                     if spoke {
                         self.commands.push_back(Command::Silence);
                     }
@@ -113,7 +116,7 @@ impl Ownership {
         }
     }
 
-    fn put_answered(&mut self, put: Put, answer: Answer, standing: Standing) -> Turn {
+    fn put_answered(&mut self, put: Put, answer: Answer, standing: Standing, now: Moment) -> Turn {
         let State::Owned(owned) = &mut self.state else {
             return Turn::Stays;
         };
@@ -139,7 +142,7 @@ impl Ownership {
                 }
             }
             Answer::Refused(refused @ (Refused::Stale | Refused::Missing)) => {
-                return self.not_ours(refused, standing);
+                return self.not_ours(refused, standing, now);
             }
             Answer::Refused(Refused::Full | Refused::Behind)
             | Answer::Unknown

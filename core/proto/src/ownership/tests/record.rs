@@ -142,6 +142,25 @@ fn a_reclaim_fits_if_nobody_was_there() {
 }
 
 #[test]
+fn what_an_empty_engine_has_lost_is_made_again_by_the_last_owner() {
+    let fence = ours().fence;
+    let again = Head { fence: fence.taken_by(node(1)), version: 1, mark: Mark::Open };
+    let claimed = Claimed { fence: again.fence, version: 1, found: Found::Open };
+    let made = Head::recreate(None, fence, node(1));
+    assert_eq!(made, Verdict::Write(again, claimed));
+    assert_eq!(Head::recreate(Some(again), fence, node(1)), Verdict::Keep(claimed));
+    // One that has been overtaken without noticing makes its own, before or after.
+    let zombies = Fence { generation: 1, owner: Some(node(3)), ..fence };
+    let refused = Head::recreate(Some(again), zombies, node(3));
+    assert_eq!(refused, Verdict::Refuse(Refused::Stale));
+    let first = Head { fence: zombies.taken_by(node(3)), ..again };
+    assert_eq!(Head::recreate(Some(first), fence, node(1)), Verdict::Write(again, claimed));
+    let another = Head { fence: Fence { line: 8, ..again.fence }, ..again };
+    let refused = Head::recreate(Some(another), fence, node(1));
+    assert_eq!(refused, Verdict::Refuse(Refused::Stale), "a new session has the key");
+}
+
+#[test]
 fn a_release_as_it_stands_gives_nothing_older_away() {
     let fence = ours().fence;
     let free = Head { fence: fence.released(), ..ours() };

@@ -108,7 +108,7 @@ impl Engine {
                 };
                 self.claimed(verdict, case)
             }
-            Call::Recreate { .. } => (Answer::Unknown, Wrote::Nothing),
+            Call::Recreate { from, by } => self.claimed(Head::recreate(head, from, by), case),
             Call::Confirm { fence } => {
                 let mut verdict = Head::confirm(head, fence);
                 if case.plants(Plant::EqualGeneration)
