@@ -5,7 +5,7 @@ use super::{Call, Claimed, Fence, Incarnation, Visit};
 pub enum Command {
     /// Ask the engine.
     Call(Call),
-    /// Make a session of the record that was claimed, or a new one; then [`Event::Built`] or [`Event::CannotBuild`].
+    /// Make a session of the record that was claimed, or a new one; then [`Event::Built`](super::Event::Built) or [`Event::CannotBuild`](super::Event::CannotBuild).
     Build(Claimed),
     /// Answer the visit from the session in memory, if [`Ownership::permits`](super::Ownership::permits) says so *right
     /// before*; else let it arrive again.
@@ -15,8 +15,8 @@ pub enum Command {
         /// The leave.
         permit: Permit,
     },
-    /// Send the visit's request once more, to this node; then tell [`Event::Hop`]. The visit stays known until it
-    /// [has left](Event::Left), is [cut](Command::Cut), or is answered otherwise.
+    /// Send the visit's request once more, to this node; then tell [`Event::Hop`](super::Event::Hop). The visit stays known until it
+    /// [has left](super::Event::Left), is [cut](Command::Cut), or is answered otherwise.
     Relay {
         /// The visit.
         visit: Visit,
@@ -37,8 +37,8 @@ pub enum Command {
         /// Who owns it, if that is known.
         owner: Option<Incarnation>,
     },
-    /// Answer the visit from the final record, if it is a client of the session that has ended, and tell [`Event::Left`];
-    /// else tell [`Event::Anew`].
+    /// Answer the visit from the final record, if it is a client of the session that has ended, and tell [`Event::Left`](super::Event::Left);
+    /// else tell [`Event::Anew`](super::Event::Anew).
     Over {
         /// The visit.
         visit: Visit,
@@ -58,7 +58,7 @@ pub enum Command {
     Cut(Visit),
     /// Take no message in, send nothing, acknowledge nothing, from now on. Heartbeats go on with what is committed.
     Silence,
-    /// Freeze at the next boundary; then tell [`Event::AtBoundary`].
+    /// Freeze at the next boundary; then tell [`Event::AtBoundary`](super::Event::AtBoundary).
     Freeze,
     /// Go on.
     Thaw,
