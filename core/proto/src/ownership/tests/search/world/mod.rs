@@ -339,7 +339,8 @@ impl World {
             }
             Deed::GoOn(at) => {
                 self.nodes[at].up = Up::Runs;
-                let gone = self.nodes[at].standing().incarnation != self.engine.leases[at];
+                let lease = self.engine.leases[at];
+                let gone = lease.is_none() || lease != self.nodes[at].standing().incarnation;
                 if case.clocks != Clocks::Wrong && gone {
                     self.nodes[at].lease.lapse(NOW);
                 }
