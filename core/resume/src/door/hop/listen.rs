@@ -139,6 +139,8 @@ struct Unproved(Mutex<Waiting>);
 #[derive(Default)]
 struct Waiting {
     tasks: BTreeMap<u64, AbortHandle>,
+    /// Connections with a smaller number have been added.
+    next: u64,
     /// Those that were done before they were added.
     done: Vec<u64>,
 }
@@ -146,6 +148,7 @@ struct Waiting {
 impl Unproved {
     fn add(&self, number: u64, task: AbortHandle) {
         let mut waiting = self.lock();
+        waiting.next = number + 1;
         if let Some(at) = waiting.done.iter().position(|done| *done == number) {
             waiting.done.swap_remove(at);
             return;
@@ -160,7 +163,7 @@ impl Unproved {
 
     fn remove(&self, number: u64) {
         let mut waiting = self.lock();
-        if waiting.tasks.remove(&number).is_none() {
+        if waiting.tasks.remove(&number).is_none() && number >= waiting.next {
             waiting.done.push(number);
         }
     }
@@ -313,5 +316,30 @@ impl AsyncWrite for Begun {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_that_prove_nothing_leave_nothing_behind() {
+        let unproved = Unproved::default();
+        let add = |number| {
+            unproved.add(number, tokio::spawn(std::future::pending::<()>()).abort_handle())
+        };
+        // One that is done before it was added.
+        unproved.remove(0);
+        add(0);
+        for number in 1..=UNPROVED as u64 + 2 {
+            add(number);
+        }
+        // The oldest was closed just as it was done.
+        for number in 1..=UNPROVED as u64 + 2 {
+            unproved.remove(number);
+        }
+        let left = unproved.lock();
+        assert_eq!((left.tasks.len(), left.done.len()), (0, 0));
     }
 }
