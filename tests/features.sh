@@ -15,7 +15,7 @@ for crate in session-resume-proto session-resume session-resume-axum session-res
     check "$crate" --no-default-features
     check "$crate" --all-features
 done
-for feature in axum console listen tungstenite http2 server; do
+for feature in axum console http listen tungstenite http2 server; do
     check session-resume --no-default-features --features "$feature"
 done
 check session-resume-axum --no-default-features --features http2
@@ -42,6 +42,7 @@ adapters/warp/Cargo.toml default
 adapters/warp/Cargo.toml server
 core/resume/Cargo.toml axum
 core/resume/Cargo.toml console
+core/resume/Cargo.toml http
 core/resume/Cargo.toml http2
 core/resume/Cargo.toml listen
 core/resume/Cargo.toml server
