@@ -120,7 +120,9 @@ async fn what_it_missed_too_long_is_told_as_a_gap(framework: Framework) {
     let gap = source.event().await.unwrap();
     assert_eq!(gap.name, "gap");
     let gap: Value = serde_json::from_str(&gap.data).unwrap();
-    assert_eq!((&gap["from"], &gap["reason"]), (&json!(0), &json!("overflow")));
+    assert_eq!(gap["from"], 0);
+    // By whether the server knows already that the first stream is gone, and with it its client.
+    assert!([json!("overflow"), json!("evicted")].contains(&gap["reason"]), "{gap}");
     let to = gap["to"].as_u64().unwrap();
     assert!((1..=20).contains(&to), "{to}");
     for i in to..30 {

@@ -267,7 +267,7 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
             if read == Read::Gone {
                 return self.poll_leftover(cx);
             }
-            let took = self.step(cx);
+            let has_more = self.step(cx);
             // Always polled before we wait: a timer that was only set does not wake the task.
             let timer_waits = self.poll_timer(cx);
             match self.poll_write(cx) {
@@ -282,7 +282,7 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
                         return Poll::Ready(End::GivenUp);
                     }
                     let reading_waits = read == Read::All || !self.incoming.is_empty();
-                    if reading_waits && timer_waits && (written == Written::Some || took == 0) {
+                    if reading_waits && timer_waits && (written == Written::Some || !has_more) {
                         self.release_memory();
                         return Poll::Pending;
                     }
@@ -400,8 +400,10 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
         turn.session.with_core(|core, now| receive(core, turn.number, incoming, now));
     }
 
-    /// Gives the session what was read and takes what shall be written; returns how much that was.
-    fn step(&mut self, cx: &Context<'_>) -> usize {
+    /// Gives the session what was read and takes what shall be written; returns whether it may have more.
+    ///
+    /// While something is left of an earlier batch the session is not asked, so it may have more then.
+    fn step(&mut self, cx: &Context<'_>) -> bool {
         let Self { turn, incoming, outgoing, .. } = self;
         let number = turn.number;
         turn.session.hush();
@@ -422,17 +424,17 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
             };
             (batch, deadline)
         });
-        let took = batch.len();
-        if took > 0 {
+        if !batch.is_empty() {
             *outgoing = batch.into_iter();
         }
+        let has_more = outgoing.len() > 0;
         let deadline = match deadline {
             Deadline::At(deadline) => deadline.map(|at| self.turn.session.clock().instant(at)),
             // It may read to the end, but not keep us for ever.
             Deadline::GiveUp => Some(*self.give_up.get_or_insert_with(|| Instant::now() + LINGER)),
         };
         self.set_timer(deadline);
-        took
+        has_more
     }
 
     fn set_timer(&mut self, deadline: Option<Instant>) {

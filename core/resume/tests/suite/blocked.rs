@@ -28,6 +28,27 @@ async fn a_half_open_peer_with_a_full_window_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_behind_a_full_window_follows_at_once() {
+    // More than the pump takes from the session at a time.
+    const MESSAGES: usize = 600;
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    wire.next_control().await;
+    wire.narrow(100);
+    let session = browser.get(&resume).await.unwrap();
+    for n in 0..MESSAGES {
+        session.send(n.to_string()).await.unwrap();
+    }
+    settle().await;
+    let watch = Watch::start();
+    wire.narrow(MESSAGES);
+    for n in 0..MESSAGES {
+        assert_eq!(wire.next_text().await, n.to_string());
+    }
+    assert_eq!(watch.seconds(), 0.0, "no ack and no timer is waited for");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_half_open_peer_with_a_full_window_and_a_ping_under_way_is_noticed() {
     for (at, gone) in [(None, 60.0), (Some(CLIENT), 19.0)] {
         let (resume, mut browser) = (SessionResume::new(), Browser::default());
