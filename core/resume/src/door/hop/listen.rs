@@ -327,7 +327,8 @@ mod tests {
     async fn connections_that_prove_nothing_leave_nothing_behind() {
         let unproved = Unproved::default();
         let add = |number| {
-            unproved.add(number, tokio::spawn(std::future::pending::<()>()).abort_handle())
+            let task = tokio::spawn(std::future::pending::<()>());
+            unproved.add(number, task.abort_handle());
         };
         // One that is done before it was added.
         unproved.remove(0);
