@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{GapReason, Message, Moment};
 
-/// So many keys are kept, the newest.
+/// How many keys are kept: the newest ones.
 const KEYS: usize = 64;
 
 /// What names a request, so that a repeat is known: digests of its key and of what it brings. The same key comes with
@@ -121,16 +121,18 @@ impl<I: Clone> Session<I> {
             return Some(known.uid);
         }
         let identity = who.name.identity;
-        let own = self.clients.iter().filter(|client| client.who.name.identity == identity);
-        if own.filter(|client| client.is_attached() || client.has_unhandled()).count()
-            >= self.rules.bounds.clients
-        {
+        let stays = || self.clients.iter().filter(|it| it.is_attached() || it.has_unhandled());
+        let own = stays().filter(|it| it.who.name.identity == identity).count();
+        let bounds = &self.rules.bounds;
+        if own >= bounds.clients || stays().count() >= bounds.shared_clients {
             return None;
         }
         let forgotten = self.clients.push_out_for(identity, &self.rules.bounds);
         self.let_go_of_forgotten(&forgotten);
+        let trials = self.court.trials();
         let uid = self.clients.insert(who.clone(), self.outbox.base());
         if let Some(client) = self.clients.get_mut(uid) {
+            client.trials = trials;
             client.standing = Standing::Stopped(GapReason::Evicted);
         }
         self.clients.set_gone(uid, Moment::ZERO);

@@ -10,17 +10,17 @@ use crate::{Moment, Position, compact::Rare, wire::OutcomeStatus};
 impl<I: Clone> Session<I> {
     /// Makes the outbox have room for a message of this cost, as far as the rules allow.
     pub(super) fn make_room(&mut self, cost: usize, now: Moment) -> Result<(), NotSent> {
-        self.make_room_besides(cost, Freed::default(), now)
+        self.make_room_replacing(cost, None, now)
     }
 
     /// As [`Self::make_room`], where the message takes the place of something.
-    pub(super) fn make_room_besides(
+    pub(super) fn make_room_replacing(
         &mut self,
         cost: usize,
-        freed: Freed,
+        slot: Option<&str>,
         now: Moment,
     ) -> Result<(), NotSent> {
-        if self.fits_besides(cost, freed) {
+        if self.fits_replacing(cost, slot) {
             return Ok(());
         }
         self.expire_messages(now);
@@ -30,25 +30,25 @@ impl<I: Clone> Session<I> {
             self.trim();
         }
         let kept = self.clients.kept_when_full(self.rules.heartbeat, now);
-        while !self.fits_besides(cost, freed)
+        while !self.fits_replacing(cost, slot)
             && let Some(stopped) = self.clients.stop_longest_gone(&kept.clients)
         {
             self.let_go_of_own(stopped);
             self.trim();
         }
-        if !self.fits_besides(cost, freed) {
-            self.forget_passed_plain(cost, freed);
+        if !self.fits_replacing(cost, slot) {
+            self.forget_passed_plain(cost, slot);
         }
         if self.rules.overflow == Overflow::DropOldest {
             // What is not committed never leaves: nobody may be told a position that a restart takes back.
-            while !self.fits_besides(cost, freed) && !self.is_all_uncommitted() {
+            while !self.fits_replacing(cost, slot) && !self.is_all_uncommitted() {
                 self.note_passed();
                 self.outbox.drop_oldest();
                 // A client that had not been sent the message is told the gap.
                 self.wake.transports = true;
             }
         }
-        if self.fits_besides(cost, freed) {
+        if self.fits_replacing(cost, slot) {
             return Ok(());
         }
         if self.is_all_since_boundary() {
@@ -86,11 +86,14 @@ impl<I: Clone> Session<I> {
 
     /// Any message is let in when it fits or the box is empty.
     pub(super) fn fits(&self, cost: usize) -> bool {
-        self.fits_besides(cost, Freed::default())
+        self.fits_replacing(cost, None)
     }
 
-    /// As [`Self::fits`], when this has left.
-    pub(super) fn fits_besides(&self, cost: usize, freed: Freed) -> bool {
+    /// As [`Self::fits`], for the next message of a slot: the one before it, if it is still there, leaves at once.
+    fn fits_replacing(&self, cost: usize, slot: Option<&str>) -> bool {
+        let freed = slot.map_or(Freed::default(), |slot| {
+            self.outbox.gives_way(slot, self.replaced_at_once_from())
+        });
         let bounds = &self.rules.bounds;
         let messages = self.outbox.len() - freed.messages;
         messages == 0
@@ -101,8 +104,8 @@ impl<I: Clone> Session<I> {
     /// Without soft acknowledgements the outbox is a ring for plain clients: what was written to them
     /// leaves, oldest first, as far as it must. With a margin, what was confirmed does: a margin that fills
     /// the outbox would be kept for ever.
-    fn forget_passed_plain(&mut self, cost: usize, freed: Freed) {
-        while !self.fits_besides(cost, freed) {
+    fn forget_passed_plain(&mut self, cost: usize, slot: Option<&str>) {
+        while !self.fits_replacing(cost, slot) {
             let base = self.outbox.oldest();
             let mut moved = false;
             for client in self.clients.iter_mut() {

@@ -1,9 +1,6 @@
 //! What the application sends: into the outbox, or not yet.
 
-use super::{
-    MESSAGE_OVERHEAD, Overflow, Session, outbox,
-    sparse::{Freed, Terms},
-};
+use super::{MESSAGE_OVERHEAD, Overflow, Session, outbox, sparse::Terms};
 use crate::{Message, Moment, Position};
 
 /// Why a message was not taken.
@@ -68,11 +65,7 @@ impl<I: Clone> Session<I> {
         if self.frozen {
             return Err(NotSent::Full);
         }
-        let freed = match &terms.slot {
-            Some(slot) => self.outbox.gives_way(slot, self.replaced_at_once_from()),
-            None => Freed::default(),
-        };
-        let room = self.make_room_besides(outbox::cost(message), freed, now);
+        let room = self.make_room_replacing(outbox::cost(message), terms.slot.as_deref(), now);
         // A full outbox may have been the end of what is kept for its client.
         self.may_send(message, terms).and(room)
     }
@@ -199,7 +192,7 @@ impl<I: Clone> Session<I> {
 
     /// From where on messages can be replaced at once. Elsewhere a crash might bring a message back that the newer one
     /// has replaced, and not the newer one: no snapshot may know of the one and not of the other.
-    fn replaced_at_once_from(&self) -> Option<Position> {
+    pub(super) fn replaced_at_once_from(&self) -> Option<Position> {
         if !self.rules.durable_outbox {
             return Some(Position::ZERO);
         }

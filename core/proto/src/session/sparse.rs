@@ -392,13 +392,12 @@ impl Sparse {
 
     /// What a snapshot keeps: not what leaves when that is durable, nor what is for a transport.
     fn kept(&self) -> impl Iterator<Item = &Entry> {
-        let is_replaced =
-            |at: Position| self.replaced.iter().any(|replaced| replaced.position == at);
+        let replaced: BTreeSet<_> = self.replaced.iter().map(|it| it.position).collect();
         let is_for_transport =
             |entry: &Entry| matches!(entry.to(), Some(Addressee(Which::Transport(_))));
         self.entries
             .iter()
-            .filter(move |entry| !is_replaced(entry.position) && !is_for_transport(entry))
+            .filter(move |entry| !replaced.contains(&entry.position) && !is_for_transport(entry))
     }
 
     pub(super) fn storable(&self) -> impl Iterator<Item = &Message> {

@@ -191,8 +191,11 @@ impl<I: Clone> Session<I> {
             let Some(message) = self.outbox.sendable(t.next()) else {
                 break;
             };
-            if trouble.is_some_and(|trouble| trouble.skips(t.sent)) {
-                t.sent = t.sent.advanced_by(1);
+            if trouble.is_some_and(|trouble| trouble.skips(t.next())) {
+                t.passed = t.next().advanced_by(1);
+                if t.is_plain() {
+                    t.sent = t.passed;
+                }
                 passed = true;
                 continue;
             }

@@ -236,3 +236,15 @@ fn the_snapshot_that_has_a_message_has_its_key() {
     sim.post("two", Some((2, 7))).unwrap();
     assert_eq!(sim.session.inbox.messages(), 1);
 }
+
+#[test]
+fn those_that_only_post_are_bounded_as_those_that_attach() {
+    let mut sim = Sim::with(|rules| rules.bounds.shared_clients = 3);
+    for (n, client) in ["ann/plain", "bob/plain", "eve/plain", "joe/plain"].into_iter().enumerate()
+    {
+        let who = Who { name: name(client), info: client };
+        let delivered = sim.session.deliver(&who, "hi".into(), None, sim.now);
+        // The messages of the others are not handled: none of them can be forgotten.
+        assert_eq!(delivered.is_ok(), n < 3, "{client}");
+    }
+}

@@ -581,3 +581,23 @@ fn what_was_let_go_before_its_client_was_pushed_out_is_told() {
     assert_eq!(sim.out(b)[0], "hello reused from 2 received null gap 1..2 evicted");
     sim.out(a);
 }
+
+/// While room is made, the message that would be replaced may leave by itself.
+#[test]
+fn what_has_left_is_not_counted_as_replaced() {
+    for overflow in [Overflow::Backpressure, Overflow::Close, Overflow::DropOldest] {
+        let (mut sim, a, b) = two(|rules| {
+            rules.overflow = overflow;
+            rules.bounds.outbox_bytes = 2 * MESSAGE_OVERHEAD + 20;
+        });
+        sim.latest("p", "10 %");
+        sim.send("m1").unwrap();
+        sim.out(b);
+        sim.ack(b, 2);
+        sim.detach(a);
+        assert_eq!(sim.session.outbox_messages(), 2, "kept for a");
+        // a is given up, and with it both leave: an empty box lets any message in.
+        assert_eq!(sim.latest("p", &"long ".repeat(100)), 2, "{overflow:?}");
+        assert_eq!(sim.session.outbox_messages(), 1);
+    }
+}
