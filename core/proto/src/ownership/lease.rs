@@ -299,10 +299,13 @@ impl Lease {
     /// Returns when [`handle_timeout`](Self::handle_timeout) and [`poll_command`](Self::poll_command) have something to do,
     /// or [`standing`](Self::standing) changes by itself.
     pub fn poll_timeout(&self, now: Moment) -> Option<Moment> {
-        let call = match self.link {
-            Link::Down => None,
-            Link::Idle { due } => Some(due),
-            Link::Asked { sent } => Some(sent + self.interval()),
+        let call = match (&self.state, self.link) {
+            // Nothing is asked of the engine then.
+            (State::Drawing { .. } | State::NameTaken | State::Retired, _) | (_, Link::Down) => {
+                None
+            }
+            (_, Link::Idle { due }) => Some(due),
+            (_, Link::Asked { sent }) => Some(sent + self.interval()),
         };
         let lapse = match self.state {
             State::Enlisted { held, .. } => Some(held.until).filter(|until| *until > now),

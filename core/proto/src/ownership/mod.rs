@@ -12,11 +12,11 @@
 //!
 //! # What must stay true
 //!
-//! 1. Nobody speaks for a session who does not own its record: a hello, and whatever makes a client stop or forget, needs a
+//! 1. Only the node that owns the record speaks for a session: a hello, and whatever makes a client stop or forget, needs a
 //!    confirmation, a claim or a look that was *begun after the offer came*, and the lease is looked at again right before
 //!    it is said ([`Ownership::permits`]). After any wait a node looks at its lease before it acts.
 //! 2. Safety hangs on no clock: what is acknowledged is in a record that only its owner may write. A lease decides when
-//!    another may claim, and when one that cannot know stops speaking.
+//!    another node may claim, and when a node that does not reach the engine stops speaking.
 //! 3. A node that does not hold its lease freezes its sessions. It keeps them in memory, and [reclaims](Call::Reclaim) them
 //!    when it is back with a new incarnation.
 //! 4. After a put that says "nothing follows" and whose end is unknown, a session stays silent until a later put without that

@@ -140,7 +140,7 @@ impl Head {
         };
         let same = (stored.fence.line, stored.fence.generation, stored.version);
         if same == (fence.line, fence.generation, version) {
-            // Whoever is named as the owner: a release or an end whose answer was lost.
+            // The owner does not matter: this repeats a release or an end whose answer was lost.
             return Verdict::Keep(());
         }
         if stored.fence == fence && stored.mark != Mark::Ended {
@@ -192,7 +192,8 @@ impl Head {
         Self { fence, version: self.version, mark: Mark::Open }
     }
 
-    /// What the claimer of `self` is told, which has left `head`. What it had lost sight of itself is never clean.
+    /// What the claimer of `self` is told, which has left `head`. A record that the claimer owned already is
+    /// never told as clean.
     fn answer(self, head: Self) -> Claimed {
         let clean = self.mark == Mark::Clean && self.fence.owner != head.fence.owner;
         head.answers(if clean { Found::Clean } else { Found::Open })

@@ -1,4 +1,4 @@
-//! Whose is it? What a node does for those who come while the session is not in its memory.
+//! What a node does for visits that come while the session is not in its memory.
 
 use std::time::Duration;
 
@@ -273,10 +273,7 @@ impl Ownership {
             Answer::Claimed(claimed) => self.own(claimed, standing),
             Answer::Refused(Refused::Full) => {
                 self.visits.ask_again();
-                for guest in self.visits.take(|guest| guest.is_open()) {
-                    let why = Refusal::Full;
-                    self.commands.push_back(Command::Refuse { visit: guest.visit, why });
-                }
+                self.refuse(Refusal::Full, |guest| guest.is_open());
             }
             // Somebody was faster: it is looked anew at once.
             Answer::Refused(Refused::Stale | Refused::Behind | Refused::Missing) => {
@@ -324,10 +321,7 @@ impl Ownership {
         if self.unreachable.is_some_and(|unreachable| unreachable.due() <= now) {
             self.unreachable = None;
         }
-        for guest in self.visits.take(|guest| guest.is_open() && guest.until <= now) {
-            let (visit, why) = (guest.visit, Refusal::TryAgain);
-            self.commands.push_back(Command::Refuse { visit, why });
-        }
+        self.refuse(Refusal::TryAgain, |guest| guest.is_open() && guest.until <= now);
         if let State::Seeking(Seek::Pausing { until }) = self.state
             && (until <= now || !self.visits.any_waits())
         {
@@ -339,12 +333,16 @@ impl Ownership {
         self.advance_owned(standing, now);
     }
 
+    /// Refuses the visits that are meant.
+    pub(super) fn refuse(&mut self, why: Refusal, meant: impl FnMut(&mut Guest) -> bool) {
+        for guest in self.visits.take(meant) {
+            self.commands.push_back(Command::Refuse { visit: guest.visit, why });
+        }
+    }
+
     fn look(&mut self, standing: Standing) {
         if standing.drains {
-            for guest in self.visits.take(|guest| guest.stage == Stage::Waiting) {
-                let (visit, why) = (guest.visit, Refusal::Draining);
-                self.commands.push_back(Command::Refuse { visit, why });
-            }
+            self.refuse(Refusal::Draining, |guest| guest.stage == Stage::Waiting);
         } else if let Some(by) = claimer(standing) {
             self.state = State::Seeking(Seek::Looking);
             self.visits.ask();

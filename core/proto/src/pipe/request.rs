@@ -3,9 +3,9 @@
 use std::{fmt, time::Duration};
 
 use crate::{
-    MAX_INTEGER, Position,
+    Position,
     ids::Inline,
-    wire::{EVENTS, FRAMES},
+    wire::{EVENTS, FRAMES, integer},
 };
 
 /// The names of the headers of pipes, in lower case.
@@ -186,15 +186,6 @@ fn names(list: &str, wanted: &str) -> bool {
         let media = entry.split(';').next().unwrap_or_default().trim();
         media.eq_ignore_ascii_case(wanted)
     })
-}
-
-/// Reads `0|[1-9][0-9]{0,15}`, up to 2^53 − 1.
-pub(super) fn integer(text: &str) -> Option<u64> {
-    let canonical = text == "0" || !text.starts_with('0');
-    if !canonical || text.len() > 16 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    text.parse().ok().filter(|&n| n <= MAX_INTEGER)
 }
 
 impl fmt::Display for Token {

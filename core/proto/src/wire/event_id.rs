@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::{AttachmentNumber, MAX_INTEGER, Position, WireId};
+use super::offer::integer;
+use crate::{AttachmentNumber, Position, WireId};
 
 /// Where a plain reader of events is: `<epoch>.<position>.<n>`.
 ///
@@ -26,12 +27,6 @@ impl EventId {
         let attachment = AttachmentNumber::new(integer(parts.next()?)?);
         parts.next().is_none().then_some(Self { epoch, position, attachment })
     }
-}
-
-fn integer(text: &str) -> Option<u64> {
-    let canonical = text == "0" || !text.starts_with('0');
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    (canonical && digits).then(|| text.parse().ok()).flatten().filter(|n| *n <= MAX_INTEGER)
 }
 
 impl fmt::Display for EventId {

@@ -11,6 +11,7 @@ mod events;
 mod frames;
 mod offer;
 
+pub(crate) use self::offer::integer;
 pub use self::{
     close::{Close, CloseKind, CodeError},
     control::{

@@ -96,9 +96,9 @@ impl Offer {
         };
         let session = WireId::parse(session)?;
         let epoch = WireId::parse(parts.next()?)?;
-        let received = Position::new(parse_integer(parts.next()?)?);
+        let received = Position::new(integer_or_above(parts.next()?)?);
         let attachment = match parts.next() {
-            Some(n) => Some(AttachmentNumber::new(parse_integer(n)?)),
+            Some(n) => Some(AttachmentNumber::new(integer_or_above(n)?)),
             None => None,
         };
         if parts.next().is_some() {
@@ -121,14 +121,22 @@ impl Offer {
     }
 }
 
-/// Reads `0|[1-9][0-9]{0,15}`; above [`MAX_INTEGER`] counts as above everything.
-fn parse_integer(text: &str) -> Option<u64> {
+/// Reads `0|[1-9][0-9]{0,15}`, up to 2^53 − 1.
+pub(crate) fn integer(text: &str) -> Option<u64> {
+    digits(text).filter(|&n| n <= MAX_INTEGER)
+}
+
+/// The same; above [`MAX_INTEGER`] counts as above everything.
+fn integer_or_above(text: &str) -> Option<u64> {
+    digits(text).map(|n| if n > MAX_INTEGER { u64::MAX } else { n })
+}
+
+fn digits(text: &str) -> Option<u64> {
     let canonical = text == "0" || !text.starts_with('0');
     if !canonical || text.len() > 16 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let n = text.parse::<u64>().ok()?;
-    Some(if n > MAX_INTEGER { u64::MAX } else { n })
+    text.parse().ok()
 }
 
 /// Writes the `at.…` subprotocol; empty for a plain offer.

@@ -1,4 +1,4 @@
-//! What a node does for a session that it owns as soon as it may: hold it, ask for it, answer those who came.
+//! What a node does for a session that it owns as soon as it may: hold it, ask for it, answer the visits that wait.
 
 use super::{Ask, Confirm, Course, Hold};
 use crate::{

@@ -24,10 +24,7 @@ impl Ownership {
             }
             (Event::CannotBuild, Course::Building) => {
                 owned.course = Course::Breaking(Ask::DUE);
-                for guest in self.visits.take(|guest| guest.is_open()) {
-                    let why = Refusal::Broken;
-                    self.commands.push_back(Command::Refuse { visit: guest.visit, why });
-                }
+                self.refuse(Refusal::Broken, |guest| guest.is_open());
             }
             (Event::Leave(why), Course::Serving | Course::Freezing(_)) => {
                 owned.course = Course::Freezing(why);

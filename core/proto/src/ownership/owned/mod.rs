@@ -89,7 +89,7 @@ pub enum Leave {
     Memory,
 }
 
-/// Whether the record is being confirmed for those who came.
+/// Whether the record is being confirmed for the visits that wait.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Confirm {
     From(Moment),
@@ -259,7 +259,7 @@ impl Owned {
         let next = self.version + 1;
         let (version, then) = match &mut self.course {
             Course::Serving | Course::Freezing(_) | Course::Thawing { .. } => (next, Then::Keep),
-            // What nothing follows is repeated as it is, under its number: if it has happened, the answer says so.
+            // A release or an end is repeated under its number. If it has happened, the answer says so.
             Course::Leaving(_, clean) => {
                 let version = match *clean {
                     Clean::Not | Clean::Before(_) => next,

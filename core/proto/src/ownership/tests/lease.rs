@@ -98,6 +98,7 @@ fn a_name_that_is_taken_is_not_fought_for() {
     let _ = lease.poll_command(at(0));
     lease.handle_name_taken(node(1));
     assert_eq!(lease.poll_command(at(60_000)), None);
+    assert_eq!(lease.poll_timeout(at(60_000)), None, "there is nothing to wait for");
     assert_eq!(lease.standing(at(60_000)).lease, LeaseState::Gone);
     assert_eq!(lease.retire(), None);
 }
@@ -146,4 +147,5 @@ fn a_node_that_leaves_says_so_once() {
     assert_eq!(lease.retire(), None);
     assert_eq!(lease.standing(at(0)).lease, LeaseState::Gone);
     assert_eq!(lease.poll_command(at(9_000)), None);
+    assert_eq!(lease.poll_timeout(at(9_000)), None);
 }

@@ -19,7 +19,7 @@ fn with(fence: Fence) -> Head {
     Head { fence, ..ours() }
 }
 
-/// Records that are somebody else's for who has put under `ours`.
+/// Records that are another owner's, for a node that has put under `ours`.
 fn others() -> [Head; 5] {
     let fence = ours().fence;
     [

@@ -10,7 +10,7 @@ impl Ownership {
         self.fault = fault;
     }
 
-    /// Whoever waits waits until `later`; no visit is given up.
+    /// Each wait ends at `later`; no visit is given up.
     pub(super) fn canonical(&mut self, now: Moment, later: Moment) {
         const NEVER: Moment = Moment::from_micros(u64::MAX);
         for guest in self.visits.iter_mut() {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::{Form, Method, Nonce, Token, header, request::integer};
+use super::super::{Form, Method, Nonce, Token, header};
 use crate::{
     Message, Position,
-    wire::{Close, EVENTS, FRAMES},
+    wire::{Close, EVENTS, FRAMES, integer},
 };
 
 /// One of the two requests that a pipe has under way at most.

@@ -225,6 +225,11 @@ impl Server {
             return GetStep::Flow;
         }
         let first = listener.next;
+        if first < self.down.first() {
+            // A copy of the client has confirmed what this one has not been told: its next get is a conflict.
+            self.end_listener(now);
+            return GetStep::End;
+        }
         let frames = self.down.batch(first);
         if frames.is_empty() {
             let ends = now >= listener.until || self.is_gone();
@@ -343,7 +348,8 @@ impl Server {
                     Some(Breach::Malformed | Breach::TooBig) | None => close,
                 };
                 self.down.push_close(close.clone());
-                self.up.end_turn();
+                // What the transport has not read never counts.
+                self.up.clear();
                 self.life = Life::Closing(close);
             }
             frame => self.down.push(frame, &self.settings),

@@ -437,3 +437,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn frames_that_a_copy_has_confirmed_are_not_told_under_other_numbers() {
+    let mut server = pipe();
+    for n in 0..3 {
+        push(&mut server, &n.to_string());
+    }
+    ask(&mut server, 1, 0, Form::Stream, at(0)).unwrap();
+    assert_eq!(texts(poll(&mut server, 1, at(0))), ["0", "1", "2"]);
+    // A copy asks from the same number, and is slow; the first one confirms meanwhile.
+    ask(&mut server, 2, 0, Form::Stream, at(1)).unwrap();
+    assert_eq!(post(&mut server, 0, 3, &[]), Posted::Taken { next: 0 });
+    push(&mut server, "3");
+    assert_eq!(poll(&mut server, 2, at(2)), GetStep::End);
+    assert_eq!(ask(&mut server, 3, 0, Form::Stream, at(3)), Err(Refusal::Conflict));
+}

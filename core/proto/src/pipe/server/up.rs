@@ -128,11 +128,6 @@ impl Up {
         self.queue.push_back(Incoming::Broken(breach));
     }
 
-    /// The transport's turn is over: what it has not read never counts.
-    pub(super) fn end_turn(&mut self) {
-        self.clear();
-    }
-
     pub(super) fn poll_incoming(&mut self) -> Option<Incoming> {
         // A position is never behind the frames that were posted before it was told: it is no later than any of them.
         if let Some(position) = self.ack.take() {

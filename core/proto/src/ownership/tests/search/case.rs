@@ -93,7 +93,7 @@ pub(super) struct Case {
     pub(super) ends: bool,
     /// Only a node that has nothing on its way dies or stops.
     pub(super) quiet: bool,
-    /// Who speaks must be the record's owner.
+    /// A node that speaks must own the record.
     pub(super) one_speaks: bool,
     /// Offers that were given up may still arrive.
     pub(super) late_offers: bool,

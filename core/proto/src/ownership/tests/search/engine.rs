@@ -219,7 +219,7 @@ impl Engine {
                 } else if stored.fence == fence {
                     right
                 } else {
-                    return Err("P4: an outcome of one who is not the owner is recorded".into());
+                    return Err("P4: an outcome of a node that is not the owner is recorded".into());
                 }
             }
             _ => right,

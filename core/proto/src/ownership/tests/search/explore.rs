@@ -43,7 +43,7 @@ pub(super) fn explore(case: &Case, cap: usize, expected: &str) -> Verdict {
         for (deed, by_itself) in world.deeds(case) {
             let mut next = world.clone();
             if let Err(text) = next.act(deed, case) {
-                if !text.contains(expected) {
+                if !text.starts_with(expected) {
                     continue;
                 }
                 let mut trace = trace(&parents, from);
