@@ -3,12 +3,36 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use session_resume_engine::Engine;
+use session_resume_engine::{Engine, without_redis};
 use session_resume_testkit::{Browser, soon};
 use session_resume_tests::{Framework, Testee};
 
 /// The shortest lease: what waits for one is over sooner.
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
+
+/// Two nodes on one engine, and one browser at each of them.
+pub(crate) struct Two {
+    pub(crate) engine: Engine,
+    pub(crate) a: Testee,
+    pub(crate) b: Testee,
+    pub(crate) at_a: Browser,
+    /// The same browser: it has the same cookie.
+    pub(crate) at_b: Browser,
+}
+
+impl Two {
+    /// Starts them; `None` where there is no Redis.
+    pub(crate) async fn start(framework: Framework) -> Option<Self> {
+        if without_redis() {
+            return None;
+        }
+        let engine = Engine::durable();
+        let (a, b) = (node(&engine, framework, "a").await, node(&engine, framework, "b").await);
+        let at_a = Browser::at(a.addr);
+        let at_b = at_a.moved_to_address(b.addr);
+        Some(Self { engine, a, b, at_a, at_b })
+    }
+}
 
 pub(crate) async fn node(engine: &Engine, framework: Framework, name: &str) -> Testee {
     node_with(engine, framework, name, "").await

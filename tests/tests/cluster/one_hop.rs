@@ -1,22 +1,18 @@
 //! The owner is alive, and its client lands on another node.
 
-use session_resume_engine::{Engine, without_redis};
 use session_resume_testkit::{Browser, Socket};
 use session_resume_tests::{Framework, scenarios};
 
-use crate::node::{node, told, until};
+use crate::node::{Two, told, until};
 
 const PAGE: &str = "0123456789abcdef";
 
 /// A client that was at node a comes to node b with its cursor: one hop, and the messages that it has missed.
 async fn a_client_that_lands_on_another_node_goes_on_where_its_handler_runs(framework: Framework) {
-    if without_redis() {
+    let Some(Two { engine: _engine, a: _a, b: _b, at_a, at_b }) = Two::start(framework).await
+    else {
         return;
-    }
-    let engine = Engine::durable();
-    let (a, b) = (node(&engine, framework, "a").await, node(&engine, framework, "b").await);
-    let at_a = Browser::at(a.addr);
-    let at_b = at_a.moved_to_address(b.addr);
+    };
 
     let mut ws = at_a.resumable("/live", PAGE).await;
     let hello = ws.member("hello").await;
@@ -59,13 +55,9 @@ async fn a_client_that_lands_on_another_node_goes_on_where_its_handler_runs(fram
 
 /// Pages, forms and polls find the session from any node.
 async fn requests_find_their_session_from_any_node(framework: Framework) {
-    if without_redis() {
+    let Some(Two { engine: _engine, a: _a, b, at_a, at_b }) = Two::start(framework).await else {
         return;
-    }
-    let engine = Engine::durable();
-    let (a, b) = (node(&engine, framework, "a").await, node(&engine, framework, "b").await);
-    let at_a = Browser::at(a.addr);
-    let at_b = at_a.moved_to_address(b.addr);
+    };
     let first = told(&at_a, "/").await;
     assert_eq!(first["origin"], "new");
     // The page and its next request land on two nodes: one session.

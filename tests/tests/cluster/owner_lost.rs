@@ -4,7 +4,7 @@ use session_resume_engine::{Engine, without_redis};
 use session_resume_testkit::{Browser, Received, Socket};
 use session_resume_tests::{Framework, scenarios};
 
-use crate::node::{node, told, until};
+use crate::node::{Two, node, told, until};
 
 const PAGE: &str = "0123456789abcdef";
 
@@ -21,13 +21,9 @@ async fn end_of(ws: &mut Socket) -> Option<u16> {
 
 /// `kill -9` of the owner: its client goes on at the other node, with all that was acknowledged.
 async fn a_dead_nodes_session_comes_up_where_its_client_knocks(framework: Framework) {
-    if without_redis() {
+    let Some(Two { engine, a, b: _b, at_a, at_b }) = Two::start(framework).await else {
         return;
-    }
-    let engine = Engine::durable();
-    let (a, b) = (node(&engine, framework, "a").await, node(&engine, framework, "b").await);
-    let at_a = Browser::at(a.addr);
-    let at_b = at_a.moved_to_address(b.addr);
+    };
     let mut ws = at_a.resumable("/live", PAGE).await;
     let hello = ws.member("hello").await;
     ws.send("add 5").await;
@@ -88,13 +84,9 @@ async fn a_node_that_starts_again_takes_its_sessions_back(framework: Framework) 
 async fn a_node_that_stood_still_says_nothing_for_a_session_that_has_moved_on(
     framework: Framework,
 ) {
-    if without_redis() {
+    let Some(Two { engine: _engine, a, b: _b, at_a, at_b }) = Two::start(framework).await else {
         return;
-    }
-    let engine = Engine::durable();
-    let (a, b) = (node(&engine, framework, "a").await, node(&engine, framework, "b").await);
-    let at_a = Browser::at(a.addr);
-    let at_b = at_a.moved_to_address(b.addr);
+    };
     let mut old = at_a.resumable("/live", PAGE).await;
     let hello = old.member("hello").await;
     old.send("add 1").await;
@@ -136,13 +128,9 @@ async fn a_node_that_stood_still_says_nothing_for_a_session_that_has_moved_on(
 
 /// `SIGTERM`: the session goes on at the other node, in the same stream, without a gap.
 async fn a_drained_node_hands_its_sessions_over(framework: Framework) {
-    if without_redis() {
+    let Some(Two { engine: _engine, a, b: _b, at_a, at_b }) = Two::start(framework).await else {
         return;
-    }
-    let engine = Engine::durable();
-    let (a, b) = (node(&engine, framework, "a").await, node(&engine, framework, "b").await);
-    let at_a = Browser::at(a.addr);
-    let at_b = at_a.moved_to_address(b.addr);
+    };
     let mut ws = at_a.resumable("/live", PAGE).await;
     let hello = ws.member("hello").await;
     ws.send("add 3").await;
@@ -162,13 +150,9 @@ async fn a_drained_node_hands_its_sessions_over(framework: Framework) {
 
 /// The engine stands still for longer than a lease: everything is silent, and then the same handlers go on.
 async fn an_outage_of_the_engine_costs_no_handler(framework: Framework) {
-    if without_redis() {
+    let Some(Two { engine, a: _a, b: _b, at_a, at_b }) = Two::start(framework).await else {
         return;
-    }
-    let engine = Engine::durable();
-    let (a, b) = (node(&engine, framework, "a").await, node(&engine, framework, "b").await);
-    let at_a = Browser::at(a.addr);
-    let at_b = at_a.moved_to_address(b.addr);
+    };
     let mut ws = at_a.resumable("/live", PAGE).await;
     let hello = ws.member("hello").await;
     ws.send("add 2").await;

@@ -101,15 +101,15 @@ async fn commits(report: &mut Report) {
     let folder = tempfile::tempdir().expect("a directory");
     let (always, second) = (durable(), everysec());
     let (raw_always, raw_second) = (raw(&always).await, raw(&second).await);
-    let file = Kept::File(folder.path().join("commits.redb"));
-    let layers = [
-        ("redb", file.layer().await),
-        ("Redis, appendfsync always", Kept::Redis(always).layer().await),
-        ("Redis, appendfsync everysec", Kept::Redis(second).layer().await),
+    // Kept to the end: an engine that is dropped is stopped.
+    let stores = [
+        ("redb", Kept::File(folder.path().join("commits.redb"))),
+        ("Redis, appendfsync always", Kept::Redis(always)),
+        ("Redis, appendfsync everysec", Kept::Redis(second)),
     ];
     let mut subjects = Vec::new();
-    for (name, layer) in layers {
-        subjects.push((name, busy_sessions(layer).await, Samples::default()));
+    for (name, store) in &stores {
+        subjects.push((*name, busy_sessions(store.layer().await).await, Samples::default()));
     }
     let raw = [("SET alone, always", raw_always), ("SET alone, everysec", raw_second)];
     let mut raw = raw.map(|(name, connection)| (name, connection, Samples::default()));
