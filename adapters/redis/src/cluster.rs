@@ -1,4 +1,4 @@
-//! What is known of a cluster: its nodes, and who has which slot.
+//! What is known of a cluster: its nodes, and which node has which slot.
 
 use std::{
     fmt,
@@ -56,14 +56,14 @@ impl Cluster {
         Ok(Node { address: address.clone(), client, cluster: Arc::clone(self) })
     }
 
-    /// Asks the nodes that the URL names who has which slot.
+    /// Asks the nodes that the URL names which node has which slot.
     pub(crate) async fn look(&self) -> Result<(), Failure> {
         let ranges = self.ask_any(self.seeds.clone()).await?;
         self.map().learn(&ranges);
         Ok(())
     }
 
-    /// Asks nodes who has which slot, all at once. The first one that knows is believed: who asks the wrong node for a key is
+    /// Asks nodes which node has which slot, all at once. The first one that knows is believed: a caller that asks the wrong node for a key is
     /// told so.
     async fn ask_any(&self, addresses: Vec<Address>) -> Result<Vec<Range>, Failure> {
         let mut asked = JoinSet::new();
@@ -89,7 +89,7 @@ impl Cluster {
     }
 }
 
-/// Asks a node for its id, and who has which slot.
+/// Asks a node for its id, and which node has which slot.
 async fn ask(live: &mut Live, address: &Address) -> Result<(String, Vec<Range>), Failure> {
     let mut pipe = redis::pipe();
     pipe.cmd("CLUSTER").arg("MYID");
@@ -105,7 +105,7 @@ impl Node {
         &self.client
     }
 
-    /// Asks the node who has which slot. Returns the keys of its marks, and whether it has the key that signs cookies.
+    /// Asks the node which node has which slot. Returns the keys of its marks, and whether it has the key that signs cookies.
     pub(crate) async fn look(
         &self,
         live: &mut Live,
@@ -118,7 +118,7 @@ impl Node {
         Ok((marks, has_identity))
     }
 
-    /// Asks the other nodes who has which slot.
+    /// Asks the other nodes which node has which slot.
     pub(crate) async fn look_around(&self) {
         let mut others = self.cluster.map().owners();
         others.extend(self.cluster.seeds.iter().cloned());

@@ -77,12 +77,12 @@ impl ClusterStore for RedisStore {
             self.lease_call(Script::Forget, self.keys().node(layer, last), Vec::new(), None)
                 .await?;
         }
-        let noted = vec![Bytes::from(ours)];
-        self.lease_call(Script::NoteNode, self.keys().nodes(layer), noted, None).await?;
         let args = vec![text.into(), millis(lease).into()];
         self.lease_call(Script::Announce, self.keys().node(layer, node.incarnation), args, None)
             .await?;
-        Ok(())
+        // Afterwards: a listed node that has no lease is taken off the list by the others.
+        let noted = vec![Bytes::from(ours)];
+        self.lease_call(Script::NoteNode, self.keys().nodes(layer), noted, None).await.map(drop)
     }
 
     async fn named(&self, layer: &str, name: &str) -> Result<Option<Incarnation>, StoreError> {

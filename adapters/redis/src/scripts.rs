@@ -28,7 +28,7 @@ pub(crate) enum Script {
     Remove,
     /// Puts a value that never expires if there is none, and returns what is there. `ARGV`: value.
     Keep,
-    /// Gives a node's name to an incarnation, if no other has it than the one that was found, and returns who has it.
+    /// Gives a node's name to an incarnation, if no other has it than the one that was found, and returns the incarnation that has it.
     /// `ARGV`: incarnation, the one that was found or nothing, time to live.
     Name,
     /// Makes an incarnation live. `ARGV`: what the directory says of it, time to live.
@@ -202,7 +202,7 @@ const DROP_NODE: &str = r"
 return redis.call('ZREM', KEYS[1], ARGV[1])
 ";
 
-/// The list is bounded: an owner that is asked for so much does not come to it anyway.
+/// The list is bounded: an owner cannot hand over more than this in time.
 const WANT: &str = r"
 if redis.call('ZCARD', KEYS[1]) >= 10000 then return 0 end
 redis.call('ZADD', KEYS[1], 0, ARGV[1])

@@ -1,5 +1,5 @@
 //! For the tests of an adapter, of a transport, or of the layer itself: a request behind the layer without HTTP
-//! ([`behind`]), and a WebSocket of whole frames ([`pair`]), with the peer's hand on everything.
+//! ([`behind`]), and a WebSocket of whole frames ([`pair`]), whose peer the test controls.
 
 use std::{
     collections::VecDeque,

@@ -76,7 +76,7 @@
 //! | `axum` | [`Session`] and [`Identity`] are extractors of axum, [`IdentityChange`] is a part of its responses |
 //! | `tungstenite` | `adapter::ResumeUpgrade` and `transport::WebSocket`: WebSockets of frameworks on hyper |
 //! | `http` | `adapter::ResumeConnection`: sessions over plain HTTP, on the route of their WebSocket; includes `tungstenite` |
-//! | `http2` | the same over HTTP/2 (RFC 8441); includes `tungstenite` |
+//! | `http2` | WebSockets over HTTP/2 (RFC 8441); includes `tungstenite` |
 //! | `server` | `adapter::serve`, a server for layered services, and a stop that drains; includes `http2` and `listen` |
 //! | `listen` | `adapter::bind`, a listener whose queue holds a crowd that comes back |
 //! | `console` | `console::Console`, which formats log lines for a person |

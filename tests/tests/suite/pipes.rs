@@ -30,6 +30,7 @@ scenarios!(
     a_server_that_stops_answers_what_waits,
     a_page_of_another_origin_touches_no_session,
     there_is_room_for_so_many_pipes,
+    pipes_that_are_over_take_no_room_for_ever,
     the_route_says_what_it_takes,
     a_probe_says_whether_frames_pass_and_touches_no_session,
 );
@@ -535,6 +536,33 @@ async fn there_is_room_for_so_many_pipes(framework: Framework) {
     assert_eq!(two.closed().await.code, 4113);
     one.say("echo here").await;
     assert_eq!(one.data().await, "echo:here");
+}
+
+/// A pipe whose close nobody reads counts for a while, and then no more.
+async fn pipes_that_are_over_take_no_room_for_ever(framework: Framework) {
+    let testee = testee(framework, "--max-pipes 1 --absent 200 --attach refuse").await;
+    let browser = Browser::at(testee.addr);
+    let mut ws = browser.resumable("/live", &client('a')).await;
+    ws.member("hello").await;
+    // It is refused, and is gone before it has read that.
+    let _refused = Pipe::new(&testee, &browser).send_open(&client('b')).await;
+    let mut attempts = 0;
+    loop {
+        let mut next = Pipe::open(&testee, &browser, &client('c')).await;
+        let close = loop {
+            match next.frame().await {
+                PipeFrame::Close(close) => break close,
+                PipeFrame::Text(_) | PipeFrame::Binary(_) | PipeFrame::Ping => {}
+            }
+        };
+        if close.code != 4113 {
+            assert_eq!(close.code, 4101, "the session is in use");
+            break;
+        }
+        attempts += 1;
+        assert!(attempts < 200, "there is never room again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn the_route_says_what_it_takes(framework: Framework) {

@@ -16,7 +16,7 @@ pub(super) fn encode(bytes: &[u8], out: &mut String) {
     }
 }
 
-/// Reads base64; `None` where the text is none, or not as [`encode`] writes it.
+/// Reads base64; `None` where the text is not base64 as [`encode`] writes it.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let text = text.as_bytes();
     if !text.len().is_multiple_of(4) {

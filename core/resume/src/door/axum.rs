@@ -97,7 +97,7 @@ impl<T: Send + 'static> SessionResume<T> {
     ///
     /// A request that extracts a session of another node is sent on by the extractor, if it has no body. With a body that is too
     /// late: such a route needs this, as in `.route_layer(resume.at_owner())`, inside the layer itself. Answers stream through.
-    /// Without a cluster it does nothing.
+    /// Without a cluster every request goes on to the route.
     #[must_use]
     pub fn at_owner(&self) -> AtOwner<T> {
         AtOwner(PhantomData)

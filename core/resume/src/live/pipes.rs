@@ -79,7 +79,7 @@ impl Pipe {
         result
     }
 
-    /// Steps the machine, perhaps to no effect: then whoever asks waits for the next step. `idle` tells that.
+    /// Steps the machine. If `idle` says that nothing came of it, the caller waits for the next step.
     pub(crate) fn step_or_wait<R>(
         &self,
         waits: Waits,
@@ -99,7 +99,7 @@ impl Pipe {
             }
             return result;
         }
-        // Those who wait see what has changed.
+        // The others look again.
         let transport = if waits == Waits::Transport { None } else { state.transport.take() };
         let requests = std::mem::take(&mut state.requests);
         drop(state);
@@ -182,6 +182,12 @@ impl Pipes {
     /// Returns how many there are.
     pub(crate) fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether one more pipe may be opened, if there may be this number of them.
+    pub(crate) fn has_room(&self, most: usize, now: Moment) -> bool {
+        self.forget_those_over(now);
+        self.len() < most
     }
 
     pub(crate) fn opened_by(&self, nonce: &Nonce) -> Option<Arc<Pipe>> {

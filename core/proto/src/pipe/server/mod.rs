@@ -323,6 +323,7 @@ impl Server {
             Life::Ended { .. } => return,
         };
         self.life = Life::Ended { close, until: now + self.settings.absent };
+        self.listener = None;
         self.down.clear();
         self.up.clear();
     }
@@ -412,8 +413,8 @@ impl Server {
         [listener, self.absent_at(), forgotten].into_iter().flatten().min()
     }
 
-    /// When the pipe is absent, if nothing comes.
-    fn absent_at(&self) -> Option<Moment> {
+    /// Returns when the pipe is absent, if no request comes. The transport waits for nothing else.
+    pub fn absent_at(&self) -> Option<Moment> {
         match &self.life {
             Life::Open | Life::Broken(_) | Life::Closing(_) if self.listener.is_none() => {
                 Some(self.asked + self.settings.absent)

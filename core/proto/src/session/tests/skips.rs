@@ -198,7 +198,7 @@ fn a_message_whose_time_is_over_leaves() {
     sim.detach(a);
     sim.brief(SECOND, "x");
     sim.send("m1").unwrap();
-    assert_eq!(sim.out(b), ["x", "m1"], "who is there gets it");
+    assert_eq!(sim.out(b), ["x", "m1"], "the client that is attached gets it");
     assert!(sim.is_full());
     sim.advance(SECOND);
     assert!(!sim.is_full());

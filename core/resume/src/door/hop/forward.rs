@@ -121,6 +121,10 @@ where
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     let (parts, body) = request.into_parts();
+    // A WebSocket is relayed where its session is extracted.
+    if RequestView::from_parts(&parts).is_upgrade() {
+        return Ok(AtOwner::Here(Request::from_parts(parts, body)));
+    }
     let (owner, greeted) = {
         let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
         let mut attempts = Attempts::new();
@@ -157,12 +161,6 @@ where
         () = node.is_gone_for_good(owner.incarnation) => None,
     };
     // The body is gone: it is not known what has become of it.
-    let lost = || {
-        Refusal::busy(
-            "the node that has the session did not answer, try again later",
-            Duration::from_secs(1),
-        )
-    };
     let mut response = answered.ok_or_else(lost)?;
     if response.status() == StatusCode::MISDIRECTED_REQUEST && response.headers().contains_key(NAME)
     {
@@ -174,7 +172,13 @@ where
     Ok(AtOwner::Answered(response))
 }
 
-/// The next node may reach it.
+/// It is not known whether the owner has handled the request.
+fn lost() -> Refusal {
+    let text = "the node that has the session did not answer, try again later";
+    Refusal::busy(text, Duration::from_secs(1))
+}
+
+/// The client is told to come back: another node may reach the owner.
 fn unreachable(owner: &NodeInfo) -> Refusal {
     tracing::warn!(node = %owner.name, address = %owner.address, "the node that has a session is not reached");
     let seconds = 1 + u64::from(random::bytes::<1>()[0]) % 3;
@@ -210,24 +214,31 @@ impl<T: Send + 'static> Sending<'_, T> {
             None
         };
         let patience = if view.is_upgrade() { UPGRADE } else { REQUEST };
+        // An upgrade may be sent twice: the session takes a repeated offer for what it is.
+        let may_repeat = view.is_upgrade() || self.parts.method.is_safe();
+        let failed =
+            |why| if may_repeat { Failed::Unreachable(why) } else { Failed::Refused(lost()) };
         let answered = async {
             let pool = pool(self.node);
             if let Some(ready) = pool.take(&owner.address) {
                 pool.refill(&owner.address);
-                // The owner may have closed it: then nothing of it has arrived.
-                if let Ok(response) = self.send(ready, owner, Empty::<Bytes>::new()).await {
-                    return Ok(response);
+                // The owner may have closed it meanwhile.
+                match self.send(ready, owner, Empty::<Bytes>::new()).await {
+                    Ok(response) => return Ok(response),
+                    Err(why) if !may_repeat => return Err(failed(why)),
+                    Err(_) => {}
                 }
             }
-            let fresh = dial(&owner.address).await.map_err(|_| "not reached")?;
+            let fresh = dial(&owner.address).await;
+            let fresh = fresh.map_err(|_| Failed::Unreachable("not reached"))?;
             pool.refill(&owner.address);
-            self.send(fresh, owner, Empty::<Bytes>::new()).await
+            self.send(fresh, owner, Empty::<Bytes>::new()).await.map_err(failed)
         };
         let response = tokio::select! {
             answered = timeout(patience, answered) => answered,
-            () = self.node.is_gone_for_good(owner.incarnation) => return Err(Failed::Unreachable("gone")),
+            () = self.node.is_gone_for_good(owner.incarnation) => return Err(failed("gone")),
         };
-        let response = response.unwrap_or(Err("no answer in time")).map_err(Failed::Unreachable)?;
+        let response = response.unwrap_or_else(|_| Err(failed("no answer in time")))?;
         if response.status() == StatusCode::MISDIRECTED_REQUEST
             && response.headers().contains_key(NAME)
         {

@@ -18,7 +18,7 @@ const NAME_TEXT: &str = "session-resume-hop";
 pub(super) const NAME: HeaderName = HeaderName::from_static(NAME_TEXT);
 /// What the listener says.
 pub(super) type Greeting = [u8; 16];
-/// A head that is longer is no head.
+/// A longer head is refused.
 pub(super) const LONGEST: usize = 128 << 10;
 
 const VERSION: &str = "1";

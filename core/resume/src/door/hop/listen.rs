@@ -12,7 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, header::FORWARDED};
+use http::{
+    HeaderName, HeaderValue, Request, Response, StatusCode,
+    header::{self, FORWARDED},
+};
 use hyper::{
     body::{Body, Incoming},
     service::{Service as _, service_fn},
@@ -118,8 +121,7 @@ where
                     key: key.clone(),
                     unproved: Arc::clone(&unproved),
                 };
-                let task = connections.spawn(hop.serve(stream, service.clone()));
-                unproved.add(number, task);
+                unproved.add(number, || connections.spawn(hop.serve(stream, service.clone())));
             }
             Ok(())
         })
@@ -134,42 +136,27 @@ impl<S> fmt::Debug for ServeHops<S> {
 
 /// Connections that have proved nothing, the oldest first.
 #[derive(Default)]
-struct Unproved(Mutex<Waiting>);
-
-#[derive(Default)]
-struct Waiting {
-    tasks: BTreeMap<u64, AbortHandle>,
-    /// Connections with a smaller number have been added.
-    next: u64,
-    /// Those that were done before they were added.
-    done: Vec<u64>,
-}
+struct Unproved(Mutex<BTreeMap<u64, AbortHandle>>);
 
 impl Unproved {
-    fn add(&self, number: u64, task: AbortHandle) {
-        let mut waiting = self.lock();
-        waiting.next = number + 1;
-        if let Some(at) = waiting.done.iter().position(|done| *done == number) {
-            waiting.done.swap_remove(at);
-            return;
-        }
-        waiting.tasks.insert(number, task);
-        if waiting.tasks.len() > UNPROVED
-            && let Some((_, oldest)) = waiting.tasks.pop_first()
+    /// Starts the connection of this number.
+    fn add(&self, number: u64, start: impl FnOnce() -> AbortHandle) {
+        // Under the lock: a connection that is soon done is added before it is removed.
+        let mut tasks = self.lock();
+        tasks.insert(number, start());
+        if tasks.len() > UNPROVED
+            && let Some((_, oldest)) = tasks.pop_first()
         {
             oldest.abort();
         }
     }
 
     fn remove(&self, number: u64) {
-        let mut waiting = self.lock();
-        if waiting.tasks.remove(&number).is_none() && number >= waiting.next {
-            waiting.done.push(number);
-        }
+        self.lock().remove(&number);
     }
 
     // No code can panic half way through a change.
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, AbortHandle>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -222,7 +209,16 @@ impl Connection {
             if let Some(peer) = hop.peer {
                 extensions.insert(PeerAddr(peer));
             }
-            inner.call(request)
+            let answered = inner.call(request);
+            async {
+                let mut response = answered.await?;
+                // One proof, one request: the connection carries no second one.
+                if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let builder = Builder::new(TokioExecutor::new()).http1_only();
         let served = builder.serve_connection_with_upgrades(io, service).await;
@@ -326,21 +322,14 @@ mod tests {
     #[tokio::test]
     async fn connections_that_prove_nothing_leave_nothing_behind() {
         let unproved = Unproved::default();
-        let add = |number| {
-            let task = tokio::spawn(std::future::pending::<()>());
-            unproved.add(number, task.abort_handle());
-        };
-        // One that is done before it was added.
-        unproved.remove(0);
-        add(0);
-        for number in 1..=UNPROVED as u64 + 2 {
-            add(number);
+        for number in 0..UNPROVED as u64 + 2 {
+            unproved.add(number, || tokio::spawn(std::future::pending::<()>()).abort_handle());
         }
-        // The oldest was closed just as it was done.
-        for number in 1..=UNPROVED as u64 + 2 {
+        assert_eq!(unproved.lock().len(), UNPROVED);
+        // The oldest were closed just as they were done.
+        for number in 0..UNPROVED as u64 + 2 {
             unproved.remove(number);
         }
-        let left = unproved.lock();
-        assert_eq!((left.tasks.len(), left.done.len()), (0, 0));
+        assert!(unproved.lock().is_empty());
     }
 }

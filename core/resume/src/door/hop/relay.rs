@@ -1,11 +1,14 @@
 //! What comes back by a hop: an answer, or a connection whose bytes are copied.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, Response, StatusCode, header, request::Parts};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
+use tokio::{
+    io::{AsyncWriteExt as _, copy, split},
+    time::timeout,
+};
 
 use crate::words::{
     cluster::{Counted, Membership},
@@ -44,7 +47,7 @@ impl Relayed {
         if let Some(by_client) = parts.extensions.get::<OnUpgrade>().cloned() {
             // Ends with either end's connection, or when the owner is gone.
             tokio::spawn(async move {
-                copy(by_client, by_owner, &node, owner).await;
+                join(by_client, by_owner, &node, owner).await;
                 drop(counted);
             });
         }
@@ -52,13 +55,29 @@ impl Relayed {
     }
 }
 
+/// When one direction has ended, the other one has this long: as long as a session waits for the answer to its close.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// Copies bytes both ways. The connection never changes its owner: when the hop ends, the client's ends.
-async fn copy(by_client: OnUpgrade, by_owner: OnUpgrade, node: &Membership, owner: Incarnation) {
+async fn join(by_client: OnUpgrade, by_owner: OnUpgrade, node: &Membership, owner: Incarnation) {
     let ends = async {
         let (client, owner) = (by_client.await?, by_owner.await?);
-        let (mut client, mut owner) = (TokioIo::new(client), TokioIo::new(owner));
-        // An error is the end of both, as is the end of one.
-        let _ = copy_bidirectional(&mut client, &mut owner).await;
+        let (mut from_client, mut to_client) = split(TokioIo::new(client));
+        let (mut from_owner, mut to_owner) = split(TokioIo::new(owner));
+        let up = async {
+            let _ = copy(&mut from_client, &mut to_owner).await;
+            let _ = to_owner.shutdown().await;
+        };
+        let down = async {
+            let _ = copy(&mut from_owner, &mut to_client).await;
+            let _ = to_client.shutdown().await;
+        };
+        let (mut up, mut down) = (pin!(up), pin!(down));
+        // The end of one direction is soon the end of both: a client that never closes holds no relay.
+        let _ = tokio::select! {
+            () = &mut up => timeout(LINGER, down).await,
+            () = &mut down => timeout(LINGER, up).await,
+        };
         Ok::<_, hyper::Error>(())
     };
     tokio::select! {

@@ -38,13 +38,19 @@ const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_KEY: usize = 64;
 
 /// A request that brings one message.
-#[derive(Debug)]
 pub(super) struct Writer<T: Send + 'static> {
     upgrade: Upgrade<T>,
     message: Message,
     key: Option<DeliveryKey>,
     /// For how long the answer may wait for the handler.
     wait: Duration,
+}
+
+/// Without the message: what a user has written is for no log.
+impl<T: Send + 'static> std::fmt::Debug for Writer<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("wait", &self.wait).finish_non_exhaustive()
+    }
 }
 
 /// Whether a request brings one message.
@@ -104,7 +110,8 @@ impl<T: Send + 'static> Writer<T> {
         let Self { upgrade, message, key, wait } = self;
         let accepted = match upgrade.on_session(handler) {
             Ok(accepted) => accepted,
-            Err(refusal) => return answered(refusal),
+            // Counted there.
+            Err(refusal) => return refusal.into_response().map(Body::from),
         };
         match accepted.deliver(message, key).await {
             Ok((session, delivery)) => {

@@ -58,7 +58,7 @@ async fn enlist<T: Send + 'static>(
     is_first: bool,
 ) -> Option<Incarnation> {
     let ClusterConfig { store, name, lease, .. } = node.config();
-    // What it was called before: its own last life, or at the start whoever had the name.
+    // What it was called before: its own last life, or at the start the incarnation that had the name.
     let mut may_take = is_first;
     let mut told = false;
     loop {
@@ -100,6 +100,16 @@ async fn enlist<T: Send + 'static>(
     }
 }
 
+/// Reads which nodes there are. A node that is not listed any more is asked for by itself: only that tells that it is gone.
+async fn read_directory(node: &Membership, layer: &str) -> Result<(), StoreError> {
+    let store = &node.config().store;
+    let missing = node.learn_all(store.nodes(layer).await?);
+    for incarnation in missing {
+        node.learn(incarnation, store.find(layer, incarnation).await?);
+    }
+    Ok(())
+}
+
 /// Renews the lease until the incarnation is gone; `false` if the layer is.
 async fn renew<T: Send + 'static>(
     registry: &Weak<Registry<T>>,
@@ -116,8 +126,8 @@ async fn renew<T: Send + 'static>(
             return false;
         }
         if round % DIRECTORY == 0 {
-            match timeout(interval, store.nodes(layer)).await {
-                Ok(Ok(nodes)) => node.learn_all(nodes),
+            match timeout(interval, read_directory(node, layer)).await {
+                Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::debug!(error = %chain(&error), "no directory"),
                 Err(_) => tracing::debug!("no directory in time"),
             }

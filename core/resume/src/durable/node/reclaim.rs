@@ -35,7 +35,8 @@ pub(super) async fn reclaim<T: Send + 'static>(
         };
         let claims = here.all().into_iter().map(|session| take_back(&here, session, by));
         let results = futures_util::stream::iter(claims).buffer_unordered(AT_ONCE);
-        if results.all(|done| async move { done }).await {
+        // Each of them is tried, also after one that has failed.
+        if results.fold(true, |all, done| async move { all && done }).await {
             return;
         }
         drop(here);

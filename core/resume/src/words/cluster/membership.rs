@@ -268,12 +268,18 @@ impl Membership {
         }
     }
 
-    /// The directory as it is now: those that were known and are not there any more are gone.
-    pub(crate) fn learn_all(&self, nodes: Vec<NodeInfo>) {
+    /// The directory has listed these. Returns those that were known to live and are not among them: they may be gone, or
+    /// have come after the list was made.
+    pub(crate) fn learn_all(&self, nodes: Vec<NodeInfo>) -> Vec<Incarnation> {
         self.change(|state| {
-            state.known.values_mut().for_each(|node| *node = None);
+            let lives = state.known.iter().filter(|(_, known)| known.is_some());
+            let missing = lives
+                .map(|(incarnation, _)| *incarnation)
+                .filter(|known| nodes.iter().all(|node| node.incarnation != *known))
+                .collect();
             state.known.extend(nodes.into_iter().map(|node| (node.incarnation, Some(node))));
-        });
+            missing
+        })
     }
 
     /// The nodes of the directory.

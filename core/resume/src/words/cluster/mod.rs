@@ -124,7 +124,7 @@ impl<S: ClusterStore> Cluster<S> {
 
     /// Sets how long the engine waits for a node that says nothing, 2 s to 60 s. Default 5 s.
     ///
-    /// So long a client waits whose node has died, unless a process of that name starts again before.
+    /// If a node dies, its clients wait this long, unless a process of that name starts again before.
     #[must_use]
     pub fn with_lease(mut self, lease: Duration) -> Self {
         self.lease = lease;

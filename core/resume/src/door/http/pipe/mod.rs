@@ -181,7 +181,7 @@ impl<T: Send + 'static> Visit<T> {
             Stand::Opens { upgrade, nonce, form, wait } => {
                 let get = Get { down: 0, form, wait, ack: None };
                 let identity = upgrade.identity();
-                if registry.pipes.len() >= registry.config().limits.pipes {
+                if !has_room(&registry) {
                     return no_room(nonce, form);
                 }
                 let accepted = match upgrade.on_session(handler) {
@@ -223,6 +223,9 @@ impl<T: Send + 'static> Visit<T> {
             Stand::Opens { upgrade, nonce, form, wait } => {
                 let get = Get { down: 0, form, wait, ack: None };
                 let identity = upgrade.identity();
+                if !has_room(&registry) {
+                    return no_room(nonce, form);
+                }
                 let refused = match upgrade.refuse(reason) {
                     Ok(refused) => refused,
                     Err(refusal) => return refusal.into_response().map(Body::from),
@@ -289,6 +292,10 @@ impl<T: Send + 'static> Opening<'_, T> {
     }
 }
 
+fn has_room<T>(registry: &Registry<T>) -> bool {
+    registry.pipes.has_room(registry.config().limits.pipes, registry.clock().now())
+}
+
 fn settings<T>(registry: &Registry<T>) -> Settings {
     let http = registry.config().http;
     let hold = http.hold.unwrap_or(Duration::from_secs(25)).min(registry.rules().heartbeat);
@@ -301,7 +308,7 @@ fn tag() -> Tag {
     Tag::parse(&BASE64URL_NOPAD.encode(&random)).expect("22 characters of that alphabet")
 }
 
-/// Reads the request's headers. A header of ours that comes twice is none that can be read.
+/// Reads the request's headers. A header of ours that comes twice cannot be read.
 fn read(parts: &Parts) -> Result<Request, Refusal> {
     let bad = |rejection: Rejection| {
         let status = match rejection {
@@ -370,7 +377,7 @@ fn is_theirs(pipe: &Pipe, context: &RequestContext) -> bool {
     !context.is_known() || context.identity() == pipe.identity
 }
 
-/// So much of a body over the limit is read and forgotten: a client that is still sending must not be reset before it
+/// At most this much of a body over the limit is read and dropped: a client that is still sending must not be reset before it
 /// has the answer.
 const MOST_DISCARDED: usize = 8 << 20;
 
@@ -381,7 +388,7 @@ pub(super) enum Whole {
     Cut,
 }
 
-/// Reads a body of at most so many bytes.
+/// Reads a body of at most `most` bytes.
 pub(super) async fn whole<B>(body: B, most: usize) -> Whole
 where
     B: http_body::Body<Data: Buf>,

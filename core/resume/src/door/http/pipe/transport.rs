@@ -61,7 +61,7 @@ impl Stream for Transport {
                         Some(incoming) => Read::Frame(incoming),
                         None if state.refused || state.server.is_gone() => Read::Gone,
                         None if state.close_is_out && pipes.is_draining() => Read::Gone,
-                        None => Read::Nothing(state.server.poll_timeout()),
+                        None => Read::Nothing(state.server.absent_at()),
                     }
                 },
                 |read| matches!(read, Read::Nothing(_)),
@@ -152,5 +152,69 @@ fn is_control(text: &str) -> bool {
 impl Drop for Transport {
     fn drop(&mut self) {
         self.pipes.retire(&self.pipe, self.time.clock().now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        task::{Wake, Waker},
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::words::{clock::Clock, identity::Identity};
+    use session_resume_proto::pipe::{
+        Form, Get, GetStep, Nonce, RequestId, Server, Settings, Token,
+    };
+
+    struct Home(Clock);
+
+    impl Time for Home {
+        fn clock(&self) -> &Clock {
+            &self.0
+        }
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_whose_reader_stalls_keeps_no_task_busy() {
+        let home = Home(Clock::new(Duration::from_secs(5)));
+        let now = home.0.now();
+        let token = Token {
+            nonce: Nonce::parse("abcdefghijklmnopqrstuv").unwrap(),
+            tag: super::super::tag(),
+        };
+        let identity = Identity::mint([1; 16]);
+        let server = Server::new(Settings::default(), now);
+        let pipe = Pipe::new(token, identity, None, None, server);
+        let mut transport = Transport::new(Arc::clone(&pipe), Pipes::new(), Arc::new(home));
+        let get = Get { down: 0, form: Form::Stream, wait: None, ack: None };
+        pipe.step(|state| state.server.handle_get(RequestId(1), get, now)).unwrap();
+        Pin::new(&mut transport).start_send(Frame::Text("hello".into())).unwrap();
+        let told = pipe.step(|state| state.server.poll_get(RequestId(1), now));
+        assert!(matches!(told, GetStep::Frames(_)), "{told:?}");
+        // A moment later the stream's body should ask for more, and does not.
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        assert!(Pin::new(&mut transport).poll_next(&mut cx).is_pending());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tokio::task::yield_now().await;
+        for _ in 0..2 {
+            woken.0.store(false, Ordering::Relaxed);
+            assert!(Pin::new(&mut transport).poll_next(&mut cx).is_pending());
+            tokio::task::yield_now().await;
+        }
+        assert!(!woken.0.load(Ordering::Relaxed), "there is nothing to do");
     }
 }
