@@ -1,10 +1,11 @@
-use std::{borrow::Cow, convert::Infallible};
+use std::borrow::Cow;
 
 use bytes::Buf;
 use futures_util::{Stream, StreamExt as _};
 use http_body::Frame;
 use http_body_util::{BodyStream, StreamBody};
 use session_resume::{BlockingSession, Identity, IntoOutcome, LiveSession, adapter};
+use sync_wrapper::SyncStream;
 use warp::{Reply, reply::Response};
 
 /// A connection to the request's session, whichever way it comes: a WebSocket upgrade, or plain HTTP. Made by
@@ -19,8 +20,8 @@ impl<T: Send + 'static> ResumeConnection<T> {
         body: S,
     ) -> Result<Self, adapter::Refusal>
     where
-        S: Stream<Item = Result<D, warp::Error>>,
-        D: Buf,
+        S: Stream<Item = Result<D, warp::Error>> + Send + 'static,
+        D: Buf + Send + 'static,
     {
         let body = StreamBody::new(body.map(|piece| piece.map(Frame::data)));
         adapter::ResumeConnection::prepare(parts, body).await.map(Self)
@@ -95,16 +96,16 @@ impl<T: Send + 'static> ResumeConnection<T> {
 }
 
 /// warp takes a body as a stream of pieces. An answer that is whole keeps its length.
-fn reply(response: http::Response<adapter::Body>) -> Response {
+pub(crate) fn reply(response: http::Response<adapter::Body>) -> Response {
     let (parts, body) = response.into_parts();
     let body = match body.into_whole() {
         Ok(whole) => http::Response::new(whole).into_response().into_body(),
         Err(body) => {
             let pieces = BodyStream::new(body).filter_map(|piece| async move {
-                let Ok(piece) = piece;
-                piece.into_data().ok().map(Ok::<_, Infallible>)
+                piece.map(|piece| piece.into_data().ok()).transpose()
             });
-            warp::reply::stream(pieces).into_response().into_body()
+            // warp wants bodies that are Sync.
+            warp::reply::stream(SyncStream::new(pieces)).into_response().into_body()
         }
     };
     Response::from_parts(parts, body)

@@ -40,7 +40,7 @@ impl Reject for ResumeRejection {}
 
 impl Reply for ResumeRejection {
     fn into_response(self) -> Response {
-        self.0.into_bytes_response().into_response()
+        crate::connection::reply(self.0.into_body_response())
     }
 }
 

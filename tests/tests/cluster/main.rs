@@ -3,4 +3,9 @@
 mod node;
 mod one_hop;
 mod owner_lost;
+mod pipes;
 mod strangers;
+
+#[allow(dead_code, reason = "one node's suite uses more of it")]
+#[path = "../suite/requests.rs"]
+mod requests;

@@ -62,7 +62,7 @@ impl Drop for Streamed {
 
 /// One pipe, as a client holds it.
 pub(crate) struct Pipe<'a> {
-    testee: &'a Testee,
+    pub(crate) testee: &'a Testee,
     pub(crate) browser: Browser,
     path: &'static str,
     pub(crate) nonce: String,

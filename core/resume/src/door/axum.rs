@@ -82,7 +82,11 @@ impl IntoResponse for IdentityChange {
 /// Status, text, and `Retry-After` where that helps.
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        self.into_bytes_response().map(Body::from)
+        #[cfg(feature = "http")]
+        let response = self.into_body_response().map(Body::new);
+        #[cfg(not(feature = "http"))]
+        let response = self.into_bytes_response().map(Body::from);
+        response
     }
 }
 

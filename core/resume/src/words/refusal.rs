@@ -1,8 +1,15 @@
 //! Why a request gets no session: every status and text that the layer answers with.
 
 use std::{borrow::Cow, error::Error as _, fmt, time::Duration};
+#[cfg(feature = "http")]
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
+#[cfg(feature = "http")]
+use futures_core::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use session_resume_proto::wire::{Close, CloseKind};
 
@@ -38,13 +45,43 @@ pub struct Refusal {
 #[derive(Clone, PartialEq, Eq)]
 struct Answered {
     headers: HeaderMap,
-    body: Bytes,
+    body: AnsweredBody,
 }
+
+#[derive(Clone)]
+#[cfg_attr(not(feature = "tungstenite"), allow(dead_code, reason = "hops need hyper"))]
+enum AnsweredBody {
+    Whole(Bytes),
+    /// It still comes; the first who asks has it.
+    #[cfg(feature = "http")]
+    Streams(Arc<Mutex<Option<AnswerStream>>>),
+}
+
+impl PartialEq for AnsweredBody {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Whole(bytes), Self::Whole(others)) => bytes == others,
+            #[cfg(feature = "http")]
+            (Self::Streams(stream), Self::Streams(others)) => Arc::ptr_eq(stream, others),
+            #[cfg(feature = "http")]
+            _ => false,
+        }
+    }
+}
+
+impl Eq for AnsweredBody {}
+
+#[cfg(feature = "http")]
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of another node's answer, as it comes.
+#[cfg(feature = "http")]
+pub(crate) type AnswerStream = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
 
 // By hand: cookies and bodies are nobody's to read.
 impl fmt::Debug for Answered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answered").field("len", &self.body.len()).finish_non_exhaustive()
+        f.debug_struct("Answered").finish_non_exhaustive()
     }
 }
 
@@ -79,6 +116,22 @@ impl Refusal {
     /// The session is at another node, and that node has answered.
     #[cfg(feature = "tungstenite")]
     pub(crate) fn relayed(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
+        Self::answered(status, headers, AnsweredBody::Whole(body))
+    }
+
+    /// The same, with an answer that goes on.
+    #[cfg(feature = "http")]
+    pub(crate) fn relayed_stream(
+        status: StatusCode,
+        headers: HeaderMap,
+        body: AnswerStream,
+    ) -> Self {
+        let body = AnsweredBody::Streams(Arc::new(Mutex::new(Some(body))));
+        Self::answered(status, headers, body)
+    }
+
+    #[cfg(feature = "tungstenite")]
+    fn answered(status: StatusCode, headers: HeaderMap, body: AnsweredBody) -> Self {
         let text = "the session is at another node, which has answered";
         Self { relayed: Some(Box::new(Answered { headers, body })), ..Self::new(status, text) }
     }
@@ -88,9 +141,9 @@ impl Refusal {
         self.relayed.is_some() || self.status == StatusCode::MISDIRECTED_REQUEST
     }
 
-    /// The session is at another node, and transports over HTTP are not sent there.
-    pub(crate) fn not_sent_on() -> Self {
-        let text = "the session is at another node, and requests of a transport over HTTP are not sent on: come by a WebSocket";
+    /// The session has gone to another node while the body of this request was read.
+    pub(crate) fn moved_meanwhile() -> Self {
+        let text = "the session has just moved to another node, try again";
         Self::busy(text, Duration::from_secs(1))
     }
 
@@ -284,13 +337,41 @@ impl Refusal {
 
     /// As [`into_response`](Self::into_response), for a framework whose bodies are bytes: what another node has answered may
     /// be no text.
+    ///
+    /// A stream of another node is not there as a whole; it is answered with 500. What extracts
+    /// [`ResumeConnection`](crate::adapter::ResumeConnection) answers with
+    #[cfg_attr(feature = "http", doc = "[`into_body_response`](Self::into_body_response).")]
+    #[cfg_attr(not(feature = "http"), doc = "`into_body_response`.")]
     pub fn into_bytes_response(mut self) -> Response<Bytes> {
         let Some(answered) = self.relayed.take() else {
             return self.into_response().map(Bytes::from);
         };
-        let mut response = Response::new(answered.body);
+        let body = match answered.body {
+            AnsweredBody::Whole(body) => body,
+            #[cfg(feature = "http")]
+            AnsweredBody::Streams(_) => {
+                let text = "another node answers with a stream: the adapter needs Refusal::into_body_response";
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                return Self::new(status, text).into_response().map(Bytes::from);
+            }
+        };
+        let mut response = Response::new(body);
         (*response.status_mut(), *response.headers_mut()) = (self.status, answered.headers);
         response
+    }
+
+    /// Takes the stream that another node answers with, if there is one: its head, and its body as it comes.
+    #[cfg(feature = "http")]
+    pub(crate) fn take_stream(&mut self) -> Option<Response<AnswerStream>> {
+        let answered = self.relayed.as_deref()?;
+        let AnsweredBody::Streams(stream) = &answered.body else {
+            return None;
+        };
+        let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let mut response = Response::new(stream);
+        *response.status_mut() = self.status;
+        response.headers_mut().clone_from(&answered.headers);
+        Some(response)
     }
 
     /// Makes the response to answer with: status, text, and `Retry-After` where that helps.

@@ -34,8 +34,8 @@ use tokio::{
 use tower_service::Service;
 
 use super::{
-    forward::hop_key,
     head::{Greeting, Hop, HopKey, LONGEST, NAME, end_of},
+    sending::hop_key,
 };
 use crate::{
     SessionResume,

@@ -1,15 +1,19 @@
 //! A request whose session is at another node is sent there once more, as it is: one hop.
 //!
-//! Suggested reading order: `head` (how both ends prove who they are), `forward` (from here), `relay` (what becomes of an
-//! upgrade), `listen` (to here).
+//! Suggested reading order: `head` (how both ends prove who they are), `sending` (one request), `forward` (to the owner of a session),
+//! `named` (to the node that a pipe's tag names), `relay` (what
+//! becomes of an upgrade or of a stream), `listen` (to here).
 
 mod forward;
 mod head;
 #[cfg(feature = "server")]
 mod listen;
+#[cfg(feature = "http")]
+mod named;
 mod pool;
 mod relay;
 mod sealed;
+mod sending;
 
 pub(crate) use self::forward::Attempts;
 #[cfg(feature = "axum")]
@@ -17,3 +21,5 @@ pub(crate) use self::forward::{AtOwner, at_owner};
 pub use self::head::Hop;
 #[cfg(feature = "server")]
 pub use self::listen::{ServeHops, serve_hops};
+#[cfg(feature = "http")]
+pub(crate) use self::named::{at_named, with_body};

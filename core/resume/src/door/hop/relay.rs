@@ -1,7 +1,16 @@
 //! What comes back by a hop: an answer, or a connection whose bytes are copied.
 
+#[cfg(feature = "http")]
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 use std::{pin::pin, sync::Arc, time::Duration};
 
+#[cfg(feature = "http")]
+use bytes::Bytes;
+#[cfg(feature = "http")]
+use futures_core::Stream;
 use http::{HeaderMap, Method, Response, StatusCode, header, request::Parts};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
@@ -10,6 +19,8 @@ use tokio::{
     time::timeout,
 };
 
+#[cfg(feature = "http")]
+use crate::words::refusal::{AnswerStream, BoxError};
 use crate::words::{
     cluster::{Counted, Membership},
     node::Incarnation,
@@ -52,6 +63,74 @@ impl Relayed {
             });
         }
         (status, headers)
+    }
+}
+
+#[cfg(feature = "http")]
+impl Relayed {
+    /// Whether the answer goes on for as long as there is something to say.
+    pub(super) fn is_stream(&self) -> bool {
+        let kind = self.response.headers().get(header::CONTENT_TYPE);
+        kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+    }
+
+    /// Returns the answer's head, and its body as it comes.
+    pub(super) fn into_stream(self) -> (StatusCode, HeaderMap, AnswerStream) {
+        let Self { response, owner, counted, node } = self;
+        let (head, body) = response.into_parts();
+        let mut headers = head.headers;
+        for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
+            headers.remove(name);
+        }
+        let ends = async move {
+            tokio::select! {
+                // It ends between two pieces; the client asks for the next ones elsewhere.
+                () = node.is_cut() => None,
+                () = node.is_gone_for_good(owner) => Some("the node that has the session is gone".into()),
+            }
+        };
+        let stream = Streaming { body: Some(body), ends: Box::pin(ends), _counted: counted };
+        (head.status, headers, Box::pin(stream))
+    }
+}
+
+/// The body of an answer, as the owner says it.
+#[cfg(feature = "http")]
+struct Streaming<F> {
+    /// `None` when it is over.
+    body: Option<Incoming>,
+    /// The relay ends; with an error if that is no end of the stream.
+    ends: Pin<Box<F>>,
+    _counted: Option<Counted>,
+}
+
+#[cfg(feature = "http")]
+impl<F: Future<Output = Option<BoxError>>> Stream for Streaming<F> {
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else {
+            return Poll::Ready(None);
+        };
+        if let Poll::Ready(cut) = this.ends.as_mut().poll(cx) {
+            this.body = None;
+            return Poll::Ready(cut.map(Err));
+        }
+        loop {
+            let frame = ready!(hyper::body::Body::poll_frame(Pin::new(&mut *body), cx));
+            let piece = match frame {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => return Poll::Ready(Some(Ok(data))),
+                    // Trailers are of that connection.
+                    Err(_) => continue,
+                },
+                Some(Err(error)) => Some(Err(error.into())),
+                None => None,
+            };
+            this.body = None;
+            return Poll::Ready(piece);
+        }
     }
 }
 

@@ -1,19 +1,21 @@
 //! The body of an answer.
 
 use std::{
-    convert::Infallible,
+    fmt, io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
+use http::Response;
 use http_body::{Frame, SizeHint};
 
 use super::{pipe::Asking, tube::Reader};
+use crate::words::refusal::{AnswerStream, Refusal};
 
 /// The body of an answer over HTTP: nothing, bytes that are there, or a stream that goes on.
 ///
-/// It is not boxed, and it never fails.
+/// It fails only where another node answers, and is lost before the end.
 #[derive(Debug, Default)]
 #[must_use = "a body is a part of an answer"]
 pub struct Body(Kind);
@@ -26,6 +28,26 @@ enum Kind {
     Stream(Reader),
     /// The pieces of a pipe's stream; before them what is there at once.
     Pipe(Bytes, Box<Asking>),
+    /// What another node says.
+    Relayed(Relayed),
+}
+
+struct Relayed(AnswerStream);
+
+impl fmt::Debug for Relayed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relayed").finish_non_exhaustive()
+    }
+}
+
+impl Refusal {
+    /// As [`into_response`](Self::into_response), for a framework whose bodies stream: another node may answer with a stream.
+    pub fn into_body_response(mut self) -> Response<Body> {
+        match self.take_stream() {
+            Some(response) => response.map(|stream| Body(Kind::Relayed(Relayed(stream)))),
+            None => self.into_bytes_response().map(Body::from),
+        }
+    }
 }
 
 impl Body {
@@ -48,7 +70,7 @@ impl Body {
         match self.0 {
             Kind::Empty => Ok(Bytes::new()),
             Kind::Whole(bytes) => Ok(bytes),
-            stream @ (Kind::Stream(_) | Kind::Pipe(..)) => Err(Self(stream)),
+            stream @ (Kind::Stream(_) | Kind::Pipe(..) | Kind::Relayed(_)) => Err(Self(stream)),
         }
     }
 }
@@ -67,15 +89,23 @@ impl From<String> for Body {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let frame = |bytes| Ok(Frame::data(bytes));
         let piece = match &mut self.0 {
             Kind::Stream(reader) => return reader.poll_take(cx).map(|bytes| bytes.map(frame)),
+            Kind::Relayed(Relayed(stream)) => {
+                let piece = ready!(stream.as_mut().poll_next(cx));
+                let piece = piece.map(|piece| piece.map_err(io::Error::other));
+                if piece.as_ref().is_none_or(Result::is_err) {
+                    self.0 = Kind::Empty;
+                }
+                return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
+            }
             Kind::Pipe(first, asking) if first.is_empty() => ready!(asking.poll_piece(cx)),
             Kind::Pipe(first, _) => Some(std::mem::take(first)),
             Kind::Whole(bytes) => {
@@ -94,7 +124,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Empty => true,
-            Kind::Whole(_) | Kind::Pipe(..) => false,
+            Kind::Whole(_) | Kind::Pipe(..) | Kind::Relayed(_) => false,
             Kind::Stream(reader) => reader.is_at_end(),
         }
     }
@@ -103,7 +133,7 @@ impl http_body::Body for Body {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Stream(_) | Kind::Pipe(..) => SizeHint::default(),
+            Kind::Stream(_) | Kind::Pipe(..) | Kind::Relayed(_) => SizeHint::default(),
         }
     }
 }

@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     Identity, IntoOutcome, LiveSession, RequestView,
-    door::upgrade::{NotDelivered, Upgrade},
+    door::{
+        hop,
+        upgrade::{NotDelivered, Upgrade},
+    },
     live::{registry::Registry, session::Shared},
     words::{
         context::RequestContext,
@@ -66,10 +69,13 @@ impl<T: Send + 'static> Writer<T> {
         body: B,
     ) -> Result<Self, Refusal>
     where
-        B: http_body::Body<Data: Buf, Error: Into<Box<dyn Error + Send + Sync>>>,
+        B: http_body::Body<Data: Buf + Send, Error: Into<Box<dyn Error + Send + Sync>>>
+            + Send
+            + 'static,
     {
         let is_text = is_text(parts)?;
         let named = key(parts)?;
+        let body = hop::with_body(registry, parts, context, body).await?;
         let most = registry.rules().bounds.message;
         let body = tokio::time::timeout(SLOWEST_BODY, whole(body, most)).await;
         let refused = Refusal::new;

@@ -94,7 +94,7 @@ impl<T: Send + 'static> ResumeConnection<T> {
     /// Cancel safe: nothing has been done for this request yet.
     pub async fn prepare<B>(parts: &Parts, body: B) -> Result<Self, Refusal>
     where
-        B: http_body::Body<Data: Buf, Error: Into<BoxError>>,
+        B: http_body::Body<Data: Buf + Send, Error: Into<BoxError>> + Send + 'static,
     {
         let req = RequestView::from_parts(parts);
         let is_handshake = req.is_upgrade()

@@ -8,7 +8,7 @@ mod stand;
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use http::{StatusCode, header, request::Parts};
+use http::{Method, StatusCode, header, request::Parts};
 use session_resume_proto::wire::{Offer, SUBPROTOCOL};
 
 #[cfg(feature = "http")]
@@ -115,8 +115,12 @@ impl<T: Send + 'static> Upgrade<T> {
         let stand = loop {
             let refusal = match resolve::look(registry, &context, req, &offer).await {
                 Ok(stand) => break stand,
-                // A stream of events, or a message with a body: these are not sent on yet.
-                Err(Apart::Elsewhere(_)) if !req.is_upgrade() => Refusal::not_sent_on(),
+                // A message, whose body was read.
+                Err(Apart::Elsewhere(_))
+                    if *req.method() == Method::POST && !offer.is_resumable() =>
+                {
+                    Refusal::moved_meanwhile()
+                }
                 Err(apart) => match elsewhere.ask(registry, parts, apart).await {
                     Ok(()) => continue,
                     Err(answer) => answer,

@@ -7,7 +7,7 @@ use session_resume_proto::wire::Close;
 use tokio::time::{Instant, timeout};
 
 use super::{Loaded, Store};
-#[cfg(feature = "axum")]
+#[cfg(any(feature = "axum", feature = "http"))]
 use crate::words::context::RequestContext;
 use crate::{
     durable::snapshot::record::{self, KeyRecord},
@@ -143,7 +143,7 @@ impl<T: Send + 'static> Registry<T> {
     }
 
     /// Returns the node that has the session of a request, if that is another one, and lives.
-    #[cfg(feature = "axum")]
+    #[cfg(any(feature = "axum", feature = "http"))]
     pub(crate) async fn owner_elsewhere(
         &self,
         context: &RequestContext,

@@ -1,8 +1,10 @@
 //! Clients of ours that come in requests: from each request to its answer.
 //!
-//! The rules are `session_resume_proto::pipe`. `transport` is the session's end, `asking` a get under way.
+//! The rules are `session_resume_proto::pipe`. `transport` is the session's end, `asking` a get under way, `tag` what
+//! tells one pipe from all others.
 
 mod asking;
+mod tag;
 mod transport;
 
 use std::{
@@ -10,7 +12,6 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use data_encoding::BASE64URL_NOPAD;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts,
 };
@@ -18,7 +19,7 @@ use session_resume_proto::{
     numbers::PIPE_POST_WAITS,
     pipe::{
         self, Breach, Form, Get, GetStep, Nonce, Post, Posted, Rejection, Request, Server,
-        Settings, Tag, Token,
+        Settings, Token,
     },
     session,
     wire::{self, Close, Offer, PipeFrame, ServerControl},
@@ -30,7 +31,7 @@ use self::transport::Transport;
 use super::body::Body;
 use crate::{
     Identity, IntoOutcome, LiveSession, RequestView,
-    door::upgrade::Upgrade,
+    door::{hop, upgrade::Upgrade},
     live::{
         pipes::{Pipe, Waits},
         registry::Registry,
@@ -86,7 +87,9 @@ impl<T: Send + 'static> Visit<T> {
         body: B,
     ) -> Result<Self, Refusal>
     where
-        B: http_body::Body<Data: Buf, Error: Into<Box<dyn Error + Send + Sync>>>,
+        B: http_body::Body<Data: Buf + Send, Error: Into<Box<dyn Error + Send + Sync>>>
+            + Send
+            + 'static,
     {
         let request = read(parts)?;
         check_form(registry, request)?;
@@ -110,7 +113,7 @@ impl<T: Send + 'static> Visit<T> {
                         pipe.step(|state| state.server.handle_request(now));
                         Stand::Asks { pipe, get: Get { down, form, wait, ack }, opens: false }
                     }
-                    None => Stand::Gone(token),
+                    None => gone_everywhere(registry, parts, token, body).await?,
                 }
             }
             Request::Post { token, up, down } => match find(registry, context, &token) {
@@ -133,7 +136,7 @@ impl<T: Send + 'static> Visit<T> {
                     };
                     Stand::Posts { pipe, body }
                 }
-                None => Stand::Gone(token),
+                None => gone_everywhere(registry, parts, token, body).await?,
             },
         };
         Ok(Self { stand, registry: registry.arc(), context: context.clone() })
@@ -182,7 +185,7 @@ impl<T: Send + 'static> Visit<T> {
                 let get = Get { down: 0, form, wait, ack: None };
                 let identity = upgrade.identity();
                 if !has_room(&registry) {
-                    return no_room(nonce, form);
+                    return no_room(&registry, nonce, form);
                 }
                 let accepted = match upgrade.on_session(handler) {
                     Ok(accepted) => accepted,
@@ -224,7 +227,7 @@ impl<T: Send + 'static> Visit<T> {
                 let get = Get { down: 0, form, wait, ack: None };
                 let identity = upgrade.identity();
                 if !has_room(&registry) {
-                    return no_room(nonce, form);
+                    return no_room(&registry, nonce, form);
                 }
                 let refused = match upgrade.refuse(reason) {
                     Ok(refused) => refused,
@@ -275,7 +278,8 @@ impl<T: Send + 'static> Opening<'_, T> {
         let cookie = context.visit.as_ref();
         let cookie = cookie.and_then(|visit| visit.cookie(StatusCode::OK, &HeaderMap::new()));
         let server = Server::new(settings(registry), now);
-        let pipe = Pipe::new(Token { nonce, tag: tag() }, identity, handler, cookie, server);
+        let pipe =
+            Pipe::new(Token { nonce, tag: tag::new(registry) }, identity, handler, cookie, server);
         if let Some(there) = registry.pipes.insert(&pipe, now) {
             drop(run);
             if !is_theirs(&there, context) || there.handler != handler {
@@ -301,11 +305,6 @@ fn settings<T>(registry: &Registry<T>) -> Settings {
     let hold = http.hold.unwrap_or(Duration::from_secs(25)).min(registry.rules().heartbeat);
     let settings = Settings { absent: http.absent, hold, ..Settings::default() };
     settings.with_rotate(http.rotate, u64::from_ne_bytes(random::bytes()))
-}
-
-fn tag() -> Tag {
-    let random: [u8; 16] = random::bytes();
-    Tag::parse(&BASE64URL_NOPAD.encode(&random)).expect("22 characters of that alphabet")
 }
 
 /// Reads the request's headers. A header of ours that comes twice cannot be read.
@@ -370,6 +369,26 @@ fn offer(parts: &Parts) -> Result<Offer, Refusal> {
 /// The pipe of a token, if the request may know of it.
 fn find<T>(registry: &Registry<T>, context: &RequestContext, token: &Token) -> Option<Arc<Pipe>> {
     registry.pipes.get(token).filter(|pipe| is_theirs(pipe, context))
+}
+
+/// The pipe is not here: if its tag names another node that lives, that one answers.
+async fn gone_everywhere<T, B>(
+    registry: &Registry<T>,
+    parts: &Parts,
+    token: Token,
+    body: B,
+) -> Result<Stand<T>, Refusal>
+where
+    T: Send + 'static,
+    B: http_body::Body<Data: Buf + Send, Error: Into<Box<dyn Error + Send + Sync>>>
+        + Send
+        + 'static,
+{
+    if let Some(name) = tag::node_of(&token.tag) {
+        let is_named = |node: &str| tag::name_of(registry, node) == name;
+        hop::at_named(registry, parts, is_named, body).await?;
+    }
+    Ok(Stand::Gone(token))
 }
 
 /// A request with another identity is a stranger's. One without any comes from a browser that keeps no cookies.
@@ -501,12 +520,12 @@ fn gone_unnamed() -> Refusal {
 }
 
 /// There is no room for one more pipe: the client is told all at once.
-fn no_room(nonce: Nonce, form: Form) -> Response<Body> {
+fn no_room<T>(registry: &Registry<T>, nonce: Nonce, form: Form) -> Response<Body> {
     let refusal = Refusal::full("too many pipes", FULL_RETRY).counted();
     let retry = refusal.retry().and_then(|retry| u64::try_from(retry.as_millis()).ok());
     let retry = ServerControl { retry, ..ServerControl::default() }.encode();
     let frames = [PipeFrame::Text(retry), PipeFrame::Close(Close::TRY_AGAIN)];
-    let mut response = answer(&Token { nonce, tag: tag() }, 200);
+    let mut response = answer(&Token { nonce, tag: tag::new(registry) }, 200);
     response.headers_mut().insert(pipe::header::DOWN, HeaderValue::from(0));
     let bytes = match form {
         Form::Stream => {

@@ -192,7 +192,7 @@ mod tests {
         let now = home.0.now();
         let token = Token {
             nonce: Nonce::parse("abcdefghijklmnopqrstuv").unwrap(),
-            tag: super::super::tag(),
+            tag: session_resume_proto::pipe::Tag::parse("0123456789abcdef").unwrap(),
         };
         let identity = Identity::mint([1; 16]);
         let server = Server::new(Settings::default(), now);
