@@ -1,4 +1,5 @@
-// Bundles what a page loads without npm: one small file for the socket, one for the notifications.
+// Bundles what a page loads without npm: one small file for the socket, one for a socket without the ways over HTTP, and
+// one for the notifications.
 // The result is committed, so that neither the crate's build nor its users need npm;
 // `--check` fails when it is not what the sources say.
 
@@ -12,8 +13,14 @@ const check = process.argv.includes('--check');
 const INTERNAL = [
   'answers', 'asked', 'askedAt', 'asks', 'attached', 'closing', 'config', 'copy', 'copySaid', 'due', 'effects', 'failed', 'foreign', 'graced', 'greeted',
   'heardAt', 'heartbeat', 'hint', 'knocks', 'load', 'offline', 'opened', 'outboxBytes', 'owedBytes', 'owedMessages', 'owedSince', 'outbox', 'phase', 'probe',
-  'reauthenticated', 'sent', 'settled', 'stale', 'startedOver', 'suspect', 'there', 'tooBig', 'transport', 'underWay',
+  'reauthenticated', 'sent', 'settled', 'stale', 'startedOver', 'suspect', 'there', 'tooBig', 'underWay',
+  // Of the ways over HTTP.
+  'aborts', 'abandon', 'ackAfter', 'arm', 'arrivals', 'begun', 'began', 'broken', 'changed', 'choice', 'comment', 'copied', 'flow', 'flows', 'giveWayToOthers',
+  'hangs', 'heldBack', 'hooks', 'inside', 'lane', 'limited', 'looked', 'looks', 'moved', 'onform', 'over', 'pipe', 'recall', 'remember', 'route', 'row',
+  'share', 'since', 'useful', 'way', 'whole',
 ];
+/** What both bundles of the socket are made with. */
+const SOCKET = { mangleProps: new RegExp(`^(${INTERNAL.join('|')})$`) };
 
 /** Bundles one file; `more` are options of esbuild's. */
 async function bundle(name, entry, more = {}) {
@@ -32,7 +39,8 @@ async function bundle(name, entry, more = {}) {
 }
 
 const bundles = [
-  await bundle('session-resume', 'js/index.js', { mangleProps: new RegExp(`^(${INTERNAL.join('|')})$`) }),
+  await bundle('session-resume', 'js/index.js', SOCKET),
+  await bundle('session-resume-websocket', 'js/websocket.js', SOCKET),
   // Its texts' names are the page's.
   await bundle('session-resume-notify', 'js/notify.js'),
 ];

@@ -75,7 +75,7 @@ test('after ten failures `reconnect` is not held back by the browser, which know
 
 test('a server that takes connections and does not answer is tried anyway', () =>
   onStage({}, async ({ page: open, proxy }) => {
-    const page = await open({ backoff: { initial: 0.1, max: 0.1 }, connectTimeout: 0.5 });
+    const page = await open({ backoff: { initial: 0.1, max: 0.1 }, connectTimeout: 0.5, transports: ['websocket'] });
     proxy.deaf();
     await page.evaluate(() => socket.reconnect());
     const offers = () => page.evaluate(() => seen.offers.length);

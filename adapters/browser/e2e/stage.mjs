@@ -26,7 +26,7 @@ const PAGE = `<!doctype html><title>e2e</title><meta charset="utf-8">
 <script type="module">
 import { ResumableSocket } from '/session-resume.js';
 import { notify } from '/session-resume-notify.js';
-const seen = (globalThis.seen = { got: [], statuses: [], offers: [], sent: 0 });
+const seen = (globalThis.seen = { got: [], statuses: [], offers: [], transports: [], sent: 0 });
 const Native = WebSocket;
 class Watched extends Native {
   constructor(url, protocols) {
@@ -35,9 +35,10 @@ class Watched extends Native {
   }
 }
 globalThis.start = (options = {}, banner = {}) => {
-  const socket = (globalThis.socket = new ResumableSocket('/live', { ...options, env: { WebSocket: Watched } }));
+  const socket = (globalThis.socket = new ResumableSocket('/live', { ...options, env: { WebSocket: Watched, ...globalThis.env } }));
   socket.onmessage = ({ data }) => seen.got.push(data);
-  socket.onstatus = (event) => seen.statuses.push({ at: performance.now(), status: event.status, gap: event.gap, outcome: event.outcome, reason: event.reason, count: event.messages?.length });
+  socket.onstatus = (event) => event.status === 'open' && seen.transports.push(event.transport);
+  socket.addEventListener('status', (event) => seen.statuses.push({ at: performance.now(), status: event.status, gap: event.gap, outcome: event.outcome, reason: event.reason, count: event.messages?.length }));
   globalThis.banner = notify(socket, banner);
 };
 globalThis.talk = (ms, n) => {
@@ -93,7 +94,7 @@ export async function onStage(options, scenario) {
   const context = await (await open()).newContext();
   const origin = `http://${options.host ?? '127.0.0.1'}:${proxy.port}`;
   const stage = {
-    server, proxy, context,
+    server, proxy, context, front,
     /** Kills the server at once, and starts it again on what it has left on disk. */
     async restart() {
       await server.stop();

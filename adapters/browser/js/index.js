@@ -1,4 +1,10 @@
-export { ResumableSocket } from './socket.js';
+// The socket with all its ways: a WebSocket, and where that is blocked, a stream or polls over HTTP.
+
+import { ResumableSocket } from './socket.js';
+import { waysOf } from './ways.js';
+
+ResumableSocket.ways = waysOf;
+export { ResumableSocket };
 /** @typedef {import('./types.js').Options} Options */
 /** @typedef {import('./types.js').Status} Status */
 /** @typedef {import('./types.js').StatusEvent} StatusEvent */

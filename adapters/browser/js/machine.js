@@ -4,7 +4,7 @@
 import { delayBefore } from './backoff.js';
 import { breach, foreign, GOODBYE, lost, NO_CODE, parseClose } from './close.js';
 import { byteLength } from './idl.js';
-import { PROTOCOL, RETRY_SPREAD } from './protocol.js';
+import { ACK_AFTER, PROTOCOL, RETRY_SPREAD } from './protocol.js';
 import { acknowledged, ackIfDue, answered, ask as askServer, deliver, dropped as noteDropped, emit, flush, greet, miss, setTimer, silence, skip as pass, takeInDoubt, untold, withdraw, writeAck } from './stream.js';
 import { decode, offer } from './wire.js';
 
@@ -41,7 +41,7 @@ export function initial(config, client, saved = null) {
     config, phase: 'idle', opened: false, until: 'time',
     transport: 0, attached: false, attempt: 0, failed: 0, hint: null,
     hidden: false, offline: false, suspect: false, closing: null,
-    client, cursor: null, position: 0, owedMessages: 0, owedBytes: 0, owedSince: null,
+    client, cursor: null, position: 0, owedMessages: 0, owedBytes: 0, owedSince: null, ackAfter: ACK_AFTER,
     outbox: [], outboxBytes: 0, base: 0, sent: 0, ever: 0, underWay: 0, window: { messages: 0, bytes: 0 }, limit: null, copy: null, copySaid: false,
     heartbeat: 0, lifetime: 0, heardAt: 0, graced: false, answers: false, probe: null, askedAt: 0, load: 0,
     greeted: false, asked: false, done: null,
@@ -84,6 +84,7 @@ function handle(cx, event) {
       return connect(cx);
     case 'opened':
       s.failed = 0;
+      s.ackAfter = event.ackAfter ?? ACK_AFTER;
       if (event.protocol !== PROTOCOL) {
         leave(cx);
         return end(cx, foreign(NOT_SPOKEN));
@@ -93,6 +94,8 @@ function handle(cx, event) {
       return frame(cx, event.data);
     case 'closed':
       return closed(cx, parseClose(event.code, event.reason));
+    case 'copied':
+      return copied(cx);
     case 'answered':
       if (s.phase !== 'waiting' || s.until !== 'answer' || event.of !== s.transport) return;
       if (event.refused !== undefined) return refused(cx, lost(event.refused), 'refused');

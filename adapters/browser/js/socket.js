@@ -8,7 +8,8 @@ import { initial, step } from './machine.js';
 import { CLOSE_AFTER_DONE, PROTOCOL } from './protocol.js';
 import { encodeState } from './wire.js';
 
-/** @import { Config, Data, Effect, Env, Event_, EventMap, Options, State, StateCopy, Status, StatusEvent, Timer, Transport } from './types.js' */
+/** @import { Config, Data, Effect, Env, Event_, EventMap, Hooks, Options, State, StateCopy, Status, StatusEvent, Timer, Transport, Way } from './types.js' */
+/** @typedef {(env: Env, url: URL, given: Way[] | undefined, timeout: number, hooks: Hooks) => import('./ways.js').Ways | null} WaysOf */
 
 /** There the network is always up, whatever the browser says. */
 const LOOPBACK = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/;
@@ -24,6 +25,9 @@ const MOMENTS = ['new', 'resumed', 'reused', 'restored', 'gap', 'expired', 'take
  * underneath is told by `status` events.
  */
 export class ResumableSocket extends EventTarget {
+  /** What other ways than a WebSocket there are: index.js adds them. @type {WaysOf | null} */
+  static ways = null;
+
   // Made constants below, as an interface has them.
   static get CONNECTING() {
     return /** @type {const} */ (0);
@@ -58,6 +62,8 @@ export class ResumableSocket extends EventTarget {
   #transport = null;
   /** The number of `#transport`. */
   #n = 0;
+  /** @type {ReturnType<WaysOf> | undefined} */
+  #ways;
   /** @type {Effect[]} */
   #effects = [];
   #running = false;
@@ -101,6 +107,11 @@ export class ResumableSocket extends EventTarget {
     this.#maxBytes = given.maxBufferedBytes ?? 8 * 1024 * 1024;
     this.#confirmLeave = given.confirmLeave ?? false;
     this.#keepUnsent = given.keepUnsent ?? false;
+    const connectTimeout = milliseconds(given.connectTimeout ?? 10, 'connectTimeout');
+    this.#ways = ResumableSocket.ways?.(this.#env, this.#url, given.transports, connectTimeout, {
+      reconnect: () => this.reconnect(),
+      changed: () => this.#state.phase === 'open' && this.#run({ type: 'emit', status: { status: 'open', session: /** @type {string} */ (this.session) } }),
+    });
     const saved = this.#keepUnsent ? takeKept(this.#env.storage, this.url) : null;
     if (saved) this.#kept = saved.messages;
     this.#state = initial(
@@ -108,7 +119,7 @@ export class ResumableSocket extends EventTarget {
         reconnect: given.reconnect ?? true,
         backoff: parseBackoff(given.backoff),
         whileHidden: given.whileHidden ?? false,
-        connectTimeout: milliseconds(given.connectTimeout ?? 10, 'connectTimeout'),
+        connectTimeout,
         closeTimeout: milliseconds(given.closeTimeout ?? CLOSE_AFTER_DONE / 1000, 'closeTimeout'),
         asks: Boolean(this.#env.fetch) && this.#isOwn(),
         knocks: Boolean(this.#env.fetch),
@@ -181,6 +192,11 @@ export class ResumableSocket extends EventTarget {
   /** The session's id, or null before the first one: what `GET /sessions/{id}` takes. */
   get session() {
     return this.#state.cursor?.session ?? null;
+  }
+
+  /** How the page is connected, or null where it is not. */
+  get transport() {
+    return this.#state.phase === 'open' ? (this.#transport?.way ?? 'websocket') : null;
   }
 
   /** What the page before this one has left unacknowledged (`keepUnsent`): it is sent by itself. */
@@ -321,6 +337,7 @@ export class ResumableSocket extends EventTarget {
     }
     on(window, 'pageshow', (e) => (e.persisted ? { type: 'shown', ...this.#weather() } : null));
     on(document, 'resume', () => ({ type: 'shown', ...this.#weather() }));
+    this.#ways?.listen(signal);
     on(document, 'visibilitychange', () => ({ type: this.#weather().hidden ? 'hidden' : 'visible' }));
   }
 
@@ -370,6 +387,7 @@ export class ResumableSocket extends EventTarget {
         return;
       case 'emit':
         if (!MOMENTS.includes(effect.status.status)) this.#current = effect.status;
+        if (effect.status.status === 'open') effect.status.transport = this.transport ?? undefined;
         this.dispatchEvent(Object.assign(new Event('status'), effect.status));
         return;
       case 'opened':
@@ -454,7 +472,9 @@ export class ResumableSocket extends EventTarget {
    * @param {string[]} protocols
    */
   #connect(n, protocols) {
-    const transport = new this.#env.WebSocket(this.url, [...protocols, ...this.#protocols]);
+    const offers = [...protocols, ...this.#protocols];
+    /** @type {Transport} */
+    const transport = this.#ways?.open(this.url, offers) ?? new this.#env.WebSocket(this.url, offers);
     let unreadable = false;
     // First of all: where a socket's error has no listener, Node ends the process.
     transport.onerror = (event) => {
@@ -466,10 +486,11 @@ export class ResumableSocket extends EventTarget {
     this.#transport = transport;
     this.#n = n;
     transport.binaryType = this.#binaryType;
-    transport.onopen = () => this.#step({ type: 'opened', n, protocol: transport.protocol });
+    transport.onopen = () => this.#step({ type: 'opened', n, protocol: transport.protocol, ackAfter: transport.ackAfter });
     transport.onmessage = ({ data }) => this.#step({ type: 'frame', n, data });
     // What the other end echoes when this one cannot read a message says nothing about ours.
-    transport.onclose = ({ code, reason }) => this.#step({ type: 'closed', n, reason, code: unreadable ? lost().code : code });
+    transport.onclose = ({ code, reason, copied }) =>
+      this.#step(copied ? { type: 'copied', n } : { type: 'closed', n, reason, code: unreadable ? lost().code : code });
   }
 
   /**
@@ -503,6 +524,11 @@ function browser() {
     fetch: fetch && ((url, init) => fetch(url, init)),
     navigator,
     storage: () => globalThis.sessionStorage,
+    memory: () => globalThis.localStorage,
+    multiplexed: (origin) =>
+      ['navigation', 'resource'].some((type) =>
+        /** @type {any[]} */ (performance.getEntriesByType(type)).some(({ name, nextHopProtocol }) => name.startsWith(origin) && /^h[23]/.test(nextHopProtocol)),
+      ),
   };
 }
 

@@ -4,7 +4,7 @@
 // `cx.effects`. A returned text is the server's breach of the protocol.
 
 import { byteLength } from './idl.js';
-import { ACK_AFTER, ACK_BYTES, ACK_MESSAGES, ANSWER_WITHIN, ASK_AFTER, ASK_AGAIN, BYTES_A_SECOND, SILENT_HEARTBEATS } from './protocol.js';
+import { ACK_BYTES, ACK_MESSAGES, ANSWER_WITHIN, ASK_AFTER, ASK_AGAIN, BYTES_A_SECOND, SILENT_HEARTBEATS } from './protocol.js';
 import { encodeControl, encodeData } from './wire.js';
 
 /** @import { Data, Effect, Gap, Hello, Outgoing, State, Status } from './types.js' */
@@ -168,7 +168,7 @@ export function skip(cx, position) {
 function owe(cx) {
   if (cx.s.owedSince === null) {
     cx.s.owedSince = cx.now;
-    setTimer(cx, 'ack', ACK_AFTER);
+    setTimer(cx, 'ack', cx.s.ackAfter);
   }
 }
 
@@ -178,12 +178,12 @@ function owe(cx) {
  * @param {Cx} cx
  */
 export function ackIfDue(cx) {
-  const { owedMessages, owedBytes, owedSince, window } = cx.s;
+  const { owedMessages, owedBytes, owedSince, ackAfter, window } = cx.s;
   if (
     owedSince !== null &&
     (owedMessages >= Math.min(ACK_MESSAGES, window.messages / 2) ||
       owedBytes >= Math.min(ACK_BYTES, window.bytes / 2) ||
-      cx.now - owedSince >= ACK_AFTER)
+      cx.now - owedSince >= ackAfter)
   ) {
     writeAck(cx);
   }

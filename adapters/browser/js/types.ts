@@ -22,6 +22,7 @@ export interface Options {
   keepUnsent?: boolean;
   connectTimeout?: number;
   closeTimeout?: number;
+  transports?: Way[];
   maxBufferedMessages?: number;
   maxBufferedBytes?: number;
   binaryType?: BinaryType;
@@ -49,6 +50,20 @@ export interface Env {
   navigator: { onLine?: boolean } | undefined;
   /** Where `keepUnsent` keeps; to look may throw. */
   storage(): Storage | undefined;
+  /** Where pages of an origin remember that WebSockets are blocked; to look may throw. */
+  memory(): Storage | undefined;
+  /** The only way of the next attempt, where tests want one. */
+  forced?(): Way | undefined;
+  /** Whether one connection to this origin is known to carry any number of requests: HTTP/2 and HTTP/3 do. */
+  multiplexed(origin: string): boolean;
+}
+
+/** What the ways ask of their socket. */
+export interface Hooks {
+  /** A better way is there. */
+  reconnect(): void;
+  /** Frames come otherwise from now on. */
+  changed(): void;
 }
 
 /** The part of the browser's WebSocket that is used. */
@@ -56,6 +71,10 @@ export interface Transport {
   binaryType: BinaryType;
   readonly protocol: string;
   readonly readyState: number;
+  /** How long an acknowledgement may wait here, if not as on a WebSocket. */
+  readonly ackAfter?: number;
+  /** Which way it is, if not a WebSocket. */
+  readonly way?: Way;
   onopen: ((event: any) => void) | null;
   onmessage: ((event: any) => void) | null;
   onclose: ((event: any) => void) | null;
@@ -106,7 +125,7 @@ export type Outcome = 'done' | 'failed' | 'panicked' | 'expired' | 'overflow' | 
 /** What a `status` event carries. `delay` is in seconds. */
 export type Status =
   | { status: 'connecting'; attempt: number }
-  | { status: 'open'; session: string }
+  | { status: 'open'; session: string; transport?: Way }
   | { status: 'new' | 'resumed' | 'reused' | 'restored'; session: string; gap: Gap | null }
   | { status: 'waiting'; attempt: number; delay: number | null; until: Until; kind?: CloseKind; reason?: string }
   | { status: 'offline' }
@@ -174,6 +193,49 @@ export interface Hello extends Cursor {
   limit?: number;
   /** The server answers pings. */
   ping?: boolean;
+  /** On a pipe: how long it lives without a request, */
+  absent_ms?: number;
+  /** and how long a get waits. */
+  hold_ms?: number;
+}
+
+/** How a page reaches the server. */
+export type Way = 'websocket' | 'sse' | 'poll';
+
+/** What travels in a pipe: a frame, or on a stream a comment. */
+export interface PipeFrame {
+  kind?: number;
+  comment?: string;
+  data?: string | Uint8Array<ArrayBuffer>;
+  close?: { code: number; reason: string };
+}
+
+/** The two requests that a pipe has under way at most. */
+export type Lane = 'get' | 'post';
+
+export interface PipeRequest {
+  lane: Lane;
+  method: 'GET' | 'POST';
+  /** Names in lower case. */
+  headers: Record<string, string>;
+  body: Uint8Array<ArrayBuffer> | undefined;
+  /** Its answer is of use only whole. */
+  whole: boolean;
+  /** The page leaves: it may be gone when the answer comes. */
+  last?: boolean;
+}
+
+/** What a pipe brings for the machine. */
+export interface Arrival {
+  data?: string | Uint8Array<ArrayBuffer>;
+  /** Null: without a word. */
+  closed?: { code: number; reason: string } | null;
+  /** It is we who close: the server has sent what is no frame. */
+  broken?: boolean;
+  /** Another has this pipe. */
+  copied?: boolean;
+  /** A status that a repetition does not change. */
+  refused?: number;
 }
 
 export interface Control {
@@ -246,6 +308,8 @@ export interface State {
   owedBytes: number;
   /** When the oldest unacknowledged message came, or null when all is acknowledged. */
   owedSince: number | null;
+  /** How long it may be owed. */
+  ackAfter: number;
 
   /** Messages from count `base` on: everything the server has not acknowledged. */
   outbox: Outgoing[];
@@ -315,9 +379,10 @@ interface At {
 
 export type Event_ =
   | { type: 'start'; hidden: boolean; offline: boolean }
-  | { type: 'opened'; n: number; protocol: string }
+  | { type: 'opened'; n: number; protocol: string; ackAfter?: number }
   | { type: 'frame'; n: number; data: Data }
   | { type: 'closed'; n: number; code: number; reason: string }
+  | { type: 'copied'; n: number }
   | { type: 'timer'; name: Timer; due: number }
   | { type: 'send'; data: Data; bytes: number }
   | { type: 'close'; code: number | null; reason: string }

@@ -76,7 +76,7 @@ pub fn asset(path: &str) -> Option<&'static Asset> {
     assets().find(|asset| asset.path == path)
 }
 
-/// Returns the path with the content's hash for a file's name, `session-resume` or
+/// Returns the path with the content's hash for a file's name, `session-resume`, `session-resume-websocket` or
 /// `session-resume-notify`: what a page written by a template should import.
 pub fn path_of(name: &str) -> Option<&'static str> {
     let plain = asset(&format!("/{name}.js"))?;
@@ -114,8 +114,9 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         .collect()
 });
 
-const FILES: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 3] = [
     ("session-resume", include_str!("../dist/session-resume.js")),
+    ("session-resume-websocket", include_str!("../dist/session-resume-websocket.js")),
     ("session-resume-notify", include_str!("../dist/session-resume-notify.js")),
 ];
 
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn every_file_has_a_plain_and_a_lasting_path() {
         let paths: Vec<_> = assets().map(|asset| (asset.path(), asset.is_immutable())).collect();
-        assert_eq!(paths.len(), 4);
+        assert_eq!(paths.len(), 6);
         for (name, body) in FILES {
             let plain = asset(&format!("/{name}.js")).unwrap();
             let lasting = asset(path_of(name).unwrap()).unwrap();
@@ -151,9 +152,10 @@ mod tests {
     }
 
     #[test]
-    fn the_socket_is_in_one_file_and_the_banner_in_the_other() {
+    fn the_socket_is_in_two_files_and_the_banner_in_another() {
         let body = |path| asset(path).unwrap().body();
         assert!(body("/session-resume.js").contains("ResumableSocket"));
+        assert!(body("/session-resume-websocket.js").contains("ResumableSocket"));
         assert!(body("/session-resume-notify.js").contains("session-resume-status"));
     }
 

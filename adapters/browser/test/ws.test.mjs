@@ -17,7 +17,7 @@ async function listen(server) {
   return server.address().port;
 }
 
-const over = (Transport, options = {}) => ({ ...options, env: { WebSocket: Transport, ...options.env } });
+const over = (Transport, options = {}) => ({ transports: ['websocket'], ...options, env: { WebSocket: Transport, ...options.env } });
 
 /** Waits for a status, and returns it. */
 const told = (socket, status) =>
@@ -32,10 +32,10 @@ test('a refused connect does not end the process', async () => {
   const program = `
     import WebSocket from 'ws';
     import { ResumableSocket } from './js/index.js';
-    const socket = new ResumableSocket('ws://127.0.0.1:${port}/live', { backoff: [0, 0.01], env: { WebSocket } });
+    const socket = new ResumableSocket('ws://127.0.0.1:${port}/live', { backoff: [0, 0.01], transports: ['websocket'], env: { WebSocket } });
     socket.onstatus = ({ status, code }) => console.log(status, code ?? '');
     // Closed before it is open: 'ws' calls that an error, too.
-    new ResumableSocket('ws://127.0.0.1:${port}/live', { env: { WebSocket } }).close();
+    new ResumableSocket('ws://127.0.0.1:${port}/live', { transports: ['websocket'], env: { WebSocket } }).close();
   `;
   const child = spawn(process.execPath, ['--input-type=module', '-e', program], { cwd: new URL('..', import.meta.url), stdio: ['ignore', 'pipe', 'pipe'] });
   let out = '';

@@ -84,6 +84,8 @@ export class World {
     const world = this;
     let ids = 0;
     return new ResumableSocket(url, {
+      // What these worlds have; test/support/http.mjs has the others.
+      transports: ['websocket'],
       ...options,
       env: {
         WebSocket: class extends Link {

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use session_resume_proto::{
     Message, Moment, numbers,
-    pipe::{Answer, Arrival, Client, ClientConfig, Form, Lane, Method, Nonce},
+    pipe::{
+        Answer, Arrival, Choice, Client, ClientConfig, Follow, Form, Lane, Memory, Method, Nonce,
+        Path,
+    },
     wire::{
         Close, EventReader, FLOW, FrameError, GREETING, PipeFrame, StreamItem, decode_frames,
         encode_event, encode_frames,
@@ -256,5 +259,67 @@ impl Actor {
                 Arrival::Refused { status } => Some(json!({ "refused": status })),
             })
             .collect()
+    }
+}
+
+fn path(value: &Value) -> Path {
+    Path::from_name(text(value)).unwrap()
+}
+
+fn memory_name(memory: Memory) -> &'static str {
+    match memory {
+        Memory::Leave => "leave",
+        Memory::Forget => "forget",
+        Memory::Remember(path, time) => {
+            assert_eq!(time, numbers::CHOICE_REMEMBERED);
+            path.name()
+        }
+    }
+}
+
+#[test]
+fn choices_of_a_client() {
+    each("choice", |script| {
+        let allowed: Vec<_> = script["allowed"].as_array().unwrap().iter().map(path).collect();
+        let remembered = script["remembered"].as_str().and_then(Path::from_name);
+        let mut choice = Choice::new(&allowed, remembered);
+        let mut now = Moment::from_millis(1000);
+        for (n, step) in script["steps"].as_array().unwrap().iter().enumerate() {
+            let place = format!("{}, step {n}", script["name"]);
+            if let Some(after) = step.get("after") {
+                now = now + Duration::from_millis(after.as_u64().unwrap());
+            } else {
+                assert_eq!(&chosen(&mut choice, step, now), step, "{place}");
+            }
+        }
+    });
+}
+
+/// Does a step, and returns it as it came out.
+fn chosen(choice: &mut Choice, step: &Value, now: Moment) -> Value {
+    let member = |name: &str| step.get(name);
+    let is = |name: &str| step[name].as_bool().unwrap();
+    if member("way").is_some() {
+        json!({ "way": choice.path().name() })
+    } else if let Some(by) = member("fails") {
+        let follow = choice.handle_no_hello(path(by));
+        json!({ "fails": by, "at_once": follow == Follow::AtOnce })
+    } else if let Some(by) = member("greeted") {
+        json!({ "greeted": by, "remember": memory_name(choice.handle_hello(path(by), now)) })
+    } else if member("gone").is_some() {
+        choice.handle_gone(is("gone"), now);
+        step.clone()
+    } else if member("held_back").is_some() {
+        json!({ "held_back": memory_name(choice.handle_buffered()) })
+    } else if member("moves_network").is_some() {
+        assert_eq!(choice.handle_network_change(now), Memory::Forget);
+        step.clone()
+    } else if member("looks").is_some() {
+        json!({ "looks": choice.poll_probe(now) })
+    } else if member("looked").is_some() {
+        json!({ "looked": is("looked"), "moves": choice.handle_probe(is("looked"), now) })
+    } else {
+        let due = choice.poll_timeout().map(|at| u64::try_from(at.since(now).as_millis()).unwrap());
+        json!({ "due": due })
     }
 }
