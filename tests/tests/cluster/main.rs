@@ -1,11 +1,6 @@
 //! Several testees on one Redis, behind no balancer: the tests choose where a client lands.
+//!
+//! These tests wait most of the time, so `tests/run` runs many of them at once, apart from the others: by the name of the
+//! module.
 
-mod node;
-mod one_hop;
-mod owner_lost;
-mod pipes;
-mod strangers;
-
-#[allow(dead_code, reason = "one node's suite uses more of it")]
-#[path = "../suite/requests.rs"]
-mod requests;
+mod several_nodes;

@@ -262,8 +262,10 @@ impl Late {
     ///
     /// What was held arrives all the same.
     pub async fn arrive(self) {
-        for link in self.0 {
+        for link in &self.0 {
             let _ = link.order.send(Order::Release);
+        }
+        for link in self.0 {
             let _ = link.task.await;
         }
     }

@@ -10,16 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::node::{node, told};
-
-/// Where a node listens for the others, and its incarnation.
-fn hops(line: &str) -> (SocketAddr, String) {
-    let words: Vec<_> = line.split(' ').collect();
-    let ["node", _, "incarnation", incarnation, "hops", "on", address] = words[..] else {
-        panic!("{line}");
-    };
-    (address.parse().unwrap(), incarnation.to_owned())
-}
+use super::node::{hop_listener, node, told};
 
 /// Says this after the greeting; returns what comes back until the end.
 async fn answer(at: SocketAddr, head: &str) -> Vec<u8> {
@@ -46,7 +37,7 @@ async fn a_stranger_is_told_nothing(framework: Framework) {
     }
     let engine = Engine::durable();
     let mut a = node(&engine, framework, "a").await;
-    let (at, incarnation) = hops(&a.next_line().await);
+    let (at, incarnation) = hop_listener(&a.next_line().await);
     let browser = Browser::at(a.addr);
     assert_eq!(told(&browser, "/node").await["incarnation"], *incarnation);
     let mac = "0".repeat(64);
@@ -78,7 +69,7 @@ async fn silent_connections_keep_no_node_out(framework: Framework) {
     }
     let engine = Engine::durable();
     let (mut a, b) = (node(&engine, framework, "a").await, node(&engine, framework, "b").await);
-    let (at, _) = hops(&a.next_line().await);
+    let (at, _) = hop_listener(&a.next_line().await);
     let mut silent = Vec::new();
     for _ in 0..SILENT {
         let mut stream = TcpStream::connect(at).await.unwrap();

@@ -7,7 +7,7 @@ use session_resume_proto::wire::{PipeFrame, encode_frames};
 use session_resume_testkit::{Browser, Socket};
 use session_resume_tests::{Framework, Testee, scenarios};
 
-use crate::{
+use super::{
     node::{node_with, told, until},
     requests::{EventSource, Pipe, PipeStream, Streamed, only, text},
 };

@@ -4,20 +4,9 @@ use session_resume_engine::{Engine, without_redis};
 use session_resume_testkit::{Browser, Received, Socket};
 use session_resume_tests::{Framework, scenarios};
 
-use crate::node::{Two, node, told, until};
+use super::node::{Two, end_of, node, told, until};
 
 const PAGE: &str = "0123456789abcdef";
-
-/// Reads to the end; returns the code of the close.
-async fn end_of(ws: &mut Socket) -> Option<u16> {
-    loop {
-        match ws.next().await {
-            Received::Message(_) => {}
-            Received::Close(close) => return Some(close.code),
-            Received::Gone => return None,
-        }
-    }
-}
 
 /// `kill -9` of the owner: its client goes on at the other node, with all that was acknowledged.
 async fn a_dead_nodes_session_comes_up_where_its_client_knocks(framework: Framework) {

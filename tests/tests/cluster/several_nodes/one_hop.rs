@@ -3,7 +3,7 @@
 use session_resume_testkit::{Browser, Socket};
 use session_resume_tests::{Framework, scenarios};
 
-use crate::node::{Two, told, until};
+use super::node::{Two, told, until};
 
 const PAGE: &str = "0123456789abcdef";
 

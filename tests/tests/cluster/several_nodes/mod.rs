@@ -1,0 +1,14 @@
+mod crowds;
+mod engine;
+mod hops;
+mod load;
+mod node;
+mod one_hop;
+mod owner_lost;
+mod pipes;
+mod strangers;
+mod zombies;
+
+#[allow(dead_code, reason = "one node's suite uses more of it")]
+#[path = "../../suite/requests.rs"]
+mod requests;
