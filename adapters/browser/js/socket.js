@@ -524,10 +524,11 @@ function browser() {
     fetch: fetch && ((url, init) => fetch(url, init)),
     navigator,
     storage: () => globalThis.sessionStorage,
-    memory: () => globalThis.localStorage,
+    // Node has one, and warns of it.
+    memory: () => (document ? globalThis.localStorage : undefined),
     multiplexed: (origin) =>
       ['navigation', 'resource'].some((type) =>
-        /** @type {any[]} */ (performance.getEntriesByType(type)).some(({ name, nextHopProtocol }) => name.startsWith(origin) && /^h[23]/.test(nextHopProtocol)),
+        /** @type {any[]} */ (performance.getEntriesByType(type)).some(({ name, nextHopProtocol }) => name.startsWith(`${origin}/`) && /^h[23]/.test(nextHopProtocol)),
       ),
   };
 }
