@@ -9,7 +9,6 @@ import { connect } from 'node:net';
 
 export async function startFront(to, files) {
   let target = to;
-  let upgrades = 0;
   /** @type {null | 'refuse' | 'hang' | 'mute' | 'buffer'} */
   let blocks = null;
   const server = createServer((req, response) => {
@@ -30,7 +29,6 @@ export async function startFront(to, files) {
     req.pipe(far);
   });
   server.on('upgrade', (req, near, head) => {
-    upgrades++;
     near.on('error', () => {});
     if (blocks === 'refuse') return near.end('HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n');
     if (blocks === 'hang') return;
@@ -49,10 +47,6 @@ export async function startFront(to, files) {
   await once(server, 'listening');
   return {
     port: server.address().port,
-    /** How many upgrades have been asked for. */
-    get upgrades() {
-      return upgrades;
-    },
     /** What does not pass from now on; null: nothing. */
     block(what) {
       blocks = what;

@@ -8,6 +8,8 @@ after(close);
 
 const FAST = { backoff: { initial: 0.1, max: 0.5 } };
 const transport = (page) => page.evaluate(() => socket.transport);
+/** From the first attempt to the hello, in milliseconds. */
+const took = (page) => page.evaluate(() => seen.statuses.find(({ status }) => status === 'open').at - seen.statuses[0].at);
 const uses = (page, way) => page.waitForFunction((way) => socket.transport === way, way);
 
 for (const way of ['sse', 'poll']) {
@@ -50,36 +52,34 @@ for (const transports of [['sse'], ['poll'], ['websocket', 'sse', 'poll']]) {
 }
 
 test('a WebSocket that is refused: a stream, at once, and remembered', onTestee, () =>
-  onStage({}, async ({ page: open, front, context }) => {
+  // No heartbeat is missed while a slow browser opens pages.
+  onStage({ ping: 10_000 }, async ({ page: open, front, context }) => {
     front.block('refuse');
-    const began = Date.now();
     const page = await open(FAST);
     assert.equal(await transport(page), 'sse');
-    assert.ok(Date.now() - began < 4000, `${Date.now() - began} ms`);
+    assert.ok((await took(page)) < 4000, `${await took(page)} ms`);
     const kept = await page.evaluate(() => JSON.parse(localStorage['session-resume'])[location.origin]);
     assert.equal(kept.path, 'sse');
     // The next page does not try: HTTP first.
-    const before = front.upgrades;
     const second = await context.newPage();
     await second.goto(page.url());
     await second.waitForFunction(() => globalThis.start);
     await second.evaluate(() => start());
     await until(second, 'open');
     assert.equal(await transport(second), 'sse');
-    assert.equal(front.upgrades, before);
+    assert.deepEqual(await second.evaluate(() => seen.offers.filter((offer) => offer !== 'at.probe')), []);
     // WebSockets pass again: found when the page looks, 5 s after its hello.
     front.block(null);
     await uses(second, 'websocket');
-    assert.equal(await second.evaluate(() => JSON.parse(localStorage['session-resume'])[location.origin]), undefined);
+    assert.equal(await second.evaluate(() => JSON.parse(localStorage['session-resume'])[location.origin] ?? null), null);
   }));
 
 for (const how of ['mute', 'hang']) {
   test(`a WebSocket that is ${how}: HTTP within four seconds`, onTestee, () =>
     onStage({}, async ({ page: open, front }) => {
       front.block(how);
-      const began = Date.now();
-      const page = await open(FAST);
-      assert.ok(Date.now() - began < 4500, `${Date.now() - began} ms`);
+        const page = await open(FAST);
+      assert.ok((await took(page)) < 4500, `${await took(page)} ms`);
       assert.equal(await transport(page), 'sse');
       await talk(page, 5, 50);
       await exact(page, 50);
@@ -89,9 +89,8 @@ for (const how of ['mute', 'hang']) {
 test('a stream that is held back to its end: polls on the same pipe, within four seconds', onTestee, () =>
   onStage({}, async ({ page: open, front }) => {
     front.block('buffer');
-    const began = Date.now();
     const page = await open({ ...FAST, transports: ['sse', 'poll'] });
-    assert.ok(Date.now() - began < 4500, `${Date.now() - began} ms`);
+    assert.ok((await took(page)) < 4500, `${await took(page)} ms`);
     assert.equal(await transport(page), 'poll');
     await talk(page, 5, 50);
     await exact(page, 50);
