@@ -1,8 +1,14 @@
 //! Runs the application's handler, once per session.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
+use pin_project_lite::pin_project;
 use tokio::{runtime::Handle, sync::oneshot};
 use tracing::Instrument as _;
 
@@ -11,7 +17,7 @@ use crate::{
     live::session::{CancelHandler, Shared, runs_handler_of},
     words::{
         outcome::{IntoOutcome, Outcome, OutcomeStatus},
-        panics::{Panic, caught, run_caught},
+        panics::{Panic, RunCaught, caught, run_caught},
     },
 };
 
@@ -23,16 +29,10 @@ where
     Fut: Future<Output: IntoOutcome> + Send + 'static,
 {
     let live = LiveSession::new(Arc::clone(session), origin);
-    let shared = Arc::clone(session);
-    let task = async move {
+    let task = Handling {
+        session: Arc::clone(session),
         // The call is caught, too: a closure may panic before its first await.
-        let ended = run_caught(async move { handler(live).await }).await;
-        // What the handler has returned is the application's code, too: its `Serialize` and its `Drop` may panic.
-        let outcome = match ended.and_then(|output| caught(|| output.into_outcome())) {
-            Ok(outcome) => outcome,
-            Err(panic) => Outcome::panicked(&panic, None),
-        };
-        shared.end(outcome, CancelHandler::No);
+        handler: run_caught(Handler::Called { call: Some((handler, live)) }),
     };
     // What the application logs in its handler is told apart by session. Without a listener a session is not
     // larger for it.
@@ -40,6 +40,66 @@ where
     let task =
         if span.is_disabled() { tokio::spawn(task) } else { tokio::spawn(task.instrument(span)) };
     session.own_handler(task.abort_handle());
+}
+
+pin_project! {
+    /// The task of a handler. Written by hand: an `async` block would hold the application's future five times over.
+    struct Handling<T, F, Fut> {
+        session: Arc<Shared<T>>,
+        #[pin]
+        handler: RunCaught<Handler<T, F, Fut>>,
+    }
+}
+
+impl<T, F, Fut> Future for Handling<T, F, Fut>
+where
+    T: Send + 'static,
+    F: FnOnce(LiveSession<T>) -> Fut,
+    Fut: Future<Output: IntoOutcome>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let ended = ready!(this.handler.poll(cx));
+        // What the handler has returned is the application's code, too: its `Serialize` and its `Drop` may panic.
+        let outcome = match ended.and_then(|output| caught(|| output.into_outcome())) {
+            Ok(outcome) => outcome,
+            Err(panic) => Outcome::panicked(&panic, None),
+        };
+        this.session.end(outcome, CancelHandler::No);
+        Poll::Ready(())
+    }
+}
+
+pin_project! {
+    /// The application's code: it is called when the task is first polled.
+    #[project = HandlerNow]
+    enum Handler<T, F, Fut> {
+        Called { call: Option<(F, LiveSession<T>)> },
+        Runs { #[pin] future: Fut },
+    }
+}
+
+impl<T, F, Fut> Future for Handler<T, F, Fut>
+where
+    F: FnOnce(LiveSession<T>) -> Fut,
+    Fut: Future,
+{
+    type Output = Fut::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fut::Output> {
+        loop {
+            match self.as_mut().project() {
+                HandlerNow::Called { call } => {
+                    let (handler, live) = call.take().expect("a call that panics is the end");
+                    let future = handler(live);
+                    self.set(Self::Runs { future });
+                }
+                HandlerNow::Runs { future } => return future.poll(cx),
+            }
+        }
+    }
 }
 
 /// Makes a handler that runs on a plain thread of its own.
@@ -120,6 +180,22 @@ mod tests {
             key::SessionKey,
         },
     };
+
+    /// Each session has such a task for as long as it lives.
+    #[test]
+    fn a_task_holds_the_handlers_future_once() {
+        fn sizes<F, Fut>(_: &F) -> (usize, usize)
+        where
+            F: FnOnce(LiveSession) -> Fut,
+        {
+            (size_of::<Handling<(), F, Fut>>(), size_of::<Fut>())
+        }
+        let (task, future) = sizes(&async |mut live: LiveSession| {
+            let _kept = [0_u8; 1000];
+            while live.recv().await.is_some() {}
+        });
+        assert!(task <= future + 24, "{task} B for a future of {future} B");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_handler_that_starts_as_its_session_departs_is_aborted() {

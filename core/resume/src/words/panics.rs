@@ -4,9 +4,11 @@ use std::{
     any::Any,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
 };
 
-use futures_util::FutureExt as _;
+use pin_project_lite::pin_project;
 
 /// What the application's code has panicked with.
 #[derive(Debug)]
@@ -41,13 +43,40 @@ pub(crate) fn caught<R>(call: impl FnOnce() -> R) -> Result<R, Panic> {
 }
 
 /// Runs the application's future. Its drop is its code, too.
-pub(crate) async fn run_caught<F: Future>(future: F) -> Result<F::Output, Panic> {
-    #[expect(
-        clippy::redundant_async_block,
-        reason = "so the future is dropped where panics are caught"
-    )]
-    let run = async move { future.await };
-    AssertUnwindSafe(run).catch_unwind().await.map_err(Panic::of)
+pub(crate) const fn run_caught<F: Future>(future: F) -> RunCaught<F> {
+    RunCaught { future: Some(future) }
+}
+
+pin_project! {
+    /// Future of [`run_caught`]: an `async` block would hold the application's future several times over.
+    pub(crate) struct RunCaught<F> {
+        // `None` once it has ended.
+        #[pin]
+        future: Option<F>,
+    }
+}
+
+impl<F: Future> Future for RunCaught<F> {
+    type Output = Result<F::Output, Panic>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut slot = self.project().future;
+        let future = slot.as_mut().as_pin_mut().expect("it is not polled after its end");
+        let ended = match caught(|| future.poll(cx)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(panic) => Err(panic),
+        };
+        let dropped = caught(|| slot.set(None));
+        Poll::Ready(match (ended, dropped) {
+            (Ok(output), Err(panic)) => {
+                // The drop of the output is the application's code, too.
+                let _ = caught(|| drop(output));
+                Err(panic)
+            }
+            (ended, _) => ended,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -75,6 +75,8 @@ use crate::{
 /// ```
 pub struct Session<T = ()> {
     pub(crate) shared: Arc<Shared<T>>,
+    /// The tick of the clock when the request came that visits; not in [`Holder`], where it would take twice the room.
+    came: u64,
     origin: SessionOrigin,
     holder: Holder,
 }
@@ -87,11 +89,7 @@ enum Holder {
     /// A request that only looks.
     Looks(Requester),
     /// A request that has extracted the session.
-    Visits {
-        by: Requester,
-        /// The tick of the clock when it came.
-        since: u64,
-    },
+    Visits(Requester),
 }
 
 /// The cookie of a new identity, to be set by the response.
@@ -144,19 +142,19 @@ pub struct SessionInfo {
 
 impl<T> Session<T> {
     pub(crate) fn new(shared: Arc<Shared<T>>, origin: SessionOrigin) -> Self {
-        Self { shared, origin, holder: Holder::Any }
+        Self { shared, came: 0, origin, holder: Holder::Any }
     }
 
     /// A request has extracted it.
     pub(crate) fn visited(shared: Arc<Shared<T>>, origin: SessionOrigin, by: Requester) -> Self {
         shared.visit();
-        let since = shared.clock().last_tick();
-        Self { shared, origin, holder: Holder::Visits { by, since } }
+        let came = shared.clock().last_tick();
+        Self { shared, came, origin, holder: Holder::Visits(by) }
     }
 
     /// A request has looked at it.
     pub(crate) fn seen(shared: Arc<Shared<T>>, origin: SessionOrigin, by: Requester) -> Self {
-        Self { shared, origin, holder: Holder::Looks(by) }
+        Self { shared, came: 0, origin, holder: Holder::Looks(by) }
     }
 
     pub(crate) fn reused(shared: Arc<Shared<T>>) -> Self {
@@ -566,7 +564,7 @@ impl<T: Send + 'static> Session<T> {
     pub fn cycle_identity(&self) -> IdentityChange {
         let by = match self.holder {
             Holder::Any => None,
-            Holder::Looks(by) | Holder::Visits { by, .. } => Some(by),
+            Holder::Looks(by) | Holder::Visits(by) => Some(by),
         };
         let change =
             self.shared.keeper().and_then(|keeper| keeper.cycle_identity(&self.shared, by));
@@ -690,17 +688,17 @@ impl<T: Send + 'static> Drop for EndOnPanic<'_, T> {
 
 impl<T> Clone for Session<T> {
     fn clone(&self) -> Self {
-        if let Holder::Visits { .. } = self.holder {
+        if let Holder::Visits(_) = self.holder {
             self.shared.visit();
         }
-        Self { shared: Arc::clone(&self.shared), origin: self.origin, holder: self.holder }
+        Self { shared: Arc::clone(&self.shared), ..*self }
     }
 }
 
 impl<T> Drop for Session<T> {
     fn drop(&mut self) {
-        if let Holder::Visits { since, .. } = self.holder {
-            self.shared.end_visit(since);
+        if let Holder::Visits(_) = self.holder {
+            self.shared.end_visit(self.came);
         }
     }
 }

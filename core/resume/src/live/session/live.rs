@@ -82,11 +82,16 @@ impl<T: Send + 'static> LiveSession<T> {
     ///
     /// Cancel safe: a message is taken in the very poll that returns it.
     pub async fn recv(&mut self) -> Option<Message> {
-        loop {
-            if let Event::Message { message, .. } = self.recv_event().await? {
-                return Some(message);
+        poll_fn(|cx| {
+            loop {
+                match ready!(self.poll_recv_event(cx)) {
+                    Some(Event::Message { message, .. }) => return Poll::Ready(Some(message)),
+                    Some(_) => {}
+                    None => return Poll::Ready(None),
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Receives the next event: a message, or a client that has attached or detached. `None` when the
