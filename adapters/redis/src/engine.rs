@@ -28,6 +28,8 @@ pub(crate) struct Engine {
     known: Mutex<Known>,
     /// How often the engine, or a part of it, has been found to have lost everything.
     losses: AtomicU64,
+    /// How often a connection was lost.
+    breaks: AtomicU64,
 }
 
 #[derive(Default)]
@@ -49,8 +51,8 @@ impl Engine {
     pub(crate) fn new(name: String, keys: Keys) -> Result<Self, String> {
         let mut offered = [0; 64];
         getrandom::fill(&mut offered).map_err(|error| error.to_string())?;
-        let (known, losses) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self { name, keys, offered, known, losses })
+        let (known, losses, breaks) = (Mutex::default(), AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { name, keys, offered, known, losses, breaks })
     }
 
     /// The key that signs cookies; `None` before the first connection.
@@ -79,6 +81,16 @@ impl Engine {
     /// How often everything was found to be lost.
     pub(crate) fn losses(&self) -> u64 {
         self.losses.load(Ordering::Acquire)
+    }
+
+    /// How often a connection was lost.
+    pub(crate) fn breaks(&self) -> u64 {
+        self.breaks.load(Ordering::Acquire)
+    }
+
+    /// A connection was lost, and there is another one.
+    pub(crate) fn has_broken(&self) {
+        self.breaks.fetch_add(1, Ordering::Release);
     }
 
     /// Notes the marks that a server has, by their keys.

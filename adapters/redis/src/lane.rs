@@ -160,11 +160,17 @@ struct Worker {
 impl Worker {
     async fn run(mut self) {
         let mut pause = FIRST_PAUSE;
+        let mut has_had_one = self.live.is_some();
         while self.work().await {
             let live = match self.live.take().filter(|live| !live.is_closed()) {
                 Some(live) => live,
                 None => match self.dial().await {
-                    Ok(live) => live,
+                    Ok(live) => {
+                        if std::mem::replace(&mut has_had_one, true) {
+                            self.target.has_broken();
+                        }
+                        live
+                    }
                     Err(trouble) => {
                         self.rest(trouble, pause).await;
                         pause = (pause * 2).min(LONGEST_PAUSE);

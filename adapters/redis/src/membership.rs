@@ -1,11 +1,14 @@
 //! Which nodes live: their leases, names and wishes, each under one key.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use redis::Value;
 use session_resume::store::{
-    ClusterStore, ErrorKind, Incarnation, NodeInfo, Renewed, StoreError, StoreKey,
+    ClusterStore, EngineRun, ErrorKind, Incarnation, NodeInfo, Renewed, StoreError, StoreKey,
 };
 
 use crate::{
@@ -106,9 +109,10 @@ impl ClusterStore for RedisStore {
     ) -> Result<Renewed, StoreError> {
         let (renew, wanted) = (self.keys().node(layer, node), self.keys().wanted(layer, node));
         let args = vec![Bytes::from(millis(lease))];
-        // Both go in one round trip.
-        let (renewed, wanted) = tokio::join!(
-            self.lease_call(Script::Renew, renew, args, Some(within)),
+        // All go in one round trip.
+        let (renewed, run, wanted) = tokio::join!(
+            self.lease_call(Script::Renew, renew.clone(), args, Some(within)),
+            self.lease_call(Script::Run, renew, Vec::new(), Some(within)),
             self.lease_call(Script::TakeWanted, wanted, Vec::new(), Some(within)),
         );
         match renewed? {
@@ -119,7 +123,11 @@ impl ClusterStore for RedisStore {
         // What cannot be read now is wanted again.
         let wanted = wanted.and_then(|wanted| self.list(wanted)).unwrap_or_default();
         let wanted = wanted.into_iter().filter_map(StoreKey::from_bytes).collect();
-        Ok(Renewed::Held { wanted })
+        let mut run_and_breaks = DefaultHasher::new();
+        bytes(run?).map_err(|failure| self.error(failure))?.hash(&mut run_and_breaks);
+        // What was on its way on a connection that broke may be lost, too.
+        self.breaks().hash(&mut run_and_breaks);
+        Ok(Renewed::Held { wanted, run: EngineRun::from_number(run_and_breaks.finish()) })
     }
 
     async fn retire(&self, layer: &str, node: Incarnation) -> Result<(), StoreError> {

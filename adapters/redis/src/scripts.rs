@@ -47,6 +47,8 @@ pub(crate) enum Script {
     Want,
     /// Returns what is wanted, and removes it.
     TakeWanted,
+    /// Returns which run of the engine this is.
+    Run,
 }
 
 /// What scripts other than [`Script::Load`] and [`Script::Keep`] return.
@@ -216,6 +218,15 @@ if #wanted > 0 then redis.call('DEL', KEYS[1]) end
 return wanted
 ";
 
+/// Another process, or another history of writes, has another one.
+const RUN: &str = r"
+local function told(section, name)
+  local info = redis.pcall('INFO', section)
+  return type(info) == 'string' and string.match(info, name .. ':(%x+)') or ''
+end
+return told('server', 'run_id') .. told('replication', 'master_replid')
+";
+
 const ANYWAY: &str = "#!lua flags=allow-oom";
 const WITH_ROOM: &str = "#!lua";
 
@@ -239,6 +250,7 @@ static TEXTS: LazyLock<[String; Script::EVERY.len()]> = LazyLock::new(|| {
             Script::DropNode => (ANYWAY, "", DROP_NODE),
             Script::Want => (WITH_ROOM, "", WANT),
             Script::TakeWanted => (ANYWAY, "", TAKE_WANTED),
+            Script::Run => (ANYWAY, "", RUN),
         };
         format!("{header}{prelude}{body}")
     })
@@ -246,7 +258,7 @@ static TEXTS: LazyLock<[String; Script::EVERY.len()]> = LazyLock::new(|| {
 
 impl Script {
     /// Those about nodes come last: they are called by their texts, and a store without nodes never loads them.
-    const EVERY: [Self; 17] = [
+    const EVERY: [Self; 18] = [
         Self::Load,
         Self::Create,
         Self::Claim,
@@ -264,6 +276,7 @@ impl Script {
         Self::DropNode,
         Self::Want,
         Self::TakeWanted,
+        Self::Run,
     ];
 
     /// What every connection loads.
@@ -298,7 +311,8 @@ impl Script {
             | Self::ListNodes
             | Self::DropNode
             | Self::Want
-            | Self::TakeWanted => false,
+            | Self::TakeWanted
+            | Self::Run => false,
         }
     }
 

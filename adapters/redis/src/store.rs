@@ -83,6 +83,11 @@ impl RedisStore {
         &self.inner.leases
     }
 
+    /// How often a connection to the engine was lost.
+    pub(crate) fn breaks(&self) -> u64 {
+        self.inner.engine.breaks()
+    }
+
     pub(crate) fn keys(&self) -> &Keys {
         &self.inner.engine.keys
     }

@@ -57,6 +57,11 @@ impl Target {
         dialled.map_err(|failure| failure.of(&self.prefix()))
     }
 
+    /// A connection to it was lost, and there is another one.
+    pub(crate) fn has_broken(&self) {
+        self.engine.has_broken();
+    }
+
     /// Whether it is a node of a cluster.
     pub(crate) fn is_node(&self) -> bool {
         match &self.place {

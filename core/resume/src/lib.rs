@@ -104,9 +104,9 @@ pub mod store {
         words::{
             node::{Incarnation, NodeInfo},
             store::{
-                ClusterStore, ErrorKind, LayerNames, MAX_KEY_LEN, MemoryStore, RecordKind, Renewed,
-                SnapshotStore, Stamp, StoreError, StoreKey, StoredState, Verdict, Versioned,
-                contract,
+                ClusterStore, EngineRun, ErrorKind, LayerNames, MAX_KEY_LEN, MemoryStore,
+                RecordKind, Renewed, SnapshotStore, Stamp, StoreError, StoreKey, StoredState,
+                Verdict, Versioned, contract,
             },
         },
     };

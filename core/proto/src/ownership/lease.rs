@@ -58,8 +58,8 @@ enum Link {
     Down,
     /// The next call is due then.
     Idle { due: Moment },
-    /// A call is on its way.
-    Asked { sent: Moment },
+    /// A call is on its way. `again`: somebody waits for one that is sent later.
+    Asked { sent: Moment, again: bool },
 }
 
 /// What the caller must do for the lease.
@@ -196,18 +196,31 @@ impl Lease {
     pub fn handle_disconnected(&mut self) {
         self.link = Link::Down;
         self.put_again = true;
+        if let State::Enlisting { instead_of, .. } = self.state {
+            // It may have been enlisted, and its lease may be over by now. Gone is for good, so it is not asked for again.
+            self.state = State::Drawing { before: instead_of, asked: false };
+        }
+    }
+
+    /// Takes in that somebody waits for a renewal that is sent from now on: it is due at once.
+    pub fn handle_wanted(&mut self, now: Moment) {
+        match &mut self.link {
+            Link::Idle { due } => *due = now.min(*due),
+            Link::Asked { again, .. } => *again = true,
+            Link::Down => {}
+        }
     }
 
     /// Takes in that the engine has enlisted `incarnation`.
     ///
     /// An answer that comes after its deadline must not be handed in.
-    pub fn handle_enlisted(&mut self, incarnation: Incarnation, run: u64, now: Moment) {
+    pub fn handle_enlisted(&mut self, incarnation: Incarnation, now: Moment) {
         if matches!(self.state, State::Enlisting { incarnation: asked, .. } if asked == incarnation)
-            && let Link::Asked { sent } = self.link
+            && let Link::Asked { sent, again } = self.link
         {
             let held = Held { until: sent + span(self.length), since: sent };
             self.state = State::Enlisted { incarnation, held };
-            self.answered(run, sent, now);
+            self.answered(sent, again, now);
         }
     }
 
@@ -220,6 +233,17 @@ impl Lease {
         }
     }
 
+    /// Takes in that the process that has taken this node's name is gone.
+    pub fn handle_name_free(&mut self, now: Moment) {
+        if self.state == State::NameTaken {
+            self.state = State::Drawing { before: None, asked: false };
+            self.link = match self.link {
+                Link::Down => Link::Down,
+                Link::Idle { .. } | Link::Asked { .. } => Link::Idle { due: now },
+            };
+        }
+    }
+
     /// Takes in the answer to the renewal of `incarnation`.
     ///
     /// An answer that comes after its deadline must not be handed in.
@@ -227,7 +251,7 @@ impl Lease {
         let State::Enlisted { incarnation: present, held } = &mut self.state else {
             return;
         };
-        let Link::Asked { sent } = self.link else {
+        let Link::Asked { sent, again } = self.link else {
             return;
         };
         if *present != incarnation {
@@ -239,7 +263,9 @@ impl Lease {
                     held.since = sent;
                 }
                 held.until = held.until.max(sent + span(self.length));
-                self.answered(run, sent, now);
+                self.put_again |= self.run.is_some_and(|before| before != run);
+                self.run = Some(run);
+                self.answered(sent, again, now);
             }
             Renewed::Gone => {
                 self.state = State::Drawing { before: Some(incarnation), asked: false };
@@ -278,15 +304,14 @@ impl Lease {
             State::Drawing { .. } | State::NameTaken | State::Retired => return None,
         };
         match self.link {
-            Link::Asked { sent } if sent + self.interval() <= now => {
+            Link::Asked { sent, .. } if sent + self.interval() <= now => {
                 // Not sent again on this connection: a node that is heard and hears nothing would renew for ever, and
                 // nobody could claim.
-                self.link = Link::Down;
-                self.put_again = true;
+                self.handle_disconnected();
                 Some(LeaseCommand::Reconnect)
             }
             Link::Idle { due } if due <= now => {
-                self.link = Link::Asked { sent: now };
+                self.link = Link::Asked { sent: now, again: false };
                 Some(call)
             }
             Link::Idle { .. } if std::mem::take(&mut self.put_again) => {
@@ -305,7 +330,7 @@ impl Lease {
                 None
             }
             (_, Link::Idle { due }) => Some(due),
-            (_, Link::Asked { sent }) => Some(sent + self.interval()),
+            (_, Link::Asked { sent, .. }) => Some(sent + self.interval()),
         };
         let lapse = match self.state {
             State::Enlisted { held, .. } => Some(held.until).filter(|until| *until > now),
@@ -337,10 +362,32 @@ impl Lease {
         }
     }
 
-    fn answered(&mut self, run: u64, sent: Moment, now: Moment) {
-        self.put_again |= self.run.is_some_and(|before| before != run);
-        self.run = Some(run);
-        self.link = Link::Idle { due: (sent + self.interval()).max(now) };
+    /// Returns until when the lease is held if it is not renewed; `None` if the engine knows of none.
+    pub const fn held_until(&self) -> Option<Moment> {
+        match self.state {
+            State::Enlisted { held, .. } => Some(held.until),
+            State::Drawing { .. } | State::Enlisting { .. } | State::NameTaken | State::Retired => {
+                None
+            }
+        }
+    }
+
+    /// Returns when the last renewal or enlisting that has succeeded was written, if the lease is held.
+    ///
+    /// Who has read that an owner is gone claims from it only after a renewal that was written later.
+    pub fn renewed(&self, now: Moment) -> Option<Moment> {
+        let until = self.held_until().filter(|until| now < *until)?;
+        Some(until - span(self.length))
+    }
+
+    /// Returns whether another process runs under the node's name.
+    pub fn is_name_taken(&self) -> bool {
+        self.state == State::NameTaken
+    }
+
+    fn answered(&mut self, sent: Moment, again: bool, now: Moment) {
+        let due = if again { now } else { (sent + self.interval()).max(now) };
+        self.link = Link::Idle { due };
     }
 }
 
@@ -354,7 +401,7 @@ impl Lease {
     /// The clock goes on until the lease may have ended, and until no answer that is on its way can save it.
     pub(super) fn lapse(&mut self, now: Moment) {
         let asked = match self.link {
-            Link::Asked { sent } => sent + span(self.length),
+            Link::Asked { sent, .. } => sent + span(self.length),
             Link::Down | Link::Idle { .. } => now,
         };
         let until = match self.state {
@@ -410,7 +457,7 @@ impl Lease {
             change(&mut held.since);
         }
         match &mut self.link {
-            Link::Idle { due: moment } | Link::Asked { sent: moment } => change(moment),
+            Link::Idle { due: moment } | Link::Asked { sent: moment, .. } => change(moment),
             Link::Down => {}
         }
     }

@@ -125,8 +125,9 @@ async fn retire<T: Send + 'static>(registry: &Registry<T>) {
     let Some(node) = registry.node() else {
         return;
     };
-    let incarnation = node.incarnation();
-    node.retire();
+    let Some(incarnation) = node.retire() else {
+        return;
+    };
     let retired = node.config().store.retire(&registry.config().name, incarnation);
     match tokio::time::timeout(node.config().lease / 4, retired).await {
         Ok(Ok(())) => {}

@@ -28,7 +28,7 @@ fn enlisted() -> Lease {
     lease.handle_connected(at(0));
     let enlist = LeaseCommand::Enlist { incarnation: node(1), instead_of: None };
     assert_eq!(lease.poll_command(at(0)), Some(enlist));
-    lease.handle_enlisted(node(1), 0, at(0));
+    lease.handle_enlisted(node(1), at(0));
     lease
 }
 
@@ -83,9 +83,9 @@ fn gone_is_for_good_and_a_new_life_takes_its_place() {
     lease.handle_drawn(4);
     let enlist = LeaseCommand::Enlist { incarnation: node(4), instead_of: Some(node(1)) };
     assert_eq!(lease.poll_command(at(2_100)), Some(enlist));
-    lease.handle_enlisted(node(1), 0, at(2_200));
+    lease.handle_enlisted(node(1), at(2_200));
     assert_eq!(lease.standing(at(2_200)).lease, LeaseState::Gone, "an answer of the old life");
-    lease.handle_enlisted(node(4), 0, at(2_200));
+    lease.handle_enlisted(node(4), at(2_200));
     assert_eq!(lease.standing(at(2_200)).holder(), Some(node(4)));
 }
 
@@ -100,7 +100,13 @@ fn a_name_that_is_taken_is_not_fought_for() {
     assert_eq!(lease.poll_command(at(60_000)), None);
     assert_eq!(lease.poll_timeout(at(60_000)), None, "there is nothing to wait for");
     assert_eq!(lease.standing(at(60_000)).lease, LeaseState::Gone);
-    assert_eq!(lease.retire(), None);
+    assert!(lease.is_name_taken());
+    // The other process ends.
+    lease.handle_name_free(at(60_000));
+    assert_eq!(lease.poll_command(at(60_000)), Some(LeaseCommand::Draw));
+    lease.handle_drawn(2);
+    let enlist = LeaseCommand::Enlist { incarnation: node(2), instead_of: None };
+    assert_eq!(lease.poll_command(at(60_000)), Some(enlist));
 }
 
 #[test]
@@ -121,10 +127,52 @@ fn another_run_of_the_engine_is_put_everything_again() {
     let mut lease = enlisted();
     assert_eq!(lease.poll_command(at(2_000)), Some(LeaseCommand::Renew(node(1))));
     lease.handle_renewed(node(1), Renewed::Held { run: 1 }, at(2_000));
-    assert_eq!(lease.poll_command(at(2_000)), Some(LeaseCommand::PutAgain));
+    assert_eq!(lease.poll_command(at(2_000)), None, "the first one that is told");
     renew(&mut lease, 4_000, 4_000);
-    // That was run 0 again: another change.
     assert_eq!(lease.poll_command(at(4_000)), Some(LeaseCommand::PutAgain));
+    renew(&mut lease, 6_000, 6_000);
+    assert_eq!(lease.poll_command(at(6_000)), None, "the same run");
+}
+
+#[test]
+fn a_life_that_may_have_been_enlisted_is_not_asked_for_again() {
+    let mut lease = enlisted();
+    assert_eq!(lease.poll_command(at(2_000)), Some(LeaseCommand::Renew(node(1))));
+    lease.handle_renewed(node(1), Renewed::Gone, at(2_000));
+    let draws = |lease: &mut Lease, number: u64, now: u64| {
+        assert_eq!(lease.poll_command(at(now)), Some(LeaseCommand::Draw));
+        lease.handle_drawn(number);
+        let enlist = LeaseCommand::Enlist { incarnation: node(number), instead_of: Some(node(1)) };
+        assert_eq!(lease.poll_command(at(now)), Some(enlist));
+    };
+    draws(&mut lease, 2, 2_000);
+    // The answer is lost.
+    lease.handle_disconnected();
+    lease.handle_connected(at(2_500));
+    draws(&mut lease, 3, 2_500);
+    // There is none in time.
+    assert_eq!(lease.poll_command(at(4_500)), Some(LeaseCommand::Reconnect));
+    assert_eq!(lease.poll_command(at(4_500)), Some(LeaseCommand::Draw));
+    lease.handle_drawn(4);
+    assert_eq!(lease.poll_command(at(4_500)), None, "there is no connection");
+}
+
+#[test]
+fn a_renewal_that_somebody_waits_for_is_sent_at_once() {
+    let mut lease = enlisted();
+    assert_eq!(lease.renewed(at(500)), Some(at(0)));
+    lease.handle_wanted(at(500));
+    assert_eq!(lease.poll_timeout(at(500)), Some(at(500)));
+    assert_eq!(lease.poll_command(at(500)), Some(LeaseCommand::Renew(node(1))));
+    // Sent before: it does not tell what this one waits for.
+    lease.handle_wanted(at(600));
+    lease.handle_renewed(node(1), Renewed::Held { run: 0 }, at(700));
+    assert_eq!(lease.renewed(at(700)), Some(at(500)));
+    renew(&mut lease, 700, 800);
+    assert_eq!(lease.renewed(at(800)), Some(at(700)));
+    assert_eq!(lease.poll_command(at(800)), None);
+    assert_eq!(lease.held_until(), Some(at(7_700)));
+    assert_eq!(lease.renewed(at(7_700)), None, "it has lapsed");
 }
 
 #[test]

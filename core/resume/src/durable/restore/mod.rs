@@ -1,6 +1,7 @@
 //! Sessions from the store, and back into it. With `snapshot`, the only module that touches it.
 
 mod evict;
+mod hand_over;
 mod lookup;
 mod rebuild;
 mod store_away;
@@ -138,7 +139,17 @@ impl<T: Send + 'static> Registry<T> {
         loop {
             let loaded = match self.load(&store, key, cleared).await {
                 Ok(Found::Stored(loaded)) => *loaded,
-                Ok(Found::Nothing) => return Ok(None),
+                Ok(Found::Nothing) => {
+                    let (Some(node), Some(until), false) = (self.node(), until, asks.looks) else {
+                        return Ok(None);
+                    };
+                    match node.may_begin_by(until).await {
+                        Some(false) => return Ok(None),
+                        // The owner may have made its record anew meanwhile.
+                        Some(true) => continue,
+                        None => return Err(whose::no_lease().into()),
+                    }
+                }
                 Ok(Found::Elsewhere(node)) => return Err(Apart::Elsewhere(node)),
                 Ok(Found::Orphan(owner)) => {
                     if let (Some(node), Some(until)) = (self.node(), until)

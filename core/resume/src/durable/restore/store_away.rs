@@ -38,6 +38,14 @@ impl<T: Send + 'static> Registry<T> {
             self.look_again(self.clock().now(), session);
             return;
         }
+        if self.goes_to_store(session).await {
+            tracing::debug!(session = %session.id().short(), "session stored");
+            self.stored(session);
+        }
+    }
+
+    /// Puts a session that leaves whole; `false` if it stays after all.
+    pub(super) async fn goes_to_store(self: &Arc<Self>, session: &Arc<Shared<T>>) -> bool {
         loop {
             // With a message in hand its last boundary stays on disk; the message counts as not handled.
             let frozen = session.lock().machine.is_frozen();
@@ -45,12 +53,12 @@ impl<T: Send + 'static> Registry<T> {
             // Or it was called back meanwhile.
             if !saved || session.lock().life() != Life::Leaving {
                 self.stays(session);
-                return;
+                return false;
             }
             match session.step(put_away) {
                 Leaving::Stays => {
                     self.stays(session);
-                    return;
+                    return false;
                 }
                 Leaving::Waits(progress) => progress.await,
                 Leaving::IsStored => break,
@@ -58,12 +66,11 @@ impl<T: Send + 'static> Registry<T> {
         }
         self.forgive(session).await;
         self.unmark(session).await;
-        tracing::debug!(session = %session.id().short(), "session stored");
-        self.stored(session);
+        true
     }
 
     /// A session that was to leave goes on here, or has ended here.
-    fn stays(&self, session: &Arc<Shared<T>>) {
+    pub(super) fn stays(&self, session: &Arc<Shared<T>>) {
         session.with_core(|core, now| {
             let was_leaving = core.change_life(Change::Stays);
             // What a drain has frozen stays so.

@@ -384,6 +384,22 @@ impl Core {
         self.changed(Urgency::Now);
     }
 
+    /// The store may have lost what it has of the session: it is put once more, changed or not.
+    pub(crate) fn put_again(&mut self) {
+        if self.is_over() {
+            return;
+        }
+        let Some(durable) = self.durable.as_mut().filter(|durable| durable.is_stored()) else {
+            return;
+        };
+        if durable.pointer == Pointer::Saved {
+            durable.pointer = Pointer::Wanted;
+        }
+        // A place into which nothing was put stays that.
+        durable.begun += u64::from(durable.is_untouched());
+        self.changed(Urgency::Soon);
+    }
+
     /// The node has no lease: the session stands still, and what is put of it is not clean.
     pub(crate) fn silence(&mut self) {
         if self.is_over() || self.machine.is_frozen() || self.machine.ended().is_some() {

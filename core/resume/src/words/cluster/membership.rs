@@ -11,21 +11,26 @@ use std::{
     time::Duration,
 };
 
+use session_resume_proto::{
+    Moment,
+    ownership::{self, Lease, LeaseCommand, LeaseState, Standing},
+};
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
 };
 
-use super::{ClusterConfig, ClusterView, Lease, LeaseState, LeaseView, Owner};
+use super::{ClusterConfig, ClusterView, LeaseView, Owner};
 use crate::words::{
     node::{Incarnation, NodeInfo},
     random,
+    store::Renewed,
 };
 
 /// The newest form of session records that this version reads; in the directory, for rolling deploys.
 const READS: u32 = 1;
 
-/// A node's place in its cluster. One task renews its lease; all others only look.
+/// A node's place in its cluster. One task does what its [`Lease`] says; all others only look.
 pub(crate) struct Membership {
     config: ClusterConfig,
     start: Instant,
@@ -34,8 +39,8 @@ pub(crate) struct Membership {
     state: Mutex<State>,
     /// Something has changed: the lease, or the incarnation.
     news: Notify,
-    /// Somebody wants a renewal now.
-    wanted: Notify,
+    /// The lease has something to do sooner than it said.
+    hurries: Notify,
     /// Transports here whose session is at another node.
     pub(crate) relays: AtomicUsize,
     /// Requests of other nodes.
@@ -45,12 +50,11 @@ pub(crate) struct Membership {
 }
 
 struct State {
-    incarnation: Incarnation,
     lease: Lease,
-    /// How many renewals have been answered.
-    renewals: u64,
-    /// Earlier lives of this process.
-    former: Vec<Incarnation>,
+    /// The life that was drawn last.
+    incarnation: Incarnation,
+    /// The lives of this process that may have its name: the one that was enlisted last, and those drawn since.
+    lives: Vec<Incarnation>,
     /// By when the relays here are cut: the node drains.
     cut_by: Option<Instant>,
     /// The node has let go of its lease, and takes no other.
@@ -61,11 +65,11 @@ struct State {
 
 impl Membership {
     pub(crate) fn new(config: ClusterConfig) -> Arc<Self> {
+        let incarnation = draw();
         let state = State {
-            incarnation: draw(),
             lease: Lease::new(config.lease),
-            renewals: 0,
-            former: Vec::new(),
+            incarnation,
+            lives: vec![incarnation],
             cut_by: None,
             retired: false,
             known: HashMap::new(),
@@ -76,7 +80,7 @@ impl Membership {
             held_until: AtomicU64::new(0),
             state: Mutex::new(state),
             news: Notify::new(),
-            wanted: Notify::new(),
+            hurries: Notify::new(),
             relays: AtomicUsize::new(0),
             hops: AtomicUsize::new(0),
             door: OnceLock::new(),
@@ -87,6 +91,7 @@ impl Membership {
         &self.config
     }
 
+    /// Returns the life that the engine knows, or that it is asked to know.
     pub(crate) fn incarnation(&self) -> Incarnation {
         self.state().incarnation
     }
@@ -97,89 +102,168 @@ impl Membership {
         NodeInfo::new(&*self.config.name, self.incarnation(), address, READS)
     }
 
+    /// The clock of the lease.
+    fn now(&self) -> Moment {
+        let micros = Instant::now().saturating_duration_since(self.start).as_micros();
+        Moment::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    fn instant(&self, moment: Moment) -> Instant {
+        self.start + moment.since(Moment::ZERO)
+    }
+
     /// Whether the node may speak for its sessions. Looked at again right before each act, after every wait.
     pub(crate) fn holds(&self) -> bool {
-        let now = Instant::now().saturating_duration_since(self.start);
-        now.as_micros() < u128::from(self.held_until.load(Ordering::Acquire))
+        self.now().as_micros() < self.held_until.load(Ordering::Acquire)
     }
 
     /// How much of the lease is left.
     pub(crate) fn left(&self) -> Duration {
-        let until = self.state().lease.until();
-        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+        let until = self.state().lease.held_until();
+        until.map_or(Duration::ZERO, |until| until.since(self.now()))
     }
 
-    pub(crate) fn lease_state(&self) -> LeaseState {
-        self.state().lease.state(Instant::now())
+    pub(crate) fn standing(&self) -> Standing {
+        self.state().lease.standing(self.now())
     }
 
     /// Waits until the lease is held; `false` if it is not by then.
     pub(crate) async fn held_by(&self, deadline: Instant) -> bool {
-        self.wait(deadline, Self::holds).await
+        self.wait(deadline, |this| this.holds().then_some(Instant::now())).await
     }
 
     /// Waits until a renewal that was sent after this call has been answered, and the node may claim from the gone; `false` if
     /// that is not so by the deadline.
     pub(crate) async fn may_claim_by(&self, deadline: Instant) -> bool {
-        let before = self.state().renewals;
-        self.wanted.notify_one();
-        // One may have been on its way already: the one after that counts.
-        let renewed = self.wait(deadline, |this| this.state().renewals >= before + 2).await;
-        renewed
-            && self
-                .wait(deadline, |this| this.state().lease.may_claim_from_gone(Instant::now()))
-                .await
+        let asked = self.now();
+        self.change(|state| state.lease.handle_wanted(asked));
+        self.hurries.notify_one();
+        let may_claim = |this: &Self| {
+            let (state, now) = (this.state(), this.now());
+            state.lease.renewed(now).filter(|sent| *sent >= asked)?;
+            let from = state.lease.standing(now).may_take_from?;
+            Some(this.instant(from))
+        };
+        self.wait(deadline, may_claim).await
     }
 
-    async fn wait(&self, deadline: Instant, is: impl Fn(&Self) -> bool) -> bool {
+    /// Waits until the node may begin sessions where there is no record; `None` if it may not by the deadline, else whether
+    /// there was anything to wait for. An engine that has lost everything is told first what the owners have in memory.
+    pub(crate) async fn may_begin_by(&self, deadline: Instant) -> Option<bool> {
+        let from = self.standing().may_begin_from;
+        if from.is_none() {
+            return Some(false);
+        }
+        let may_begin = |this: &Self| {
+            Some(this.standing().may_begin_from.map_or_else(Instant::now, |at| this.instant(at)))
+        };
+        self.wait(deadline, may_begin).await.then_some(true)
+    }
+
+    /// Waits until it is so: `from` says since or from when, or that it is not known yet.
+    async fn wait(&self, deadline: Instant, from: impl Fn(&Self) -> Option<Instant>) -> bool {
         loop {
             let news = self.news.notified();
-            if is(self) {
+            let (from, now) = (from(self), Instant::now());
+            if from.is_some_and(|from| from <= now) {
                 return true;
             }
-            if timeout_at(deadline, news).await.is_err() {
-                return is(self);
+            if now >= deadline {
+                return false;
             }
+            let _ = timeout_at(from.map_or(deadline, |from| from.min(deadline)), news).await;
         }
     }
 
-    /// Waits until somebody wants a renewal.
-    pub(crate) async fn wanted(&self) {
-        self.wanted.notified().await;
+    /// Waits until the lease has something to do sooner than it said.
+    pub(crate) async fn hurries(&self) {
+        self.hurries.notified().await;
     }
 
-    /// The engine has given the lease, or renewed it; the request was sent at this time.
-    pub(crate) fn is_renewed(&self, incarnation: Incarnation, sent: Instant) {
+    /// Returns the next thing that is to be done for the lease. A call counts from now on: it is written afterwards.
+    pub(crate) fn poll_lease(&self) -> Option<LeaseCommand> {
+        self.change(|state| if state.retired { None } else { state.lease.poll_command(self.now()) })
+    }
+
+    /// Returns when the lease has something to do, if nothing happens until then.
+    pub(crate) fn lease_is_due(&self) -> Option<Instant> {
+        let due = self.state().lease.poll_timeout(self.now());
+        due.map(|due| self.instant(due))
+    }
+
+    /// Time has passed for the lease.
+    pub(crate) fn lease_timeout(&self) {
+        self.change(|state| state.lease.handle_timeout(self.now()));
+    }
+
+    /// Draws the next life.
+    pub(crate) fn draw(&self) {
+        /// More attempts than an engine takes back.
+        const MOST: usize = 64;
         self.change(|state| {
-            if state.incarnation == incarnation {
-                state.lease.is_renewed(sent, Instant::now());
-                state.renewals += 1;
+            let drawn = draw();
+            state.lease.handle_drawn(drawn.number());
+            state.incarnation = drawn;
+            if state.lives.len() >= MOST {
+                state.lives.remove(1);
             }
+            state.lives.push(drawn);
         });
     }
 
-    /// The engine knows this incarnation no more.
-    pub(crate) fn is_gone(&self, incarnation: Incarnation) {
+    /// The lease's connection has answered something.
+    pub(crate) fn is_connected(&self) {
+        self.change(|state| state.lease.handle_connected(self.now()));
+    }
+
+    /// A call for the lease was answered with an error: it is not known what has become of it.
+    pub(crate) fn is_disconnected(&self) {
+        self.change(|state| state.lease.handle_disconnected());
+    }
+
+    /// The engine has enlisted this life.
+    pub(crate) fn is_enlisted(&self, incarnation: ownership::Incarnation) {
         self.change(|state| {
-            if state.incarnation == incarnation {
-                state.lease.is_gone();
-            }
+            state.lease.handle_enlisted(incarnation, self.now());
+            // None of those before it can have the name any more.
+            state.lives = vec![state.incarnation];
         });
     }
 
-    /// Takes a new incarnation, which no engine knows yet; returns it.
-    pub(crate) fn begin_anew(&self) -> Incarnation {
-        self.change(|state| {
-            state.former.push(state.incarnation);
-            state.incarnation = draw();
-            state.lease = Lease::new(self.config.lease);
-            state.incarnation
-        })
+    /// Another process that lives has this node's name.
+    pub(crate) fn name_is_taken(&self, incarnation: ownership::Incarnation) {
+        self.change(|state| state.lease.handle_name_taken(incarnation));
+    }
+
+    pub(crate) fn is_name_taken(&self) -> bool {
+        self.state().lease.is_name_taken()
+    }
+
+    /// That process is gone.
+    pub(crate) fn name_is_free(&self) {
+        self.change(|state| state.lease.handle_name_free(self.now()));
+    }
+
+    /// The engine has answered the renewal of this life.
+    pub(crate) fn is_renewed(&self, incarnation: ownership::Incarnation, answer: &Renewed) {
+        let answer = match answer {
+            Renewed::Held { run, .. } => ownership::Renewed::Held { run: run.number() },
+            Renewed::Gone => ownership::Renewed::Gone,
+        };
+        self.change(|state| state.lease.handle_renewed(incarnation, answer, self.now()));
+    }
+
+    /// The store has found so often that its engine has lost everything: told before an answer is.
+    pub(crate) fn has_lost(&self, losses: u64) {
+        self.change(|state| state.lease.handle_losses(losses, self.now()));
     }
 
     /// The node drains: its relays are cut one by one, until then.
     pub(crate) fn cut_relays(&self, by: Instant) {
-        self.change(|state| state.cut_by = Some(by));
+        self.change(|state| {
+            state.lease.drain();
+            state.cut_by = Some(by);
+        });
     }
 
     /// Waits until it is one relay's turn to be cut.
@@ -198,31 +282,31 @@ impl Membership {
         tokio::time::sleep(left * part / (1 << 16)).await;
     }
 
-    /// The node lets go of its lease, for good.
-    pub(crate) fn retire(&self) {
+    /// The node lets go of its lease, for good. Returns the life that the engine is to be told of.
+    pub(crate) fn retire(&self) -> Option<Incarnation> {
         self.change(|state| {
             state.retired = true;
-            state.lease.is_gone();
-        });
+            match state.lease.retire() {
+                Some(LeaseCommand::Retire(last)) => Some(Incarnation::from_number(last.get())),
+                _ => None,
+            }
+        })
     }
 
     pub(crate) fn is_retired(&self) -> bool {
         self.state().retired
     }
 
-    /// Whether this incarnation is of another process.
+    /// Whether this incarnation, which has the node's name, is of another process.
     pub(crate) fn is_foreign(&self, other: Incarnation) -> bool {
-        let state = self.state();
-        other != state.incarnation && !state.former.contains(&other)
+        !self.state().lives.contains(&other)
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state();
         let result = change(&mut state);
-        let until = state.lease.until();
-        let until = until.map_or(Duration::ZERO, |it| it.saturating_duration_since(self.start));
-        let micros = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
-        self.held_until.store(micros, Ordering::Release);
+        let until = state.lease.held_until().map_or(0, Moment::as_micros);
+        self.held_until.store(until, Ordering::Release);
         drop(state);
         self.news.notify_waiters();
         result
@@ -293,7 +377,7 @@ impl Membership {
         ClusterView {
             name: self.config.name.to_string(),
             incarnation: self.incarnation(),
-            lease: match self.lease_state() {
+            lease: match self.standing().lease {
                 LeaseState::Held => LeaseView::Held,
                 LeaseState::Lapsed => LeaseView::Lapsed,
                 LeaseState::Gone => LeaseView::Gone,

@@ -1,14 +1,12 @@
 //! Several nodes on one engine: what is set, and what a node knows of itself and of the others.
 
 mod arrival;
-mod lease;
 mod membership;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 pub(crate) use self::{
     arrival::{Arrival, Owner, decide},
-    lease::{Lease, LeaseState},
     membership::{Counted, Membership},
 };
 use crate::words::{
@@ -76,7 +74,7 @@ pub enum LeaseView {
     Held,
     /// It may not, until the engine has answered a renewal.
     Lapsed,
-    /// The engine has let go of this incarnation, and the node has no new one yet.
+    /// The engine does not know this incarnation yet, or has let go of it, and the node has no new one yet.
     Gone,
 }
 

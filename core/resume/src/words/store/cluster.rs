@@ -124,13 +124,32 @@ pub trait ClusterStore: SnapshotStore {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
+/// Names a run of the engine: another one answers after a failover or a restart, and a store names a new one after it has lost
+/// a connection, too. Whatever was written before may be lost then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineRun(u64);
+
+impl EngineRun {
+    /// The run of this number. Two that may differ in what they have must have two numbers.
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Returns its number.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// What a [renewal](ClusterStore::renew) has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Renewed {
-    /// The lease is extended. `wanted`: the keys of sessions that other nodes want, each told once.
+    /// The lease is extended.
     Held {
-        /// What other nodes have [wanted](ClusterStore::want) since the renewal before.
+        /// The keys of sessions that other nodes have [wanted](ClusterStore::want) since the renewal before; each is told once.
         wanted: Vec<StoreKey>,
+        /// The run of the engine that has answered. If it is another one than before, the node puts all its sessions again.
+        run: EngineRun,
     },
     /// The incarnation is gone.
     Gone,

@@ -2,7 +2,7 @@ use std::{fmt, time::Duration};
 
 use futures_core::future::BoxFuture;
 
-use super::{ClusterStore, Renewed, StoreError};
+use super::{ClusterStore, Renewed, SnapshotStore, StoreError, StoreKey};
 use crate::words::node::{Incarnation, NodeInfo};
 
 /// [`ClusterStore`] as an object; every such store is one.
@@ -42,6 +42,15 @@ pub(crate) trait ErasedClusterStore: fmt::Debug + Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Option<NodeInfo>, StoreError>>;
 
     fn nodes<'a>(&'a self, layer: &'a str) -> BoxFuture<'a, Result<Vec<NodeInfo>, StoreError>>;
+
+    fn want<'a>(
+        &'a self,
+        layer: &'a str,
+        owner: Incarnation,
+        key: &'a StoreKey,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    fn losses(&self) -> u64;
 }
 
 impl<S: ClusterStore> ErasedClusterStore for S {
@@ -91,5 +100,17 @@ impl<S: ClusterStore> ErasedClusterStore for S {
 
     fn nodes<'a>(&'a self, layer: &'a str) -> BoxFuture<'a, Result<Vec<NodeInfo>, StoreError>> {
         Box::pin(ClusterStore::nodes(self, layer))
+    }
+    fn want<'a>(
+        &'a self,
+        layer: &'a str,
+        owner: Incarnation,
+        key: &'a StoreKey,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(ClusterStore::want(self, layer, owner, key))
+    }
+
+    fn losses(&self) -> u64 {
+        SnapshotStore::losses(self)
     }
 }

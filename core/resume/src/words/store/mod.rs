@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 pub(crate) use self::names::LayerName;
 pub use self::{
-    cluster::{ClusterStore, Renewed},
+    cluster::{ClusterStore, EngineRun, Renewed},
     error::{ErrorKind, StoreError},
     key::{MAX_KEY_LEN, RecordKind, StoreKey},
     memory::MemoryStore,

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{ClusterStore, ErrorKind, MemoryStore, Renewed, StoreError, StoreKey};
+use super::{ClusterStore, EngineRun, ErrorKind, MemoryStore, Renewed, StoreError, StoreKey};
 use crate::words::node::{Incarnation, NodeInfo};
 
 /// The nodes of all layers.
@@ -75,7 +75,8 @@ impl ClusterStore for MemoryStore {
             None => Renewed::Gone,
             Some(alive) => {
                 alive.until = alive.until.max(Instant::now() + lease);
-                Renewed::Held { wanted: std::mem::take(&mut alive.wanted) }
+                let wanted = std::mem::take(&mut alive.wanted);
+                Renewed::Held { wanted, run: EngineRun::from_number(0) }
             }
         })
     }

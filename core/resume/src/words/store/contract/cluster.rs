@@ -38,12 +38,15 @@ pub async fn check_cluster<S: ClusterStore>(one: &S, other: &S) {
     let all = one.nodes(LAYER).await.expect("nodes");
     assert!(all.contains(&a) && all.contains(&b), "the directory has both: {all:?}");
 
-    let held = Renewed::Held { wanted: Vec::new() };
     let renew = |node: Incarnation| one.renew(LAYER, node, LONG, LONG);
-    assert_eq!(renew(a.incarnation).await.expect("renew"), held);
+    let Renewed::Held { run, .. } = renew(a.incarnation).await.expect("renew") else {
+        panic!("it lives");
+    };
+    let held = Renewed::Held { wanted: Vec::new(), run };
+    assert_eq!(renew(a.incarnation).await.expect("renew"), held, "nothing has happened to it");
     let key = StoreKey::new(RecordKind::Session, LAYER, b"wanted").expect("a short key");
     other.want(LAYER, a.incarnation, &key).await.expect("want");
-    let wanted = Renewed::Held { wanted: vec![key] };
+    let wanted = Renewed::Held { wanted: vec![key], run };
     assert_eq!(renew(a.incarnation).await.expect("renew"), wanted, "the owner is told");
     assert_eq!(renew(a.incarnation).await.expect("renew"), held, "once");
 

@@ -139,7 +139,7 @@ impl Node {
         assert_eq!(lease.poll_command(NOW), Some(LeaseCommand::Draw));
         lease.handle_drawn(incarnation.get());
         assert!(matches!(lease.poll_command(NOW), Some(LeaseCommand::Enlist { .. })));
-        lease.handle_enlisted(incarnation, 0, NOW);
+        lease.handle_enlisted(incarnation, NOW);
         let mut ownership = Ownership::new(RULES);
         ownership.plant(case.machine_fault());
         Self {

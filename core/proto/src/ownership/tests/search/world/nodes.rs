@@ -291,7 +291,7 @@ impl World {
                 wanted = wants;
             }
             (LeaseCommand::Enlist { incarnation, .. }, LeaseReply::Enlisted) => {
-                node.lease.handle_enlisted(incarnation, 0, NOW);
+                node.lease.handle_enlisted(incarnation, NOW);
             }
             // Its connection was lost, and the lease was told.
             (_, LeaseReply::Unknown) => {}
