@@ -109,10 +109,9 @@ impl ClusterStore for RedisStore {
     ) -> Result<Renewed, StoreError> {
         let (renew, wanted) = (self.keys().node(layer, node), self.keys().wanted(layer, node));
         let args = vec![Bytes::from(millis(lease))];
-        // All go in one round trip.
-        let (renewed, run, wanted) = tokio::join!(
-            self.lease_call(Script::Renew, renew.clone(), args, Some(within)),
-            self.lease_call(Script::Run, renew, Vec::new(), Some(within)),
+        // Both go in one round trip.
+        let (renewed, wanted) = tokio::join!(
+            self.lease_call(Script::Renew, renew, args, Some(within)),
             self.lease_call(Script::TakeWanted, wanted, Vec::new(), Some(within)),
         );
         match renewed? {
@@ -121,12 +120,12 @@ impl ClusterStore for RedisStore {
             _ => return Err(self.error(strange())),
         }
         // What cannot be read now is wanted again.
-        let wanted = wanted.and_then(|wanted| self.list(wanted)).unwrap_or_default();
-        let wanted = wanted.into_iter().filter_map(StoreKey::from_bytes).collect();
+        let mut told = wanted.and_then(|told| self.list(told)).unwrap_or_default().into_iter();
         let mut run_and_breaks = DefaultHasher::new();
-        bytes(run?).map_err(|failure| self.error(failure))?.hash(&mut run_and_breaks);
+        told.next().hash(&mut run_and_breaks);
         // What was on its way on a connection that broke may be lost, too.
         self.breaks().hash(&mut run_and_breaks);
+        let wanted = told.filter_map(StoreKey::from_bytes).collect();
         Ok(Renewed::Held { wanted, run: EngineRun::from_number(run_and_breaks.finish()) })
     }
 

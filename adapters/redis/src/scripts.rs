@@ -45,10 +45,8 @@ pub(crate) enum Script {
     DropNode,
     /// Notes the key of a session that another node wants. `ARGV`: key, time to live.
     Want,
-    /// Returns what is wanted, and removes it.
+    /// Returns which run of the engine this is and then what is wanted, and removes that.
     TakeWanted,
-    /// Returns which run of the engine this is.
-    Run,
 }
 
 /// What scripts other than [`Script::Load`] and [`Script::Keep`] return.
@@ -212,19 +210,16 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 ";
 
+/// Another process, or another history of writes, is another run.
 const TAKE_WANTED: &str = r"
-local wanted = redis.call('ZRANGE', KEYS[1], 0, -1)
-if #wanted > 0 then redis.call('DEL', KEYS[1]) end
-return wanted
-";
-
-/// Another process, or another history of writes, has another one.
-const RUN: &str = r"
 local function told(section, name)
   local info = redis.pcall('INFO', section)
   return type(info) == 'string' and string.match(info, name .. ':(%x+)') or ''
 end
-return told('server', 'run_id') .. told('replication', 'master_replid')
+local wanted = redis.call('ZRANGE', KEYS[1], 0, -1)
+if #wanted > 0 then redis.call('DEL', KEYS[1]) end
+table.insert(wanted, 1, told('server', 'run_id') .. told('replication', 'master_replid'))
+return wanted
 ";
 
 const ANYWAY: &str = "#!lua flags=allow-oom";
@@ -250,7 +245,6 @@ static TEXTS: LazyLock<[String; Script::EVERY.len()]> = LazyLock::new(|| {
             Script::DropNode => (ANYWAY, "", DROP_NODE),
             Script::Want => (WITH_ROOM, "", WANT),
             Script::TakeWanted => (ANYWAY, "", TAKE_WANTED),
-            Script::Run => (ANYWAY, "", RUN),
         };
         format!("{header}{prelude}{body}")
     })
@@ -258,7 +252,7 @@ static TEXTS: LazyLock<[String; Script::EVERY.len()]> = LazyLock::new(|| {
 
 impl Script {
     /// Those about nodes come last: they are called by their texts, and a store without nodes never loads them.
-    const EVERY: [Self; 18] = [
+    const EVERY: [Self; 17] = [
         Self::Load,
         Self::Create,
         Self::Claim,
@@ -276,7 +270,6 @@ impl Script {
         Self::DropNode,
         Self::Want,
         Self::TakeWanted,
-        Self::Run,
     ];
 
     /// What every connection loads.
@@ -311,8 +304,7 @@ impl Script {
             | Self::ListNodes
             | Self::DropNode
             | Self::Want
-            | Self::TakeWanted
-            | Self::Run => false,
+            | Self::TakeWanted => false,
         }
     }
 

@@ -160,7 +160,7 @@ pub use self::{
         LiveSession, Resumed, Session, SessionDuplex, SessionInfo, SessionOrigin, SessionSink,
     },
     words::{
-        cluster::{Cluster, ClusterView, LeaseView},
+        cluster::{Cluster, ClusterView, Elsewhere, LeaseView},
         commit_error::{CommitError, CommitErrorKind},
         config_error::{ConfigError, ConfigErrorKind},
         drain_report::DrainReport,

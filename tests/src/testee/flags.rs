@@ -4,8 +4,8 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 
 use lexopt::{Arg, ValueExt as _};
 use session_resume::{
-    AllowedOrigins, Attach, CatchUp, Cluster, Durability, Heartbeat, Http, IdentityCookie, Limits,
-    MergePolicy, Overflow, PlainAck, SessionResume, Unreadable,
+    AllowedOrigins, Attach, CatchUp, Cluster, Durability, Elsewhere, Heartbeat, Http,
+    IdentityCookie, Limits, MergePolicy, Overflow, PlainAck, SessionResume, Unreadable,
     key::{self, KeyFn},
     reuse::{self, ReusePolicy},
 };
@@ -63,6 +63,7 @@ pub(crate) struct ClusterFlags {
     lease: Option<Duration>,
     replicas: u32,
     max_relays: Option<usize>,
+    elsewhere: Elsewhere,
 }
 
 impl Flags {
@@ -234,7 +235,10 @@ impl Flags {
             "lease" => self.node().lease = Some(millis(name, args)?),
             "replicas" => self.node().replicas = number(name, args)?,
             "max-relays" => self.node().max_relays = Some(number(name, args)?),
-            "elsewhere" => word(name, args, &[("relay", ())])?,
+            "elsewhere" => {
+                let words = [("relay", Elsewhere::Relay), ("hand-over", Elsewhere::HandOver)];
+                self.node().elsewhere = word(name, args, &words)?;
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -317,7 +321,8 @@ impl Flags {
             let store = RedisStore::builder(url).with_replicas(of.replicas).connect().await?;
             let mut cluster = Cluster::new(store)
                 .with_name(of.node.clone().unwrap_or_default())
-                .with_advertise(advertise.unwrap_or_default());
+                .with_advertise(advertise.unwrap_or_default())
+                .with_elsewhere(of.elsewhere);
             if let Some(lease) = of.lease {
                 cluster = cluster.with_lease(lease);
             }

@@ -20,6 +20,14 @@ impl Elsewhere {
         }
     }
 
+    /// As `new`, for a request that only asks for a session by its id.
+    pub(crate) fn of_poll() -> Self {
+        Self {
+            #[cfg(feature = "tungstenite")]
+            attempts: Attempts::of_poll(),
+        }
+    }
+
     /// Asks the node that has the session; `Ok`: the session is to be looked for anew.
     ///
     /// # Errors

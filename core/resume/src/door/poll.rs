@@ -164,7 +164,7 @@ async fn find_outcome<T: Send + 'static>(parts: &Parts, id: &str) -> Result<Answ
         return Ok(Answer::not_found());
     };
     let asked = Instant::now();
-    let mut elsewhere = Elsewhere::new();
+    let mut elsewhere = Elsewhere::of_poll();
     loop {
         let answer = match answer(registry, context, id).await {
             Ok(answer) => answer,

@@ -136,6 +136,12 @@ impl Refusal {
         Self { relayed: Some(Box::new(Answered { headers, body })), ..Self::new(status, text) }
     }
 
+    /// The session is at another node, and by these headers the platform sends the request there.
+    #[cfg(feature = "tungstenite")]
+    pub(crate) fn rerouted(headers: HeaderMap) -> Self {
+        Self::relayed(StatusCode::MISDIRECTED_REQUEST, headers, Bytes::new())
+    }
+
     /// Whether another node has answered, or this one tells a node that it has not the session.
     pub(crate) fn is_relayed(&self) -> bool {
         self.relayed.is_some() || self.status == StatusCode::MISDIRECTED_REQUEST

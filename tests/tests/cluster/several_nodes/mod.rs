@@ -1,11 +1,13 @@
 mod crowds;
 mod engine;
+mod hand_over;
 mod hops;
 mod load;
 mod node;
 mod one_hop;
 mod owner_lost;
 mod pipes;
+mod put_again;
 mod strangers;
 mod zombies;
 

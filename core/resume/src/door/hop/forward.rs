@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{Request, Response, header};
 #[cfg(feature = "axum")]
 use hyper::body::{Body, Incoming};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     head::Hop,
@@ -16,22 +16,39 @@ use super::{
 use crate::{
     live::registry::Registry,
     words::{
-        cluster::Membership, context::RequestContext, node::NodeInfo, random, refusal::Refusal,
+        cluster::{Elsewhere, Membership},
+        context::RequestContext,
+        node::NodeInfo,
+        random,
+        refusal::Refusal,
     },
 };
 
 /// Between two attempts; doubled after each.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Until a session that is wanted is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Clients give up after 20 s.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
 /// The attempts of one request to reach the node that owns its session.
 pub(crate) struct Attempts {
     begun: Instant,
     pause: Duration,
+    /// Whether the request is for the session of its key, and when the owner was asked last to hand that over.
+    may_want: bool,
+    wanted: Option<Instant>,
 }
 
 impl Attempts {
     pub(crate) fn new() -> Self {
-        Self { begun: Instant::now(), pause: FIRST_PAUSE }
+        Self { begun: Instant::now(), pause: FIRST_PAUSE, may_want: true, wanted: None }
+    }
+
+    /// Those of a request that only asks for a session by its id.
+    pub(crate) fn of_poll() -> Self {
+        Self { may_want: false, ..Self::new() }
     }
 
     /// Sends the request to the owner, and returns its answer; `None`: the session is to be looked for anew.
@@ -48,6 +65,13 @@ impl Attempts {
         let Some(node) = registry.node() else {
             return Some(Refusal::elsewhere());
         };
+        match node.config().elsewhere {
+            Elsewhere::HandOver if self.may_want => {
+                return self.has_handed_over(registry, parts, owner).await.err();
+            }
+            Elsewhere::Reroute(headers) => return Some(Refusal::rerouted(headers(owner))),
+            Elsewhere::Relay | Elsewhere::HandOver => {}
+        }
         let context = RequestContext::of::<T>(&parts.extensions).ok();
         let answered = context.and_then(|(context, _)| Some(&context.asked.as_ref()?.answered));
         if let Some(answer) = answered.and_then(OnceLock::get) {
@@ -59,6 +83,10 @@ impl Attempts {
             Err(Failed::Refused(refusal)) => refusal,
             Err(Failed::Unreachable(why)) => {
                 tracing::debug!(node = %owner.name, address = %owner.address, why, "no hop");
+                // It lives, says the engine, and is not reached.
+                if self.begun.elapsed() > node.config().lease {
+                    self.want(registry, parts, owner).await;
+                }
                 return self.failed(node, owner).await.err();
             }
         };
@@ -66,6 +94,53 @@ impl Attempts {
             let _ = told.set(answer.clone());
         }
         Some(answer)
+    }
+
+    /// Has the owner asked to hand the session over, and waits a moment before it is looked for again.
+    async fn has_handed_over<T: Send + 'static>(
+        &mut self,
+        registry: &Registry<T>,
+        parts: &Parts,
+        owner: &NodeInfo,
+    ) -> Result<(), Refusal> {
+        let lease = registry.node().map_or(Duration::ZERO, |node| node.config().lease);
+        if self.begun.elapsed() > (lease + Duration::from_secs(5)).min(LONGEST_WAIT) {
+            let text = "the node that has the session is busy with it, try again later";
+            return Err(Refusal::busy(text, some_seconds()));
+        }
+        self.want(registry, parts, owner).await;
+        sleep(LOOK_AGAIN).await;
+        Ok(())
+    }
+
+    /// Asks the owner to hand the session over, unless it was asked a moment ago: it reads that with its next renewal.
+    async fn want<T: Send + 'static>(
+        &mut self,
+        registry: &Registry<T>,
+        parts: &Parts,
+        owner: &NodeInfo,
+    ) {
+        let (Some(node), Some(store)) = (registry.node(), &registry.config().store) else {
+            return;
+        };
+        let pause = node.config().lease / 4;
+        let is_new = self.wanted.is_none_or(|before| before.elapsed() >= pause);
+        let Ok((context, _)) = RequestContext::of::<T>(&parts.extensions) else {
+            return;
+        };
+        if !self.may_want || !is_new {
+            return;
+        }
+        self.wanted = Some(Instant::now());
+        let key = store.session_key(&context.key().to_bytes());
+        let wanted = node.config().store.want(&store.name, owner.incarnation, &key);
+        match timeout(pause, wanted).await {
+            Ok(Ok(())) => {
+                tracing::debug!(node = %owner.name, "the owner is asked to hand a session over");
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "the owner is not asked to hand over"),
+            Err(_) => tracing::debug!("the owner is not asked to hand over in time"),
+        }
     }
 
     /// An attempt has failed; waits before the next one. An owner that has died is gone after a lease.
@@ -146,7 +221,10 @@ where
 /// The client is told to come back: another node may reach the owner.
 fn unreachable(owner: &NodeInfo) -> Refusal {
     tracing::warn!(node = %owner.name, address = %owner.address, "the node that has a session is not reached");
-    let seconds = 1 + u64::from(random::bytes::<1>()[0]) % 3;
     let text = "the session is at another node, which is not reached from here, try again later";
-    Refusal::busy(text, Duration::from_secs(seconds))
+    Refusal::busy(text, some_seconds())
+}
+
+fn some_seconds() -> Duration {
+    Duration::from_secs(1 + u64::from(random::bytes::<1>()[0]) % 3)
 }

@@ -168,7 +168,14 @@ where
             return Err(NotDelivered::Undelivered(Undelivered::Ended));
         };
         let session = Arc::clone(&hold.session);
-        if session.is_durable() {
+        if newcomer.registry.node().is_some() {
+            // What it is told makes the client forget the message.
+            if let Err(close) = newcomer.registry.confirm_attach(&session).boxed().await {
+                let retry = Some(newcomer_retry(&close));
+                let refusal = AttachRefusal { close, retry };
+                return Err(NotDelivered::Refused(refusal));
+            }
+        } else if session.is_durable() {
             is_in_the_store(&session).boxed().await;
         }
         let Newcomer { registry, client, pass, .. } = newcomer;
@@ -252,14 +259,8 @@ impl<T: Send + 'static> Newcomer<T> {
 
     /// Tells the client to come back: another node has the session, or this one may not speak for it now.
     async fn sent_away<S: Transport>(self, close: Close, socket: S) {
-        const BUSY: Duration = Duration::from_secs(1);
-        const SOON: u64 = 250;
-        // Many may be told at the same time.
-        let jitter = u64::from(u16::from_be_bytes(random::bytes())) % SOON;
-        let jitter = Duration::from_millis(jitter);
-        let is_moved = close.kind() == CloseKind::Moved;
-        let retry = if is_moved { jitter } else { BUSY + jitter * 8 };
-        let refusal = AttachRefusal { close, retry: Some(retry) };
+        let retry = Some(newcomer_retry(&close));
+        let refusal = AttachRefusal { close, retry };
         observe::refused(Cause::of_close(&refusal.close), refusal.close.code);
         pump::refuse(socket, refusal, self.offer.is_resumable()).await;
     }
@@ -283,6 +284,17 @@ impl<T: Send + 'static> Newcomer<T> {
             }
         }
     }
+}
+
+/// When a client that is sent away shall come back.
+fn newcomer_retry(close: &Close) -> Duration {
+    const BUSY: Duration = Duration::from_secs(1);
+    const SOON: u64 = 250;
+    // Many may be told at the same time.
+    let jitter = u64::from(u16::from_be_bytes(random::bytes())) % SOON;
+    let jitter = Duration::from_millis(jitter);
+    let is_moved = close.kind() == CloseKind::Moved;
+    if is_moved { jitter } else { BUSY + jitter * 8 }
 }
 
 impl Pass {

@@ -184,11 +184,11 @@ impl<T: Send + 'static> Keeper<T> {
                     Renewed::Held { wanted, .. } => {
                         self.told = false;
                         self.renewals = self.renewals.wrapping_add(1);
-                        if self.renewals % DIRECTORY == 0 {
+                        if self.renewals.is_multiple_of(DIRECTORY) {
                             self.read_directory();
                         }
                         if let Some(registry) = self.registry.upgrade() {
-                            registry.hand_over_all(wanted);
+                            registry.hand_over_all(&wanted);
                         }
                     }
                     Renewed::Gone => {

@@ -27,7 +27,7 @@ const SOON: u64 = 250;
 
 impl<T: Send + 'static> Registry<T> {
     /// Begins to hand over what other nodes want.
-    pub(crate) fn hand_over_all(&self, wanted: Vec<StoreKey>) {
+    pub(crate) fn hand_over_all(&self, wanted: &[StoreKey]) {
         let sessions = wanted.iter().filter_map(|key| self.wanted_session(key));
         for session in sessions.collect::<Vec<_>>() {
             let registry = self.arc();

@@ -203,7 +203,7 @@ impl<T: Send + 'static> Registry<T> {
         }
         let known = self.owner_of(owner).await?;
         let may_claim = cleared == Some(Incarnation::from_number(owner));
-        Ok(decide(known, released, may_claim))
+        Ok(decide(known, may_claim))
     }
 
     /// Whether a request need not wait for other nodes: there are none, or the session is here, and its record is this

@@ -24,13 +24,11 @@ pub(crate) enum Arrival {
     Wait,
 }
 
-/// Decides.
+/// Decides about a record that is not clean.
 ///
-/// `released`: the record is clean, so its owner is silent until it has put again; `may_claim_from_gone`: of the node's own
-/// lease.
-pub(crate) fn decide(owner: Owner, released: bool, may_claim_from_gone: bool) -> Arrival {
+/// `may_claim_from_gone`: of the node's own lease.
+pub(crate) fn decide(owner: Owner, may_claim_from_gone: bool) -> Arrival {
     match owner {
-        _ if released => Arrival::Claim,
         Owner::Ours => Arrival::Claim,
         Owner::Theirs(node) => Arrival::Elsewhere(node),
         Owner::Gone if may_claim_from_gone => Arrival::Claim,
@@ -48,20 +46,14 @@ mod tests {
         let node = NodeInfo::new("b", Incarnation::from_number(2), "10.0.0.8:7946", 1);
         let theirs = || Owner::Theirs(node.clone());
         let elsewhere = || Arrival::Elsewhere(node.clone());
-        for (owner, released, may_claim, expected) in [
-            (Owner::Ours, false, false, Arrival::Claim),
-            (theirs(), false, true, elsewhere()),
-            (theirs(), false, false, elsewhere()),
-            (theirs(), true, false, Arrival::Claim),
-            (Owner::Gone, false, true, Arrival::Claim),
-            (Owner::Gone, false, false, Arrival::Wait),
-            (Owner::Gone, true, false, Arrival::Claim),
+        for (owner, may_claim, expected) in [
+            (Owner::Ours, false, Arrival::Claim),
+            (theirs(), true, elsewhere()),
+            (theirs(), false, elsewhere()),
+            (Owner::Gone, true, Arrival::Claim),
+            (Owner::Gone, false, Arrival::Wait),
         ] {
-            assert_eq!(
-                decide(owner.clone(), released, may_claim),
-                expected,
-                "{owner:?} {released}"
-            );
+            assert_eq!(decide(owner.clone(), may_claim), expected, "{owner:?}");
         }
     }
 }

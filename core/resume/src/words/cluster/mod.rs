@@ -5,6 +5,8 @@ mod membership;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use http::HeaderMap;
+
 pub(crate) use self::{
     arrival::{Arrival, Owner, decide},
     membership::{Counted, Membership},
@@ -42,6 +44,7 @@ pub struct Cluster<S> {
     name: String,
     advertise: Option<String>,
     lease: Duration,
+    elsewhere: Elsewhere,
     max_relays: Option<usize>,
 }
 
@@ -89,6 +92,24 @@ impl LeaseView {
     }
 }
 
+/// What is done with a request whose session is at another node.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub enum Elsewhere {
+    /// It is sent once more, to that node, and the bytes are copied: the running handler goes on. The nodes must reach each
+    /// other.
+    #[default]
+    Relay,
+    /// That node is asked to hand the session over. Its handler ends when it has come to `recv` or `commit` with no message in
+    /// hand, and starts anew here: for applications that keep everything in the session's state. The request waits until then,
+    /// for a lease and 5 s at most, 15 s in all; it is told to come back if the handler is busy for longer. Requests that only
+    /// ask for a session by its id are sent on as with [`Relay`](Self::Relay).
+    HandOver,
+    /// It is answered `421 Misdirected Request` with these headers, by which the platform sends it to that node (`fly-replay`
+    /// and the like).
+    Reroute(fn(&NodeInfo) -> HeaderMap),
+}
+
 impl<S: ClusterStore> Cluster<S> {
     /// How long a lease lasts if nothing else is said: 5 s.
     pub const DEFAULT_LEASE: Duration = Duration::from_secs(5);
@@ -100,6 +121,7 @@ impl<S: ClusterStore> Cluster<S> {
             name: host_name(),
             advertise: None,
             lease: Self::DEFAULT_LEASE,
+            elsewhere: Elsewhere::Relay,
             max_relays: None,
         }
     }
@@ -129,6 +151,16 @@ impl<S: ClusterStore> Cluster<S> {
         self
     }
 
+    /// Sets what is done with a request whose session is at another node. Default: [`Elsewhere::Relay`].
+    ///
+    /// All nodes should have the same. A node that cannot reach the owner for a whole lease, though the engine says that it
+    /// lives, asks it to hand over in any case.
+    #[must_use]
+    pub fn with_elsewhere(mut self, elsewhere: Elsewhere) -> Self {
+        self.elsewhere = elsewhere;
+        self
+    }
+
     /// Sets how many transports may be here whose session is at another node. Default: as many as the layer may have
     /// sessions. One more is told to come back later.
     #[must_use]
@@ -145,6 +177,7 @@ impl<S: ClusterStore> Cluster<S> {
             name: self.name.into(),
             advertise: self.advertise.map(Into::into),
             lease: self.lease,
+            elsewhere: self.elsewhere,
             max_relays: self.max_relays,
         };
         (config, store)
@@ -157,6 +190,7 @@ impl<S> fmt::Debug for Cluster<S> {
             .field("name", &self.name)
             .field("advertise", &self.advertise)
             .field("lease", &self.lease)
+            .field("elsewhere", &self.elsewhere)
             .finish_non_exhaustive()
     }
 }
@@ -168,6 +202,8 @@ pub(crate) struct ClusterConfig {
     pub(crate) name: Arc<str>,
     pub(crate) advertise: Option<Arc<str>>,
     pub(crate) lease: Duration,
+    #[cfg_attr(not(feature = "tungstenite"), allow(dead_code, reason = "hops need hyper"))]
+    pub(crate) elsewhere: Elsewhere,
     pub(crate) max_relays: Option<usize>,
 }
 

@@ -1,0 +1,82 @@
+//! The owner is asked to hand a session over, and lives.
+
+use session_resume_engine::{Engine, without_redis};
+use session_resume_testkit::{Browser, Received, Socket};
+use session_resume_tests::{Framework, Testee, scenarios};
+
+use super::node::{node_with, told};
+
+const PAGE: &str = "0123456789abcdef";
+
+/// A client with a session at `a`, cut off there; its hello.
+async fn begun(a: &Testee) -> (Browser, serde_json::Value) {
+    let at_a = Browser::at(a.addr);
+    let mut ws = at_a.resumable("/live", PAGE).await;
+    let hello = ws.member("hello").await;
+    ws.send("add 5").await;
+    assert_eq!(ws.data().await, "total:5");
+    assert_eq!(ws.member("ack").await, 1);
+    ws.cut().await;
+    (at_a, hello)
+}
+
+/// It comes to `b`, and goes on there: the same stream, without a gap.
+async fn goes_on_at_b(at_b: &Browser, hello: &serde_json::Value) {
+    let mut ws = at_b.resumable("/live", &Socket::cursor(PAGE, hello, 1)).await;
+    let again = ws.member("hello").await;
+    assert_eq!(again["status"], "resumed", "{again}");
+    assert_eq!(again["session"], hello["session"]);
+    assert!(again["gap"].is_null(), "{again}");
+    ws.send("where").await;
+    assert_eq!(ws.data().await, "node:b generation:2");
+    ws.send("add 1").await;
+    assert_eq!(ws.data().await, "total:6");
+    assert_eq!(told(at_b, "/node").await["relays"], 0, "no hop is left");
+    let place = told(at_b, "/where").await;
+    assert_eq!((&place["here"], &place["owner"]), (&true.into(), &"b".into()), "{place}");
+}
+
+/// `--elsewhere hand-over`: no request is sent on.
+async fn a_session_moves_to_the_node_where_its_client_is(framework: Framework) {
+    if without_redis() {
+        return;
+    }
+    let engine = Engine::durable();
+    let a = node_with(&engine, framework, "a", "--elsewhere hand-over").await;
+    let b = node_with(&engine, framework, "b", "--elsewhere hand-over").await;
+    let (at_a, hello) = begun(&a).await;
+    // Another client of it stays at the owner, and is told to come back.
+    let mut stays = at_a.resumable("/live", &Socket::cursor(PAGE, &hello, 1)).await;
+    let hello = stays.member("hello").await;
+    let at_b = at_a.moved_to_address(b.addr);
+    goes_on_at_b(&at_b, &hello).await;
+    let close = loop {
+        match stays.next().await {
+            Received::Message(_) => {}
+            Received::Close(close) => break Some(close.code),
+            Received::Gone => break None,
+        }
+    };
+    assert_eq!(close, Some(4112));
+    // A request finds it there, too.
+    assert_eq!(told(&at_b, "/").await["total"], 6);
+}
+
+/// The nodes do not reach each other, but the engine: after a lease the owner is asked to hand over.
+async fn an_owner_that_is_not_reached_hands_over(framework: Framework) {
+    if without_redis() {
+        return;
+    }
+    let engine = Engine::durable();
+    // Nobody listens there.
+    let nowhere = "--hops 127.0.0.1:0 --advertise 127.0.0.1:1";
+    let a = node_with(&engine, framework, "a", nowhere).await;
+    let b = node_with(&engine, framework, "b", "").await;
+    let (at_a, hello) = begun(&a).await;
+    goes_on_at_b(&at_a.moved_to_address(b.addr), &hello).await;
+}
+
+scenarios!(
+    a_session_moves_to_the_node_where_its_client_is,
+    an_owner_that_is_not_reached_hands_over,
+);
