@@ -11,14 +11,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     head::Hop,
-    sending::{Failed, For, Sending},
+    sending::{Failed, For, NOT_THE_OWNER, Sending},
 };
 use crate::{
     live::registry::Registry,
     words::{
         cluster::{Elsewhere, Membership},
         context::RequestContext,
-        node::NodeInfo,
+        node::{Incarnation, NodeInfo},
         random,
         refusal::Refusal,
     },
@@ -36,6 +36,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 pub(crate) struct Attempts {
     begun: Instant,
     pause: Duration,
+    /// The owner that was not reached, and since when.
+    unreached: Option<(Incarnation, Instant)>,
     /// Whether the request is for the session of its key, and when the owner was asked last to hand that over.
     may_want: bool,
     wanted: Option<Instant>,
@@ -43,7 +45,8 @@ pub(crate) struct Attempts {
 
 impl Attempts {
     pub(crate) fn new() -> Self {
-        Self { begun: Instant::now(), pause: FIRST_PAUSE, may_want: true, wanted: None }
+        let (begun, pause) = (Instant::now(), FIRST_PAUSE);
+        Self { begun, pause, unreached: None, may_want: true, wanted: None }
     }
 
     /// Those of a request that only asks for a session by its id.
@@ -83,8 +86,10 @@ impl Attempts {
             Err(Failed::Refused(refusal)) => refusal,
             Err(Failed::Unreachable(why)) => {
                 tracing::debug!(node = %owner.name, address = %owner.address, why, "no hop");
-                // It lives, says the engine, and is not reached.
-                if self.begun.elapsed() > node.config().lease {
+                if why == NOT_THE_OWNER {
+                    self.unreached = None;
+                } else if self.unreached_for(owner) >= node.config().lease {
+                    // It lives, says the engine.
                     self.want(registry, parts, owner).await;
                 }
                 return self.failed(node, owner).await.err();
@@ -143,6 +148,16 @@ impl Attempts {
         }
     }
 
+    /// This owner is not reached: returns for how long.
+    fn unreached_for(&mut self, owner: &NodeInfo) -> Duration {
+        let since = match self.unreached {
+            Some((before, since)) if before == owner.incarnation => since,
+            _ => Instant::now(),
+        };
+        self.unreached = Some((owner.incarnation, since));
+        since.elapsed()
+    }
+
     /// An attempt has failed; waits before the next one. An owner that has died is gone after a lease.
     pub(super) async fn failed(
         &mut self,
@@ -151,7 +166,8 @@ impl Attempts {
     ) -> Result<(), Refusal> {
         node.doubt(owner.incarnation);
         let lease = node.config().lease;
-        if self.begun.elapsed() > lease + lease / 4 + LONGEST_PAUSE {
+        let most = lease + lease / 4 + LONGEST_PAUSE;
+        if self.unreached_for(owner) > most || self.begun.elapsed() > most.max(LONGEST_WAIT) {
             return Err(unreachable(owner));
         }
         sleep(self.pause).await;

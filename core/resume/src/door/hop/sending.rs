@@ -42,6 +42,9 @@ const EVENTS: &[u8] = b"text/event-stream";
 /// An answer that is no stream is held whole; a longer one needs `at_owner`.
 const LONGEST_ANSWER: usize = 16 << 20;
 
+/// The node was reached, and says that the session is not there.
+pub(super) const NOT_THE_OWNER: &str = "not the owner any more";
+
 /// Why there is no answer.
 pub(super) enum Failed {
     /// The owner was not reached, or is not the owner any more.
@@ -107,7 +110,7 @@ impl<T: Send + 'static> Sending<'_, T> {
         };
         let response = response.unwrap_or_else(|_| Err(failed("no answer in time")))?;
         if is_misdirected(&response) {
-            return Err(Failed::Unreachable("not the owner any more"));
+            return Err(Failed::Unreachable(NOT_THE_OWNER));
         }
         let (owner, node) = (owner.incarnation, Arc::clone(self.node));
         Ok(Relayed { response, owner, counted, node })
