@@ -14,7 +14,8 @@ use super::{
 
 const PAGE: &str = "0123456789abcdef";
 
-/// 5: two nodes do not reach each other, and both reach the engine: the client is told to come back, and goes on.
+/// 5: two nodes do not reach each other, and both reach the engine: after a lease the
+/// owner is asked to hand over, and the client goes on.
 async fn a_client_between_two_nodes_that_are_cut_apart_gets_its_session_handed_over(
     framework: Framework,
 ) {
