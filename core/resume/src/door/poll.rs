@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     future::poll_fn,
     sync::Arc,
     task::Poll,
@@ -10,11 +10,13 @@ use std::{
 };
 
 use http::{HeaderValue, Response, StatusCode, header, request::Parts};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use session_resume_proto::{Position, WireId, session};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
+#[cfg(feature = "tungstenite")]
+use crate::door::hop;
 use crate::{
     Outcome, SessionId,
     door::elsewhere::Elsewhere,
@@ -243,7 +245,7 @@ fn stored(interrupted: bool) -> &'static str {
 }
 
 /// One session of a [`list`].
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Listed {
     session: SessionId,
     status: Cow<'static, str>,
@@ -257,7 +259,7 @@ struct Listed {
     head: Option<Head>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Head {
     epoch: WireId,
     position: Position,
@@ -267,6 +269,13 @@ impl Listed {
     /// A session that is not in memory, of which only this is known.
     fn elsewhere(session: SessionId, status: Cow<'static, str>) -> Self {
         Self { session, status, name: None, created_ms: None, attached: 0, head: None }
+    }
+
+    /// Of two nodes the one that has the session in memory knows how it is; of one that has ended, the one that knows its end.
+    #[cfg(feature = "tungstenite")]
+    fn knows_more_than(&self, other: &Self) -> bool {
+        (self.head.is_some() && other.head.is_none())
+            || (other.head.is_none() && other.status == "running")
     }
 
     fn live<T: Send + 'static>(session: &Arc<Shared<T>>, registry: &Registry<T>) -> Self {
@@ -286,7 +295,7 @@ impl Listed {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Page {
     sessions: Vec<Listed>,
     /// What `after` is for the next page.
@@ -302,6 +311,8 @@ const LONGEST_PAGE: usize = 100;
 ///
 /// With `?id=A&id=B` (at most 32) it lists those instead, as far as they are the caller's; the validator is of their
 /// statuses alone then. With `?wait=SECONDS`, at most 50, and `If-None-Match` it waits until a status is another one.
+///
+/// Of several nodes, each is asked, and says what it has; one that does not answer within two seconds is left out.
 ///
 /// That is: the live sessions that this identity has started, its own session if that is stored, and all
 /// outcomes in memory that it may poll. A store cannot be asked for all of an identity's sessions: stored ones
@@ -335,15 +346,34 @@ async fn find_own<T: Send + 'static>(parts: &Parts) -> Result<Answer, Refusal> {
     let live = registry.started_by(context.identity());
     all.extend(live.iter().map(|session| (session.id(), Listed::live(session, registry))));
     let now = registry.clock().now();
-    let mut outcomes = registry.outcomes();
-    let ended = outcomes.of(context.identity(), now);
-    all.extend(ended.map(|(id, ended)| (id, Listed::elsewhere(id, status(&ended.outcome)))));
-    drop(outcomes);
+    {
+        let mut outcomes = registry.outcomes();
+        let ended = outcomes.of(context.identity(), now);
+        all.extend(ended.map(|(id, ended)| (id, Listed::elsewhere(id, status(&ended.outcome)))));
+    }
+    let mut has_more = false;
+    #[cfg(feature = "tungstenite")]
+    for page in hop::ask_all(registry, parts).await {
+        // Another node of another version may say it in another way.
+        if let Ok(page) = serde_json::from_slice::<Page>(&page) {
+            has_more |= page.next.is_some();
+            for listed in page.sessions {
+                match all.entry(listed.session) {
+                    Entry::Vacant(entry) => drop(entry.insert(listed)),
+                    Entry::Occupied(mut entry) if listed.knows_more_than(entry.get()) => {
+                        entry.insert(listed);
+                    }
+                    Entry::Occupied(_) => {}
+                }
+            }
+        }
+    }
     let after = after.and_then(|after| after.parse::<SessionId>().ok());
     let mut rest = all.into_iter().filter(|(id, _)| after.is_none_or(|after| *id > after));
     let limit = limit.unwrap_or(LONGEST_PAGE).clamp(1, LONGEST_PAGE);
     let sessions: Vec<_> = rest.by_ref().take(limit).map(|(_, listed)| listed).collect();
-    let next = rest.next().and(sessions.last()).map(|last| last.session);
+    has_more |= rest.next().is_some();
+    let next = sessions.last().filter(|_| has_more).map(|last| last.session);
     let body = serde_json::to_string(&Page { sessions, next }).expect("ids and words are JSON");
     Ok(Answer::new(StatusCode::OK, body, None).unless_known(parts))
 }

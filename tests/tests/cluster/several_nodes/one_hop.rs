@@ -3,7 +3,9 @@
 use session_resume_testkit::{Browser, Socket};
 use session_resume_tests::{Framework, scenarios};
 
-use super::node::{Two, told, until};
+use session_resume_engine::{Engine, without_redis};
+
+use super::node::{Two, node_with, told, until};
 
 const PAGE: &str = "0123456789abcdef";
 
@@ -81,7 +83,68 @@ async fn requests_find_their_session_from_any_node(framework: Framework) {
     assert_ne!(stranger["session"], first["session"]);
 }
 
+/// Each node lists all sessions of a browser, wherever they are: here those of two paths, begun at two nodes.
+async fn each_node_lists_all_sessions_of_a_browser(framework: Framework) {
+    if without_redis() {
+        return;
+    }
+    let engine = Engine::durable();
+    let a = node_with(&engine, framework, "a", "--key path").await;
+    let b = node_with(&engine, framework, "b", "--key path").await;
+    let at_a = Browser::at(a.addr);
+    let at_b = at_a.moved_to_address(b.addr);
+    let mut one = at_a.resumable("/live", PAGE).await;
+    let one_hello = one.member("hello").await;
+    let mut two = at_b.resumable("/live/two", PAGE).await;
+    let two_hello = two.member("hello").await;
+    assert_ne!(one_hello["session"], two_hello["session"]);
+    for (ws, name) in [(&mut one, "a"), (&mut two, "b")] {
+        ws.send("where").await;
+        assert_eq!(ws.data().await, format!("node:{name} generation:1"));
+        assert_eq!(ws.member("ack").await, 1);
+    }
+    let mut ids =
+        [&one_hello, &two_hello].map(|hello| hello["session"].as_str().unwrap().to_owned());
+    ids.sort();
+    let list = told(&at_a, "/sessions").await;
+    let listed: Vec<_> = list["sessions"].as_array().unwrap().iter().collect();
+    assert_eq!(listed.iter().map(|it| &it["session"]).collect::<Vec<_>>(), ids.each_ref());
+    for session in &listed {
+        assert_eq!((&session["status"], &session["attached"]), (&"running".into(), &1.into()));
+        assert!(session["head"]["epoch"].is_string(), "{session}");
+    }
+    let other = told(&at_b, "/sessions").await;
+    let without_ages = |list: &serde_json::Value| {
+        let mut list = list.clone();
+        for session in list["sessions"].as_array_mut().unwrap() {
+            session.as_object_mut().unwrap().remove("created_ms");
+        }
+        list
+    };
+    assert_eq!(without_ages(&list), without_ages(&other));
+    // Page by page, too.
+    for browser in [&at_a, &at_b] {
+        let first = told(browser, "/sessions?limit=1").await;
+        assert_eq!(
+            (&first["sessions"][0]["session"], &first["next"]),
+            (&ids[0].as_str().into(), &ids[0].as_str().into())
+        );
+        let last = told(browser, &format!("/sessions?limit=1&after={}", ids[0])).await;
+        assert_eq!(
+            (&last["sessions"][0]["session"], &last["next"]),
+            (&ids[1].as_str().into(), &serde_json::Value::Null)
+        );
+    }
+    // Nobody else sees them.
+    assert_eq!(told(&Browser::at(a.addr), "/sessions").await["sessions"], serde_json::json!([]));
+    // A node that is gone is left out, and holds nothing up.
+    b.kill().await;
+    let list = told(&at_a, "/sessions").await;
+    assert_eq!(list["sessions"].as_array().unwrap().len(), 1, "{list}");
+}
+
 scenarios!(
+    each_node_lists_all_sessions_of_a_browser,
     a_client_that_lands_on_another_node_goes_on_where_its_handler_runs,
     requests_find_their_session_from_any_node,
 );

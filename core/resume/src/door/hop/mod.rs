@@ -4,6 +4,7 @@
 //! `named` (to the node that a pipe's tag names), `relay` (what
 //! becomes of an upgrade or of a stream), `listen` (to here).
 
+mod everywhere;
 mod forward;
 mod head;
 #[cfg(feature = "server")]
@@ -15,7 +16,6 @@ mod relay;
 mod sealed;
 mod sending;
 
-pub(crate) use self::forward::Attempts;
 #[cfg(feature = "axum")]
 pub(crate) use self::forward::{AtOwner, at_owner};
 pub use self::head::Hop;
@@ -23,3 +23,4 @@ pub use self::head::Hop;
 pub use self::listen::{ServeHops, serve_hops};
 #[cfg(feature = "http")]
 pub(crate) use self::named::{at_named, with_body};
+pub(crate) use self::{everywhere::ask_all, forward::Attempts};
