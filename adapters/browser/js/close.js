@@ -25,6 +25,9 @@ const KINDS = {
 /** Two kinds have one code: this reason makes the other one, which has its name. @type {{ [kind in CloseKind]?: CloseKind }} */
 const REASONS = { normal: 'done', superseded: 'replaced', restarting: 'moved', 'try-again': 'stale' };
 
+/** The codes that the server's application may close with. @param {number} code */
+const isApplications = (code) => (code >= 4000 && code < 4100) || (code >= 4200 && code < 5000);
+
 /**
  * Reads a close.
  *
@@ -33,7 +36,7 @@ const REASONS = { normal: 'done', superseded: 'replaced', restarting: 'moved', '
  * @returns {Close}
  */
 export function parseClose(code, reason) {
-  const kind = KINDS[code] ?? 'other';
+  const kind = KINDS[code] ?? (isApplications(code) ? 'application' : 'other');
   const other = REASONS[kind];
   return { code, reason, kind: other && reason === other ? other : kind };
 }

@@ -369,6 +369,8 @@ function dropped(cx, close) {
     case 'refused':
     // A transport that may only read has sent data.
     case 'read-only':
+    // The server's application has closed the transport.
+    case 'application':
       return refused(cx, close);
     case 'protocol-error':
       if (s.startedOver || (s.phase === 'connecting' && !s.cursor)) return end(cx, close);

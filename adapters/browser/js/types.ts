@@ -110,6 +110,8 @@ export type CloseKind =
   | 'moved'
   | 'try-again'
   | 'stale'
+  /** A code of the server's application. */
+  | 'application'
   | 'other';
 
 /** A close, read. */

@@ -172,7 +172,7 @@ fn every_kind_of_close_has_a_row() {
     }
 }
 
-const KINDS: [CloseKind; 16] = [
+const KINDS: [CloseKind; 17] = [
     CloseKind::Normal,
     CloseKind::Done,
     CloseKind::NoCode,
@@ -188,6 +188,7 @@ const KINDS: [CloseKind; 16] = [
     CloseKind::Moved,
     CloseKind::TryAgain,
     CloseKind::Stale,
+    CloseKind::Application,
     CloseKind::Other,
 ];
 
@@ -209,6 +210,7 @@ fn kind_name(kind: CloseKind) -> &'static str {
         CloseKind::Moved => "moved",
         CloseKind::TryAgain => "try-again",
         CloseKind::Stale => "stale",
+        CloseKind::Application => "application",
         CloseKind::Other => "other",
     }
 }

@@ -156,8 +156,9 @@ pub use self::{
         layer::{ResponseFuture, SessionResume, SessionResumeService},
     },
     live::session::{
-        AttachRequest, BlockingSession, Client, Event, ExpirationGuard, IdentityChange,
-        LiveSession, Resumed, Session, SessionDuplex, SessionInfo, SessionOrigin, SessionSink,
+        AttachRequest, AttachedClient, BlockingSession, Client, Event, ExpirationGuard,
+        IdentityChange, LiveSession, NotDelivered, Resumed, Session, SessionDuplex, SessionInfo,
+        SessionOrigin, SessionSink,
     },
     words::{
         cluster::{Cluster, ClusterView, Elsewhere, LeaseView},

@@ -12,6 +12,8 @@ use crate::tally::Tally;
 pub(crate) const NAME: &str = "live";
 /// Guards are named after what they do.
 const BLOCK: &str = "block";
+/// The code that `kick` closes with.
+const KICKED: u16 = 4000;
 
 /// What a command leads to.
 enum Next {
@@ -133,6 +135,27 @@ async fn obey(session: &mut LiveSession<Tally>, told: &mut Told, text: &str) -> 
         }
         ("undeliverable", "") => {
             session.send(format!("undeliverable:{}", list(&told.undeliverable))).await?;
+        }
+        ("state", bytes) if bytes.parse::<usize>().is_ok() => {
+            let bytes = bytes.parse()?;
+            session.update(|tally| tally.pad = ".".repeat(bytes));
+            session.send(format!("state:{bytes}")).await?;
+        }
+        ("delivered", "") => match session.delivered().await {
+            Ok(()) => session.send("delivered").await?,
+            Err(why) => session.send(format!("not delivered: {why}")).await?,
+        },
+        ("who", "") => {
+            let clients: Vec<_> =
+                session.clients().iter().map(|it| it.client.to_string()).collect();
+            session.send(format!("who:{}:{}", clients.len(), clients.join(","))).await?;
+        }
+        ("kick", id) => {
+            let clients = session.clients();
+            if let Some(it) = clients.iter().find(|it| it.client.to_string() == id) {
+                session.close_client(it.client, KICKED, "kicked")?;
+            }
+            session.send("kicked").await?;
         }
         ("dropped", "") => session.send(format!("dropped:{}", list(&told.dropped))).await?,
         ("close", "") => session.close("closed by its handler"),

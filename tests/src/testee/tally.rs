@@ -10,6 +10,9 @@ pub(crate) struct Tally {
     pub(crate) total: i64,
     pub(crate) log: Vec<i64>,
     pub(crate) next: u64,
+    /// Makes the state as large as a test wants it.
+    #[serde(default)]
+    pub(crate) pad: String,
 }
 
 impl Tally {

@@ -1,5 +1,6 @@
 //! Scenarios against the testee over real sockets, by promise. Each runs for every framework.
 
+mod audience;
 mod drops;
 mod ends;
 mod event_source;

@@ -80,7 +80,7 @@ pub(super) fn hint(cause: &Cause) -> Option<Duration> {
 fn decide_close(close: CloseKind, facts: Facts) -> Verdict {
     match close {
         CloseKind::Superseded => Verdict::Superseded,
-        CloseKind::Refused | CloseKind::ReadOnly => Verdict::Refused,
+        CloseKind::Refused | CloseKind::ReadOnly | CloseKind::Application => Verdict::Refused,
         CloseKind::ProtocolError => drop_cursor(facts),
         CloseKind::Reauthenticate if !facts.reauthenticated => Verdict::Return(Pace::AtOnce),
         CloseKind::Stale if facts.stale => Verdict::Rename,
@@ -128,7 +128,9 @@ mod tests {
             (4112, "moved", come_back, come_back),
             (4113, "try again later", come_back, come_back),
             (4113, "stale", Verdict::Return(Pace::AtOnce), Verdict::Rename),
-            (4000, "an application's own", come_back, come_back),
+            (3000, "", come_back, come_back),
+            (4000, "an application's own", Verdict::Refused, Verdict::Refused),
+            (4200, "", Verdict::Refused, Verdict::Refused),
             (4100, "superseded", Verdict::Superseded, Verdict::Superseded),
             (4100, "replaced", Verdict::Return(Pace::Slower), Verdict::Return(Pace::Slower)),
             (4100, "", Verdict::Superseded, Verdict::Superseded),

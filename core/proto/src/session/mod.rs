@@ -9,6 +9,7 @@
 //! order: [`Rules`], `outbox`, `client`, `attach`, `transport`, `life`.
 
 mod attach;
+mod audience;
 mod client;
 mod damping;
 mod deliver;
@@ -40,6 +41,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 pub use self::{
     attach::{Arrival, Attached, Claim, Refusal, SessionOrigin},
+    audience::{Attendee, Receipt},
     client::{ClientKind, ClientName, IdentityTag, Who},
     deliver::{Delivery, DeliveryKey, DeliveryProgress, Undelivered},
     epoch::Epoch,

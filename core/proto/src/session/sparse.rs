@@ -50,7 +50,7 @@ pub(super) struct Recipient {
 }
 
 impl Addressee {
-    fn is(&self, recipient: Recipient) -> bool {
+    pub(super) fn is(&self, recipient: Recipient) -> bool {
         match self.0 {
             Which::Client(name) => name == recipient.name,
             Which::Transport(uid) => Some(uid) == recipient.uid,

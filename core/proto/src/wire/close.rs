@@ -46,7 +46,9 @@ pub enum CloseKind {
     TryAgain,
     /// 4113 `stale`, or 1013: the offer was not from the client's present holder.
     Stale,
-    /// Any other code. It has no meaning in this protocol, or it is the application's own.
+    /// 4000 to 4099, or 4200 to 4999: the server's application has closed this client's transport.
+    Application,
+    /// Any other code: it has no meaning in this protocol.
     Other,
 }
 
@@ -92,6 +94,7 @@ impl CloseKind {
             (code::RESTARTING | code::PLAIN_RESTARTING, _) => Self::Restarting,
             (code::TRY_AGAIN | code::PLAIN_TRY_AGAIN, reason::STALE) => Self::Stale,
             (code::TRY_AGAIN | code::PLAIN_TRY_AGAIN, _) => Self::TryAgain,
+            (4000..=4099 | 4200..=4999, _) => Self::Application,
             (_, _) => Self::Other,
         }
     }
@@ -201,6 +204,7 @@ impl Close {
             | CloseKind::ProtocolError
             | CloseKind::ReadOnly
             | CloseKind::Reauthenticate
+            | CloseKind::Application
             | CloseKind::Other => self.code,
         };
         Self { code, ..self }

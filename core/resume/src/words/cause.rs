@@ -50,6 +50,7 @@ impl Cause {
             | CloseKind::Replaced
             | CloseKind::ReadOnly
             | CloseKind::Reauthenticate
+            | CloseKind::Application
             | CloseKind::Other => Self::Busy,
         }
     }

@@ -4,6 +4,7 @@
 #![expect(clippy::unchecked_time_subtraction, reason = "constants; a test would panic")]
 
 mod attach;
+mod audience;
 mod events;
 mod flow;
 mod identities;

@@ -16,6 +16,7 @@ use super::{
     event::Serial,
     life::{Change, Life},
     phase,
+    receipts::Awaited,
     tasks::Tasks,
 };
 use crate::words::{
@@ -82,6 +83,8 @@ pub(crate) struct Rarities {
     pub(super) tasks: Tasks,
     /// Sends that wait for room, by ticket.
     pub(super) room: Vec<(u32, Waker)>,
+    /// Those that wait until clients have what was sent.
+    pub(super) receipts: Vec<Awaited>,
     /// Pumps that wait in addition to the one in `Core`.
     pumps: Vec<(AttachmentNumber, Waker)>,
     /// Told when the session ends; there while a poll has asked.
@@ -95,12 +98,22 @@ pub(crate) struct Rarities {
 
 impl Rarities {
     fn is_empty(&self) -> bool {
-        let Self { starter, handler_name, tasks, room, pumps, watchers, offered_states, requests } =
-            self;
+        let Self {
+            starter,
+            handler_name,
+            tasks,
+            room,
+            receipts,
+            pumps,
+            watchers,
+            offered_states,
+            requests,
+        } = self;
         starter.is_none()
             && handler_name.is_none()
             && tasks.is_empty()
             && room.is_empty()
+            && receipts.is_empty()
             && pumps.is_empty()
             && watchers.is_none()
             && offered_states.is_empty()
@@ -415,6 +428,7 @@ impl Core {
         due.pump = due.pump.or(self.pump.take());
         if let Some(rare) = self.rare.get_mut() {
             due.room.append(&mut rare.room);
+            due.receipts.append(&mut rare.receipts);
             due.pumps.append(&mut rare.pumps);
         }
         due
@@ -436,6 +450,7 @@ impl Core {
         if let (true, Some(rare)) = (wake.room, self.rare.get_mut()) {
             due.room = std::mem::take(&mut rare.room);
         }
+        self.take_receipts(&mut due);
         if wake.transports {
             due.pump = self.pump.take();
             if let Some(rare) = self.rare.get_mut() {
@@ -485,6 +500,7 @@ pub(crate) enum CancelHandler {
 pub(super) struct WakersDue {
     receiver: Option<Waker>,
     room: Vec<(u32, Waker)>,
+    pub(super) receipts: Vec<Awaited>,
     pump: Option<(AttachmentNumber, Waker)>,
     pumps: Vec<(AttachmentNumber, Waker)>,
     /// Plain transports keep superseding each other.
@@ -503,6 +519,7 @@ impl WakersDue {
             pump.wake();
         }
         self.room.into_iter().for_each(|(_, waker)| waker.wake());
+        self.receipts.into_iter().for_each(Awaited::wake);
         self.pumps.into_iter().for_each(|(_, waker)| waker.wake());
     }
 }

@@ -1,5 +1,5 @@
 //! One session: its handles, its state, its tasks. Suggested reading order: `shared` (the live object), `core`
-//! (what its lock guards), `handle`, `live`, `send`; `life` (how it goes), `keeper` (whom it tells what has happened), `durable` (what it knows of its
+//! (what its lock guards), `handle`, `live`, `send`, `receipts`; `life` (how it goes), `keeper` (whom it tells what has happened), `durable` (what it knows of its
 //! snapshot).
 
 mod blocking;
@@ -13,6 +13,7 @@ mod life;
 mod live;
 mod place;
 mod purpose;
+mod receipts;
 mod send;
 mod shared;
 mod sink;
@@ -28,6 +29,7 @@ pub use self::{
     guard::ExpirationGuard,
     handle::{IdentityChange, Session, SessionInfo},
     live::LiveSession,
+    receipts::{AttachedClient, NotDelivered},
     sink::{SessionDuplex, SessionSink},
 };
 pub(crate) use self::{

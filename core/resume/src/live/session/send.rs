@@ -7,7 +7,7 @@ use std::{
 use bytestring::ByteString;
 use session_resume_proto::{
     Message, Moment,
-    session::{NotSent, Terms, Unsent},
+    session::{Addressee, NotSent, Terms, Unsent},
 };
 use tokio::task::coop;
 
@@ -285,12 +285,16 @@ fn push(core: &mut Core, message: Message, kind: &Kind, now: Moment) -> Result<(
 }
 
 impl Core {
+    /// Finds a client that messages can be sent to.
+    pub(super) fn addressee(&self, client: Client) -> Option<Addressee> {
+        self.machine.addressee(client.name(), |peer: &Peer| client.is_transport(*peer))
+    }
+
     fn terms(&self, special: &Special, now: Moment) -> Result<Terms, NotSent> {
         let to = match special.to {
             None => None,
             Some(client) => {
-                let own = |peer: &Peer| client.is_transport(*peer);
-                let to = self.machine.addressee(client.name(), own);
+                let to = self.addressee(client);
                 let gone =
                     if self.machine.ended().is_some() { NotSent::Ended } else { NotSent::Gone };
                 Some(to.ok_or(gone)?)

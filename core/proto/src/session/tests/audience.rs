@@ -1,0 +1,122 @@
+//! Who is attached, what they have, and the close of one client.
+
+use super::*;
+
+fn receipt(sim: &mut Sim) -> Receipt {
+    let head = sim.session.head();
+    sim.session.receipt(head, None)
+}
+
+fn receipt_of(sim: &mut Sim, who: &'static str) -> Receipt {
+    let to = sim.session.addressee(name(who), |info| *info == who).expect("it is there");
+    let head = sim.session.head();
+    sim.session.receipt(head, Some(&to))
+}
+
+fn share() -> Sim {
+    Sim::with(|rules| rules.attach = Attach::Share)
+}
+
+#[test]
+fn all_is_delivered_when_each_client_has_acknowledged_it() {
+    let mut sim = share();
+    assert_eq!(receipt(&mut sim), Receipt::NobodyThere, "nobody has ever come");
+    let (a, b) = (sim.fresh("a"), sim.fresh("b"));
+    assert_eq!(receipt(&mut sim), Receipt::Delivered, "nothing was sent");
+    sim.send_range(0..2);
+    sim.out(a);
+    sim.out(b);
+    assert_eq!(receipt(&mut sim), Receipt::Waits);
+    sim.ack(a, 2);
+    assert_eq!(receipt(&mut sim), Receipt::Waits);
+    assert_eq!(receipt_of(&mut sim, "a"), Receipt::Delivered);
+    assert_eq!(receipt_of(&mut sim, "b"), Receipt::Waits);
+    sim.ack(b, 1);
+    assert_eq!(receipt(&mut sim), Receipt::Waits);
+    sim.ack(b, 2);
+    assert_eq!(receipt(&mut sim), Receipt::Delivered);
+}
+
+#[test]
+fn what_was_sent_later_is_not_waited_for() {
+    let mut sim = Sim::new();
+    let a = sim.fresh("a");
+    sim.send_range(0..1);
+    let head = sim.session.head();
+    sim.send_range(1..2);
+    sim.out(a);
+    sim.ack(a, 1);
+    assert_eq!(sim.session.receipt(head, None), Receipt::Delivered);
+    assert_eq!(receipt(&mut sim), Receipt::Waits);
+}
+
+#[test]
+fn one_that_is_away_is_waited_for_while_another_is_there() {
+    let mut sim = share();
+    let (a, b) = (sim.fresh("a"), sim.fresh("b"));
+    sim.send_range(0..1);
+    sim.out(a);
+    sim.detach(b);
+    sim.ack(a, 1);
+    assert_eq!(receipt(&mut sim), Receipt::Waits);
+    assert_eq!(receipt_of(&mut sim, "b"), Receipt::NobodyThere);
+    sim.detach(a);
+    assert_eq!(receipt(&mut sim), Receipt::NobodyThere);
+    assert_eq!(receipt_of(&mut sim, "a"), Receipt::Delivered, "though it has gone");
+    let b = sim.resume("b", 0);
+    sim.out(b);
+    assert_eq!(receipt(&mut sim), Receipt::Waits);
+    sim.ack(b, 1);
+    assert_eq!(receipt(&mut sim), Receipt::Delivered);
+}
+
+#[test]
+fn a_message_for_one_client_is_waited_for_from_that_client_alone() {
+    let mut sim = share();
+    let (a, b) = (sim.fresh("a"), sim.fresh("b"));
+    sim.out(a);
+    sim.tell("b", "x").unwrap();
+    assert_eq!(receipt_of(&mut sim, "a"), Receipt::Delivered);
+    assert_eq!(receipt(&mut sim), Receipt::Waits);
+    sim.out(b);
+    sim.ack(b, 1);
+    assert_eq!(receipt(&mut sim), Receipt::Delivered);
+}
+
+#[test]
+fn those_who_are_attached_are_counted_with_their_transports() {
+    let mut sim = share();
+    let (a, b) = (sim.fresh("a"), sim.fresh("b"));
+    sim.plain();
+    sim.plain();
+    let there = |sim: &Sim| -> Vec<_> {
+        sim.session.attendees().map(|it| (it.who.info, it.transports)).collect()
+    };
+    assert_eq!(there(&sim), [("a", 1), ("b", 1), ("plain", 1), ("plain", 1)]);
+    sim.detach(a);
+    assert_eq!(there(&sim), [("b", 1), ("plain", 1), ("plain", 1)]);
+    // Its older transport is superseded: it counts no more.
+    sim.resume("b", 0);
+    sim.detach(b);
+    assert_eq!(there(&sim), [("b", 1), ("plain", 1), ("plain", 1)]);
+}
+
+#[test]
+fn one_client_is_closed_and_comes_back_with_its_cursor() {
+    let mut sim = share();
+    let (a, b) = (sim.fresh("a"), sim.fresh("b"));
+    sim.events();
+    sim.out(a);
+    sim.out(b);
+    let close = Close::of_application(4001, "away").unwrap();
+    let to = sim.session.addressee(name("a"), |info| *info == "a").unwrap();
+    assert_eq!(sim.session.close_client(&to, &close, sim.now), 1);
+    assert_eq!(sim.session.close_client(&to, &close, sim.now), 0, "it has gone");
+    assert_eq!(sim.out(a), ["close 4001 away"]);
+    assert_eq!(sim.events(), ["-a"]);
+    sim.send_range(0..1);
+    assert_eq!(sim.data(b), ["m0"]);
+    let a = sim.resume("a", 0);
+    assert_eq!(sim.events(), ["+a resumed"]);
+    assert_eq!(sim.data(a), ["m0"]);
+}
