@@ -23,6 +23,8 @@ check session-resume-axum --no-default-features --features server
 check session-resume-warp --no-default-features --features server
 check session-resume-browser --no-default-features --features axum
 check session-resume-browser --no-default-features --features warp
+check session-resume-client --no-default-features --features http
+check session-resume-client --no-default-features --features rustls-tls-webpki-roots
 
 # As examples/dashboard/compose.yaml builds it.
 check dashboard
@@ -33,6 +35,7 @@ adapters/axum/Cargo.toml http2
 adapters/axum/Cargo.toml server
 adapters/browser/Cargo.toml axum
 adapters/browser/Cargo.toml warp
+adapters/client/Cargo.toml http
 adapters/client/Cargo.toml rustls-tls-webpki-roots
 adapters/redis/Cargo.toml cluster
 adapters/redis/Cargo.toml sentinel

@@ -1,11 +1,11 @@
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
-use session_resume_proto::client::Config;
+use session_resume_proto::{client::Config, pipe::Choice};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    Backoff, Client, ConfigError, ConnectError, CookieJar, Limits, Modes, StateOffer,
+    Backoff, Client, ConfigError, ConnectError, CookieJar, Limits, Modes, StateOffer, Transport,
     connector::{Connect, Connector, Io},
 };
 
@@ -30,6 +30,7 @@ pub struct Builder {
     connect: Option<Connect>,
     max_received: usize,
     state: Option<StateOffer>,
+    transports: Vec<Transport>,
     /// The first setting that cannot work.
     broken: Option<ConfigError>,
 }
@@ -51,6 +52,7 @@ impl Builder {
             connect: None,
             max_received: 64 << 20,
             state: None,
+            transports: vec![Transport::WebSocket],
             broken: None,
         }
     }
@@ -96,7 +98,7 @@ impl Builder {
         self
     }
 
-    /// Adds a header to every upgrade request.
+    /// Adds a header to every upgrade request, and to every other request of a session over HTTP.
     ///
     /// Cookies go to [`with_cookies`](Self::with_cookies); the headers of the handshake cannot be set.
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
@@ -133,7 +135,7 @@ impl Builder {
     /// Sets what makes the connections, in place of TCP: a Unix socket, a tunnel, a pipe in memory. It is given the URL.
     ///
     /// The client opens its WebSocket on the stream that comes, with TLS if the URL says `wss`. An attempt counts from
-    /// the call on.
+    /// the call on. For a session over HTTP it makes more than one.
     pub fn with_connector<C, F, S>(mut self, connect: C) -> Self
     where
         C: Fn(Uri) -> F + Send + Sync + 'static,
@@ -144,6 +146,36 @@ impl Builder {
             let connecting = connect(url);
             Box::pin(async move { connecting.await.map(|stream| Box::new(stream) as Io) })
         }));
+        self
+    }
+
+    /// Sets by which ways the client may come to the server; none given means all. Default: a WebSocket alone.
+    ///
+    /// The order is always [`Transport::WebSocket`], [`Transport::Sse`], [`Transport::Poll`]. Where a WebSocket gets no
+    /// session, because something on the way refuses it or swallows it, the client tries over HTTP in the same attempt. It
+    /// looks for a WebSocket after 5 s, 30 s, 5 min, and then every 30 min, and goes back to it when one passes. The session
+    /// is the same, and nothing is lost or doubled on the way. A stream that something on the way holds back becomes polls.
+    /// [`Client::transport`] tells how the client comes.
+    ///
+    /// Over HTTP the client has two connections, HTTP/1.1 on the streams that a WebSocket would have
+    /// ([`with_connector`](Self::with_connector), TLS). The server must take transports over HTTP at this route:
+    /// `ResumeConnection` does, `ResumeUpgrade` does not.
+    ///
+    /// ```no_run
+    /// use session_resume_client::{Client, Transport};
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = Client::builder("ws://127.0.0.1:3000/live")
+    ///     .transports([Transport::WebSocket, Transport::Sse, Transport::Poll])
+    ///     .connect()
+    ///     .await?;
+    /// println!("{}", client.transport().map_or("gone again", Transport::name));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "http")]
+    pub fn transports(mut self, transports: impl IntoIterator<Item = Transport>) -> Self {
+        self.transports = transports.into_iter().collect();
         self
     }
 
@@ -162,9 +194,10 @@ impl Builder {
             return Err(err);
         }
         let url = parse(&self.url)?;
-        let Self { config, headers, max_received, cookies, connect, state, .. } = self;
-        let connector = Connector { url, headers, cookies, connect, max_received };
-        Ok(Client::spawn(config, state, connector))
+        let Self { config, headers, max_received, cookies, connect, state, transports, .. } = self;
+        let attach_timeout = config.attach_timeout;
+        let connector = Connector { url, headers, cookies, connect, max_received, attach_timeout };
+        Ok(Client::spawn(config, state, connector, Choice::new(&transports, None)))
     }
 
     /// Starts a client and waits for its session.

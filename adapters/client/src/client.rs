@@ -1,10 +1,10 @@
 use std::{fmt, sync::Arc};
 
-use session_resume_proto::client::Config;
+use session_resume_proto::{client::Config, pipe::Choice};
 use tokio::task::JoinHandle;
 
 use crate::{
-    Cause, Close, ConnectError, Event, Message, SendError, StateOffer, Undelivered,
+    Cause, Close, ConnectError, Event, Message, SendError, StateOffer, Transport, Undelivered,
     connector::Connector,
     driver::drive,
     shared::{Shared, Taken},
@@ -46,11 +46,16 @@ impl Client {
         Self::builder(url).connect().await
     }
 
-    pub(crate) fn spawn(config: Config, state: Option<StateOffer>, connector: Connector) -> Self {
+    pub(crate) fn spawn(
+        config: Config,
+        state: Option<StateOffer>,
+        connector: Connector,
+        choice: Choice,
+    ) -> Self {
         let shared = Arc::new(Shared::new(config, connector));
         shared.lock().machine.offer_state(state);
         Self {
-            driver: tokio::spawn(drive(Arc::clone(&shared))),
+            driver: tokio::spawn(drive(Arc::clone(&shared), choice)),
             sender: Sender { shared },
             early: None,
         }
@@ -146,6 +151,12 @@ impl Client {
     /// ```
     pub fn offer_state(&self, copy: Option<StateOffer>) {
         self.sender.shared.lock().machine.offer_state(copy);
+    }
+
+    /// Returns how the present connection comes; `None`: there is none.
+    pub fn transport(&self) -> Option<Transport> {
+        let state = self.sender.shared.lock();
+        state.machine.is_attached().then_some(state.path)
     }
 
     /// Returns a handle that sends.

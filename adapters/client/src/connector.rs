@@ -1,13 +1,14 @@
 use std::{fmt, io, pin::Pin, sync::Arc, time::Duration};
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Uri, header};
-use session_resume_proto::wire::{Offer, SUBPROTOCOL};
+use session_resume_proto::wire::{Offer, PROBE, SUBPROTOCOL};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream,
+    MaybeTlsStream, WebSocketStream, client_async_with_config,
     tungstenite::{
         self,
         client::IntoClientRequest,
@@ -17,7 +18,12 @@ use tokio_tungstenite::{
     },
 };
 
+#[cfg(feature = "http")]
+pub(crate) use self::requests::Connection;
 use crate::{Cause, CookieJar};
+
+#[cfg(feature = "http")]
+mod requests;
 
 /// tungstenite zeroes its whole read buffer before every read, so a small one costs less time, too.
 const READ_BUFFER: usize = 4096;
@@ -37,6 +43,9 @@ pub(crate) type Connect = Arc<dyn Fn(Uri) -> Connecting + Send + Sync>;
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<Io>> + Send>>;
 
+/// A stream of bytes, with TLS if the URL says so.
+type Secured = MaybeTlsStream<Io>;
+
 /// Makes transports.
 pub(crate) struct Connector {
     pub(crate) url: Uri,
@@ -46,19 +55,44 @@ pub(crate) struct Connector {
     pub(crate) connect: Option<Connect>,
     /// The longest message that is read, in bytes.
     pub(crate) max_received: usize,
+    /// How long an attempt may take.
+    pub(crate) attach_timeout: Duration,
+}
+
+/// What is offered, as `Sec-WebSocket-Protocol` has it.
+pub(crate) fn protocols(offer: &Offer) -> String {
+    format!("{SUBPROTOCOL}, {offer}")
 }
 
 impl Connector {
-    /// Opens a transport. The machine limits the time that this may take.
-    pub(crate) async fn connect(&self, offer: &Offer) -> Result<Socket, Cause> {
+    /// Looks whether a WebSocket passes, in the time of an attempt. It touches no session.
+    pub(crate) async fn probe(&self) -> bool {
+        let echoed = async {
+            let Ok(mut socket) = self.connect(&format!("{SUBPROTOCOL}, {PROBE}")).await else {
+                return false;
+            };
+            let said = matches!(socket.next().await, Some(Ok(tungstenite::Message::Text(_))));
+            let frame = tungstenite::Message::binary(vec![0; 9]);
+            let echoed = said
+                && socket.send(frame).await.is_ok()
+                && matches!(socket.next().await, Some(Ok(tungstenite::Message::Binary(_))));
+            // The server closes it after that.
+            while echoed && socket.next().await.is_some_and(|read| read.is_ok()) {}
+            echoed
+        };
+        tokio::time::timeout(self.attach_timeout, echoed).await.unwrap_or(false)
+    }
+
+    /// Opens a WebSocket that offers `protocols`. The machine limits the time that this may take.
+    pub(crate) async fn connect(&self, protocols: &str) -> Result<Socket, Cause> {
         // A message may come in one frame. The limit is for what the application gets: an escaped message is longer.
         let longest = Some(self.max_received.saturating_add(1));
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .max_frame_size(longest)
             .max_message_size(longest);
-        let request = self.request(offer).map_err(|err| cause_of(&err))?;
-        match open(request, self.stream().await?, config).await {
+        let request = self.request(protocols).map_err(|err| cause_of(&err))?;
+        match client_async_with_config(request, self.stream().await?, Some(config)).await {
             Ok((socket, response)) => {
                 self.cookies.store(response.headers());
                 if speaks_ours(&response) { Ok(socket) } else { Err(Cause::NotSpoken) }
@@ -72,58 +106,66 @@ impl Connector {
         }
     }
 
-    /// Makes the stream of bytes on which the WebSocket is opened.
-    async fn stream(&self) -> Result<Io, Cause> {
-        let stream = match &self.connect {
-            Some(connect) => connect(self.url.clone()).await,
-            None => tcp(&self.url).await,
+    /// Makes the stream of bytes on which the WebSocket is opened, or requests go.
+    async fn stream(&self) -> Result<Secured, Cause> {
+        let secured = async {
+            let stream = match &self.connect {
+                Some(connect) => connect(self.url.clone()).await,
+                None => tcp(&self.url).await,
+            };
+            secured(&self.url, stream?).await
         };
-        stream.map_err(|err| Cause::Unreachable(err.to_string().into()))
+        secured.await.map_err(|err| Cause::Unreachable(err.to_string().into()))
     }
 
-    fn request(&self, offer: &Offer) -> Result<Request, tungstenite::Error> {
+    fn request(&self, protocols: &str) -> Result<Request, tungstenite::Error> {
         let mut request = self.url.clone().into_client_request()?;
         let headers = request.headers_mut();
         headers.extend(self.headers.clone());
-        let protocols = HeaderValue::try_from(format!("{SUBPROTOCOL}, {offer}"));
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocols.expect("an offer is ASCII"));
-        let cookies = self.cookies.header();
-        if !cookies.is_empty() {
-            let mut value = HeaderValue::try_from(cookies).map_err(http::Error::from)?;
-            value.set_sensitive(true);
-            headers.insert(header::COOKIE, value);
+        let protocols = HeaderValue::try_from(protocols).expect("an offer is ASCII");
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocols);
+        if let Some(cookies) = self.cookie_header() {
+            headers.insert(header::COOKIE, cookies);
         }
         Ok(request)
     }
+
+    fn cookie_header(&self) -> Option<HeaderValue> {
+        let cookies = Some(self.cookies.header()).filter(|cookies| !cookies.is_empty())?;
+        let mut value = HeaderValue::try_from(cookies).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+/// Returns the host. An IPv6 address is written in brackets in a URL alone.
+fn host(url: &Uri) -> &str {
+    url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
 }
 
 async fn tcp(url: &Uri) -> io::Result<Io> {
-    // An IPv6 address is written in brackets in a URL alone.
-    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let port = if url.scheme_str() == Some("wss") { 443 } else { 80 };
-    let stream = TcpStream::connect((host, url.port_u16().unwrap_or(port))).await?;
+    let stream = TcpStream::connect((host(url), url.port_u16().unwrap_or(port))).await?;
     // Without Nagle's algorithm: the machine knows best what belongs into one packet.
     stream.set_nodelay(true)?;
     Ok(Box::new(stream))
 }
 
 #[cfg(feature = "rustls-tls-webpki-roots")]
-async fn open(
-    request: Request,
-    stream: Io,
-    config: WebSocketConfig,
-) -> Result<(Socket, Response), tungstenite::Error> {
-    let tls = if request.uri().scheme_str() == Some("wss") {
-        tls()
-    } else {
-        tokio_tungstenite::Connector::Plain
-    };
-    tokio_tungstenite::client_async_tls_with_config(request, stream, Some(config), Some(tls)).await
+async fn secured(url: &Uri, stream: Io) -> io::Result<Secured> {
+    use rustls::pki_types::ServerName;
+
+    if url.scheme_str() != Some("wss") {
+        return Ok(MaybeTlsStream::Plain(stream));
+    }
+    let host = ServerName::try_from(host(url).to_owned()).map_err(io::Error::other)?;
+    let stream = tokio_rustls::TlsConnector::from(tls()).connect(host, stream).await?;
+    Ok(MaybeTlsStream::Rustls(stream))
 }
 
 /// With our own crypto provider: a process that has two, or none installed, would panic.
 #[cfg(feature = "rustls-tls-webpki-roots")]
-fn tls() -> tokio_tungstenite::Connector {
+fn tls() -> Arc<rustls::ClientConfig> {
     use std::sync::LazyLock;
 
     use rustls::{ClientConfig, RootCertStore, crypto::ring};
@@ -137,17 +179,13 @@ fn tls() -> tokio_tungstenite::Connector {
             .with_no_client_auth();
         Arc::new(config)
     });
-    tokio_tungstenite::Connector::Rustls(TLS.clone())
+    TLS.clone()
 }
 
 #[cfg(not(feature = "rustls-tls-webpki-roots"))]
-async fn open(
-    request: Request,
-    stream: Io,
-    config: WebSocketConfig,
-) -> Result<(Socket, Response), tungstenite::Error> {
-    let stream = MaybeTlsStream::Plain(stream);
-    tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await
+#[expect(clippy::unused_async, reason = "with TLS it waits")]
+async fn secured(_: &Uri, stream: Io) -> io::Result<Secured> {
+    Ok(MaybeTlsStream::Plain(stream))
 }
 
 fn speaks_ours(response: &Response) -> bool {

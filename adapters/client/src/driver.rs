@@ -1,20 +1,25 @@
-use std::{future::poll_fn, pin::Pin, sync::Arc};
+use std::{future::pending, pin::Pin, sync::Arc};
 
-use session_resume_proto::client::{Action, TransportNumber};
+use session_resume_proto::{
+    client::{Action, TransportNumber},
+    numbers::CHOICE_MUTE,
+    pipe::{Choice, Follow, Path},
+    wire::Offer,
+};
 use tokio::{task::JoinSet, time::sleep_until};
 
 use crate::{
-    Cause,
-    connector::Socket,
+    Cause, Close,
+    route::{Happened, Route},
     shared::{Shared, random},
-    transport::{Step, Transport},
+    step::Step,
 };
 
 /// Makes happen what the machine decides, until it has ended.
-pub(crate) async fn drive(shared: Arc<Shared>) {
+pub(crate) async fn drive(shared: Arc<Shared>, choice: Choice) {
     let _abandon = Abandon(&shared);
-    let mut driver =
-        Driver { shared: &shared, attempt: None, transport: None, leaving: JoinSet::new() };
+    let leaving = JoinSet::new();
+    let mut driver = Driver { shared: &shared, choice, route: None, probe: None, leaving };
     loop {
         driver.act();
         shared.tell_application();
@@ -29,13 +34,15 @@ pub(crate) async fn drive(shared: Arc<Shared>) {
 
 struct Driver<'a> {
     shared: &'a Arc<Shared>,
-    attempt: Option<(TransportNumber, Attempt)>,
-    transport: Option<Transport>,
+    /// By which path the client comes.
+    choice: Choice,
+    /// The newest transport, or the attempt.
+    route: Option<Route>,
+    /// Looks whether a WebSocket passes.
+    probe: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
     /// Transports that are over for the machine and still say so. Ends with the driver.
     leaving: JoinSet<()>,
 }
-
-type Attempt = Pin<Box<dyn Future<Output = Result<Socket, Cause>> + Send>>;
 
 impl Driver<'_> {
     /// Does what the machine asks for.
@@ -49,18 +56,12 @@ impl Driver<'_> {
                     let machine = &mut self.shared.lock().machine;
                     machine.handle_random(&random, self.shared.now());
                 }
-                Some(Action::Connect { transport, offer }) => {
-                    tracing::debug!(?transport, "connecting");
-                    let shared = Arc::clone(self.shared);
-                    let attempt = async move { shared.connector.connect(&offer).await };
-                    self.attempt = Some((transport, Box::pin(attempt)));
-                }
+                Some(Action::Connect { transport, offer }) => self.connect(transport, offer),
                 Some(Action::Close { transport, close }) => {
                     tracing::debug!(?transport, ?close, "closing");
-                    self.attempt.take_if(|(number, _)| *number == transport);
-                    let gone = self.transport.take_if(|open| open.number() == transport);
-                    if let (Some(gone), Some(_)) = (gone, &close) {
-                        self.leaving.spawn(gone.linger(close));
+                    let gone = self.route.take_if(|route| route.number == transport);
+                    if let Some(gone) = gone {
+                        self.give_up(gone, close);
                     }
                 }
                 Some(other) => unreachable!("unknown action {other:?}"),
@@ -68,66 +69,194 @@ impl Driver<'_> {
         }
     }
 
+    fn connect(&mut self, transport: TransportNumber, offer: Offer) {
+        let path = self.choice.path();
+        tracing::debug!(?transport, path = path.name(), "connecting");
+        let route = Route::begin(self.shared, transport, offer, path);
+        self.set_out(route);
+    }
+
+    /// Takes `route`, whose path is the choice's.
+    fn set_out(&mut self, route: Route) {
+        self.shared.lock().path = route.path();
+        self.probe = None;
+        let route = self.route.insert(route);
+        #[cfg(feature = "http")]
+        if route.path() == Path::WebSocket && self.choice.allows_http() {
+            route.doubt(self.shared);
+        }
+        #[cfg(not(feature = "http"))]
+        let _ = route;
+    }
+
+    /// The machine is done with `route`.
+    fn give_up(&mut self, route: Route, close: Option<Close>) {
+        let shared = self.shared;
+        let mute = CHOICE_MUTE.min(shared.connector.attach_timeout);
+        if !route.greeted && shared.now() >= route.began + mute {
+            self.choice.handle_no_hello(route.path());
+        } else {
+            self.choice.handle_gone(true, shared.now());
+        }
+        self.probe = None;
+        if let (Some(transport), Some(_)) = (route.into_transport(), &close) {
+            self.leaving.spawn(transport.linger(close));
+        }
+    }
+
     /// Waits until something happens, and tells the machine.
     async fn step(&mut self) {
         let shared = self.shared;
-        let timeout = shared.lock().machine.poll_timeout();
-        let timeout = timeout.and_then(|moment| shared.clock().instant(moment));
+        let due = [shared.lock().machine.poll_timeout(), self.choice.poll_timeout()];
+        let due = due.into_iter().flatten().min().and_then(|due| shared.clock().instant(due));
         let timer = async {
-            match timeout {
+            match due {
                 Some(instant) => sleep_until(instant).await,
-                None => std::future::pending().await,
+                None => pending().await,
             }
         };
         tokio::select! {
             () = shared.work.notified() => {}
-            () = timer => shared.lock().machine.handle_timeout(shared.now()),
-            (number, result) = attempted(&mut self.attempt) => {
-                self.attempt = None;
-                match result {
-                    Ok(socket) => self.transport = Some(Transport::new(number, socket)),
-                    Err(cause) => {
-                        tracing::debug!(transport = ?number, %cause, "attempt failed");
-                        shared.lock().machine.handle_connect_failed(number, cause);
-                    }
+            () = timer => {
+                shared.lock().machine.handle_timeout(shared.now());
+                if self.choice.poll_probe(shared.now()) {
+                    let shared = Arc::clone(shared);
+                    self.probe = Some(Box::pin(async move { shared.connector.probe().await }));
                 }
             }
-            step = stepped(&mut self.transport, shared) => {
-                match step {
-                    Step::Progress => {}
-                    // The machine closes it.
-                    Step::TooBig => if let Some(transport) = &self.transport {
-                        let number = transport.number();
-                        tracing::warn!("the server has sent a message over the limit (with_max_received)");
-                        shared.lock().machine.handle_too_big(number);
-                    },
-                    Step::Gone(close) => if let Some(gone) = self.transport.take() {
-                        tracing::debug!(transport = ?gone.number(), ?close, "gone");
-                        shared.lock().machine.handle_closed(gone.number(), close.clone());
-                        if close.is_some() {
-                            self.leaving.spawn(gone.linger(None));
-                        }
-                    }
+            happened = happened(&mut self.route, shared) => self.handle(happened),
+            good = probed(&mut self.probe) => {
+                self.probe = None;
+                tracing::debug!(good, "looked for a WebSocket");
+                if self.choice.handle_probe(good, shared.now()) {
+                    shared.lock().machine.replace_transport(shared.now());
                 }
             }
             Some(_) = self.leaving.join_next() => {}
         }
     }
-}
 
-async fn attempted(
-    attempt: &mut Option<(TransportNumber, Attempt)>,
-) -> (TransportNumber, Result<Socket, Cause>) {
-    match attempt {
-        Some((number, attempt)) => (*number, attempt.as_mut().await),
-        None => std::future::pending().await,
+    fn handle(&mut self, happened: Happened) {
+        self.note_news();
+        let shared = self.shared;
+        let Some(route) = &mut self.route else {
+            return;
+        };
+        let number = route.number;
+        match happened {
+            Happened::Opened(socket) => route.open(socket),
+            Happened::Failed(cause) => self.handle_unheard(cause),
+            Happened::Mute => {
+                tracing::debug!(transport = ?number, "the WebSocket is mute");
+                self.handle_unheard(Cause::TimedOut);
+            }
+            Happened::Step(Step::Progress) => {}
+            // The machine closes it.
+            Happened::Step(Step::TooBig) => {
+                tracing::warn!("the server has sent a message over the limit (with_max_received)");
+                shared.lock().machine.handle_too_big(number);
+            }
+            Happened::Step(Step::Gone(None)) if !route.greeted => {
+                let cause = route.failure();
+                self.handle_unheard(cause);
+            }
+            Happened::Step(Step::Gone(close)) => self.handle_gone(close),
+            #[cfg(feature = "http")]
+            Happened::Step(Step::Copied) => shared.lock().machine.handle_copied(number),
+            #[cfg(feature = "http")]
+            Happened::Step(Step::Broken) => shared.lock().machine.handle_broken(number),
+            #[cfg(feature = "http")]
+            Happened::Step(Step::Refused(status)) => {
+                tracing::debug!(transport = ?number, status, "refused");
+                self.choice.handle_gone(true, shared.now());
+                self.route = None;
+                self.probe = None;
+                let cause = Cause::Http { status, retry_after: None };
+                shared.lock().machine.handle_connect_failed(number, cause);
+            }
+        }
+    }
+
+    /// Notes what the last step has shown: a hello, or a stream that has become polls.
+    fn note_news(&mut self) {
+        let Some(route) = &mut self.route else {
+            return;
+        };
+        let path = route.path();
+        let mut state = self.shared.lock();
+        if state.path == Path::Sse && path == Path::Poll {
+            tracing::debug!(transport = ?route.number, "the stream is held back: polling");
+            // Nothing outlives this client that would remember it.
+            let _ = self.choice.handle_buffered();
+        }
+        state.path = path;
+        if !route.greeted && state.machine.is_attached() {
+            route.greet();
+            let _ = self.choice.handle_hello(path, self.shared.now());
+        }
+    }
+
+    /// The attempt by this path has had no hello, and the server has said nothing: the other path, or none.
+    fn handle_unheard(&mut self, cause: Cause) {
+        let Some(route) = self.route.take() else {
+            return;
+        };
+        tracing::debug!(transport = ?route.number, %cause, "attempt failed");
+        match self.choice.handle_no_hello(route.path()) {
+            Follow::AtOnce => {
+                let path = self.choice.path();
+                tracing::debug!(transport = ?route.number, path = path.name(), "trying another way");
+                let turned = route.turn(self.shared, path, cause);
+                self.set_out(turned);
+            }
+            Follow::AfterWait => {
+                let cause = what_to_tell(route.before, cause);
+                self.shared.lock().machine.handle_connect_failed(route.number, cause);
+            }
+        }
+    }
+
+    /// The transport is gone, or the server has refused the attempt.
+    fn handle_gone(&mut self, close: Option<Close>) {
+        let Some(route) = self.route.take() else {
+            return;
+        };
+        let shared = self.shared;
+        tracing::debug!(transport = ?route.number, ?close, "gone");
+        self.choice.handle_gone(close.is_some(), shared.now());
+        self.probe = None;
+        shared.lock().machine.handle_closed(route.number, close.clone());
+        if let (Some(transport), Some(_)) = (route.into_transport(), close) {
+            self.leaving.spawn(transport.linger(None));
+        }
     }
 }
 
-async fn stepped(transport: &mut Option<Transport>, shared: &Shared) -> Step {
-    match transport {
-        Some(transport) => poll_fn(|cx| transport.poll_step(cx, shared)).await,
-        None => std::future::pending().await,
+/// Chooses what the application is told of an attempt that failed on two paths. What may pass by itself wins: the client
+/// stops only where neither has a chance.
+fn what_to_tell(first: Option<Cause>, second: Cause) -> Cause {
+    let passes = |cause: &Cause| match cause {
+        Cause::Http { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
+        Cause::NotSpoken => false,
+        _ => true,
+    };
+    match first {
+        Some(first) if passes(&first) && !passes(&second) => first,
+        Some(_) | None => second,
+    }
+}
+
+async fn happened(route: &mut Option<Route>, shared: &Shared) -> Happened {
+    match route {
+        Some(route) => route.happened(shared).await,
+        None => pending().await,
+    }
+}
+
+async fn probed(probe: &mut Option<Pin<Box<dyn Future<Output = bool> + Send>>>) -> bool {
+    match probe {
+        Some(probe) => probe.await,
+        None => pending().await,
     }
 }
 
@@ -137,5 +266,27 @@ struct Abandon<'a>(&'a Shared);
 impl Drop for Abandon<'_> {
     fn drop(&mut self) {
         self.0.abandon();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_stops_only_where_neither_path_has_a_chance() {
+        let http = |status| Cause::Http { status, retry_after: None };
+        let lost = Cause::Unreachable("refused".into());
+        for (first, second, told) in [
+            (None, http(404), http(404)),
+            (Some(http(403)), http(404), http(404)),
+            (Some(Cause::NotSpoken), http(404), http(404)),
+            (Some(http(403)), lost.clone(), lost.clone()),
+            (Some(lost.clone()), http(405), lost.clone()),
+            (Some(http(503)), http(404), http(503)),
+            (Some(Cause::TimedOut), http(503), http(503)),
+        ] {
+            assert_eq!(what_to_tell(first, second), told);
+        }
     }
 }

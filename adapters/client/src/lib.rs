@@ -52,6 +52,12 @@
 //! arrives. A message that this program never took is sent again, to the next client that comes. A
 //! message that this program sent is kept until the server's handler has taken it.
 //!
+//! # Where WebSockets are blocked
+//!
+//! With the feature `http` and `Builder::transports` the same session goes over requests: down on an event stream or in
+//! answers to polls, up in posts. The client finds out by itself, and goes back to a WebSocket when one passes
+//! ([`Client::transport`] tells). Without that setting a client comes by a WebSocket alone, whatever features are on.
+//!
 //! # TLS
 //!
 //! `wss://` needs the feature `rustls-tls-webpki-roots`.
@@ -63,8 +69,13 @@ mod connector;
 mod cookies;
 mod driver;
 mod error;
+#[cfg(feature = "http")]
+mod pipe;
+mod route;
 mod shared;
+mod step;
 mod transport;
+mod websocket;
 
 pub use self::{
     builder::Builder,
@@ -75,5 +86,6 @@ pub use self::{
 pub use session_resume_proto::{
     Gap, GapReason, Message, Position, WireId,
     client::{Backoff, Cause, Event, Limits, Modes, SendError as SendErrorKind},
+    pipe::Path as Transport,
     wire::{Close, CloseKind, OutcomeStatus, ProtocolError, StateOffer, Status},
 };

@@ -1,6 +1,6 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use session_resume_proto::{Moment, client};
+use session_resume_proto::{Moment, client, pipe::Path};
 use tokio::sync::Notify;
 
 use crate::{Event, Message, SendError, SendErrorKind, clock::Clock, connector::Connector};
@@ -22,6 +22,8 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) machine: client::Client,
+    /// How the newest transport comes, or how it is tried.
+    pub(crate) path: Path,
     /// Nobody drives the machine any more.
     pub(crate) abandoned: bool,
 }
@@ -32,6 +34,7 @@ impl Shared {
         Self {
             state: Mutex::new(State {
                 machine: client::Client::new(config, &random(), clock.now()),
+                path: Path::WebSocket,
                 abandoned: false,
             }),
             clock,

@@ -100,7 +100,8 @@ pub enum Cause {
     TimedOut,
     /// The server could not be reached; the text is for humans.
     Unreachable(Cow<'static, str>),
-    /// The upgrade was answered with another status than 101.
+    /// The upgrade was answered with another status than 101, or a request over HTTP with one that a repetition does not
+    /// change.
     Http {
         /// The status.
         status: u16,
@@ -164,7 +165,7 @@ impl fmt::Display for Cause {
             Self::TooBig => f.write_str("the server sent a message over the limit of this client"),
             Self::TimedOut => f.write_str("no hello in time"),
             Self::Unreachable(reason) => write!(f, "server not reached: {reason}"),
-            Self::Http { status, .. } => write!(f, "upgrade answered with status {status}"),
+            Self::Http { status, .. } => write!(f, "answered with status {status}"),
             Self::Protocol(err) => write!(f, "server broke the protocol: {err}"),
             Self::Version(v) => write!(f, "server speaks version {v} (know {VERSION})"),
             Self::NotSpoken => write!(f, "server does not speak {SUBPROTOCOL}"),

@@ -217,6 +217,16 @@ impl Client {
         }
     }
 
+    /// Replaces the open transport by another, because a better path is there: attaches again at once, with the cursor.
+    ///
+    /// Does nothing where no transport is open. The application is told as at any attempt.
+    pub fn replace_transport(&mut self, now: Moment) {
+        if matches!(self.phase, Phase::Open(_)) {
+            self.drop_transport(Some(Close::GOODBYE));
+            self.connect(now);
+        }
+    }
+
     /// Takes in the bytes that [`Action::Randomize`] asked for.
     pub fn handle_random(&mut self, random: &Random, now: Moment) {
         let Phase::Drawing { pace, cause } = &self.phase else {
@@ -375,6 +385,11 @@ impl Client {
     /// Returns how many messages the server has not acknowledged, sent or not.
     pub fn unacknowledged(&self) -> usize {
         self.outbound.len()
+    }
+
+    /// Returns whether the newest transport is there and has had its hello.
+    pub fn is_attached(&self) -> bool {
+        matches!(self.phase, Phase::Open(_) | Phase::Over { .. })
     }
 
     /// Returns whether nothing will happen until the application asks.

@@ -200,6 +200,31 @@ fn received(texts: &[&str]) -> Vec<Event> {
 }
 
 #[test]
+fn an_open_transport_is_replaced_by_one_with_the_cursor() {
+    let mut sim = Sim::new(Modes::Off);
+    // Nothing is there to be replaced.
+    sim.client.replace_transport(sim.now);
+    sim.act();
+    assert!(sim.closed.is_empty() && !sim.client.is_attached());
+    sim.hello(hello(Status::New));
+    assert_eq!(sim.sent(), ["ack 0"]);
+    assert!(sim.client.is_attached());
+    let old = sim.transport;
+    sim.client.send("a".into()).unwrap();
+    assert_eq!(sim.sent(), ["a"]);
+    sim.client.replace_transport(sim.now);
+    sim.act();
+    assert_eq!(sim.closed, [Some(Close::GOODBYE)]);
+    assert!(sim.transport.is_some() && sim.transport != old && !sim.client.is_attached());
+    assert!(matches!(sim.offer, Some(Offer::Resume { .. })), "{:?}", sim.offer);
+    // The old transport says nothing any more; the message goes again.
+    sim.client.handle_closed(old.unwrap(), None);
+    sim.act();
+    sim.hello(Hello { attachment: AttachmentNumber::new(2), ..hello(Status::Resumed) });
+    assert_eq!(sim.sent(), ["ack 0", "a"]);
+}
+
+#[test]
 fn nothing_is_sent_before_the_hello_and_the_ack_first_after_it() {
     let mut sim = Sim::new(Modes::Auto);
     sim.send(&["a", "\u{1}b"]);

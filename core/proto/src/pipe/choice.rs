@@ -139,6 +139,11 @@ impl Choice {
         }
     }
 
+    /// Returns whether there is a path over HTTP.
+    pub fn allows_http(&self) -> bool {
+        self.sse || self.poll
+    }
+
     /// Takes in that the attempt by `path` has had no hello.
     pub fn handle_no_hello(&mut self, path: Path) -> Follow {
         self.on = On::Nothing;
@@ -248,7 +253,7 @@ impl Choice {
     /// The next attempt is not of this family, if another is allowed. Returns whether one is.
     fn turn(&mut self, from: Family) -> bool {
         let (next, allowed) = match from {
-            Family::WebSocket => (Family::Http, self.sse || self.poll),
+            Family::WebSocket => (Family::Http, self.allows_http()),
             Family::Http => (Family::WebSocket, self.web_socket),
         };
         self.next = if allowed { next } else { from };
