@@ -141,22 +141,9 @@ async fn obey(session: &mut LiveSession<Tally>, told: &mut Told, text: &str) -> 
             session.update(|tally| tally.pad = ".".repeat(bytes));
             session.send(format!("state:{bytes}")).await?;
         }
-        ("delivered", "") => match session.delivered().await {
-            Ok(()) => session.send("delivered").await?,
-            Err(why) => session.send(format!("not delivered: {why}")).await?,
-        },
-        ("who", "") => {
-            let clients: Vec<_> =
-                session.clients().iter().map(|it| it.client.to_string()).collect();
-            session.send(format!("who:{}:{}", clients.len(), clients.join(","))).await?;
-        }
-        ("kick", id) => {
-            let clients = session.clients();
-            if let Some(it) = clients.iter().find(|it| it.client.to_string() == id) {
-                session.close_client(it.client, KICKED, "kicked")?;
-            }
-            session.send("kicked").await?;
-        }
+        ("delivered", "") => delivered(session).await?,
+        ("who", "") => who(session).await?,
+        ("kick", id) => kick(session, id).await?,
         ("dropped", "") => session.send(format!("dropped:{}", list(&told.dropped))).await?,
         ("close", "") => session.close("closed by its handler"),
         ("close", with) => {
@@ -219,6 +206,32 @@ fn numbered(i: u64, size: u64) -> String {
     let mut text = format!("e:{i}:");
     text.extend(std::iter::repeat_n('.', size.saturating_sub(text.len())));
     text
+}
+
+/// Waits until all clients have everything.
+async fn delivered(session: &LiveSession<Tally>) -> Result {
+    match session.delivered().await {
+        Ok(()) => session.send("delivered").await?,
+        Err(why) => session.send(format!("not delivered: {why}")).await?,
+    }
+    Ok(())
+}
+
+/// Tells who is attached.
+async fn who(session: &LiveSession<Tally>) -> Result {
+    let clients: Vec<_> = session.clients().iter().map(|it| it.client.to_string()).collect();
+    session.send(format!("who:{}:{}", clients.len(), clients.join(","))).await?;
+    Ok(())
+}
+
+/// Closes the client that has this id, if it is attached.
+async fn kick(session: &LiveSession<Tally>, id: &str) -> Result {
+    let clients = session.clients();
+    if let Some(it) = clients.iter().find(|it| it.client.to_string() == id) {
+        session.close_client(it.client, KICKED, "kicked")?;
+    }
+    session.send("kicked").await?;
+    Ok(())
 }
 
 async fn ask(session: &mut LiveSession<Tally>, told: &mut Told, id: &str) -> Result {

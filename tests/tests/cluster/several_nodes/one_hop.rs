@@ -129,9 +129,9 @@ async fn each_node_lists_all_sessions_of_a_browser(framework: Framework) {
             (&first["sessions"][0]["session"], &first["next"]),
             (&ids[0].as_str().into(), &ids[0].as_str().into())
         );
-        let last = told(browser, &format!("/sessions?limit=1&after={}", ids[0])).await;
+        let second = told(browser, &format!("/sessions?limit=1&after={}", ids[0])).await;
         assert_eq!(
-            (&last["sessions"][0]["session"], &last["next"]),
+            (&second["sessions"][0]["session"], &second["next"]),
             (&ids[1].as_str().into(), &serde_json::Value::Null)
         );
     }

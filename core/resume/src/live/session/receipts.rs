@@ -173,12 +173,12 @@ impl<T: Send + 'static> Session<T> {
                     Receipt::Waits => {}
                 }
                 let receipts = &mut core.rare_mut().receipts;
-                match receipts.iter_mut().find(|awaited| awaited.ticket == ticket) {
-                    Some(awaited) => awaited.waker.clone_from(cx.waker()),
-                    None => {
-                        let waker = cx.waker().clone();
-                        receipts.push(Awaited { ticket, position, of, waker });
-                    }
+                let known = receipts.iter_mut().find(|awaited| awaited.ticket == ticket);
+                if let Some(awaited) = known {
+                    awaited.waker.clone_from(cx.waker());
+                } else {
+                    let waker = cx.waker().clone();
+                    receipts.push(Awaited { ticket, position, of, waker });
                 }
                 Poll::Pending
             })
