@@ -397,7 +397,7 @@ impl Core {
         self.tidy();
     }
 
-    fn tidy(&mut self) {
+    pub(super) fn tidy(&mut self) {
         self.rare.drop_if(Rarities::is_empty);
     }
 

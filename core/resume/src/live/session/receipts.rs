@@ -87,6 +87,7 @@ impl<T: Send + 'static> Drop for Waiting<'_, T> {
                 if let Some(rare) = core.rare() {
                     rare.receipts.retain(|awaited| awaited.ticket != ticket);
                 }
+                core.tidy();
             });
         }
     }
