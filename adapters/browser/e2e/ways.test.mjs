@@ -2,9 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { close, eventually, exact, onStage, onTestee, statuses, talk, until } from './stage.mjs';
+import { close, eventually, exact, inChromium, onStage, onTestee, statuses, talk, until } from './stage.mjs';
 
 after(close);
+
+/** The server and the network in front of it are what these are about; elsewhere they take minutes. */
+const here = { skip: onTestee.skip || inChromium.skip };
 
 const FAST = { backoff: { initial: 0.1, max: 0.5 } };
 const transport = (page) => page.evaluate(() => socket.transport);
@@ -13,7 +16,7 @@ const took = (page) => page.evaluate(() => seen.statuses.find(({ status }) => st
 const uses = (page, way) => page.waitForFunction((way) => socket.transport === way, way);
 
 for (const way of ['sse', 'poll']) {
-  test(`${way} alone: exact both ways, through drops, and the cookie is the same`, onTestee, () =>
+  test(`${way} alone: exact both ways, through drops, and the cookie is the same`, here, () =>
     onStage({}, async ({ page: open, proxy, ask }) => {
       const page = await open({ ...FAST, transports: [way] });
       assert.equal(await transport(page), way);
@@ -36,7 +39,7 @@ for (const way of ['sse', 'poll']) {
 }
 
 for (const transports of [['sse'], ['poll'], ['websocket', 'sse', 'poll']]) {
-  test(`a network that breaks at any byte, over ${transports}: exact both ways`, onTestee, () =>
+  test(`a network that breaks at any byte, over ${transports}: exact both ways`, here, () =>
     onStage({}, async ({ page: open, proxy }) => {
       const page = await open({ backoff: { initial: 0.02, max: 0.2 }, connectTimeout: 5, transports });
       proxy.chaos(7, 6000);
@@ -51,7 +54,7 @@ for (const transports of [['sse'], ['poll'], ['websocket', 'sse', 'poll']]) {
     }));
 }
 
-test('a WebSocket that is refused: a stream, at once, and remembered', onTestee, () =>
+test('a WebSocket that is refused: a stream, at once, and remembered', here, () =>
   // No heartbeat is missed while a slow browser opens pages.
   onStage({ ping: 10_000 }, async ({ page: open, front, context }) => {
     front.block('refuse');
@@ -75,7 +78,7 @@ test('a WebSocket that is refused: a stream, at once, and remembered', onTestee,
   }));
 
 for (const how of ['mute', 'hang']) {
-  test(`a WebSocket that is ${how}: HTTP within four seconds`, onTestee, () =>
+  test(`a WebSocket that is ${how}: HTTP within four seconds`, here, () =>
     onStage({}, async ({ page: open, front }) => {
       front.block(how);
         const page = await open(FAST);
@@ -86,7 +89,7 @@ for (const how of ['mute', 'hang']) {
     }));
 }
 
-test('a stream that is held back to its end: polls on the same pipe, within four seconds', onTestee, () =>
+test('a stream that is held back to its end: polls on the same pipe, within four seconds', here, () =>
   onStage({}, async ({ page: open, front }) => {
     front.block('buffer');
     const page = await open({ ...FAST, transports: ['sse', 'poll'] });
@@ -97,7 +100,7 @@ test('a stream that is held back to its end: polls on the same pipe, within four
     assert.deepEqual((await statuses(page)).filter((status) => status === 'resumed'), []);
   }));
 
-test('W, S, P, W every 200 ms under 1,000 messages each way: exact', onTestee, () =>
+test('W, S, P, W every 200 ms under 1,000 messages each way: exact', here, () =>
   onStage({}, async ({ page: open }) => {
     const page = await open();
     await page.evaluate((fast) => {
@@ -120,7 +123,7 @@ test('W, S, P, W every 200 ms under 1,000 messages each way: exact', onTestee, (
     assert.deepEqual((await statuses(page)).filter((status) => ['gap', 'lost', 'expired'].includes(status)), []);
   }));
 
-test('a page that goes says so: the server need not wait', onTestee, () =>
+test('a page that goes says so: the server need not wait', here, () =>
   onStage({ flags: ['--absent', '60000'] }, async ({ page: open, ask }) => {
     const page = await open({ ...FAST, transports: ['sse'] });
     const attached = async () => (await ask('/sessions')).body.sessions[0].attached;
@@ -129,7 +132,7 @@ test('a page that goes says so: the server need not wait', onTestee, () =>
     await eventually('detached', async () => (await attached()) === 0);
   }));
 
-test('12 tabs of one browser: all live, posts within a second', onTestee, () =>
+test('12 tabs of one browser: all live, posts within a second', here, () =>
   onStage({ attach: 'share' }, async ({ page: open }) => {
     const pages = [];
     for (let i = 0; i < 12; i++) pages.push(await open({ ...FAST, transports: ['sse', 'poll'] }));

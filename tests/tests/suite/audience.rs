@@ -1,6 +1,6 @@
 //! What a handler knows of its clients, and does to one of them.
 
-use session_resume_testkit::Browser;
+use session_resume_testkit::{Browser, until};
 use session_resume_tests::{Framework, scenarios};
 
 use crate::{client, testee};
@@ -46,6 +46,7 @@ async fn without_a_client_there_is_no_receipt_to_wait_for(framework: Framework) 
     assert_eq!(a.data().await, "one");
     // It acknowledges nothing, and leaves: the handler's wait is over.
     drop(a);
+    until("it is noticed", async || testee.count().await["suspended"] == 1).await;
     let mut a = browser.resumable("/live", &client('a')).await;
     for text in [
         "one",
@@ -61,8 +62,8 @@ async fn one_client_is_closed_with_a_code_and_the_others_go_on(framework: Framew
     let browser = Browser::at(testee.addr);
     let (name_a, name_b) = (client('a'), client('b'));
     let mut a = browser.resumable("/live", &name_a).await;
-    let mut b = browser.resumable("/live", &name_b).await;
     a.member("hello").await;
+    let mut b = browser.resumable("/live", &name_b).await;
     b.member("hello").await;
     b.send("who").await;
     assert_eq!(b.data().await, format!("who:2:{name_a},{name_b}"));
