@@ -132,7 +132,7 @@ test('a page that goes says so: the server need not wait', here, () =>
     await eventually('detached', async () => (await attached()) === 0);
   }));
 
-test('12 tabs of one browser: all live, posts within a second', here, () =>
+test('12 tabs of one browser: all live, posts within a second', { skip: here.skip || (!process.env.LONG && 'takes long, and measures time: with LONG=1') }, () =>
   onStage({ attach: 'share' }, async ({ page: open }) => {
     const pages = [];
     for (let i = 0; i < 12; i++) pages.push(await open({ ...FAST, transports: ['sse', 'poll'] }));
