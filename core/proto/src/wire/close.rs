@@ -65,6 +65,11 @@ mod code {
     pub(super) const PLAIN_RESTARTING: u16 = 1012;
     /// What plain clients are told for [`TRY_AGAIN`].
     pub(super) const PLAIN_TRY_AGAIN: u16 = 1013;
+
+    /// Whether the code is left to applications: of all from 4000 on, this protocol keeps a hundred for itself.
+    pub(super) const fn is_applications(code: u16) -> bool {
+        matches!(code, 4000..=4099 | 4200..=4999)
+    }
 }
 
 /// The reasons that tell two kinds of one code apart.
@@ -94,7 +99,7 @@ impl CloseKind {
             (code::RESTARTING | code::PLAIN_RESTARTING, _) => Self::Restarting,
             (code::TRY_AGAIN | code::PLAIN_TRY_AGAIN, reason::STALE) => Self::Stale,
             (code::TRY_AGAIN | code::PLAIN_TRY_AGAIN, _) => Self::TryAgain,
-            (4000..=4099 | 4200..=4999, _) => Self::Application,
+            (code, _) if code::is_applications(code) => Self::Application,
             (_, _) => Self::Other,
         }
     }
@@ -179,7 +184,8 @@ impl Close {
         reason: impl Into<Cow<'static, str>>,
     ) -> Result<Self, CodeError> {
         match code {
-            1000 | 4000..=4099 | 4200..=4999 => Ok(Self::new(code, reason)),
+            1000 => Ok(Self::new(code, reason)),
+            _ if code::is_applications(code) => Ok(Self::new(code, reason)),
             _ => Err(CodeError { code }),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use session_resume::{Limits, LiveSession, Overflow, SendErrorKind, SessionResume};
+use session_resume::{Limits, LiveSession, NotDelivered, Overflow, SendErrorKind, SessionResume};
 
 use crate::support::{Browser, Watch, idle, settle, sleep, waits};
 
@@ -219,4 +219,47 @@ async fn a_handler_and_a_client_that_both_wait_are_set_free() {
         }
         settle().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_comes_with_the_last_ack() {
+    let (resume, mut browser) = (small(), Browser::default());
+    let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    wire.next_control().await;
+    let session = browser.get(&resume).await.unwrap();
+    session.send("0").await.unwrap();
+    session.send("1").await.unwrap();
+    let delivered = tokio::spawn(async move { session.delivered().await });
+    for text in ["0", "1"] {
+        assert_eq!(wire.next_text().await, text);
+    }
+    wire.control(r#"{"ack":1}"#);
+    settle().await;
+    assert!(!delivered.is_finished());
+    wire.control(r#"{"ack":2}"#);
+    // The ack itself wakes it.
+    settle().await;
+    assert!(delivered.is_finished());
+    assert_eq!(delivered.await.unwrap(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_receipt_that_cannot_come() {
+    let (resume, mut browser) = (small(), Browser::default());
+    let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    wire.next_control().await;
+    let session = browser.get(&resume).await.unwrap();
+    session.send("0").await.unwrap();
+    let waiting = session.clone();
+    let delivered = tokio::spawn(async move { waiting.delivered().await });
+    settle().await;
+    wire.cut();
+    assert_eq!(delivered.await.unwrap(), Err(NotDelivered::NobodyAttached));
+    let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    wire.next_control().await;
+    let waiting = session.clone();
+    let delivered = tokio::spawn(async move { waiting.delivered().await });
+    settle().await;
+    session.close("enough");
+    assert_eq!(delivered.await.unwrap(), Err(NotDelivered::Ended));
 }

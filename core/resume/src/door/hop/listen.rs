@@ -317,7 +317,10 @@ impl AsyncWrite for Begun {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::Full;
+
     use super::*;
+    use crate::{store::MemoryStore, words::cluster::Cluster};
 
     #[tokio::test]
     async fn connections_that_prove_nothing_leave_nothing_behind() {
@@ -331,5 +334,35 @@ mod tests {
             unproved.remove(number);
         }
         assert!(unproved.lock().is_empty());
+    }
+
+    /// A proof is for one request. What follows it on the connection has proved nothing.
+    #[tokio::test]
+    async fn a_connection_carries_one_request() {
+        let (config, _store) = Cluster::new(MemoryStore::new()).into_config();
+        let node = Membership::new(config);
+        let key = HopKey::new(&[1; 32]);
+        let unproved = Arc::<Unproved>::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let hop = Connection { number: 0, node: Arc::clone(&node), key: key.clone(), unproved };
+        let answers = tower::service_fn(async |_| Ok(Response::new(Full::from("ok"))));
+        let served = tokio::spawn(hop.serve(stream, answers));
+        let mut greeting = Greeting::default();
+        client.read_exact(&mut greeting).await.unwrap();
+        let ours = node.incarnation();
+        let value = Hop { from: ours, to: ours, peer: None, is_https: false }.unsealed();
+        let value = value.to_str().unwrap();
+        let mut head = format!("GET / HTTP/1.1\r\nhost: a\r\n{NAME}: {value}\r\n\r\n").into_bytes();
+        assert!(key.seal(&greeting, &mut head));
+        head.extend(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.write_all(&head).await.unwrap();
+        let mut answered = String::new();
+        let read = timeout(Duration::from_secs(30), client.read_to_string(&mut answered)).await;
+        // It may be reset, because something of what was sent is not read.
+        assert!(read.is_ok(), "it is not closed: {answered}");
+        assert_eq!(answered.matches("HTTP/1.1 ").count(), 1, "{answered}");
+        served.await.unwrap();
     }
 }

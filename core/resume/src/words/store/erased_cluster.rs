@@ -101,6 +101,7 @@ impl<S: ClusterStore> ErasedClusterStore for S {
     fn nodes<'a>(&'a self, layer: &'a str) -> BoxFuture<'a, Result<Vec<NodeInfo>, StoreError>> {
         Box::pin(ClusterStore::nodes(self, layer))
     }
+
     fn want<'a>(
         &'a self,
         layer: &'a str,
