@@ -16,7 +16,7 @@ const INTERNAL = [
   'reauthenticated', 'sent', 'settled', 'stale', 'startedOver', 'suspect', 'there', 'tooBig', 'underWay',
   // Of the ways over HTTP.
   'aborts', 'abandon', 'ackAfter', 'arm', 'arrivals', 'begun', 'began', 'broken', 'changed', 'choice', 'comment', 'copied', 'flow', 'flows', 'giveWayToOthers',
-  'hangs', 'heldBack', 'hooks', 'inside', 'lane', 'limited', 'looked', 'looks', 'moved', 'onform', 'over', 'pipe', 'recall', 'remember', 'route', 'row',
+  'hangs', 'heldBack', 'hooks', 'inside', 'lane', 'limited', 'looked', 'looks', 'moved', 'onform', 'over', 'pipe', 'remember', 'route', 'row',
   'share', 'since', 'useful', 'way', 'whole',
 ];
 /** What both bundles of the socket are made with. */

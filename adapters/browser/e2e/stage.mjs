@@ -195,6 +195,19 @@ export async function exact(page, up, down = up) {
   assert.deepEqual(numbers(got), range(0, down));
 }
 
+/** Talks while the network breaks at any byte, 20 times at least. Nothing may be missing, and the page is not told so. */
+export async function talkThroughBreaks(page, proxy, seed) {
+  proxy.chaos(seed, 6000);
+  // Large ones, so that most breaks are in the middle of a frame.
+  await page.evaluate(() => socket.send('emit 200 700'));
+  await talk(page, 5, 400);
+  await eventually('20 breaks', () => proxy.breaks >= 20 || page.evaluate(() => seen.got.length >= 1000));
+  assert.ok(proxy.breaks >= 20, `only ${proxy.breaks} breaks`);
+  proxy.calm();
+  await exact(page, 400, 600);
+  assert.deepEqual((await statuses(page)).filter((status) => ['gap', 'lost', 'expired', 'new'].includes(status)), ['new']);
+}
+
 /** The numbers of the server's messages. */
 export const numbers = (got) => got.filter((data) => data.startsWith('e:')).map((data) => Number(data.split(':')[1]));
 

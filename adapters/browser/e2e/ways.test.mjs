@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { close, eventually, exact, inChromium, onStage, onTestee, statuses, talk, until } from './stage.mjs';
+import { close, eventually, exact, inChromium, onStage, onTestee, statuses, talk, talkThroughBreaks, until } from './stage.mjs';
 
 after(close);
 
@@ -42,15 +42,7 @@ for (const transports of [['sse'], ['poll'], ['websocket', 'sse', 'poll']]) {
   test(`a network that breaks at any byte, over ${transports}: exact both ways`, here, () =>
     onStage({}, async ({ page: open, proxy }) => {
       const page = await open({ backoff: { initial: 0.02, max: 0.2 }, connectTimeout: 5, transports });
-      proxy.chaos(7, 6000);
-      // Large ones, so that most breaks are in the middle of a frame.
-      await page.evaluate(() => socket.send('emit 200 700'));
-      await talk(page, 5, 400);
-      await eventually('20 breaks', () => proxy.breaks >= 20 || page.evaluate(() => seen.got.length >= 1000));
-      assert.ok(proxy.breaks >= 20, `only ${proxy.breaks} breaks`);
-      proxy.calm();
-      await exact(page, 400, 600);
-      assert.deepEqual((await statuses(page)).filter((status) => ['gap', 'lost', 'expired', 'new'].includes(status)), ['new']);
+      await talkThroughBreaks(page, proxy, 7);
     }));
 }
 

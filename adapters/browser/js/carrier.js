@@ -24,7 +24,7 @@ export class Pipe {
   onclose = null;
   /** @type {Transport['onerror']} */
   onerror = null;
-  /** Frames come down otherwise from now on. @type {(() => void) | null} */
+  /** The stream was held back: it polls from now on. @type {(() => void) | null} */
   onform = null;
   #env;
   #url;
@@ -62,11 +62,6 @@ export class Pipe {
   /** How they come now. @returns {Way} */
   get way() {
     return this.#client.stream && !this.#client.asks ? 'sse' : 'poll';
-  }
-
-  /** Nothing of it is under way any more, not even its last word. */
-  get over() {
-    return this.#client.over;
   }
 
   /**

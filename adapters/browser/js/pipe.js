@@ -8,6 +8,7 @@ import {
   EVENTS, FRAMES, PIPE_ABSENT, PIPE_BATCH_BYTES, PIPE_BATCH_FRAMES, PIPE_BUFFERED, PIPE_CONFIRM_BYTES, PIPE_CONFIRM_FRAMES, PIPE_GET_SLACK, PIPE_HOLD,
   PIPE_OPEN_REPEATED, PIPE_PAUSE, PIPE_POST_GIVEN_UP, PIPE_RETRY,
 } from './protocol.js';
+import { byteLength } from './idl.js';
 import { decode, encodeControl } from './wire.js';
 
 /** @import { Arrival, Lane, PipeFrame, PipeRequest } from './types.js' */
@@ -417,7 +418,7 @@ export class PipeClient {
     this.#well('get');
     this.#next++;
     const { data, close } = item;
-    if (data !== undefined) this.#bytes += data.length;
+    if (data !== undefined) this.#bytes += byteLength(data);
     if (get.stream) this.#due ??= now + this.#heartbeat;
     if (typeof data === 'string') this.#pass(data);
     else if (data) this.arrivals.push({ data });

@@ -62,7 +62,7 @@ export interface Env {
 export interface Hooks {
   /** A better way is there. */
   reconnect(): void;
-  /** Frames come otherwise from now on. */
+  /** A stream was held back: it polls from now on. */
   changed(): void;
 }
 
@@ -223,7 +223,7 @@ export interface PipeRequest {
   body: Uint8Array<ArrayBuffer> | undefined;
   /** Its answer is of use only whole. */
   whole: boolean;
-  /** The page leaves: it may be gone when the answer comes. */
+  /** The pipe closes: the page may be gone when the answer comes. */
   last?: boolean;
 }
 

@@ -46,6 +46,8 @@ export class Ways {
   /** Gives back the lock that we have. @type {(() => void) | null} */
   #unlock = null;
   #locking = false;
+  /** Asks again for a lock. @type {unknown} */
+  #again;
 
   /**
    * @param {Env} env
@@ -122,6 +124,7 @@ export class Ways {
   async share() {
     const { env } = this;
     const pipe = this.route?.pipe;
+    env.clearTimeout(this.#again);
     if (!pipe || pipe.readyState > 1 || !this.limited || env.document?.hidden) {
       this.#unlock?.();
       this.#unlock = null;
@@ -132,11 +135,11 @@ export class Ways {
       this.#locking = true;
       for (let i = 0; i < LOCKS && !this.#unlock; i++) await this.#lock(i);
       this.#locking = false;
-      if (this.route?.pipe !== pipe || env.document?.hidden) return this.share();
+      if (this.route?.pipe !== pipe || pipe.readyState > 1 || env.document?.hidden) return this.share();
     }
     if (this.#locking) return;
     pipe.hangs(this.#unlock !== null);
-    if (!this.#unlock && !env.document?.hidden) env.setTimeout(() => this.route?.pipe === pipe && this.share(), LOCK_AGAIN);
+    if (!this.#unlock && !env.document?.hidden) this.#again = env.setTimeout(() => this.route?.pipe === pipe && this.share(), LOCK_AGAIN);
   }
 
   /** Browsers have few connections for a host on HTTP/1.1; elsewhere there is no origin. */
@@ -250,8 +253,9 @@ class Route {
   /** Looks for a WebSocket when it is time to. */
   arm() {
     const { choice, env } = this.#ways;
-    env.clearTimeout(this.#timer);
+    // The timer may be that of an attempt under way.
     if (choice.due === null) return;
+    env.clearTimeout(this.#timer);
     this.#timer = env.setTimeout(() => {
       if (choice.looks(env.now())) this.#look();
     }, Math.max(0, choice.due - env.now()));
@@ -314,7 +318,8 @@ class Route {
         this.#try();
         return;
       }
-    } else choice.gone(!silent, env.now());
+      // The close of a transport that another one has replaced says nothing of the way.
+    } else if (this.#ways.route === this) choice.gone(!silent, env.now());
     this.onclose?.(close);
     this.#ways.share();
   }
