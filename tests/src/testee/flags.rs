@@ -2,12 +2,14 @@
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use lexopt::{Arg, ValueExt as _};
 use session_resume::{
     AllowedOrigins, Attach, CatchUp, Cluster, Durability, Elsewhere, Heartbeat, Http,
     IdentityCookie, Limits, MergePolicy, Overflow, PlainAck, SessionResume, Unreadable,
     key::{self, KeyFn},
     reuse::{self, ReusePolicy},
+    store::NodeInfo,
 };
 
 use session_resume_redb::RedbStore;
@@ -236,7 +238,11 @@ impl Flags {
             "replicas" => self.node().replicas = number(name, args)?,
             "max-relays" => self.node().max_relays = Some(number(name, args)?),
             "elsewhere" => {
-                let words = [("relay", Elsewhere::Relay), ("hand-over", Elsewhere::HandOver)];
+                let words = [
+                    ("relay", Elsewhere::Relay),
+                    ("hand-over", Elsewhere::HandOver),
+                    ("reroute", Elsewhere::Reroute(names_owner)),
+                ];
                 self.node().elsewhere = word(name, args, &words)?;
             }
             _ => return Ok(false),
@@ -419,4 +425,10 @@ fn secret(text: &str) -> Result<[u8; 64], lexopt::Error> {
         .and_then(Result::<Vec<u8>, _>::ok)
         .and_then(|bytes| bytes.try_into().ok());
     bytes.ok_or_else(|| "--secret takes 64 bytes in hexadecimal".into())
+}
+
+/// Headers by which a platform could find the owner.
+fn names_owner(owner: &NodeInfo) -> HeaderMap {
+    let name = HeaderValue::try_from(&*owner.name).expect("a node's name is ASCII");
+    HeaderMap::from_iter([(HeaderName::from_static("x-owner"), name)])
 }

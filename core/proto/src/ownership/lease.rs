@@ -374,7 +374,7 @@ impl Lease {
 
     /// Returns when the last renewal or enlisting that has succeeded was written, if the lease is held.
     ///
-    /// Who has read that an owner is gone claims from it only after a renewal that was written later.
+    /// A node that has read that an owner is gone claims from it only after a renewal that was written later.
     pub fn renewed(&self, now: Moment) -> Option<Moment> {
         let until = self.held_until().filter(|until| now < *until)?;
         Some(until - span(self.length))

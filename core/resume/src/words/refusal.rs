@@ -52,7 +52,7 @@ struct Answered {
 #[cfg_attr(not(feature = "tungstenite"), allow(dead_code, reason = "hops need hyper"))]
 enum AnsweredBody {
     Whole(Bytes),
-    /// It still comes; the first who asks has it.
+    /// The body still comes; the first caller takes it.
     #[cfg(feature = "http")]
     Streams(Arc<Mutex<Option<AnswerStream>>>),
 }

@@ -1,5 +1,6 @@
 //! The owner is asked to hand a session over, and lives.
 
+use http::{Request, StatusCode};
 use session_resume_engine::{Engine, without_redis};
 use session_resume_testkit::{Browser, Received, Socket};
 use session_resume_tests::{Framework, Testee, scenarios};
@@ -34,6 +35,31 @@ async fn goes_on_at_b(at_b: &Browser, hello: &serde_json::Value) {
     assert_eq!(told(at_b, "/node").await["relays"], 0, "no hop is left");
     let place = told(at_b, "/where").await;
     assert_eq!((&place["here"], &place["owner"]), (&true.into(), &"b".into()), "{place}");
+}
+
+/// `--elsewhere reroute`: the platform is told which node has the session, whatever kind of request it is.
+async fn every_request_is_sent_to_its_owner_by_the_platform(framework: Framework) {
+    if without_redis() {
+        return;
+    }
+    let engine = Engine::durable();
+    let flags = "--elsewhere reroute --plain-http";
+    let a = node_with(&engine, framework, "a", flags).await;
+    let b = node_with(&engine, framework, "b", flags).await;
+    let (at_a, _) = begun(&a).await;
+    let at_b = at_a.moved_to_address(b.addr);
+    let plain = || Request::post("/live").header("content-type", "text/plain");
+    for (request, body) in [
+        (Request::get("/"), ""),
+        (Request::post("/add/1"), ""),
+        (Request::post("/add/1"), "has a body"),
+        (plain(), "add 1"),
+    ] {
+        let answer = at_b.request(request, body).await;
+        assert_eq!(answer.status, StatusCode::MISDIRECTED_REQUEST, "{body}: {answer:?}");
+        assert_eq!(answer.headers["x-owner"], "a", "{body}");
+    }
+    assert_eq!(told(&at_a, "/").await["total"], 5, "none of them was relayed");
 }
 
 /// `--elsewhere hand-over`: no request is sent on.
@@ -77,6 +103,7 @@ async fn an_owner_that_is_not_reached_hands_over(framework: Framework) {
 }
 
 scenarios!(
+    every_request_is_sent_to_its_owner_by_the_platform,
     a_session_moves_to_the_node_where_its_client_is,
     an_owner_that_is_not_reached_hands_over,
 );

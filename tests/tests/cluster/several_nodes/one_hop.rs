@@ -1,5 +1,6 @@
 //! The owner is alive, and its client lands on another node.
 
+use http::{Request, StatusCode};
 use session_resume_testkit::{Browser, Socket};
 use session_resume_tests::{Framework, scenarios};
 
@@ -143,7 +144,25 @@ async fn each_node_lists_all_sessions_of_a_browser(framework: Framework) {
     assert_eq!(list["sessions"].as_array().unwrap().len(), 1, "{list}");
 }
 
+/// What a client has is the list of all nodes: a node that has all of it must answer the one that asks.
+async fn a_list_that_has_not_changed_is_not_sent_again(framework: Framework) {
+    let Some(Two { engine: _engine, a: _a, b: _b, at_a, at_b }) = Two::start(framework).await
+    else {
+        return;
+    };
+    let mut ws = at_a.resumable("/live", PAGE).await;
+    ws.member("hello").await;
+    let list = at_b.get("/sessions").await;
+    let tag = list.headers["etag"].clone();
+    let again = Request::get("/sessions").header("if-none-match", &tag);
+    assert_eq!(at_b.request(again, "").await.status, StatusCode::NOT_MODIFIED);
+    let other = Request::get("/sessions").header("if-none-match", "\"other\"");
+    let answer = at_b.request(other, "").await;
+    assert_eq!((answer.status, &answer.headers["etag"]), (StatusCode::OK, &tag));
+}
+
 scenarios!(
+    a_list_that_has_not_changed_is_not_sent_again,
     each_node_lists_all_sessions_of_a_browser,
     a_client_that_lands_on_another_node_goes_on_where_its_handler_runs,
     requests_find_their_session_from_any_node,

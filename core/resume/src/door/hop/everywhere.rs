@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{StatusCode, request::Parts};
+use http::{StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use tokio::time::timeout;
 
@@ -33,6 +33,12 @@ pub(crate) async fn ask_all<T: Send + 'static>(
     {
         node.learn_all(nodes);
     }
+    // What the client has is the lists of all nodes together, and each answer is read here.
+    let mut parts = parts.clone();
+    for name in [header::IF_NONE_MATCH, header::ACCEPT_ENCODING] {
+        parts.headers.remove(name);
+    }
+    let parts = &parts;
     let ours = node.incarnation();
     let others = node.nodes().into_iter().filter(|other| other.incarnation != ours);
     let asked = others.map(|other| async move {

@@ -2,9 +2,11 @@
 
 use std::{sync::OnceLock, time::Duration};
 
+#[cfg(feature = "axum")]
+use super::head::end_to_end;
 use http::request::Parts;
 #[cfg(feature = "axum")]
-use http::{Request, Response, header};
+use http::{Request, Response};
 #[cfg(feature = "axum")]
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, sleep, timeout};
@@ -68,12 +70,11 @@ impl Attempts {
         let Some(node) = registry.node() else {
             return Some(Refusal::elsewhere());
         };
-        match node.config().elsewhere {
-            Elsewhere::HandOver if self.may_want => {
-                return self.has_handed_over(registry, parts, owner).await.err();
-            }
-            Elsewhere::Reroute(headers) => return Some(Refusal::rerouted(headers(owner))),
-            Elsewhere::Relay | Elsewhere::HandOver => {}
+        if let Err(refusal) = reroute(node, owner) {
+            return Some(refusal);
+        }
+        if matches!(node.config().elsewhere, Elsewhere::HandOver) && self.may_want {
+            return self.has_handed_over(registry, parts, owner).await.err();
         }
         let context = RequestContext::of::<T>(&parts.extensions).ok();
         let answered = context.and_then(|(context, _)| Some(&context.asked.as_ref()?.answered));
@@ -207,6 +208,9 @@ where
             if parts.extensions.get::<Hop>().is_some() {
                 return Err(Refusal::not_the_owner(&owner));
             }
+            if let Some(node) = registry.node() {
+                reroute(node, &owner)?;
+            }
             match super::pool::dial(&owner.address).await {
                 Ok(greeted) => break (owner, greeted),
                 Err(error) => {
@@ -228,10 +232,16 @@ where
     }
     let sending = Sending { registry, node, parts: &parts, asks_for: For::Session };
     let mut response = sending.once(greeted, &owner, body).await?;
-    for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
-        response.headers_mut().remove(name);
-    }
+    end_to_end(response.headers_mut());
     Ok(AtOwner::Answered(response))
+}
+
+/// Refuses the request if the platform is to send it to the owner, see [`Elsewhere::Reroute`].
+pub(super) fn reroute(node: &Membership, owner: &NodeInfo) -> Result<(), Refusal> {
+    match node.config().elsewhere {
+        Elsewhere::Reroute(headers) => Err(Refusal::rerouted(headers(owner))),
+        Elsewhere::Relay | Elsewhere::HandOver => Ok(()),
+    }
 }
 
 /// The client is told to come back: another node may reach the owner.

@@ -9,7 +9,7 @@ use std::{net::SocketAddr, ops::Range};
 
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use sha2::Sha256;
 
 use crate::words::node::Incarnation;
@@ -110,6 +110,13 @@ impl HopKey {
         keyed.update(&head[..mac.start]);
         keyed.update(&head[mac.end..]);
         keyed
+    }
+}
+
+/// Removes what is said of the hop's own connection.
+pub(super) fn end_to_end(headers: &mut HeaderMap) {
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
+        headers.remove(name);
     }
 }
 

@@ -6,7 +6,7 @@ use http::request::Parts;
 use hyper::body::Body;
 
 use super::{
-    forward::Attempts,
+    forward::{Attempts, reroute},
     head::Hop,
     sending::{Failed, For, Sending, has_body},
 };
@@ -46,6 +46,7 @@ where
         if parts.extensions.get::<Hop>().is_some() {
             return Err(Refusal::not_the_owner(&owner));
         }
+        reroute(node, &owner)?;
         let sending = Sending { registry, node, parts, asks_for: For::Pipe };
         let why = if has_body(parts) {
             match sending.connection(&owner).await {
@@ -94,6 +95,7 @@ where
         if parts.extensions.get::<Hop>().is_some() {
             return Err(Refusal::not_the_owner(&owner));
         }
+        reroute(node, &owner)?;
         let sending = Sending { registry, node, parts, asks_for: For::Session };
         match sending.connection(&owner).await {
             Ok(greeted) => {

@@ -11,7 +11,9 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 #[cfg(feature = "http")]
 use futures_core::Stream;
-use http::{HeaderMap, Method, Response, StatusCode, header, request::Parts};
+#[cfg(feature = "http")]
+use http::header;
+use http::{HeaderMap, Method, Response, StatusCode, request::Parts};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -20,17 +22,25 @@ use tokio::{
 };
 
 #[cfg(feature = "http")]
-use crate::words::refusal::{AnswerStream, BoxError};
+use session_resume_proto::wire::EVENTS;
+
+#[cfg(feature = "http")]
+use super::head::end_to_end;
 use crate::words::{
     cluster::{Counted, Membership},
     node::Incarnation,
+};
+#[cfg(feature = "http")]
+use crate::words::{
+    refusal::{AnswerStream, BoxError},
+    request::is_media_type,
 };
 
 /// The answer of the node that owns the session.
 pub(crate) struct Relayed {
     pub(super) response: Response<Incoming>,
     pub(super) owner: Incarnation,
-    /// Counts the relay of an upgrade.
+    /// Counts the relay of an upgrade or of a stream.
     pub(super) counted: Option<Counted>,
     pub(super) node: Arc<Membership>,
 }
@@ -71,7 +81,7 @@ impl Relayed {
     /// Whether the answer goes on for as long as there is something to say.
     pub(super) fn is_stream(&self) -> bool {
         let kind = self.response.headers().get(header::CONTENT_TYPE);
-        kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+        kind.is_some_and(|kind| is_media_type(kind.as_bytes(), EVENTS.as_bytes()))
     }
 
     /// Returns the answer's head, and its body as it comes.
@@ -79,9 +89,7 @@ impl Relayed {
         let Self { response, owner, counted, node } = self;
         let (head, body) = response.into_parts();
         let mut headers = head.headers;
-        for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
-            headers.remove(name);
-        }
+        end_to_end(&mut headers);
         let ends = async move {
             tokio::select! {
                 // It ends between two pieces; the client asks for the next ones elsewhere.

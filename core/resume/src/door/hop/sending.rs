@@ -11,10 +11,11 @@ use hyper::{
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
+use session_resume_proto::wire::EVENTS;
 use tokio::time::timeout;
 
 use super::{
-    head::{Hop, HopKey, NAME},
+    head::{Hop, HopKey, NAME, end_to_end},
     pool::{Greeted, Pool, dial},
     relay::Relayed,
     sealed::Sealed,
@@ -37,8 +38,6 @@ use crate::{
 const UPGRADE: Duration = Duration::from_secs(15);
 /// And any other request: the longest poll, and some.
 const REQUEST: Duration = Duration::from_secs(70);
-/// What asks for a stream.
-const EVENTS: &[u8] = b"text/event-stream";
 /// An answer that is no stream is held whole; a longer one needs `at_owner`.
 const LONGEST_ANSWER: usize = 16 << 20;
 
@@ -157,7 +156,7 @@ impl<T: Send + 'static> Sending<'_, T> {
     fn counted(&self) -> Result<Option<Counted>, Refusal> {
         let stays = RequestView::from_parts(self.parts).is_upgrade()
             || list_items(&self.parts.headers, &header::ACCEPT)
-                .any(|item| is_media_type(item, EVENTS));
+                .any(|item| is_media_type(item, EVENTS.as_bytes()));
         if !stays {
             return Ok(None);
         }
@@ -273,9 +272,7 @@ impl<T: Send + 'static> Sending<'_, T> {
         }
         let (head, body) = relayed.response.into_parts();
         let mut headers = head.headers;
-        for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
-            headers.remove(name);
-        }
+        end_to_end(&mut headers);
         match Limited::new(body, LONGEST_ANSWER).collect().await {
             Ok(body) => Refusal::relayed(head.status, headers, body.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => Refusal::needs_at_owner(),
@@ -299,7 +296,7 @@ fn is_misdirected(response: &Response<Incoming>) -> bool {
     response.status() == StatusCode::MISDIRECTED_REQUEST && response.headers().contains_key(NAME)
 }
 
-/// It is not known whether the owner has handled the request.
+/// It is not known whether the owner has handled the request, or it is not the owner any more.
 pub(super) fn lost() -> Refusal {
     let text = "the node that has the session did not answer, try again later";
     Refusal::busy(text, Duration::from_secs(1))

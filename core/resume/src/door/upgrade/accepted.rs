@@ -21,7 +21,7 @@ use crate::{
     live::{
         ended::Ended,
         handler, pump,
-        registry::Registry,
+        registry::{Registry, soon},
         session::{AttachRequest, Core, Peer, Shared},
     },
     words::{
@@ -289,10 +289,8 @@ impl<T: Send + 'static> Newcomer<T> {
 /// When a client that is sent away shall come back.
 fn newcomer_retry(close: &Close) -> Duration {
     const BUSY: Duration = Duration::from_secs(1);
-    const SOON: u64 = 250;
     // Many may be told at the same time.
-    let jitter = u64::from(u16::from_be_bytes(random::bytes())) % SOON;
-    let jitter = Duration::from_millis(jitter);
+    let jitter = soon();
     let is_moved = close.kind() == CloseKind::Moved;
     if is_moved { jitter } else { BUSY + jitter * 8 }
 }

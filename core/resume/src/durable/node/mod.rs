@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// The directory is read anew with every so manieth renewal.
+/// The directory is read again with every second renewal.
 const DIRECTORY: u32 = 2;
 /// How often a task that waits for the engine looks whether its layer is still there.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -122,7 +122,7 @@ impl<T: Send + 'static> Keeper<T> {
                     // Ends with the layer.
                     tokio::spawn(put_again(self.registry.clone()));
                 }
-                // Whoever drains says so.
+                // The drain tells the engine.
                 LeaseCommand::Retire(_) => {}
             }
         }
@@ -131,7 +131,7 @@ impl<T: Send + 'static> Keeper<T> {
         }
     }
 
-    /// Whatever the last call still brings does not count.
+    /// The last call is dropped: its answer does not count.
     fn reconnect(&mut self) {
         let pause = self.node.config().lease / 32;
         self.asking = Some(connect(Arc::clone(&self.node), Arc::clone(&self.layer), pause));
@@ -269,8 +269,8 @@ fn name_is_free(node: Arc<Membership>, layer: Arc<str>) -> BoxFuture<'static, Sa
     is_free.boxed()
 }
 
-/// Enlists the node's present life. A process that starts takes the name from whoever has it; later it takes it only from its
-/// own earlier lives and from those that are gone.
+/// Enlists the node's present life. A process that starts takes the name from any owner; later it takes it only from its
+/// own earlier lives and from processes that are gone.
 async fn enlist(node: &Membership, layer: &str, is_first: bool) -> Result<(), NotEnlisted> {
     let ClusterConfig { store, name, lease, .. } = node.config();
     let named = store.named(layer, name).await?;

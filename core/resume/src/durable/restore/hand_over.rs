@@ -7,13 +7,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     live::{
-        registry::Registry,
+        registry::{Registry, soon},
         session::{Change, Life, Shared},
     },
     words::{
         durability::Urgency,
         key::SessionKey,
-        random,
         store::{RecordKind, StoreKey},
     },
 };
@@ -22,8 +21,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a busy session is looked at.
 const ROUND: Duration = Duration::from_millis(5);
-/// Its clients come back after this time at most.
-const SOON: u64 = 250;
 
 impl<T: Send + 'static> Registry<T> {
     /// Begins to hand over what other nodes want.
@@ -91,9 +88,8 @@ impl<T: Send + 'static> Registry<T> {
             return;
         }
         tracing::info!(session = %session.id().short(), "session handed over to the node that wants it");
-        let jitter = u64::from(u16::from_be_bytes(random::bytes())) % SOON;
         session.with_core(|core, now| {
-            let retry = || Some(Duration::from_millis(jitter));
+            let retry = || Some(soon());
             core.machine.close_transports(&Close::MOVED, retry, now);
         });
         self.stored(session);

@@ -30,3 +30,8 @@ impl Draining {
         RETRY + RETRY * u32::from(random::bytes::<1>()[0]) / 256
     }
 }
+
+/// Returns when a client of a session that has moved is to come back, up to 250 ms: another delay for each client.
+pub(crate) fn soon() -> Duration {
+    Duration::from_millis(u64::from(u16::from_be_bytes(random::bytes())) % 250)
+}

@@ -31,6 +31,7 @@ use self::{
     keys::{Keys, Known},
 };
 pub(crate) use self::{
+    draining::soon,
     flights::Flight,
     saves::{Item, Saves},
     seats::Reservation,

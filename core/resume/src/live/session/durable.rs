@@ -395,7 +395,7 @@ impl Core {
         if durable.pointer == Pointer::Saved {
             durable.pointer = Pointer::Wanted;
         }
-        // A place into which nothing was put stays that.
+        // If only the record's place was put, it still counts as untouched.
         durable.begun += u64::from(durable.is_untouched());
         self.changed(Urgency::Soon);
     }

@@ -74,7 +74,7 @@ impl Awaited {
     }
 }
 
-/// Who waits; a wait that is given up leaves nothing behind.
+/// A wait. If it is given up, nothing of it stays behind.
 struct Waiting<'a, T: Send + 'static> {
     session: &'a Shared<T>,
     ticket: Option<u32>,

@@ -150,8 +150,8 @@ impl Membership {
     /// Waits until the node may begin sessions where there is no record; `None` if it may not by the deadline, else whether
     /// there was anything to wait for. An engine that has lost everything is told first what the owners have in memory.
     pub(crate) async fn may_begin_by(&self, deadline: Instant) -> Option<bool> {
-        let from = self.standing().may_begin_from;
-        if from.is_none() {
+        let now = self.now();
+        if self.standing().may_begin_from.is_none_or(|from| from <= now) {
             return Some(false);
         }
         let may_begin = |this: &Self| {
@@ -182,7 +182,9 @@ impl Membership {
 
     /// Returns the next thing that is to be done for the lease. A call counts from now on: it is written afterwards.
     pub(crate) fn poll_lease(&self) -> Option<LeaseCommand> {
-        self.change(|state| if state.retired { None } else { state.lease.poll_command(self.now()) })
+        // Nobody waits for what changes here.
+        let mut state = self.state();
+        if state.retired { None } else { state.lease.poll_command(self.now()) }
     }
 
     /// Returns when the lease has something to do, if nothing happens until then.
@@ -193,7 +195,7 @@ impl Membership {
 
     /// Time has passed for the lease.
     pub(crate) fn lease_timeout(&self) {
-        self.change(|state| state.lease.handle_timeout(self.now()));
+        self.state().lease.handle_timeout(self.now());
     }
 
     /// Draws the next life.
@@ -253,9 +255,9 @@ impl Membership {
         self.change(|state| state.lease.handle_renewed(incarnation, answer, self.now()));
     }
 
-    /// The store has found so often that its engine has lost everything: told before an answer is.
+    /// Takes in how often the engine has lost everything. Called before its answer is taken in.
     pub(crate) fn has_lost(&self, losses: u64) {
-        self.change(|state| state.lease.handle_losses(losses, self.now()));
+        self.state().lease.handle_losses(losses, self.now());
     }
 
     /// The node drains: its relays are cut one by one, until then.

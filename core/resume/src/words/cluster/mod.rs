@@ -103,7 +103,7 @@ pub enum Elsewhere {
     /// That node is asked to hand the session over. Its handler ends when it has come to `recv` or `commit` with no message in
     /// hand, and starts anew here: for applications that keep everything in the session's state. The request waits until then,
     /// for a lease and 5 s at most, 15 s in all; it is told to come back if the handler is busy for longer. Requests that only
-    /// ask for a session by its id are sent on as with [`Relay`](Self::Relay).
+    /// ask for a session by its id, that have a body, or that belong to a pipe are sent on as with [`Relay`](Self::Relay).
     HandOver,
     /// It is answered `421 Misdirected Request` with these headers, by which the platform sends it to that node (`fly-replay`
     /// and the like).
