@@ -263,25 +263,32 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(120), future).await.expect("something happens")
 }
 
+/// A client that comes this way talks, and all is exact, in one session.
+async fn talks(
+    net: &Net,
+    ways: impl IntoIterator<Item = Transport>,
+    by: Transport,
+    count: u64,
+) -> App {
+    let mut app = App::open(net.client(ways)).await;
+    assert_eq!(app.client.transport(), Some(by));
+    app.send(count).await;
+    app.hear().await;
+    assert_eq!(app.opened, [Status::New]);
+    app
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_web_sockets_are_refused_a_session_is_exact_over_a_stream() {
     let net = Net::new();
     net.set(|rules| rules.web_socket = WebSockets::Refused);
-    let mut app = App::open(net.client(ALL)).await;
-    assert_eq!(app.client.transport(), Some(Transport::Sse));
-    app.send(1000).await;
-    app.hear().await;
-    assert_eq!(app.opened, [Status::New]);
-    app.close().await;
+    talks(&net, ALL, Transport::Sse, 1000).await.close().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn polls_alone_carry_a_session() {
     let net = Net::new();
-    let mut app = App::open(net.client([Transport::Poll])).await;
-    assert_eq!(app.client.transport(), Some(Transport::Poll));
-    app.send(1000).await;
-    app.hear().await;
+    let mut app = talks(&net, [Transport::Poll], Transport::Poll, 1000).await;
     // Binary and long messages, too.
     for message in [vec![], vec![0; 1 << 20]] {
         let message = Message::binary(message);
@@ -347,12 +354,7 @@ async fn a_stream_that_is_held_back_becomes_polls_on_the_same_pipe() {
         rules.web_socket = WebSockets::Refused;
         rules.holds_streams = true;
     });
-    let mut app = App::open(net.client(ALL)).await;
-    assert_eq!(app.client.transport(), Some(Transport::Poll));
-    app.send(100).await;
-    app.hear().await;
-    assert_eq!(app.opened, [Status::New]);
-    app.close().await;
+    talks(&net, ALL, Transport::Poll, 100).await.close().await;
 }
 
 #[tokio::test(start_paused = true)]

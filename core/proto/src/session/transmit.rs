@@ -193,9 +193,6 @@ impl<I: Clone> Session<I> {
             };
             if trouble.is_some_and(|trouble| trouble.skips(t.next())) {
                 t.passed = t.next().advanced_by(1);
-                if t.is_plain() {
-                    t.sent = t.passed;
-                }
                 passed = true;
                 continue;
             }

@@ -3,10 +3,10 @@
 use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 use session_resume_engine::{Engine, without_redis};
-use session_resume_testkit::{Browser, soon};
+use session_resume_testkit::{Browser, soon, until};
 use session_resume_tests::{Framework, Testee, scenarios};
 
-use super::node::{is_long, node, told, until};
+use super::node::{is_long, node, told};
 
 /// At most this many requests of a test are under way.
 const AT_ONCE: usize = 64;

@@ -2,10 +2,10 @@
 
 use http::{Request, StatusCode};
 use session_resume_engine::{Engine, without_redis};
-use session_resume_testkit::{Browser, Received, Socket};
+use session_resume_testkit::{Browser, Socket};
 use session_resume_tests::{Framework, Testee, scenarios};
 
-use super::node::{node_with, told};
+use super::node::{end_of, node_with, told};
 
 const PAGE: &str = "0123456789abcdef";
 
@@ -76,14 +76,7 @@ async fn a_session_moves_to_the_node_where_its_client_is(framework: Framework) {
     let hello = stays.member("hello").await;
     let at_b = at_a.moved_to_address(b.addr);
     goes_on_at_b(&at_b, &hello).await;
-    let close = loop {
-        match stays.next().await {
-            Received::Message(_) => {}
-            Received::Close(close) => break Some(close.code),
-            Received::Gone => break None,
-        }
-    };
-    assert_eq!(close, Some(4112));
+    assert_eq!(end_of(&mut stays).await, Some(4112));
     // A request finds it there, too.
     assert_eq!(told(&at_b, "/").await["total"], 6);
 }

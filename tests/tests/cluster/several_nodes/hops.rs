@@ -4,12 +4,13 @@ use session_resume_engine::{Engine, without_redis};
 use session_resume_testkit::{
     Browser, Socket,
     tcp::{End, Fate},
+    until,
 };
 use session_resume_tests::{Framework, scenarios};
 
 use super::{
     load::Load,
-    node::{Two, Wired, comes_back, node, node_with, told, until},
+    node::{Two, Wired, comes_back, node, node_with, told},
 };
 
 const PAGE: &str = "0123456789abcdef";

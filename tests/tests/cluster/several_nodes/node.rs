@@ -166,13 +166,3 @@ pub(crate) async fn told(browser: &Browser, path: &str) -> Value {
     let answer = browser.get(path).await;
     serde_json::from_str(answer.text()).unwrap_or_else(|_| panic!("{path}: {}", answer.text()))
 }
-
-/// Asks again until it is so.
-pub(crate) async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
-    let attempts = async {
-        while !is().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    soon(what, attempts).await;
-}

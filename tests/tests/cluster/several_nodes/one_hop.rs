@@ -1,12 +1,12 @@
 //! The owner is alive, and its client lands on another node.
 
 use http::{Request, StatusCode};
-use session_resume_testkit::{Browser, Socket};
+use session_resume_testkit::{Browser, Socket, until};
 use session_resume_tests::{Framework, scenarios};
 
 use session_resume_engine::{Engine, without_redis};
 
-use super::node::{Two, node_with, told, until};
+use super::node::{Two, node_with, told};
 
 const PAGE: &str = "0123456789abcdef";
 

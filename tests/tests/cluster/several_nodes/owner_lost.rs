@@ -1,10 +1,10 @@
 //! The owner dies, stands still, or leaves.
 
 use session_resume_engine::{Engine, without_redis};
-use session_resume_testkit::{Browser, Received, Socket};
+use session_resume_testkit::{Browser, Received, Socket, until};
 use session_resume_tests::{Framework, scenarios};
 
-use super::node::{Two, end_of, node, told, until};
+use super::node::{Two, end_of, node, told};
 
 const PAGE: &str = "0123456789abcdef";
 

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use serde_json::Value;
 use session_resume_engine::{Engine, without_redis};
 use session_resume_proto::wire::{PipeFrame, encode_frames};
-use session_resume_testkit::{Browser, Socket};
+use session_resume_testkit::{Browser, Socket, until};
 use session_resume_tests::{Framework, Testee, scenarios};
 
 use super::{
-    node::{node_with, told, until},
+    node::{node_with, told},
     requests::{EventSource, Pipe, PipeStream, Streamed, only, text},
 };
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use session_resume_testkit::Socket;
+use session_resume_testkit::{Socket, until};
 use session_resume_tests::{Framework, scenarios};
 use tokio::time::{sleep, timeout};
 
-use super::node::{Two, until};
+use super::node::Two;
 
 const PAGE: &str = "0123456789abcdef";
 

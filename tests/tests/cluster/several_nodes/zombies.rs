@@ -1,10 +1,10 @@
 //! Owners that stood still and do not know yet that they are none.
 
 use http::Request;
-use session_resume_testkit::{Received, Socket, soon};
+use session_resume_testkit::{Received, Socket, soon, until};
 use session_resume_tests::{Framework, scenarios};
 
-use super::node::{Two, comes_back, told, until};
+use super::node::{Two, comes_back, told};
 
 const PAGE: &str = "0123456789abcdef";
 
