@@ -11,9 +11,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 #[cfg(feature = "http")]
 use futures_core::Stream;
-#[cfg(feature = "http")]
-use http::header;
-use http::{HeaderMap, Method, Response, StatusCode, request::Parts};
+use http::{HeaderMap, Method, Response, StatusCode, header, request::Parts};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::{
