@@ -29,11 +29,11 @@ const BREATH: usize = 64;
 pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, interval: Duration) {
     // What the store is asked to do runs beside the sweeping, each call in a task of its own. A store that is slow,
     // also with one key alone, stops neither the clock nor the other calls.
-    let mut leaving = JoinSet::new();
+    let mut being_stored = JoinSet::new();
     let mut deleting = JoinSet::new();
     loop {
         sleep_until(Instant::now() + interval).await;
-        while leaving.try_join_next().is_some() {}
+        while being_stored.try_join_next().is_some() {}
         while deleting.try_join_next().is_some() {}
         let Some(registry) = registry.upgrade() else {
             return;
@@ -46,7 +46,7 @@ pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, interval
                 registry.push(Item::Touch(session), Urgency::Soon);
             });
         }
-        sweep(&registry, &mut leaving).await;
+        sweep(&registry, &mut being_stored).await;
         if deleting.is_empty() {
             deleting.spawn(async move {
                 registry.delete_expired().await;
@@ -57,7 +57,7 @@ pub(crate) async fn run<T: Send + 'static>(registry: Weak<Registry<T>>, interval
 }
 
 /// Looks at every session that is due, a piece at a time.
-async fn sweep<T: Send + 'static>(registry: &Arc<Registry<T>>, leaving: &mut JoinSet<()>) {
+async fn sweep<T: Send + 'static>(registry: &Arc<Registry<T>>, being_stored: &mut JoinSet<()>) {
     loop {
         let due = registry.take_due();
         if due.is_empty() {
@@ -72,7 +72,7 @@ async fn sweep<T: Send + 'static>(registry: &Arc<Registry<T>>, leaving: &mut Joi
                 && look_at(registry, &session)
             {
                 let registry = Arc::clone(registry);
-                leaving.spawn(async move { registry.store_away(&session).await });
+                being_stored.spawn(async move { registry.store_away(&session).await });
             }
         }
         tokio::task::yield_now().await;
@@ -94,8 +94,8 @@ fn look_at<T: Send + 'static>(registry: &Arc<Registry<T>>, session: &Arc<Shared<
         };
         // A session to which no client came back, and into which nothing was put, is never stored.
         let stored = core.durable.is_some() && core.machine.ended().is_none() && !is_blank;
-        let leaves = stored && matches!(verdict, Err(Expiry::Unused | Expiry::Unattended));
-        if leaves {
+        let goes = stored && matches!(verdict, Err(Expiry::Unused | Expiry::Unattended));
+        if goes {
             return Verdict::Store;
         }
         // Under the same lock: no request finds it in between and takes it for good.

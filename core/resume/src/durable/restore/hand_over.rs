@@ -74,14 +74,14 @@ impl<T: Send + 'static> Registry<T> {
             sleep(ROUND).await;
         }
         let _alone = self.alone(&key).await;
-        let leaves = session.step(|core| {
-            let leaves = core.key == key && core.change_life(Change::Leaves);
-            if leaves {
+        let goes = session.step(|core| {
+            let goes = core.key == key && core.change_life(Change::GoesToStore);
+            if goes {
                 core.changed(Urgency::Now);
             }
-            leaves
+            goes
         });
-        if !leaves {
+        if !goes {
             return self.stays_here(session);
         }
         if !self.goes_to_store(session).await {

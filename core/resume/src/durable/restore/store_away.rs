@@ -15,26 +15,26 @@ use crate::{
 };
 
 impl<T: Send + 'static> Registry<T> {
-    /// Sessions whose time is up leave memory for the store.
+    /// Sessions whose time is up go to the store.
     pub(crate) async fn store_away(self: &Arc<Self>, session: &Arc<Shared<T>>) {
         let key = session.lock().key.clone();
         let _alone = self.alone(&key).await;
-        let leaves = session.with_core(|core, now| {
+        let goes = session.with_core(|core, now| {
             if session.is_visited() {
                 core.machine.stay(now);
             }
             let due =
                 matches!(core.machine.check_expiry(now), Err(Expiry::Unused | Expiry::Unattended));
-            let leaves = due && core.key == key && core.change_life(Change::Leaves);
-            if leaves {
+            let goes = due && core.key == key && core.change_life(Change::GoesToStore);
+            if goes {
                 core.freeze_for_store();
                 if core.machine.is_frozen() {
                     core.changed(Urgency::Now);
                 }
             }
-            leaves
+            goes
         });
-        if !leaves {
+        if !goes {
             self.look_again(self.clock().now(), session);
             return;
         }
@@ -44,24 +44,24 @@ impl<T: Send + 'static> Registry<T> {
         }
     }
 
-    /// Puts a session that leaves whole; `false` if it stays after all.
+    /// Puts a session that goes to the store, whole; `false` if it stays after all.
     pub(super) async fn goes_to_store(self: &Arc<Self>, session: &Arc<Shared<T>>) -> bool {
         loop {
             // With a message in hand its last boundary stays on disk; the message counts as not handled.
             let frozen = session.lock().machine.is_frozen();
             let saved = !frozen || session.wait_saved(Urgency::Now, SavedBy::Layer).await.is_ok();
             // Or it was called back meanwhile.
-            if !saved || session.lock().life() != Life::Leaving {
+            if !saved || session.lock().life() != Life::BeingStored {
                 self.stays(session);
                 return false;
             }
             match session.step(put_away) {
-                Leaving::Stays => {
+                Storing::Stays => {
                     self.stays(session);
                     return false;
                 }
-                Leaving::Waits(progress) => progress.await,
-                Leaving::IsStored => break,
+                Storing::Waits(progress) => progress.await,
+                Storing::IsStored => break,
             }
         }
         self.forgive(session).await;
@@ -72,9 +72,9 @@ impl<T: Send + 'static> Registry<T> {
     /// A session that was to leave goes on here, or has ended here.
     pub(super) fn stays(&self, session: &Arc<Shared<T>>) {
         session.with_core(|core, now| {
-            let was_leaving = core.change_life(Change::Stays);
+            let was_going = core.change_life(Change::Stays);
             // What a drain has frozen stays so.
-            if was_leaving && !self.drain.is_draining() && !core.is_over() {
+            if was_going && !self.drain.is_draining() && !core.is_over() {
                 core.go_on(now);
             }
         });
@@ -103,8 +103,8 @@ impl<T: Send + 'static> Registry<T> {
     }
 }
 
-/// How far a session is that is to leave memory for the store.
-enum Leaving {
+/// How far a session is on its way to the store.
+enum Storing {
     /// It stays, or is over.
     Stays,
     /// A put is under way, or wanted: its end tells.
@@ -112,23 +112,23 @@ enum Leaving {
     IsStored,
 }
 
-/// Lets a session leave if nothing of it is on its way to the store: what is must be there before another process
+/// Stores a session if no write of it is under way: such a write must have ended before another process
 /// restores from it, and nothing may follow.
-fn put_away(core: &mut Core) -> Leaving {
+fn put_away(core: &mut Core) -> Storing {
     let in_hand = core.machine.is_message_in_hand();
     // What is over is not put any more.
-    let leaves = core.life() == Life::Leaving && !core.is_over();
+    let goes = core.life() == Life::BeingStored && !core.is_over();
     match &core.durable {
-        Some(durable) if leaves => {
+        Some(durable) if goes => {
             let is_settled = durable.is_settled() || (in_hand && !durable.is_writing());
             let progress = durable.progress();
             if is_settled && core.change_life(Change::IsStored) {
-                Leaving::IsStored
+                Storing::IsStored
             } else {
                 // Registered under the lock under which it was looked at: no end is missed.
-                Leaving::Waits(progress.notified_owned())
+                Storing::Waits(progress.notified_owned())
             }
         }
-        _ => Leaving::Stays,
+        _ => Storing::Stays,
     }
 }

@@ -267,7 +267,7 @@ impl Core {
         match self.life {
             Life::Live => true,
             Life::Ended(_) => self.machine.ended() != Some(OutcomeStatus::Expired),
-            Life::Leaving | Life::Expiring | Life::Stored | Life::TakenOver => false,
+            Life::BeingStored | Life::Expiring | Life::Stored | Life::TakenOver => false,
         }
     }
 

@@ -10,7 +10,7 @@ pub(crate) enum Life {
     #[default]
     Live,
     /// It is on its way to the store. A request that asks for it waits, and restores it. Other use calls it back.
-    Leaving,
+    BeingStored,
     /// Its time is up, and its end follows at once. Nothing takes it any more.
     Expiring,
     /// It has an outcome. Clients that come late are told the end.
@@ -34,8 +34,8 @@ pub(crate) enum Telling {
 /// What happens to a session in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Change {
-    /// It shall leave memory for the store.
-    Leaves,
+    /// Its time in memory is up: the store shall have it.
+    GoesToStore,
     /// It stays after all.
     Stays,
     /// Its time is up.
@@ -56,21 +56,21 @@ impl Life {
     pub(super) fn after(self, change: Change) -> Option<Self> {
         use self::{Change as C, Life as L, Telling as T};
         Some(match (change, self) {
-            (C::Leaves, L::Live) => L::Leaving,
-            (C::Stays, L::Leaving) => L::Live,
-            (C::Expires, L::Live | L::Leaving) => L::Expiring,
-            (C::Ends, L::Live | L::Leaving | L::Expiring) => L::Ended(T::Untold),
+            (C::GoesToStore, L::Live) => L::BeingStored,
+            (C::Stays, L::BeingStored) => L::Live,
+            (C::Expires, L::Live | L::BeingStored) => L::Expiring,
+            (C::Ends, L::Live | L::BeingStored | L::Expiring) => L::Ended(T::Untold),
             (C::StoresOutcome, L::Ended(T::Untold)) => L::Ended(T::WaitsForStore),
             (C::TellsOutcome, L::Ended(T::Untold | T::WaitsForStore)) => L::Ended(T::Told),
-            (C::IsStored, L::Leaving) => L::Stored,
-            (C::IsTakenOver, L::Live | L::Leaving | L::Expiring | L::Ended(_)) => L::TakenOver,
+            (C::IsStored, L::BeingStored) => L::Stored,
+            (C::IsTakenOver, L::Live | L::BeingStored | L::Expiring | L::Ended(_)) => L::TakenOver,
             _ => return None,
         })
     }
 
     /// Whether it goes on here: requests may find it, if only to wait for the store.
     pub(crate) fn goes_on(self) -> bool {
-        matches!(self, Self::Live | Self::Leaving)
+        matches!(self, Self::Live | Self::BeingStored)
     }
 
     /// Whether nothing more can be received, sent or saved here.
@@ -95,7 +95,7 @@ impl Life {
 
     /// Whether a request that asks for it must look into the store.
     pub(crate) fn is_on_its_way(self) -> bool {
-        matches!(self, Self::Leaving | Self::Stored)
+        matches!(self, Self::BeingStored | Self::Stored)
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
 
     const LIVES: [L; 8] = [
         L::Live,
-        L::Leaving,
+        L::BeingStored,
         L::Expiring,
         L::Ended(T::Untold),
         L::Ended(T::WaitsForStore),
@@ -122,7 +122,7 @@ mod tests {
         let no = None;
         // From: live, leaving, expiring, ended (untold, waits for the store, told), stored, taken over.
         let table = [
-            (C::Leaves, [Some(L::Leaving), no, no, no, no, no, no, no]),
+            (C::GoesToStore, [Some(L::BeingStored), no, no, no, no, no, no, no]),
             (C::Stays, [no, Some(L::Live), no, no, no, no, no, no]),
             (C::Expires, [Some(L::Expiring), Some(L::Expiring), no, no, no, no, no, no]),
             (C::Ends, [Some(untold), Some(untold), Some(untold), no, no, no, no, no]),
@@ -144,7 +144,7 @@ mod tests {
             let asked = (life.goes_on(), life.is_over(), life.has_left(), life.is_on_its_way());
             let expected = match life {
                 L::Live => (true, false, false, false),
-                L::Leaving => (true, false, false, true),
+                L::BeingStored => (true, false, false, true),
                 L::Expiring => (false, false, false, false),
                 L::Ended(_) => (false, true, false, false),
                 L::Stored => (false, true, true, true),
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn an_exit_is_for_good() {
         let changes = [
-            C::Leaves,
+            C::GoesToStore,
             C::Stays,
             C::Expires,
             C::Ends,
