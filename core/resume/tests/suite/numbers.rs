@@ -6,14 +6,18 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use http::{Request, StatusCode, header, request::Builder};
-use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use metrics::{
+    Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+};
 use session_resume::{
-    Attach, Limits, SessionResume,
+    Attach, Cluster, Limits, SessionResume,
     adapter::{self, Upgrade},
     reuse::{self, ReuseDecision},
+    store::MemoryStore,
 };
 use tracing::{Subscriber, span};
 use tracing_subscriber::{Layer, layer::SubscriberExt as _, registry::LookupSpan};
@@ -80,8 +84,18 @@ impl Recorder for Numbers {
         Gauge::from_arc(Arc::clone(self.gauges.lock().unwrap().entry(named(key)).or_default()))
     }
 
-    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::noop()
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        let mut counters = self.counters.lock().unwrap();
+        Histogram::from_arc(Arc::new(Recorded(Arc::clone(counters.entry(named(key)).or_default()))))
+    }
+}
+
+/// How often something was recorded.
+struct Recorded(Arc<AtomicU64>);
+
+impl HistogramFn for Recorded {
+    fn record(&self, _: f64) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -262,4 +276,49 @@ async fn a_handler_runs_in_its_session_s_span() {
     let _wire = browser.connect(&resume, None, idle).await.unwrap();
     settle().await;
     assert!(spans.0.lock().unwrap().contains(&"session".to_owned()));
+}
+
+fn node_of(engine: &MemoryStore, name: &str) -> SessionResume {
+    let cluster = Cluster::new(engine.clone()).with_name(name).with_advertise("127.0.0.1:7946");
+    SessionResume::new().with_cluster(cluster)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_counts_its_lease_and_what_it_claims() {
+    let numbers = Numbers::default();
+    let _metrics = metrics::set_default_local_recorder(&numbers);
+    let (engine, mut browser) = (MemoryStore::new(), Browser::default());
+    let claims = |why: &str| numbers.count(&format!("session_resume_claims_total why={why}"));
+    let lease = || numbers.gauge("session_resume_lease_seconds");
+
+    let one = node_of(&engine, "one");
+    let session = browser.get(&one).await.unwrap();
+    session.saved().await.unwrap();
+    assert_eq!(claims("new"), 1);
+    assert!(lease() > 3.0, "most of 5 s is left: {}", lease());
+    assert_eq!(numbers.count("session_resume_lapses_total"), 0);
+    let call = |call: &str| numbers.count(&format!("session_resume_engine_seconds call={call}"));
+    assert_eq!((call("enlist"), call("claim")), (1, 1), "each call is timed");
+
+    // The process does not run for a while: the engine lets go of it, and it takes back what it has in memory.
+    tokio::time::advance(Duration::from_secs(30)).await;
+    sleep(1.0).await;
+    assert_eq!(claims("reclaim"), 1);
+    assert_eq!(numbers.gauge("session_resume_frozen"), 0.0, "all go on");
+
+    assert!(call("renew") > 0);
+
+    // It dies, and its client comes to another node.
+    drop((session, one));
+    let two = node_of(&engine.for_another_process(), "two");
+    browser.get(&two).await.unwrap();
+    assert_eq!(claims("gone"), 1);
+
+    // A session that is put into the store has no owner.
+    two.drain(Duration::from_secs(5)).await;
+    let three = node_of(&engine.for_another_process(), "three");
+    browser.get(&three).await.unwrap();
+    assert_eq!(claims("stored"), 1);
+    assert_eq!(numbers.gauge("session_resume_waiting"), 0.0);
+    assert_eq!(numbers.count("session_resume_claim_seconds"), 4);
 }

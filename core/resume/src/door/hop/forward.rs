@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     head::Hop,
-    sending::{Failed, For, NOT_THE_OWNER, Sending},
+    sending::{Failed, For, Sending},
 };
 use crate::{
     live::registry::Registry,
@@ -85,11 +85,14 @@ impl Attempts {
         let answer = match sending.to(owner).await {
             Ok(relayed) => sending.answer(relayed).await,
             Err(Failed::Refused(refusal)) => refusal,
+            Err(Failed::NotTheOwner) => {
+                tracing::debug!(node = %owner.name, "the session is not there any more");
+                self.unreached = None;
+                return self.failed(node, owner).await.err();
+            }
             Err(Failed::Unreachable(why)) => {
                 tracing::debug!(node = %owner.name, address = %owner.address, why, "no hop");
-                if why == NOT_THE_OWNER {
-                    self.unreached = None;
-                } else if self.unreached_for(owner) >= node.config().lease {
+                if self.unreached_for(owner) >= node.config().lease {
                     // It lives, says the engine.
                     self.want(registry, parts, owner).await;
                 }

@@ -57,6 +57,7 @@ where
             match sending.to(&owner).await {
                 Ok(relayed) => return Err(sending.answer(relayed).await),
                 Err(Failed::Refused(refusal)) => return Err(refusal),
+                Err(Failed::NotTheOwner) => "it is another life",
                 Err(Failed::Unreachable(why)) => why,
             }
         };

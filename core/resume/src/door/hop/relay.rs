@@ -1,11 +1,12 @@
 //! What comes back by a hop: an answer, or a connection whose bytes are copied.
 
-#[cfg(feature = "http")]
 use std::{
-    pin::Pin,
+    io,
+    pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
-use std::{pin::pin, sync::Arc, time::Duration};
 
 #[cfg(feature = "http")]
 use bytes::Bytes;
@@ -14,8 +15,9 @@ use futures_core::Stream;
 use http::{HeaderMap, Method, Response, StatusCode, header, request::Parts};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
+use metrics::Counter;
 use tokio::{
-    io::{AsyncWriteExt as _, copy, split},
+    io::{AsyncRead, AsyncWriteExt as _, ReadBuf, copy, split},
     time::timeout,
 };
 
@@ -27,6 +29,7 @@ use super::head::end_to_end;
 use crate::words::{
     cluster::{Counted, Membership},
     node::Incarnation,
+    observe::nodes::{Direction, hop_bytes},
 };
 #[cfg(feature = "http")]
 use crate::words::{
@@ -140,6 +143,32 @@ impl<F: Future<Output = Option<BoxError>>> Stream for Streaming<F> {
     }
 }
 
+/// A reader whose bytes are counted for operators.
+struct Metered<R> {
+    reader: R,
+    bytes: Counter,
+}
+
+impl<R> Metered<R> {
+    fn new(reader: R, direction: Direction) -> Self {
+        Self { reader, bytes: hop_bytes(direction) }
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Metered<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        ready!(Pin::new(&mut self.reader).poll_read(cx, into))?;
+        let read = into.filled().len() - before;
+        self.bytes.increment(u64::try_from(read).unwrap_or(u64::MAX));
+        Poll::Ready(Ok(()))
+    }
+}
+
 /// When one direction has ended, the other one has this long: as long as a session waits for the answer to its close.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -147,8 +176,10 @@ const LINGER: Duration = Duration::from_secs(5);
 async fn join(by_client: OnUpgrade, by_owner: OnUpgrade, node: &Membership, owner: Incarnation) {
     let ends = async {
         let (client, owner) = (by_client.await?, by_owner.await?);
-        let (mut from_client, mut to_client) = split(TokioIo::new(client));
-        let (mut from_owner, mut to_owner) = split(TokioIo::new(owner));
+        let (from_client, mut to_client) = split(TokioIo::new(client));
+        let (from_owner, mut to_owner) = split(TokioIo::new(owner));
+        let mut from_client = Metered::new(from_client, Direction::ToOwner);
+        let mut from_owner = Metered::new(from_owner, Direction::ToClient);
         let up = async {
             let _ = copy(&mut from_client, &mut to_owner).await;
             let _ = to_owner.shutdown().await;

@@ -27,6 +27,7 @@ use crate::{
         cluster::{Counted, Membership},
         context::RequestContext,
         node::NodeInfo,
+        observe::nodes::{Hopped, hopped},
         peer_addr::PeerAddr,
         random,
         refusal::Refusal,
@@ -41,12 +42,11 @@ const REQUEST: Duration = Duration::from_secs(70);
 /// An answer that is no stream is held whole; a longer one needs `at_owner`.
 const LONGEST_ANSWER: usize = 16 << 20;
 
-/// The node was reached, and says that the session is not there.
-pub(super) const NOT_THE_OWNER: &str = "not the owner any more";
-
 /// Why there is no answer.
 pub(super) enum Failed {
-    /// The owner was not reached, or is not the owner any more.
+    /// The node was reached, and says that the session is not there.
+    NotTheOwner,
+    /// The owner was not reached, or has not answered.
     Unreachable(&'static str),
     Refused(Refusal),
 }
@@ -71,6 +71,17 @@ pub(super) struct Sending<'a, T> {
 impl<T: Send + 'static> Sending<'_, T> {
     /// Sends it without a body.
     pub(super) async fn to(&self, owner: &NodeInfo) -> Result<Relayed, Failed> {
+        let sent = self.without_body(owner).await;
+        hopped(match sent {
+            Ok(_) => Hopped::Ok,
+            Err(Failed::NotTheOwner) => Hopped::Elsewhere,
+            Err(Failed::Unreachable(_)) => Hopped::Unreachable,
+            Err(Failed::Refused(_)) => Hopped::Refused,
+        });
+        sent
+    }
+
+    async fn without_body(&self, owner: &NodeInfo) -> Result<Relayed, Failed> {
         let view = RequestView::from_parts(self.parts);
         // What an open brings is in its headers.
         let is_open = self.parts.headers.contains_key(OFFER);
@@ -109,7 +120,7 @@ impl<T: Send + 'static> Sending<'_, T> {
         };
         let response = response.unwrap_or_else(|_| Err(failed("no answer in time")))?;
         if is_misdirected(&response) {
-            return Err(Failed::Unreachable(NOT_THE_OWNER));
+            return Err(Failed::NotTheOwner);
         }
         let (owner, node) = (owner.incarnation, Arc::clone(self.node));
         Ok(Relayed { response, owner, counted, node })
@@ -135,7 +146,13 @@ impl<T: Send + 'static> Sending<'_, T> {
             sent = timeout(REQUEST, sent) => sent.ok().and_then(Result::ok),
             () = self.node.is_gone_for_good(owner.incarnation) => None,
         };
-        answered.filter(|response| !is_misdirected(response)).ok_or_else(lost)
+        let misdirected = answered.as_ref().map(is_misdirected);
+        hopped(match misdirected {
+            Some(false) => Hopped::Ok,
+            Some(true) => Hopped::Elsewhere,
+            None => Hopped::Unreachable,
+        });
+        answered.filter(|_| misdirected == Some(false)).ok_or_else(lost)
     }
 
     /// A connection that is ready, or a new one.

@@ -23,6 +23,7 @@ use crate::{
         cluster::{ClusterConfig, Membership},
         errors::chain,
         node::Incarnation,
+        observe,
         store::{Renewed, StoreError},
     },
 };
@@ -319,6 +320,7 @@ pub(crate) async fn watch_lease<T: Send + 'static>(
         let Some(here) = registry.upgrade() else {
             return;
         };
+        observe::nodes::lapsed();
         tracing::warn!(node = %node.config().name, "the lease has lapsed: sessions are silent until it is back");
         here.freeze_all();
         drop(here);

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::{
     live::{registry::Registry, session::Core},
-    words::random,
+    words::{observe, random},
 };
 
 /// All sessions are put within this time, so that the engine is not asked for all at once.
@@ -33,6 +33,7 @@ pub(super) async fn put_again<T: Send + 'static>(registry: Weak<Registry<T>>) {
         // A little off, so that many nodes do not come at once.
         let jitter = u32::from(random::bytes::<1>()[0]);
         sleep(SPREAD / PARTS * jitter / 255).await;
+        observe::nodes::put_again(part.len());
         for session in part.iter().filter_map(Weak::upgrade) {
             session.step(Core::put_again);
         }

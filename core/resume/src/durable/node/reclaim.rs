@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use futures_util::StreamExt as _;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     durable::snapshot::record::{self, KeyRecord},
@@ -15,7 +15,10 @@ use crate::{
         cluster::Membership,
         errors::chain,
         node::Incarnation,
-        observe,
+        observe::{
+            self,
+            nodes::{Claimed, Lost, claimed},
+        },
         store::{ErrorKind, StoreError},
     },
 };
@@ -36,7 +39,9 @@ pub(super) async fn reclaim<T: Send + 'static>(
         let claims = here.all().into_iter().map(|session| take_back(&here, session, by));
         let results = futures_util::stream::iter(claims).buffer_unordered(AT_ONCE);
         // Each of them is tried, also after one that has failed.
-        if results.fold(true, |all, done| async move { all && done }).await {
+        let is_done = results.fold(true, |all, done| async move { all && done }).await;
+        observe::nodes::frozen(here.silenced());
+        if is_done {
             return;
         }
         drop(here);
@@ -59,7 +64,7 @@ async fn take_back<T: Send + 'static>(
         }
         Err(error) if error.kind() == ErrorKind::Stale => {
             tracing::warn!(session = %session.id().short(), "another node has the session by now");
-            registry.taken_over(&session);
+            registry.lost(&session, Lost::Lapse);
             true
         }
         Err(error) => {
@@ -116,7 +121,9 @@ async fn claim_again<T: Send + 'static>(
         }
         KeyRecord::Ended(_) => stored.bytes.clone(),
     };
+    let begun = Instant::now();
     store.store.claim(&at, Some(stored.stamp), stamp, bytes, stored.expires_in).await?;
+    claimed(Claimed::Reclaim, begun.elapsed());
     session.with_durable(|durable| durable.stamp = stamp);
     Ok(())
 }

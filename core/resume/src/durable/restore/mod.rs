@@ -12,6 +12,7 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
 use session_resume_proto::WireId;
+use tokio::time::Instant;
 
 use self::whose::Found;
 pub use self::whose::{OwnerState, Whereabouts};
@@ -30,7 +31,10 @@ use crate::{
         key::SessionKey,
         millis::Millis,
         node::Incarnation,
-        observe,
+        observe::{
+            self,
+            nodes::{Claimed, claimed},
+        },
         refusal::Refusal,
         reuse::{Candidate, Phase, Residence, ReuseDecision},
         store::{
@@ -122,7 +126,7 @@ impl<T: Send + 'static> Registry<T> {
         let key = asks.context.key();
         let until = self.node().map(|node| whose::patience(node));
         if let (Some(node), Some(until)) = (self.node(), until) {
-            if !node.held_by(until).await {
+            if !node.holds() && !whose::waits(node.held_by(until)).await {
                 return Err(whose::no_lease().into());
             }
         } else if !store.store.is_exclusive() {
@@ -143,7 +147,7 @@ impl<T: Send + 'static> Registry<T> {
                     let (Some(node), Some(until), false) = (self.node(), until, asks.looks) else {
                         return Ok(None);
                     };
-                    match node.may_begin_by(until).await {
+                    match whose::waits(node.may_begin_by(until)).await {
                         Some(false) => return Ok(None),
                         // The owner may have made its record anew meanwhile.
                         Some(true) => continue,
@@ -153,7 +157,7 @@ impl<T: Send + 'static> Registry<T> {
                 Ok(Found::Elsewhere(node)) => return Err(Apart::Elsewhere(node)),
                 Ok(Found::Orphan(owner)) => {
                     if let (Some(node), Some(until)) = (self.node(), until)
-                        && node.may_claim_by(until).await
+                        && whose::waits(node.may_claim_by(until)).await
                     {
                         cleared = Some(owner);
                         continue;
@@ -357,8 +361,12 @@ impl<T: Send + 'static> Registry<T> {
         let expires_in = self.record_expires_in(&session);
         let at = store.session_key(&key.to_bytes());
         let bytes = record::encode(&KeyRecord::Live(Box::new(record)));
-        let losses = store.store.losses();
+        let (losses, begun) = (store.store.losses(), Instant::now());
         store.store.claim(&at, Some(stored.stamp), stamp, bytes, expires_in).await?;
+        if self.node().is_some() {
+            let what = if clean { Claimed::Stored } else { Claimed::Gone };
+            claimed(what, begun.elapsed());
+        }
         session.with_durable(|durable| durable.losses = losses);
         if !store.store.is_exclusive() {
             // From here on the former owner cannot put anything under the session's id.

@@ -20,6 +20,7 @@ use crate::{
         durability::{SavedBy, Urgency},
         key::SessionKey,
         node::{Incarnation, NodeInfo},
+        observe::nodes::Waiting,
         refusal::Refusal,
         store::{ErrorKind, StoreError, named::is},
     },
@@ -60,6 +61,12 @@ const STORING: Duration = Duration::from_secs(2);
 pub(super) fn patience(node: &Membership) -> Instant {
     let lease = node.config().lease;
     Instant::now() + (lease + Duration::from_secs(5)).min(LONGEST_WAIT)
+}
+
+/// Waits for a lease; counted meanwhile.
+pub(super) async fn waits<R>(lease: impl Future<Output = R>) -> R {
+    let _waiting = Waiting::new();
+    lease.await
 }
 
 pub(super) fn no_lease() -> Refusal {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{
     record::{self, IdRecord, KeyRecord, OutcomeRecord},
@@ -18,6 +19,7 @@ use crate::{
     },
     words::{
         key::SessionKey,
+        observe::{self, nodes::Claimed},
         store::{ErrorKind, Stamp, StoreError, StoreKey, named::is},
         wall::{later, until},
     },
@@ -89,7 +91,11 @@ async fn claim_anew<T: Send + 'static>(
     let mut found = None;
     loop {
         let stamp = session.next_stamp()?;
+        let begun = Instant::now();
         let claimed = store.store.claim(at, found, stamp, bytes.clone(), expires_in).await;
+        if claimed.is_ok() && session.is_at_node() {
+            observe::nodes::claimed(Claimed::New, begun.elapsed());
+        }
         if !is(&claimed, ErrorKind::Stale) {
             return claimed.map(|()| stamp);
         }

@@ -3,7 +3,10 @@
 use session_resume_proto::wire::Close;
 
 use super::Registry;
-use crate::live::session::{Core, Shared};
+use crate::{
+    live::session::{Core, Shared},
+    words::observe,
+};
 
 impl<T: Send + 'static> Registry<T> {
     /// Silences all sessions: nothing is taken, sent or acknowledged. Handlers go on until their next call.
@@ -11,6 +14,7 @@ impl<T: Send + 'static> Registry<T> {
         for session in self.all() {
             session.step(Core::silence);
         }
+        observe::nodes::frozen(self.silenced());
     }
 
     /// The lease is back: those that were silenced go on, if they are this life's.
@@ -18,6 +22,7 @@ impl<T: Send + 'static> Registry<T> {
         for session in self.all() {
             self.thaw(&session);
         }
+        observe::nodes::frozen(self.silenced());
     }
 
     /// As [`thaw_all`](Self::thaw_all), for one session.

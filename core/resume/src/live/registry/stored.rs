@@ -7,7 +7,12 @@ use tokio::time::Instant;
 use super::{Flight, Item, Registry, Reservation, lock};
 use crate::{
     live::session::{Seat, Shared},
-    words::{durability::Urgency, key::SessionKey, wall},
+    words::{
+        durability::Urgency,
+        key::SessionKey,
+        observe::{self, nodes::Lost},
+        wall,
+    },
 };
 
 impl<T: Send + 'static> Registry<T> {
@@ -20,9 +25,15 @@ impl<T: Send + 'static> Registry<T> {
 
     /// Another process has taken the session over.
     pub(crate) fn taken_over(&self, session: &Arc<Shared<T>>) {
+        self.lost(session, Lost::Stale);
+    }
+
+    /// As [`taken_over`](Self::taken_over); says how.
+    pub(crate) fn lost(&self, session: &Arc<Shared<T>>, how: Lost) {
         if !session.taken_over() {
             return;
         }
+        observe::nodes::lost(how);
         tracing::warn!(session = %session.id().short(), "another process has taken the session over");
         self.vacate_key(session);
         self.leave_room(session);

@@ -223,6 +223,11 @@ impl<T: Send + 'static> Shared<T> {
         }
     }
 
+    /// Whether it belongs to a node of several.
+    pub(crate) fn is_at_node(&self) -> bool {
+        self.home.node.is_some()
+    }
+
     /// Right before something is said: a node that holds no lease says nothing.
     pub(crate) fn hush(&self) {
         if self.home.node.as_ref().is_some_and(|node| !node.holds()) {

@@ -23,8 +23,8 @@ use tokio::{
 use super::{ClusterConfig, ClusterView, LeaseView, Owner};
 use crate::words::{
     node::{Incarnation, NodeInfo},
-    random,
-    store::Renewed,
+    observe, random,
+    store::{EngineRun, Renewed},
 };
 
 /// The newest form of session records that this version reads; in the directory, for rolling deploys.
@@ -59,6 +59,8 @@ struct State {
     cut_by: Option<Instant>,
     /// The node has let go of its lease, and takes no other.
     retired: bool,
+    /// The engine that has answered last.
+    run: Option<EngineRun>,
     /// The others, as the directory had them; `None` for one that is gone.
     known: HashMap<Incarnation, Option<NodeInfo>>,
 }
@@ -72,6 +74,7 @@ impl Membership {
             lives: vec![incarnation],
             cut_by: None,
             retired: false,
+            run: None,
             known: HashMap::new(),
         };
         Arc::new(Self {
@@ -230,6 +233,7 @@ impl Membership {
             // None of those before it can have the name any more.
             state.lives = vec![state.incarnation];
         });
+        observe::nodes::lease(self.left());
     }
 
     /// Another process that lives has this node's name.
@@ -248,11 +252,23 @@ impl Membership {
 
     /// The engine has answered the renewal of this life.
     pub(crate) fn is_renewed(&self, incarnation: ownership::Incarnation, answer: &Renewed) {
-        let answer = match answer {
-            Renewed::Held { run, .. } => ownership::Renewed::Held { run: run.number() },
-            Renewed::Gone => ownership::Renewed::Gone,
+        let run = match answer {
+            Renewed::Held { run, .. } => Some(*run),
+            Renewed::Gone => None,
         };
-        self.change(|state| state.lease.handle_renewed(incarnation, answer, self.now()));
+        let answer = match run {
+            Some(run) => ownership::Renewed::Held { run: run.number() },
+            None => ownership::Renewed::Gone,
+        };
+        let is_another = self.change(|state| {
+            state.lease.handle_renewed(incarnation, answer, self.now());
+            let before = run.and_then(|run| state.run.replace(run));
+            before.is_some_and(|before| Some(before) != run)
+        });
+        observe::nodes::lease(self.left());
+        if is_another {
+            observe::nodes::engine_changed();
+        }
     }
 
     /// Takes in how often the engine has lost everything. Called before its answer is taken in.
@@ -420,6 +436,7 @@ impl Counted {
     ) -> Option<Self> {
         let more = |there| (there < most).then_some(there + 1);
         count(membership).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        observe::nodes::relays(membership.relays.load(Ordering::Relaxed));
         Some(Self { membership: Arc::clone(membership), count })
     }
 }
@@ -427,6 +444,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         (self.count)(&self.membership).fetch_sub(1, Ordering::Relaxed);
+        observe::nodes::relays(self.membership.relays.load(Ordering::Relaxed));
     }
 }
 

@@ -1,11 +1,14 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use futures_util::FutureExt as _;
 
 use super::{ErrorKind, RecordKind, Stamp, StoreError, StoreKey, Versioned, erased::ErasedStore};
-use crate::words::panics::run_caught;
+use crate::words::{observe, panics::run_caught};
 
 /// A store whose calls have a deadline: the one place where the layer waits for its store.
 ///
@@ -24,12 +27,16 @@ impl Punctual {
 
     fn within<'a, R: Send + 'a>(
         &'a self,
+        name: &'static str,
         call: impl FnOnce(&'a dyn ErasedStore) -> BoxFuture<'a, Result<R, StoreError>> + Send + 'a,
     ) -> BoxFuture<'a, Result<R, StoreError>> {
         let timeout = self.timeout;
         let call = run_caught(async move { call(&*self.store).await });
         async move {
-            match tokio::time::timeout(timeout, call).await {
+            let begun = Instant::now();
+            let answer = tokio::time::timeout(timeout, call).await;
+            observe::nodes::engine_call(name, begun.elapsed());
+            match answer {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(panic)) => {
                     Err(StoreError::new(ErrorKind::Io, format!("the store has panicked: {panic}")))
@@ -49,7 +56,7 @@ impl ErasedStore for Punctual {
         &'a self,
         key: &'a StoreKey,
     ) -> BoxFuture<'a, Result<Option<Versioned>, StoreError>> {
-        self.within(move |store| store.load(key))
+        self.within("load", move |store| store.load(key))
     }
 
     fn claim<'a>(
@@ -60,7 +67,7 @@ impl ErasedStore for Punctual {
         bytes: Bytes,
         expires_in: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.within(move |store| store.claim(key, found, stamp, bytes, expires_in))
+        self.within("claim", move |store| store.claim(key, found, stamp, bytes, expires_in))
     }
 
     fn put<'a>(
@@ -70,7 +77,7 @@ impl ErasedStore for Punctual {
         bytes: Bytes,
         expires_in: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.within(move |store| store.put(key, stamp, bytes, expires_in))
+        self.within("put", move |store| store.put(key, stamp, bytes, expires_in))
     }
 
     fn touch<'a>(
@@ -79,7 +86,7 @@ impl ErasedStore for Punctual {
         stamp: Stamp,
         expires_in: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.within(move |store| store.touch(key, stamp, expires_in))
+        self.within("touch", move |store| store.touch(key, stamp, expires_in))
     }
 
     fn remove<'a>(
@@ -87,11 +94,11 @@ impl ErasedStore for Punctual {
         key: &'a StoreKey,
         stamp: Stamp,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.within(move |store| store.remove(key, stamp))
+        self.within("remove", move |store| store.remove(key, stamp))
     }
 
     fn delete_expired(&self, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.within(move |store| store.delete_expired(limit))
+        self.within("delete_expired", move |store| store.delete_expired(limit))
     }
 
     fn count(&self, kind: RecordKind, layer: &str) -> Option<usize> {
@@ -104,7 +111,7 @@ impl ErasedStore for Punctual {
         layer: &'a str,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<StoreKey>, StoreError>> {
-        self.within(move |store| store.first(kind, layer, limit))
+        self.within("first", move |store| store.first(kind, layer, limit))
     }
 
     fn is_exclusive(&self) -> bool {

@@ -1,9 +1,15 @@
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use futures_core::future::BoxFuture;
 
 use super::{ClusterStore, Renewed, SnapshotStore, StoreError, StoreKey};
-use crate::words::node::{Incarnation, NodeInfo};
+use crate::words::{
+    node::{Incarnation, NodeInfo},
+    observe,
+};
 
 /// [`ClusterStore`] as an object; every such store is one.
 pub(crate) trait ErasedClusterStore: fmt::Debug + Send + Sync + 'static {
@@ -53,6 +59,19 @@ pub(crate) trait ErasedClusterStore: fmt::Debug + Send + Sync + 'static {
     fn losses(&self) -> u64;
 }
 
+/// The call, which tells how long it has taken.
+fn timed<'a, R: 'a>(
+    name: &'static str,
+    call: impl Future<Output = R> + Send + 'a,
+) -> BoxFuture<'a, R> {
+    Box::pin(async move {
+        let begun = Instant::now();
+        let answer = call.await;
+        observe::nodes::engine_call(name, begun.elapsed());
+        answer
+    })
+}
+
 impl<S: ClusterStore> ErasedClusterStore for S {
     fn enlist<'a>(
         &'a self,
@@ -61,7 +80,7 @@ impl<S: ClusterStore> ErasedClusterStore for S {
         instead_of: Option<Incarnation>,
         lease: Duration,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(ClusterStore::enlist(self, layer, node, instead_of, lease))
+        timed("enlist", ClusterStore::enlist(self, layer, node, instead_of, lease))
     }
 
     fn named<'a>(
@@ -69,7 +88,7 @@ impl<S: ClusterStore> ErasedClusterStore for S {
         layer: &'a str,
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<Incarnation>, StoreError>> {
-        Box::pin(ClusterStore::named(self, layer, name))
+        timed("named", ClusterStore::named(self, layer, name))
     }
 
     fn renew<'a>(
@@ -79,7 +98,7 @@ impl<S: ClusterStore> ErasedClusterStore for S {
         lease: Duration,
         within: Duration,
     ) -> BoxFuture<'a, Result<Renewed, StoreError>> {
-        Box::pin(ClusterStore::renew(self, layer, node, lease, within))
+        timed("renew", ClusterStore::renew(self, layer, node, lease, within))
     }
 
     fn retire<'a>(
@@ -87,7 +106,7 @@ impl<S: ClusterStore> ErasedClusterStore for S {
         layer: &'a str,
         node: Incarnation,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(ClusterStore::retire(self, layer, node))
+        timed("retire", ClusterStore::retire(self, layer, node))
     }
 
     fn find<'a>(
@@ -95,11 +114,11 @@ impl<S: ClusterStore> ErasedClusterStore for S {
         layer: &'a str,
         node: Incarnation,
     ) -> BoxFuture<'a, Result<Option<NodeInfo>, StoreError>> {
-        Box::pin(ClusterStore::find(self, layer, node))
+        timed("find", ClusterStore::find(self, layer, node))
     }
 
     fn nodes<'a>(&'a self, layer: &'a str) -> BoxFuture<'a, Result<Vec<NodeInfo>, StoreError>> {
-        Box::pin(ClusterStore::nodes(self, layer))
+        timed("nodes", ClusterStore::nodes(self, layer))
     }
 
     fn want<'a>(
@@ -108,7 +127,7 @@ impl<S: ClusterStore> ErasedClusterStore for S {
         owner: Incarnation,
         key: &'a StoreKey,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(ClusterStore::want(self, layer, owner, key))
+        timed("want", ClusterStore::want(self, layer, owner, key))
     }
 
     fn losses(&self) -> u64 {

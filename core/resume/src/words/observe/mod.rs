@@ -2,6 +2,8 @@
 //!
 //! Labels are words of ours alone, never anything that a client sent.
 
+pub(crate) mod nodes;
+
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
