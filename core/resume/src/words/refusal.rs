@@ -11,7 +11,9 @@ use bytes::Bytes;
 #[cfg(feature = "http")]
 use futures_core::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use session_resume_proto::wire::{Close, CloseKind};
+use session_resume_proto::wire::Close;
+#[cfg(feature = "http")]
+use session_resume_proto::wire::CloseKind;
 
 pub(crate) use crate::words::cause::Cause;
 use crate::words::{

@@ -57,6 +57,7 @@ impl Hop {
         HeaderValue::try_from(text).expect("ids, addresses and digits are ASCII")
     }
 
+    #[cfg(any(feature = "server", test))]
     fn parse(value: &str) -> Option<Self> {
         let mut parts = value.split(' ');
         let version = parts.next()?;
@@ -97,6 +98,7 @@ impl HopKey {
     }
 
     /// Reads the hop of a whole head, if its MAC is right.
+    #[cfg(any(feature = "server", test))]
     pub(super) fn open(&self, greeting: &Greeting, head: &[u8]) -> Option<Hop> {
         let (value, mac) = find(head)?;
         let told = HEXLOWER.decode(&head[mac.clone()]).ok()?;

@@ -7,7 +7,7 @@ use session_resume_proto::wire::Close;
 use tokio::time::{Instant, timeout};
 
 use super::{Loaded, Store};
-#[cfg(any(feature = "axum", feature = "http"))]
+#[cfg(any(all(feature = "axum", feature = "tungstenite"), feature = "http"))]
 use crate::words::context::RequestContext;
 use crate::{
     durable::snapshot::record::{self, KeyRecord},
@@ -150,7 +150,7 @@ impl<T: Send + 'static> Registry<T> {
     }
 
     /// Returns the node that has the session of a request, if that is another one, and lives.
-    #[cfg(any(feature = "axum", feature = "http"))]
+    #[cfg(any(all(feature = "axum", feature = "tungstenite"), feature = "http"))]
     pub(crate) async fn owner_elsewhere(
         &self,
         context: &RequestContext,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use metrics::{Counter, counter, gauge, histogram};
+#[cfg(feature = "tungstenite")]
+use metrics::Counter;
+use metrics::{counter, gauge, histogram};
 
 /// What a session was that this node has become the owner of.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +29,7 @@ pub(crate) enum Lost {
 }
 
 /// What has become of a request that was sent to another node.
+#[cfg(feature = "tungstenite")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Hopped {
     Ok,
@@ -38,6 +41,7 @@ pub(crate) enum Hopped {
 }
 
 /// Which way the bytes of a relay go.
+#[cfg(feature = "tungstenite")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Direction {
     ToClient,
@@ -87,6 +91,7 @@ pub(crate) fn relays(relays: usize) {
 }
 
 /// A request was sent to another node, or should have been.
+#[cfg(feature = "tungstenite")]
 pub(crate) fn hopped(result: Hopped) {
     let result = match result {
         Hopped::Ok => "ok",
@@ -98,6 +103,7 @@ pub(crate) fn hopped(result: Hopped) {
 }
 
 /// Counts the bytes that a relay copies.
+#[cfg(feature = "tungstenite")]
 pub(crate) fn hop_bytes(direction: Direction) -> Counter {
     let direction = match direction {
         Direction::ToClient => "to_client",

@@ -132,6 +132,7 @@ impl AllowedOrigins {
     ///
     /// A page on another origin of the same site may send a `GET` with the cookie and without `Origin`. What the browser
     /// says of such a request tells.
+    #[cfg(feature = "http")]
     pub(crate) fn check_request(&self, req: RequestView<'_>) -> Result<(), ForeignOrigin> {
         if req.headers().contains_key(header::ORIGIN) {
             return self.check(req);

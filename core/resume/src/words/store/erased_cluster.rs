@@ -5,7 +5,7 @@ use std::{
 
 use futures_core::future::BoxFuture;
 
-use super::{ClusterStore, Renewed, SnapshotStore, StoreError, StoreKey};
+use super::{ClusterStore, Renewed, SnapshotStore, StoreError};
 use crate::words::{
     node::{Incarnation, NodeInfo},
     observe,
@@ -49,11 +49,12 @@ pub(crate) trait ErasedClusterStore: fmt::Debug + Send + Sync + 'static {
 
     fn nodes<'a>(&'a self, layer: &'a str) -> BoxFuture<'a, Result<Vec<NodeInfo>, StoreError>>;
 
+    #[cfg(feature = "tungstenite")]
     fn want<'a>(
         &'a self,
         layer: &'a str,
         owner: Incarnation,
-        key: &'a StoreKey,
+        key: &'a super::StoreKey,
     ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     fn losses(&self) -> u64;
@@ -121,11 +122,12 @@ impl<S: ClusterStore> ErasedClusterStore for S {
         timed("nodes", ClusterStore::nodes(self, layer))
     }
 
+    #[cfg(feature = "tungstenite")]
     fn want<'a>(
         &'a self,
         layer: &'a str,
         owner: Incarnation,
-        key: &'a StoreKey,
+        key: &'a super::StoreKey,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         timed("want", ClusterStore::want(self, layer, owner, key))
     }
