@@ -10,7 +10,7 @@ use crate::{
     words::{
         cluster::ClusterConfig,
         config_error::ConfigErrorKind,
-        identity::TokenKey,
+        identity::{Signature, Token, TokenKey},
         key::{self, KeyFn},
         merge::MergePolicy,
         over_http::Http,
@@ -169,6 +169,17 @@ impl<T> Config<T> {
     /// Returns the key that signs identities: the application's, else the store's, else one of its own.
     pub(crate) fn token_key(&self) -> &TokenKey {
         self.cookie.key().or(self.stored_key.as_ref()).unwrap_or(&self.own_key)
+    }
+
+    /// Returns the keys that prove identities; the one that signs comes first.
+    #[cfg(feature = "server")]
+    pub(crate) fn token_keys(&self) -> impl Iterator<Item = &TokenKey> {
+        std::iter::once(self.token_key()).chain(self.cookie.old_keys())
+    }
+
+    /// Returns by which of the layer's keys a token was signed.
+    pub(crate) fn signature(&self, token: &Token) -> Signature {
+        Signature::of(token, self.token_key(), self.cookie.old_keys())
     }
 
     /// Returns what cannot work together, in the order of the kinds. Whether the name is free in the store is not known

@@ -40,6 +40,8 @@ pub enum ConfigErrorKind {
     },
     /// `SameSite=None` with `Secure` switched off.
     SameSiteNoneNotSecure,
+    /// The cookie is `Partitioned` and not `Secure`: browsers drop it.
+    PartitionedNotSecure,
     /// The name begins with `__Secure-` or `__Host-`, and the cookie breaks that prefix's promise.
     CookiePrefix {
         /// The name with its prefix.
@@ -137,6 +139,7 @@ impl fmt::Display for ConfigErrorKind {
             Self::SameSiteNoneNotSecure => {
                 f.write_str("a cookie with SameSite=None must be Secure")
             }
+            Self::PartitionedNotSecure => f.write_str("a partitioned cookie must be Secure"),
             Self::CookiePrefix { name, needs } => {
                 write!(f, "the prefix of the cookie name {name:?} needs {needs}")
             }

@@ -12,7 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use sha2::Sha256;
 
-use crate::words::node::Incarnation;
+use crate::words::{identity::TokenKey, node::Incarnation};
 
 const NAME_TEXT: &str = "session-resume-hop";
 pub(super) const NAME: HeaderName = HeaderName::from_static(NAME_TEXT);
@@ -83,7 +83,12 @@ pub(crate) struct HopKey {
 }
 
 impl HopKey {
-    pub(crate) fn new(derived: &[u8; 32]) -> Self {
+    /// Derives it from the key that signs identities.
+    pub(super) fn of(key: &TokenKey) -> Self {
+        Self::new(&key.derive(b"hop v1"))
+    }
+
+    fn new(derived: &[u8; 32]) -> Self {
         Self { keyed: Hmac::new_from_slice(derived).expect("HMAC takes keys of any length") }
     }
 

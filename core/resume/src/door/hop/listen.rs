@@ -33,13 +33,11 @@ use tokio::{
 };
 use tower_service::Service;
 
-use super::{
-    head::{Greeting, Hop, HopKey, LONGEST, NAME, end_of},
-    sending::hop_key,
-};
+use super::head::{Greeting, Hop, HopKey, LONGEST, NAME, end_of};
 use crate::{
     SessionResume,
     door::serve::accept,
+    live::registry::Registry,
     tasks,
     words::{
         cluster::{Counted, Membership},
@@ -79,7 +77,7 @@ where
     let node = registry.node().map(|node| {
         // It is enlisted from now on.
         tasks::start(registry);
-        (Arc::clone(node), hop_key(registry))
+        (Arc::clone(node), hop_keys(registry))
     });
     ServeHops { listener, service, node }
 }
@@ -89,7 +87,7 @@ where
 pub struct ServeHops<S> {
     listener: TcpListener,
     service: S,
-    node: Option<(Arc<Membership>, HopKey)>,
+    node: Option<(Arc<Membership>, HopKeys)>,
 }
 
 impl<S, B> IntoFuture for ServeHops<S>
@@ -106,7 +104,7 @@ where
     fn into_future(self) -> Self::IntoFuture {
         let Self { listener, service, node } = self;
         Box::pin(async move {
-            let Some((node, key)) = node else {
+            let Some((node, keys)) = node else {
                 let text = "serve_hops is for a layer with_cluster";
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             };
@@ -118,7 +116,7 @@ where
                 let hop = Connection {
                     number,
                     node: Arc::clone(&node),
-                    key: key.clone(),
+                    keys: Arc::clone(&keys),
                     unproved: Arc::clone(&unproved),
                 };
                 unproved.add(number, || connections.spawn(hop.serve(stream, service.clone())));
@@ -161,10 +159,17 @@ impl Unproved {
     }
 }
 
+/// The keys under which hops of other nodes are believed: those that prove identities.
+type HopKeys = Arc<[HopKey]>;
+
+fn hop_keys<T>(registry: &Registry<T>) -> HopKeys {
+    registry.config().token_keys().map(HopKey::of).collect()
+}
+
 struct Connection {
     number: u64,
     node: Arc<Membership>,
-    key: HopKey,
+    keys: HopKeys,
     unproved: Arc<Unproved>,
 }
 
@@ -235,7 +240,7 @@ impl Connection {
         stream.readable().await?;
         let read = timeout(HEAD, whole_head(stream)).await.map_err(|_| io::ErrorKind::TimedOut)?;
         let (bytes, end) = read?;
-        let hop = self.key.open(&greeting, &bytes[..end]);
+        let hop = self.keys.iter().find_map(|key| key.open(&greeting, &bytes[..end]));
         hop.map(|hop| (hop, bytes.into())).ok_or_else(|| io::ErrorKind::PermissionDenied.into())
     }
 }
@@ -320,7 +325,10 @@ mod tests {
     use http_body_util::Full;
 
     use super::*;
-    use crate::{store::MemoryStore, words::cluster::Cluster};
+    use crate::{
+        store::MemoryStore,
+        words::{cluster::Cluster, identity::TokenKey},
+    };
 
     #[tokio::test]
     async fn connections_that_prove_nothing_leave_nothing_behind() {
@@ -341,12 +349,14 @@ mod tests {
     async fn a_connection_carries_one_request() {
         let (config, _store) = Cluster::new(MemoryStore::new()).into_config();
         let node = Membership::new(config);
-        let key = HopKey::new(&[1; 32]);
+        // Its hops are sealed under a key that this node signs nothing with.
+        let [other, key] = [1, 2].map(|byte| HopKey::of(&TokenKey::new(&[byte; 64])));
         let unproved = Arc::<Unproved>::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let hop = Connection { number: 0, node: Arc::clone(&node), key: key.clone(), unproved };
+        let keys = [other, key.clone()].into();
+        let hop = Connection { number: 0, node: Arc::clone(&node), keys, unproved };
         let answers = tower::service_fn(async |_| Ok(Response::new(Full::from("ok"))));
         let served = tokio::spawn(hop.serve(stream, answers));
         let mut greeting = Greeting::default();

@@ -335,8 +335,9 @@ fn add_cookie(headers: &mut http::HeaderMap, context: &RequestContext) {
     }
 }
 
+/// The key that seals this node's hops.
 pub(super) fn hop_key<T>(registry: &Registry<T>) -> HopKey {
-    HopKey::new(&registry.config().token_key().derive(b"hop v1"))
+    HopKey::of(registry.config().token_key())
 }
 
 fn pool(node: &Membership) -> Arc<Pool> {

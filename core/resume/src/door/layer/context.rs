@@ -85,10 +85,10 @@ fn identify<T: Send + 'static>(
     req: RequestView<'_>,
 ) -> (Identity, bool, CookieName, Option<Arc<Visit>>) {
     let cookie = &registry.config().cookie;
-    let found = cookie.find(req, |token| registry.has_signed(token));
+    let found = cookie.find(req, |token| registry.signature(token));
     let now = registry.hour();
     let (occasion, identity, name) = match found.known {
-        Some(known) if !(cookie.is_renewed() && known.issued.is_over(now)) => {
+        Some(known) if !(known.by_old_key || cookie.is_renewed() && known.issued.is_over(now)) => {
             return (known.identity, true, known.name, None);
         }
         Some(known) => (Occasion::Renewal, known.identity, known.name),

@@ -7,7 +7,10 @@ use hashbrown::{HashTable, hash_table::OccupiedEntry};
 use super::{SHARDS, hasher::Hasher, lock, shard};
 use crate::{
     live::session::Shared,
-    words::{identity::Token, key::SessionKey},
+    words::{
+        identity::{Identity, Token},
+        key::SessionKey,
+    },
 };
 
 /// The live sessions, by key; locked in parts.
@@ -128,6 +131,14 @@ impl<T> Keys<T> {
         let session = part.get(&key, hash)?;
         session.proven.keep(token);
         Some(Arc::clone(session))
+    }
+
+    /// Returns the session under an identity's own key.
+    #[cold]
+    pub(super) fn own(&self, identity: Identity) -> Option<Arc<Shared<T>>> {
+        let key = SessionKey::own(identity);
+        let (part, hash) = self.part(&key);
+        part.get(&key, hash).cloned()
     }
 
     fn part(&self, key: &SessionKey) -> (MutexGuard<'_, Part<T>>, u64) {

@@ -49,7 +49,7 @@ use crate::{
         cluster::Membership,
         config::Config,
         id::SessionId,
-        identity::{Hour, Identity, SetCookie, Token},
+        identity::{Hour, Identity, SetCookie, Signature, Token},
         key::SessionKey,
         origin::ForeignOrigins,
         random,
@@ -332,20 +332,26 @@ impl<T: Send + 'static> Registry<T> {
         });
     }
 
-    /// Returns whether this layer has signed the token.
+    /// Returns by which of this layer's keys the token was signed.
     ///
     /// Computed once for a session under the identity's own key: from then on it knows this token. A token that fits
     /// is its cookie, come back.
-    pub(crate) fn has_signed(&self, token: &Token) -> bool {
+    pub(crate) fn signature(&self, token: &Token) -> Signature {
         match self.keys.knows(token) {
-            Known::Proved => true,
-            Known::Nothing => self.config.token_key().fits(token),
+            Known::Proved => Signature::Present,
+            Known::Nothing => self.config.signature(token),
             Known::Unproved => {
-                let fits = self.config.token_key().fits(token);
-                if fits && let Some(session) = self.keys.keep(token) {
+                let signature = self.config.signature(token);
+                let session = match signature {
+                    Signature::Foreign => None,
+                    // Computed again each time: an answer is to replace this cookie.
+                    Signature::Old => self.keys.own(token.identity),
+                    Signature::Present => self.keys.keep(token),
+                };
+                if let Some(session) = session {
                     self.has_come_back(&session);
                 }
-                fits
+                signature
             }
         }
     }

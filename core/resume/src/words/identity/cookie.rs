@@ -1,6 +1,6 @@
 //! The settings of the cookie that carries an identity.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 pub use cookie::SameSite;
 
@@ -29,7 +29,9 @@ const SECURE_PREFIX: &str = "__Secure-";
 /// | `Domain` | none: this host alone |
 /// | `Path` | `/` |
 /// | `Max-Age` | 365 days |
+/// | `Partitioned` | no |
 /// | key | the one the store keeps, else a random one per process |
+/// | old keys | none |
 ///
 /// # Security
 ///
@@ -79,7 +81,10 @@ pub struct IdentityCookie {
     pub(super) domain: Option<Cow<'static, str>>,
     pub(super) path: Cow<'static, str>,
     pub(super) max_age: Option<Duration>,
+    pub(super) partitioned: bool,
     key: Option<TokenKey>,
+    /// Shared: the settings are cloned for each layer.
+    old_keys: Arc<[TokenKey]>,
 }
 
 impl IdentityCookie {
@@ -93,7 +98,9 @@ impl IdentityCookie {
             domain: None,
             path: Cow::Borrowed("/"),
             max_age: Some(DEFAULT_MAX_AGE),
+            partitioned: false,
             key: None,
+            old_keys: Arc::new([]),
         }
     }
 
@@ -154,6 +161,64 @@ impl IdentityCookie {
         self
     }
 
+    /// Sets keys that prove identities, too, and sign none. By default there are none.
+    ///
+    /// A browser whose cookie was signed with one of these keys is known. When such a cookie is used, the answer replaces
+    /// it by one under the present key: that of [`with_key`](Self::with_key), or the one that the store keeps.
+    ///
+    /// # How to change the key
+    ///
+    /// Processes that serve the same browsers must know a key before one of them signs with it. So a change takes
+    /// three deploys:
+    ///
+    /// 1. `with_key(old).with_old_keys([new])`: all processes believe both keys.
+    /// 2. `with_key(new).with_old_keys([old])`: cookies are replaced as browsers come back. Nodes of a cluster
+    ///    believe each other under either key.
+    /// 3. `with_key(new)`, when the cookie's [`Max-Age`](Self::with_max_age) has passed since the second deploy. By then
+    ///    browsers have deleted the cookies that are left under the old key.
+    ///
+    /// A single process can begin with the second step. If somebody else may have the old key, leave the old key out at
+    /// once: browsers then start anew.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use session_resume::IdentityCookie;
+    ///
+    /// # let [new, old] = [[1; 64], [2; 64]];
+    /// let cookie = IdentityCookie::default().with_key(new).with_old_keys([old]);
+    /// # assert_eq!(cookie.validate(), Ok(()));
+    /// ```
+    #[must_use]
+    pub fn with_old_keys(mut self, keys: impl IntoIterator<Item = [u8; 64]>) -> Self {
+        self.old_keys = keys.into_iter().map(|key| TokenKey::new(&key)).collect();
+        self
+    }
+
+    /// Sets whether the cookie is `Partitioned` (CHIPS); the default is no.
+    ///
+    /// A browser keeps a partitioned cookie apart for each site that embeds this one. A page in a frame of another site
+    /// needs this together with [`SameSite::None`]: browsers that block third-party cookies keep only partitioned ones
+    /// there. So the same browser has one identity for each embedding site, and one where this site is
+    /// opened by itself. Browsers demand `Secure` for it, so the cookie is then always `Secure`.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use session_resume::{IdentityCookie, SameSite};
+    ///
+    /// let cookie = IdentityCookie::new("desk")
+    ///     .with_host_prefix()
+    ///     .with_same_site(SameSite::None)
+    ///     .with_partitioned(true);
+    /// assert_eq!(cookie.validate(), Ok(()));
+    /// ```
+    #[must_use]
+    pub fn with_partitioned(mut self, partitioned: bool) -> Self {
+        self.partitioned = partitioned;
+        self
+    }
+
     /// Puts `__Host-` in front of the name and sets what browsers demand for it: `Secure`,
     /// `Path=/`, no `Domain`.
     ///
@@ -207,6 +272,9 @@ impl IdentityCookie {
         if self.same_site == SameSite::None && self.secure == Some(false) {
             return Some(ConfigErrorKind::SameSiteNoneNotSecure);
         }
+        if self.partitioned && self.secure == Some(false) {
+            return Some(ConfigErrorKind::PartitionedNotSecure);
+        }
         let needs = self.broken_promise()?;
         Some(ConfigErrorKind::CookiePrefix { name: self.name.to_string(), needs })
     }
@@ -214,6 +282,11 @@ impl IdentityCookie {
     /// Returns the key given with [`with_key`](Self::with_key).
     pub(crate) fn key(&self) -> Option<&TokenKey> {
         self.key.as_ref()
+    }
+
+    /// Returns the keys given with [`with_old_keys`](Self::with_old_keys).
+    pub(crate) fn old_keys(&self) -> &[TokenKey] {
+        &self.old_keys
     }
 
     /// Returns whether the cookie in the answer to `req` gets `Secure`.
@@ -242,6 +315,7 @@ impl IdentityCookie {
 
     fn demands_secure(&self) -> bool {
         self.same_site == SameSite::None
+            || self.partitioned
             || has_prefix(&self.name, HOST_PREFIX)
             || has_prefix(&self.name, SECURE_PREFIX)
     }
@@ -277,6 +351,8 @@ impl fmt::Debug for IdentityCookie {
             .field("domain", &self.domain)
             .field("path", &self.path)
             .field("max_age", &self.max_age)
+            .field("partitioned", &self.partitioned)
+            .field("old_keys", &self.old_keys.len())
             .finish_non_exhaustive()
     }
 }

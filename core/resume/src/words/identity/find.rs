@@ -3,7 +3,7 @@
 use http::header;
 use memchr::memchr;
 
-use super::{CookieName, Hour, Identity, IdentityCookie, Token, token};
+use super::{CookieName, Hour, Identity, IdentityCookie, Signature, Token, token};
 use crate::words::request::RequestView;
 
 /// How many cookies of our name and a token's length are checked in one request.
@@ -27,12 +27,14 @@ pub(crate) struct Known {
     pub(crate) identity: Identity,
     /// When the cookie was set.
     pub(crate) issued: Hour,
+    /// Its key signs none any more.
+    pub(crate) by_old_key: bool,
     /// Under which name it came.
     pub(crate) name: CookieName,
 }
 
 impl IdentityCookie {
-    /// Returns the identity whose token `is_signed`: the one under the request's own name, else the first.
+    /// Returns the identity whose token has a `signature` of ours: the one under the request's own name, else the first.
     ///
     /// Walks every pair of every `Cookie` header: HTTP/2 splits the header, and browsers send
     /// several cookies of one name if their paths or domains differ. At most [`MAX_CHECKS`]
@@ -40,7 +42,7 @@ impl IdentityCookie {
     pub(crate) fn find(
         &self,
         req: RequestView<'_>,
-        mut is_signed: impl FnMut(&Token) -> bool,
+        mut signature: impl FnMut(&Token) -> Signature,
     ) -> CookieCheck {
         let mut found = CookieCheck::default();
         let mut checks = 0;
@@ -64,17 +66,19 @@ impl IdentityCookie {
                     }
                     checks += 1;
                     if let Some(token) = Token::read(text) {
-                        if is_signed(&token) {
-                            let known =
-                                Known { identity: token.identity, issued: token.issued, name };
+                        let signature = signature(&token);
+                        if signature == Signature::Foreign {
+                            found.foreign |= !found.foreign && name == self.name_for(req);
+                        } else {
+                            let Token { identity, issued, mac: _ } = token;
+                            let by_old_key = signature == Signature::Old;
+                            let known = Known { identity, issued, by_old_key, name };
                             if found.known.is_none() || name == self.name_for(req) {
                                 found.known = Some(known);
                             }
                             if !self.per_port {
                                 return found;
                             }
-                        } else {
-                            found.foreign |= !found.foreign && name == self.name_for(req);
                         }
                     }
                 }

@@ -27,7 +27,7 @@ pub(crate) use self::{
     name::CookieName,
     proven::Proven,
     set_cookie::{SetCookie, Via},
-    token::{Hour, Token, TokenKey},
+    token::{Hour, Signature, Token, TokenKey},
 };
 
 /// Who a browser is: a random (version 4) UUID that it keeps in a signed cookie.

@@ -28,6 +28,7 @@ impl SetCookie {
                 .http_only(true)
                 .same_site(cookie.same_site)
                 .secure(secure)
+                .partitioned(cookie.partitioned)
                 .path(&*cookie.path);
             if let Some(domain) = cookie.domain.as_deref() {
                 text = text.domain(domain);

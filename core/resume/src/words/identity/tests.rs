@@ -6,7 +6,8 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    CookieName, Hour, Identity, IdentityCookie, Proven, SameSite, SetCookie, Token, TokenKey, Via,
+    CookieName, Hour, Identity, IdentityCookie, Proven, SameSite, SetCookie, Signature, Token,
+    TokenKey, Via,
     find::{CookieCheck, MAX_CHECKS},
 };
 use crate::words::{
@@ -84,7 +85,7 @@ fn find_at(
     if let Some(host) = host {
         req.headers_mut().insert(header::HOST, HeaderValue::from_str(host).unwrap());
     }
-    cookie.find(RequestView::of(&req), |token| key.fits(token))
+    cookie.find(RequestView::of(&req), |token| Signature::of(token, key, &[]))
 }
 
 fn identity(seed: u8) -> Identity {
@@ -160,7 +161,7 @@ fn every_bit_of_a_token_matters() {
 fn keys_are_in_no_debug_output() {
     let secret = [0xa7; 64];
     let key = TokenKey::new(&secret);
-    let cookie = IdentityCookie::new("desk").with_key(secret);
+    let cookie = IdentityCookie::new("desk").with_key(secret).with_old_keys([secret]);
     assert_eq!(format!("{key:?}"), "TokenKey { .. }");
     let debug = format!("{cookie:?}").to_lowercase();
     assert!(!debug.contains("a7") && !debug.contains("167"), "{debug}");
@@ -359,6 +360,15 @@ fn set_cookie_says_what_was_configured() {
         "__Host-desk={}; HttpOnly; SameSite=Strict; Secure; Path=/",
     );
     check_set_cookie(
+        &IdentityCookie::new("desk")
+            .with_host_prefix()
+            .with_same_site(SameSite::None)
+            .with_partitioned(true)
+            .with_max_age(None),
+        true,
+        "__Host-desk={}; HttpOnly; SameSite=None; Partitioned; Secure; Path=/",
+    );
+    check_set_cookie(
         &IdentityCookie::default().with_max_age(Duration::MAX),
         false,
         &format!("sr_id={{}}; HttpOnly; SameSite=Lax; Path=/; Max-Age={}", i64::MAX),
@@ -371,6 +381,7 @@ fn secure_follows_the_setting_then_the_name_then_the_request() {
     let https = Request::builder().uri("https://a/").body(()).unwrap();
     let new = IdentityCookie::new;
     for (cookie, on_plain, on_https) in [
+        (new("a").with_partitioned(true), true, true),
         (new("a"), false, true),
         (new("a").with_secure(true), true, true),
         (new("a").with_secure(false), false, false),
@@ -421,6 +432,11 @@ fn cookies_that_browsers_would_drop_are_config_errors() {
             Some(ConfigErrorKind::SameSiteNoneNotSecure),
         ),
         (new("a").with_same_site(SameSite::None), None),
+        (
+            new("a").with_partitioned(true).with_secure(false),
+            Some(ConfigErrorKind::PartitionedNotSecure),
+        ),
+        (new("a").with_partitioned(true), None),
         (new("a").with_secure(false), None),
         (new("a").with_secure(false).with_path("/x").with_domain("b").with_host_prefix(), None),
         (new("__Host-a").with_host_prefix(), None),

@@ -86,6 +86,30 @@ impl Hour {
     }
 }
 
+/// By which key a token was signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Signature {
+    /// None that we know.
+    Foreign,
+    /// One that proves identities, and signs none any more.
+    Old,
+    /// The one that signs now.
+    Present,
+}
+
+impl Signature {
+    /// Returns by which of our keys this is signed.
+    pub(crate) fn of(token: &Token, present: &TokenKey, old: &[TokenKey]) -> Self {
+        if present.fits(token) {
+            Self::Present
+        } else if old.iter().any(|key| key.fits(token)) {
+            Self::Old
+        } else {
+            Self::Foreign
+        }
+    }
+}
+
 /// The key that signs identities, ready for use.
 ///
 /// The key's own two blocks are hashed once, when it is made; a token then costs two compressions.

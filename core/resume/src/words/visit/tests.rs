@@ -3,7 +3,11 @@ use std::convert::Infallible;
 use http::{Request, Response, header, request::Builder, response};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use crate::{IdentityCookie, SameSite, SessionResume, door::adapter, words::wall};
+use crate::{
+    Identity, IdentityCookie, SameSite, SessionResume,
+    door::adapter,
+    words::{identity::Token, wall},
+};
 
 /// What a handler does with its session, or its identity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -214,4 +218,43 @@ async fn use_renews_the_cookie_once_a_day() {
     let again = visit(&resume, other_port, Use::Identity, ok).await.unwrap();
     assert_eq!(pair(&again), renewed, "the same identity, hour and name");
     wall::shift::set(hours(0));
+}
+
+/// The deploys that change the key: no browser becomes another one, and no process meets a key that it does not know.
+#[tokio::test]
+async fn a_key_is_changed_in_three_deploys() {
+    let [old, new] = [[1; 64], [2; 64]];
+    let pair = |cookie: &str| cookie.split(';').next().unwrap().to_owned();
+    let identity = |cookie: &str| -> Identity {
+        Token::read(pair(cookie).split_once('=').unwrap().1).unwrap().identity
+    };
+    let with = |cookie: &str| fetch().header(header::COOKIE, pair(cookie));
+    for cookie in [IdentityCookie::default(), IdentityCookie::default().with_max_age(None)] {
+        let layer = |cookie| SessionResume::new().with_identity(cookie);
+        let keyed = |key| cookie.clone().with_key(key);
+        let before = layer(keyed(old));
+        let first = layer(keyed(old).with_old_keys([new]));
+        let second = layer(keyed(new).with_old_keys([[3; 64], old]));
+        let third = layer(keyed(new));
+        let held = visit(&before, navigation(), Use::Identity, ok).await.unwrap();
+        assert_eq!(visit(&first, with(&held), Use::Identity, ok).await, None);
+        // Until the browser has another one, each use replaces it; that is so with and without a session.
+        let mut replaced = Vec::new();
+        for does in [Use::Identity, Use::Session, Use::Session, Use::Session] {
+            let set = visit(&second, with(&held), does, ok).await.unwrap();
+            assert_eq!(identity(&set), identity(&held), "{does:?}");
+            replaced.push(pair(&set));
+        }
+        assert_ne!(replaced[0], pair(&held));
+        assert!(replaced.iter().all(|it| *it == replaced[0]), "{replaced:?}");
+        assert_eq!(visit(&second, with(&held), Use::Looks, ok).await, None, "looking is no use");
+        // Processes of the first deploy know it, too.
+        let set = visit(&first, with(&replaced[0]), Use::Identity, ok).await.unwrap();
+        assert_eq!(identity(&set), identity(&held));
+        for layer in [&second, &third] {
+            assert_eq!(visit(layer, with(&replaced[0]), Use::Session, ok).await, None);
+        }
+        let stranger = visit(&third, with(&held), Use::Identity, ok).await.unwrap();
+        assert_ne!(identity(&stranger), identity(&held), "the old key is not believed any more");
+    }
 }

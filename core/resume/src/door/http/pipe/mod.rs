@@ -385,7 +385,7 @@ where
         + 'static,
 {
     if let Some(name) = tag::node_of(&token.tag) {
-        let is_named = |node: &str| tag::name_of(registry, node) == name;
+        let is_named = |node: &str| tag::name_of(node) == name;
         hop::at_named(registry, parts, is_named, body).await?;
     }
     Ok(Stand::Gone(token))

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use session_resume_proto::pipe::Tag;
+use sha2::{Digest as _, Sha256};
 
 use crate::{live::registry::Registry, words::random};
 
@@ -17,22 +18,20 @@ const LONGEST_NAME: usize = 40 - RANDOM - 1;
 pub(super) fn new<T>(registry: &Registry<T>) -> Tag {
     let random = BASE64URL_NOPAD.encode(&random::bytes::<RANDOM_BYTES>());
     let text = match registry.node() {
-        Some(node) => format!("{}-{random}", name_of(registry, &node.config().name)),
+        Some(node) => format!("{}-{random}", name_of(&node.config().name)),
         None => random,
     };
     Tag::parse(&text).expect("at most 40 characters of that alphabet")
 }
 
 /// What stands for a node in its tags: its name, or a digest of a name that is too long or has other characters.
-pub(super) fn name_of<'a, T>(registry: &Registry<T>, name: &'a str) -> Cow<'a, str> {
+pub(super) fn name_of(name: &str) -> Cow<'_, str> {
     let fits = name.len() <= LONGEST_NAME
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     if fits {
         return name.into();
     }
-    let label = [b"pipes of node ", name.as_bytes()].concat();
-    let digest: [u8; 32] = registry.config().token_key().derive(&label);
-    HEXLOWER.encode(&digest[..8]).into()
+    HEXLOWER.encode(&Sha256::digest(name)[..8]).into()
 }
 
 /// Returns what stands in a tag for its node; `None`: it names none.
