@@ -1,7 +1,8 @@
 // By which way a client comes: a WebSocket, a stream over HTTP, or polls.
 //
-// Nothing is concluded from a failure alone: a server that is down fails on every way. Only a hello over HTTP where a
-// WebSocket had none says that WebSockets are blocked. Then the client looks back now and then.
+// Nothing is concluded from a failure alone: a server that is down fails on every way, and one that was down a moment
+// ago has its hello over HTTP. So a client that has come over HTTP looks whether a WebSocket passes. Where it does not, and
+// HTTP goes on to bring something from the same server, WebSockets are blocked.
 
 import { CHOICE_DEATHS, CHOICE_DIED_WITHIN, CHOICE_PROBES } from './protocol.js';
 
@@ -20,15 +21,17 @@ export class Choice {
   #next;
   /** Attempts in a row without a hello. */
   #row = 0;
-  /** The last WebSocket had no hello, and none has had one since. */
+  /** The last WebSocket had no hello, and no transport has had one since. */
   #failed = false;
+  /** WebSockets are blocked: no; a look says so; HTTP has brought something since, so that the server was there. @type {'no' | 'perhaps' | 'yes'} */
+  #blocked;
   /** WebSockets in a row that died soon after their hello. */
   #deaths = 0;
   /** Something on the way holds streams back. */
   #buffered;
   /** When the WebSocket had its hello that is the transport now. @type {number | null} */
   #since = null;
-  /** How often the pipe has looked for a WebSocket that is the transport now. @type {number | null} */
+  /** Which wait follows the next look of the pipe that is the transport now. @type {number | null} */
   #probes = null;
   /** When it looks again; null: a look is under way, or WebSockets are not allowed. @type {number | null} */
   due = null;
@@ -44,6 +47,7 @@ export class Choice {
     this.#poll = poll;
     const http = (sse || poll) && remembered !== WEBSOCKET ? remembered : null;
     this.#next = websocket && !http;
+    this.#blocked = http ? 'yes' : 'no';
     this.#buffered = http === 'poll';
   }
 
@@ -65,7 +69,7 @@ export class Choice {
   }
 
   /**
-   * The attempt has had its hello. Returns what to remember: a way, null for nothing any more, or undefined.
+   * The attempt has had its hello. Returns what to remember: null for nothing any more, or undefined for what is there.
    *
    * @param {Way} way
    * @param {number} now
@@ -74,16 +78,23 @@ export class Choice {
     this.#row = 0;
     this.#off();
     this.#next = way === WEBSOCKET;
+    const failed = this.#failed;
+    this.#failed = false;
     if (this.#next) {
-      this.#failed = false;
+      this.#blocked = 'no';
       this.#since = now;
       return null;
     }
-    this.#probes = 0;
-    if (this.#websocket) this.due = now + probeAfter(0);
-    const blocked = this.#failed;
-    this.#failed = false;
-    return blocked ? way : undefined;
+    // The server may have been down when the WebSocket failed: that is soon found out.
+    this.#probes = failed ? 0 : 1;
+    if (this.#websocket) this.due = failed ? now : now + probeAfter(0);
+  }
+
+  /** The pipe has brought something. Returns what to remember. @returns {Way | undefined} */
+  heard() {
+    if (this.#blocked !== 'perhaps') return;
+    this.#blocked = 'yes';
+    return this.way;
   }
 
   /**
@@ -96,9 +107,8 @@ export class Choice {
     if (this.#since !== null) {
       this.#deaths = !closed && now < this.#since + CHOICE_DIED_WITHIN ? this.#deaths + 1 : 0;
       if (this.#deaths >= CHOICE_DEATHS) {
-        // As good as none that had a hello.
+        // As good as none that had a hello. A look just now would find that WebSockets pass.
         this.#deaths = 0;
-        this.#failed = true;
         this.#turn(true);
       }
     }
@@ -108,7 +118,7 @@ export class Choice {
   /** Something on the way holds streams back. Returns what to remember. @returns {Way | undefined} */
   heldBack() {
     this.#buffered = true;
-    return this.#probes !== null && this.#poll ? 'poll' : undefined;
+    return this.#probes !== null && this.#poll && this.#blocked === 'yes' ? 'poll' : undefined;
   }
 
   /**
@@ -119,9 +129,10 @@ export class Choice {
   moved(now) {
     this.#buffered = false;
     this.#deaths = 0;
+    this.#blocked = 'no';
     if (!this.#websocket) return;
     if (this.#probes !== null) {
-      this.#probes = 0;
+      this.#probes = 1;
       this.due = now;
     } else if (this.#since === null) this.#next = true;
   }
@@ -146,12 +157,17 @@ export class Choice {
   looked(good, now) {
     if (this.#probes === null) return false;
     if (good) this.#next = true;
-    else this.due = now + probeAfter(++this.#probes);
+    else {
+      this.#blocked = 'perhaps';
+      this.due = now + probeAfter(this.#probes++);
+    }
     return good;
   }
 
   #off() {
     this.#since = this.#probes = this.due = null;
+    // The server of which the look was may be gone.
+    if (this.#blocked === 'perhaps') this.#blocked = 'no';
   }
 
   /**

@@ -17,6 +17,8 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{Browser, echo, idle, settle, sleep};
 
+const CLIENT: &str = "client-aaaaaaaaaa";
+
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -156,6 +158,29 @@ async fn two_routes_that_meet_in_one_session_are_told_of_once() {
     }
     let log = lines.text();
     assert_eq!(log.matches("with_key(key::by_path())").count(), 1, "{log}");
+}
+
+/// A page whose cookies are withheld starts anew each time: the log says why, once, and only of those that come back.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_comes_back_without_a_cookie_is_told_of_once_with_the_remedy() {
+    let (lines, _default) = Lines::of(Level::WARN);
+    let resume = SessionResume::new();
+    let mut browser = Browser::default();
+    let mut wire = browser.connect(&resume, Some(CLIENT), echo).await.unwrap();
+    let told = wire.next_control().await["hello"].take();
+    let text = |name: &str| told[name].as_str().unwrap().to_owned();
+    let at = format!("{CLIENT}.{}.{}.0.{}", text("session"), text("epoch"), told["attachment"]);
+    drop(browser.connect(&resume, Some(&at), echo).await.unwrap());
+    drop(Browser::default().connect(&resume, Some(CLIENT), echo).await.unwrap());
+    assert_eq!(lines.text(), "", "it comes back with its cookie, or for the first time");
+    for _ in 0..3 {
+        // It keeps no cookie.
+        let upgrade = Browser::default().first_upgrade(&resume, Some(&at)).await.unwrap();
+        let mut wire = support::open(upgrade, echo).unwrap();
+        assert_eq!(wire.next_control().await["hello"]["status"], "new");
+    }
+    let log = lines.text();
+    assert_eq!(log.matches("with_partitioned(true)").count(), 1, "{log}");
 }
 
 /// A developer whose page is refused finds the remedy in the log, once for each origin.

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use lexopt::{Arg, ValueExt as _};
 use session_resume::{
     AllowedOrigins, Attach, CatchUp, Cluster, Durability, Elsewhere, Heartbeat, Http,
-    IdentityCookie, Limits, MergePolicy, Overflow, PlainAck, SessionResume, Unreadable,
+    IdentityCookie, Limits, MergePolicy, Overflow, PlainAck, SameSite, SessionResume, Unreadable,
     key::{self, KeyFn},
     reuse::{self, ReusePolicy},
     store::NodeInfo,
@@ -50,6 +50,8 @@ pub(crate) struct Flags {
     origins: AllowedOrigins,
     secret: Option<[u8; 64]>,
     cookie: Option<String>,
+    /// The cookie is one for frames of other sites.
+    partitioned: bool,
     http: Http,
     plain_http: bool,
     pub(crate) cluster: Option<ClusterFlags>,
@@ -95,6 +97,7 @@ impl Flags {
             origins: AllowedOrigins::same_origin(),
             secret: None,
             cookie: None,
+            partitioned: false,
             http: Http::default(),
             plain_http: false,
             cluster: None,
@@ -106,6 +109,10 @@ impl Flags {
             let name = name.to_owned();
             if name == "shared-key" {
                 flags.shared_key = true;
+                continue;
+            }
+            if name == "partitioned" {
+                flags.partitioned = true;
                 continue;
             }
             if name == "plain-http" {
@@ -345,10 +352,13 @@ impl Flags {
         // Nodes at other ports of one host would make a browser a stranger.
         let of_cluster = self.cluster.as_ref().map(|_| "sr_id".to_owned());
         let name = self.cookie.clone().or(of_cluster);
-        if self.secret.is_some() || name.is_some() {
+        if self.secret.is_some() || name.is_some() || self.partitioned {
             let mut cookie = name.map_or_else(IdentityCookie::default, IdentityCookie::new);
             if let Some(secret) = self.secret {
                 cookie = cookie.with_key(secret);
+            }
+            if self.partitioned {
+                cookie = cookie.with_same_site(SameSite::None).with_partitioned(true);
             }
             cookie.validate()?;
             resume = resume.with_identity(cookie);

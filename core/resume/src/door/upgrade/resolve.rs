@@ -161,6 +161,9 @@ impl<T: Send + 'static> Upgrade<T> {
         let now = self.registry.clock().now();
         let ended = self.registry.outcomes().get(id, now).cloned().or(ended);
         let ended = ended.filter(|ended| is_told(ended, self.context.key()));
+        if ended.is_none() && !self.context.comes_back() {
+            self.registry.has_missed_cookie();
+        }
         Ok(ended.map(|ended| Stand::Ended(id, ended)))
     }
 

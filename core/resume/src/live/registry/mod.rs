@@ -83,6 +83,7 @@ pub(crate) struct Registry<T> {
     hour: AtomicU32,
     /// A cookie of our name with another key's MAC has come, and that was logged.
     foreign_cookie: AtomicBool,
+    missed_cookie: AtomicBool,
     foreign_origins: ForeignOrigins,
     routes_have_met: AtomicBool,
     /// Its name in the store, for as long as this lives.
@@ -128,6 +129,7 @@ impl<T> Registry<T> {
             set_cookie: Arc::new(SetCookie::of(&config.cookie, config.token_key())),
             hour: AtomicU32::new(0),
             foreign_cookie: AtomicBool::new(false),
+            missed_cookie: AtomicBool::new(false),
             foreign_origins: ForeignOrigins::default(),
             routes_have_met: AtomicBool::new(false),
             _name: name,
@@ -246,6 +248,22 @@ impl<T> Registry<T> {
                 "an identity cookie was signed with another key: another application on this host may use the \
                  same name (give this one a name: with_identity(IdentityCookie::new(..))), or the key was lost \
                  with an earlier process (with_store, or IdentityCookie::with_key, keeps it). Told once"
+            );
+        }
+    }
+
+    /// A client wants a session back, and no identity cookie has come with it, so it cannot have it.
+    #[cold]
+    pub(crate) fn has_missed_cookie(&self) {
+        // A cookie under another key has been told of, with its own remedy.
+        let foreign = self.foreign_cookie.load(Ordering::Relaxed);
+        if !foreign && !self.missed_cookie.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                cookie = self.config.cookie.name(),
+                "a client wants its session back, and no identity cookie has come with it, so it starts anew: its \
+                 cookies were deleted, or its browser withholds them. A page in a frame of another site needs \
+                 with_identity(IdentityCookie::new(..).with_same_site(SameSite::None).with_partitioned(true)); a \
+                 client that is no browser must keep the cookie. Told once"
             );
         }
     }
