@@ -226,9 +226,12 @@ impl<I: Clone> Session<I> {
         self.last_attachment = number;
         // A transport that is replaced does not end the session for its overflow. The new transport has a whole
         // heartbeat to make room.
-        let overflow_since = self.overflow_since.take();
+        let overflow_since = self.overflow_since();
+        self.forget_overflow();
         self.supersede_for(name, now);
-        self.overflow_since = overflow_since;
+        if overflow_since.is_some() {
+            self.note_rare(|rare| rare.overflow_since = overflow_since);
+        }
         let who = Who { name, info };
         let (uid, start) = self.find_start(who.clone(), &claim, origin);
         let reads_events = matches!(claim, Claim::PlainAt(_));
@@ -302,7 +305,7 @@ impl<I: Clone> Session<I> {
         }
         // Now that a client is attached, the client that was attached last may stop mattering, too. And this client
         // may be the newer run.
-        self.returns_by = None;
+        self.drop_rare(|rare| rare.returns_by = None);
         self.wake.room |= self.usage.waits_for_room();
         self.wake.transports = true;
         Ok(attached)
@@ -311,7 +314,8 @@ impl<I: Clone> Session<I> {
     /// Returns how long a plain transport should wait for its 101, because plain transports have been superseding
     /// each other in a circle (two tabs with reconnect scripts).
     pub fn plain_delay(&self, now: Moment) -> Duration {
-        self.damping.as_ref().map_or(Duration::ZERO, |damping| damping.delay(now))
+        let damping = self.rare.get().and_then(|rare| rare.damping.as_ref());
+        damping.map_or(Duration::ZERO, |damping| damping.delay(now))
     }
 
     fn note_plain_supersede(&mut self, name: ClientName, now: Moment) {
@@ -319,8 +323,10 @@ impl<I: Clone> Session<I> {
             && self.rules.attach.meeting().plain_is_one
             && self.attached().any(Transport::is_plain);
         if supersedes {
-            let damping = self.damping.get_or_insert_with(|| Box::new(Damping::new()));
-            self.wake.circle |= damping.note(now);
+            let circle = self.note_rare(|rare| {
+                rare.damping.get_or_insert_with(|| Box::new(Damping::new())).note(now)
+            });
+            self.wake.circle |= circle;
         }
     }
 

@@ -76,7 +76,7 @@ impl<I: Clone> Session<I> {
         now: Moment,
     ) -> Result<Option<Delivery>, Undelivered> {
         if let Some(known) =
-            key.and_then(|key| self.delivered.iter().find(|it| it.key.key == key.key))
+            key.and_then(|key| self.delivered().iter().find(|it| it.key.key == key.key))
         {
             let same = key.is_some_and(|key| key.message == known.key.message);
             return if same { Ok(known.delivery) } else { Err(Undelivered::OtherMessage) };
@@ -107,10 +107,12 @@ impl<I: Clone> Session<I> {
         self.wake.handler = true;
         self.usage.touch(now);
         if let Some(key) = key {
-            if self.delivered.len() >= KEYS {
-                self.delivered.remove(0);
-            }
-            self.delivered.push(Delivered { key, delivery: Some(delivery) });
+            self.note_rare(|rare| {
+                if rare.delivered.len() >= KEYS {
+                    rare.delivered.remove(0);
+                }
+                rare.delivered.push(Delivered { key, delivery: Some(delivery) });
+            });
         }
         Ok(Some(delivery))
     }
@@ -129,7 +131,7 @@ impl<I: Clone> Session<I> {
         }
         let forgotten = self.clients.push_out_for(identity, &self.rules.bounds);
         self.let_go_of_forgotten(&forgotten);
-        let trials = self.court.trials();
+        let trials = self.trials();
         let uid = self.clients.insert(who.clone(), self.outbox.base());
         if let Some(client) = self.clients.get_mut(uid) {
             client.trials = trials;
@@ -145,13 +147,13 @@ impl<I: Clone> Session<I> {
             let known = it.delivery.and_then(|it| Some((it.number, self.clients.get(it.client)?)));
             known.is_none_or(|(number, client)| client.handled >= number)
         };
-        self.delivered.iter().filter(is_handled).map(|it| it.key)
+        self.delivered().iter().filter(is_handled).map(|it| it.key)
     }
 
     /// An earlier life has handled these.
     pub(super) fn remember_keys(&mut self, keys: &[DeliveryKey]) {
         for &key in keys {
-            self.delivered.push(Delivered { key, delivery: None });
+            self.note_rare(|rare| rare.delivered.push(Delivered { key, delivery: None }));
         }
     }
 

@@ -23,15 +23,16 @@ impl<I: Clone> Session<I> {
         if self.usage.ended.is_some() {
             return false;
         }
-        self.farewell = close.map(Box::new);
+        if let Some(close) = close {
+            self.note_rare(|rare| rare.farewell = Some(Box::new(close)));
+        }
         self.hand_back();
         // Each attached client gets the last messages and the end, also during a drain.
         self.freezes = false;
         self.frozen = false;
         self.usage.ended = Some(status);
         self.usage.touch(now);
-        self.overflow_since = None;
-        self.returns_by = None;
+        self.drop_rare(|rare| (rare.overflow_since, rare.returns_by) = (None, None));
         self.inbox.clear();
         // No transport waits for the inbox any more, so the deadlines of those that did wait go on.
         for t in self.transports.iter_mut().filter(|t| t.is_paused()) {

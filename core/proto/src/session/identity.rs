@@ -37,16 +37,18 @@ impl<I: Clone> Session<I> {
             client.who.name.identity = new;
         }
         self.outbox.change_identity(old, new);
-        if self.moved.len() >= REMEMBERED {
-            self.moved.remove(0);
-        }
-        self.moved.push(Moved { old, new, until: now + WAITS });
+        self.note_rare(|rare| {
+            if rare.moved.len() >= REMEMBERED {
+                rare.moved.remove(0);
+            }
+            rare.moved.push(Moved { old, new, until: now + WAITS });
+        });
     }
 
     /// Returns what has become of an identity: itself, if it was not changed lately.
     pub fn identity_now(&self, identity: IdentityTag) -> IdentityTag {
         // Each step leads to a later change.
-        self.moved
+        self.moved()
             .iter()
             .fold(identity, |now, moved| if moved.old == now { moved.new } else { now })
     }
@@ -62,7 +64,7 @@ impl<I: Clone> Session<I> {
         claim: &Claim,
         now: Moment,
     ) -> Result<(), Refusal> {
-        let moved = || self.moved.iter().any(|moved| moved.old == identity && now < moved.until);
+        let moved = || self.moved().iter().any(|moved| moved.old == identity && now < moved.until);
         match claim {
             Claim::Plain | Claim::PlainAt(_) | Claim::Cursor { .. } if moved() => {
                 Err(Refusal { close: Close::TRY_AGAIN, retry: Some(MOVED_RETRY) })

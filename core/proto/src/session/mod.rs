@@ -22,6 +22,7 @@ mod lives;
 mod outbox;
 mod plain;
 mod poison;
+mod rarities;
 mod receive;
 mod replay;
 mod room;
@@ -62,20 +63,17 @@ pub use self::{
 };
 use self::{
     client::{Client, ClientUid, Clients},
-    damping::Damping,
-    deliver::Delivered,
-    identity::Moved,
     inbox::Inbox,
     lives::Lives,
     outbox::Outbox,
-    poison::Court,
+    rarities::Rarities,
     transport::Transport,
     usage::{Handler, Usage},
 };
 use crate::{
-    AttachmentNumber, Message, Moment, Position, WireId,
-    compact::Few,
-    wire::{Close, OutcomeStatus},
+    AttachmentNumber, Moment, Position, WireId,
+    compact::{Few, Rare},
+    wire::OutcomeStatus,
 };
 
 /// What to wake after a step.
@@ -96,14 +94,6 @@ pub struct Wake {
     pub trial: bool,
     /// An operator: a message has been dropped that has killed the process again and again.
     pub dropped: bool,
-}
-
-/// A message in the handler's hand.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Hand {
-    client: ClientUid,
-    /// The message itself, where a record may have to name it.
-    message: Option<Message>,
 }
 
 /// Where a session is in its life.
@@ -130,9 +120,9 @@ pub struct Session<I> {
     /// Freezes at the next boundary.
     freezes: bool,
     frozen: bool,
-    in_hand: Option<Hand>,
-    /// The clients up to this one are in a durable snapshot; matters only where the outbox is.
-    saved_clients: Option<ClientUid>,
+    /// Whose message the handler has in hand.
+    in_hand: Option<ClientUid>,
+    rare: Rare<Rarities<I>>,
     rules: Arc<Rules>,
     /// Attached ones and ones whose turn is over but whose socket is still there.
     transports: Few<Transport>,
@@ -141,21 +131,6 @@ pub struct Session<I> {
     clients: Clients<I>,
     outbox: Outbox,
     lives: Lives,
-    /// The head when the message in hand was handed over: nothing behind it is committed before that is handed back;
-    /// matters only where the outbox is durable.
-    boundary: Position,
-    /// Since when a send finds the outbox full, under `Overflow::Close`.
-    overflow_since: Option<Moment>,
-    /// Until when a full outbox is kept for a newer run that may come back.
-    returns_by: Option<Moment>,
-    damping: Option<Box<Damping>>,
-    /// How the application closes the transports at the end; `None`: 1000.
-    farewell: Option<Box<Close>>,
-    /// Identities that were changed lately, oldest first.
-    moved: Few<Moved>,
-    court: Court<I>,
-    /// What came without a transport and with a key, the newest last.
-    delivered: Few<Delivered>,
 }
 
 impl<I: Clone> Session<I> {
@@ -164,22 +139,14 @@ impl<I: Clone> Session<I> {
         Self {
             rules,
             lives: Lives::first(epoch),
-            boundary: Position::ZERO,
             usage: Usage::new(now),
             outbox: Outbox::default(),
             inbox: Inbox::new(),
             clients: Clients::new(),
-            saved_clients: None,
             transports: Few::new(),
             last_attachment: AttachmentNumber::default(),
             in_hand: None,
-            overflow_since: None,
-            returns_by: None,
-            damping: None,
-            farewell: None,
-            moved: Few::new(),
-            court: Court::new(),
-            delivered: Few::new(),
+            rare: Rare::none(),
             end_committed: false,
             freezes: false,
             frozen: false,
@@ -253,9 +220,12 @@ impl<I: Clone> Session<I> {
             return Some(event);
         };
         self.usage.set_handler(Handler::Working, now);
-        let kept = self.rules.durable_inbox.then(|| message.clone());
-        self.in_hand = Some(Hand { client: uid, message: kept });
-        self.boundary = self.outbox.head();
+        self.in_hand = Some(uid);
+        if self.rules.durable_inbox || self.rules.durable_outbox {
+            let kept = self.rules.durable_inbox.then(|| message.clone());
+            let boundary = self.outbox.head();
+            self.note_rare(|rare| (rare.kept, rare.boundary) = (kept, boundary));
+        }
         let bytes = message.len();
         if let Some(client) = self.clients.get_mut(uid) {
             client.taken += 1;
@@ -267,12 +237,13 @@ impl<I: Clone> Session<I> {
 
     /// The message in hand is handled; without one this changes nothing.
     pub fn hand_back(&mut self) {
-        if let Some(uid) = self.in_hand.as_ref().map(|hand| hand.client) {
+        if let Some(uid) = self.in_hand {
             if let Some(client) = self.clients.get_mut(uid) {
                 client.handled = client.taken;
             }
             self.note_handled(uid);
             self.in_hand = None;
+            self.drop_rare(|rare| (rare.kept, rare.boundary) = (None, Position::ZERO));
         }
         self.frozen |= self.freezes;
     }

@@ -138,18 +138,19 @@ impl<I> Court<I> {
         Self { crashes, dropped_last: snapshot.dropped_last, files, ..Self::new() }
     }
 
-    /// How many messages of a client that comes now are on trial.
-    pub(super) fn trials(&self) -> u16 {
-        let crashes = if self.plain().is_empty() { self.crashes } else { self.crashes.max(1) };
-        if crashes == 0 { 0 } else { TRIALS.saturating_pow(crashes.into()) }
-    }
-
     pub(super) fn crashes(&self) -> u8 {
         self.crashes
     }
 
-    pub(super) fn plain(&self) -> &[Suspect] {
+    fn plain(&self) -> &[Suspect] {
         self.files.get().map_or(&[], |files| &files.plain)
+    }
+
+    /// Whether it is as it was at the beginning.
+    pub(super) fn is_empty(&self) -> bool {
+        let Self { trial, ticket, crashes, dropped_last, files } = self;
+        let begun = *trial != Trial::None || *ticket > 0 || *crashes > 0 || *dropped_last;
+        !begun && files.get().is_none()
     }
 
     /// Which change a snapshot that is taken now shows.
@@ -189,6 +190,26 @@ fn note_plain(plain: &mut Vec<Suspect>, digest: Digest, suspect: Option<Suspect>
 }
 
 impl<I: Clone> Session<I> {
+    fn trial(&self) -> Trial {
+        self.court().map_or(Trial::None, |court| court.trial)
+    }
+
+    fn set_trial(&mut self, trial: Trial) {
+        self.note_court(|court| court.trial = trial);
+    }
+
+    /// Returns the messages of plain clients that were in hand when the process died.
+    pub(super) fn plain_suspects(&self) -> &[Suspect] {
+        self.court().map_or(&[], Court::plain)
+    }
+
+    /// How many messages of a client that comes now are on trial.
+    pub(super) fn trials(&self) -> u16 {
+        let crashes = self.court().map_or(0, Court::crashes);
+        let crashes = if self.plain_suspects().is_empty() { crashes } else { crashes.max(1) };
+        if crashes == 0 { 0 } else { TRIALS.saturating_pow(crashes.into()) }
+    }
+
     /// Returns whether what comes next may be handed over now; if not, the handler is woken when it may.
     ///
     /// A message that has killed the process often enough is dropped here.
@@ -196,10 +217,10 @@ impl<I: Clone> Session<I> {
         let Some((uid, message)) = self.inbox.front_message() else {
             return true;
         };
-        match self.court.trial {
+        match self.trial() {
             Trial::None => {}
             Trial::Recorded => {
-                self.court.trial = Trial::Trying;
+                self.set_trial(Trial::Trying);
                 return true;
             }
             Trial::Trying => return true,
@@ -214,7 +235,7 @@ impl<I: Clone> Session<I> {
         let (number, digest) = (client.taken, Digest::of(message));
         let plain = client.who.name.is_plain();
         let known = if plain {
-            self.court.plain().iter().find(|known| known.digest == digest)
+            self.plain_suspects().iter().find(|known| known.digest == digest)
         } else {
             client.poison.as_ref().and_then(|poison| poison.suspect.as_ref())
         };
@@ -231,7 +252,7 @@ impl<I: Clone> Session<I> {
             return false;
         }
         if deaths + 1 >= DEATHS {
-            self.court.trial = Trial::Waiting;
+            self.set_trial(Trial::Waiting);
             self.wake.trial = true;
             return false;
         }
@@ -244,18 +265,20 @@ impl<I: Clone> Session<I> {
     /// A crash does not say whose message it was. So what is suspect in several sessions is tried one by one when it
     /// comes to the last trial.
     pub fn waits_for_turn(&self) -> bool {
-        self.court.trial == Trial::Waiting
+        self.trial() == Trial::Waiting
     }
 
     /// Whether a message may come that would [wait](Self::waits_for_turn).
     pub fn may_wait_for_turn(&self) -> bool {
         let named = self.clients.iter().filter_map(|client| client.poison.as_ref()?.suspect);
-        named.chain(self.court.plain().iter().copied()).any(|suspect| suspect.deaths + 1 >= DEATHS)
+        named
+            .chain(self.plain_suspects().iter().copied())
+            .any(|suspect| suspect.deaths + 1 >= DEATHS)
     }
 
     /// Whether the trial that waited, or a later one, is still under way.
     pub fn is_on_trial(&self) -> bool {
-        match self.court.trial {
+        match self.trial() {
             Trial::None | Trial::Waiting | Trial::Dropping => false,
             Trial::Recording | Trial::Recorded | Trial::Trying | Trial::Clearing => true,
         }
@@ -263,10 +286,10 @@ impl<I: Clone> Session<I> {
 
     /// The message that [waits](Self::waits_for_turn) is tried now.
     pub fn grant_turn(&mut self) {
-        if self.court.trial != Trial::Waiting {
+        if self.trial() != Trial::Waiting {
             return;
         }
-        self.court.trial = Trial::None;
+        self.set_trial(Trial::None);
         if let Some((uid, message)) = self.inbox.front_message()
             && let Some(client) = self.clients.get(uid)
         {
@@ -278,7 +301,7 @@ impl<I: Clone> Session<I> {
     /// The record names the message that comes next before it is handed over.
     fn accuse_next(&mut self, uid: ClientUid, suspect: Suspect) {
         self.note_suspect(uid, suspect.digest, Some(suspect));
-        self.court.enter(Trial::Recording);
+        self.note_court(|court| court.enter(Trial::Recording));
         self.wake.save = true;
     }
 
@@ -287,8 +310,10 @@ impl<I: Clone> Session<I> {
             return;
         };
         if client.who.name.is_plain() {
-            note_plain(&mut self.court.files.get_or_default().plain, digest, suspect);
-            self.court.tidy();
+            self.note_court(|court| {
+                note_plain(&mut court.files.get_or_default().plain, digest, suspect);
+                court.tidy();
+            });
         } else if suspect.is_some() || client.poison.is_some() {
             client.poison.get_or_insert_default().suspect = suspect;
             client.poison.take_if(|poison| *poison.as_ref() == Poison::default());
@@ -320,34 +345,36 @@ impl<I: Clone> Session<I> {
         self.wake.transports |= paused;
         self.wake.save = true;
         self.wake.dropped = true;
-        self.court.enter(Trial::Dropping);
-        if std::mem::replace(&mut self.court.dropped_last, true) {
+        self.note_court(|court| court.enter(Trial::Dropping));
+        if self.note_court(|court| std::mem::replace(&mut court.dropped_last, true)) {
             // A state that kills on every message would go on like this for ever.
             self.end(OutcomeStatus::Failed, now);
             return;
         }
-        self.court.files.get_or_default().dropped = Some((uid, Event::Dropped { number, from }));
+        let told = (uid, Event::Dropped { number, from });
+        self.note_court(|court| court.files.get_or_default().dropped = Some(told));
     }
 
     /// A message has been handled.
     pub(super) fn note_handled(&mut self, uid: ClientUid) {
-        self.court.dropped_last = false;
-        let trying = self.court.trial == Trial::Trying;
+        self.drop_rare(|rare| rare.court.dropped_last = false);
+        let trying = self.trial() == Trial::Trying;
         let Some(client) = self.clients.get_mut(uid) else {
             return;
         };
         if !client.may_be_tried() {
             return;
         }
-        if client.trials == 1 {
-            // It was none of those that could be sent again.
-            self.court.crashes = 0;
-        }
+        let was_last = client.trials == 1;
         client.trials = client.trials.saturating_sub(1);
         let handled = client.handled;
-        let message = self.in_hand.as_ref().and_then(|hand| hand.message.clone());
         let passed = client.poison.as_ref().and_then(|poison| poison.suspect);
         let passed = passed.filter(|suspect| suspect.number < handled);
+        if was_last {
+            // It was none of those that could be sent again.
+            self.drop_rare(|rare| rare.court.crashes = 0);
+        }
+        let message = self.rare.get().and_then(|rare| rare.kept.clone());
         if let Some(suspect) = passed {
             self.note_suspect(uid, suspect.digest, None);
         }
@@ -357,16 +384,16 @@ impl<I: Clone> Session<I> {
         if let Some(message) = message {
             self.note_suspect(uid, Digest::of(&message), None);
         }
-        self.court.enter(Trial::Clearing);
+        self.note_court(|court| court.enter(Trial::Clearing));
         self.wake.save = true;
     }
 
     /// The session stops before the message that was to be tried was handed over: its death does not count.
     pub(super) fn stop_trial(&mut self) {
-        match self.court.trial {
-            Trial::Waiting => self.court.trial = Trial::None,
+        match self.trial() {
+            Trial::Waiting => self.set_trial(Trial::None),
             Trial::Recording | Trial::Recorded => {
-                self.court.trial = Trial::None;
+                self.set_trial(Trial::None);
                 let Some((uid, message)) = self.inbox.front_message() else {
                     return;
                 };
@@ -381,7 +408,7 @@ impl<I: Clone> Session<I> {
     fn suspect_of(&self, uid: ClientUid, digest: Digest) -> Option<Suspect> {
         let client = self.clients.get(uid)?;
         if client.who.name.is_plain() {
-            self.court.plain().iter().find(|known| known.digest == digest).copied()
+            self.plain_suspects().iter().find(|known| known.digest == digest).copied()
         } else {
             client.poison.as_ref()?.suspect.filter(|known| known.digest == digest)
         }
@@ -389,16 +416,19 @@ impl<I: Clone> Session<I> {
 
     /// A snapshot is durable that was taken at this ticket.
     pub(super) fn note_recorded(&mut self, ticket: u32) {
-        if ticket != self.court.ticket {
+        if ticket != self.court().map_or(0, Court::ticket) {
             return;
         }
-        match self.court.trial {
-            Trial::Recording => self.court.trial = Trial::Recorded,
-            Trial::Clearing => self.court.trial = Trial::None,
+        match self.trial() {
+            Trial::Recording => self.set_trial(Trial::Recorded),
+            Trial::Clearing => self.set_trial(Trial::None),
             Trial::Dropping => {
-                self.court.trial = Trial::None;
-                let told = self.court.files.get_mut().and_then(|files| files.dropped.take());
-                self.court.tidy();
+                self.set_trial(Trial::None);
+                let told = self.note_court(|court| {
+                    let told = court.files.get_mut().and_then(|files| files.dropped.take());
+                    court.tidy();
+                    told
+                });
                 if let Some((uid, event)) = told
                     && self.usage.ended.is_none()
                 {
@@ -413,7 +443,7 @@ impl<I: Clone> Session<I> {
     /// Returns the message in hand, so that the record can [name](Snapshot::accuse) it: should the process die with
     /// it, that counts. `None` without one, and if the record names it already.
     pub fn in_hand(&self) -> Option<InHand> {
-        if self.court.trial == Trial::Trying { None } else { self.named_in_hand() }
+        if self.trial() == Trial::Trying { None } else { self.named_in_hand() }
     }
 
     /// Returns the message in hand, so that the record can [clear](Snapshot::acquit) it: it is cut off, and not by
@@ -423,9 +453,8 @@ impl<I: Clone> Session<I> {
     }
 
     fn named_in_hand(&self) -> Option<InHand> {
-        let hand = self.in_hand.as_ref()?;
-        let client = self.clients.get(hand.client)?;
-        let digest = Digest::of(hand.message.as_ref()?);
+        let client = self.clients.get(self.in_hand?)?;
+        let digest = Digest::of(self.rare.get()?.kept.as_ref()?);
         let suspect = Suspect { number: client.taken - 1, digest, deaths: 1 };
         Some(InHand { client: self.committed_client(client), suspect })
     }

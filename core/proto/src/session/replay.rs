@@ -81,7 +81,7 @@ impl<I: Clone> Session<I> {
         let uid = uid.unwrap_or_else(|| {
             let forgotten = self.clients.push_out_for(name.identity, &self.rules.bounds);
             self.let_go_of_forgotten(&forgotten);
-            let trials = self.court.trials();
+            let trials = self.trials();
             let uid = self.clients.insert(who, start.acked);
             if let Some(client) = self.clients.get_mut(uid) {
                 client.trials = trials;

@@ -54,8 +54,8 @@ impl<I: Clone> Session<I> {
         if self.is_all_since_boundary() {
             return Err(NotSent::Uncommitted);
         }
-        if self.returns_by != kept.until {
-            self.returns_by = kept.until;
+        if self.returns_by() != kept.until {
+            self.note_rare(|rare| rare.returns_by = kept.until);
             // The transports' timers are now others.
             self.wake.transports = true;
         }
@@ -65,7 +65,7 @@ impl<I: Clone> Session<I> {
                 Err(NotSent::Ended)
             }
             Overflow::Close => {
-                self.overflow_since.get_or_insert(now);
+                self.note_rare(|rare| _ = rare.overflow_since.get_or_insert(now));
                 // The transports' timers now include the overflow's.
                 self.wake.transports = true;
                 Err(NotSent::Full)
@@ -77,7 +77,9 @@ impl<I: Clone> Session<I> {
     /// Output of messages that are handled is on its way to the store by itself. What was sent since waits for the
     /// handler, so the handler must not wait for it.
     fn is_all_since_boundary(&self) -> bool {
-        self.rules.durable_outbox && self.in_hand.is_some() && self.outbox.oldest() >= self.boundary
+        self.rules.durable_outbox
+            && self.in_hand.is_some()
+            && self.outbox.oldest() >= self.boundary()
     }
 
     pub(super) fn is_all_uncommitted(&self) -> bool {
@@ -159,7 +161,7 @@ impl<I: Clone> Session<I> {
     pub(super) fn note_forgot(&mut self, forgot: bool) -> bool {
         if forgot {
             // A send that still finds no room says so again.
-            self.overflow_since = None;
+            self.forget_overflow();
         }
         self.wake.room |= forgot && self.usage.waits_for_room();
         forgot
@@ -168,7 +170,7 @@ impl<I: Clone> Session<I> {
     /// Under `Overflow::Close`: when the session ends because nobody makes room.
     pub(super) fn overflow_deadline(&self) -> Option<Moment> {
         // Until then no attached client has to make the room.
-        let since = self.overflow_since.filter(|_| self.returns_by.is_none())?;
+        let since = self.overflow_since().filter(|_| self.returns_by().is_none())?;
         let progress = self.attached().map(|t| t.last_progress).max()?;
         Some(since.max(progress) + self.rules.heartbeat)
     }
@@ -176,10 +178,10 @@ impl<I: Clone> Session<I> {
     /// A newer run for which a full outbox was kept has not come back: it stops mattering when a send asks for room
     /// again.
     pub(super) fn note_no_return(&mut self, now: Moment) {
-        if self.returns_by.is_some_and(|until| until <= now) {
-            self.returns_by = None;
+        if self.returns_by().is_some_and(|until| until <= now) {
+            self.drop_rare(|rare| rare.returns_by = None);
             // A send that still finds no room says so again.
-            self.overflow_since = None;
+            self.forget_overflow();
             self.wake.room |= self.usage.waits_for_room();
         }
     }

@@ -197,7 +197,7 @@ impl<I: Clone> Session<I> {
             return Some(Position::ZERO);
         }
         // No snapshot is taken while a message is in hand.
-        self.in_hand.as_ref().map(|_| self.boundary)
+        self.in_hand.map(|_| self.boundary())
     }
 
     fn append(&mut self, message: Message) -> Position {
@@ -206,7 +206,7 @@ impl<I: Clone> Session<I> {
     }
 
     fn appended(&mut self, position: Position) -> Position {
-        self.overflow_since = None;
+        self.forget_overflow();
         if !self.rules.durable_outbox {
             self.outbox.commit(self.outbox.head());
             self.wake.transports = true;

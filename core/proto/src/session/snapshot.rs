@@ -170,14 +170,14 @@ impl<I: Clone> Session<I> {
             clients: clients.into_iter().map(|client| self.stored_client(client)).collect(),
             outbox: (whole || self.rules.durable_outbox)
                 .then(|| self.outbox.stored(|until| self.usage.age_in_micros(until))),
-            plain_suspects: self.court.plain().to_vec(),
-            dropped_last: self.court.dropped_last,
-            crashes: self.court.crashes(),
+            plain_suspects: self.plain_suspects().to_vec(),
+            dropped_last: self.court().is_some_and(|court| court.dropped_last),
+            crashes: self.court().map_or(0, Court::crashes),
             delivered: self.handled_keys().collect(),
         };
         let handled = self.clients.iter().map(|client| (client.uid, client.handled)).collect();
         let named = self.lives.is_named();
-        let ticket = self.court.ticket();
+        let ticket = self.court().map_or(0, Court::ticket);
         (snapshot, Covered { head: self.outbox.head(), named, handled, ticket })
     }
 
@@ -185,8 +185,8 @@ impl<I: Clone> Session<I> {
     pub fn handle_committed(&mut self, covered: &Covered, now: Moment) {
         self.outbox.commit(covered.head);
         self.lives.note_saved(covered.named);
+        self.note_saved_clients(covered.handled.iter().map(|(uid, _)| *uid).max());
         for &(uid, handled) in &covered.handled {
-            self.saved_clients = self.saved_clients.max(Some(uid));
             if let Some(client) = self.clients.get_mut(uid)
                 && client.committed < handled
             {
@@ -209,8 +209,9 @@ impl<I: Clone> Session<I> {
         if !self.rules.durable_outbox {
             return None;
         }
+        let saved = self.saved_clients();
         let clients: Vec<_> =
-            self.clients.iter().filter(|client| Some(client.uid) > self.saved_clients).collect();
+            self.clients.iter().filter(|client| Some(client.uid) > saved).collect();
         let newest = clients.iter().map(|client| client.uid).max();
         let names = self.lives.is_named() && !self.lives.is_saved();
         (newest.is_some() || names).then(|| Newcomers {
@@ -222,7 +223,7 @@ impl<I: Clone> Session<I> {
 
     /// The durable snapshot now [has](Snapshot::admit) these clients.
     pub fn handle_admitted(&mut self, newcomers: &Newcomers) {
-        self.saved_clients = self.saved_clients.max(newcomers.newest);
+        self.note_saved_clients(newcomers.newest);
         self.lives.note_saved(true);
         self.wake.transports = true;
     }
@@ -234,7 +235,7 @@ impl<I: Clone> Session<I> {
             self.outbox.head(),
             self.clients.iter().map(|client| (client.uid, client.handled)).collect(),
         );
-        let ticket = self.court.ticket();
+        let ticket = self.court().map_or(0, Court::ticket);
         self.handle_committed(&Covered { head, named: true, handled, ticket }, now);
     }
 
@@ -254,7 +255,7 @@ impl<I: Clone> Session<I> {
         mut info: impl FnMut(ClientName) -> I,
     ) -> Self {
         let mut session = Self::new(rules, snapshot.epoch.reborn(life), now);
-        session.court = Court::restored(clean, &snapshot);
+        session.note_court(|court| *court = Court::restored(clean, &snapshot));
         session.remember_keys(&snapshot.delivered);
         session.usage.has_lived(age);
         let end = snapshot.whole_outbox(clean).map(StoredOutbox::head);
@@ -263,6 +264,7 @@ impl<I: Clone> Session<I> {
             AttachmentNumber::new(snapshot.attachment.get().saturating_add(unseen));
         session.clients.pushed_out = snapshot.pushed_out;
         let mut needed = Vec::new();
+        let trials = session.trials();
         for stored in snapshot.clients {
             let name = stored.name;
             let acked = if end.is_some() { stored.acked } else { Position::ZERO };
@@ -275,9 +277,9 @@ impl<I: Clone> Session<I> {
                 let life = |at| lives::life_at(snapshot.epoch, &snapshot.earlier, at);
                 client.shown = stored.shown.and_then(life);
                 client.held = stored.held.and_then(life);
-                client.trials = session.court.trials();
+                client.trials = trials;
             }
-            session.saved_clients = Some(uid);
+            session.note_saved_clients(Some(uid));
         }
         if let (Some(end), Some(outbox)) = (end, snapshot.outbox) {
             let Snapshot { epoch, named, earlier, .. } = snapshot;

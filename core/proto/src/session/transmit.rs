@@ -106,7 +106,11 @@ impl<I: Clone> Session<I> {
             let done =
                 ServerControl { done: Some(Done { status, received }), ..ServerControl::default() };
             t.push_control(&done, out);
-            let close = self.farewell.as_deref().cloned().unwrap_or(Close::DONE);
+            let close = self
+                .rare
+                .get()
+                .and_then(|rare| rare.farewell.as_deref().cloned())
+                .unwrap_or(Close::DONE);
             out.push(Frame::Close(close.clone()));
             self.end_transport(at, close, None, now);
             if let State::Over { said, .. } = &mut self.transports[at].state {
@@ -259,6 +263,6 @@ impl<I: Clone> Session<I> {
             return false;
         };
         let t = &self.transports[at];
-        Some(t.client) > self.saved_clients || !(t.is_plain() || self.lives.is_saved())
+        Some(t.client) > self.saved_clients() || !(t.is_plain() || self.lives.is_saved())
     }
 }

@@ -379,7 +379,7 @@ impl<I: Clone> Session<I> {
     /// When the transport ends for another reason than an unanswered ping, or the session has something to decide.
     fn end_deadline(&self, t: &Transport) -> Option<Moment> {
         let own = [self.silence_deadline(t), self.pause_deadline(t), t.ack_by];
-        let sessions = [self.overflow_deadline(), self.returns_by, self.room_by_expiry()];
+        let sessions = [self.overflow_deadline(), self.returns_by(), self.room_by_expiry()];
         own.into_iter().chain(sessions).flatten().min()
     }
 
@@ -554,7 +554,7 @@ impl<I: Clone> Session<I> {
             client.untold_start = self.inbox.push_detached(uid, client.who.clone());
             self.wake.handler = true;
         }
-        if self.overflow_since.is_some() && !self.clients.any_attached() && !self.frozen {
+        if self.overflow_since().is_some() && !self.clients.any_attached() && !self.frozen {
             self.end(OutcomeStatus::Overflow, now);
         }
         // Its quota may have kept a client waiting, and its absence may let gone clients make room.

@@ -205,5 +205,5 @@ fn a_second_change_follows_the_first() {
             sim.now,
         );
     }
-    assert!(sim.session.moved.len() <= 16);
+    assert!(sim.session.moved().len() <= 16);
 }
