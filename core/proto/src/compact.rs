@@ -21,11 +21,10 @@
 //! The types here allocate and free by themselves and have the methods that the rules need, no more.
 
 use std::{
-    num::NonZeroU64,
+    collections::VecDeque,
+    hash::{Hash, Hasher},
     ops::{Deref, DerefMut},
 };
-
-use crate::Position;
 
 /// What is mostly not there: one word then.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -69,25 +68,6 @@ impl<T> Rare<T> {
 impl<T> Default for Rare<T> {
     fn default() -> Self {
         Self::none()
-    }
-}
-
-/// A position that may be absent, in one word.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub(crate) struct OptionalPosition(
-    /// One higher than the position.
-    Option<NonZeroU64>,
-);
-
-impl OptionalPosition {
-    pub(crate) const NONE: Self = Self(None);
-
-    pub(crate) const fn some(position: Position) -> Self {
-        Self(Some(NonZeroU64::MIN.saturating_add(position.get())))
-    }
-
-    pub(crate) fn get(self) -> Option<Position> {
-        self.0.map(|kept| Position::new(kept.get() - 1))
     }
 }
 
@@ -144,8 +124,76 @@ impl<T> DerefMut for Few<T> {
     }
 }
 
+/// A queue that is one word while it is not in use, where a `VecDeque` takes four.
+///
+/// Once used it keeps its buffer, as a `VecDeque` does, until [`Self::let_go`]: no item costs an allocation.
+#[derive(Clone, Debug)]
+#[expect(clippy::box_collection, reason = "that is the point")]
+pub(crate) struct Queue<T>(Option<Box<VecDeque<T>>>);
+
+impl<T> Queue<T> {
+    pub(crate) const fn new() -> Self {
+        Self(None)
+    }
+
+    /// Lets go of the buffer, if nothing is in it.
+    pub(crate) fn let_go(&mut self) {
+        self.0.take_if(|items| items.is_empty());
+    }
+
+    /// The queue to work on. After that it is in use.
+    pub(crate) fn used(&mut self) -> &mut VecDeque<T> {
+        self.0.get_or_insert_default()
+    }
+
+    /// The queue to take from, if it is in use.
+    pub(crate) fn get_mut(&mut self) -> Option<&mut VecDeque<T>> {
+        self.0.as_deref_mut()
+    }
+
+    pub(crate) fn pop_front(&mut self) -> Option<T> {
+        self.0.as_mut()?.pop_front()
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Option<&T> {
+        self.0.as_ref()?.get(at)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |items| items.len())
+    }
+
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.0.iter().flat_map(|items| items.iter())
+    }
+}
+
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// By its items: whether there is a buffer makes no difference.
+impl<T: PartialEq> PartialEq for Queue<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl<T: Eq> Eq for Queue<T> {}
+
+impl<T: Hash> Hash for Queue<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.len().hash(state);
+        self.iter().for_each(|item| item.hash(state));
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::hash::DefaultHasher;
+
     use super::*;
 
     #[test]
@@ -153,15 +201,29 @@ mod tests {
         let word = size_of::<usize>();
         assert_eq!(size_of::<Few<[u64; 9]>>(), word);
         assert_eq!(size_of::<Rare<[u64; 9]>>(), word);
-        assert_eq!(size_of::<OptionalPosition>(), 8);
+        assert_eq!(size_of::<Queue<[u64; 9]>>(), word);
     }
 
     #[test]
-    fn a_position_is_kept_whichever_it_is() {
-        assert_eq!(OptionalPosition::NONE.get(), None);
-        for position in [0, 1, 41, crate::MAX_INTEGER].map(Position::new) {
-            assert_eq!(OptionalPosition::some(position).get(), Some(position));
-        }
+    fn a_queue_is_what_is_in_it() {
+        let hash = |queue: &Queue<u8>| {
+            let mut hasher = DefaultHasher::new();
+            queue.hash(&mut hasher);
+            hasher.finish()
+        };
+        let (unused, mut used) = (Queue::new(), Queue::new());
+        used.used().extend([1, 2]);
+        used.let_go();
+        assert_eq!(used.iter().copied().collect::<Vec<u8>>(), [1, 2], "nothing is lost");
+        assert_ne!(used, unused);
+        assert_eq!(
+            (used.pop_front(), used.pop_front(), used.pop_front()),
+            (Some(1), Some(2), None)
+        );
+        assert!(used.0.is_some(), "the buffer stays for the next one");
+        assert_eq!((&used, hash(&used)), (&unused, hash(&unused)));
+        used.let_go();
+        assert!(used.0.is_none());
     }
 
     #[test]

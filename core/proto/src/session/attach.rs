@@ -8,7 +8,7 @@ use super::{
     Bounds, ClientName, Rules, Session,
     client::{Client, Standing, Takeover, Who},
     damping::Damping,
-    lives::Lineage,
+    lives::{KnownLife, Lineage},
     transport::{Mode, PROBE_DEADLINE, Transport},
 };
 use crate::{
@@ -242,8 +242,8 @@ impl<I: Clone> Session<I> {
                 client.line = number;
             }
             if !name.is_plain() || reads_events {
-                client.shown = Some(self.lives.epoch().life());
-                self.lives.name();
+                client.shown = Some(KnownLife::PRESENT);
+                self.naming.name();
             }
         }
         self.clients.set_attached(uid, number);

@@ -3,9 +3,9 @@ use std::{fmt, num::NonZeroU64};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bounds, PlainAck, epoch::LifeNumber, inbox::FreshStart, plain::Trouble, poison::Poison,
+    Bounds, PlainAck, inbox::FreshStart, lives::KnownLife, plain::Trouble, poison::Poison,
 };
-use crate::{AttachmentNumber, ClientId, GapReason, Moment, Position};
+use crate::{AttachmentNumber, ClientId, GapReason, Moment, Position, compact::Rare};
 
 /// Names a client for as long as the session lives; never given twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -132,9 +132,9 @@ pub(super) struct Client<I> {
     /// It was told `received: null` and has sent no frame since: every offer of it gets `null` again.
     pub(super) counts_unknown: bool,
     /// The life whose epoch its newest hello has named; `None` for a plain one.
-    pub(super) shown: Option<LifeNumber>,
+    pub(super) shown: Option<KnownLife>,
     /// The life whose epoch it is known to have: it has offered that, or answered a hello that named it.
-    pub(super) held: Option<LifeNumber>,
+    pub(super) held: Option<KnownLife>,
     /// The number of its next messages that may be what has killed the process.
     pub(super) trials: u16,
     /// Everything before this is acknowledged, or cannot be had any more.
@@ -143,20 +143,49 @@ pub(super) struct Client<I> {
     pub(super) written: Position,
     /// The newest attachment on which a frame of it has arrived.
     pub(super) heard: AttachmentNumber,
-    /// Its data messages: accepted ≥ taken by the handler ≥ handled ≥ committed.
+    /// Its data messages: accepted ≥ taken by the handler ≥ [handled](Self::handled) ≥ committed.
     pub(super) received: u64,
     pub(super) taken: u64,
-    pub(super) handled: u64,
     pub(super) committed: u64,
+    /// The newest of those that were taken is in the handler's hand.
+    pub(super) in_hand: bool,
     /// Payload bytes of its messages that wait in the inbox.
     pub(super) inbox_bytes: usize,
+    rare: Rare<ClientRarities>,
+}
+
+/// What most clients do not have. See [`compact`](crate::compact).
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct ClientRarities {
     /// What it had trouble with (plain).
-    pub(super) trouble: Option<Box<Trouble>>,
+    pub(super) trouble: Trouble,
     /// What is known of its messages that have killed the process.
-    pub(super) poison: Option<Box<Poison>>,
+    pub(super) poison: Poison,
 }
 
 impl<I> Client<I> {
+    /// Returns what it had trouble with, if anything (plain).
+    pub(super) fn trouble(&self) -> Option<&Trouble> {
+        self.rare.get().map(|rare| &rare.trouble)
+    }
+
+    /// Returns what is known of its messages that have killed the process, if anything is.
+    pub(super) fn poison(&self) -> Option<&Poison> {
+        self.rare.get().map(|rare| &rare.poison)
+    }
+
+    /// Notes something that most clients do not have, or takes it back.
+    pub(super) fn note_rare<R>(&mut self, note: impl FnOnce(&mut ClientRarities) -> R) -> R {
+        let noted = note(self.rare.get_or_default());
+        self.rare.drop_if(|rare| *rare == ClientRarities::default());
+        noted
+    }
+
+    /// How many of its messages are handled: what is in hand is not.
+    pub(super) fn handled(&self) -> u64 {
+        self.taken - u64::from(self.in_hand)
+    }
+
     pub(super) fn matters(&self) -> bool {
         self.standing == Standing::Matters
     }
@@ -177,7 +206,7 @@ impl<I> Client<I> {
 
     /// Messages of it that would be lost if the session forgot it: in the inbox or in hand.
     pub(super) fn has_unhandled(&self) -> bool {
-        self.received > self.handled
+        self.received > self.handled()
     }
 
     fn gone_order(&self) -> Option<NonZeroU64> {
@@ -206,8 +235,6 @@ pub(super) struct Clients<I> {
     order: NonZeroU64,
     /// The client that was attached last.
     last_attached: Option<ClientUid>,
-    /// Whether any client was ever pushed out; if not, an unknown client has sent nothing.
-    pub(super) pushed_out: bool,
 }
 
 impl<I> Clients<I> {
@@ -217,7 +244,6 @@ impl<I> Clients<I> {
             next_uid: NonZeroU64::MIN,
             order: NonZeroU64::MIN,
             last_attached: None,
-            pushed_out: false,
         }
     }
 
@@ -270,11 +296,10 @@ impl<I> Clients<I> {
             heard: AttachmentNumber::default(),
             received: 0,
             taken: 0,
-            handled: 0,
             committed: 0,
+            in_hand: false,
             inbox_bytes: 0,
-            trouble: None,
-            poison: None,
+            rare: Rare::none(),
         });
         uid
     }
@@ -368,8 +393,6 @@ impl<I> Clients<I> {
             };
             self.remove(uid);
             gone.push((uid, name));
-            // A plain client is never told how many of its messages were accepted.
-            self.pushed_out |= !name.is_plain();
         }
     }
 }

@@ -145,7 +145,7 @@ impl<I: Clone> Session<I> {
     pub(super) fn handled_keys(&self) -> impl Iterator<Item = DeliveryKey> {
         let is_handled = |it: &&Delivered| {
             let known = it.delivery.and_then(|it| Some((it.number, self.clients.get(it.client)?)));
-            known.is_none_or(|(number, client)| client.handled >= number)
+            known.is_none_or(|(number, client)| client.handled() >= number)
         };
         self.delivered().iter().filter(is_handled).map(|it| it.key)
     }

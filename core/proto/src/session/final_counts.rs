@@ -55,7 +55,7 @@ impl<I: Clone> Session<I> {
             head: Some(head),
             attachment: self.last_attachment,
             clients: counts.collect(),
-            pushed_out: self.clients.pushed_out,
+            pushed_out: self.pushed_out,
         }
     }
 }

@@ -1,7 +1,5 @@
-use std::collections::VecDeque;
-
 use super::client::{ClientUid, Who};
-use crate::{Message, Position};
+use crate::{Message, Position, compact::Queue};
 
 /// A handler that takes no events is told of no more than this many messages that cannot be delivered.
 const UNTOLD_UNDELIVERABLE: usize = 64;
@@ -58,16 +56,16 @@ pub(super) struct FreshStart {
 /// What waits for the handler, in order.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Inbox<I> {
-    queue: VecDeque<(ClientUid, Event<I>)>,
+    queue: Queue<(ClientUid, Event<I>)>,
 }
 
 impl<I> Inbox<I> {
     pub(super) const fn new() -> Self {
-        Self { queue: VecDeque::new() }
+        Self { queue: Queue::new() }
     }
 
     pub(super) fn push_message(&mut self, uid: ClientUid, message: Message, from: Who<I>) {
-        self.queue.push_back((uid, Event::Message { message, from }));
+        self.queue.used().push_back((uid, Event::Message { message, from }));
     }
 
     pub(super) fn push_attached(
@@ -77,7 +75,7 @@ impl<I> Inbox<I> {
         resumed: bool,
         checkpoint: bool,
     ) {
-        self.queue.push_back((uid, Event::Attached { who, resumed, checkpoint }));
+        self.queue.used().push_back((uid, Event::Attached { who, resumed, checkpoint }));
     }
 
     /// Tells a detach, or takes the attach back if the handler has not seen that yet. Returns what that attach
@@ -86,14 +84,15 @@ impl<I> Inbox<I> {
     /// So a client that flaps while the handler is busy leaves at most one pair of events for each of its
     /// messages.
     pub(super) fn push_detached(&mut self, uid: ClientUid, who: Who<I>) -> Option<FreshStart> {
-        let last = self.queue.iter().rposition(|(of, _)| *of == uid);
+        let queue = self.queue.used();
+        let last = queue.iter().rposition(|(of, _)| *of == uid);
         if let Some(at) = last
-            && let Event::Attached { resumed, checkpoint, .. } = self.queue[at].1
+            && let Event::Attached { resumed, checkpoint, .. } = queue[at].1
         {
-            self.queue.remove(at);
+            queue.remove(at);
             (!resumed).then_some(FreshStart { checkpoint })
         } else {
-            self.queue.push_back((uid, Event::Detached { who }));
+            queue.push_back((uid, Event::Detached { who }));
             None
         }
     }
@@ -110,7 +109,7 @@ impl<I> Inbox<I> {
         let untold =
             |(_, event): &&(ClientUid, Event<I>)| matches!(event, Event::Undeliverable { .. });
         if self.queue.iter().filter(untold).count() < UNTOLD_UNDELIVERABLE {
-            self.queue.push_back((uid, Event::Undeliverable { who, position, bytes }));
+            self.queue.used().push_back((uid, Event::Undeliverable { who, position, bytes }));
         }
     }
 
@@ -127,28 +126,29 @@ impl<I> Inbox<I> {
 
     /// Adds what is told before all that waits.
     pub(super) fn push_front(&mut self, uid: ClientUid, event: Event<I>) {
-        self.queue.push_front((uid, event));
+        self.queue.used().push_front((uid, event));
     }
 
     /// Returns what comes next, if it is a message.
     pub(super) fn front_message(&self) -> Option<(ClientUid, &Message)> {
-        match self.queue.front()? {
+        match self.queue.get(0)? {
             (uid, Event::Message { message, .. }) => Some((*uid, message)),
             _ => None,
         }
     }
 
     pub(super) fn pop(&mut self) -> Option<(ClientUid, Event<I>)> {
-        let item = self.queue.pop_front();
-        if self.queue.is_empty() && self.queue.capacity() > 32 {
+        let queue = self.queue.get_mut()?;
+        let item = queue.pop_front();
+        if queue.is_empty() && queue.capacity() > 32 {
             // A burst's memory does not stay with a session that may sleep for days.
-            self.queue = VecDeque::new();
+            self.queue.let_go();
         }
         item
     }
 
     pub(super) fn clear(&mut self) {
-        self.queue = VecDeque::new();
+        self.queue = Queue::new();
     }
 
     pub(super) fn messages(&self) -> usize {

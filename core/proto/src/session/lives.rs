@@ -5,9 +5,11 @@
 //! ended in the record. Above that end the earlier life may have gone on unseen (the process went on after
 //! somebody else had the record, or the record is older than what was told), and what it said there is not known.
 
+use std::num::NonZeroU16;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, client::Clients, epoch::LifeNumber};
+use super::{Epoch, epoch::LifeNumber};
 use crate::{Position, WireId, compact::Few};
 
 /// The number of earlier lives that are kept, the newest of those that a hello has named. Of the older ones, only
@@ -27,11 +29,25 @@ pub(super) struct Lives {
     epoch: Epoch,
     /// Oldest first. A hello has named each.
     earlier: Few<Earlier>,
-    /// A hello has named the present epoch, or is about to.
+}
+
+/// Whether clients know the present epoch. Beside [`Lives`], where it takes no word of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(super) struct Naming {
+    /// A hello has named it, or is about to.
     named: bool,
     /// A durable snapshot says so.
     saved: bool,
 }
+
+/// One of a session's [`Lives`]. Two bytes in each client, where its number takes eight.
+///
+/// Among the lives of one machine nothing moves: the earlier ones are there from the beginning.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct KnownLife(
+    /// One higher than its index.
+    NonZeroU16,
+);
 
 /// How a cursor stands to the present history.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,26 +64,24 @@ pub(super) enum Lineage {
 
 impl Lives {
     pub(super) const fn first(epoch: Epoch) -> Self {
-        Self { epoch, earlier: Few::new(), named: false, saved: false }
+        Self { epoch, earlier: Few::new() }
     }
 
-    /// Goes on from a life of which the record has the whole outbox, up to `end`.
-    pub(super) fn go_on<I>(
+    /// Goes on from a life of which the record has the whole outbox, up to `end`. Remembered clients may hold cursors of
+    /// the lives in `held`.
+    pub(super) fn go_on(
         &mut self,
         earlier: &[Earlier],
         before: Epoch,
         named: bool,
         end: Position,
-        clients: &Clients<I>,
+        held: &[LifeNumber],
     ) {
         let last = named.then_some(Earlier { life: before.life(), end });
         let lives: Vec<_> = earlier.iter().copied().chain(last).collect();
         let old = lives.len().saturating_sub(REMEMBERED);
         for (at, life) in lives.into_iter().enumerate() {
-            let held = |mut of: std::slice::Iter<'_, Option<LifeNumber>>| {
-                of.any(|shown| *shown == Some(life.life))
-            };
-            if at >= old || clients.iter().any(|client| held([client.shown, client.held].iter())) {
+            if at >= old || held.contains(&life.life) {
                 self.earlier.push(life);
             }
         }
@@ -81,11 +95,40 @@ impl Lives {
         &self.earlier
     }
 
-    pub(super) fn is_named(&self) -> bool {
+    /// Returns the life as one of these; `None` if it is not among them.
+    pub(super) fn known(&self, life: LifeNumber) -> Option<KnownLife> {
+        if life == self.epoch.life() {
+            return Some(KnownLife::PRESENT);
+        }
+        let at = self.earlier.iter().position(|earlier| earlier.life == life)?;
+        KnownLife::PRESENT.0.checked_add(u16::try_from(at + 1).ok()?).map(KnownLife)
+    }
+
+    /// Whether it is another life of this session than the present one.
+    pub(super) fn is_earlier(&self, epoch: &WireId) -> bool {
+        self.epoch.life_in(epoch).is_some_and(|life| life != self.epoch.life())
+    }
+
+    pub(super) fn lineage(&self, epoch: &WireId, received: Position, head: Position) -> Lineage {
+        lineage(self.epoch, &self.earlier, Some(head), epoch, received)
+    }
+}
+
+impl KnownLife {
+    pub(super) const PRESENT: Self = Self(NonZeroU16::MIN);
+
+    /// Returns where it stands among the lives: see [`life_at`].
+    pub(super) fn index(self) -> u32 {
+        u32::from(self.0.get()) - 1
+    }
+}
+
+impl Naming {
+    pub(super) fn is_named(self) -> bool {
         self.named
     }
 
-    pub(super) fn is_saved(&self) -> bool {
+    pub(super) fn is_saved(self) -> bool {
         self.saved
     }
 
@@ -97,22 +140,6 @@ impl Lives {
     /// A durable snapshot says whether a hello has named the present epoch.
     pub(super) fn note_saved(&mut self, named: bool) {
         self.saved |= named;
-    }
-
-    /// Where a life stands among these: see [`life_at`].
-    pub(super) fn index_of(&self, life: LifeNumber) -> Option<u32> {
-        let earlier = || self.earlier.iter().position(|earlier| earlier.life == life);
-        let at = if life == self.epoch.life() { Some(0) } else { earlier().map(|at| at + 1) };
-        at.and_then(|at| u32::try_from(at).ok())
-    }
-
-    /// Whether it is another life of this session than the present one.
-    pub(super) fn is_earlier(&self, epoch: &WireId) -> bool {
-        self.epoch.life_in(epoch).is_some_and(|life| life != self.epoch.life())
-    }
-
-    pub(super) fn lineage(&self, epoch: &WireId, received: Position, head: Position) -> Lineage {
-        lineage(self.epoch, &self.earlier, Some(head), epoch, received)
     }
 }
 

@@ -64,7 +64,7 @@ pub use self::{
 use self::{
     client::{Client, ClientUid, Clients},
     inbox::Inbox,
-    lives::Lives,
+    lives::{Lives, Naming},
     outbox::Outbox,
     rarities::Rarities,
     transport::Transport,
@@ -120,6 +120,9 @@ pub struct Session<I> {
     /// Freezes at the next boundary.
     freezes: bool,
     frozen: bool,
+    /// Whether any client that counts was ever pushed out; if not, an unknown client has sent nothing.
+    pushed_out: bool,
+    naming: Naming,
     /// Whose message the handler has in hand.
     in_hand: Option<ClientUid>,
     rare: Rare<Rarities<I>>,
@@ -150,6 +153,8 @@ impl<I: Clone> Session<I> {
             end_committed: false,
             freezes: false,
             frozen: false,
+            pushed_out: false,
+            naming: Naming::default(),
             wake: Wake::default(),
         }
     }
@@ -164,7 +169,7 @@ impl<I: Clone> Session<I> {
     /// If the outbox is durable, no hello leaves before a snapshot that says so is durable. If a snapshot that
     /// is put anyway says so, the first client need not wait.
     pub fn expect_hello(&mut self) {
-        self.lives.name();
+        self.naming.name();
     }
 
     /// Returns whether something that the handler has sent cannot leave before the next commit.
@@ -229,6 +234,7 @@ impl<I: Clone> Session<I> {
         let bytes = message.len();
         if let Some(client) = self.clients.get_mut(uid) {
             client.taken += 1;
+            client.in_hand = true;
             client.inbox_bytes -= bytes;
         }
         self.note_acknowledgeable(uid, bytes, now);
@@ -239,7 +245,7 @@ impl<I: Clone> Session<I> {
     pub fn hand_back(&mut self) {
         if let Some(uid) = self.in_hand {
             if let Some(client) = self.clients.get_mut(uid) {
-                client.handled = client.taken;
+                client.in_hand = false;
             }
             self.note_handled(uid);
             self.in_hand = None;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Message, Moment, Position,
-    compact::{OptionalPosition, Rare},
+    compact::{Queue, Rare},
 };
 
 /// What a message in the outbox counts in addition to its payload: its entry and the allocator's share.
@@ -26,33 +26,35 @@ const MANY: usize = 256;
 /// way ([`Sparse`]), until all that is past.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Outbox {
-    texts: VecDeque<ByteString>,
-    apart: Rare<Apart>,
+    texts: Queue<ByteString>,
+    rare: Rare<OutboxRarities>,
     base: Position,
     bytes: usize,
     /// Messages before this one may leave; without a durable outbox always the head.
     committed: Position,
     /// The largest position that any client has acknowledged, gone clients included.
     acknowledged: Position,
-    /// What a client that starts fresh starts with. Never before `base`.
-    checkpoint: OptionalPosition,
+}
+
+/// What most outboxes do not have. See [`compact`](crate::compact).
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+struct OutboxRarities {
+    apart: Apart,
+    /// What a client that starts fresh starts with. Never before the base.
+    checkpoint: Option<Position>,
     /// The base after the last message that was let go although a client may miss it.
     overflowed: Position,
 }
 
 /// What is not among the texts.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 enum Apart {
+    #[default]
+    Nothing,
     /// The binaries, with their positions; all others are texts. Never empty.
     Binaries(VecDeque<(Position, Bytes)>),
     /// All messages: there are no texts then.
     Sparse(Box<Sparse>),
-}
-
-impl Default for Apart {
-    fn default() -> Self {
-        Self::Binaries(VecDeque::new())
-    }
 }
 
 impl Outbox {
@@ -61,7 +63,7 @@ impl Outbox {
             self.base,
             self.acknowledged,
             self.checkpoint(),
-            self.overflowed,
+            self.overflowed(),
             self.iter(),
             self.sparse().map(|sparse| sparse.stored(age_at)),
         )
@@ -73,9 +75,9 @@ impl Outbox {
             base: stored.base,
             committed: stored.base,
             acknowledged: stored.acknowledged,
-            overflowed: stored.overflowed,
             ..Self::default()
         };
+        outbox.note_rare(|rare| rare.overflowed = stored.overflowed);
         if let Some(checkpoint) = stored.checkpoint {
             outbox.mark_checkpoint(checkpoint);
         }
@@ -83,7 +85,7 @@ impl Outbox {
         if let Some(stored) = sparse {
             let sparse = Sparse::restored(stored, messages, moment_at);
             outbox.bytes = sparse.messages().map(cost).sum();
-            outbox.apart = Rare::new(Apart::Sparse(Box::new(sparse)));
+            outbox.set_apart(Apart::Sparse(Box::new(sparse)));
         } else {
             for message in messages {
                 outbox.push(message);
@@ -93,24 +95,42 @@ impl Outbox {
         outbox
     }
 
+    fn apart(&self) -> &Apart {
+        self.rare.get().map_or(&Apart::Nothing, |rare| &rare.apart)
+    }
+
+    fn set_apart(&mut self, apart: Apart) {
+        self.note_rare(|rare| rare.apart = apart);
+    }
+
+    fn overflowed(&self) -> Position {
+        self.rare.get().map_or(Position::ZERO, |rare| rare.overflowed)
+    }
+
+    /// Notes something that most outboxes do not have, or takes it back.
+    fn note_rare(&mut self, note: impl FnOnce(&mut OutboxRarities)) {
+        note(self.rare.get_or_default());
+        self.rare.drop_if(OutboxRarities::is_empty);
+    }
+
     fn sparse(&self) -> Option<&Sparse> {
-        match self.apart.get() {
-            Some(Apart::Sparse(sparse)) => Some(sparse),
-            Some(Apart::Binaries(_)) | None => None,
+        match self.apart() {
+            Apart::Sparse(sparse) => Some(sparse),
+            Apart::Binaries(_) | Apart::Nothing => None,
         }
     }
 
     fn sparse_mut(&mut self) -> Option<&mut Sparse> {
-        match self.apart.get_mut() {
-            Some(Apart::Sparse(sparse)) => Some(sparse),
-            Some(Apart::Binaries(_)) | None => None,
+        match &mut self.rare.get_mut()?.apart {
+            Apart::Sparse(sparse) => Some(sparse),
+            Apart::Binaries(_) | Apart::Nothing => None,
         }
     }
 
     fn binaries(&self) -> Option<&VecDeque<(Position, Bytes)>> {
-        match self.apart.get() {
-            Some(Apart::Binaries(binaries)) => Some(binaries),
-            Some(Apart::Sparse(_)) | None => None,
+        match self.apart() {
+            Apart::Binaries(binaries) => Some(binaries),
+            Apart::Sparse(_) | Apart::Nothing => None,
         }
     }
 
@@ -124,8 +144,8 @@ impl Outbox {
         if !self.is_sparse() {
             let mut sparse = Sparse::new(self.base);
             self.iter().for_each(|message| sparse.push(message, None));
-            self.texts = VecDeque::new();
-            self.apart = Rare::new(Apart::Sparse(Box::new(sparse)));
+            self.texts = Queue::new();
+            self.set_apart(Apart::Sparse(Box::new(sparse)));
         }
         self.sparse_mut().expect("just made")
     }
@@ -133,7 +153,7 @@ impl Outbox {
     /// No client is past messages that it has not had, and all that were sent have left.
     fn end_sparse(&mut self) {
         if self.sparse().is_some_and(|sparse| sparse.is_over() && sparse.head() == self.base) {
-            self.apart = Rare::none();
+            self.set_apart(Apart::Nothing);
         }
     }
 
@@ -158,7 +178,7 @@ impl Outbox {
     }
 
     pub(super) fn checkpoint(&self) -> Option<Position> {
-        self.checkpoint.get()
+        self.rare.get()?.checkpoint
     }
 
     /// Returns the checkpoint, if it may leave: after a crash the position of one that is not committed would not
@@ -168,10 +188,10 @@ impl Outbox {
     }
 
     pub(super) fn len(&self) -> usize {
-        let apart = match self.apart.get() {
-            None => 0,
-            Some(Apart::Binaries(binaries)) => binaries.len(),
-            Some(Apart::Sparse(sparse)) => sparse.len(),
+        let apart = match self.apart() {
+            Apart::Nothing => 0,
+            Apart::Binaries(binaries) => binaries.len(),
+            Apart::Sparse(sparse) => sparse.len(),
         };
         self.texts.len() + apart
     }
@@ -182,7 +202,7 @@ impl Outbox {
 
     /// Returns whether the oldest message that is there follows ones that overflowed.
     pub(super) fn last_loss_was_overflow(&self) -> bool {
-        self.overflowed == self.base && self.base > Position::ZERO
+        self.overflowed() == self.base && self.base > Position::ZERO
     }
 
     /// Returns where a client that holds nothing starts.
@@ -254,9 +274,13 @@ impl Outbox {
             return position;
         }
         match message {
-            Message::Text(text) => push(&mut self.texts, text),
+            Message::Text(text) => push(self.texts.used(), text),
             Message::Binary(bytes) => {
-                if let Apart::Binaries(binaries) = self.apart.get_or_default() {
+                let apart = &mut self.rare.get_or_default().apart;
+                if matches!(apart, Apart::Nothing) {
+                    *apart = Apart::Binaries(VecDeque::new());
+                }
+                if let Apart::Binaries(binaries) = apart {
                     push(binaries, (position, bytes));
                 }
             }
@@ -285,11 +309,11 @@ impl Outbox {
     }
 
     pub(super) fn mark_checkpoint(&mut self, position: Position) {
-        self.checkpoint = OptionalPosition::some(position);
+        self.note_rare(|rare| rare.checkpoint = Some(position));
     }
 
     pub(super) fn void_checkpoint(&mut self) {
-        self.checkpoint = OptionalPosition::NONE;
+        self.note_rare(|rare| rare.checkpoint = None);
     }
 
     pub(super) fn acknowledge(&mut self, position: Position) {
@@ -326,11 +350,12 @@ impl Outbox {
     /// As [`Self::forget`], if these are many texts; returns them then.
     pub(super) fn forget_apart(&mut self, position: Position) -> Rare<VecDeque<ByteString>> {
         let count = usize::try_from(position.since(self.base)).unwrap_or(usize::MAX);
-        if self.apart.get().is_some() || count < MANY || count > self.texts.len() {
+        if !matches!(self.apart(), Apart::Nothing) || count < MANY || count > self.texts.len() {
             return Rare::none();
         }
-        let rest = self.texts.split_off(count);
-        let gone = std::mem::replace(&mut self.texts, rest);
+        let texts = self.texts.used();
+        let rest = texts.split_off(count);
+        let gone = std::mem::replace(texts, rest);
         // The sum of the shorter part: each length comes from memory.
         self.bytes = if count > self.texts.len() {
             self.texts.iter().map(|text| text.len() + MESSAGE_OVERHEAD).sum()
@@ -356,16 +381,15 @@ impl Outbox {
             self.pop()
         };
         if dropped {
-            self.overflowed = self.base;
+            let base = self.base;
+            self.note_rare(|rare| rare.overflowed = base);
         }
         dropped
     }
 
     /// Gives memory back that a burst has left behind.
     pub(super) fn shrink(&mut self) {
-        if self.texts.is_empty() {
-            self.texts = VecDeque::new();
-        }
+        self.texts.let_go();
     }
 
     fn pop(&mut self) -> bool {
@@ -381,18 +405,18 @@ impl Outbox {
         self.base = base;
         self.committed = self.committed.max(base);
         if self.checkpoint().is_some_and(|checkpoint| checkpoint < base) {
-            self.checkpoint = OptionalPosition::NONE;
+            self.void_checkpoint();
         }
     }
 
     fn pop_message(&mut self) -> Option<Message> {
         let base = self.base;
-        if let Some(Apart::Binaries(binaries)) = self.apart.get_mut()
+        if let Some(OutboxRarities { apart: Apart::Binaries(binaries), .. }) = self.rare.get_mut()
             && binaries.front().is_some_and(|(of, _)| *of == base)
             && let Some((_, bytes)) = binaries.pop_front()
         {
             if binaries.is_empty() {
-                self.apart = Rare::none();
+                self.set_apart(Apart::Nothing);
             }
             return Some(Message::Binary(bytes));
         }
@@ -505,6 +529,13 @@ pub(super) fn push<M>(queue: &mut VecDeque<M>, message: M) {
     queue.push_back(message);
 }
 
+impl OutboxRarities {
+    fn is_empty(&self) -> bool {
+        let Self { apart, checkpoint, overflowed } = self;
+        matches!(apart, Apart::Nothing) && checkpoint.is_none() && *overflowed == Position::ZERO
+    }
+}
+
 pub(super) fn cost(message: &Message) -> usize {
     message.len() + MESSAGE_OVERHEAD
 }
@@ -534,7 +565,7 @@ mod tests {
                 assert_eq!(outbox.bytes(), left.iter().map(cost).sum::<usize>());
             }
             assert_eq!(outbox.head(), Position::new(6));
-            assert!(outbox.apart.get().is_none(), "no box is left behind");
+            assert!(outbox.rare.get().is_none(), "no box is left behind");
         }
     }
 

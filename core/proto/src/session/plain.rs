@@ -166,7 +166,7 @@ impl<I: Clone> Session<I> {
         let base = self.outbox.base();
         let t = &mut self.transports[at];
         let client = self.clients.get(t.client);
-        let trouble = client.and_then(|client| client.trouble.as_deref());
+        let trouble = client.and_then(Client::trouble);
         let recipient = client.map(Client::recipient).filter(|_| self.outbox.is_sparse());
         let is_not_for = |position: Position| {
             recipient.is_some_and(|of| position >= base && !self.outbox.is_for(position, of))
@@ -237,7 +237,7 @@ impl<I: Clone> Session<I> {
         let unconfirmed: Vec<_> = (confirmed.get()..t.sent.get())
             .map(Position::new)
             .filter(|position| {
-                client.trouble.as_ref().is_none_or(|trouble| !trouble.skips(*position))
+                client.trouble().is_none_or(|trouble| !trouble.skips(*position))
                     && self.outbox.is_for(*position, client.recipient())
             })
             .filter_map(|position| Some((self.outbox.get(position)?.len(), position)))
@@ -278,7 +278,7 @@ impl<I: Clone> Session<I> {
 
     fn trouble<R: Default>(&mut self, uid: ClientUid, note: impl FnOnce(&mut Trouble) -> R) -> R {
         let client = self.clients.get_mut(uid);
-        client.map(|client| note(client.trouble.get_or_insert_default())).unwrap_or_default()
+        client.map(|client| client.note_rare(|rare| note(&mut rare.trouble))).unwrap_or_default()
     }
 
     fn newest_plain(&self) -> AttachmentNumber {

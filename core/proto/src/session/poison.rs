@@ -237,7 +237,7 @@ impl<I: Clone> Session<I> {
         let known = if plain {
             self.plain_suspects().iter().find(|known| known.digest == digest)
         } else {
-            client.poison.as_ref().and_then(|poison| poison.suspect.as_ref())
+            client.poison().and_then(|poison| poison.suspect.as_ref())
         };
         let deaths = match known {
             Some(known) if plain || (known.number, known.digest) == (number, digest) => {
@@ -270,7 +270,7 @@ impl<I: Clone> Session<I> {
 
     /// Whether a message may come that would [wait](Self::waits_for_turn).
     pub fn may_wait_for_turn(&self) -> bool {
-        let named = self.clients.iter().filter_map(|client| client.poison.as_ref()?.suspect);
+        let named = self.clients.iter().filter_map(|client| client.poison()?.suspect);
         named
             .chain(self.plain_suspects().iter().copied())
             .any(|suspect| suspect.deaths + 1 >= DEATHS)
@@ -314,9 +314,8 @@ impl<I: Clone> Session<I> {
                 note_plain(&mut court.files.get_or_default().plain, digest, suspect);
                 court.tidy();
             });
-        } else if suspect.is_some() || client.poison.is_some() {
-            client.poison.get_or_insert_default().suspect = suspect;
-            client.poison.take_if(|poison| *poison.as_ref() == Poison::default());
+        } else if suspect.is_some() || client.poison().is_some() {
+            client.note_rare(|rare| rare.poison.suspect = suspect);
         }
     }
 
@@ -331,14 +330,15 @@ impl<I: Clone> Session<I> {
         };
         let number = client.taken;
         client.taken += 1;
-        client.handled = client.taken;
         client.inbox_bytes -= message.len();
         if !client.who.name.is_plain() {
-            let dropped = &mut client.poison.get_or_insert_default().dropped;
-            dropped.push(number);
-            if dropped.len() > KEPT {
-                dropped.remove(0);
-            }
+            client.note_rare(|rare| {
+                let dropped = &mut rare.poison.dropped;
+                dropped.push(number);
+                if dropped.len() > KEPT {
+                    dropped.remove(0);
+                }
+            });
         }
         self.note_acknowledgeable(uid, message.len(), now);
         let paused = self.attached().any(super::Transport::is_paused);
@@ -367,8 +367,8 @@ impl<I: Clone> Session<I> {
         }
         let was_last = client.trials == 1;
         client.trials = client.trials.saturating_sub(1);
-        let handled = client.handled;
-        let passed = client.poison.as_ref().and_then(|poison| poison.suspect);
+        let handled = client.handled();
+        let passed = client.poison().and_then(|poison| poison.suspect);
         let passed = passed.filter(|suspect| suspect.number < handled);
         if was_last {
             // It was none of those that could be sent again.
@@ -410,7 +410,7 @@ impl<I: Clone> Session<I> {
         if client.who.name.is_plain() {
             self.plain_suspects().iter().find(|known| known.digest == digest).copied()
         } else {
-            client.poison.as_ref()?.suspect.filter(|known| known.digest == digest)
+            client.poison()?.suspect.filter(|known| known.digest == digest)
         }
     }
 
@@ -498,11 +498,11 @@ impl Snapshot {
 
 impl<I> Client<I> {
     fn may_be_tried(&self) -> bool {
-        self.trials > 0 || self.poison.as_ref().is_some_and(|poison| poison.suspect.is_some())
+        self.trials > 0 || self.poison().is_some_and(|poison| poison.suspect.is_some())
     }
 
     /// The numbers of its messages that have been dropped, oldest first.
     pub(super) fn dropped(&self) -> &[u64] {
-        self.poison.as_ref().map_or(&[], |poison| &poison.dropped)
+        self.poison().map_or(&[], |poison| &poison.dropped)
     }
 }

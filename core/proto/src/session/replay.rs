@@ -68,7 +68,7 @@ impl<I: Clone> Session<I> {
                     let mut start = self.fresh_start(uid, origin, Some(gap));
                     start.status =
                         if lineage == Lineage::Foreign { Status::Reused } else { Status::Restored };
-                    if uid.is_none() && self.clients.pushed_out {
+                    if uid.is_none() && self.pushed_out {
                         start.received = None;
                     }
                     start
@@ -77,7 +77,7 @@ impl<I: Clone> Session<I> {
         };
         // It may be one that was pushed out and whose first offer arrives late: until a frame has shown
         // that it counts from 0, a cursor of it does not.
-        let perhaps_forgotten = uid.is_none() && self.clients.pushed_out;
+        let perhaps_forgotten = uid.is_none() && self.pushed_out;
         let uid = uid.unwrap_or_else(|| {
             let forgotten = self.clients.push_out_for(name.identity, &self.rules.bounds);
             self.let_go_of_forgotten(&forgotten);
@@ -101,7 +101,8 @@ impl<I: Clone> Session<I> {
             }
             client.counts_unknown = start.received.is_none() || perhaps_forgotten;
             if let Claim::Cursor { epoch, .. } = claim {
-                client.held = self.lives.epoch().life_in(epoch).or(client.held);
+                let life = self.lives.epoch().life_in(epoch);
+                client.held = life.map_or(client.held, |life| self.lives.known(life));
             }
         }
         self.outbox.acknowledge(match claim {
@@ -233,7 +234,7 @@ impl<I: Clone> Session<I> {
         let checkpoint = self.catch_up(Recipient { name, uid }, from);
         let from = checkpoint.unwrap_or(from);
         let received_count = match uid {
-            None if self.clients.pushed_out => None,
+            None if self.pushed_out => None,
             _ => self.counted(uid),
         };
         let forgotten = received_count.is_none();

@@ -135,6 +135,8 @@ impl<I: Clone> Session<I> {
         for &(uid, name) in forgotten {
             self.outbox.let_go_of(Recipient { name, uid: Some(uid) });
             self.outbox.forget_client(uid);
+            // A plain client is never told how many of its messages were accepted.
+            self.pushed_out |= !name.is_plain();
         }
     }
 

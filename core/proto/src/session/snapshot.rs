@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     ClientName, DeliveryKey, Epoch, IdentityTag, Rules, Session,
     client::{Client, ClientUid, Presence, Standing, Takeover, Who},
-    lives::{self, Earlier},
+    lives::{self, Earlier, KnownLife},
     outbox::Outbox,
     poison::{Court, Poison, Suspect},
     sparse::StoredSparse,
@@ -162,11 +162,11 @@ impl<I: Clone> Session<I> {
         });
         let snapshot = Snapshot {
             epoch: self.epoch(),
-            named: self.lives.is_named(),
+            named: self.naming.is_named(),
             earlier: self.lives.earlier().to_vec(),
             exact: self.rules.durable_outbox,
             attachment: self.last_attachment,
-            pushed_out: self.clients.pushed_out,
+            pushed_out: self.pushed_out,
             clients: clients.into_iter().map(|client| self.stored_client(client)).collect(),
             outbox: (whole || self.rules.durable_outbox)
                 .then(|| self.outbox.stored(|until| self.usage.age_in_micros(until))),
@@ -175,8 +175,8 @@ impl<I: Clone> Session<I> {
             crashes: self.court().map_or(0, Court::crashes),
             delivered: self.handled_keys().collect(),
         };
-        let handled = self.clients.iter().map(|client| (client.uid, client.handled)).collect();
-        let named = self.lives.is_named();
+        let handled = self.clients.iter().map(|client| (client.uid, client.handled())).collect();
+        let named = self.naming.is_named();
         let ticket = self.court().map_or(0, Court::ticket);
         (snapshot, Covered { head: self.outbox.head(), named, handled, ticket })
     }
@@ -184,7 +184,7 @@ impl<I: Clone> Session<I> {
     /// A snapshot is durable: what it covers may be acknowledged, and may leave.
     pub fn handle_committed(&mut self, covered: &Covered, now: Moment) {
         self.outbox.commit(covered.head);
-        self.lives.note_saved(covered.named);
+        self.naming.note_saved(covered.named);
         self.note_saved_clients(covered.handled.iter().map(|(uid, _)| *uid).max());
         for &(uid, handled) in &covered.handled {
             if let Some(client) = self.clients.get_mut(uid)
@@ -213,7 +213,7 @@ impl<I: Clone> Session<I> {
         let clients: Vec<_> =
             self.clients.iter().filter(|client| Some(client.uid) > saved).collect();
         let newest = clients.iter().map(|client| client.uid).max();
-        let names = self.lives.is_named() && !self.lives.is_saved();
+        let names = self.naming.is_named() && !self.naming.is_saved();
         (newest.is_some() || names).then(|| Newcomers {
             clients: clients.into_iter().map(|client| self.stored_client(client)).collect(),
             attachment: self.last_attachment,
@@ -224,7 +224,7 @@ impl<I: Clone> Session<I> {
     /// The durable snapshot now [has](Snapshot::admit) these clients.
     pub fn handle_admitted(&mut self, newcomers: &Newcomers) {
         self.note_saved_clients(newcomers.newest);
-        self.lives.note_saved(true);
+        self.naming.note_saved(true);
         self.wake.transports = true;
     }
 
@@ -233,7 +233,7 @@ impl<I: Clone> Session<I> {
         self.end_committed = true;
         let (head, handled) = (
             self.outbox.head(),
-            self.clients.iter().map(|client| (client.uid, client.handled)).collect(),
+            self.clients.iter().map(|client| (client.uid, client.handled())).collect(),
         );
         let ticket = self.court().map_or(0, Court::ticket);
         self.handle_committed(&Covered { head, named: true, handled, ticket }, now);
@@ -262,7 +262,14 @@ impl<I: Clone> Session<I> {
         let unseen = if clean { 0 } else { UNSEEN_ATTACHMENTS };
         session.last_attachment =
             AttachmentNumber::new(snapshot.attachment.get().saturating_add(unseen));
-        session.clients.pushed_out = snapshot.pushed_out;
+        session.pushed_out = snapshot.pushed_out;
+        let life = |at| lives::life_at(snapshot.epoch, &snapshot.earlier, at);
+        if let Some(end) = end {
+            let clients = snapshot.clients.iter();
+            let held: Vec<_> = clients.flat_map(|it| [it.shown, it.held]).flatten().collect();
+            let held: Vec<_> = held.into_iter().filter_map(life).collect();
+            session.lives.go_on(&snapshot.earlier, snapshot.epoch, snapshot.named, end, &held);
+        }
         let mut needed = Vec::new();
         let trials = session.trials();
         for stored in snapshot.clients {
@@ -274,18 +281,16 @@ impl<I: Clone> Session<I> {
             session.clients.set_gone(uid, now);
             if let Some(client) = session.clients.get_mut(uid) {
                 stored.fill(client);
-                let life = |at| lives::life_at(snapshot.epoch, &snapshot.earlier, at);
-                client.shown = stored.shown.and_then(life);
-                client.held = stored.held.and_then(life);
+                let known = |life| session.lives.known(life);
+                client.shown = stored.shown.and_then(life).and_then(known);
+                client.held = stored.held.and_then(life).and_then(known);
                 client.trials = trials;
             }
             session.note_saved_clients(Some(uid));
         }
-        if let (Some(end), Some(outbox)) = (end, snapshot.outbox) {
-            let Snapshot { epoch, named, earlier, .. } = snapshot;
-            session.lives.go_on(&earlier, epoch, named, end, &session.clients);
+        if let (Some(_), Some(outbox)) = (end, snapshot.outbox) {
             let usage = &session.usage;
-            session.outbox = Outbox::restored(outbox, |age| usage.moment_of(age));
+            session.outbox = Outbox::restored(outbox, |age| usage.moment_of(age).max(now));
             for (uid, acked, needed, own_left) in needed {
                 session.outbox.set_needed(uid, acked, needed);
                 session.outbox.restore_own_left(uid, own_left.unwrap_or_default());
@@ -297,13 +302,12 @@ impl<I: Clone> Session<I> {
 
 impl<I: Clone> Session<I> {
     pub(super) fn stored_client(&self, client: &Client<I>) -> StoredClient {
-        let lives = &self.lives;
         StoredClient {
             name: client.who.name,
-            handled: client.handled,
+            handled: client.handled(),
             counts_unknown: client.counts_unknown,
-            shown: client.shown.and_then(|life| lives.index_of(life)),
-            held: client.held.and_then(|life| lives.index_of(life)),
+            shown: client.shown.map(KnownLife::index),
+            held: client.held.map(KnownLife::index),
             acked: client.acked,
             needed: self.needed_by(client),
             own_left: Some(self.outbox.own_left(client.uid)).filter(|left| *left > Position::ZERO),
@@ -315,7 +319,7 @@ impl<I: Clone> Session<I> {
             },
             stopped_by: client.stopped_by,
             takeover: client.takeover,
-            suspect: client.poison.as_ref().and_then(|poison| poison.suspect),
+            suspect: client.poison().and_then(|poison| poison.suspect),
             dropped: client.dropped().to_vec(),
         }
     }
@@ -340,7 +344,6 @@ impl StoredClient {
     fn fill<I>(&self, client: &mut Client<I>) {
         client.received = self.handled;
         client.taken = self.handled;
-        client.handled = self.handled;
         client.committed = self.handled;
         client.counts_unknown = self.counts_unknown;
         client.heard = self.heard;
@@ -348,7 +351,7 @@ impl StoredClient {
         client.stopped_by = self.stopped_by;
         if self.suspect.is_some() || !self.dropped.is_empty() {
             let poison = Poison { suspect: self.suspect, dropped: self.dropped.clone() };
-            client.poison = Some(Box::new(poison));
+            client.note_rare(|rare| rare.poison = poison);
         }
         client.standing = self.stopped.map_or(Standing::Matters, Standing::Stopped);
     }

@@ -180,7 +180,7 @@ impl<I: Clone> Session<I> {
         let (mut messages, mut bytes) = (0, 0);
         out.reserve(budget.estimate(&self.outbox, t.sent).min(t.window_left()));
         let client = self.clients.get(t.client);
-        let trouble = client.and_then(|client| client.trouble.as_deref());
+        let trouble = client.and_then(Client::trouble);
         let recipient = client.map(Client::recipient).filter(|_| self.outbox.is_sparse());
         let from = t.sent;
         let mut passed = false;
@@ -263,6 +263,6 @@ impl<I: Clone> Session<I> {
             return false;
         };
         let t = &self.transports[at];
-        Some(t.client) > self.saved_clients() || !(t.is_plain() || self.lives.is_saved())
+        Some(t.client) > self.saved_clients() || !(t.is_plain() || self.naming.is_saved())
     }
 }

@@ -57,16 +57,15 @@ pub(super) struct Usage {
     waiting_for_room: u32,
     next_guard: u32,
     guards: Few<Guard>,
-    created: Moment,
-    /// How old it was then, in microseconds: a restored session is older than its machine.
-    lived: u64,
+    /// When the session was created, in microseconds of the clock of moments. A restored session is older than its
+    /// machine, and perhaps than that clock: then this is negative.
+    created: i64,
 }
 
 impl Usage {
     pub(super) fn new(now: Moment) -> Self {
         Self {
-            created: now,
-            lived: 0,
+            created: micros(now),
             idle_since: now,
             unattended_since: now,
             holds: 0,
@@ -80,22 +79,24 @@ impl Usage {
     }
 
     pub(super) fn age(&self, now: Moment) -> Duration {
-        now.since(self.created).saturating_add(Duration::from_micros(self.lived))
+        Duration::from_micros(self.age_in_micros(now))
     }
 
     /// The session has lived before it was rebuilt.
     pub(super) fn has_lived(&mut self, lived: Duration) {
-        self.lived = u64::try_from(lived.as_micros()).unwrap_or(u64::MAX);
+        let lived = i64::try_from(lived.as_micros()).unwrap_or(i64::MAX);
+        self.created = self.created.saturating_sub(lived);
     }
 
     /// How old the session is at a moment, in microseconds.
     pub(super) fn age_in_micros(&self, at: Moment) -> u64 {
-        at.as_micros().saturating_sub(self.created.as_micros()).saturating_add(self.lived)
+        u64::try_from(micros(at).saturating_sub(self.created)).unwrap_or(0)
     }
 
-    /// When the session is this old, in microseconds; now, if that is over.
+    /// When the session is this old, in microseconds.
     pub(super) fn moment_of(&self, age: u64) -> Moment {
-        self.created + Duration::from_micros(age.saturating_sub(self.lived))
+        let at = self.created.saturating_add_unsigned(age);
+        Moment::from_micros(u64::try_from(at).unwrap_or(0))
     }
 
     pub(super) fn handler(&self) -> Handler {
@@ -235,7 +236,8 @@ impl Usage {
         let overall = match rules.max_lifetime {
             Some(_) if self.ended.is_some() => None,
             Some(lifetime) => {
-                Some(self.created + lifetime.saturating_sub(Duration::from_micros(self.lived)))
+                let lifetime = u64::try_from(lifetime.as_micros()).unwrap_or(u64::MAX);
+                Some(self.moment_of(lifetime))
             }
             None => None,
         };
@@ -257,6 +259,10 @@ impl Usage {
         let unattended = if attended { now + rules.max_unattended } else { unattended.max(now) };
         Ok(next.min(unattended).min(overall.unwrap_or(next)))
     }
+}
+
+fn micros(moment: Moment) -> i64 {
+    i64::try_from(moment.as_micros()).unwrap_or(i64::MAX)
 }
 
 impl Guard {
