@@ -2,18 +2,23 @@
 //!
 //! Most sessions of a server are suspended at any time: a page is hidden, a laptop is shut. A server keeps 100,000 of them
 //! by default, so one session is to take at most 1 KiB of heap, key, identity and table entries included
-//! (`load -- memory` in `benches` counts it). And a request costs little more than the cache lines that it fetches: with
-//! many sessions each line comes from memory. Four measures serve these two ends. All other code may ignore them.
+//! (`load -- memory` in `benches` counts it, and a test there fails when it is more). And a request costs little more than the cache lines that it fetches: with
+//! many sessions each line comes from memory. Five measures serve these two ends. All other code may ignore them.
 //!
 //! 1. **What a session rarely has is one box.** [`Rare`] is one word while there is nothing. A `Vec`, a `String` and an
-//!    `Option<Arc>` side by side would be seven. The core's `Rarities` (tasks, a handler's name, waiting sends, offered
-//!    states) and the machine's suspects are such boxes; so are the outbox's binaries, because most sessions send texts
-//!    alone.
+//!    `Option<Arc>` side by side would be seven. Each struct that is in every session has one such box: the core's
+//!    `Rarities` (tasks, a handler's name, waiting sends, offered states, the outcome), the machine's (an overflow,
+//!    messages that kill the process, identities that were changed), the outbox's (binaries, a checkpoint) and a
+//!    client's. A new field that most sessions do not need belongs there. The box goes as soon as it says nothing. So
+//!    nothing goes there that each message of some sessions would make anew.
 //! 2. **A list that is mostly empty is one word.** `Few` costs an allocation more where there is an item, and saves two
 //!    words in every session where there is none. It grows by one item at a time: two transports are already many.
-//! 3. **A position that may be absent is one word.** `OptionalPosition` keeps the position one higher in a
-//!    `NonZeroU64`, whose zero stands for `None`. An `Option<Position>` is two words.
-//! 4. **What a request touches lies together.** `session::Session` and its `Usage` here, `Shared` and `Core` in
+//! 3. **A queue that is not in use is one word.** `Queue` has its buffer in a box while messages go through it, and
+//!    lets go of both when the session is suspended and has nothing in it.
+//! 4. **What is small lies with what is small.** Flags of a `Clients` or `Lives` would take a word there; beside the
+//!    machine's other flags they take a byte. A number that is read seldom can be bytes (`Unaligned`, `Serial`), which
+//!    fit in anywhere. What can be told from other fields is not kept.
+//! 5. **What a request touches lies together.** `session::Session` and its `Usage` here, `Shared` and `Core` in
 //!    `session-resume`, are `repr(C)`: laid out as written, with what each request reads or writes first. Rust would
 //!    order the fields by their size, and a request would fetch more lines. A new field belongs behind what is asked
 //!    more often than it is.
@@ -149,6 +154,11 @@ impl<T> Queue<T> {
     /// The queue to take from, if it is in use.
     pub(crate) fn get_mut(&mut self) -> Option<&mut VecDeque<T>> {
         self.0.as_deref_mut()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.0.is_some()
     }
 
     pub(crate) fn pop_front(&mut self) -> Option<T> {

@@ -181,6 +181,11 @@ impl<I> Client<I> {
         noted
     }
 
+    #[cfg(test)]
+    pub(super) fn has_rarities(&self) -> bool {
+        self.rare.get().is_some()
+    }
+
     /// How many of its messages are handled: what is in hand is not.
     pub(super) fn handled(&self) -> u64 {
         self.taken - u64::from(self.in_hand)

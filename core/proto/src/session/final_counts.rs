@@ -51,7 +51,7 @@ impl<I: Clone> Session<I> {
         });
         FinalCounts {
             epoch: self.epoch(),
-            earlier: self.lives.earlier().to_vec(),
+            earlier: self.earlier_lives().to_vec(),
             head: Some(head),
             attachment: self.last_attachment,
             clients: counts.collect(),

@@ -151,6 +151,11 @@ impl<I> Inbox<I> {
         self.queue = Queue::new();
     }
 
+    #[cfg(test)]
+    pub(super) fn is_in_use(&self) -> bool {
+        self.queue.is_in_use()
+    }
+
     pub(super) fn messages(&self) -> usize {
         self.queue.iter().filter(|(_, event)| matches!(event, Event::Message { .. })).count()
     }

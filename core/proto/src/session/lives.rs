@@ -9,8 +9,8 @@ use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, epoch::LifeNumber};
-use crate::{Position, WireId, compact::Few};
+use super::{Epoch, Session, epoch::LifeNumber};
+use crate::{Position, WireId};
 
 /// The number of earlier lives that are kept, the newest of those that a hello has named. Of the older ones, only
 /// those are kept that a remembered client may hold a cursor of.
@@ -23,15 +23,15 @@ pub(super) struct Earlier {
     end: Position,
 }
 
-/// A session's present life, and the earlier ones that its history goes on from.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Lives {
+/// A session's present life, and the earlier ones that its history goes on from. Most sessions have none of these.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lives<'a> {
     epoch: Epoch,
     /// Oldest first. A hello has named each.
-    earlier: Few<Earlier>,
+    earlier: &'a [Earlier],
 }
 
-/// Whether clients know the present epoch. Beside [`Lives`], where it takes no word of its own.
+/// Whether clients know the present epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Naming {
     /// A hello has named it, or is about to.
@@ -62,9 +62,14 @@ pub(super) enum Lineage {
     Foreign,
 }
 
-impl Lives {
-    pub(super) const fn first(epoch: Epoch) -> Self {
-        Self { epoch, earlier: Few::new() }
+impl<I> Session<I> {
+    pub(super) fn lives(&self) -> Lives<'_> {
+        Lives { epoch: self.epoch, earlier: self.earlier_lives() }
+    }
+
+    /// Returns the lives whose history this one's outbox goes on from, oldest first.
+    pub(super) fn earlier_lives(&self) -> &[Earlier] {
+        self.rare.get().map_or(&[], |rare| &rare.earlier_lives)
     }
 
     /// Goes on from a life of which the record has the whole outbox, up to `end`. Remembered clients may hold cursors of
@@ -80,23 +85,19 @@ impl Lives {
         let last = named.then_some(Earlier { life: before.life(), end });
         let lives: Vec<_> = earlier.iter().copied().chain(last).collect();
         let old = lives.len().saturating_sub(REMEMBERED);
-        for (at, life) in lives.into_iter().enumerate() {
-            if at >= old || held.contains(&life.life) {
-                self.earlier.push(life);
+        self.note_rare(|rare| {
+            for (at, life) in lives.into_iter().enumerate() {
+                if at >= old || held.contains(&life.life) {
+                    rare.earlier_lives.push(life);
+                }
             }
-        }
+        });
     }
+}
 
-    pub(super) fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
-    pub(super) fn earlier(&self) -> &[Earlier] {
-        &self.earlier
-    }
-
+impl Lives<'_> {
     /// Returns the life as one of these; `None` if it is not among them.
-    pub(super) fn known(&self, life: LifeNumber) -> Option<KnownLife> {
+    pub(super) fn known(self, life: LifeNumber) -> Option<KnownLife> {
         if life == self.epoch.life() {
             return Some(KnownLife::PRESENT);
         }
@@ -105,12 +106,12 @@ impl Lives {
     }
 
     /// Whether it is another life of this session than the present one.
-    pub(super) fn is_earlier(&self, epoch: &WireId) -> bool {
+    pub(super) fn is_earlier(self, epoch: &WireId) -> bool {
         self.epoch.life_in(epoch).is_some_and(|life| life != self.epoch.life())
     }
 
-    pub(super) fn lineage(&self, epoch: &WireId, received: Position, head: Position) -> Lineage {
-        lineage(self.epoch, &self.earlier, Some(head), epoch, received)
+    pub(super) fn lineage(self, epoch: &WireId, received: Position, head: Position) -> Lineage {
+        lineage(self.epoch, self.earlier, Some(head), epoch, received)
     }
 }
 

@@ -64,7 +64,7 @@ pub use self::{
 use self::{
     client::{Client, ClientUid, Clients},
     inbox::Inbox,
-    lives::{Lives, Naming},
+    lives::Naming,
     outbox::Outbox,
     rarities::Rarities,
     transport::Transport,
@@ -133,7 +133,7 @@ pub struct Session<I> {
     inbox: Inbox<I>,
     clients: Clients<I>,
     outbox: Outbox,
-    lives: Lives,
+    epoch: Epoch,
 }
 
 impl<I: Clone> Session<I> {
@@ -141,7 +141,7 @@ impl<I: Clone> Session<I> {
     pub fn new(rules: Arc<Rules>, epoch: Epoch, now: Moment) -> Self {
         Self {
             rules,
-            lives: Lives::first(epoch),
+            epoch,
             usage: Usage::new(now),
             outbox: Outbox::default(),
             inbox: Inbox::new(),
@@ -342,7 +342,7 @@ impl<I: Clone> Session<I> {
 
     /// Returns the epoch of the present life.
     pub fn epoch(&self) -> Epoch {
-        self.lives.epoch()
+        self.epoch
     }
 
     /// Returns where the session is in its life.

@@ -387,6 +387,11 @@ impl Outbox {
         dropped
     }
 
+    #[cfg(test)]
+    pub(super) fn is_in_use(&self) -> bool {
+        self.texts.is_in_use() || self.rare.get().is_some()
+    }
+
     /// Gives memory back that a burst has left behind.
     pub(super) fn shrink(&mut self) {
         self.texts.let_go();

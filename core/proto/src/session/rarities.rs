@@ -2,7 +2,7 @@
 
 use super::{
     Session, client::ClientUid, damping::Damping, deliver::Delivered, identity::Moved,
-    poison::Court,
+    lives::Earlier, poison::Court,
 };
 use crate::{Message, Moment, Position, compact::Few, wire::Close};
 
@@ -28,6 +28,8 @@ pub(super) struct Rarities<I> {
     /// Identities that were changed lately, oldest first.
     pub(super) moved: Few<Moved>,
     pub(super) court: Court<I>,
+    /// The lives whose history this one's outbox goes on from, oldest first. A hello has named each.
+    pub(super) earlier_lives: Few<Earlier>,
     /// What came without a transport and with a key, the newest last.
     pub(super) delivered: Few<Delivered>,
 }
@@ -43,6 +45,7 @@ impl<I> Rarities<I> {
         farewell: None,
         moved: Few::new(),
         court: Court::new(),
+        earlier_lives: Few::new(),
         delivered: Few::new(),
     };
 
@@ -57,6 +60,7 @@ impl<I> Rarities<I> {
             farewell,
             moved,
             court,
+            earlier_lives,
             delivered,
         } = self;
         // First what a session with a store has.
@@ -69,6 +73,7 @@ impl<I> Rarities<I> {
             && farewell.is_none()
             && moved.is_empty()
             && court.is_empty()
+            && earlier_lives.is_empty()
             && delivered.is_empty()
     }
 }

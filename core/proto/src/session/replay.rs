@@ -93,6 +93,11 @@ impl<I: Clone> Session<I> {
             uid
         });
         self.set_acknowledged(uid, start.acked);
+        let life = match claim {
+            Claim::Cursor { epoch, .. } => self.epoch.life_in(epoch),
+            Claim::Lost { .. } | Claim::Fresh | Claim::Plain | Claim::PlainAt(_) => None,
+        };
+        let held = life.map(|life| self.lives().known(life));
         if let Some(client) = self.clients.get_mut(uid) {
             client.written = start.from;
             // This hello may be lost: then the same cursor comes again, and is told the same reason.
@@ -100,10 +105,7 @@ impl<I: Clone> Session<I> {
                 client.stopped_by = reason;
             }
             client.counts_unknown = start.received.is_none() || perhaps_forgotten;
-            if let Claim::Cursor { epoch, .. } = claim {
-                let life = self.lives.epoch().life_in(epoch);
-                client.held = life.map_or(client.held, |life| self.lives.known(life));
-            }
+            client.held = held.unwrap_or(client.held);
         }
         self.outbox.acknowledge(match claim {
             // The cursor of an offer is an acknowledgement.
@@ -245,7 +247,7 @@ impl<I: Clone> Session<I> {
             Some(Client { standing: Standing::Stopped(reason), .. }) => *reason,
             Some(client) => client.stopped_by,
             // No client was pushed out: the session was rebuilt from a record that is older than this client's.
-            None if self.lives.is_earlier(epoch) => GapReason::Restarted,
+            None if self.lives().is_earlier(epoch) => GapReason::Restarted,
             None => GapReason::Evicted,
         };
         Start {
@@ -271,6 +273,6 @@ impl<I: Clone> Session<I> {
 
     /// How a cursor of this session stands to what the session has.
     pub(super) fn lineage(&self, epoch: &WireId, received: Position) -> Lineage {
-        self.lives.lineage(epoch, received, self.outbox.head())
+        self.lives().lineage(epoch, received, self.outbox.head())
     }
 }

@@ -163,7 +163,7 @@ impl<I: Clone> Session<I> {
         let snapshot = Snapshot {
             epoch: self.epoch(),
             named: self.naming.is_named(),
-            earlier: self.lives.earlier().to_vec(),
+            earlier: self.earlier_lives().to_vec(),
             exact: self.rules.durable_outbox,
             attachment: self.last_attachment,
             pushed_out: self.pushed_out,
@@ -268,7 +268,7 @@ impl<I: Clone> Session<I> {
             let clients = snapshot.clients.iter();
             let held: Vec<_> = clients.flat_map(|it| [it.shown, it.held]).flatten().collect();
             let held: Vec<_> = held.into_iter().filter_map(life).collect();
-            session.lives.go_on(&snapshot.earlier, snapshot.epoch, snapshot.named, end, &held);
+            session.go_on(&snapshot.earlier, snapshot.epoch, snapshot.named, end, &held);
         }
         let mut needed = Vec::new();
         let trials = session.trials();
@@ -279,11 +279,11 @@ impl<I: Clone> Session<I> {
             needed.push((uid, acked, stored.needed, stored.own_left));
             session.clients.set_attached(uid, stored.newest);
             session.clients.set_gone(uid, now);
+            let known = |at: Option<u32>| session.lives().known(life(at?)?);
+            let (shown, held) = (known(stored.shown), known(stored.held));
             if let Some(client) = session.clients.get_mut(uid) {
                 stored.fill(client);
-                let known = |life| session.lives.known(life);
-                client.shown = stored.shown.and_then(life).and_then(known);
-                client.held = stored.held.and_then(life).and_then(known);
+                (client.shown, client.held) = (shown, held);
                 client.trials = trials;
             }
             session.note_saved_clients(Some(uid));

@@ -16,6 +16,10 @@ impl Millis {
         Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 
+    pub(crate) const fn new(since_1970: u64) -> Self {
+        Self(since_1970)
+    }
+
     pub(crate) fn now() -> Self {
         Self::of(wall::now())
     }

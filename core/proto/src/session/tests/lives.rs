@@ -312,7 +312,7 @@ fn the_epoch_that_a_remembered_client_may_hold_is_kept_however_many_follow() {
     }
     // Or its answer did: then it has the last.
     assert_eq!(lived.told("a", lived.life - 1, 0), "hello resumed from 0 received 0");
-    let kept = lived.sim.session.lives.earlier().len();
+    let kept = lived.sim.session.earlier_lives().len();
     assert!(kept <= 16 + 2 * 2, "{kept}");
     // A client with a cursor of a life that is not kept is told a gap.
     assert_eq!(lived.told("c", 2, 0), restarted(0));

@@ -5,6 +5,7 @@
 
 mod attach;
 mod audience;
+mod compact;
 mod events;
 mod flow;
 mod identities;

@@ -51,17 +51,31 @@ pub(crate) struct Core {
     next_ticket: u32,
     pub(crate) durable: Option<Box<Durable>>,
     pub(crate) machine: Machine,
-    /// Always there once the machine has ended and the lock is free.
-    pub(super) outcome: Option<Arc<Outcome>>,
     receiver: Option<Waker>,
-    /// The one pump that waits; others are rare.
-    pump: Option<(AttachmentNumber, Waker)>,
+    /// The one pump that waits; others are rare. The box stays until that pump leaves, so no message costs one.
+    pump: Rare<PumpPlace>,
     pub(super) rare: Rare<Rarities>,
     /// The handler that runs, or that an upgrade under way will start.
     pub(crate) handler_type: Option<HandlerType>,
     pub(super) handler: Option<AbortHandle>,
     /// Where it is found, and so whose it is; changes when the identity is cycled.
     pub(crate) key: SessionKey,
+}
+
+/// Where a pump waits.
+struct PumpPlace {
+    number: AttachmentNumber,
+    /// `None`: it has been woken, and the place is free.
+    waker: Option<Waker>,
+}
+
+impl PumpPlace {
+    fn waits(&mut self, number: AttachmentNumber, waker: &Waker) {
+        match &mut self.waker {
+            Some(known) if self.number == number => known.clone_from(waker),
+            place => (self.number, *place) = (number, Some(waker.clone())),
+        }
+    }
 }
 
 /// What a session takes of the room for live sessions.
@@ -76,6 +90,8 @@ pub(crate) enum Seat {
 /// What most sessions do not have, most of the time: see [`compact`](session_resume_proto::compact).
 #[derive(Default)]
 pub(crate) struct Rarities {
+    /// Always there once the machine has ended and the lock is free.
+    outcome: Option<Arc<Outcome>>,
     /// The identity that started it, under a shared key.
     starter: Option<Identity>,
     /// The handler's name, or the name of the one that ran when the session was stored.
@@ -99,6 +115,7 @@ pub(crate) struct Rarities {
 impl Rarities {
     fn is_empty(&self) -> bool {
         let Self {
+            outcome,
             starter,
             handler_name,
             tasks,
@@ -109,7 +126,8 @@ impl Rarities {
             offered_states,
             requests,
         } = self;
-        starter.is_none()
+        outcome.is_none()
+            && starter.is_none()
             && handler_name.is_none()
             && tasks.is_empty()
             && room.is_empty()
@@ -142,8 +160,7 @@ impl Core {
             receiver: None,
             handler_path: HandlerPath::default(),
             next_ticket: 0,
-            pump: None,
-            outcome: None,
+            pump: Rare::none(),
             life: Life::Live,
             seat: None,
             counted: None,
@@ -190,18 +207,22 @@ impl Core {
 
     /// A pump has nothing to do; it is woken when there is something.
     pub(crate) fn pump_waits(&mut self, number: AttachmentNumber, waker: &Waker) {
-        let more = self.rare.get_mut().into_iter().flat_map(|rare| &mut rare.pumps);
-        if let Some((_, pump)) = self.pump.iter_mut().chain(more).find(|(of, _)| *of == number) {
+        let mut more = self.rare.get_mut().into_iter().flat_map(|rare| &mut rare.pumps);
+        if let Some((_, pump)) = more.find(|(of, _)| *of == number) {
             pump.clone_from(waker);
-        } else if self.pump.is_none() {
-            self.pump = Some((number, waker.clone()));
-        } else {
-            self.rare_mut().pumps.push((number, waker.clone()));
+            return;
+        }
+        match self.pump.get_mut() {
+            None => self.pump = Rare::new(PumpPlace { number, waker: Some(waker.clone()) }),
+            Some(place) if place.number == number || place.waker.is_none() => {
+                place.waits(number, waker);
+            }
+            Some(_) => self.rare_mut().pumps.push((number, waker.clone())),
         }
     }
 
     pub(crate) fn pump_left(&mut self, number: AttachmentNumber) {
-        self.pump.take_if(|(of, _)| *of == number);
+        self.pump.drop_if(|place| place.number == number);
         if let Some(rare) = self.rare.get_mut() {
             rare.pumps.retain(|(of, _)| *of != number);
         }
@@ -239,6 +260,11 @@ impl Core {
         {
             *starter = new;
         }
+    }
+
+    /// Returns how the session has ended, if it has.
+    pub(super) fn outcome(&self) -> Option<&Arc<Outcome>> {
+        self.rare.get()?.outcome.as_ref()
     }
 
     /// Returns where the session is in its life.
@@ -283,7 +309,7 @@ impl Core {
         }
         self.machine.end_with(outcome.status(), close, now);
         let outcome = Arc::new(outcome);
-        self.outcome = Some(Arc::clone(&outcome));
+        self.rare_mut().outcome = Some(Arc::clone(&outcome));
         self.recount();
         let stop = Stop {
             wakers: self.wakers_due(),
@@ -425,13 +451,17 @@ impl Core {
     fn wakers_of_all(&mut self) -> WakersDue {
         let mut due = self.wakers_due();
         due.receiver = due.receiver.or(self.receiver.take());
-        due.pump = due.pump.or(self.pump.take());
+        due.pump = due.pump.or(self.take_pump());
         if let Some(rare) = self.rare.get_mut() {
             due.room.append(&mut rare.room);
             due.receipts.append(&mut rare.receipts);
             due.pumps.append(&mut rare.pumps);
         }
         due
+    }
+
+    fn take_pump(&mut self) -> Option<Waker> {
+        self.pump.get_mut()?.waker.take()
     }
 
     pub(super) fn wakers_due(&mut self) -> WakersDue {
@@ -452,7 +482,7 @@ impl Core {
         }
         self.take_receipts(&mut due);
         if wake.transports {
-            due.pump = self.pump.take();
+            due.pump = self.take_pump();
             if let Some(rare) = self.rare.get_mut() {
                 due.pumps = std::mem::take(&mut rare.pumps);
             }
@@ -501,7 +531,7 @@ pub(super) struct WakersDue {
     receiver: Option<Waker>,
     room: Vec<(u32, Waker)>,
     pub(super) receipts: Vec<Awaited>,
-    pump: Option<(AttachmentNumber, Waker)>,
+    pump: Option<Waker>,
     pumps: Vec<(AttachmentNumber, Waker)>,
     /// Plain transports keep superseding each other.
     pub(super) circle: bool,
@@ -515,7 +545,7 @@ impl WakersDue {
         if let Some(receiver) = self.receiver {
             receiver.wake();
         }
-        if let Some((_, pump)) = self.pump {
+        if let Some(pump) = self.pump {
             pump.wake();
         }
         self.room.into_iter().for_each(|(_, waker)| waker.wake());

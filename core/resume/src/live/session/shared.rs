@@ -44,9 +44,9 @@ pub(crate) struct Shared<T> {
     pub(crate) proven: Proven,
     // Before the core: only its first line is touched, and that is next to this then, unless the state is large.
     pub(crate) state: StateCell<T>,
-    core: Mutex<Core>,
     /// Handles of requests that have extracted it.
     visits: AtomicU32,
+    core: Mutex<Core>,
     home: Arc<Home<T>>,
     /// Whether it has a place in a store; else no change need be noted.
     is_durable: bool,
@@ -265,7 +265,7 @@ impl<T: Send + 'static> Shared<T> {
     /// Notes the handler's task, so that the end of the session ends it, and its departure.
     pub(crate) fn own_handler(&self, handler: AbortHandle) {
         let mut core = self.core();
-        match &core.outcome {
+        match core.outcome() {
             // By the handler itself.
             Some(outcome) if outcome.status() == OutcomeStatus::Done => {}
             // It may have left just when its handler was to start.
@@ -300,7 +300,7 @@ impl<T> Shared<T> {
     /// Returns what is left of the session; `None` if it has not ended.
     pub(crate) fn ended(&self) -> Option<Ended> {
         let core = self.lock();
-        let outcome = core.outcome.clone()?;
+        let outcome = core.outcome().cloned()?;
         Some(Ended {
             identities: core.identities(),
             key: core.key.clone(),
@@ -378,7 +378,7 @@ impl<T> Shared<T> {
     }
 
     pub(crate) fn outcome(&self) -> Option<Arc<Outcome>> {
-        self.lock().outcome.clone()
+        self.lock().outcome().cloned()
     }
 
     /// Ends everything that runs for the session, when its layer is gone.
