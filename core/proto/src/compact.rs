@@ -2,15 +2,16 @@
 //!
 //! Most sessions of a server are suspended at any time: a page is hidden, a laptop is shut. A server keeps 100,000 of them
 //! by default, so one session is to take at most 1 KiB of heap, key, identity and table entries included
-//! (`load -- memory` in `benches` counts it, and a test there fails when it is more). And a request costs little more than the cache lines that it fetches: with
-//! many sessions each line comes from memory. Five measures serve these two ends. All other code may ignore them.
+//! (`load -- memory` in `benches` counts it, and a test there fails when it is more). And a request costs little more
+//! than the cache lines that it fetches: with many sessions each line comes from memory. Five measures serve these two
+//! ends. All other code may ignore them.
 //!
 //! 1. **What a session rarely has is one box.** [`Rare`] is one word while there is nothing. A `Vec`, a `String` and an
 //!    `Option<Arc>` side by side would be seven. Each struct that is in every session has one such box: the core's
 //!    `Rarities` (tasks, a handler's name, waiting sends, offered states, the outcome), the machine's (an overflow,
 //!    messages that kill the process, identities that were changed), the outbox's (binaries, a checkpoint) and a
-//!    client's. A new field that most sessions do not need belongs there. The box goes as soon as it says nothing. So
-//!    nothing goes there that each message of some sessions would make anew.
+//!    client's. A new field that most sessions do not need belongs there. The box goes as soon as it says nothing, so
+//!    what each message would make anew does not belong there.
 //! 2. **A list that is mostly empty is one word.** `Few` costs an allocation more where there is an item, and saves two
 //!    words in every session where there is none. It grows by one item at a time: two transports are already many.
 //! 3. **A queue that is not in use is one word.** `Queue` has its buffer in a box while messages go through it, and

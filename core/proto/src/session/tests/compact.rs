@@ -5,7 +5,7 @@ use super::*;
 /// What is in a session's own boxes and buffers now, by name.
 fn in_use(sim: &Sim) -> Vec<&'static str> {
     let Session { rare, transports, inbox, outbox, .. } = &sim.session;
-    let clients = sim.session.clients.iter().any(|client| client.has_rarities());
+    let clients = sim.session.clients.iter().any(client::Client::has_rarities);
     let parts = [
         ("rarities", rare.get().is_some()),
         ("transports", !transports.is_empty()),
