@@ -306,10 +306,13 @@ async fn a_node_counts_its_lease_and_what_it_claims() {
     assert_eq!(claims("reclaim"), 1);
     assert_eq!(numbers.gauge("session_resume_frozen"), 0.0, "all go on");
 
+    // Longer than the lease.
+    sleep(6.0).await;
     assert!(call("renew") > 0);
 
-    // It dies, and its client comes to another node.
+    // It dies, and its client comes to another node when the lease is over.
     drop((session, one));
+    sleep(6.0).await;
     let two = node_of(&engine.for_another_process(), "two");
     browser.get(&two).await.unwrap();
     assert_eq!(claims("gone"), 1);
