@@ -8,15 +8,16 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, Pipeline, PushInfo, PushKind, Value,
     aio::MultiplexedConnection,
 };
 
 use crate::{
+    bundle::Bundle,
+    call::Call,
     error::{Failure, FailureKind},
-    scripts::{Names, Script},
+    scripts::Names,
 };
 
 /// A connection that has the scripts.
@@ -25,24 +26,10 @@ pub(crate) struct Live {
     pub(crate) names: Names,
     /// The keys of the marks that this server has.
     pub(crate) marks: Vec<Vec<u8>>,
+    /// Whether calls on several keys may go as one: not at a node of a cluster.
+    pub(crate) together: bool,
     /// The peer has closed it.
     closed: Arc<AtomicBool>,
-}
-
-/// One call of a script on one key.
-#[derive(Clone, Debug)]
-pub(crate) struct Call {
-    pub(crate) script: Script,
-    pub(crate) key: Vec<u8>,
-    pub(crate) args: Vec<Bytes>,
-    /// A node of a cluster has said that another one has the key for this once.
-    pub(crate) asking: bool,
-}
-
-impl Call {
-    pub(crate) fn new(script: Script, key: Vec<u8>, args: Vec<Bytes>) -> Self {
-        Self { script, key, args, asking: false }
-    }
 }
 
 impl Live {
@@ -63,7 +50,7 @@ impl Live {
             });
         let connection = client.get_multiplexed_async_connection_with_config(&config).await;
         let connection = connection.map_err(|error| Failure::from_client(&error))?;
-        Ok(Self { connection, names: Names::none(), marks: Vec::new(), closed })
+        Ok(Self { connection, names: Names::none(), marks: Vec::new(), together: true, closed })
     }
 
     /// Whether it is known that nothing sent on it arrives.
@@ -91,57 +78,91 @@ impl Live {
         Ok(answers.into_iter().map(checked).collect())
     }
 
-    /// Calls scripts in one go, and then whatever comes `after` them; returns their answers, and its own.
+    /// Calls scripts in one go, as `bundles` says which of them go together, and then whatever comes `after` them. Returns
+    /// their answers, in the order of the calls, and its own.
     pub(crate) async fn run(
         &mut self,
         calls: &[&Call],
-        command: impl Fn(&Self, &Call) -> Cmd,
+        bundles: &[Bundle],
+        named: Named,
         after: Option<Cmd>,
     ) -> Result<(Vec<Result<Value, Failure>>, Option<Result<Value, Failure>>), Failure> {
         let mut pipe = redis::pipe();
-        for call in calls {
-            if call.asking {
+        let asks = |bundle: &Bundle| bundle.iter().any(|&at| calls[at].asking);
+        for bundle in bundles {
+            if asks(bundle) {
                 // It holds for the next command alone.
                 pipe.cmd("ASKING");
             }
-            pipe.add_command(command(self, call));
+            let calls: Vec<_> = bundle.iter().map(|&at| calls[at]).collect();
+            pipe.add_command(self.command(&calls, named));
         }
         if let Some(after) = after {
             pipe.add_command(after);
         }
         let mut answers = self.send(&pipe).await?.into_iter();
-        let mut of_calls = Vec::with_capacity(calls.len());
-        for call in calls {
-            if call.asking {
+        let mut of_calls: Vec<_> = calls.iter().map(|_| None).collect();
+        for bundle in bundles {
+            if asks(bundle) {
                 answers.next();
             }
-            of_calls.push(answers.next().ok_or_else(strange)?);
+            let answer = answers.next().ok_or_else(strange)?;
+            let is_for_many = bundle.first().is_some_and(|&at| calls[at].script.is_for_many());
+            let each = if is_for_many { apart(answer, bundle.len()) } else { vec![answer] };
+            for (&at, answer) in bundle.iter().zip(each) {
+                of_calls[at] = Some(answer);
+            }
         }
+        let of_calls = of_calls.into_iter().collect::<Option<_>>().ok_or_else(strange)?;
         Ok((of_calls, answers.next()))
     }
 
-    /// The command that calls a script by its name, if it is one of those that were loaded.
-    pub(crate) fn by_name(&self, call: &Call) -> Cmd {
-        match self.names.of(call.script) {
-            Some(name) => command("EVALSHA", name, call),
-            None => by_text(call),
+    /// The command that calls a script, by its name if it is one of those that were loaded.
+    fn command(&self, calls: &[&Call], named: Named) -> Cmd {
+        let name = calls.first().and_then(|call| self.names.of(call.script));
+        match name.filter(|_| named == Named::ByName) {
+            Some(name) => command("EVALSHA", name, calls),
+            None => by_text(calls),
         }
     }
 }
 
-/// The command that calls a script by its text; from then on the engine knows it by its name, too.
-pub(crate) fn by_text(call: &Call) -> Cmd {
-    command("EVAL", call.script.text(), call)
+/// How a script is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    ByName,
+    /// From then on the engine knows it by its name, too.
+    ByText,
 }
 
-fn command(name: &str, script: &str, call: &Call) -> Cmd {
-    let len = script.len() + call.key.len() + call.args.iter().map(Bytes::len).sum::<usize>();
-    let mut cmd = Cmd::with_capacity(4 + call.args.len(), len + 64);
-    cmd.arg(name).arg(script).arg(1).arg(&call.key);
-    for arg in &call.args {
+/// The command that calls a script by its text, once for all these calls of it.
+pub(crate) fn by_text(calls: &[&Call]) -> Cmd {
+    let text = calls.first().map_or("", |call| call.script.text());
+    command("EVAL", text, calls)
+}
+
+fn command(name: &str, script: &str, calls: &[&Call]) -> Cmd {
+    let args: usize = calls.iter().map(|call| 1 + call.args.len()).sum();
+    let len: usize = calls.iter().map(|call| call.len()).sum();
+    let mut cmd = Cmd::with_capacity(3 + args, script.len() + len + 32);
+    cmd.arg(name).arg(script).arg(calls.len());
+    for call in calls {
+        cmd.arg(&call.key);
+    }
+    for arg in calls.iter().flat_map(|call| &call.args) {
         cmd.arg(&arg[..]);
     }
     cmd
+}
+
+/// Takes apart what a script has said of as many keys.
+fn apart(answer: Result<Value, Failure>, keys: usize) -> Vec<Result<Value, Failure>> {
+    match answer {
+        Ok(Value::Array(each)) if each.len() == keys => each.into_iter().map(checked).collect(),
+        Ok(_) => vec![Err(strange()); keys],
+        // It has not run, so it has done nothing at any key; or nobody knows.
+        Err(failure) => vec![Err(failure); keys],
+    }
 }
 
 fn checked(answer: Value) -> Result<Value, Failure> {

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    connection::Call,
+    call::Call,
     error::{Failure, FailureKind},
     keys::Keys,
     scripts::Script,

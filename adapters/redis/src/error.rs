@@ -52,6 +52,7 @@ impl ConnectError {
             | FailureKind::Replicas
             | FailureKind::WrongType
             | FailureKind::NoScript
+            | FailureKind::Apart
             | FailureKind::Strange => ConnectErrorKind::WrongEngine,
             FailureKind::Moved | FailureKind::Ask => {
                 return Self::new(ConnectErrorKind::WrongEngine, address, NODE_OF_A_CLUSTER);
@@ -110,6 +111,8 @@ pub(crate) enum FailureKind {
     Replicas,
     /// It has forgotten the script.
     NoScript,
+    /// It does not take these keys in one call, which was not executed.
+    Apart,
     /// Another node of the cluster has the key, from now on. The call was not executed.
     Moved,
     /// Another node of the cluster has the key, or will have it. The call was not executed.
@@ -127,6 +130,7 @@ impl Failure {
     pub(crate) fn of_server(code: &str, details: Option<&str>) -> Self {
         let kind = match code {
             "NOSCRIPT" => FailureKind::NoScript,
+            "CROSSSLOT" => FailureKind::Apart,
             "MOVED" => FailureKind::Moved,
             "ASK" => FailureKind::Ask,
             "OOM" => FailureKind::Full,
@@ -170,6 +174,7 @@ impl Failure {
             | FailureKind::WrongType
             | FailureKind::Replicas
             | FailureKind::NoScript
+            | FailureKind::Apart
             | FailureKind::Moved
             | FailureKind::Ask
             | FailureKind::Strange => false,
@@ -197,7 +202,7 @@ impl Failure {
             | FailureKind::Moved
             | FailureKind::Ask
             | FailureKind::NotNow => ErrorKind::Unavailable,
-            FailureKind::NoScript | FailureKind::Strange => ErrorKind::Io,
+            FailureKind::NoScript | FailureKind::Apart | FailureKind::Strange => ErrorKind::Io,
         };
         StoreError::new(kind, format!("Redis at {address}: {}", self.text))
     }

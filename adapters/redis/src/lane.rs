@@ -18,7 +18,9 @@ use tokio::{
 };
 
 use crate::{
-    connection::{Call, Live, by_text},
+    bundle,
+    call::Call,
+    connection::{Live, Named},
     error::{Failure, FailureKind},
     queue::{Answer, Queue, Waiting},
     scripts::{Said, Script},
@@ -179,6 +181,8 @@ impl Worker {
                 },
             };
             pause = FIRST_PAUSE;
+            // Many callers are often woken at once: let them all say what they want.
+            tokio::task::yield_now().await;
             let batch = self.shared.lock().take(Instant::now());
             self.live = if batch.is_empty() { Some(live) } else { self.commit(live, batch).await };
         }
@@ -325,13 +329,17 @@ async fn exchange(
 ) -> Result<Vec<Answer>, Failure> {
     let waits = replicas > 0 && calls.iter().any(|call| call.script.writes());
     let after = || waits.then(|| wait(replicas, until));
-    let (mut answers, mut reached) = live.run(calls, Live::by_name, after()).await?;
+    let bundles = if live.together { bundle::together(calls) } else { bundle::each_alone(calls) };
+    let (mut answers, mut reached) = live.run(calls, &bundles, Named::ByName, after()).await?;
+    let refused = |answer: &Answer| answer.as_ref().is_err_and(|it| it.kind == FailureKind::Apart);
+    live.together &= !answers.iter().any(refused);
     let again: Vec<_> = (0..calls.len())
-        .filter_map(|at| instead(calls[at], answers[at].as_ref().err()?).map(|call| (at, call)))
+        .filter_map(|at| instead(calls[at], &answers[at]).map(|call| (at, call)))
         .collect();
     if !again.is_empty() {
         let calls: Vec<_> = again.iter().map(|(_, call)| call).collect();
-        let (more, then_reached) = live.run(&calls, |_, call| by_text(call), after()).await?;
+        let bundles = bundle::each_alone(&calls);
+        let (more, then_reached) = live.run(&calls, &bundles, Named::ByText, after()).await?;
         reached = then_reached;
         for ((at, _), answer) in again.iter().zip(more) {
             answers[*at] = answer;
@@ -366,13 +374,20 @@ async fn exchange(
     Ok(answers)
 }
 
-/// What to call instead of a script that has certainly not run.
-fn instead(call: &Call, failure: &Failure) -> Option<Call> {
-    match (failure.kind, call.script) {
-        (FailureKind::NoScript, _) => Some(call.clone()),
-        // A record that does not grow may be written in a full engine.
-        (FailureKind::Full, Script::Put) => Some(Call { script: Script::PutFull, ..call.clone() }),
-        _ => None,
+/// What to call instead of a script that has certainly done nothing at the key of this call.
+fn instead(call: &Call, answer: &Answer) -> Option<Call> {
+    match (answer, call.script) {
+        // Others had to be loaded before it.
+        (Ok(Value::Int(_)), Script::Load) => Some(call.clone()),
+        (Ok(_), _) => None,
+        (Err(failure), script) => match (failure.kind, script) {
+            (FailureKind::NoScript | FailureKind::Apart, _) => Some(call.clone()),
+            // A record that does not grow may be written in a full engine.
+            (FailureKind::Full, Script::Put) => {
+                Some(Call { script: Script::PutFull, ..call.clone() })
+            }
+            _ => None,
+        },
     }
 }
 
@@ -481,6 +496,35 @@ mod tests {
         while lane.waiting() > 0 {
             assert!(began.elapsed() < 20 * TIMEOUT, "what nobody waits for is cleared away");
             tokio::time::sleep(TIMEOUT / 10).await;
+        }
+    }
+
+    /// Some servers in front of several engines take one key at a time, as a cluster's nodes do.
+    #[tokio::test]
+    async fn keys_that_may_not_go_together_go_apart() {
+        if session_resume_engine::without_redis() {
+            return;
+        }
+        let flavour = session_resume_engine::Flavour::Redis;
+        let server = session_resume_engine::Engine::with(flavour, &["--cluster-enabled", "yes"]);
+        server.command("CLUSTER ADDSLOTSRANGE 0 16383");
+        while !server.command("CLUSTER INFO").contains("cluster_state:ok") {
+            tokio::time::sleep(TIMEOUT / 20).await;
+        }
+        let client = Client::open(format!("{}?protocol=resp3", server.url())).unwrap();
+        let engine = Engine::new("there".to_owned(), Keys::new("sr".to_owned())).unwrap();
+        let target = Target::new(Arc::new(engine), "there".to_owned(), Place::One(client));
+        let settings = Settings { timeout: 20 * TIMEOUT, replicas: 0 };
+        let lane = Lane::start(Arc::new(target), None, settings, None);
+        for (round, errors) in [(1, 1), (2, 1)] {
+            let loads =
+                (0..20).map(|key| lane.call(call(Script::Load, key, String::new()), None, None));
+            for answer in futures_util::future::join_all(loads).await {
+                assert_eq!(answer.unwrap(), Value::Nil, "round {round}");
+            }
+            let stats = server.command("INFO errorstats");
+            let refused = format!("errorstat_CROSSSLOT:count={errors}");
+            assert!(stats.contains(&refused), "round {round}: asked once: {stats}");
         }
     }
 }

@@ -144,6 +144,8 @@
 
 mod address;
 mod builder;
+mod bundle;
+mod call;
 mod check;
 #[cfg(feature = "cluster")]
 mod cluster;
@@ -152,6 +154,7 @@ mod engine;
 mod error;
 mod keys;
 mod lane;
+mod lua;
 mod membership;
 #[cfg(feature = "cluster")]
 mod nodes;

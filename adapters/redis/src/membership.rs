@@ -12,7 +12,8 @@ use session_resume::store::{
 };
 
 use crate::{
-    connection::{Call, bytes, strange},
+    call::Call,
+    connection::{bytes, strange},
     record::millis,
     scripts::Script,
     store::RedisStore,

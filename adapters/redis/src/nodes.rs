@@ -15,9 +15,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     address::Address,
+    call::Call,
     check::{self, Configuration, PAUSE},
     cluster::Cluster,
-    connection::{Call, Live, bytes},
+    connection::{Live, bytes},
     engine::Engine,
     error::{ConnectError, ConnectErrorKind, Failure, FailureKind},
     lane::{Lane, Router, Settings},

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    connection::Call,
+    call::Call,
     error::{Failure, FailureKind},
     scripts::Script,
 };
@@ -132,7 +132,7 @@ impl Queue {
                 waiting.answer(&Err(Failure { kind: FailureKind::Silence, ..trouble }));
                 continue;
             }
-            bytes += waiting.call.args.iter().map(bytes::Bytes::len).sum::<usize>();
+            bytes += waiting.call.len();
             batch.push(waiting);
         }
         batch

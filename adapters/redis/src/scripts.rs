@@ -1,18 +1,9 @@
-//! What runs at the record: each script touches one key, whole or not at all.
-//!
-//! The rules are those of [`Stamp`](session_resume::store::Stamp), once more in Lua. Scripts compare numbers byte by
-//! byte: Lua's own numbers are exact up to 2^53 only, and its `<` of two strings goes by the engine's locale.
-//!
-//! Every script has a header, also those that only read: without one, an engine that is not the primary any more, or
-//! has lost its replicas, would answer. Those with `allow-oom` work in a full engine: they make no record, and let none
-//! grow. A script writes nothing before the write that may be refused.
+//! What runs at the records, and what the engine says of it. The texts are in `lua.rs`.
 
-use std::sync::LazyLock;
-
-/// What runs at one key.
+/// What runs at a key, or at each of some keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Script {
-    /// `ARGV`: none. Returns the value and how many milliseconds are left, or nil.
+    /// `ARGV`: none. Returns the value and how many milliseconds are left, or nil, or 0: not read, ask for it alone.
     Load,
     /// Makes a record. `ARGV`: value, time to live, whether to write even if it has happened.
     Create,
@@ -77,182 +68,9 @@ impl Said {
     }
 }
 
-/// `h`: the stored header, empty if there is no record. `place()`: 0 ours, -1 behind, -2 another's.
-const PRELUDE: &str = r"
-local function below(a, b)
-  for i = 1, 8 do
-    local x, y = string.byte(a, i), string.byte(b, i)
-    if x ~= y then return x < y end
-  end
-  return false
-end
-local h = redis.call('GETRANGE', KEYS[1], 0, 40)
-if #h > 0 and #h < 41 then return -3 end
-if #h > 0 and string.byte(h, 41) ~= 0 then return -4 end
-local new = string.sub(ARGV[1], 1, 40)
-local function place()
-  if string.sub(h, 1, 32) == string.sub(new, 1, 32) then return 0 end
-  if string.sub(h, 1, 16) == string.sub(new, 1, 16) and below(string.sub(h, 17, 24), string.sub(new, 17, 24)) then
-    return -1
-  end
-  return -2
-end
-local function number(of) return string.sub(of, 33, 40) end
-local function kept(write)
-  if write == '1' then
-    local left = redis.call('PTTL', KEYS[1])
-    if left > 0 then redis.call('PEXPIRE', KEYS[1], left) end
-  end
-  return 0
-end
-";
-
-const LOAD: &str = r"
-local value = redis.call('GET', KEYS[1])
-if not value then return false end
-return {value, redis.call('PTTL', KEYS[1])}
-";
-
-const CREATE: &str = r"
-if string.sub(h, 1, 40) == new then return kept(ARGV[3]) end
-if #h > 0 then return -2 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-";
-
-const CLAIM: &str = r"
-if string.sub(h, 1, 40) == new then return kept(ARGV[3]) end
-if #h == 0 or string.sub(h, 1, 40) ~= ARGV[4] then return -2 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-";
-
-const PUT: &str = r"
-if #h == 0 then return -1 end
-local where = place()
-if where == -2 then return -2 end
-if where == 0 and not below(number(h), number(new)) then return kept(ARGV[3]) end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-";
-
-const PUT_FULL: &str = r"
-if #h == 0 then return -1 end
-local where = place()
-if where == -2 then return -2 end
-if where == 0 and not below(number(h), number(new)) then return kept(ARGV[3]) end
-if #ARGV[1] > redis.call('STRLEN', KEYS[1]) then return -5 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-";
-
-const TOUCH: &str = r"
-if #h == 0 then return -1 end
-local where = place()
-if where ~= 0 then return where end
-if below(number(new), number(h)) then return 0 end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return 1
-";
-
-const REMOVE: &str = r"
-if #h == 0 then return 0 end
-local where = place()
-if where == -2 then return -2 end
-if where == 0 and below(number(new), number(h)) then return 0 end
-redis.call('DEL', KEYS[1])
-return 1
-";
-
-const KEEP: &str = r"
-redis.call('SET', KEYS[1], ARGV[1], 'NX')
-return redis.call('GET', KEYS[1])
-";
-
-const NAME: &str = r"
-local has = redis.call('GET', KEYS[1])
-if has and has ~= ARGV[2] and has ~= ARGV[1] then return has end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
-return ARGV[1]
-";
-
-const ANNOUNCE: &str = r"
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-";
-
-const RENEW: &str = r"
-return redis.call('PEXPIRE', KEYS[1], ARGV[1])
-";
-
-const FORGET: &str = r"
-return redis.call('DEL', KEYS[1])
-";
-
-const NOTE_NODE: &str = r"
-redis.call('ZADD', KEYS[1], redis.call('TIME')[1], ARGV[1])
-return 1
-";
-
-const LIST_NODES: &str = r"
-return redis.call('ZRANGE', KEYS[1], 0, -1)
-";
-
-const DROP_NODE: &str = r"
-return redis.call('ZREM', KEYS[1], ARGV[1])
-";
-
-/// The list is bounded: an owner cannot hand over more than this in time.
-const WANT: &str = r"
-if redis.call('ZCARD', KEYS[1]) >= 10000 then return 0 end
-redis.call('ZADD', KEYS[1], 0, ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return 1
-";
-
-/// Another process, or another history of writes, is another run.
-const TAKE_WANTED: &str = r"
-local function told(section, name)
-  local info = redis.pcall('INFO', section)
-  return type(info) == 'string' and string.match(info, name .. ':(%x+)') or ''
-end
-local wanted = redis.call('ZRANGE', KEYS[1], 0, -1)
-if #wanted > 0 then redis.call('DEL', KEYS[1]) end
-table.insert(wanted, 1, told('server', 'run_id') .. told('replication', 'master_replid'))
-return wanted
-";
-
-const ANYWAY: &str = "#!lua flags=allow-oom";
-const WITH_ROOM: &str = "#!lua";
-
-static TEXTS: LazyLock<[String; Script::EVERY.len()]> = LazyLock::new(|| {
-    Script::EVERY.map(|script| {
-        let (header, prelude, body) = match script {
-            Script::Load => (ANYWAY, "", LOAD),
-            Script::Create => (WITH_ROOM, PRELUDE, CREATE),
-            Script::Claim => (ANYWAY, PRELUDE, CLAIM),
-            Script::Put => (WITH_ROOM, PRELUDE, PUT),
-            Script::PutFull => (ANYWAY, PRELUDE, PUT_FULL),
-            Script::Touch => (ANYWAY, PRELUDE, TOUCH),
-            Script::Remove => (ANYWAY, PRELUDE, REMOVE),
-            Script::Keep => (ANYWAY, "", KEEP),
-            Script::Name => (ANYWAY, "", NAME),
-            Script::Announce => (ANYWAY, "", ANNOUNCE),
-            Script::Renew => (ANYWAY, "", RENEW),
-            Script::Forget => (ANYWAY, "", FORGET),
-            Script::NoteNode => (ANYWAY, "", NOTE_NODE),
-            Script::ListNodes => (ANYWAY, "", LIST_NODES),
-            Script::DropNode => (ANYWAY, "", DROP_NODE),
-            Script::Want => (WITH_ROOM, "", WANT),
-            Script::TakeWanted => (ANYWAY, "", TAKE_WANTED),
-        };
-        format!("{header}{prelude}{body}")
-    })
-});
-
 impl Script {
     /// Those about nodes come last: they are called by their texts, and a store without nodes never loads them.
-    const EVERY: [Self; 17] = [
+    pub(crate) const EVERY: [Self; 17] = [
         Self::Load,
         Self::Create,
         Self::Claim,
@@ -308,8 +126,27 @@ impl Script {
         }
     }
 
-    pub(crate) fn text(self) -> &'static str {
-        &TEXTS[self as usize]
+    /// Whether it takes any number of keys, and answers with a list: for each key what is said of it here.
+    pub(crate) fn is_for_many(self) -> bool {
+        match self {
+            Self::Load
+            | Self::Create
+            | Self::Claim
+            | Self::Put
+            | Self::PutFull
+            | Self::Touch
+            | Self::Remove => true,
+            Self::Keep
+            | Self::Name
+            | Self::Announce
+            | Self::Renew
+            | Self::Forget
+            | Self::NoteNode
+            | Self::ListNodes
+            | Self::DropNode
+            | Self::Want
+            | Self::TakeWanted => false,
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use session_resume::store::{
 };
 
 use crate::{
-    connection::{Call, bytes, strange},
+    call::Call,
+    connection::{bytes, strange},
     engine::Engine,
     error::Failure,
     keys::Keys,

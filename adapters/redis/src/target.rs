@@ -110,6 +110,8 @@ impl Target {
             #[cfg(feature = "cluster")]
             Place::Node(node) => {
                 let mut live = Live::open(node.client()).await?;
+                // Its keys are in one slot each.
+                live.together = false;
                 let (marks, has_identity) = node.look(&mut live, &self.engine.keys).await?;
                 self.greet(&mut live, marks, has_identity).await?;
                 Ok(live)
@@ -137,10 +139,10 @@ impl Target {
             pipe.cmd("SCRIPT").arg("LOAD").arg(script.text());
         }
         for key in &marks {
-            pipe.add_command(by_text(&Engine::keep_mark(key.clone())?));
+            pipe.add_command(by_text(&[&Engine::keep_mark(key.clone())?]));
         }
         if has_identity {
-            pipe.add_command(by_text(&self.engine.keep_identity()));
+            pipe.add_command(by_text(&[&self.engine.keep_identity()]));
         }
         let mut answers = live.send(&pipe).await?.into_iter();
         let names = answers.by_ref().take(Script::ALL.len()).map(text).collect::<Result<_, _>>()?;
@@ -171,7 +173,7 @@ impl Target {
         }
         let mut pipe = redis::pipe();
         for key in &live.marks {
-            pipe.add_command(by_text(&Engine::keep_mark(key.clone())?));
+            pipe.add_command(by_text(&[&Engine::keep_mark(key.clone())?]));
         }
         let answers = live.send(&pipe).await?;
         live.marks = self.meet_marks(std::mem::take(&mut live.marks), answers)?;

@@ -10,3 +10,4 @@ mod sentinel;
 mod support;
 #[cfg(feature = "tls")]
 mod tls;
+mod together;

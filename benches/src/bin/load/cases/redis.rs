@@ -7,9 +7,13 @@ use std::{
 };
 
 use axum::{Router, body::Body, routing::get};
+use bytes::Bytes;
 use futures_util::{StreamExt as _, future::join_all, stream};
 use http::{HeaderValue, header};
-use session_resume::SessionResume;
+use session_resume::{
+    SessionResume,
+    store::{RecordKind, SnapshotStore as _, Stamp, StoreKey},
+};
 use session_resume_axum::Session;
 use session_resume_benches::{measure::Samples, services};
 use session_resume_engine::{Engine, Flavour};
@@ -36,6 +40,8 @@ const RESTARTS: usize = 3;
 /// Sessions whose memory is counted.
 const SUSPENDED: usize = 3_000;
 const WARM_UP: usize = 1_000;
+/// How long a record lasts.
+const LIFETIME: Duration = Duration::from_secs(3600);
 /// What each session has of its own, here and at the peer.
 const DATA: usize = 200;
 
@@ -101,6 +107,12 @@ async fn commits(report: &mut Report) {
     let folder = tempfile::tempdir().expect("a directory");
     let (always, second) = (durable(), everysec());
     let (raw_always, raw_second) = (raw(&always).await, raw(&second).await);
+    let direct = [("the store alone, always", &always), ("the store alone, everysec", &second)];
+    let mut alone = Vec::new();
+    for (name, engine) in direct {
+        let store = RedisStore::connect(engine.url()).await.expect("it is there");
+        alone.push((name, records(&store).await, Samples::default()));
+    }
     // Kept to the end: an engine that is dropped is stopped.
     let stores = [
         ("redb", Kept::File(folder.path().join("commits.redb"))),
@@ -117,6 +129,10 @@ async fn commits(report: &mut Report) {
     for round in 0..=ROUNDS {
         for (_, sessions, samples) in &mut subjects {
             let taken = join_all(sessions.1.iter().map(commit)).await;
+            push(samples, round, taken);
+        }
+        for (_, (store, keys), samples) in &mut alone {
+            let taken = join_all(keys.iter().map(|key| put(store, key, round))).await;
             push(samples, round, taken);
         }
         for (_, connection, samples) in &mut raw {
@@ -137,6 +153,8 @@ async fn commits(report: &mut Report) {
         target("SET alone, both always", ratio(always, raw_always), 1.5);
         target("SET alone, both everysec", ratio(second, raw_second), 1.5);
     }
+    let of_stores = alone.into_iter().map(|(name, _, samples)| (name.to_owned(), samples));
+    let measured = measured.into_iter().chain(of_stores).collect();
     report.compare("a commit, 64 sessions busy", "µs", measured);
 }
 
@@ -182,6 +200,33 @@ async fn commit(session: &session_resume::Session<Note>) -> Vec<f64> {
         session.update(|note| note.text = letter.to_string().repeat(DATA));
         let before = Instant::now();
         session.saved().await.expect("it is saved");
+        taken.push(micros(before.elapsed()));
+    }
+    taken
+}
+
+/// As many records as there are busy sessions, without sessions.
+async fn records(store: &RedisStore) -> (RedisStore, Vec<StoreKey>) {
+    let mut keys = Vec::with_capacity(BUSY);
+    for n in 0..BUSY {
+        let key = StoreKey::new(RecordKind::Session, "alone", n.to_string().as_bytes());
+        let key = key.expect("a short name");
+        let claimed = store.claim(&key, None, Stamp::first(7, 1), Bytes::new(), LIFETIME).await;
+        claimed.expect("it is new");
+        keys.push(key);
+    }
+    (store.clone(), keys)
+}
+
+/// What a commit takes of which the layer has no part.
+async fn put(store: &RedisStore, key: &StoreKey, round: usize) -> Vec<f64> {
+    let mut taken = Vec::with_capacity(COMMITS);
+    let bytes = Bytes::from(vec![7_u8; 2 * DATA]);
+    for n in 0..COMMITS {
+        let number = 2 + u64::try_from(round * COMMITS + n).expect("a few");
+        let stamp = Stamp { number, ..Stamp::first(7, 1) };
+        let before = Instant::now();
+        store.put(key, stamp, bytes.clone(), LIFETIME).await.expect("it is put");
         taken.push(micros(before.elapsed()));
     }
     taken
