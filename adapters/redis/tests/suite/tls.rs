@@ -179,5 +179,6 @@ async fn all_nodes_of_a_cluster_are_reached_by_tls() {
         store.put(key, FIRST.next(), "y".into(), HOUR).await.unwrap();
         assert_eq!(text_of(&store, key).await.as_deref(), Some("y"));
     }
-    assert_eq!(cluster.errors("MOVED"), moved + 1, "the store was sent on to the other node");
+    // More than once if the third node, which it asks for the slots, has not heard of the move yet.
+    assert!(cluster.errors("MOVED") > moved, "the store was sent on to the other node");
 }
