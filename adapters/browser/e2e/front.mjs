@@ -9,7 +9,7 @@ import { connect } from 'node:net';
 
 export async function startFront(to, files) {
   let target = to;
-  /** @type {null | 'refuse' | 'hang' | 'mute' | 'buffer'} */
+  /** @type {null | 'refuse' | 'refuse one' | 'hang' | 'mute' | 'buffer'} */
   let blocks = null;
   const server = createServer((req, response) => {
     const { pathname } = new URL(req.url, 'http://front');
@@ -30,7 +30,9 @@ export async function startFront(to, files) {
   });
   server.on('upgrade', (req, near, head) => {
     near.on('error', () => {});
-    if (blocks === 'refuse') return near.end('HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n');
+    const one = blocks === 'refuse one';
+    if (one) blocks = null;
+    if (one || blocks === 'refuse') return near.end('HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n');
     if (blocks === 'hang') return;
     const far = connect(target, '127.0.0.1');
     const lines = [`${req.method} ${req.url} HTTP/1.1`];

@@ -53,6 +53,10 @@ test('a WebSocket that is refused: a stream, at once, and remembered', here, () 
     const page = await open(FAST);
     assert.equal(await transport(page), 'sse');
     assert.ok((await took(page)) < 4000, `${await took(page)} ms`);
+    // A look has failed meanwhile, and something more comes from the same server.
+    await page.waitForFunction(() => seen.offers.includes('at.probe'));
+    await page.evaluate(() => socket.send('echo there'));
+    await page.waitForFunction(() => localStorage['session-resume']);
     const kept = await page.evaluate(() => JSON.parse(localStorage['session-resume'])[location.origin]);
     assert.equal(kept.path, 'sse');
     // The next page does not try: HTTP first.
@@ -67,6 +71,18 @@ test('a WebSocket that is refused: a stream, at once, and remembered', here, () 
     front.block(null);
     await uses(second, 'websocket');
     assert.equal(await second.evaluate(() => JSON.parse(localStorage['session-resume'])[location.origin] ?? null), null);
+  }));
+
+test('a WebSocket that fails once, as while a server is restarted, is no verdict: a WebSocket again, at once', here, () =>
+  onStage({ ping: 10_000 }, async ({ page: open, front }) => {
+    front.block('refuse one');
+    const page = await open(FAST);
+    await uses(page, 'websocket');
+    const [first, ...later] = await page.evaluate(() => seen.statuses.filter(({ status }) => status === 'open').map(({ at }) => at));
+    assert.ok(later[0] - first < 3000, `${later[0] - first} ms on HTTP`);
+    await talk(page, 5, 50);
+    await exact(page, 50);
+    assert.equal(await page.evaluate(() => JSON.parse(localStorage['session-resume'] ?? '{}')[location.origin] ?? null), null);
   }));
 
 for (const how of ['mute', 'hang']) {

@@ -1,10 +1,10 @@
 // A pipe with the members of a WebSocket: it carries out what the pure end in pipe.js decides.
 
-import { GOODBYE, lost } from './close.js';
+import { GOODBYE, lost, refusal } from './close.js';
 import { PipeClient } from './pipe.js';
 import { PIPE_ACK_AFTER, PROTOCOL } from './protocol.js';
 
-/** @import { Arrival, Env, Lane, PipeRequest, Transport, Way } from './types.js' */
+/** @import { Arrival, CloseKind, Env, Lane, PipeRequest, Transport, Way } from './types.js' */
 
 /** Browsers refuse to send more on behalf of a page that is gone. */
 const KEEPALIVE = 60_000;
@@ -157,11 +157,11 @@ export class Pipe {
     const { data, closed, copied, refused } = arrival;
     if (data !== undefined) {
       this.onmessage?.({ data: typeof data === 'string' ? data : this.binaryType === 'blob' ? new Blob([data]) : data.buffer });
-    } else if (refused) this.#closed({ code: 4101, reason: `It answers with status ${refused}.` });
+    } else if (refused) this.#closed(refusal(refused));
     else this.#closed({ ...(closed ?? lost()), copied });
   }
 
-  /** @param {{ code: number, reason: string, copied?: boolean }} close */
+  /** @param {{ code: number, reason: string, kind?: CloseKind, copied?: boolean }} close */
   #closed(close) {
     if (this.readyState === 3) return;
     this.readyState = 3;

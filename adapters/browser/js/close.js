@@ -55,6 +55,19 @@ export const NO_CODE = { code: 1005, reason: '', kind: 'no-code' };
 export const lost = (reason = '') => parseClose(1006, reason);
 
 /**
+ * A request was answered with a status by which the server says that it does not want this page.
+ *
+ * @param {number} status
+ * @param {string} [reason]
+ * @returns {Close}
+ */
+export const refusal = (status, reason = '') => ({
+  code: 4101,
+  reason: reason || `It answers with status ${status}.`,
+  kind: status === 401 ? 'unauthorized' : 'refused',
+});
+
+/**
  * The server breaks the protocol.
  *
  * @param {string} reason

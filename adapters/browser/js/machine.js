@@ -93,12 +93,13 @@ function handle(cx, event) {
     case 'frame':
       return frame(cx, event.data);
     case 'closed':
-      return closed(cx, parseClose(event.code, event.reason));
+      return closed(cx, event.kind ? { code: event.code, reason: event.reason, kind: event.kind } : parseClose(event.code, event.reason));
     case 'copied':
       return copied(cx);
     case 'answered':
       if (s.phase !== 'waiting' || s.until !== 'answer' || event.of !== s.transport) return;
-      if (event.refused !== undefined) return refused(cx, lost(event.refused), 'refused');
+      // As where a WebSocket is refused: there was no close.
+      if (event.refused) return refused(cx, lost(event.refused.reason), event.refused.kind);
       if (event.foreign === null) return schedule(cx, lost());
       return end(cx, foreign(`${NOT_SPOKEN}: ${event.foreign}`));
     case 'knocked':
@@ -367,6 +368,7 @@ function dropped(cx, close) {
     case 'superseded':
       return end(cx, close, { status: 'superseded' });
     case 'refused':
+    case 'unauthorized':
     // A transport that may only read has sent data.
     case 'read-only':
     // The server's application has closed the transport.
@@ -586,7 +588,7 @@ function timer(cx, name, due) {
  * @param {string} reason
  */
 function drop(cx, reason) {
-  leave(cx);
+  leave(cx, GOODBYE, true);
   dropped(cx, lost(reason));
 }
 
@@ -644,9 +646,10 @@ const goodbye = ({ closing }) => ({ code: closing?.code ?? GOODBYE.code, reason:
  *
  * @param {Cx} cx
  * @param {{ code: number, reason: string }} [close]
+ * @param {boolean} [silent] nothing came any more
  */
-function leave(cx, { code, reason } = GOODBYE) {
-  if (cx.s.attached) cx.effects.push({ type: 'closeTransport', n: cx.s.transport, code, reason });
+function leave(cx, { code, reason } = GOODBYE, silent = undefined) {
+  if (cx.s.attached) cx.effects.push({ type: 'closeTransport', n: cx.s.transport, code, reason, ...(silent && { silent }) });
   cx.s.attached = false;
 }
 

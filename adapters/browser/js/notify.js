@@ -27,6 +27,7 @@ export const messages = {
   failed: 'The server cannot be reached.',
   foreign: 'Not connected: {reason}.',
   refused: 'The server refused the connection.',
+  unauthorized: 'You are not signed in.',
   refusedFor: 'The server refused the connection: {reason}',
   superseded: 'This session is in use in another window.',
   done: 'The session has ended.',
@@ -238,7 +239,8 @@ export class SessionResumeStatus extends Base {
         const { kind, reason } = event;
         // The text says the kind's own name already.
         const bare = !reason || reason === kind;
-        return this.#show({ text: this.#say(bare ? 'refused' : 'refusedFor', { reason }), kind: 'prompt', button: this.#say('reconnect') });
+        const text = kind === 'unauthorized' ? kind : bare ? 'refused' : 'refusedFor';
+        return this.#show({ text: this.#say(text, { reason }), kind: 'prompt', button: this.#say('reconnect') });
       }
       case 'done': {
         const { outcome } = event;

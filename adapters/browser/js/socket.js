@@ -1,8 +1,9 @@
 // A WebSocket that outlives its connections: the machine's effects carried out.
 
 import { milliseconds, parseBackoff } from './backoff.js';
-import { lost } from './close.js';
+import { lost, refusal } from './close.js';
 import { asInterface, byteLength, closeEvent, Handlers, isBinaryType, isProtocols, own, readClose, readProtocols, readUrl } from './idl.js';
+import { httpUrl, isOwn, knock, request } from './knock.js';
 import { keep, takeKept } from './keep.js';
 import { initial, step } from './machine.js';
 import { CLOSE_AFTER_DONE, PROTOCOL } from './protocol.js';
@@ -121,7 +122,7 @@ export class ResumableSocket extends EventTarget {
         whileHidden: given.whileHidden ?? false,
         connectTimeout,
         closeTimeout: milliseconds(given.closeTimeout ?? CLOSE_AFTER_DONE / 1000, 'closeTimeout'),
-        asks: Boolean(this.#env.fetch) && this.#isOwn(),
+        asks: Boolean(this.#env.fetch) && isOwn(this.#env, httpUrl(this.#url)),
         knocks: Boolean(this.#env.fetch),
       },
       this.#env.clientId(),
@@ -375,7 +376,7 @@ export class ResumableSocket extends EventTarget {
         if (this.#n === effect.n && this.#transport?.readyState === 1) this.#transport.send(effect.data);
         return;
       case 'closeTransport':
-        if (this.#n === effect.n) this.#transport?.close(effect.code, effect.reason);
+        if (this.#n === effect.n) this.#transport?.close(effect.code, effect.reason, effect.silent);
         return;
       case 'setTimer':
         return this.#setTimer(effect.name, effect.delay);
@@ -398,7 +399,7 @@ export class ResumableSocket extends EventTarget {
         this.#ask(effect.of);
         return;
       case 'knock':
-        this.#knock(effect.of);
+        knock(this.#env, httpUrl(this.#url), this.#state.config.connectTimeout).then((there) => this.#step({ type: 'knocked', of: effect.of, there }));
         return;
       case 'ended': {
         const { code, reason, clean } = effect;
@@ -409,24 +410,6 @@ export class ResumableSocket extends EventTarget {
     }
   }
 
-  /** Whether an answer of the route can be read. */
-  #isOwn() {
-    const page = this.#env.location?.origin;
-    // Outside of browsers there is no origin, and nothing is hidden.
-    return !page || page === this.#httpUrl().origin;
-  }
-
-  #httpUrl() {
-    return new URL(this.#url.href.replace(/^ws/, 'http'));
-  }
-
-  /** @param {RequestInit} init */
-  #fetch(init) {
-    // A request without an answer must not hold one of the few connections that a browser has for a host.
-    const signal = AbortSignal.timeout?.(this.#state.config.connectTimeout);
-    return /** @type {any} */ (this.#env.fetch)(this.#httpUrl().href, { cache: 'no-store', signal, ...init });
-  }
-
   /**
    * Asks the route what it is: a route that speaks the protocol says so to plain requests, too.
    *
@@ -435,36 +418,21 @@ export class ResumableSocket extends EventTarget {
   async #ask(of) {
     let foreign = null;
     let refused;
+    const fetch = (/** @type {RequestInit} */ init) => request(this.#env, httpUrl(this.#url), this.#state.config.connectTimeout, init);
     try {
-      const { status, headers } = await this.#fetch({ redirect: 'manual' });
+      const { status, headers } = await fetch({ redirect: 'manual' });
       const ours = headers.get('sec-websocket-protocol')?.includes(PROTOCOL);
       // A status of 0 is a redirect, which no WebSocket follows.
-      if (REFUSING.includes(status)) refused = `It answers with status ${status}.`;
+      if (REFUSING.includes(status)) refused = refusal(status);
       else if (ours) {
         // With this method a browser names the page's origin.
-        const answer = await this.#fetch({ method: 'OPTIONS' });
-        if (REFUSING.includes(answer.status)) refused = (await answer.text()).slice(0, 200) || `It answers with status ${answer.status}.`;
+        const answer = await fetch({ method: 'OPTIONS' });
+        if (REFUSING.includes(answer.status)) refused = refusal(answer.status, (await answer.text()).slice(0, 200));
       } else if (status < 500 && !PASSING.includes(status)) foreign = status ? `it answers with status ${status}` : 'it redirects';
     } catch {
       // Not reached: as with the attempt.
     }
     this.#step({ type: 'answered', of, foreign, refused });
-  }
-
-  /**
-   * Asks whether there is a server: any answer says so.
-   *
-   * @param {number} of
-   */
-  async #knock(of) {
-    let there = true;
-    try {
-      // Of another origin nothing can be read, and nothing needs to be.
-      await this.#fetch({ credentials: 'omit', ...(this.#isOwn() ? { method: 'OPTIONS', redirect: 'manual' } : { method: 'HEAD', mode: 'no-cors' }) });
-    } catch {
-      there = false;
-    }
-    this.#step({ type: 'knocked', of, there });
   }
 
   /**
@@ -489,8 +457,8 @@ export class ResumableSocket extends EventTarget {
     transport.onopen = () => this.#step({ type: 'opened', n, protocol: transport.protocol, ackAfter: transport.ackAfter });
     transport.onmessage = ({ data }) => this.#step({ type: 'frame', n, data });
     // What the other end echoes when this one cannot read a message says nothing about ours.
-    transport.onclose = ({ code, reason, copied }) =>
-      this.#step(copied ? { type: 'copied', n } : { type: 'closed', n, reason, code: unreadable ? lost().code : code });
+    transport.onclose = ({ code, reason, copied, kind }) =>
+      this.#step(copied ? { type: 'copied', n } : { type: 'closed', n, reason, kind, code: unreadable ? lost().code : code });
   }
 
   /**

@@ -80,7 +80,8 @@ export interface Transport {
   onclose: ((event: any) => void) | null;
   onerror: ((event: any) => void) | null;
   send(data: any): void;
-  close(code?: number, reason?: string): void;
+  /** `silent`: nothing came any more. */
+  close(code?: number, reason?: string, silent?: boolean): void;
 }
 
 /** Why nothing is under way: the backoff, a hidden page, a network that is away, or the user's turn. */
@@ -103,6 +104,8 @@ export type CloseKind =
   | 'superseded'
   | 'replaced'
   | 'refused'
+  /** Refused by status 401: the server does not know who asks. */
+  | 'unauthorized'
   | 'protocol-error'
   | 'read-only'
   | 'reauthenticate'
@@ -383,13 +386,13 @@ export type Event_ =
   | { type: 'start'; hidden: boolean; offline: boolean }
   | { type: 'opened'; n: number; protocol: string; ackAfter?: number }
   | { type: 'frame'; n: number; data: Data }
-  | { type: 'closed'; n: number; code: number; reason: string }
+  | { type: 'closed'; n: number; code: number; reason: string; kind?: CloseKind }
   | { type: 'copied'; n: number }
   | { type: 'timer'; name: Timer; due: number }
   | { type: 'send'; data: Data; bytes: number }
   | { type: 'close'; code: number | null; reason: string }
   | { type: 'offer'; frame: string | null }
-  | { type: 'answered'; of: number; foreign: string | null; refused?: string }
+  | { type: 'answered'; of: number; foreign: string | null; refused?: Close }
   | { type: 'knocked'; of: number; there: boolean }
   | { type: 'reconnect'; hidden: boolean; offline: boolean }
   | { type: 'online' }
@@ -407,7 +410,7 @@ export type Timer = 'retry' | 'connect' | 'watch' | 'probe' | 'ack' | 'close';
 export type Effect =
   | { type: 'connect'; n: number; protocols: string[] }
   | { type: 'write'; n: number; data: Data }
-  | { type: 'closeTransport'; n: number; code: number; reason: string }
+  | { type: 'closeTransport'; n: number; code: number; reason: string; silent?: boolean }
   | { type: 'setTimer'; name: Timer; delay: number }
   | { type: 'clearTimers' }
   | { type: 'deliver'; data: Data }

@@ -3,6 +3,7 @@
 import { Pipe } from './carrier.js';
 import { Choice } from './choice.js';
 import { lost } from './close.js';
+import { httpUrl, knock } from './knock.js';
 import { CHOICE_MUTE, CHOICE_OPTIONS, CHOICE_REMEMBERED, PROBE, PROTOCOL } from './protocol.js';
 import { decode } from './wire.js';
 
@@ -31,7 +32,7 @@ export function waysOf(env, url, given = ALL, timeout, hooks) {
   if (!given.length || given.some((way) => !ALL.includes(way))) throw new TypeError(`transports must be some of ${ALL} (got ${given})`);
   const allowed = env.fetch ? given : given.filter((way) => way === ALL[0]);
   if (!allowed.length) throw new TypeError('there is no fetch here');
-  return allowed.some((way) => way !== ALL[0]) ? new Ways(env, new URL(url.href.replace(/^ws/, 'http')), allowed, timeout, hooks) : null;
+  return allowed.some((way) => way !== ALL[0]) ? new Ways(env, httpUrl(url), allowed, timeout, hooks) : null;
 }
 
 /** What one socket knows of the ways to its server. */
@@ -189,6 +190,8 @@ class Route {
   #began = 0;
   /** It has had its hello. */
   #greeted = false;
+  /** When something came last. */
+  #heardAt = 0;
   /** @type {unknown} */
   #timer;
 
@@ -237,13 +240,15 @@ class Route {
   /**
    * @param {number} [code]
    * @param {string} [reason]
+   * @param {boolean} [silent] nothing came any more
    */
-  close(code, reason) {
+  close(code, reason, silent = false) {
     const { choice, env, timeout } = this.#ways;
     const now = env.now();
     // The machine has given it up, or the application has.
     if (!this.#greeted && now - this.#began >= Math.min(CHOICE_MUTE, timeout)) choice.failed(this.#tried);
-    else choice.gone(true, now);
+    // It died when it was last heard, and not when that was noticed.
+    else choice.gone(!silent, silent ? this.#heardAt : now);
     env.clearTimeout(this.#timer);
     this.#greeted = true;
     this.#inner.close(code, reason);
@@ -280,7 +285,9 @@ class Route {
     inner.onerror = heard((event) => this.onerror?.(event));
     inner.onopen = heard((event) => this.onopen?.(event));
     inner.onmessage = heard((event) => {
+      this.#heardAt = env.now();
       if (!this.#greeted) this.#greet(event.data);
+      else if (this.pipe) this.#ways.remember(choice.heard());
       this.onmessage?.(event);
     });
     inner.onclose = heard((event) => this.#over(event));
@@ -331,22 +338,11 @@ class Route {
    */
   async #doubt(inner) {
     const { env, url } = this.#ways;
-    const controller = new AbortController();
-    const timer = env.setTimeout(() => controller.abort(), CHOICE_OPTIONS);
-    const own = !env.location || env.location.origin === url.origin;
-    try {
-      // Of another origin nothing can be read, and nothing needs to be.
-      const how = own ? { method: 'OPTIONS' } : { method: 'HEAD', mode: 'no-cors' };
-      await /** @type {any} */ (env.fetch)(url.href, { ...how, cache: 'no-store', signal: controller.signal });
-      if (this.#inner !== inner || this.#greeted) return;
-      inner.onclose = inner.onerror = null;
-      inner.close();
-      this.#over(lost());
-    } catch {
-      // It is as silent as the WebSocket.
-    } finally {
-      env.clearTimeout(timer);
-    }
+    // No answer: it is as silent as the WebSocket.
+    if (!(await knock(env, url, CHOICE_OPTIONS)) || this.#inner !== inner || this.#greeted) return;
+    inner.onclose = inner.onerror = null;
+    inner.close();
+    this.#over(lost());
   }
 
   /** Looks whether a WebSocket passes now. It touches no session. */

@@ -159,6 +159,7 @@ each('choice', ({ name, allowed, remembered, steps }) => {
     else if (step.way) assert.equal(choice.way, step.way, place);
     else if (step.fails) assert.equal(choice.failed(step.fails), step.at_once, place);
     else if (step.greeted) assert.equal(memory(choice.greeted(step.greeted, now)), step.remember, place);
+    else if (step.heard) assert.equal(memory(choice.heard()), step.heard, place);
     else if ('gone' in step) choice.gone(step.gone, now);
     else if (step.held_back) assert.equal(memory(choice.heldBack()), step.held_back, place);
     else if (step.moves_network) choice.moved(now);

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseBackoff } from '../js/backoff.js';
+import { refusal } from '../js/close.js';
 import { initial, step } from '../js/machine.js';
 
 const CLIENT = 'abcdefghijklmnop';
@@ -95,7 +96,7 @@ function short(effect) {
     case 'write':
       return `write ${effect.data.replaceAll('\u0001', '^')}`;
     case 'closeTransport':
-      return `close ${effect.code}`;
+      return `close ${effect.code}${effect.silent ? ' silent' : ''}`;
     case 'setTimer':
       return `timer ${effect.name} ${effect.delay}`;
     case 'deliver':
@@ -683,7 +684,7 @@ test('a first attempt that fails asks what the route is, once', () => {
   }
   const refused = asking();
   refused.took();
-  refused.do({ type: 'answered', of: 1, foreign: null, refused: 'another origin' });
+  refused.do({ type: 'answered', of: 1, foreign: null, refused: refusal(403, 'another origin') });
   assert.deepEqual(refused.took(), ['clearTimers', 'status refused {"kind":"refused","reason":"another origin"}', 'ended 1006 another origin']);
   const back = asking();
   assert.equal(back.do({ type: 'visible' }).state.phase, 'connecting');
@@ -776,7 +777,7 @@ test('what is not acknowledged for 3 s makes the client ask, and a server that d
   m.now += 1000;
   assert.deepEqual(m.timer('probe').took(), ['status stalled {}', 'timer probe 3500']);
   m.now += 3500;
-  assert.deepEqual(m.timer('probe').took().slice(0, 1), ['close 1000']);
+  assert.deepEqual(m.timer('probe').took().slice(0, 1), ['close 1000 silent']);
   assert.notEqual(m.state.phase, 'open');
 });
 
@@ -924,7 +925,7 @@ test('a server silent for 2.5 heartbeats is dead', () => {
   m.now += 25_000;
   assert.deepEqual(m.timer('watch').took(), ['timer watch 50000']);
   m.now += 50_000;
-  assert.deepEqual(m.timer('watch').took().slice(0, 2), ['close 1000', 'status connecting {"attempt":1}']);
+  assert.deepEqual(m.timer('watch').took().slice(0, 2), ['close 1000 silent', 'status connecting {"attempt":1}']);
 });
 
 test('a stalled watchdog gives queued frames one more chance', () => {
@@ -936,7 +937,7 @@ test('a stalled watchdog gives queued frames one more chance', () => {
     return m;
   };
   assert.deepEqual(stalled().frame('queued').timer('watch').tookOf('close'), []);
-  assert.deepEqual(stalled().timer('watch', 0).tookOf('close'), ['close 1000'], 'one, not many');
+  assert.deepEqual(stalled().timer('watch', 0).tookOf('close'), ['close 1000 silent'], 'one, not many');
   const twice = stalled().frame('queued');
   twice.now += 100_000;
   assert.deepEqual(twice.timer('watch', 0).tookOf('close'), [], 'a second stall is another matter');
@@ -972,7 +973,7 @@ test('a connection that takes too long is given up, its late success ignored', (
   const m = new Machine();
   m.took();
   m.timer('connect');
-  assert.deepEqual(m.took(), ['close 1000', 'timer retry 250', 'status waiting {"attempt":2,"delay":0.25,"until":"time"}']);
+  assert.deepEqual(m.took(), ['close 1000 silent', 'timer retry 250', 'status waiting {"attempt":2,"delay":0.25,"until":"time"}']);
   m.do({ type: 'opened', n: 1, protocol: 'session-resume.v1' }).control({ hello: HELLO });
   assert.deepEqual(m.took(), []);
 });

@@ -69,6 +69,30 @@ test('a close that comes late is not one of the transport that took its place', 
   }
 });
 
+test('WebSockets that fall silent soon after their hello die when they were last heard: the third one is the last', () => {
+  const { env, sockets, ways: make } = page();
+  const ways = make(['websocket', 'sse', 'poll']);
+  for (let i = 0; i < 3; i++) {
+    assert.equal(ways.choice.way, 'websocket');
+    const route = ways.open('ws://x/live', []);
+    sockets.at(-1).onmessage({ data: HELLO });
+    // Long after, the machine finds it dead.
+    env.clock += 75_000;
+    route.close(1000, '', true);
+  }
+  assert.equal(ways.choice.way, 'sse');
+  // Closed by the application, that says nothing of the way; nor does one that was heard for a minute.
+  const others = make(['websocket', 'sse', 'poll']);
+  for (let i = 0; i < 5; i++) {
+    const route = others.open('ws://x/live', []);
+    sockets.at(-1).onmessage({ data: HELLO });
+    env.clock += 60_000;
+    if (i % 2) sockets.at(-1).onmessage({ data: 'message' });
+    route.close(1000, '', i % 2 === 1);
+    assert.equal(others.choice.way, 'websocket');
+  }
+});
+
 test('news of the network does not end the doubt about a WebSocket that says nothing', () => {
   const { env, timers, ways: make } = page();
   const ways = make(['websocket', 'sse', 'poll']);

@@ -74,11 +74,31 @@ test('410: it comes back with its cursor, and nothing is lost', async () => {
   assert.equal(http.opens, 2);
 });
 
-test('403 ends it, refused', async () => {
-  const { socket, statuses } = await open({}, () => ({ status: 403 }));
-  assert.equal(socket.readyState, 3);
-  assert.equal(statuses.at(-1).status, 'refused');
-  assert.match(statuses.at(-1).reason, /403/);
+test('401 and 403 end it, refused, and say which it is', async () => {
+  for (const [status, kind] of [[401, 'unauthorized'], [403, 'refused']]) {
+    const { socket, statuses } = await open({}, () => ({ status }));
+    assert.equal(socket.readyState, 3);
+    assert.deepEqual([statuses.at(-1).status, statuses.at(-1).kind], ['refused', kind]);
+    assert.match(statuses.at(-1).reason, new RegExp(status));
+  }
+});
+
+test('a login that runs out amid the session: the next request is told 401', async () => {
+  const { world, socket, statuses, answering } = await open();
+  answering.status = ({ headers }) => (headers['session-resume-up'] ? { status: 401 } : null);
+  const closes = [];
+  socket.onclose = ({ code, wasClean }) => closes.push([code, wasClean]);
+  socket.send('mine');
+  await advance(world, 300);
+  assert.deepEqual([statuses.at(-1).status, statuses.at(-1).kind], ['refused', 'unauthorized']);
+  assert.deepEqual(closes, [[4101, true]]);
+  // The user has logged in: the message is not lost.
+  answering.status = () => null;
+  socket.reconnect();
+  await advance(world, 300);
+  for (const id of world.server.session.clients.keys()) while (world.server.take(id));
+  assert.equal(socket.current.status, 'open');
+  assert.deepEqual(world.server.faults, []);
 });
 
 test('an answer without our header is a captive portal’s: it goes on asking', async () => {
@@ -101,28 +121,72 @@ test('requests are never stored, have the cookie, follow no redirect, and name n
   assert.ok(requests.some(({ headers }) => headers.accept === 'text/event-stream'));
 });
 
-test('a WebSocket without a hello: HTTP at once, which is remembered for the origin, and forgotten when one passes', async () => {
-  const ways = ['websocket', 'sse', 'poll'];
-  const blocked = await open({ transports: ways });
-  // The world's WebSockets pass.
-  assert.equal(blocked.socket.transport, 'websocket');
-  assert.equal(blocked.kept.size, 0);
-  const world = new World(4);
-  world.up = false;
+const WAYS = ['websocket', 'sse', 'poll'];
+
+/** A socket that may come by all ways. */
+function anyWay(seed, prepare) {
+  const world = new World(seed);
+  prepare(world);
   const page = world.page();
   const kept = new Map();
   page.memory = () => ({ getItem: (key) => kept.get(key) ?? null, setItem: (key, text) => kept.set(key, text) });
-  const socket = world.connect({ transports: ways, env: { fetch: fetchOf(world, new HttpServer(world), {}), multiplexed: () => true } }, page);
-  const attempts = [];
-  socket.addEventListener('status', ({ status }) => attempts.push(status));
+  const socket = world.connect({ transports: WAYS, env: { fetch: fetchOf(world, new HttpServer(world), {}), multiplexed: () => true } }, page);
+  const statuses = [];
+  socket.addEventListener('status', ({ status }) => statuses.push(status));
+  const remembered = () => JSON.parse(kept.get('session-resume') ?? '{}')['http://example.test'] ?? null;
+  return { world, page, socket, statuses, remembered };
+}
+
+test('a WebSocket without a hello: HTTP at once; it is remembered for the origin when a look fails, too, and forgotten in another network', async () => {
+  const blocked = await open({ transports: WAYS });
+  // The world's WebSockets pass.
+  assert.equal(blocked.socket.transport, 'websocket');
+  assert.equal(blocked.kept.size, 0);
+  const { world, page, socket, statuses, remembered } = anyWay(4, (world) => (world.webSockets = 'refused'));
   await advance(world, 300);
   assert.equal(socket.transport, 'sse');
-  assert.deepEqual(attempts.filter((status) => status === 'waiting'), [], 'in the same attempt');
-  const { path, until } = JSON.parse(kept.get('session-resume'))['http://example.test'];
+  assert.deepEqual(statuses.filter((status) => status === 'waiting'), [], 'in the same attempt');
+  assert.equal(remembered(), null, 'nothing has come since the look');
+  world.server.push('1');
+  await advance(world, 100);
+  const { path, until } = remembered();
   assert.deepEqual([path, until > world.now + 3_500_000], ['sse', true]);
   // The network has changed: what is known is of another one.
   page.window.dispatchEvent(new Event('online'));
-  assert.deepEqual(JSON.parse(kept.get('session-resume')), {});
+  assert.equal(remembered(), null);
+});
+
+test('a server that is down, and up again between a WebSocket and HTTP: no verdict, and a WebSocket again at once', async () => {
+  for (let seed = 0; seed < 20; seed++) {
+    const { world, socket, remembered } = anyWay(seed, (world) => (world.up = false));
+    // The WebSocket has failed, and HTTP is being tried.
+    await advance(world, 20 + 40 * seed);
+    world.up = true;
+    const deadline = world.now + 4000;
+    while (socket.transport === null && world.now < deadline) await advance(world, 10);
+    await advance(world, 200);
+    world.server.push('1');
+    await advance(world, 200);
+    assert.equal(socket.transport, 'websocket', `seed ${seed}`);
+    assert.equal(remembered(), null, `seed ${seed}`);
+    assert.deepEqual(world.server.faults, []);
+  }
+});
+
+test('a WebSocket that opens and brings nothing is given up for HTTP; the look meets the same', async () => {
+  const { world, socket, remembered } = anyWay(5, (world) => (world.webSockets = 'mute'));
+  await advance(world, 3900);
+  // A stream: the world’s server answers any request.
+  assert.equal(socket.transport, 'sse');
+  await advance(world, 10_500);
+  assert.equal(remembered(), null);
+  world.server.push('1');
+  await advance(world, 100);
+  assert.equal(remembered().path, 'sse');
+  world.webSockets = 'pass';
+  await advance(world, 5000);
+  assert.equal(socket.transport, 'websocket');
+  assert.equal(remembered(), null);
 });
 
 test('what another page has found out is used until it runs out', async () => {

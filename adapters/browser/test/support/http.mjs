@@ -36,6 +36,7 @@ export class HttpServer {
 
   /** Answers one request: `answer(status, headers)`, then perhaps `write(bytes)`, and `end()`. */
   handle({ method, headers, body = new Uint8Array() }, out) {
+    if (method === 'OPTIONS') return this.#say(out, 204, {});
     const name = headers['session-resume-pipe'];
     const down = Number(headers['session-resume-down'] ?? 0);
     if (headers['session-resume-offer']) return this.#get(this.#pipes.get(name) ?? this.#open(name, headers['session-resume-offer']), 0, headers, out);
@@ -238,7 +239,7 @@ export function fetchOf(world, server, trouble) {
           }),
       };
       init.signal?.addEventListener('abort', fail);
-      if (chance('requestLost')) return world.at(late(), fail);
+      if (!world.up || chance('requestLost')) return world.at(late(), fail);
       world.at(late(), () => failed || server.handle(init, out));
       // Browsers and proxies do this by themselves; nobody hears the second answer.
       if (chance('doubled')) world.at(late() + (world.random() < 0.3 ? 3000 : 0), () => server.handle(init, { second: true, answer() {}, write() {}, end() {} }));

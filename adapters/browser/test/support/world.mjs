@@ -17,8 +17,10 @@ export function generator(seed) {
 
 export class World {
   now = 1_000_000;
-  /** Up: connections can be made. */
+  /** Up: connections can be made, and requests sent. */
   up = true;
+  /** What becomes of WebSockets: `refused`, or `mute`, which open and bring nothing. @type {'pass' | 'refused' | 'mute'} */
+  webSockets = 'pass';
   links = new Set();
   #due = [];
   #order = 0;
@@ -126,9 +128,10 @@ class Link {
     this.#world = world;
     this.protocols = protocols;
     world.links.add(this);
-    const offer = ModelServer.parse(protocols);
+    const probe = protocols.includes('at.probe');
+    const offer = probe || ModelServer.parse(protocols);
     if (!offer) world.server.fault(`malformed offer ${protocols}`);
-    if (!world.up || !offer) {
+    if (!world.up || !offer || world.webSockets === 'refused') {
       world.at(world.latency, () => this.#lost());
       return;
     }
@@ -140,6 +143,12 @@ class Link {
         this.protocol = 'session-resume.v1';
         this.onopen?.({});
       });
+      if (world.webSockets === 'mute') return;
+      if (probe) {
+        const say = (data) => this.#down(() => this.readyState < 2 && this.onmessage?.({ data }));
+        this.#conn = { frame: say, gone() {} };
+        return say('\u0001{"probe":true}');
+      }
       this.#conn = world.server.attach(offer, {
         send: (frame) => this.#down(() => this.readyState < 2 && this.onmessage?.({ data: frame })),
         close: (code, reason) => this.#down(() => this.#closed(code, reason)),

@@ -1,7 +1,8 @@
 //! By which path a client comes: a WebSocket, a stream over HTTP, or polls.
 //!
-//! Nothing is concluded from a failure alone: a server that is down fails on every path. Only a hello over HTTP where a
-//! WebSocket had none says that WebSockets are blocked. Then the client looks back now and then.
+//! Nothing is concluded from a failure alone: a server that is down fails on every path, and one that was down a moment
+//! ago has its hello over HTTP. So a client that has come over HTTP looks whether a WebSocket passes. Where it does not,
+//! and HTTP goes on to bring something from the same server, WebSockets are blocked.
 
 use std::time::Duration;
 
@@ -51,8 +52,9 @@ pub struct Choice {
     next: Family,
     /// Attempts in a row without a hello.
     row: u32,
-    /// The last WebSocket had no hello, and none has had one since.
+    /// The last WebSocket had no hello, and no transport has had one since.
     web_socket_failed: bool,
+    blocked: Blocked,
     /// WebSockets in a row that died soon after their hello.
     deaths: u32,
     /// Something on the way holds streams back.
@@ -66,6 +68,16 @@ enum Family {
     Http,
 }
 
+/// Whether WebSockets are blocked.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Blocked {
+    No,
+    /// A look says so. The server may have gone meanwhile.
+    Perhaps,
+    /// HTTP has brought something since, so the server was there.
+    Yes,
+}
+
 /// The transport that has had its hello.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum On {
@@ -74,7 +86,7 @@ enum On {
         since: Moment,
     },
     Http {
-        /// How often it has looked for a WebSocket.
+        /// Which wait follows the next look for a WebSocket.
         probes: u32,
         /// When it looks again; `None`: a probe is under way, or WebSockets are not allowed.
         probe: Option<Moment>,
@@ -124,6 +136,7 @@ impl Choice {
             next,
             row: 0,
             web_socket_failed: false,
+            blocked: if remembered.is_some() { Blocked::Yes } else { Blocked::No },
             deaths: 0,
             buffered,
             on: On::Nothing,
@@ -146,7 +159,7 @@ impl Choice {
 
     /// Takes in that the attempt by `path` has had no hello.
     pub fn handle_no_hello(&mut self, path: Path) -> Follow {
-        self.on = On::Nothing;
+        self.leave();
         self.web_socket_failed |= path == Path::WebSocket;
         self.row += 1;
         if !self.turn(path.family()) || self.row.is_multiple_of(2) {
@@ -159,23 +172,32 @@ impl Choice {
     #[must_use = "it says what to remember"]
     pub fn handle_hello(&mut self, path: Path, now: Moment) -> Memory {
         self.row = 0;
+        self.leave();
         self.next = path.family();
+        let failed = std::mem::take(&mut self.web_socket_failed);
         match path.family() {
             Family::WebSocket => {
-                self.web_socket_failed = false;
+                self.blocked = Blocked::No;
                 self.on = On::WebSocket { since: now };
                 Memory::Forget
             }
             Family::Http => {
-                let probe = self.web_socket.then(|| now + probe_after(0));
-                self.on = On::Http { probes: 0, probe };
-                if std::mem::take(&mut self.web_socket_failed) {
-                    Memory::Remember(path, CHOICE_REMEMBERED)
-                } else {
-                    Memory::Leave
-                }
+                // The server may have been down when the WebSocket failed: that is soon found out.
+                let (probes, wait) = if failed { (0, Duration::ZERO) } else { (1, probe_after(0)) };
+                self.on = On::Http { probes, probe: self.web_socket.then(|| now + wait) };
+                Memory::Leave
             }
         }
+    }
+
+    /// Takes in that the pipe has brought a frame. Returns what to remember.
+    #[must_use = "it says what to remember"]
+    pub fn handle_arrival(&mut self) -> Memory {
+        if self.blocked != Blocked::Perhaps {
+            return Memory::Leave;
+        }
+        self.blocked = Blocked::Yes;
+        Memory::Remember(self.path(), CHOICE_REMEMBERED)
     }
 
     /// Takes in that the transport is gone that had had its hello. `closed`: the server said a close.
@@ -184,13 +206,12 @@ impl Choice {
             let died = !closed && now < since + CHOICE_DIED_WITHIN;
             self.deaths = if died { self.deaths + 1 } else { 0 };
             if self.deaths >= CHOICE_DEATHS {
-                // As good as none that had a hello.
+                // As good as none that had a hello. A look just now would find that WebSockets pass.
                 self.deaths = 0;
-                self.web_socket_failed = true;
                 self.turn(Family::WebSocket);
             }
         }
-        self.on = On::Nothing;
+        self.leave();
     }
 
     /// Takes in that something on the way holds streams back. Returns what to remember.
@@ -198,7 +219,9 @@ impl Choice {
     pub fn handle_buffered(&mut self) -> Memory {
         self.buffered = true;
         match self.on {
-            On::Http { .. } if self.poll => Memory::Remember(Path::Poll, CHOICE_REMEMBERED),
+            On::Http { .. } if self.poll && self.blocked == Blocked::Yes => {
+                Memory::Remember(Path::Poll, CHOICE_REMEMBERED)
+            }
             On::Http { .. } | On::WebSocket { .. } | On::Nothing => Memory::Leave,
         }
     }
@@ -208,8 +231,9 @@ impl Choice {
     pub fn handle_network_change(&mut self, now: Moment) -> Memory {
         self.buffered = false;
         self.deaths = 0;
+        self.blocked = Blocked::No;
         match &mut self.on {
-            On::Http { probes, probe } if self.web_socket => (*probes, *probe) = (0, Some(now)),
+            On::Http { probes, probe } if self.web_socket => (*probes, *probe) = (1, Some(now)),
             On::Nothing if self.web_socket => self.next = Family::WebSocket,
             On::Http { .. } | On::WebSocket { .. } | On::Nothing => {}
         }
@@ -234,8 +258,9 @@ impl Choice {
             return false;
         };
         if !good {
-            *probes += 1;
             *probe = Some(now + probe_after(*probes));
+            *probes += 1;
+            self.blocked = Blocked::Perhaps;
             return false;
         }
         self.next = Family::WebSocket;
@@ -250,6 +275,14 @@ impl Choice {
         }
     }
 
+    /// No transport is there any more that had its hello, and the server of which a look was may be gone.
+    fn leave(&mut self) {
+        self.on = On::Nothing;
+        if self.blocked == Blocked::Perhaps {
+            self.blocked = Blocked::No;
+        }
+    }
+
     /// The next attempt is not of this family, if another is allowed. Returns whether one is.
     fn turn(&mut self, from: Family) -> bool {
         let (next, allowed) = match from {
@@ -261,7 +294,7 @@ impl Choice {
     }
 }
 
-/// How long after the hello, or after the probe before, the probe with this number comes.
+/// The wait with this number: the first is that after the hello.
 fn probe_after(probes: u32) -> Duration {
     let at = usize::try_from(probes).unwrap_or(usize::MAX).min(CHOICE_PROBES.len() - 1);
     CHOICE_PROBES[at]
@@ -300,15 +333,23 @@ mod tests {
     }
 
     #[test]
-    fn only_a_hello_over_http_where_a_web_socket_had_none_is_a_verdict() {
+    fn only_a_look_that_fails_while_http_brings_something_is_a_verdict() {
         let mut choice = Choice::new(&[], None);
         assert_eq!(choice.handle_no_hello(Path::WebSocket), Follow::AtOnce);
-        let kept = Memory::Remember(Path::Sse, Duration::from_secs(3600));
-        assert_eq!(choice.handle_hello(Path::Sse, at(0)), kept);
-        // It stays there when that drops, and says nothing new.
+        assert_eq!(choice.handle_hello(Path::Sse, at(0)), Memory::Leave);
+        // The server was down a moment ago, and may be the same that the look meets, or not.
+        assert!(choice.poll_probe(at(0)));
+        assert_eq!(choice.handle_arrival(), Memory::Leave);
+        assert!(!choice.handle_probe(false, at(0)));
         choice.handle_gone(false, at(1));
         assert_eq!(choice.path(), Path::Sse);
         assert_eq!(choice.handle_hello(Path::Sse, at(2)), Memory::Leave);
+        assert_eq!(choice.handle_arrival(), Memory::Leave);
+        assert!(choice.poll_probe(at(7)));
+        assert!(!choice.handle_probe(false, at(7)));
+        let kept = Memory::Remember(Path::Sse, Duration::from_secs(3600));
+        assert_eq!(choice.handle_arrival(), kept);
+        assert_eq!(choice.handle_arrival(), Memory::Leave);
         // Remembered: HTTP first.
         let mut choice = Choice::new(&[], Some(Path::Poll));
         assert_eq!(choice.path(), Path::Poll);
@@ -345,7 +386,9 @@ mod tests {
             choice.handle_gone(false, at(59));
             assert_eq!(choice.path(), if n < 3 { Path::WebSocket } else { Path::Sse });
         }
-        assert!(matches!(choice.handle_hello(Path::Sse, at(60)), Memory::Remember(Path::Sse, _)));
+        // A look at once would pass, and come back to the same.
+        assert_eq!(choice.handle_hello(Path::Sse, at(60)), Memory::Leave);
+        assert_eq!(choice.poll_timeout(), Some(at(65)));
     }
 
     #[test]
@@ -377,6 +420,11 @@ mod tests {
         assert_eq!(choice.path(), Path::Poll);
         let _ = choice.handle_hello(Path::Poll, at(0));
         assert!(matches!(choice.handle_buffered(), Memory::Remember(Path::Poll, _)));
+        // What a stream does says nothing of WebSockets.
+        let mut unsure = Choice::new(&[], None);
+        let _ = unsure.handle_no_hello(Path::WebSocket);
+        let _ = unsure.handle_hello(Path::Sse, at(0));
+        assert_eq!(unsure.handle_buffered(), Memory::Leave);
         let _ = choice.handle_network_change(at(0));
         assert_eq!(choice.path(), Path::Sse);
     }
@@ -404,8 +452,22 @@ mod tests {
         })
     }
 
-    /// One thing that the client does in this network; returns what it is attached by then.
+    /// One thing that the client does in this network; returns what it is attached by then. It remembers that WebSockets
+    /// are blocked only where the server is up and they are.
     fn step(choice: &mut Choice, on: Option<Path>, network: Network, now: Moment) -> Option<Path> {
+        let next = attempt(choice, on, network, now);
+        let remembers = next.is_some_and(|path| path != Path::WebSocket)
+            && choice.handle_arrival() != Memory::Leave;
+        assert!(!remembers || (network.up && !network.web_socket), "a false verdict: {network:?}");
+        next
+    }
+
+    fn attempt(
+        choice: &mut Choice,
+        on: Option<Path>,
+        network: Network,
+        now: Moment,
+    ) -> Option<Path> {
         match on {
             Some(path) if !network.passes(path) => {
                 choice.handle_gone(false, now);
@@ -421,7 +483,8 @@ mod tests {
             None => {
                 let path = choice.path();
                 if network.passes(path) {
-                    let _ = choice.handle_hello(path, now);
+                    let memory = choice.handle_hello(path, now);
+                    assert!(!matches!(memory, Memory::Remember(..)), "a hello alone is no verdict");
                     return Some(path);
                 }
                 let _ = choice.handle_no_hello(path);

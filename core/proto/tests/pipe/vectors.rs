@@ -306,6 +306,8 @@ fn chosen(choice: &mut Choice, step: &Value, now: Moment) -> Value {
         json!({ "fails": by, "at_once": follow == Follow::AtOnce })
     } else if let Some(by) = member("greeted") {
         json!({ "greeted": by, "remember": memory_name(choice.handle_hello(path(by), now)) })
+    } else if member("heard").is_some() {
+        json!({ "heard": memory_name(choice.handle_arrival()) })
     } else if member("gone").is_some() {
         choice.handle_gone(is("gone"), now);
         step.clone()
