@@ -14,8 +14,8 @@ use session_resume::{SessionResume, adapter};
 use session_resume_proto::{
     AttachmentNumber, ClientId, MAX_INTEGER, Message, Moment, Position, WireId,
     session::{
-        Arrival, Attach, Budget, Claim, ClientName, Epoch, Frame, IdentityTag, Incoming, Overflow,
-        Reception, Rules, Session, SessionOrigin,
+        Access, Arrival, Attach, Budget, Claim, ClientName, Epoch, Frame, IdentityTag, Incoming,
+        Overflow, Reception, Rules, Session, SessionOrigin,
     },
     wire::{self, EventId, Inbound, Offer, OutcomeStatus, SUBPROTOCOL},
 };
@@ -171,8 +171,15 @@ fn act(
             let (client, claim) = arrival(&session, arg);
             let id = WireId::parse("s").expect("a token");
             let info = arg % 4;
-            let arrival =
-                Arrival { client, info, origin: SessionOrigin::Reused, claim, nonce: [arg; 8] };
+            let access = if arg / 4 % 4 == 3 { Access::ReadOnly } else { Access::Full };
+            let arrival = Arrival {
+                client,
+                access,
+                info,
+                origin: SessionOrigin::Reused,
+                claim,
+                nonce: [arg; 8],
+            };
             let _ = session.attach(arrival, &id, *now);
         }
         1 | 2 => {

@@ -69,6 +69,12 @@ impl<T: Send + 'static> ResumeConnection<T> {
         Self(self.0.any_path())
     }
 
+    /// Lets this client read, and not write: see [`adapter::Upgrade::read_only`]. A plain `POST` is answered
+    /// with 403.
+    pub fn read_only(self) -> Self {
+        Self(self.0.read_only())
+    }
+
     /// Answers the request on its session. The first time, the handler starts; it outlives the connection, and on later
     /// requests the closure is dropped uncalled: see [`ResumeUpgrade::on_session`](crate::ResumeUpgrade::on_session).
     ///

@@ -52,6 +52,11 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
         Self(self.0.any_path())
     }
 
+    /// Lets this client read, and not write: see [`adapter::Upgrade::read_only`].
+    pub fn read_only(self) -> Self {
+        Self(self.0.read_only())
+    }
+
     /// Opens the WebSocket on the session. The first time, the handler starts; it outlives the socket, and on
     /// later connects the closure is dropped uncalled.
     ///

@@ -137,6 +137,9 @@ pub mod transport {
 ///     .with_attach(Attach::Takeover);
 /// ```
 ///
+/// Clients that may only read ([`Upgrade::read_only`](adapter::Upgrade::read_only)) take part in none of it: they are
+/// attached beside the client that has the session.
+///
 /// # What the variants mean
 ///
 pub use session_resume_proto::session::Attach;

@@ -35,6 +35,7 @@ pub(crate) fn router(resume: SessionResume<Tally>) -> Router {
         .route("/login", post(login))
         .route("/live", any(live))
         .route("/live/{*anything}", any(live_anywhere))
+        .route("/watch", any(watch))
         .route("/other", any(other))
         .merge(session_resume_axum::outcomes::<Tally, _>())
         .with_state(resume.clone())
@@ -127,6 +128,11 @@ async fn live(connection: ResumeConnection<Tally>) -> Response {
 /// The session of `/live`.
 async fn live_anywhere(connection: ResumeConnection<Tally>) -> Response {
     live(connection.any_path()).await
+}
+
+/// The session of `/live`, for a client that may only read.
+async fn watch(connection: ResumeConnection<Tally>) -> Response {
+    live(connection.any_path().read_only()).await
 }
 
 async fn other(connection: ResumeConnection<Tally>) -> Response {

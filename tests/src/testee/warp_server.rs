@@ -71,6 +71,9 @@ fn routes(
     let live_anywhere = warp::path!("live" / ..)
         .and(connect())
         .then(|connection: ResumeConnection<Tally>| attach(connection.any_path()));
+    let watch = warp::path!("watch")
+        .and(connect())
+        .then(|connection: ResumeConnection<Tally>| attach(connection.any_path().read_only()));
     let other = warp::path!("other")
         .and(connect())
         .then(|connection: ResumeConnection<Tally>| connection.on_session(live::other));
@@ -90,6 +93,7 @@ fn routes(
         .or(login)
         .or(live)
         .or(live_anywhere)
+        .or(watch)
         .or(other)
         .or(session_resume_warp::outcomes::<Tally>())
 }

@@ -15,6 +15,7 @@ mod requests;
 mod resumable;
 mod skips;
 mod unreadable;
+mod watchers;
 mod wire;
 
 use session_resume_testkit::{Answer, Browser, OpenError, Socket};

@@ -105,6 +105,11 @@ impl<'a> Pipe<'a> {
         }
     }
 
+    /// The same on another route.
+    pub(crate) fn at(self, path: &'static str) -> Self {
+        Self { path, ..self }
+    }
+
     /// Opens it with this offer, and takes what comes with the answer.
     pub(crate) async fn open(testee: &'a Testee, browser: &Browser, at: &str) -> Pipe<'a> {
         let mut pipe = Self::new(testee, browser);
@@ -285,7 +290,16 @@ pub(crate) struct EventSource {
 
 impl EventSource {
     pub(crate) async fn open(testee: &Testee, browser: &Browser, last: Option<&str>) -> Self {
-        let mut request = Request::get("/live").header("accept", "text/event-stream");
+        Self::open_at(testee, browser, "/live", last).await
+    }
+
+    pub(crate) async fn open_at(
+        testee: &Testee,
+        browser: &Browser,
+        path: &str,
+        last: Option<&str>,
+    ) -> Self {
+        let mut request = Request::get(path).header("accept", "text/event-stream");
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }

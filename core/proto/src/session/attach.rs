@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde::Serialize;
 
 use super::{
-    Bounds, ClientName, Rules, Session,
+    Access, Bounds, ClientKind, ClientName, Rules, Session,
     client::{Client, Standing, Takeover, Who},
     damping::Damping,
     lives::{KnownLife, Lineage},
@@ -80,6 +80,8 @@ pub enum Claim {
 pub struct Arrival<I> {
     /// Whose it is.
     pub client: ClientName,
+    /// What it may do.
+    pub access: Access,
     /// What the application is told of it.
     pub info: I,
     /// How its request found the session.
@@ -119,13 +121,23 @@ impl<I: Clone> Session<I> {
     ///
     /// Returns the [`Refusal`] with which to close it; a silent holder that keeps others out is pinged at
     /// once.
-    pub fn admit(&mut self, client: ClientName, claim: &Claim, now: Moment) -> Result<(), Refusal> {
-        let admitted = self.decide_admission(client, claim, now);
+    pub fn admit(
+        &mut self,
+        client: ClientName,
+        access: Access,
+        claim: &Claim,
+        now: Moment,
+    ) -> Result<(), Refusal> {
+        let admitted = self.decide_admission(client.with(access), access, claim, now);
         if self.rules.attach.meeting().refuses
             && matches!(&admitted, Err(refusal) if refusal.close.kind() == CloseKind::TryAgain)
         {
             let plain_ack = self.rules.plain_ack;
-            let holders = self.transports.iter_mut().filter(|t| t.is_attached());
+            let clients = &self.clients;
+            let is_writers = |t: &&mut Transport| {
+                t.is_attached() && clients.get(t.client).is_some_and(|client| !client.is_watcher())
+            };
+            let holders = self.transports.iter_mut().filter(is_writers);
             holders.for_each(|t| t.probe(plain_ack, now));
             self.wake.transports = true;
         }
@@ -135,9 +147,11 @@ impl<I: Clone> Session<I> {
     fn decide_admission(
         &self,
         client: ClientName,
+        access: Access,
         claim: &Claim,
         now: Moment,
     ) -> Result<(), Refusal> {
+        let writes = access == Access::Full;
         self.check_moved(client.identity, claim, now)?;
         let known = self.clients.named(client).filter(|_| !self.is_lone_plain(client));
         let received = match claim {
@@ -156,7 +170,9 @@ impl<I: Clone> Session<I> {
         if is_left_behind {
             return Err(Refusal { close: Close::SUPERSEDED, retry: None });
         }
-        if received.is_some() && known.is_some_and(|known| known.takeover == Takeover::Untold) {
+        // A watcher takes the session from nobody.
+        let is_untold = known.is_some_and(|known| known.takeover == Takeover::Untold);
+        if writes && received.is_some() && is_untold {
             return Err(Refusal { close: Close::SUPERSEDED, retry: None });
         }
         let above_head = received.is_some_and(|received| match claim {
@@ -176,9 +192,11 @@ impl<I: Clone> Session<I> {
             return Err(Refusal { close, retry: None });
         }
         let meeting = self.rules.attach.meeting();
-        let mut others =
-            self.attached().filter(|t| known.is_none_or(|known| known.uid != t.client)).peekable();
-        if meeting.refuses && others.peek().is_some() {
+        let mut others = self
+            .attached_writers()
+            .filter(|t| known.is_none_or(|known| known.uid != t.client))
+            .peekable();
+        if meeting.refuses && writes && others.peek().is_some() {
             let silent = others.all(|t| t.is_silent(self.rules.heartbeat, now));
             return Err(if silent {
                 Refusal { close: Close::TRY_AGAIN, retry: Some(PROBE_DEADLINE) }
@@ -192,13 +210,19 @@ impl<I: Clone> Session<I> {
             let stuck = self.usage.waits_for_room() && !self.clients.any_attached();
             let bounds = &self.rules.bounds;
             // An attached client that is about to be superseded does not stay.
-            let stays = |c: &&Client<I>| c.is_attached() && !meeting.supersedes;
+            let supersedes = meeting.supersedes && writes;
+            let stays = |c: &Client<I>| (c.is_watcher() || !supersedes) && c.is_attached();
             let permanent = || self.clients.iter().filter(|c| stays(c) || c.has_unhandled());
-            let own = permanent().filter(|c| c.who.name.identity == client.identity).count();
+            let seats = |is_of: &dyn Fn(&Client<I>) -> bool| {
+                let taken = || permanent().filter(|c| is_of(c));
+                // Watchers leave one to a writer, which may be gone for a moment or has not come yet.
+                let spare = !writes && taken().all(Client::is_watcher);
+                taken().count() + usize::from(spare)
+            };
+            let own = seats(&|c| c.who.name.identity == client.identity);
             let full = own >= bounds.clients + usize::from(stuck)
-                || permanent().count() >= bounds.shared_clients + usize::from(stuck);
-            let gone_plain = || self.gone_plain(client.identity).next();
-            let replaces = self.is_lone_plain(client) && gone_plain().is_some();
+                || seats(&|_| true) >= bounds.shared_clients + usize::from(stuck);
+            let replaces = self.gone_plain(client).next().is_some();
             if full && !replaces {
                 return Err(Refusal { close: Close::TRY_AGAIN, retry: Some(self.rules.heartbeat) });
             }
@@ -219,8 +243,9 @@ impl<I: Clone> Session<I> {
         session: &WireId,
         now: Moment,
     ) -> Result<Attached, Refusal> {
-        let Arrival { client: name, info, origin, claim, nonce } = arrival;
-        self.admit(name, &claim, now)?;
+        let Arrival { client, access, info, origin, claim, nonce } = arrival;
+        self.admit(client, access, &claim, now)?;
+        let name = client.with(access);
         self.note_plain_supersede(name, now);
         let number = self.last_attachment.next();
         self.last_attachment = number;
@@ -228,12 +253,12 @@ impl<I: Clone> Session<I> {
         // heartbeat to make room.
         let overflow_since = self.overflow_since();
         self.forget_overflow();
-        self.supersede_for(name, now);
+        self.supersede_for(name, access, now);
         if overflow_since.is_some() {
             self.note_rare(|rare| rare.overflow_since = overflow_since);
         }
         let who = Who { name, info };
-        let (uid, start) = self.find_start(who.clone(), &claim, origin);
+        let (uid, start) = self.find_start(who.clone(), access, &claim, origin);
         let reads_events = matches!(claim, Claim::PlainAt(_));
         if let Some(client) = self.clients.get_mut(uid) {
             client.who.info = who.info.clone();
@@ -246,7 +271,7 @@ impl<I: Clone> Session<I> {
                 self.naming.name();
             }
         }
-        self.clients.set_attached(uid, number);
+        self.clients.set_attached(uid, number, access);
         let attached = Attached {
             number,
             status: start.status,
@@ -296,7 +321,7 @@ impl<I: Clone> Session<I> {
             // With a gap it may have missed the checkpoint that it started with.
             let checkpoint = self.outbox.checkpoint() == Some(start.from)
                 || untold.is_some_and(|start| start.checkpoint) && !has_gap;
-            self.inbox.push_attached(uid, who, resumed, checkpoint);
+            self.inbox.push_attached(uid, who, access, resumed, checkpoint);
             self.wake.handler = true;
         }
         let forgotten = self.trim_apart();
@@ -320,8 +345,8 @@ impl<I: Clone> Session<I> {
 
     fn note_plain_supersede(&mut self, name: ClientName, now: Moment) {
         let supersedes = name.is_plain()
-            && self.rules.attach.meeting().plain_is_one
-            && self.attached().any(Transport::is_plain);
+            && !self.is_lone_plain(name)
+            && self.attached_writers().any(Transport::is_plain);
         if supersedes {
             let circle = self.note_rare(|rare| {
                 rare.damping.get_or_insert_with(|| Box::new(Damping::new())).note(now)
@@ -331,19 +356,23 @@ impl<I: Clone> Session<I> {
     }
 
     /// Ends the turns that this client's arrival ends.
-    fn supersede_for(&mut self, name: ClientName, now: Moment) {
+    fn supersede_for(&mut self, name: ClientName, access: Access, now: Moment) {
         let own =
             self.clients.named(name).filter(|_| !self.is_lone_plain(name)).map(|client| client.uid);
-        let supersedes = self.rules.attach.meeting().supersedes;
+        let supersedes = self.rules.attach.meeting().supersedes && access == Access::Full;
         for at in 0..self.transports.len() {
-            if Some(self.transports[at].client) == own {
+            let uid = self.transports[at].client;
+            let is_watcher = self.clients.get(uid).is_some_and(Client::is_watcher);
+            if Some(uid) == own {
                 self.end_transport(at, Close::REPLACED, None, now);
-            } else if supersedes {
+            } else if supersedes && !is_watcher {
                 self.end_transport(at, Close::SUPERSEDED, None, now);
             }
         }
         if supersedes {
-            for client in self.clients.iter_mut().filter(|client| Some(client.uid) != own) {
+            let is_other =
+                |client: &&mut Client<I>| Some(client.uid) != own && !client.is_watcher();
+            for client in self.clients.iter_mut().filter(is_other) {
                 if client.takeover == Takeover::None {
                     client.takeover = Takeover::Untold;
                 }
@@ -357,7 +386,18 @@ impl<I: Clone> Session<I> {
 
     /// Whether every transport of this name is a client of its own.
     pub(super) fn is_lone_plain(&self, name: ClientName) -> bool {
-        name.is_plain() && !self.rules.attach.meeting().plain_is_one
+        match name.kind {
+            ClientKind::Plain => !self.rules.attach.meeting().plain_is_one,
+            ClientKind::PlainWatcher => true,
+            ClientKind::Named(_) => false,
+        }
+    }
+
+    /// The transports whose turn is not over, watchers' apart.
+    fn attached_writers(&self) -> impl Iterator<Item = &Transport> {
+        let is_watchers =
+            |t: &Transport| self.clients.get(t.client).is_some_and(Client::is_watcher);
+        self.attached().filter(move |t| !is_watchers(t))
     }
 }
 

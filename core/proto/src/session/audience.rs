@@ -1,7 +1,7 @@
 //! Who reads what was sent, and how far: what the application asks and decides about single clients.
 
 use super::{
-    Session,
+    Access, Session,
     client::{Client, Who},
     sparse::Addressee,
 };
@@ -23,6 +23,8 @@ pub enum Receipt {
 pub struct Attendee<'a, I> {
     /// Its name, and what came with its newest attachment.
     pub who: &'a Who<I>,
+    /// What it may do.
+    pub access: Access,
     /// How many transports it has.
     pub transports: usize,
 }
@@ -32,6 +34,7 @@ impl<I: Clone> Session<I> {
     pub fn attendees(&self) -> impl Iterator<Item = Attendee<'_, I>> {
         self.clients.iter().filter(|client| client.is_attached()).map(|client| Attendee {
             who: &client.who,
+            access: client.access,
             transports: self.attached().filter(|t| t.client == client.uid).count(),
         })
     }

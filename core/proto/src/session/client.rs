@@ -52,6 +52,19 @@ pub enum ClientKind {
     Plain,
     /// A page or program that names itself.
     Named(ClientId),
+    /// One plain transport that may only read, whatever the attach policy.
+    PlainWatcher,
+}
+
+/// What a client may do on an attachment. A client that may only read is a *watcher*: it takes nobody's place.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// It may read and write.
+    #[default]
+    Full,
+    /// It may read: a data message of it closes its transport.
+    ReadOnly,
 }
 
 impl ClientName {
@@ -65,9 +78,22 @@ impl ClientName {
         Self { identity, kind: ClientKind::Named(id) }
     }
 
+    /// Names a plain client of this identity that may only read.
+    pub const fn plain_watcher(identity: IdentityTag) -> Self {
+        Self { identity, kind: ClientKind::PlainWatcher }
+    }
+
     /// Returns whether it is a plain client.
     pub fn is_plain(&self) -> bool {
-        self.kind == ClientKind::Plain
+        matches!(self.kind, ClientKind::Plain | ClientKind::PlainWatcher)
+    }
+
+    /// How a transport with this access is known. A plain watcher must not be taken for the identity's plain client.
+    pub(super) fn with(self, access: Access) -> Self {
+        match (self.kind, access) {
+            (ClientKind::Plain, Access::ReadOnly) => Self::plain_watcher(self.identity),
+            (ClientKind::Plain | ClientKind::PlainWatcher | ClientKind::Named(_), _) => self,
+        }
     }
 }
 
@@ -116,6 +142,8 @@ pub(super) enum Takeover {
 pub(super) struct Client<I> {
     pub(super) uid: ClientUid,
     pub(super) who: Who<I>,
+    /// What it may do on its newest attachment.
+    pub(super) access: Access,
     pub(super) presence: Presence,
     pub(super) standing: Standing,
     /// Why it last stopped mattering: the hello that told it may not have arrived.
@@ -199,6 +227,11 @@ impl<I> Client<I> {
         matches!(self.presence, Presence::Attached)
     }
 
+    /// Whether it may only read.
+    pub(super) fn is_watcher(&self) -> bool {
+        self.access == Access::ReadOnly
+    }
+
     /// Whether the outbox may let go of what was written to it: it confirms nothing.
     pub(super) fn is_passed_when_written(&self, plain_ack: PlainAck) -> bool {
         self.who.name.is_plain() && (self.reads_events || plain_ack == PlainAck::Off)
@@ -238,7 +271,7 @@ pub(super) struct Clients<I> {
     next_uid: NonZeroU64,
     /// Counts attaches and detaches, to tell which client has been gone longest.
     order: NonZeroU64,
-    /// The client that was attached last.
+    /// The client that was attached last, watchers apart.
     last_attached: Option<ClientUid>,
 }
 
@@ -284,6 +317,7 @@ impl<I> Clients<I> {
         self.known.push(Client {
             uid,
             who,
+            access: Access::Full,
             presence: Presence::Gone { order: self.order, since: Moment::ZERO },
             standing: Standing::Matters,
             stopped_by: GapReason::Evicted,
@@ -315,15 +349,28 @@ impl<I> Clients<I> {
         }
     }
 
-    pub(super) fn set_attached(&mut self, uid: ClientUid, number: AttachmentNumber) {
-        self.last_attached = Some(uid);
+    pub(super) fn set_attached(
+        &mut self,
+        uid: ClientUid,
+        number: AttachmentNumber,
+        access: Access,
+    ) {
+        match access {
+            Access::Full => self.last_attached = Some(uid),
+            Access::ReadOnly if self.last_attached == Some(uid) => self.last_attached = None,
+            Access::ReadOnly => {}
+        }
         if let Some(client) = self.get_mut(uid) {
             client.presence = Presence::Attached;
             if let Standing::Stopped(reason) = client.standing {
                 client.stopped_by = reason;
             }
             client.standing = Standing::Matters;
-            client.takeover = Takeover::None;
+            // A watcher takes nothing back, so it still owes the answer to its 4100 before it does.
+            if access == Access::Full {
+                client.takeover = Takeover::None;
+            }
+            client.access = access;
             client.newest = number;
         }
     }
@@ -340,14 +387,15 @@ impl<I> Clients<I> {
         self.known.iter().any(Client::is_attached)
     }
 
-    /// Returns which client was attached last.
+    /// Returns which client was attached last, watchers apart.
     pub(super) fn last_attached(&self) -> Option<ClientUid> {
         self.last_attached
     }
 
-    /// Returns when a client went last, of those that are gone.
+    /// Returns when a client went last, of those that are gone, watchers apart.
     pub(super) fn last_left(&self) -> Option<Moment> {
-        self.known.iter().filter_map(Client::gone_since).max()
+        let writers = self.known.iter().filter(|client| !client.is_watcher());
+        writers.filter_map(Client::gone_since).max()
     }
 
     /// Of the clients that still matter and are not in `kept`, makes the one that has been gone longest stop
@@ -365,16 +413,19 @@ impl<I> Clients<I> {
     }
 
     /// Pushes out clients, as far as it can, so that one more of this identity can be remembered. Returns which.
+    ///
+    /// A watcher does not push out the last writer.
     pub(super) fn push_out_for(
         &mut self,
         identity: IdentityTag,
+        access: Access,
         bounds: &Bounds,
     ) -> Vec<(ClientUid, ClientName)> {
         let mut gone = Vec::new();
         let others = bounds.clients.saturating_sub(1);
-        self.push_out(others, |client| client.who.name.identity == identity, &mut gone);
+        self.push_out(others, access, |client| client.who.name.identity == identity, &mut gone);
         let others = bounds.shared_clients.saturating_sub(1);
-        self.push_out(others, |_| true, &mut gone);
+        self.push_out(others, access, |_| true, &mut gone);
         gone
     }
 
@@ -383,14 +434,21 @@ impl<I> Clients<I> {
     fn push_out(
         &mut self,
         keep: usize,
+        access: Access,
         of: impl Fn(&Client<I>) -> bool,
         gone: &mut Vec<(ClientUid, ClientName)>,
     ) {
+        let writers = self.known.iter().filter(|client| of(client) && !client.is_watcher());
+        let last_writer = writers.max_by_key(|client| client.gone_order()).map(|client| client.uid);
+        let is_kept = |client: &Client<I>| {
+            client.has_unhandled()
+                || (access == Access::ReadOnly && Some(client.uid) == last_writer)
+        };
         while self.known.iter().filter(|client| of(client)).count() > keep {
             let longest = self
                 .known
                 .iter()
-                .filter(|client| of(client) && !client.has_unhandled())
+                .filter(|client| of(client) && !is_kept(client))
                 .filter_map(|client| Some((client.gone_order()?, client.uid, client.who.name)))
                 .min_by_key(|(order, ..)| *order);
             let Some((_, uid, name)) = longest else {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Session,
+    Access, Session,
     client::{ClientUid, Standing, Who},
 };
 use crate::{GapReason, Message, Moment};
@@ -129,7 +129,7 @@ impl<I: Clone> Session<I> {
         if own >= bounds.clients || stays().count() >= bounds.shared_clients {
             return None;
         }
-        let forgotten = self.clients.push_out_for(identity, &self.rules.bounds);
+        let forgotten = self.clients.push_out_for(identity, Access::Full, &self.rules.bounds);
         self.let_go_of_forgotten(&forgotten);
         let trials = self.trials();
         let uid = self.clients.insert(who.clone(), self.outbox.base());

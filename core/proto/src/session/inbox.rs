@@ -1,4 +1,4 @@
-use super::client::{ClientUid, Who};
+use super::client::{Access, ClientUid, Who};
 use crate::{Message, Position, compact::Queue};
 
 /// A handler that takes no events is told of no more than this many messages that cannot be delivered.
@@ -18,6 +18,8 @@ pub enum Event<I> {
     Attached {
         /// The client.
         who: Who<I>,
+        /// What it may do.
+        access: Access,
         /// Whether its cursor was honoured; if not, it holds nothing of this epoch's messages.
         resumed: bool,
         /// Whether it starts with a checkpoint message.
@@ -72,10 +74,11 @@ impl<I> Inbox<I> {
         &mut self,
         uid: ClientUid,
         who: Who<I>,
+        access: Access,
         resumed: bool,
         checkpoint: bool,
     ) {
-        self.queue.used().push_back((uid, Event::Attached { who, resumed, checkpoint }));
+        self.queue.used().push_back((uid, Event::Attached { who, access, resumed, checkpoint }));
     }
 
     /// Tells a detach, or takes the attach back if the handler has not seen that yet. Returns what that attach

@@ -43,7 +43,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 pub use self::{
     attach::{Arrival, Attached, Claim, Refusal, SessionOrigin},
     audience::{Attendee, Receipt},
-    client::{ClientKind, ClientName, IdentityTag, Who},
+    client::{Access, ClientKind, ClientName, IdentityTag, Who},
     deliver::{Delivery, DeliveryKey, DeliveryProgress, Undelivered},
     epoch::Epoch,
     final_counts::FinalCounts,

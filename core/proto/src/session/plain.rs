@@ -206,7 +206,8 @@ impl<I: Clone> Session<I> {
     /// attached: that one has started at what was confirmed by then, or belongs to another client.
     pub(super) fn handle_late_pong(&mut self, at: usize, payload: &[u8], now: Moment) {
         let t = &self.transports[at];
-        let is_news = t.is_plain() && t.is_answer(payload) && self.newest_plain() <= t.number;
+        let is_news =
+            t.is_plain() && t.is_answer(payload) && self.newest_plain(t.client) <= t.number;
         if self.frozen || !is_news {
             return;
         }
@@ -281,8 +282,13 @@ impl<I: Clone> Session<I> {
         client.map(|client| client.note_rare(|rare| note(&mut rare.trouble))).unwrap_or_default()
     }
 
-    fn newest_plain(&self) -> AttachmentNumber {
-        let plain = self.clients.iter().filter(|client| client.who.name.is_plain());
+    /// The newest attachment of a plain client that may start where this one was: a watcher and a writer never do.
+    fn newest_plain(&self, uid: ClientUid) -> AttachmentNumber {
+        let of = self.clients.get(uid);
+        let is_alike = |client: &&Client<I>| {
+            client.who.name.is_plain() && of.is_some_and(|of| of.access == client.access)
+        };
+        let plain = self.clients.iter().filter(is_alike);
         plain.map(|client| client.newest).max().unwrap_or_default()
     }
 }

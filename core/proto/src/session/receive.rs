@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::Session;
+use super::{Session, client::Client};
 use crate::{
     AttachmentNumber, Message, Moment, Position,
     wire::{self, ClientControl, Close, Inbound, ProtocolError, StateOffer},
@@ -76,6 +76,10 @@ impl<I: Clone> Session<I> {
     }
 
     fn handle_data(&mut self, at: usize, message: Message, now: Moment) -> Reception {
+        if self.is_watchers(at) && self.usage.ended.is_none() {
+            self.end_transport(at, Close::READ_ONLY, None, now);
+            return Reception::Done;
+        }
         if message.len() > self.rules.bounds.message {
             self.end_transport(at, Close::TOO_BIG, None, now);
             return Reception::Done;
@@ -158,7 +162,12 @@ impl<I: Clone> Session<I> {
         if !std::mem::replace(&mut self.transports[at].may_offer_state, false) {
             return self.protocol_error(at, ProtocolError::Unexpected, now);
         }
-        Reception::State(state)
+        // A client offers its copy by itself, not knowing that it may only read. The copy of a watcher does not count.
+        if self.is_watchers(at) { Reception::Done } else { Reception::State(state) }
+    }
+
+    fn is_watchers(&self, at: usize) -> bool {
+        self.clients.get(self.transports[at].client).is_some_and(Client::is_watcher)
     }
 
     fn handle_pong(&mut self, at: usize, payload: &[u8], now: Moment) {

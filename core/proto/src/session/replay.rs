@@ -5,7 +5,7 @@
 //! has. What the outbox does not keep any more is told as a gap.
 
 use super::{
-    Claim, ClientName, IdentityTag, PlainAck, Session, SessionOrigin,
+    Access, Claim, ClientName, PlainAck, Session, SessionOrigin,
     client::{Client, ClientUid, Standing, Who},
     lives::Lineage,
     sparse::Recipient,
@@ -34,6 +34,7 @@ impl<I: Clone> Session<I> {
     pub(super) fn find_start(
         &mut self,
         who: Who<I>,
+        access: Access,
         claim: &Claim,
         origin: SessionOrigin,
     ) -> (ClientUid, Start) {
@@ -42,16 +43,16 @@ impl<I: Clone> Session<I> {
             if self.is_lone_plain(name) { None } else { self.clients.named(name).map(|c| c.uid) };
         let start = match claim {
             Claim::Plain => {
-                uid = uid.or(self.gone_plain_client(name.identity));
-                self.plain_start(uid, name.identity, origin, self.rules.plain_ack)
+                uid = uid.or(self.gone_plain_client(name));
+                self.plain_start(uid, name, origin, self.rules.plain_ack)
             }
             // What was written to a reader of events is there until room is needed: see `room`.
             Claim::PlainAt(None) => {
-                uid = uid.or(self.gone_plain_client(name.identity));
-                self.plain_start(uid, name.identity, origin, PlainAck::Off)
+                uid = uid.or(self.gone_plain_client(name));
+                self.plain_start(uid, name, origin, PlainAck::Off)
             }
             Claim::PlainAt(Some(at)) => {
-                uid = uid.or(self.gone_plain_client(name.identity));
+                uid = uid.or(self.gone_plain_client(name));
                 self.event_start(uid, *at, name, origin)
             }
             Claim::Fresh => self.fresh_start(uid, origin, None),
@@ -79,7 +80,7 @@ impl<I: Clone> Session<I> {
         // that it counts from 0, a cursor of it does not.
         let perhaps_forgotten = uid.is_none() && self.pushed_out;
         let uid = uid.unwrap_or_else(|| {
-            let forgotten = self.clients.push_out_for(name.identity, &self.rules.bounds);
+            let forgotten = self.clients.push_out_for(name.identity, access, &self.rules.bounds);
             self.let_go_of_forgotten(&forgotten);
             let trials = self.trials();
             let uid = self.clients.insert(who, start.acked);
@@ -128,13 +129,13 @@ impl<I: Clone> Session<I> {
     fn plain_start(
         &self,
         uid: Option<ClientUid>,
-        identity: IdentityTag,
+        name: ClientName,
         origin: SessionOrigin,
         plain_ack: PlainAck,
     ) -> Start {
         // Under `Share` the session does not know which gone plain client of this identity has come back. So the
         // client starts where the one that has confirmed least would start.
-        let least = self.gone_plain(identity).map(|(acked, _)| acked).min();
+        let least = self.gone_plain(name).map(|(acked, _)| acked).min();
         let own = least.or_else(|| uid.and_then(|uid| self.clients.get(uid)).map(|c| c.acked));
         let from = match own {
             Some(acked) => acked.min(self.outbox.checkpoint().unwrap_or(acked)),
@@ -173,27 +174,25 @@ impl<I: Clone> Session<I> {
         }
         // Another history: it gets all that is left of this one.
         let gap = Gap { from: at.position, to: None, reason: GapReason::Restarted };
-        let start = self.plain_start(uid, name.identity, origin, PlainAck::Off);
+        let start = self.plain_start(uid, name, origin, PlainAck::Off);
         let status = if start.status == Status::Resumed { origin.status() } else { start.status };
         Start { status, gap: Some(gap), ..start }
     }
 
-    /// Under `Share` a new plain transport becomes the client of its identity's gone one with the most, so that no
-    /// other finds less than it needs.
-    fn gone_plain_client(&self, identity: IdentityTag) -> Option<ClientUid> {
-        self.gone_plain(identity).max().map(|(_, uid)| uid)
+    /// Where each plain transport is a client of its own, a new one becomes the client of its identity's gone one
+    /// with the most, so that no other finds less than it needs.
+    fn gone_plain_client(&self, name: ClientName) -> Option<ClientUid> {
+        self.gone_plain(name).max().map(|(_, uid)| uid)
     }
 
     pub(super) fn gone_plain(
         &self,
-        identity: IdentityTag,
+        name: ClientName,
     ) -> impl Iterator<Item = (Position, ClientUid)> {
-        let share = !self.rules.attach.meeting().plain_is_one;
+        let lone = self.is_lone_plain(name);
         self.clients
             .iter()
-            .filter(move |client| {
-                share && client.who.name == ClientName::plain(identity) && !client.is_attached()
-            })
+            .filter(move |client| lone && client.who.name == name && !client.is_attached())
             .map(|client| (client.acked, client.uid))
     }
 

@@ -43,7 +43,7 @@ impl<I: Clone> Session<I> {
     /// from, or has been away while the outbox was full.
     pub fn addressee(&self, name: ClientName, is_own: impl Fn(&I) -> bool) -> Option<Addressee> {
         let name = ClientName { identity: self.identity_now(name.identity), ..name };
-        let alone = name.is_plain() && !self.rules.attach.meeting().plain_is_one;
+        let alone = self.is_lone_plain(name);
         let mut known = self.clients.iter().filter(|client| client.who.name == name);
         let to = if alone {
             Which::Transport(known.find(|client| is_own(&client.who.info))?.uid)

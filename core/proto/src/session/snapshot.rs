@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ClientName, DeliveryKey, Epoch, IdentityTag, Rules, Session,
+    Access, ClientName, DeliveryKey, Epoch, IdentityTag, Rules, Session,
     client::{Client, ClientUid, Presence, Standing, Takeover, Who},
     lives::{self, Earlier, KnownLife},
     outbox::Outbox,
@@ -72,6 +72,7 @@ impl Snapshot {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub(super) struct StoredClient {
     pub(super) name: ClientName,
+    access: Access,
     /// How many of its messages are handled.
     pub(super) handled: u64,
     counts_unknown: bool,
@@ -277,7 +278,7 @@ impl<I: Clone> Session<I> {
             let acked = if end.is_some() { stored.acked } else { Position::ZERO };
             let uid = session.clients.insert(Who { name, info: info(name) }, acked);
             needed.push((uid, acked, stored.needed, stored.own_left));
-            session.clients.set_attached(uid, stored.newest);
+            session.clients.set_attached(uid, stored.newest, stored.access);
             session.clients.set_gone(uid, now);
             let known = |at: Option<u32>| session.lives().known(life(at?)?);
             let (shown, held) = (known(stored.shown), known(stored.held));
@@ -304,6 +305,7 @@ impl<I: Clone> Session<I> {
     pub(super) fn stored_client(&self, client: &Client<I>) -> StoredClient {
         StoredClient {
             name: client.who.name,
+            access: client.access,
             handled: client.handled(),
             counts_unknown: client.counts_unknown,
             shown: client.shown.map(KnownLife::index),

@@ -518,7 +518,7 @@ impl<I: Clone> Session<I> {
     pub fn handle_refusal_answered(&mut self, client: ClientName, seen: AttachmentNumber) {
         let known = self.clients.iter_mut().find(|known| known.who.name == client);
         if let Some(known) = known
-            && known.newest < seen
+            && known.newest <= seen
             && known.takeover == Takeover::Untold
         {
             known.takeover = Takeover::Told;
@@ -539,9 +539,7 @@ impl<I: Clone> Session<I> {
     /// A client has no transport any more.
     fn client_gone(&mut self, uid: ClientUid, now: Moment) {
         self.clients.set_gone(uid, now);
-        if !self.rules.attach.meeting().plain_is_one
-            && self.clients.get(uid).is_some_and(|client| client.who.name.is_plain())
-        {
+        if self.clients.get(uid).is_some_and(|client| self.is_lone_plain(client.who.name)) {
             // The next plain transport is another client.
             self.let_go_of_own(uid);
         }

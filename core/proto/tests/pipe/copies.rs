@@ -306,6 +306,7 @@ impl Pair {
         };
         let arrival = session::Arrival {
             client: ClientName::named(IdentityTag::new([1; 16]), client),
+            access: session::Access::Full,
             info: 0,
             origin: SessionOrigin::Reused,
             claim,

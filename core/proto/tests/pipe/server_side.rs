@@ -9,7 +9,7 @@ use session_resume_proto::{
         Request, RequestId, Server, Tag, Token,
     },
     session::{
-        Arrival, Budget, Claim, ClientName, Event, Frame, IdentityTag, Incoming, Reception,
+        Access, Arrival, Budget, Claim, ClientName, Event, Frame, IdentityTag, Incoming, Reception,
         SessionOrigin,
     },
     wire::{Offer, encode_event, encode_frames},
@@ -113,6 +113,7 @@ impl World {
         };
         let arrival = Arrival {
             client: ClientName::named(IdentityTag::new([1; 16]), client),
+            access: Access::Full,
             info: 0,
             origin: SessionOrigin::Reused,
             claim,

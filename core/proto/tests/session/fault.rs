@@ -37,4 +37,8 @@ pub(crate) enum Fault {
     CountsStayBehind,
     /// A transport stays attached though its identity was changed.
     OldIdentityStaysAttached,
+    /// A client that may only read attaches as one that may write.
+    WatcherTakesOver,
+    /// A client sends data although it may only read.
+    WatcherWrites,
 }

@@ -19,6 +19,7 @@ const DOWN: Bounds = Bounds {
     late: 0,
     cuts: 1,
     moves: 0,
+    watches: 0,
     outbox: 8,
 };
 const UP: Bounds = Bounds { sends: 0, makes: [3, 0], ..DOWN };
@@ -29,7 +30,9 @@ const LATE: Bounds = Bounds { sends: 1, attaches: 3, late: 1, ..DOWN };
 const FULL: Bounds = Bounds { sends: 2, attaches: 3, outbox: 1, ..DOWN };
 /// An identity is changed in between.
 const MOVES: Bounds = Bounds { sends: 1, makes: [1, 0], late: 1, moves: 1, ..DOWN };
-const ALL: [Bounds; 7] = [DOWN, UP, BOTH, CROSSED, LATE, FULL, MOVES];
+/// Some attaches may only read.
+const WATCHES: Bounds = Bounds { sends: 1, makes: [1, 0], attaches: 3, watches: 1, ..DOWN };
+const ALL: [Bounds; 8] = [DOWN, UP, BOTH, CROSSED, LATE, FULL, MOVES, WATCHES];
 
 fn explore_all(attach: Attach) {
     for mut bounds in ALL {
@@ -75,6 +78,9 @@ fn every_planted_fault_is_found() {
         (Fault::IdentityIsIgnored, share, UP),
         (Fault::CountsStayBehind, takeover, MOVES),
         (Fault::OldIdentityStaysAttached, share, MOVES),
+        (Fault::WatcherTakesOver, takeover, WATCHES),
+        (Fault::WatcherTakesOver, Attach::Refuse, WATCHES),
+        (Fault::WatcherWrites, share, WATCHES),
     ] {
         bounds.attach = attach;
         let found = catch_unwind(AssertUnwindSafe(move || explore(bounds, Some(fault)))).is_err();

@@ -17,6 +17,8 @@ pub(crate) struct Record {
     pub(crate) taken: u64,
     pub(crate) handled: u64,
     pub(crate) committed: u64,
+    /// It may only read on its newest attachment.
+    pub(crate) watches: bool,
     /// `Some(true)` once it has been told of a takeover.
     pub(crate) takeover: Option<bool>,
     /// Its first attachment: 0 before it.

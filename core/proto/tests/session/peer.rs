@@ -38,6 +38,8 @@ pub(crate) struct Peer {
     pub(crate) window: u64,
     /// What it has told its application to be in doubt.
     pub(crate) in_doubt: Vec<u64>,
+    /// It may only read on the transport that it listens to.
+    pub(crate) watches: bool,
     /// It was told that it has been superseded: only its user reconnects it.
     pub(crate) superseded: bool,
     /// It was told that the session is over.
@@ -57,6 +59,7 @@ impl Peer {
             next: None,
             window: 0,
             in_doubt: Vec::new(),
+            watches: false,
             superseded: false,
             done: false,
         }
@@ -95,8 +98,11 @@ impl Peer {
         self.made += 1;
     }
 
-    /// The next data frame, if its window allows one.
+    /// The next data frame, if it may write and its window allows one.
     pub(crate) fn write(&mut self) -> Option<Incoming> {
+        if self.watches {
+            return None;
+        }
         let next = self.next?;
         if next - self.base >= self.window {
             return None;

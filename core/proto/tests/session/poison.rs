@@ -13,8 +13,8 @@ use std::{
 use session_resume_proto::{
     AttachmentNumber, ClientId, Moment, Position, WireId,
     session::{
-        Arrival, Budget, Claim, ClientName, Epoch, Event, Frame, IdentityTag, Incoming, Rules,
-        Session, SessionOrigin, Snapshot,
+        Access, Arrival, Budget, Claim, ClientName, Epoch, Event, Frame, IdentityTag, Incoming,
+        Rules, Session, SessionOrigin, Snapshot,
     },
     wire::{self, Inbound, ServerControl},
 };
@@ -280,6 +280,7 @@ impl State {
         let offered = matches!(claim, Claim::Cursor { .. });
         let arrival = Arrival {
             client: name(),
+            access: Access::Full,
             info: (),
             origin: SessionOrigin::Reused,
             claim,

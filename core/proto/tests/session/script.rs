@@ -12,12 +12,16 @@ pub(crate) enum Op {
     Idle,
     /// A peer makes its offer, and it arrives.
     Connect(u8),
+    /// As `Connect`, and it may only read.
+    Watch(u8),
     /// It makes its offer, gives up waiting, and the offer arrives some time later.
     OfferLate(u8),
+    WatchLate(u8),
     ArriveLate(u8),
     /// Its program starts again.
     Restart(u8),
     ConnectPlain,
+    WatchPlain,
     /// The peer's end of a socket is gone; the server does not know.
     Lose(u8),
     /// The server learns that a socket is gone.
@@ -102,9 +106,17 @@ fn op(number: u32) -> Op {
     let [kind, a, b, c] = number.to_le_bytes();
     let few = b % 4 + 1;
     match kind % 64 {
-        0..=1 => Op::Connect(a),
+        0..=1 => {
+            if c < 64 {
+                Op::Watch(a)
+            } else {
+                Op::Connect(a)
+            }
+        }
         2 => {
-            if b < 128 {
+            if b < 32 {
+                Op::WatchLate(a)
+            } else if b < 128 {
                 Op::OfferLate(a)
             } else {
                 Op::ArriveLate(a)
@@ -118,7 +130,9 @@ fn op(number: u32) -> Op {
             }
         }
         4 => {
-            if b < 128 {
+            if b < 32 {
+                Op::WatchPlain
+            } else if b < 128 {
                 Op::ConnectPlain
             } else {
                 Op::Connect(a)
@@ -167,15 +181,7 @@ fn op(number: u32) -> Op {
         }
         54 => Op::Commit,
         55 => Op::StartHandler,
-        56 => match a % 8 {
-            0 => Op::Guard(None),
-            1 => Op::Guard(Some(u16::from_le_bytes([b, c]))),
-            2..=3 => Op::ReleaseGuard,
-            4 => Op::Task(true),
-            5 => Op::Task(false),
-            6 => Op::Hold(b < 64),
-            _ => Op::Touch,
-        },
+        56 => use_of([a, b, c]),
         57..=59 => Op::Pass(u32::from(a)),
         60..=61 => Op::Pass(1000 + u32::from(a) * 16),
         62 => Op::Pass(u32::from(u16::from_le_bytes([a, b])) * 2),
@@ -186,5 +192,18 @@ fn op(number: u32) -> Op {
                 Op::Receive(few)
             }
         }
+    }
+}
+
+/// What holds off expiry, or ends that.
+fn use_of([kind, a, b]: [u8; 3]) -> Op {
+    match kind % 8 {
+        0 => Op::Guard(None),
+        1 => Op::Guard(Some(u16::from_le_bytes([a, b]))),
+        2..=3 => Op::ReleaseGuard,
+        4 => Op::Task(true),
+        5 => Op::Task(false),
+        6 => Op::Hold(a < 64),
+        _ => Op::Touch,
     }
 }

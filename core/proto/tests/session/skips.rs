@@ -13,8 +13,8 @@ use std::{
 use session_resume_proto::{
     AttachmentNumber, ClientId, Moment, Position, WireId,
     session::{
-        Arrival, Attach, Budget, Claim, ClientName, Covered, Epoch, Frame, IdentityTag, Incoming,
-        NotSent, Reception, Rules, Session, SessionOrigin, Snapshot, Terms, Unsent,
+        Access, Arrival, Attach, Budget, Claim, ClientName, Covered, Epoch, Frame, IdentityTag,
+        Incoming, NotSent, Reception, Rules, Session, SessionOrigin, Snapshot, Terms, Unsent,
     },
     wire::{self, ClientControl, Inbound, ServerControl},
 };
@@ -194,6 +194,7 @@ fn name(client: usize) -> ClientName {
 fn arrival(at: usize, offer: Offer) -> Arrival<usize> {
     Arrival {
         client: name(at),
+        access: Access::Full,
         info: at,
         origin: SessionOrigin::Reused,
         claim: offer.claim(),

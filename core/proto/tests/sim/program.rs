@@ -25,6 +25,8 @@ pub(crate) const EVERYBODY: IdentityTag = IdentityTag::new([0; 16]);
 pub(crate) struct Program {
     pub(crate) index: usize,
     pub(crate) identity: IdentityTag,
+    /// It may only read, and sends nothing.
+    pub(crate) watches: bool,
     /// The random bytes with which it has begun: its first client id is made of them.
     seed: [u8; 32],
     pub(crate) client: Client,
@@ -86,6 +88,7 @@ impl Program {
         Self {
             index,
             identity,
+            watches: false,
             seed,
             client,
             made: 0,
@@ -170,7 +173,7 @@ impl Program {
     }
 
     pub(crate) fn send(&mut self, count: u64, scenario: &Scenario) {
-        for _ in 0..count {
+        for _ in 0..if self.watches { 0 } else { count } {
             let message = ledger::from_client(self.index, self.made, scenario.excuses.told_apart());
             let digest = scenario.excuses.drops.then(|| ledger::digest(&message));
             if self.client.send(message).is_err() {
@@ -217,6 +220,8 @@ impl Program {
             Event::Gap(gap) => {
                 let is_excused = gap.reason == GapReason::Overflow
                     && gap.to.is_some_and(|to| to.get() <= self.excused);
+                let evicted = gap.reason == GapReason::Evicted;
+                assert!(!(self.watches && evicted), "a watcher was taken over from: {gap:?}");
                 assert!(is_excused || scenario.excuses.gaps.contains(&gap.reason), "{gap:?}");
                 if let Some(to) = gap.to {
                     let place = self.place.as_mut().expect("a gap in a stream");
@@ -273,6 +278,9 @@ impl Program {
             Event::Waiting { cause, .. } | Event::Offline { cause } => {
                 assert_ne!(cause, Cause::Copied, "nobody was copied");
                 assert!(!matches!(cause, Cause::Protocol(_)), "{cause:?}");
+            }
+            Event::Superseded | Event::Refused { .. } if self.watches => {
+                panic!("a watcher is in nobody's way")
             }
             Event::Connecting | Event::StateTooBig | Event::Superseded | Event::Refused { .. } => {}
             other => panic!("{other:?}"),

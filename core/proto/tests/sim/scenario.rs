@@ -82,6 +82,8 @@ pub(crate) struct Scenario {
     pub(crate) rules: Arc<Rules>,
     pub(crate) config: Config,
     pub(crate) programs: usize,
+    /// Another program may only read.
+    pub(crate) watched: bool,
     /// The first two programs are of different identities, and have given themselves the same client id.
     pub(crate) two_identities: bool,
     /// Some messages are for one program alone, or are replaced, or are worth something for a while only.
@@ -134,7 +136,9 @@ impl Scenario {
             () if mixed && rules.attach == Attach::Share => 1 + rng.index(3),
             () => 1,
         };
-        let crowded = programs > 1 && tight;
+        // As good as drawn, and nothing else is drawn differently.
+        let watched = (several || mixed) && rules.pong_timeout.as_millis().is_multiple_of(2);
+        let crowded = programs + usize::from(watched) > 1 && tight;
         // As good as drawn, and nothing else is drawn differently.
         let two_identities = programs > 1 && rules.heartbeat.as_millis().is_multiple_of(2);
         // The check of what a newer run may miss counts by the oldest message that is kept.
@@ -174,6 +178,7 @@ impl Scenario {
                 ..Config::default()
             },
             programs,
+            watched,
             two_identities,
             steps: 100 + rng.below(400),
             store_fails: if rng.percent(50) { 0 } else { rng.below(60) },

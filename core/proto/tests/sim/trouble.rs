@@ -289,8 +289,9 @@ impl World {
             }
         }
         if self.scenario.rules.attach != Attach::Share {
-            let live: Vec<_> =
-                (0..self.programs.len()).filter(|&at| self.programs[at].is_live()).collect();
+            let live: Vec<_> = (0..self.programs.len())
+                .filter(|&at| self.programs[at].is_live() && !self.programs[at].watches)
+                .collect();
             for &at in live.iter().skip(1) {
                 self.end_program(at);
             }

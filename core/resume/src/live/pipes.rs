@@ -15,6 +15,7 @@ use http::HeaderValue;
 use session_resume_proto::{
     Moment,
     pipe::{Nonce, RequestId, Server, Token},
+    session::Access,
 };
 
 use crate::words::{handler_type::HandlerType, identity::Identity};
@@ -27,6 +28,8 @@ pub(crate) struct Pipe {
     pub(crate) token: Token,
     /// Whose it is.
     pub(crate) identity: Identity,
+    /// What its client may do, as the open was told.
+    pub(crate) access: Access,
     /// The handler of the route on which it was opened; `None` if that has refused it.
     pub(crate) handler: Option<HandlerType>,
     /// The cookie that the answer to its open has set: a repeated open gets it again.
@@ -49,6 +52,7 @@ impl Pipe {
     pub(crate) fn new(
         token: Token,
         identity: Identity,
+        access: Access,
         handler: Option<HandlerType>,
         set_cookie: Option<HeaderValue>,
         server: Server,
@@ -61,7 +65,7 @@ impl Pipe {
             transport: None,
             requests: Vec::new(),
         };
-        Arc::new(Self { token, identity, handler, set_cookie, state: Mutex::new(state) })
+        Arc::new(Self { token, identity, access, handler, set_cookie, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -57,7 +57,8 @@ pub struct Limits {
     /// Bytes of one message. Beyond: sending is an error, and a client that sends more is closed with 1009. Default 1 MiB.
     pub message: usize,
     /// Clients of one identity that a session remembers. Beyond: the client that has been gone longest is forgotten,
-    /// or, if all of them are attached, another client is told to come back later. At least 1. Default 16.
+    /// or, if all of them are attached, another client is told to come back later. Those that may only read
+    /// ([`Upgrade::read_only`](crate::adapter::Upgrade::read_only)) leave a place for one that may write, so there are none where this is 1. At least 1. Default 16.
     pub max_clients: usize,
     /// Clients that a session under a [shared](crate::key::KeyFn::shared) key remembers in all, and so the most
     /// identities that it knows. Beyond: as with [`Self::max_clients`]. At least 1. Default 1,024.

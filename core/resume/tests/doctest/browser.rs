@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Request, request::Parts};
 use session_resume::{
     IntoOutcome, LiveSession, Session, SessionResume,
-    adapter::{self, Upgrade},
+    adapter::{self, Accepted, Upgrade},
 };
 use session_resume_testkit::transport::{ClientEnd, behind, pair};
 
@@ -38,12 +38,11 @@ impl Browser {
         }
         let parts = self.request(resume, request).await;
         let upgrade = Upgrade::<T>::prepare(&parts).await.unwrap();
-        let (socket, wire) = pair();
-        tokio::spawn(upgrade.on_session(handler).unwrap().run(socket));
-        Tab { wire }
+        Tab::run(upgrade.on_session(handler).unwrap())
     }
 
-    async fn request<T: Send + 'static>(
+    /// Sends a request, and returns it as its handler sees it.
+    pub async fn request<T: Send + 'static>(
         &mut self,
         resume: &SessionResume<T>,
         request: http::request::Builder,
@@ -58,6 +57,23 @@ pub struct Tab {
 }
 
 impl Tab {
+    /// Opens the page's end of an upgrade.
+    pub fn run<T, F, Fut>(accepted: Accepted<T, F>) -> Self
+    where
+        T: Send + 'static,
+        F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+        Fut: Future<Output: IntoOutcome> + Send + 'static,
+    {
+        let (socket, wire) = pair();
+        tokio::spawn(accepted.run(socket));
+        Self { wire }
+    }
+
+    /// Returns the code and the reason with which it is closed.
+    pub async fn closed(&mut self) -> (u16, String) {
+        self.wire.closed().await
+    }
+
     pub fn send(&self, text: &str) {
         self.wire.text(text);
     }

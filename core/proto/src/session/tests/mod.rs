@@ -18,6 +18,7 @@ mod reattach;
 mod skips;
 mod trouble;
 mod usage;
+mod watchers;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -77,9 +78,24 @@ impl Sim {
         claim: Claim,
         origin: SessionOrigin,
     ) -> Result<u64, String> {
+        self.come(who, Access::Full, claim, origin)
+    }
+
+    /// It comes, and may only read.
+    fn watch(&mut self, who: &'static str, claim: Claim) -> Result<u64, String> {
+        self.come(who, Access::ReadOnly, claim, SessionOrigin::Reused)
+    }
+
+    fn come(
+        &mut self,
+        who: &'static str,
+        access: Access,
+        claim: Claim,
+        origin: SessionOrigin,
+    ) -> Result<u64, String> {
         let mut nonce = [0; 8];
         nonce[7] = u8::try_from(self.session.transports() + 1).unwrap();
-        let arrival = Arrival { client: name(who), info: who, origin, claim, nonce };
+        let arrival = Arrival { client: name(who), access, info: who, origin, claim, nonce };
         let session = WireId::parse("s").unwrap();
         match self.session.attach(arrival, &session, self.now) {
             Ok(attached) => Ok(attached.number.get()),
@@ -229,10 +245,11 @@ impl Sim {
             Event::Message { message, from } => {
                 format!("{}:{}", from.info, message.as_text().unwrap_or("binary"))
             }
-            Event::Attached { who, resumed, checkpoint } => {
+            Event::Attached { who, access, resumed, checkpoint } => {
+                let watches = if access == Access::ReadOnly { " watches" } else { "" };
                 let resumed = if resumed { " resumed" } else { "" };
                 let checkpoint = if checkpoint { " checkpoint" } else { "" };
-                format!("+{}{resumed}{checkpoint}", who.info)
+                format!("+{}{watches}{resumed}{checkpoint}", who.info)
             }
             Event::Detached { who } => format!("-{}", who.info),
             Event::Undeliverable { who, position, bytes } => {

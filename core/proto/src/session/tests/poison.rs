@@ -42,7 +42,7 @@ impl Process {
         let rules = Arc::clone(self.sim.session.rules());
         let disk = self.disk.clone();
         let name = |name: ClientName| match name.kind {
-            ClientKind::Plain => "plain",
+            ClientKind::Plain | ClientKind::PlainWatcher => "plain",
             ClientKind::Named(id) if id.as_str().starts_with('a') => "a",
             ClientKind::Named(_) => "b",
         };

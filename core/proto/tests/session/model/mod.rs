@@ -10,8 +10,8 @@ use std::{collections::VecDeque, sync::Arc};
 use session_resume_proto::{
     AttachmentNumber, Moment, Position, WireId,
     session::{
-        Arrival, Attach, Budget, Claim, ClientName, Epoch, Event, Frame, IdentityTag, Incoming,
-        Reception, Rules, Session, SessionOrigin,
+        Access, Arrival, Attach, Budget, Claim, ClientName, Epoch, Event, Frame, IdentityTag,
+        Incoming, Reception, Rules, Session, SessionOrigin,
     },
     wire::{self, ClientControl, Close, Inbound, ServerControl, Status},
 };
@@ -40,6 +40,8 @@ pub(crate) struct Bounds {
     pub(crate) cuts: u8,
     /// Changes of an identity.
     pub(crate) moves: u8,
+    /// Attaches that may only read.
+    pub(crate) watches: u8,
     pub(crate) outbox: usize,
 }
 
@@ -76,11 +78,14 @@ pub(crate) struct State {
     lates: u8,
     cuts: u8,
     moves: u8,
+    watches: u8,
     // What should be.
     accepted: [u64; PEERS],
     taken: [u64; PEERS],
     newest: [AttachmentNumber; PEERS],
     heard: [AttachmentNumber; PEERS],
+    /// It may only read on its newest attachment.
+    watching: [bool; PEERS],
     /// Another client has taken over since its newest attachment: told or not.
     overtaken: [Option<bool>; PEERS],
     /// It may be told a gap, until it is told that there is none.
@@ -93,6 +98,8 @@ enum Deed {
     Send,
     Make(usize),
     Connect(usize),
+    /// As `Connect`, and it may only read.
+    Watch(usize),
     OfferLate(usize),
     ArriveLate(usize),
     Cut(usize),
@@ -124,10 +131,12 @@ impl State {
             lates: bounds.late,
             cuts: bounds.cuts,
             moves: bounds.moves,
+            watches: bounds.watches,
             accepted: [0; PEERS],
             taken: [0; PEERS],
             newest: [AttachmentNumber::default(); PEERS],
             heard: [AttachmentNumber::default(); PEERS],
+            watching: [false; PEERS],
             overtaken: [None; PEERS],
             missed: [false; PEERS],
             overflowed: false,
@@ -140,7 +149,12 @@ impl State {
             Deed::Make(who) => self.peers[who].make(),
             Deed::Connect(who) => {
                 self.attaches -= 1;
-                self.connect(who, bounds, fault);
+                self.connect(who, Access::Full, bounds, fault);
+            }
+            Deed::Watch(who) => {
+                self.attaches -= 1;
+                self.watches -= 1;
+                self.connect(who, Access::ReadOnly, bounds, fault);
             }
             Deed::Move(who) => {
                 self.moves -= 1;
@@ -157,7 +171,7 @@ impl State {
                 if name != self.peers[who].name() {
                     return self.arrive_moved(name, who, claim);
                 }
-                let _ = self.arrive(who, claim, false, bounds, fault);
+                let _ = self.arrive(who, Access::Full, claim, false, bounds, fault);
             }
             Deed::Cut(at) => {
                 self.cuts -= 1;
@@ -169,14 +183,14 @@ impl State {
             Deed::RefusalAnswered(at) => {
                 let (who, seen) = self.refusals.remove(at);
                 self.session.handle_refusal_answered(self.peers[who].name(), seen);
-                if self.overtaken[who] == Some(false) && self.newest[who] < seen {
+                if self.overtaken[who] == Some(false) && self.newest[who] <= seen {
                     self.overtaken[who] = Some(true);
                 }
             }
             Deed::Receive => self.receive(),
         }
         self.settle(fault);
-        let attached = self.session.transports();
+        let attached = self.session.attendees().filter(|of| of.access == Access::Full).count();
         assert!(bounds.attach == Attach::Share || attached <= 1, "two transports at a time");
     }
 
@@ -192,14 +206,15 @@ impl State {
         let _ = self.session.send(format!("{position}").into(), NOW);
     }
 
-    fn connect(&mut self, who: usize, bounds: Bounds, fault: Option<Fault>) {
+    fn connect(&mut self, who: usize, access: Access, bounds: Bounds, fault: Option<Fault>) {
         let seen = self.session.newest_attachment();
         let mut claim = self.peers[who].offer(EPOCH);
         if let (Some(Fault::CursorIsLastAck), Claim::Cursor { received, .. }) = (fault, &mut claim)
         {
             *received = Position::new(received.get().saturating_sub(1));
         }
-        match self.arrive(who, claim, true, bounds, fault) {
+        self.peers[who].watches = access == Access::ReadOnly && fault != Some(Fault::WatcherWrites);
+        match self.arrive(who, access, claim, true, bounds, fault) {
             Ok(()) => {}
             Err(close) if close == Close::SUPERSEDED => self.refusals.push((who, seen)),
             Err(close) => assert_eq!(close, Close::REFUSED, "the present holder"),
@@ -209,17 +224,22 @@ impl State {
     fn arrive(
         &mut self,
         who: usize,
+        access: Access,
         mut claim: Claim,
         open: bool,
         bounds: Bounds,
         fault: Option<Fault>,
     ) -> Result<(), Close> {
-        let others = self.session.transports() > 0
-            && self.links.iter().any(|link| link.who != who && self.is_newest(link));
+        let writes = access == Access::Full;
+        let others = writes
+            && self
+                .links
+                .iter()
+                .any(|link| link.who != who && self.is_newest(link) && !self.watching[link.who]);
         let (mut stale, mut untold) = (false, false);
         if let Claim::Cursor { attachment, received, .. } = &mut claim {
             stale = attachment.is_some_and(|n| n < self.heard[who]);
-            untold = self.overtaken[who] == Some(false);
+            untold = writes && self.overtaken[who] == Some(false);
             if fault == Some(Fault::NoStaleCheck) {
                 *attachment = None;
             }
@@ -231,8 +251,10 @@ impl State {
         if fault == Some(Fault::IdentityIsIgnored) {
             client.identity = self.peers[0].name().identity;
         }
+        let takes = fault == Some(Fault::WatcherTakesOver);
         let arrival = Arrival {
             client,
+            access: if takes { Access::Full } else { access },
             info: u32::try_from(who).unwrap(),
             origin: SessionOrigin::Reused,
             claim,
@@ -251,13 +273,15 @@ impl State {
         assert!(bounds.attach != Attach::Refuse || !others, "the holder stays");
         for link in &mut self.links {
             link.superseded |= bounds.attach == Attach::Takeover
+                && writes
+                && !self.watching[link.who]
                 && link.who != who
                 && !link.moved
                 && link.number == self.newest[link.who];
         }
         self.newest[who] = number;
         for (other, overtaken) in self.overtaken.iter_mut().enumerate() {
-            if other == who {
+            if other == who || !writes || self.watching[other] {
                 continue;
             }
             if bounds.attach == Attach::Takeover && self.newest[other].get() > 0 {
@@ -278,7 +302,11 @@ impl State {
             down: VecDeque::new(),
             up: VecDeque::new(),
         });
-        self.missed[who] |= self.overtaken[who].take().is_some() || self.overflowed;
+        self.watching[who] = !writes;
+        self.missed[who] |= self.overtaken[who].is_some() || self.overflowed;
+        if writes {
+            self.overtaken[who] = None;
+        }
         self.transmit(self.links.len() - 1, fault);
         Ok(())
     }
@@ -290,7 +318,8 @@ impl State {
             return;
         }
         let info = u32::try_from(who).unwrap();
-        let arrival = Arrival { client, info, origin: SessionOrigin::Reused, claim, nonce: [0; 8] };
+        let (access, origin) = (Access::Full, SessionOrigin::Reused);
+        let arrival = Arrival { client, access, info, origin, claim, nonce: [0; 8] };
         let refused = self.session.attach(arrival, &WireId::parse("s").unwrap(), NOW);
         assert_eq!(refused.err().map(|refusal| refusal.close), Some(Close::TRY_AGAIN));
     }

@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, BuildHasherDefault},
 };
 
-use session_resume_proto::session::Attach;
+use session_resume_proto::session::{Access, Attach};
 
 use super::{Bounds, Deed, NOW, PEERS, State};
 use crate::fault::Fault;
@@ -49,6 +49,9 @@ impl State {
             }
             if self.attaches > 0 && !self.is_connected(who) {
                 deeds.push(Deed::Connect(who));
+                if self.watches > 0 {
+                    deeds.push(Deed::Watch(who));
+                }
                 if self.lates > 0 {
                     deeds.push(Deed::OfferLate(who));
                 }
@@ -80,6 +83,17 @@ impl State {
     fn calm(mut self, bounds: Bounds, fault: Option<Fault>) {
         self.late.clear();
         for who in 0..PEERS {
+            // A watcher gets everything, too. Then it comes back to say what it has to say.
+            if self.watching[who] && self.is_connected(who) {
+                while let Some(deed) = self.calm_deed(bounds) {
+                    self.act(deed, bounds, fault);
+                }
+                let has = self.peers[who].position;
+                let all = Some(self.session.head().get());
+                assert_eq!(has, all, "{who} watches, and does not get everything");
+                let at = self.links.iter().position(|link| link.open && link.who == who);
+                self.cut(at.expect("a watcher is in nobody's way"));
+            }
             if bounds.attach == Attach::Refuse
                 && let Some(at) = self.links.iter().position(|link| link.open && link.who != who)
             {
@@ -89,7 +103,7 @@ impl State {
                 assert!(round < 100, "no rest");
                 let before = self.clone();
                 if !self.is_connected(who) {
-                    self.connect(who, bounds, fault);
+                    self.connect(who, Access::Full, bounds, fault);
                 }
                 while let Some(deed) = self.calm_deed(bounds) {
                     self.act(deed, bounds, fault);

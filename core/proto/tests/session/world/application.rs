@@ -122,14 +122,19 @@ impl World {
         self.sockets.iter().any(|socket| socket.attached && socket.client == client)
     }
 
+    /// Whether a client is attached that may write.
+    fn writes(&self, client: usize) -> bool {
+        self.is_attached(client) && !self.records[client].watches
+    }
+
     /// Whether a gone client goes on mattering although the outbox is full.
     fn is_kept(&self, client: usize) -> bool {
-        let counts = |of| self.is_attached(of) && !(0..PEERS).any(|newer| self.returns(newer, of));
+        let counts = |of| self.writes(of) && !(0..PEERS).any(|newer| self.returns(newer, of));
         if (0..=PEERS).any(counts) {
             return false;
         }
         let newer_is_here = |newer| self.is_newer(newer, client) && self.is_back_soon(newer);
-        let in_the_way = |of| self.is_attached(of) || self.last_attached == Some(of);
+        let in_the_way = |of| self.writes(of) || self.last_attached == Some(of);
         self.last_attached == Some(client)
             || (!(0..PEERS).any(newer_is_here)
                 && (0..PEERS).any(|of| in_the_way(of) && self.returns(client, of)))
@@ -143,7 +148,10 @@ impl World {
     /// Whether one of an identity's programs has come later than another.
     fn is_newer(&self, newer: usize, older: usize) -> bool {
         let first = |of: usize| self.records[of].first;
+        let watches = |of: usize| self.records[of].watches;
         newer.max(older) < PEERS
+            && !watches(newer)
+            && !watches(older)
             && self.peers[newer].name().identity == self.peers[older].name().identity
             && first(older) > 0
             && first(newer) > first(older)
@@ -152,8 +160,9 @@ impl World {
     /// Whether a client that matters has gone less than a heartbeat ago; the time stands still while no client
     /// is attached.
     fn is_back_soon(&self, client: usize) -> bool {
-        let any = (0..=PEERS).any(|of| self.is_attached(of));
-        let left = self.records.iter().filter_map(|record| record.gone).max();
+        let any = (0..=WATCHERS).any(|of| self.is_attached(of));
+        let writers = self.records.iter().filter(|record| !record.watches);
+        let left = writers.filter_map(|record| record.gone).max();
         let now = if any { self.now } else { left.unwrap_or(self.now) };
         let record = &self.records[client];
         record.keep.is_some()

@@ -11,19 +11,36 @@ impl World {
         }
     }
 
-    pub(super) fn arrive(&mut self, who: usize, claim: Claim, live: bool) {
+    pub(super) fn connect(&mut self, who: u8, access: Access) {
+        let who = usize::from(who) % PEERS;
+        self.peers[who].superseded = false;
+        let claim = self.peers[who].offer(self.session.epoch());
+        self.abandon(who);
+        self.peers[who].watches = access == Access::ReadOnly;
+        self.arrive(who, access, claim, true);
+    }
+
+    pub(super) fn offer_late(&mut self, who: u8, access: Access) {
+        let who = usize::from(who) % PEERS;
+        let claim = self.peers[who].offer(self.session.epoch());
+        self.abandon(who);
+        self.late.push((who, access, claim));
+    }
+
+    pub(super) fn arrive(&mut self, who: usize, access: Access, claim: Claim, live: bool) {
         let name = self.peers[who].name();
-        let others = self.sockets.iter().any(|s| s.attached && s.client != who);
+        let writes = access == Access::Full;
+        let others = writes && self.other_writers(who);
         let record = &self.records[who];
         let cursor = match &claim {
             Claim::Cursor { received, attachment, .. } => Some((received.get(), *attachment)),
             Claim::Plain | Claim::PlainAt(_) | Claim::Fresh | Claim::Lost { .. } => None,
         };
         let stale = cursor.and_then(|(_, n)| n).is_some_and(|n| n.get() < record.heard);
-        let superseded = cursor.is_some() && record.takeover == Some(false);
+        let superseded = writes && cursor.is_some() && record.takeover == Some(false);
         let seen = self.session.newest_attachment();
         let base = self.base();
-        match self.attach(name, u32::try_from(who).unwrap(), claim) {
+        match self.attach(name, access, u32::try_from(who).unwrap(), claim) {
             Err(close) => {
                 if stale {
                     assert_eq!(close, Close::STALE);
@@ -50,7 +67,7 @@ impl World {
                 };
                 let record = &self.records[who];
                 let received = (!record.unknown).then_some(record.accepted);
-                self.attached(number, who, u32::try_from(who).unwrap(), live);
+                self.attached(number, who, access, u32::try_from(who).unwrap(), live);
                 self.records[who].keep = Some(from);
                 let socket = self.sockets.last_mut().unwrap();
                 socket.hello = Some((from, received));
@@ -66,11 +83,11 @@ impl World {
         if share && self.sockets.iter().filter(|s| s.client == PLAIN).count() >= 2 {
             return;
         }
-        let others = self.sockets.iter().any(|s| s.attached && s.client != PLAIN);
+        let others = self.other_writers(PLAIN);
         let info = self.plains;
         self.plains += 1;
         let base = self.base();
-        match self.attach(plain(), info, Claim::Plain) {
+        match self.attach(plain(), Access::Full, info, Claim::Plain) {
             Err(close) => {
                 assert!(others && self.setting.attach == Attach::Refuse, "refused: {close:?}");
             }
@@ -79,7 +96,7 @@ impl World {
                     self.abandon(PLAIN);
                 }
                 let kept = self.records[PLAIN].keep;
-                self.attached(number, PLAIN, info, true);
+                self.attached(number, PLAIN, Access::Full, info, true);
                 self.records[PLAIN].keep = match (self.setting.plain_ack, kept) {
                     _ if share => None,
                     (PlainAck::Off, _) => None,
@@ -90,15 +107,34 @@ impl World {
         }
     }
 
+    pub(super) fn watch_plain(&mut self) {
+        if self.sockets.iter().filter(|s| s.client == WATCHERS).count() >= 2 {
+            return;
+        }
+        let info = self.plains;
+        self.plains += 1;
+        let name = ClientName::plain(IdentityTag::new([0; 16]));
+        let number = self.attach(name, Access::ReadOnly, info, Claim::Plain);
+        let number = number.expect("a watcher is in nobody's way");
+        self.attached(number, WATCHERS, Access::ReadOnly, info, true);
+    }
+
+    /// Whether a client that may write is attached, but for this one.
+    fn other_writers(&self, client: usize) -> bool {
+        self.sockets.iter().any(|s| s.attached && !s.watches && s.client != client)
+    }
+
     pub(super) fn attach(
         &mut self,
         client: ClientName,
+        access: Access,
         info: u32,
         claim: Claim,
     ) -> Result<AttachmentNumber, Close> {
-        let admitted = self.session.admit(client, &claim, self.now);
+        let admitted = self.session.admit(client, access, &claim, self.now);
         let nonce = u64::from(info).to_be_bytes();
-        let arrival = Arrival { client, info, origin: SessionOrigin::Reused, claim, nonce };
+        let origin = SessionOrigin::Reused;
+        let arrival = Arrival { client, access, info, origin, claim, nonce };
         let session = WireId::parse("session").unwrap();
         let newest = self.session.newest_attachment();
         let result =
@@ -115,20 +151,26 @@ impl World {
         &mut self,
         number: AttachmentNumber,
         client: usize,
+        access: Access,
         info: u32,
         open: bool,
     ) {
-        let takeover = self.setting.attach == Attach::Takeover;
-        let lone = client == PLAIN && self.setting.attach == Attach::Share;
+        let writes = access == Access::Full;
+        let takeover = writes && self.setting.attach == Attach::Takeover;
+        let lone = match client {
+            PLAIN => self.setting.attach == Attach::Share,
+            _ => client == WATCHERS,
+        };
         for socket in self.sockets.iter_mut().filter(|socket| socket.attached) {
-            if (socket.client == client && !lone) || takeover {
+            if (socket.client == client && !lone) || (takeover && !socket.watches) {
                 socket.attached = false;
                 socket.superseded = socket.client != client;
                 socket.stuck = None;
             }
         }
         if takeover {
-            for (_, other) in self.records.iter_mut().enumerate().filter(|(of, _)| *of != client) {
+            let others = self.records.iter_mut().enumerate();
+            for (_, other) in others.filter(|(of, other)| *of != client && !other.watches) {
                 other.keep = None;
                 if other.newest > 0 {
                     other.takeover.get_or_insert(false);
@@ -136,15 +178,23 @@ impl World {
             }
         }
         let record = &mut self.records[client];
-        record.takeover = None;
+        record.watches = !writes;
+        if writes {
+            record.takeover = None;
+        }
         record.newest = number.get();
         if record.first == 0 {
             record.first = number.get();
         }
-        self.last_attached = Some(client);
+        if writes {
+            self.last_attached = Some(client);
+        } else {
+            self.last_attached = self.last_attached.filter(|last| *last != client);
+        }
         self.sockets.push(Socket {
             number,
             client,
+            watches: !writes,
             info,
             open,
             attached: true,

@@ -14,9 +14,9 @@ use std::{
 use session_resume_proto::{
     AttachmentNumber, Message, Moment, Position, WireId,
     session::{
-        Arrival, Attach, Budget, Claim, ClientName, Epoch, Event, Frame, IdentityTag, Incoming,
-        MESSAGE_OVERHEAD, NotSent, Overflow, PlainAck, Reception, Rules, Session, SessionOrigin,
-        Terms, Unsent,
+        Access, Arrival, Attach, Budget, Claim, ClientName, Epoch, Event, Frame, IdentityTag,
+        Incoming, MESSAGE_OVERHEAD, NotSent, Overflow, PlainAck, Reception, Rules, Session,
+        SessionOrigin, Terms, Unsent,
     },
     wire::{self, Close, Inbound, OutcomeStatus, ServerControl},
 };
@@ -30,6 +30,8 @@ use crate::{
 const PEERS: usize = 3;
 /// The record of the one plain client; under `Share` nothing is promised to any of them.
 const PLAIN: usize = PEERS;
+/// The record of all plain clients that may only read. Nothing is promised to any of them.
+const WATCHERS: usize = PEERS + 1;
 const ALL: Budget = Budget { messages: usize::MAX, bytes: usize::MAX };
 
 /// What travels from a peer to the server.
@@ -43,8 +45,10 @@ enum Up {
 #[derive(Clone, Debug)]
 struct Socket {
     number: AttachmentNumber,
-    /// Whose it is: an index of a peer, or `PLAIN`.
+    /// Whose it is: an index of a peer, `PLAIN`, or `WATCHERS`.
     client: usize,
+    /// It may only read.
+    watches: bool,
     info: u32,
     /// Whether the peer's end is there.
     open: bool,
@@ -74,7 +78,7 @@ pub(crate) struct World {
     now: Moment,
     sockets: Vec<Socket>,
     peers: Vec<Peer>,
-    late: Vec<(usize, Claim)>,
+    late: Vec<(usize, Access, Claim)>,
     plains: u32,
     // What should be.
     head: u64,
@@ -90,10 +94,10 @@ pub(crate) struct World {
     /// What the handler has taken of each peer.
     taken: Vec<Option<u64>>,
     plain_taken: BTreeMap<u32, u64>,
-    /// What plain clients cannot take, and how often each message was the only unconfirmed one when a
-    /// transport ended.
-    undeliverable: BTreeSet<u64>,
-    strikes: BTreeMap<u64, u32>,
+    /// What plain clients, or plain watchers, cannot take, and how often each message was the only unconfirmed one
+    /// when a transport ended.
+    undeliverable: BTreeSet<(usize, u64)>,
+    strikes: BTreeMap<(usize, u64), u32>,
     in_hand: Option<usize>,
     /// The head when that was handed over.
     boundary: u64,
@@ -138,7 +142,7 @@ impl World {
             had_checkpoint: false,
             committed: 0,
             acknowledged: 0,
-            records: vec![Record::default(); PEERS + 1],
+            records: vec![Record::default(); WATCHERS + 1],
             last_attached: None,
             usage: Use::new(now),
             told: Told::default(),
@@ -170,31 +174,23 @@ impl World {
     #[expect(clippy::too_many_lines, reason = "one arm for each deed")]
     fn act(&mut self, op: Op) {
         match op {
-            Op::Connect(who) => {
-                let who = usize::from(who) % PEERS;
-                self.peers[who].superseded = false;
-                let claim = self.peers[who].offer(self.session.epoch());
-                self.abandon(who);
-                self.arrive(who, claim, true);
-            }
-            Op::OfferLate(who) => {
-                let who = usize::from(who) % PEERS;
-                let claim = self.peers[who].offer(self.session.epoch());
-                self.abandon(who);
-                self.late.push((who, claim));
-            }
+            Op::Connect(who) => self.connect(who, Access::Full),
+            Op::Watch(who) => self.connect(who, Access::ReadOnly),
+            Op::OfferLate(who) => self.offer_late(who, Access::Full),
+            Op::WatchLate(who) => self.offer_late(who, Access::ReadOnly),
             Op::ArriveLate(at) if !self.late.is_empty() => {
-                let (who, claim) = self.late.remove(usize::from(at) % self.late.len());
-                self.arrive(who, claim, false);
+                let (who, access, claim) = self.late.remove(usize::from(at) % self.late.len());
+                self.arrive(who, access, claim, false);
             }
             Op::Restart(who) => {
                 let who = usize::from(who) % PEERS;
                 self.peers[who].restart();
                 self.abandon(who);
                 // An offer without a cursor that arrives late would speak for a program that is gone.
-                self.late.retain(|(of, claim)| *of != who || *claim != Claim::Fresh);
+                self.late.retain(|(of, _, claim)| *of != who || *claim != Claim::Fresh);
             }
             Op::ConnectPlain => self.connect_plain(),
+            Op::WatchPlain => self.watch_plain(),
             Op::Lose(at) => {
                 if let Some(at) = self.pick(at) {
                     let socket = &mut self.sockets[at];
@@ -467,7 +463,7 @@ impl World {
         self.handed_back();
         self.session.handle_outcome_committed(self.now);
         self.records.iter_mut().for_each(|record| record.committed = record.handled);
-        for socket in self.sockets.iter_mut().filter(|s| s.client == PLAIN && !s.open) {
+        for socket in self.sockets.iter_mut().filter(|s| s.client >= PLAIN && !s.open) {
             // No peer is there to confirm anything.
             self.session.detach(socket.number, self.now);
             socket.attached = false;
@@ -480,7 +476,7 @@ impl World {
         // A plain peer gets the rest as it confirms what came before.
         for _ in 0..100 {
             for at in 0..self.sockets.len() {
-                if self.sockets[at].client == PLAIN {
+                if self.sockets[at].client >= PLAIN {
                     (0..100).for_each(|_| self.down(at));
                     (0..100).for_each(|_| self.up_frame(at));
                 }

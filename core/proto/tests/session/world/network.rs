@@ -24,17 +24,19 @@ impl World {
     pub(super) fn peer_ends(&mut self, at: usize) {
         let Socket { number, client, open, start, next, confirmed, attached, .. } =
             self.sockets[at];
-        if client != PLAIN || open {
+        if client < PLAIN || open {
             return;
         }
         let code = number.get().is_multiple_of(3).then_some(1009);
         let given_up = self.session.handle_peer_end(number, code, self.now);
         let base = self.base();
         let unconfirmed: Vec<_> = (start.max(confirmed)..next)
-            .filter(|position| *position >= base && !self.undeliverable.contains(position))
+            .filter(|position| {
+                *position >= base && !self.undeliverable.contains(&(client, *position))
+            })
             .collect();
         if let [alone] = unconfirmed[..] {
-            *self.strikes.entry(alone).or_default() += u32::from(attached);
+            *self.strikes.entry((client, alone)).or_default() += u32::from(attached);
         }
         let Some(given_up) = given_up else {
             return;
@@ -43,23 +45,26 @@ impl World {
         assert!(attached && self.setting.plain_ack != PlainAck::Off || code.is_some());
         assert_eq!(given_up.too_big, code.is_some());
         assert!((start..next).contains(&position) && position >= confirmed, "{position} was sent");
-        let strikes = self.strikes.get(&position).copied().unwrap_or_default();
+        let strikes = self.strikes.get(&(client, position)).copied().unwrap_or_default();
         assert!(code.is_some() || strikes >= 3, "{strikes} ends are not enough");
-        self.undeliverable.insert(position);
+        self.undeliverable.insert((client, position));
         self.passed_over();
     }
 
     /// What a plain client cannot take need not be kept for it.
     pub(super) fn passed_over(&mut self) {
         let record = &mut self.records[PLAIN];
-        while let Some(keep) = record.keep.filter(|keep| self.undeliverable.contains(keep)) {
+        while let Some(keep) =
+            record.keep.filter(|keep| self.undeliverable.contains(&(PLAIN, *keep)))
+        {
             record.keep = Some(keep + 1);
         }
     }
 
     pub(super) fn told_undeliverable(&self, info: u32, position: u64) {
         assert!(info >= 1000, "a plain client");
-        assert!(self.undeliverable.contains(&position), "{position} can be delivered");
+        let told = [PLAIN, WATCHERS].map(|client| self.undeliverable.contains(&(client, position)));
+        assert!(told.contains(&true), "{position} can be delivered");
     }
 
     pub(super) fn write_up(&mut self, who: usize, frame: Incoming) {
@@ -94,7 +99,7 @@ impl World {
             return;
         };
         assert!(socket.open);
-        if socket.client == PLAIN {
+        if socket.client >= PLAIN {
             match frame {
                 Frame::Ping(payload) => {
                     socket.up.push_back(Up::Frame(Incoming::Pong(payload.to_vec().into())));
@@ -158,9 +163,9 @@ impl World {
     pub(super) fn handle(&mut self, at: usize, frame: Incoming) {
         let socket = self.sockets[at].clone();
         // A pong that comes late still tells what the peer has, until a newer plain transport has attached.
-        let newest = self.records[PLAIN].newest <= socket.number.get();
+        let newest = self.records[socket.client].newest <= socket.number.get();
         let late_pong = matches!(frame, Incoming::Pong(_))
-            && socket.client == PLAIN
+            && socket.client >= PLAIN
             && newest
             && !socket.attached;
         let before = (!socket.attached && !late_pong).then(|| self.session.clone());
@@ -197,7 +202,7 @@ impl World {
                     PlainAck::Margin(margin) => position.saturating_sub(margin),
                     _ => 0,
                 };
-                if socket.client == PLAIN {
+                if socket.client >= PLAIN {
                     record.keep = record.keep.map(|keep| keep.max(position));
                     self.acknowledged(socket.start, position);
                     self.passed_over();
@@ -226,7 +231,7 @@ impl World {
     pub(super) fn break_rules(&mut self, at: u8, how: u8) {
         let Some(at) = self.pick(at) else { return };
         let socket = self.sockets[at].clone();
-        let holds = socket.client == PLAIN
+        let holds = socket.client >= PLAIN
             || self.peers[socket.client].attachment == Some(socket.number.get());
         if !socket.attached || !socket.open || !holds || socket.stuck.is_some() {
             return;
@@ -234,8 +239,10 @@ impl World {
         let head = self.head;
         let frame = match how % 4 {
             0 => Incoming::Pong("S foreign".into()),
+            // Whatever its length, where the client may only read.
+            1 if socket.watches => Incoming::Text("x".into()),
             1 => Incoming::Text("x".repeat(101).into()),
-            _ if socket.client == PLAIN => return,
+            _ if socket.client >= PLAIN => return,
             2 => Incoming::Text(format!("\u{1}{{\"ack\":{}}}", head + 1).into()),
             _ => Incoming::Text("\u{1}nonsense".into()),
         };
@@ -247,6 +254,12 @@ impl World {
         ));
         assert_eq!(self.session.transports(), transports - usize::from(ends));
         self.sockets[at].attached = !ends;
+        if how % 4 == 1 {
+            let mut out = Vec::new();
+            self.session.clone().poll_transmit(socket.number, ALL, self.now, &mut out);
+            let close = if socket.watches { Close::READ_ONLY } else { Close::TOO_BIG };
+            assert_eq!(out, [Frame::Close(close)]);
+        }
         if how % 4 == 2 {
             let record = &mut self.records[socket.client];
             record.heard = record.heard.max(socket.number.get());

@@ -72,11 +72,12 @@ impl World {
             Frame::Data(message) => {
                 let position = content(message.as_text().unwrap());
                 if socket.next != u64::MAX && position != socket.next {
-                    let told = socket.client != PLAIN;
-                    let passed_over =
-                        (socket.next..position).all(|passed| self.undeliverable.contains(&passed));
+                    let told = socket.client < PLAIN;
+                    let client = socket.client;
+                    let passed_over = (socket.next..position)
+                        .all(|passed| self.undeliverable.contains(&(client, passed)));
                     // A full outbox lets a checkpoint go, and what only that has kept.
-                    let keep = self.records[PLAIN].keep;
+                    let keep = self.records[client].keep;
                     let had_it = keep.is_none_or(|keep| position <= keep) && self.had_checkpoint;
                     let dropped = self.setting.overflow == Overflow::DropOldest;
                     let may = dropped || passed_over || had_it;
@@ -86,7 +87,7 @@ impl World {
                         socket.next
                     );
                 }
-                if socket.next == u64::MAX {
+                if socket.next == u64::MAX && socket.client == PLAIN {
                     self.plain_starts(position);
                 }
                 self.sockets[at].start = self.sockets[at].start.min(position);
@@ -95,12 +96,13 @@ impl World {
             Frame::Ping(payload) => {
                 let position = u64::from_be_bytes(payload[9..].try_into().unwrap());
                 // A plain peer is not told what was dropped.
-                let skipped = socket.client == PLAIN && position > socket.next;
+                let client = socket.client;
+                let skipped = client >= PLAIN && position > socket.next;
                 assert!(position == socket.next || socket.next == u64::MAX || skipped);
-                let passed_over =
-                    (socket.next..position).all(|passed| self.undeliverable.contains(&passed));
+                let passed_over = (socket.next..position)
+                    .all(|passed| self.undeliverable.contains(&(client, passed)));
                 assert!(!skipped || self.setting.overflow == Overflow::DropOldest || passed_over);
-                assert!(socket.client != PLAIN || self.setting.plain_ack != PlainAck::Off);
+                assert!(client < PLAIN || self.setting.plain_ack != PlainAck::Off);
             }
             Frame::Close(_) => {
                 assert!(!attached);

@@ -2,7 +2,7 @@
 
 use session_resume_proto::{
     AttachmentNumber, WireId,
-    session::{Arrival, Claim, ClientName, Frame, SessionOrigin},
+    session::{Access, Arrival, Claim, ClientName, Frame, SessionOrigin},
     wire::{Close, CloseKind, Offer, OutcomeStatus},
 };
 
@@ -64,8 +64,11 @@ impl World {
         };
         live.touch();
         let link = &mut self.links[at];
+        let is_watcher =
+            self.programs.iter().any(|of| of.watches && u32::try_from(of.index) == Ok(link.info));
         let arrival = Arrival {
             client: link.name,
+            access: if is_watcher { Access::ReadOnly } else { Access::Full },
             info: link.info,
             origin,
             claim: claim(&offer, Some(live.id)),

@@ -62,6 +62,11 @@ impl World {
             let twin = programs.first().filter(|_| n == 1 && scenario.two_identities);
             programs.push(Program::new(n, twin, &scenario, &mut rng, now));
         }
+        if scenario.watched {
+            let mut watcher = Program::new(programs.len(), None, &scenario, &mut rng, now);
+            watcher.watches = true;
+            programs.push(watcher);
+        }
         Self {
             scenario,
             rng,

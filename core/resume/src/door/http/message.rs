@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use session_resume_proto::{
     Message,
-    session::{Delivery, DeliveryKey, DeliveryProgress, Undelivered},
+    session::{Access, Delivery, DeliveryKey, DeliveryProgress, Undelivered},
     wire::Offer,
 };
 use sha2::{Digest as _, Sha256};
@@ -113,6 +113,9 @@ impl<T: Send + 'static> Writer<T> {
         F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
         Fut: Future<Output: IntoOutcome> + Send + 'static,
     {
+        if self.upgrade.access() == Access::ReadOnly {
+            return self.refuse("read only".into());
+        }
         let Self { upgrade, message, key, wait } = self;
         let accepted = match upgrade.on_session(handler) {
             Ok(accepted) => accepted,

@@ -206,6 +206,16 @@ impl<T: Send + 'static> ResumeConnection<T> {
         self.map(ResumeUpgrade::any_path, Upgrade::any_path)
     }
 
+    /// Lets this client read, and not write: see [`Upgrade::read_only`](crate::adapter::Upgrade::read_only). A plain `POST` is answered
+    /// with 403.
+    pub fn read_only(self) -> Self {
+        let mut this = self.map(ResumeUpgrade::read_only, Upgrade::read_only);
+        if let Way::Pipe(visit) = &mut this.way {
+            visit.may_only_read();
+        }
+        this
+    }
+
     /// Sets the path of the request as the client sent it; for adapters, see
     /// [`Upgrade::at_path`](crate::adapter::Upgrade::at_path).
     pub fn at_path(self, path: &str) -> Self {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use session_resume_proto::{
     AttachmentNumber, Moment,
-    session::{Arrival, Attached, ClientName, MOVED_RETRY, Refusal as AttachRefusal},
+    session::{Access, Arrival, Attached, ClientName, MOVED_RETRY, Refusal as AttachRefusal},
     wire::{Close, CloseKind, Offer},
 };
 
@@ -53,6 +53,7 @@ pub(super) struct Arriving<T: Send + 'static, F> {
 pub(super) struct Newcomer<T> {
     pub(super) registry: Arc<Registry<T>>,
     pub(super) client: ClientName,
+    pub(super) access: Access,
     pub(super) offer: Offer,
     /// Where it comes from, if the server has told.
     pub(super) from: Option<PeerAddr>,
@@ -219,10 +220,11 @@ impl<T: Send + 'static> Newcomer<T> {
         session: &Arc<Shared<T>>,
         origin: SessionOrigin,
     ) -> Result<Entered<T>, TurnedAway> {
-        let Self { registry, client, offer, from, pass } = self;
+        let Self { registry, client, access, offer, from, pass } = self;
         let (id, resumable) = (session.id(), offer.is_resumable());
         let arrival = Arrival {
             client,
+            access,
             info: pass.peer,
             origin,
             claim: claim_on(&offer, id),
@@ -241,6 +243,7 @@ impl<T: Send + 'static> Newcomer<T> {
                 identity = %Identity::of_tag(client.identity).short(),
                 attachment = attached.number.get(),
                 resumable,
+                read_only = access == Access::ReadOnly,
                 status = observe::status(attached.status),
                 replaying = attached.behind,
                 gap = attached.gap.is_some(),

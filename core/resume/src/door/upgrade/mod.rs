@@ -9,7 +9,10 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use http::{Method, StatusCode, header, request::Parts};
-use session_resume_proto::wire::{Offer, SUBPROTOCOL};
+use session_resume_proto::{
+    session::Access,
+    wire::{Offer, SUBPROTOCOL},
+};
 
 #[cfg(feature = "http")]
 pub(crate) use self::accepted::NotDelivered;
@@ -55,6 +58,7 @@ pub struct Upgrade<T: Send + 'static = ()> {
     /// The handler's name, for sessions that outlive the process.
     name: Option<Cow<'static, str>>,
     path: UpgradePath,
+    access: Access,
     /// `None`: there is no session yet.
     stand: Option<Stand<T>>,
 }
@@ -135,7 +139,8 @@ impl<T: Send + 'static> Upgrade<T> {
         let mut parts = Box::new(parts.clone());
         parts.extensions.remove::<RequestContext>();
         let registry = registry.arc();
-        Ok(Self { registry, context, offer, parts, name: None, path, stand })
+        let access = Access::Full;
+        Ok(Self { registry, context, offer, parts, name: None, path, access, stand })
     }
 
     /// Names the handler: a session that was stored goes on only with a handler of the same name.
@@ -158,6 +163,77 @@ impl<T: Send + 'static> Upgrade<T> {
     pub fn any_path(mut self) -> Self {
         self.path.allow_any();
         self
+    }
+
+    /// Lets this client read, and not write: it is a *watcher*.
+    ///
+    /// What the session sends reaches it as it reaches any client, and what it acknowledges counts for where it goes on
+    /// after a drop. A data message of it is not taken: it closes the transport with 4104 `read only`, and clients
+    /// of ours then stop. Its copy of the state ([`MergePolicy`](crate::MergePolicy)) does not count either.
+    ///
+    /// A watcher takes nobody's place, and nobody takes its place: watchers are attached beside the clients that
+    /// [`Attach`](crate::Attach) lets in, and beside each other. Each plain transport that may only read is a client of
+    /// its own. Watchers count in [`Limits::max_clients`](crate::Limits::max_clients), but always leave room for one client
+    /// that may write; where that is 1 there is no room for a watcher. As under [`Attach::Share`](crate::Attach::Share), the outbox keeps what an
+    /// attached watcher has not acknowledged, and a `send` that finds it full waits for that. A watcher is an attached
+    /// transport: it starts a session that is not there, and keeps one alive.
+    ///
+    /// It is asked on every attach: a client may come back with other rights. Over HTTP it is asked on every request: one that may
+    /// only read, on a transport that was opened by one that may write, ends that transport with 4106
+    /// `reauthenticate`, and a client of ours opens another at once.
+    ///
+    /// The handler sees it in [`Event::Attached`](crate::Event::Attached), and in
+    /// [`Session::clients`](crate::Session::clients).
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # mod browser { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doctest/browser.rs")); }
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> session_resume::Result {
+    /// use session_resume::{Event, LiveSession, SessionResume};
+    ///
+    /// async fn live(mut session: LiveSession) -> session_resume::Result {
+    ///     while let Some(event) = session.recv_event().await {
+    ///         match event {
+    ///             Event::Attached { read_only: true, .. } => session.send("a guest has come").await?,
+    ///             Event::Message { message, .. } => session.send(message).await?,
+    ///             _ => {}
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// # let resume = SessionResume::new();
+    /// # let mut browser = browser::Browser::default();
+    /// # let mut host = browser.open(&resume, http::Request::get("/live"), live).await;
+    /// # let parts = browser.request(&resume, http::Request::get("/live")).await;
+    /// # let upgrade = session_resume::adapter::Upgrade::<()>::prepare(&parts).await.unwrap();
+    /// // The route's handler knows who asks.
+    /// let is_guest = true;
+    /// let upgrade = if is_guest { upgrade.read_only() } else { upgrade };
+    /// let accepted = upgrade.on_session(live);
+    /// # let mut guest = browser::Tab::run(accepted.unwrap());
+    /// # assert_eq!(host.receive().await, "a guest has come");
+    /// # host.send("to all");
+    /// # assert_eq!(host.receive().await, "to all");
+    /// # assert_eq!(guest.receive().await, "a guest has come");
+    /// # assert_eq!(guest.receive().await, "to all");
+    /// # guest.send("not heard");
+    /// # assert_eq!(guest.closed().await, (4104, "read only".to_owned()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.access = Access::ReadOnly;
+        self
+    }
+
+    /// What this client may do.
+    #[cfg(feature = "http")]
+    pub(crate) fn access(&self) -> Access {
+        self.access
     }
 
     /// For adapters: sets the path of the request as the client sent it, percent-encoded, without the query.
@@ -305,11 +381,11 @@ impl<T: Send + 'static> Upgrade<T> {
         self.context.has_used();
         let client = resolve::client_name(&self.offer, &self.context);
         let key = self.context.key().clone();
-        let Self { registry, offer, name, path, parts, .. } = self;
+        let Self { registry, offer, name, path, access, parts, .. } = self;
         let from = parts.extensions.get().copied();
         let (peer, request) = (Peer::new(), AttachRequest::of(*parts));
         let pass = Pass { peer, request, key, path, handler: HandlerType::of::<F>(), name };
-        let newcomer = Newcomer { registry, client, offer, from, pass };
+        let newcomer = Newcomer { registry, client, access, offer, from, pass };
         Accepted(Box::new(Arriving { stand, newcomer, handler }))
     }
 }

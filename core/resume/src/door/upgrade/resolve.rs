@@ -221,7 +221,7 @@ impl<T: Send + 'static> Upgrade<T> {
             if !self.offer.is_resumable() {
                 let client = client_name(&self.offer, &self.context);
                 let claim = claim_on(&self.offer, session.id());
-                core.machine.admit(client, &claim, now).map_err(Refusal::by_attach)?;
+                core.machine.admit(client, self.access, &claim, now).map_err(Refusal::by_attach)?;
             }
             Ok(())
         })?;

@@ -109,6 +109,11 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
         self
     }
 
+    /// Lets this client read, and not write: see [`Upgrade::read_only`].
+    pub fn read_only(self) -> Self {
+        Self { upgrade: self.upgrade.read_only(), ..self }
+    }
+
     /// Sets the path of the request as the client sent it; for adapters, see [`Upgrade::at_path`].
     pub fn at_path(mut self, path: &str) -> Self {
         self.upgrade = self.upgrade.at_path(path);

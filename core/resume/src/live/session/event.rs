@@ -23,6 +23,8 @@ enum Kind {
     Named(ClientId),
     /// A plain WebSocket cannot name itself: each transport is a client of its own, and none is known again.
     Plain(u64),
+    /// The same, and it may only read.
+    PlainWatcher(u64),
 }
 
 impl Client {
@@ -31,6 +33,7 @@ impl Client {
         let kind = match kind {
             ClientKind::Named(id) => Kind::Named(id),
             ClientKind::Plain => Kind::Plain(u64::from_be_bytes(who.info.serial)),
+            ClientKind::PlainWatcher => Kind::PlainWatcher(u64::from_be_bytes(who.info.serial)),
         };
         Self { identity: Identity::of_tag(identity), kind }
     }
@@ -41,12 +44,14 @@ impl Client {
         match self.kind {
             Kind::Named(id) => ClientName::named(identity, id),
             Kind::Plain(_) => ClientName::plain(identity),
+            Kind::PlainWatcher(_) => ClientName::plain_watcher(identity),
         }
     }
 
     /// Whether it is the plain transport of which the machine keeps this.
     pub(crate) fn is_transport(&self, peer: Peer) -> bool {
-        self.kind == Kind::Plain(u64::from_be_bytes(peer.serial))
+        let serial = u64::from_be_bytes(peer.serial);
+        self.kind == Kind::Plain(serial) || self.kind == Kind::PlainWatcher(serial)
     }
 
     /// Returns the client's identity.
@@ -58,7 +63,7 @@ impl Client {
     pub fn id(&self) -> Option<&str> {
         match &self.kind {
             Kind::Named(id) => Some(id.as_str()),
-            Kind::Plain(_) => None,
+            Kind::Plain(_) | Kind::PlainWatcher(_) => None,
         }
     }
 }
@@ -68,7 +73,7 @@ impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             Kind::Named(id) => id.fmt(f),
-            Kind::Plain(serial) => write!(f, "plain-{serial}"),
+            Kind::Plain(serial) | Kind::PlainWatcher(serial) => write!(f, "plain-{serial}"),
         }
     }
 }
@@ -173,6 +178,8 @@ pub enum Event {
         client: Client,
         /// The identity of that client.
         identity: Identity,
+        /// Whether it may only read: [`Upgrade::read_only`](crate::adapter::Upgrade::read_only).
+        read_only: bool,
         /// Whether it goes on where it was.
         resumed: Resumed,
         /// Whether it starts with a checkpoint message.

@@ -9,7 +9,10 @@ use std::{
 
 use futures_core::{FusedStream, Stream};
 use serde::de::DeserializeOwned;
-use session_resume_proto::{Message, session};
+use session_resume_proto::{
+    Message,
+    session::{self, Access},
+};
 use tokio::task::coop;
 
 use super::{Client, Event, Peer, Resumed, Session, core::Core, durable::Boundary, shared::Shared};
@@ -220,11 +223,12 @@ impl<T: Send + 'static> Shared<T> {
 impl Core {
     fn told(&mut self, event: session::Event<Peer>) -> Event {
         match event {
-            session::Event::Attached { who, resumed, checkpoint } => {
+            session::Event::Attached { who, access, resumed, checkpoint } => {
                 let client = Client::of(&who);
                 Event::Attached {
                     client,
                     identity: client.identity(),
+                    read_only: access == Access::ReadOnly,
                     resumed: match (resumed, client.id()) {
                         (false, _) => Resumed::Fresh,
                         (true, None) => Resumed::Assumed,

@@ -10,7 +10,7 @@ use std::{
 
 use session_resume_proto::{
     Position,
-    session::{Addressee, Receipt},
+    session::{Access, Addressee, Receipt},
     wire::{Close, CodeError},
 };
 
@@ -56,6 +56,8 @@ pub struct AttachedClient {
     pub client: Client,
     /// Its identity.
     pub identity: Identity,
+    /// Whether it may only read: [`Upgrade::read_only`](crate::adapter::Upgrade::read_only).
+    pub read_only: bool,
     /// How many transports it has.
     pub transports: usize,
 }
@@ -193,7 +195,8 @@ impl<T: Send + 'static> Session<T> {
             let attendees = core.machine.attendees().map(|attendee| {
                 let client = Client::of(attendee.who);
                 let identity = client.identity();
-                AttachedClient { client, identity, transports: attendee.transports }
+                let read_only = attendee.access == Access::ReadOnly;
+                AttachedClient { client, identity, read_only, transports: attendee.transports }
             });
             attendees.collect()
         })

@@ -21,7 +21,7 @@ use session_resume_proto::{
         self, Breach, Form, Get, GetStep, Nonce, Post, Posted, Rejection, Request, Server,
         Settings, Token,
     },
-    session,
+    session::{self, Access},
     wire::{self, Close, Offer, PipeFrame, ServerControl},
 };
 use tokio::time::{Instant, Sleep};
@@ -50,6 +50,8 @@ const FULL_RETRY: Duration = Duration::from_secs(1);
 /// A request of a pipe.
 pub(super) struct Visit<T: Send + 'static> {
     stand: Stand<T>,
+    /// What the application says of this request.
+    access: Access,
     registry: Arc<Registry<T>>,
     context: RequestContext,
 }
@@ -139,7 +141,8 @@ impl<T: Send + 'static> Visit<T> {
                 None => gone_everywhere(registry, parts, token, body).await?,
             },
         };
-        Ok(Self { stand, registry: registry.arc(), context: context.clone() })
+        let (registry, context) = (registry.arc(), context.clone());
+        Ok(Self { stand, access: Access::Full, registry, context })
     }
 
     pub(super) fn is(&self) -> Is {
@@ -171,12 +174,17 @@ impl<T: Send + 'static> Visit<T> {
         Self { stand, ..self }
     }
 
+    /// The application lets this request read, and not write.
+    pub(super) fn may_only_read(&mut self) {
+        self.access = Access::ReadOnly;
+    }
+
     pub(super) async fn on_session<F, Fut>(self, handler: F) -> Response<Body>
     where
         F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
         Fut: Future<Output: IntoOutcome> + Send + 'static,
     {
-        let Self { stand, registry, context } = self;
+        let Self { stand, access, registry, context } = self;
         let time = Arc::clone(registry.home()) as Arc<dyn Time>;
         let is_other =
             |pipe: &Pipe| pipe.handler.is_some_and(|runs| runs != HandlerType::of::<F>());
@@ -191,7 +199,7 @@ impl<T: Send + 'static> Visit<T> {
                     Ok(accepted) => accepted,
                     Err(refusal) => return refusal.into_response().map(Body::from),
                 };
-                let opening = Opening { registry: &registry, context: &context, identity };
+                let opening = Opening { registry: &registry, context: &context, identity, access };
                 let handler = Some(HandlerType::of::<F>());
                 // Ends with the pipe, which the session's rules and a drain close.
                 let run = |transport| drop(tokio::spawn(accepted.run(transport)));
@@ -199,6 +207,12 @@ impl<T: Send + 'static> Visit<T> {
             }
             Stand::Asks { pipe, .. } | Stand::Posts { pipe, .. } if is_other(&pipe) => {
                 gone(&pipe.token, None)
+            }
+            // Its client has lost a right since. It comes back, and attaches with what it may do now.
+            Stand::Asks { pipe, .. } | Stand::Posts { pipe, .. }
+                if access == Access::ReadOnly && pipe.access == Access::Full =>
+            {
+                end(&pipe, &Close::REAUTHENTICATE)
             }
             Stand::Asks { pipe, get, opens } => {
                 let mut response = ask(&pipe, get, time).await;
@@ -220,7 +234,7 @@ impl<T: Send + 'static> Visit<T> {
     }
 
     pub(super) async fn refuse(self, reason: Cow<'static, str>) -> Response<Body> {
-        let Self { stand, registry, context } = self;
+        let Self { stand, access, registry, context } = self;
         let time = Arc::clone(registry.home()) as Arc<dyn Time>;
         match stand {
             Stand::Opens { upgrade, nonce, form, wait } => {
@@ -233,17 +247,12 @@ impl<T: Send + 'static> Visit<T> {
                     Ok(refused) => refused,
                     Err(refusal) => return refusal.into_response().map(Body::from),
                 };
-                let opening = Opening { registry: &registry, context: &context, identity };
+                let opening = Opening { registry: &registry, context: &context, identity, access };
                 let run = |transport| drop(tokio::spawn(refused.run(transport)));
                 opening.open(nonce, None, get, time, run).await
             }
             Stand::Asks { pipe, .. } | Stand::Posts { pipe, .. } => {
-                let close = Close::refused(reason);
-                pipe.step(|state| {
-                    let _ = state.server.push(session::Frame::Close(close.clone()));
-                    state.refused = true;
-                });
-                gone(&pipe.token, Some(&close))
+                end(&pipe, &Close::refused(reason))
             }
             Stand::Gone(token) => gone(&token, None),
         }
@@ -261,6 +270,7 @@ struct Opening<'a, T> {
     registry: &'a Registry<T>,
     context: &'a RequestContext,
     identity: Identity,
+    access: Access,
 }
 
 impl<T: Send + 'static> Opening<'_, T> {
@@ -273,13 +283,19 @@ impl<T: Send + 'static> Opening<'_, T> {
         time: Arc<dyn Time>,
         run: impl FnOnce(Transport),
     ) -> Response<Body> {
-        let Self { registry, context, identity } = self;
+        let Self { registry, context, identity, access } = self;
         let now = registry.clock().now();
         let cookie = context.visit.as_ref();
         let cookie = cookie.and_then(|visit| visit.cookie(StatusCode::OK, &HeaderMap::new()));
         let server = Server::new(settings(registry), now);
-        let pipe =
-            Pipe::new(Token { nonce, tag: tag::new(registry) }, identity, handler, cookie, server);
+        let pipe = Pipe::new(
+            Token { nonce, tag: tag::new(registry) },
+            identity,
+            access,
+            handler,
+            cookie,
+            server,
+        );
         if let Some(there) = registry.pipes.insert(&pipe, now) {
             drop(run);
             if !is_theirs(&there, context) || there.handler != handler {
@@ -505,6 +521,15 @@ fn refused(token: &Token, refusal: &pipe::Refusal) -> Response<Body> {
         pipe::Refusal::Conflict => answer(token, 409),
         pipe::Refusal::Gone { close } => gone(token, close.as_ref()),
     }
+}
+
+/// The application ends the pipe.
+fn end(pipe: &Pipe, close: &Close) -> Response<Body> {
+    pipe.step(|state| {
+        let _ = state.server.push(session::Frame::Close(close.clone()));
+        state.refused = true;
+    });
+    gone(&pipe.token, Some(close))
 }
 
 fn gone(token: &Token, close: Option<&Close>) -> Response<Body> {
