@@ -137,6 +137,13 @@ test('a session that has expired is told, and the next one begins', both(onTeste
     const text = 'Your session has expired. A new session was started.';
     await page.getByRole('alert').getByText(text, { exact: true }).waitFor();
     await shot(page, 'expired');
+    // News stays until the user takes note, whatever the connection does meanwhile.
+    await forget(page);
+    proxy.cut();
+    await told(page, 'resumed');
+    await page.getByRole('alert').getByText(text, { exact: true }).waitFor();
+    await page.getByRole('button', { name: 'Dismiss' }).click();
+    assert.equal(await page.getByRole('alert').textContent(), '');
   }));
 
 test('an end is told with its outcome, a refusal with its reason', onTestee, () =>

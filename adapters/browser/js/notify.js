@@ -123,7 +123,7 @@ export class SessionResumeStatus extends Base {
   #away = false;
   #back = false;
   #shown = false;
-  /** What the last hello brought, where that is news. @type {string[]} */
+  /** What the last hello brought that was news. It stays until the user takes note, or a later hello brings other news. @type {string[]} */
   #news = [];
   /** What happened to messages since the user last took note: how many, by the name of the text. @type {Map<'gap' | 'lost' | 'undone' | 'dropped' | 'tooBig', number>} */
   #counts = new Map();
@@ -254,7 +254,6 @@ export class SessionResumeStatus extends Base {
         this.#established = true;
         this.#back = this.#away;
         this.#away = false;
-        this.#news = [];
         return this.#settle(this.#first ? '' : this.#say(this.#back ? 'back' : 'resumed'));
       case 'resumed':
         // On a fresh page this is no news.
@@ -292,7 +291,7 @@ export class SessionResumeStatus extends Base {
     let why = restarted ? this.#say('restarted') : '';
     if (gap?.reason === 'expired' && !restarted) why = this.#say(this.#lasted() >= lifetime ? 'expired' : 'gone');
     if (status === 'reused' && !why) return this.#settle(this.#say(this.#back ? 'back' : 'reused'));
-    this.#news.push(why || this.#say('resumed'), this.#say(status));
+    this.#news = [why || this.#say('resumed'), this.#say(status)];
     if (gap?.reason === 'restarted') this.#news.push(this.#say('nothing'));
     this.#settle('');
   }
@@ -338,7 +337,8 @@ export class SessionResumeStatus extends Base {
    */
   #wait(view) {
     this.#begin();
-    if (this.#shown) return this.#show(view);
+    // News stays on the screen through a short outage: a change of the transport is one.
+    if (this.#shown && !this.#news.length && !this.#counts.size) return this.#show(view);
     clearTimeout(this.#timer);
     const left = this.#since + this.delay * 1000 - performance.now();
     this.#timer = setTimeout(() => this.#show(view), Math.max(0, left));
