@@ -65,6 +65,11 @@ impl<T> Rare<T> {
         self.0.get_or_insert_default()
     }
 
+    /// Returns what is there; makes it with `make` if there is nothing.
+    pub fn get_or_insert_with(&mut self, make: impl FnOnce() -> T) -> &mut T {
+        self.0.get_or_insert_with(|| Box::new(make()))
+    }
+
     /// Drops what is there if it says nothing any more.
     pub fn drop_if(&mut self, is_empty: impl FnOnce(&T) -> bool) {
         self.0.take_if(|value| is_empty(value));

@@ -179,6 +179,7 @@ pub use self::{
         outgoing::Outgoing,
         over_http::Http,
         request::RequestView,
+        retain::Retain,
         reuse,
         send_error::{SendError, SendErrorKind},
         unreadable::Unreadable,

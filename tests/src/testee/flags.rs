@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use lexopt::{Arg, ValueExt as _};
 use session_resume::{
     AllowedOrigins, Attach, CatchUp, Cluster, Durability, Elsewhere, Heartbeat, Http,
-    IdentityCookie, Limits, MergePolicy, Overflow, PlainAck, SameSite, SessionResume, Unreadable,
+    IdentityCookie, Limits, MergePolicy, Overflow, PlainAck, Retain, SameSite, SessionResume,
+    Unreadable,
     key::{self, KeyFn},
     reuse::{self, ReusePolicy},
     store::NodeInfo,
@@ -36,6 +37,8 @@ pub(crate) struct Flags {
     unreadable: Unreadable,
     plain_ack: Option<PlainAck>,
     catch_up: CatchUp,
+    retain: Retain,
+    retain_bytes: Option<usize>,
     unused_lifetime: Option<Duration>,
     check_interval: Option<Duration>,
     outcome_lifetime: Option<Duration>,
@@ -83,6 +86,8 @@ impl Flags {
             unreadable: Unreadable::default(),
             plain_ack: None,
             catch_up: CatchUp::default(),
+            retain: Retain::nothing(),
+            retain_bytes: None,
             unused_lifetime: None,
             check_interval: None,
             outcome_lifetime: None,
@@ -173,6 +178,8 @@ impl Flags {
             "catch-up" => {
                 self.catch_up = CatchUp::FromCheckpoint { after: number(name, args)? };
             }
+            "retain" => self.retain = retain(&args.value()?.string()?)?,
+            "retain-bytes" => self.retain_bytes = Some(number(name, args)?),
             "store" => self.store = Some(args.value()?.string()?),
             "durability" => {
                 let words = [("state", Durability::State), ("exact", Durability::Exact)];
@@ -285,6 +292,8 @@ impl Flags {
         if self.shared_key {
             key = key.shared();
         }
+        let bytes = self.retain_bytes;
+        let retain = bytes.map_or(self.retain, |bytes| self.retain.with_bytes(bytes));
         let mut resume = SessionResume::new()
             .with_state::<Tally>()
             .with_heartbeat(self.heartbeat)
@@ -293,6 +302,7 @@ impl Flags {
             .with_reuse(self.reuse.clone())
             .with_unreadable(self.unreadable)
             .with_catch_up(self.catch_up)
+            .with_retention(retain)
             .with_http(self.http)
             .with_plain_http(self.plain_http)
             .with_allowed_origins(self.origins.clone());
@@ -401,6 +411,16 @@ fn number<N: FromStr<Err: Display>>(
 ) -> Result<N, lexopt::Error> {
     let value = args.value()?.string()?;
     value.parse().map_err(|error| format!("--{name} {value}: {error}").into())
+}
+
+fn retain(text: &str) -> Result<Retain, lexopt::Error> {
+    let last = text.strip_prefix("last:").and_then(|count| count.parse().ok());
+    match (text, last) {
+        (_, Some(count)) => Ok(Retain::last(count)),
+        ("checkpoint", None) => Ok(Retain::since_checkpoint()),
+        ("done", None) => Ok(Retain::until_done()),
+        _ => Err(format!("--retain {text} is not supported").into()),
+    }
 }
 
 fn millis(name: &str, args: &mut lexopt::Parser) -> Result<Duration, lexopt::Error> {

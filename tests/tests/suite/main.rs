@@ -13,6 +13,7 @@ mod proxy;
 mod refusals;
 mod requests;
 mod resumable;
+mod retention;
 mod skips;
 mod unreadable;
 mod watchers;

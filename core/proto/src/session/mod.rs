@@ -16,6 +16,7 @@ mod deliver;
 mod end;
 mod epoch;
 mod final_counts;
+mod history;
 mod identity;
 mod inbox;
 mod lives;
@@ -47,6 +48,7 @@ pub use self::{
     deliver::{Delivery, DeliveryKey, DeliveryProgress, Undelivered},
     epoch::Epoch,
     final_counts::FinalCounts,
+    history::{Retain, Retention},
     identity::MOVED_RETRY,
     inbox::Event,
     outbox::MESSAGE_OVERHEAD,
@@ -71,7 +73,7 @@ use self::{
     usage::{Handler, Usage},
 };
 use crate::{
-    AttachmentNumber, Moment, Position, WireId,
+    AttachmentNumber, Message, Moment, Position, WireId,
     compact::{Few, Rare},
     wire::OutcomeStatus,
 };
@@ -445,6 +447,33 @@ impl<I: Clone> Session<I> {
     /// Returns how many bytes the outbox keeps, overhead included.
     pub fn outbox_bytes(&self) -> usize {
         self.outbox.bytes()
+    }
+
+    /// Returns how many messages are kept that no client needs.
+    pub fn history_messages(&self) -> usize {
+        self.outbox.history_size().0
+    }
+
+    /// Returns how many bytes these are, overhead included.
+    pub fn history_bytes(&self) -> usize {
+        self.outbox.history_size().1
+    }
+
+    /// Returns the position before which no client needs a message, and no checkpoint keeps one for fresh clients. The
+    /// outbox's bounds are about what follows.
+    pub fn needed_from(&self) -> Position {
+        self.outbox.base()
+    }
+
+    /// Returns the position from which on nothing is missing that was sent to all clients and for good.
+    pub fn kept_from(&self) -> Position {
+        self.outbox.kept_from()
+    }
+
+    /// Returns the message at a position, if it is there, is for all clients, and may leave: under a durable outbox it
+    /// is committed.
+    pub fn kept(&self, position: Position) -> Option<Message> {
+        self.outbox.kept(position)
     }
 
     /// Returns how many messages wait for the handler.

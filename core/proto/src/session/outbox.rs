@@ -4,7 +4,9 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::{
+    Bounds,
     client::ClientUid,
+    history::{History, Retention},
     snapshot::StoredOutbox,
     sparse::{Freed, Recipient, Sparse, Terms},
 };
@@ -28,6 +30,8 @@ const MANY: usize = 256;
 pub(super) struct Outbox {
     texts: Queue<ByteString>,
     rare: Rare<OutboxRarities>,
+    /// What no client needs any more; nothing unless the rules retain something.
+    history: Rare<History>,
     base: Position,
     bytes: usize,
     /// Messages before this one may leave; without a durable outbox always the head.
@@ -58,19 +62,30 @@ enum Apart {
 }
 
 impl Outbox {
-    pub(super) fn stored(&self, age_at: impl Fn(Moment) -> u64) -> StoredOutbox {
-        StoredOutbox::new(
-            self.base,
-            self.acknowledged,
-            self.checkpoint(),
-            self.overflowed(),
-            self.iter(),
-            self.sparse().map(|sparse| sparse.stored(age_at)),
-        )
+    pub(super) fn stored(
+        &self,
+        age_at: impl Fn(Moment) -> u64,
+        retention: &Retention,
+    ) -> StoredOutbox {
+        let history = self.history.get().filter(|_| retention.stored);
+        StoredOutbox {
+            base: self.base,
+            acknowledged: self.acknowledged,
+            checkpoint: self.checkpoint(),
+            overflowed: self.overflowed(),
+            messages: self.iter().map(Into::into).collect(),
+            sparse: self.sparse().map(|sparse| sparse.stored(age_at)),
+            history: history.map(History::stored),
+        }
     }
 
     /// Everything that was stored is committed.
-    pub(super) fn restored(stored: StoredOutbox, moment_at: impl Fn(u64) -> Moment) -> Self {
+    pub(super) fn restored(
+        mut stored: StoredOutbox,
+        moment_at: impl Fn(u64) -> Moment,
+        retention: &Retention,
+    ) -> Self {
+        let history = stored.history.take().filter(|_| !retention.is_off());
         let mut outbox = Self {
             base: stored.base,
             committed: stored.base,
@@ -78,8 +93,11 @@ impl Outbox {
             ..Self::default()
         };
         outbox.note_rare(|rare| rare.overflowed = stored.overflowed);
+        if let Some(history) = history {
+            outbox.history = Rare::new(History::restored(history, retention));
+        }
         if let Some(checkpoint) = stored.checkpoint {
-            outbox.mark_checkpoint(checkpoint);
+            outbox.note_rare(|rare| rare.checkpoint = Some(checkpoint));
         }
         let (messages, sparse) = stored.into_parts();
         if let Some(stored) = sparse {
@@ -152,9 +170,16 @@ impl Outbox {
 
     /// No client is past messages that it has not had, and all that were sent have left.
     fn end_sparse(&mut self) {
-        if self.sparse().is_some_and(|sparse| sparse.is_over() && sparse.head() == self.base) {
-            self.set_apart(Apart::Nothing);
+        let Some(sparse) =
+            self.sparse().filter(|sparse| sparse.is_over() && sparse.head() == self.base)
+        else {
+            return;
+        };
+        let alone = sparse.alone_left();
+        if let Some(history) = self.history.get_mut() {
+            history.note_incomplete(alone);
         }
+        self.set_apart(Apart::Nothing);
     }
 
     pub(super) fn base(&self) -> Position {
@@ -208,6 +233,74 @@ impl Outbox {
     /// Returns where a client that holds nothing starts.
     pub(super) fn fresh_start(&self) -> Position {
         self.committed_checkpoint().unwrap_or(self.acknowledged).max(self.base)
+    }
+
+    /// Returns from where on everything is there for a client that wants all from `wanted` on, and that the outbox
+    /// was not kept for. Never after the base. If it is before: see [`Self::take_back`].
+    pub(super) fn reach(&self, wanted: Position, bounds: &Bounds) -> Position {
+        let Some(history) = self.history.get().filter(|_| wanted < self.base) else {
+            return self.base;
+        };
+        let messages = bounds.outbox_messages.saturating_sub(self.len());
+        let bytes = bounds.outbox_bytes.saturating_sub(self.bytes);
+        history.reach(wanted, (messages, bytes), self.base)
+    }
+
+    /// A client needs messages from `from` on: those of the history are again among the messages that are needed.
+    pub(super) fn take_back(&mut self, from: Position) {
+        let Some(history) = self.history.get_mut().filter(|_| from < self.base) else {
+            return;
+        };
+        let back = history.give_back(from);
+        if back.is_empty() {
+            return;
+        }
+        self.bytes += back.iter().map(|(_, message)| cost(message)).sum::<usize>();
+        if back.len() as u64 == self.base.since(from) && !self.is_sparse() {
+            for (position, message) in back.into_iter().rev() {
+                match message {
+                    Message::Text(text) => self.texts.used().push_front(text),
+                    Message::Binary(bytes) => {
+                        if let Some(binaries) = self.binaries_to_fill() {
+                            binaries.push_front((position, bytes));
+                        }
+                    }
+                }
+            }
+        } else {
+            self.make_sparse().take_back(back);
+        }
+        self.base = from;
+        // What has overflowed there is back; what has before may be what a client misses.
+        self.note_rare(|rare| rare.overflowed = rare.overflowed.min(from));
+    }
+
+    /// Returns from where on everything is there that was for all clients and for good, needed or not.
+    pub(super) fn kept_from(&self) -> Position {
+        self.history.get().map_or(self.base, |history| history.start().min(self.base))
+    }
+
+    /// Returns the position of the first message that is there from `from` on, needed or not; the base if there is none
+    /// before.
+    pub(super) fn first_kept(&self, from: Position) -> Position {
+        if from >= self.base {
+            return from;
+        }
+        self.history.get().and_then(|history| history.first(from)).unwrap_or(self.base)
+    }
+
+    /// Returns the message at `position`, if it is there, needed or not, may leave, and is for all clients.
+    pub(super) fn kept(&self, position: Position) -> Option<Message> {
+        if position < self.base {
+            return self.history.get()?.get(position).cloned();
+        }
+        self.sendable(position)
+            .filter(|_| self.sparse().is_none_or(|sparse| sparse.is_for_all(position)))
+    }
+
+    /// Returns how many messages are there that no client needs, and how many bytes.
+    pub(super) fn history_size(&self) -> (usize, usize) {
+        self.history.get().map_or((0, 0), |history| (history.len(), history.bytes()))
     }
 
     /// Returns the message at `position`, if it is there and may leave.
@@ -276,16 +369,24 @@ impl Outbox {
         match message {
             Message::Text(text) => push(self.texts.used(), text),
             Message::Binary(bytes) => {
-                let apart = &mut self.rare.get_or_default().apart;
-                if matches!(apart, Apart::Nothing) {
-                    *apart = Apart::Binaries(VecDeque::new());
-                }
-                if let Apart::Binaries(binaries) = apart {
+                if let Some(binaries) = self.binaries_to_fill() {
                     push(binaries, (position, bytes));
                 }
             }
         }
         position
+    }
+
+    /// The binaries, for one more; `None` if all messages are kept in another way.
+    fn binaries_to_fill(&mut self) -> Option<&mut VecDeque<(Position, Bytes)>> {
+        let apart = &mut self.rare.get_or_default().apart;
+        if matches!(apart, Apart::Nothing) {
+            *apart = Apart::Binaries(VecDeque::new());
+        }
+        match apart {
+            Apart::Binaries(binaries) => Some(binaries),
+            Apart::Sparse(_) | Apart::Nothing => None,
+        }
     }
 
     /// Adds a message that is for one client, or may be replaced. `unseen`: no snapshot knows of messages from here
@@ -308,12 +409,27 @@ impl Outbox {
         self.sparse().map_or(Freed::default(), |sparse| sparse.gives_way(slot, unseen))
     }
 
-    pub(super) fn mark_checkpoint(&mut self, position: Position) {
+    pub(super) fn mark_checkpoint(&mut self, position: Position, retention: &Retention) {
         self.note_rare(|rare| rare.checkpoint = Some(position));
+        if !retention.is_off() {
+            let base = self.base;
+            let history = self.history.get_or_insert_with(|| History::new(base));
+            history.set_checkpoint(Some(position), base, retention);
+        }
     }
 
+    /// There is no room to keep the checkpoint for clients that start fresh. The history may keep it for others.
     pub(super) fn void_checkpoint(&mut self) {
         self.note_rare(|rare| rare.checkpoint = None);
+    }
+
+    /// There is no checkpoint any more.
+    pub(super) fn clear_checkpoint(&mut self, retention: &Retention) {
+        self.void_checkpoint();
+        let base = self.base;
+        if let Some(history) = self.history.get_mut() {
+            history.set_checkpoint(None, base, retention);
+        }
     }
 
     pub(super) fn acknowledge(&mut self, position: Position) {
@@ -331,25 +447,47 @@ impl Outbox {
     /// Forgets everything before `position`; returns whether that was anything.
     ///
     /// If some clients are past messages that they have not had, [`note_passed`](Self::note_passed) comes first.
-    pub(super) fn forget(&mut self, position: Position) -> bool {
+    pub(super) fn forget(&mut self, position: Position, retention: &Retention) -> bool {
         let mut forgot = false;
-        if let Some(sparse) = self.sparse_mut() {
-            let freed = sparse.forget(position);
-            forgot = freed.messages > 0;
-            self.bytes -= freed.bytes;
+        if self.is_sparse() {
+            forgot = self.forget_sparse(position, retention);
             self.set_base(self.base.max(position));
             self.end_sparse();
             return forgot;
         }
-        while self.base < position && self.pop() {
+        while self.base < position && self.pop(retention) {
             forgot = true;
         }
         forgot
     }
 
+    fn forget_sparse(&mut self, position: Position, retention: &Retention) -> bool {
+        let base = self.base;
+        let Some(OutboxRarities { apart: Apart::Sparse(sparse), .. }) = self.rare.get_mut() else {
+            return false;
+        };
+        let history = &mut self.history;
+        let freed = sparse.forget(position, |position, message, terms| {
+            if !retention.is_off() {
+                let history = history.get_or_insert_with(|| History::new(base));
+                history.take(position, message, terms, retention);
+            }
+        });
+        self.bytes -= freed.bytes;
+        freed.messages > 0
+    }
+
     /// As [`Self::forget`], if these are many texts; returns them then.
-    pub(super) fn forget_apart(&mut self, position: Position) -> Rare<VecDeque<ByteString>> {
+    pub(super) fn forget_apart(
+        &mut self,
+        position: Position,
+        retention: &Retention,
+    ) -> Rare<VecDeque<ByteString>> {
         let count = usize::try_from(position.since(self.base)).unwrap_or(usize::MAX);
+        // What is retained is not freed.
+        if !retention.is_off() {
+            return Rare::none();
+        }
         if !matches!(self.apart(), Apart::Nothing) || count < MANY || count > self.texts.len() {
             return Rare::none();
         }
@@ -368,17 +506,16 @@ impl Outbox {
 
     /// Lets the oldest message go although a client may miss it. Calls for [`note_passed`](Self::note_passed) as
     /// [`forget`](Self::forget) does.
-    pub(super) fn drop_oldest(&mut self) -> bool {
-        let dropped = if let Some(sparse) = self.sparse_mut() {
-            let oldest = sparse.oldest();
-            let dropped = sparse.remove(oldest);
-            if let Some(message) = &dropped {
-                self.bytes -= cost(message);
-                self.set_base(oldest.advanced_by(1));
+    pub(super) fn drop_oldest(&mut self, retention: &Retention) -> bool {
+        let dropped = if self.is_sparse() {
+            let next = self.oldest().advanced_by(1);
+            let dropped = self.forget_sparse(next, retention);
+            if dropped {
+                self.set_base(next);
             }
-            dropped.is_some()
+            dropped
         } else {
-            self.pop()
+            self.pop(retention)
         };
         if dropped {
             let base = self.base;
@@ -397,12 +534,17 @@ impl Outbox {
         self.texts.let_go();
     }
 
-    fn pop(&mut self) -> bool {
+    fn pop(&mut self, retention: &Retention) -> bool {
+        let position = self.base;
         let Some(message) = self.pop_message() else {
             return false;
         };
         self.bytes -= cost(&message);
-        self.set_base(self.base.advanced_by(1));
+        self.set_base(position.advanced_by(1));
+        if !retention.is_off() {
+            let history = self.history.get_or_insert_with(|| History::new(position));
+            history.take(position, message, None, retention);
+        }
         true
     }
 
@@ -564,7 +706,7 @@ mod tests {
                 outbox.push(message.clone());
             }
             for forgotten in 0..=expected.len() {
-                outbox.forget(Position::new(forgotten as u64));
+                outbox.forget(Position::new(forgotten as u64), &Retention::default());
                 let left: Vec<_> = outbox.iter().collect();
                 assert_eq!(left, expected[forgotten..], "{pattern}, without {forgotten}");
                 assert_eq!(outbox.bytes(), left.iter().map(cost).sum::<usize>());
@@ -582,9 +724,10 @@ mod tests {
             for position in 0..count + kept {
                 outbox.push(message(position, false));
             }
-            let few = outbox.forget_apart(Position::new(many - 1));
+            let off = Retention::default();
+            let few = outbox.forget_apart(Position::new(many - 1), &off);
             assert!(few.get().is_none());
-            let gone = outbox.forget_apart(Position::new(count));
+            let gone = outbox.forget_apart(Position::new(count), &off);
             assert_eq!(gone.get().map(VecDeque::len), Some(usize::try_from(count).unwrap()));
             let left: Vec<_> = outbox.iter().collect();
             let expected: Vec<_> = (count..count + kept).map(|at| message(at, false)).collect();

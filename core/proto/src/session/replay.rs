@@ -76,6 +76,8 @@ impl<I: Clone> Session<I> {
                 }
             },
         };
+        // What it has missed is needed again, if it is still there.
+        self.outbox.take_back(start.from);
         // It may be one that was pushed out and whose first offer arrives late: until a frame has shown
         // that it counts from 0, a cursor of it does not.
         let perhaps_forgotten = uid.is_none() && self.pushed_out;
@@ -138,11 +140,15 @@ impl<I: Clone> Session<I> {
         let least = self.gone_plain(name).map(|(acked, _)| acked).min();
         let own = least.or_else(|| uid.and_then(|uid| self.clients.get(uid)).map(|c| c.acked));
         let from = match own {
-            Some(acked) => acked.min(self.outbox.checkpoint().unwrap_or(acked)),
+            Some(acked) => {
+                let from = acked.min(self.outbox.checkpoint().unwrap_or(acked));
+                let there = from.max(self.outbox.reach(from, &self.rules.bounds));
+                // It cannot be told that it is past what is not for it.
+                self.outbox.first_kept(there)
+            }
             None if plain_ack == PlainAck::Off => self.outbox.base(),
             None => self.outbox.fresh_start(),
         };
-        let from = from.max(self.outbox.base());
         Start {
             from,
             acked: own.unwrap_or(from),

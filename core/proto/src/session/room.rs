@@ -43,7 +43,7 @@ impl<I: Clone> Session<I> {
             // What is not committed never leaves: nobody may be told a position that a restart takes back.
             while !self.fits_replacing(cost, slot) && !self.is_all_uncommitted() {
                 self.note_passed();
-                self.outbox.drop_oldest();
+                self.outbox.drop_oldest(&self.rules.retention);
                 // A client that had not been sent the message is told the gap.
                 self.wake.transports = true;
             }
@@ -136,14 +136,16 @@ impl<I: Clone> Session<I> {
     /// Forgets what every client that matters has acknowledged and no checkpoint keeps.
     pub(super) fn trim(&mut self) -> bool {
         let needed = self.smallest_needed();
-        let forgot = needed.is_some_and(|needed| self.outbox.forget(needed));
+        let forgot = needed.is_some_and(|needed| self.outbox.forget(needed, &self.rules.retention));
         self.note_forgot(forgot)
     }
 
     /// As [`Self::trim`], and returns what leaves, if it is much: to free it takes longer than to let a client go on.
     pub(super) fn trim_apart(&mut self) -> Rare<VecDeque<ByteString>> {
         let needed = self.smallest_needed();
-        let apart = needed.map(|needed| self.outbox.forget_apart(needed)).unwrap_or_default();
+        let retention = &self.rules.retention;
+        let apart = needed.map(|needed| self.outbox.forget_apart(needed, retention));
+        let apart = apart.unwrap_or_default();
         self.note_forgot(apart.get().is_some());
         self.trim();
         apart

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use super::Retention;
+
 /// What happens when a client attaches while another one is there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
@@ -131,6 +133,8 @@ pub struct Rules {
     pub plain_ack: PlainAck,
     /// What a client gets that comes back far behind.
     pub catch_up: CatchUp,
+    /// What is kept after each client that matters has acknowledged it.
+    pub retention: Retention,
     /// How long a session that is not in use is kept. 2 min: Panel's 15 s is shorter than its own
     /// backoff; Socket.IO, Ably and Streamlit chose 2 min.
     pub unused_lifetime: Duration,
@@ -165,6 +169,7 @@ impl Default for Rules {
             overflow: Overflow::default(),
             plain_ack: PlainAck::default(),
             catch_up: CatchUp::default(),
+            retention: Retention::default(),
             unused_lifetime: Duration::from_secs(120),
             unproven_lifetime: Duration::from_secs(30),
             max_unattended: Duration::from_secs(3600),

@@ -107,9 +107,15 @@ impl<I: Clone> Session<I> {
     /// As [`Self::send`].
     pub fn send_checkpoint(&mut self, message: Message, now: Moment) -> Result<Position, Unsent> {
         let position = self.send(message, now)?;
-        self.outbox.mark_checkpoint(position);
+        self.outbox.mark_checkpoint(position, &self.rules.retention);
         self.trim();
         Ok(position)
+    }
+
+    /// What the last checkpoint says is over: no client starts with it any more, and what was kept for it alone leaves.
+    pub fn clear_checkpoint(&mut self) {
+        self.outbox.clear_checkpoint(&self.rules.retention);
+        self.trim();
     }
 
     /// Makes room for a message whose size is not known yet.

@@ -169,11 +169,15 @@ impl<I: Clone> Session<I> {
         let base = self.outbox.base();
         let client = uid.and_then(|uid| self.clients.get(uid));
         // What was for it alone has left with its acknowledgement, or with its record.
-        let lost = client.map_or(self.outbox.lost(), |client| self.outbox.own_left(client.uid));
+        let own_left = client.map(|client| self.outbox.own_left(client.uid)).unwrap_or_default();
+        // Perhaps it was pushed out, and this record is that of an older offer that came late.
+        let is_sure = client.is_some_and(|client| !client.counts_unknown);
+        let lost = if is_sure { own_left } else { own_left.max(self.outbox.lost()) };
         // From here on nothing is missing. An offer that arrives late may be below. It must not raise what counts as
         // acknowledged: the next cursor would be below that.
         let past = client.filter(|client| self.is_past_all_that_left(client));
-        let whole = past.map_or(base, |client| client.acked.min(base)).max(lost);
+        let whole = past.map_or(base, |client| client.acked.min(base));
+        let whole = whole.min(self.outbox.reach(received, &self.rules.bounds)).max(lost);
         (received.max(whole), received < whole)
     }
 

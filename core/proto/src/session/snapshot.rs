@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Access, ClientName, DeliveryKey, Epoch, IdentityTag, Rules, Session,
     client::{Client, ClientUid, Presence, Standing, Takeover, Who},
+    history::StoredHistory,
     lives::{self, Earlier, KnownLife},
     outbox::Outbox,
     poison::{Court, Poison, Suspect},
@@ -103,15 +104,35 @@ pub(super) struct StoredOutbox {
     pub(super) acknowledged: Position,
     pub(super) checkpoint: Option<Position>,
     pub(super) overflowed: Position,
-    messages: Vec<StoredMessage>,
+    pub(super) messages: Vec<StoredMessage>,
     /// What tells the messages apart, where some have left before others.
-    sparse: Option<StoredSparse>,
+    pub(super) sparse: Option<StoredSparse>,
+    /// What no client needs any more, if that is stored.
+    pub(super) history: Option<StoredHistory>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-enum StoredMessage {
+pub(super) enum StoredMessage {
     Text(String),
     Binary(Bytes),
+}
+
+impl From<Message> for StoredMessage {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Text(text) => Self::Text(text.to_string()),
+            Message::Binary(bytes) => Self::Binary(bytes),
+        }
+    }
+}
+
+impl From<StoredMessage> for Message {
+    fn from(stored: StoredMessage) -> Self {
+        match stored {
+            StoredMessage::Text(text) => Self::Text(ByteString::from(text)),
+            StoredMessage::Binary(bytes) => Self::Binary(bytes),
+        }
+    }
 }
 
 /// What a snapshot covers: to be given back once it is durable.
@@ -169,8 +190,7 @@ impl<I: Clone> Session<I> {
             attachment: self.last_attachment,
             pushed_out: self.pushed_out,
             clients: clients.into_iter().map(|client| self.stored_client(client)).collect(),
-            outbox: (whole || self.rules.durable_outbox)
-                .then(|| self.outbox.stored(|until| self.usage.age_in_micros(until))),
+            outbox: (whole || self.rules.durable_outbox).then(|| self.stored_outbox()),
             plain_suspects: self.plain_suspects().to_vec(),
             dropped_last: self.court().is_some_and(|court| court.dropped_last),
             crashes: self.court().map_or(0, Court::crashes),
@@ -291,7 +311,9 @@ impl<I: Clone> Session<I> {
         }
         if let (Some(_), Some(outbox)) = (end, snapshot.outbox) {
             let usage = &session.usage;
-            session.outbox = Outbox::restored(outbox, |age| usage.moment_of(age).max(now));
+            let retention = &session.rules.retention;
+            let moment_at = |age| usage.moment_of(age).max(now);
+            session.outbox = Outbox::restored(outbox, moment_at, retention);
             for (uid, acked, needed, own_left) in needed {
                 session.outbox.set_needed(uid, acked, needed);
                 session.outbox.restore_own_left(uid, own_left.unwrap_or_default());
@@ -302,6 +324,11 @@ impl<I: Clone> Session<I> {
 }
 
 impl<I: Clone> Session<I> {
+    fn stored_outbox(&self) -> StoredOutbox {
+        let age_at = |until| self.usage.age_in_micros(until);
+        self.outbox.stored(age_at, &self.rules.retention)
+    }
+
     pub(super) fn stored_client(&self, client: &Client<I>) -> StoredClient {
         StoredClient {
             name: client.who.name,
@@ -360,21 +387,6 @@ impl StoredClient {
 }
 
 impl StoredOutbox {
-    pub(super) fn new(
-        base: Position,
-        acknowledged: Position,
-        checkpoint: Option<Position>,
-        overflowed: Position,
-        messages: impl Iterator<Item = Message>,
-        sparse: Option<StoredSparse>,
-    ) -> Self {
-        let messages = messages.map(|message| match message {
-            Message::Text(text) => StoredMessage::Text(text.to_string()),
-            Message::Binary(bytes) => StoredMessage::Binary(bytes),
-        });
-        Self { base, acknowledged, checkpoint, overflowed, messages: messages.collect(), sparse }
-    }
-
     pub(super) fn head(&self) -> Position {
         match &self.sparse {
             Some(sparse) => sparse.head,
@@ -383,10 +395,6 @@ impl StoredOutbox {
     }
 
     pub(super) fn into_parts(self) -> (impl Iterator<Item = Message>, Option<StoredSparse>) {
-        let messages = self.messages.into_iter().map(|message| match message {
-            StoredMessage::Text(text) => Message::Text(ByteString::from(text)),
-            StoredMessage::Binary(bytes) => Message::Binary(bytes),
-        });
-        (messages, self.sparse)
+        (self.messages.into_iter().map(Message::from), self.sparse)
     }
 }

@@ -255,16 +255,40 @@ impl Sparse {
         }
     }
 
-    /// Forgets everything before `position`.
-    pub(super) fn forget(&mut self, position: Position) -> Freed {
+    /// Forgets everything before `position`; `gone` takes each message.
+    pub(super) fn forget(
+        &mut self,
+        position: Position,
+        mut gone: impl FnMut(Position, Message, Option<&Terms>),
+    ) -> Freed {
         let mut freed = Freed::default();
         while self.entries.front().is_some_and(|entry| entry.position < position)
             && let Some(entry) = self.entries.pop_front()
         {
             self.forget_terms(&entry);
-            freed.add(Some(entry.message));
+            freed.messages += 1;
+            freed.bytes += cost(&entry.message);
+            gone(entry.position, entry.message, entry.terms.as_deref());
         }
         freed
+    }
+
+    /// Messages before the oldest one are needed again, which were for all and for good.
+    pub(super) fn take_back(&mut self, messages: VecDeque<(Position, Message)>) {
+        self.entries.reserve_exact(messages.len());
+        for (position, message) in messages.into_iter().rev() {
+            self.entries.push_front(Entry { position, message, terms: None });
+        }
+    }
+
+    /// Whether the message at a position, if there is one, is for all clients.
+    pub(super) fn is_for_all(&self, position: Position) -> bool {
+        self.index(position).is_none_or(|at| self.entries[at].to().is_none())
+    }
+
+    /// Returns before which position messages have left that were for one client alone, whichever.
+    pub(super) fn alone_left(&self) -> Position {
+        self.own_left.values().copied().max().unwrap_or_default().max(self.lost)
     }
 
     pub(super) fn commit(&mut self, committed: Position) -> Freed {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use session_resume_proto::{
     GapReason,
     client::{Config, Limits},
-    session::{Attach, Overflow, Rules},
+    session::{Attach, Overflow, Retain, Retention, Rules},
 };
 
 use crate::rng::Rng;
@@ -88,6 +88,8 @@ pub(crate) struct Scenario {
     pub(crate) two_identities: bool,
     /// Some messages are for one program alone, or are replaced, or are worth something for a while only.
     pub(crate) skips: bool,
+    /// Some messages are checkpoints.
+    pub(crate) checkpoints: bool,
     pub(crate) excuses: Excuses,
     /// Steps before the network becomes calm.
     pub(crate) steps: u64,
@@ -143,9 +145,16 @@ impl Scenario {
         let two_identities = programs > 1 && rules.heartbeat.as_millis().is_multiple_of(2);
         // The check of what a newer run may miss counts by the oldest message that is kept.
         let skips = kind != Kind::ClientRestarts && !rules.heartbeat.as_millis().is_multiple_of(3);
+        rules.retention = retention(rules.pong_timeout.as_millis());
+        if kind == Kind::ClientRestarts && rules.retention.retain == Retain::SinceCheckpoint {
+            // A late offer of a dead program takes over, starts with the checkpoint, and needs nothing before it.
+            rules.retention.retain = Retain::Newest;
+        }
+        let checkpoints = rules.retention.retain == Retain::SinceCheckpoint;
         Self {
             kind,
             skips,
+            checkpoints,
             excuses: Excuses {
                 gaps: match kind {
                     Kind::Alone | Kind::ClientRestarts => &[],
@@ -193,4 +202,15 @@ impl Scenario {
     pub(crate) fn delay(rng: &mut Rng) -> Duration {
         if rng.percent(5) { rng.millis(0..3000) } else { rng.millis(0..60) }
     }
+}
+
+/// What is kept after everybody has acknowledged it, drawn by a number that is as good as random.
+fn retention(number: u128) -> Retention {
+    let number = usize::try_from(number).expect("small");
+    let mut retention = Retention::default();
+    retention.retain = [Retain::Nothing, Retain::Newest, Retain::SinceCheckpoint][number % 3];
+    retention.messages = [0, 3, 20, 1000][number / 3 % 4];
+    retention.bytes = [300, 1 << 20][number / 12 % 2];
+    retention.stored = number / 24 % 2 == 1;
+    retention
 }

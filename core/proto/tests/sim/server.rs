@@ -7,9 +7,10 @@ use std::{
 };
 
 use session_resume_proto::{
-    Message, Moment, WireId,
+    Message, Moment, Position, WireId,
     session::{
-        Covered, Epoch, Event, FinalCounts, Newcomers, NotSent, Phase, Session, Snapshot, Terms,
+        Claim, Covered, Epoch, Event, FinalCounts, MESSAGE_OVERHEAD, Newcomers, NotSent, Phase,
+        Retain, Session, Snapshot, Terms,
     },
     wire::Close,
 };
@@ -588,6 +589,47 @@ impl Live {
         self.machine.head().get() - self.machine.outbox_messages() as u64
     }
 
+    /// Checks what is kept of messages that no client needs: it is within its bounds, it is what was sent, and from
+    /// where on nothing is missing, nothing is.
+    pub(crate) fn check_history(&self, scenario: &Scenario, ledger: &Ledger) {
+        let (machine, retention) = (&self.machine, &scenario.rules.retention);
+        let (messages, bytes) = (machine.history_messages(), machine.history_bytes());
+        assert!(messages <= retention.messages && bytes <= retention.bytes, "over its bounds");
+        assert!(messages == 0 || retention.retain != Retain::Nothing, "nothing is retained");
+        let mut kept = 0;
+        for at in machine.kept_from().get()..machine.needed_from().get() {
+            let said = ledger.streams[self.stream].said[usize::try_from(at).expect("in memory")];
+            match machine.kept(Position::new(at)) {
+                Some(message) => {
+                    assert_eq!(message, ledger.message(self.stream, at), "at {at}");
+                    assert!(matches!(said.kind, Kind::All | Kind::Latest(_)), "{at} is {said:?}");
+                    kept += 1;
+                }
+                None => assert_ne!(said.kind, Kind::All, "{at} is missing"),
+            }
+        }
+        assert_eq!(kept, messages, "all of it is there");
+    }
+
+    /// Whether a client that offers this cursor must be told no gap although it may not have been kept for: all that it has
+    /// missed is there, and fits into the outbox.
+    pub(crate) fn is_whole(&self, scenario: &Scenario, claim: &Claim) -> bool {
+        let (machine, bounds) = (&self.machine, &scenario.rules.bounds);
+        let Claim::Cursor { epoch, received, .. } = claim else {
+            return false;
+        };
+        let there = *epoch == machine.epoch().token() && *received >= machine.kept_from();
+        // Messages that were for it alone may be missing.
+        if scenario.skips || !there {
+            return false;
+        }
+        let missed = received.get()..machine.needed_from().get();
+        let missed = missed.filter_map(|at| machine.kept(Position::new(at)));
+        let costs: Vec<_> = missed.map(|message| message.len() + MESSAGE_OVERHEAD).collect();
+        machine.outbox_messages() + costs.len() <= bounds.outbox_messages
+            && machine.outbox_bytes() + costs.iter().sum::<usize>() <= bounds.outbox_bytes
+    }
+
     /// Sends a message of the application, perhaps one that is not for all or not for ever; `by` is the number of the
     /// process.
     pub(crate) fn send(
@@ -602,9 +644,16 @@ impl Live {
         assert_eq!(position, self.machine.head().get());
         let (kind, terms) = self.draw_terms(scenario, rng, now);
         let message: Message = ledger::from_server(self.stream, position, by, kind);
-        let sent = self.machine.send_on(message, terms, now);
+        let sent = if scenario.checkpoints && terms.is_ordinary() && rng.percent(10) {
+            self.machine.send_checkpoint(message, now)
+        } else {
+            self.machine.send_on(message, terms, now)
+        };
         self.note_let_go(ledger);
         sent.map_err(|unsent| unsent.why)?;
+        if scenario.checkpoints && rng.percent(3) {
+            self.machine.clear_checkpoint();
+        }
         ledger.streams[self.stream].said.push(Said { stream: self.stream, by, kind });
         self.dirty = true;
         Ok(())

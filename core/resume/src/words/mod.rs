@@ -39,6 +39,7 @@ pub(crate) mod random;
 pub(crate) mod record_error;
 pub(crate) mod refusal;
 pub(crate) mod request;
+pub(crate) mod retain;
 pub mod reuse;
 pub(crate) mod send_error;
 pub(crate) mod store;

@@ -1,6 +1,6 @@
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use session_resume::{Durability, SessionOrigin, store::MemoryStore};
+use session_resume::{Durability, Retain, SessionOrigin, store::MemoryStore};
 
 use crate::{
     A, B,
@@ -365,4 +365,40 @@ pub async fn stored() -> (MemoryStore, Browser, String) {
     let cursor = client.cursor(A);
     node.kill();
     (disk, browser, cursor)
+}
+
+/// Without `stored`, only what a client needs is in the store.
+#[tokio::test(start_paused = true)]
+async fn what_is_retained_survives_a_kill_if_it_is_stored() {
+    for (retain, from) in [(Retain::last(4).stored(), 1), (Retain::last(4), 5)] {
+        let layer = || {
+            move |layer: session_resume::SessionResume<_>| {
+                layer.with_durability(Durability::Exact).with_retention(retain)
+            }
+        };
+        let disk = MemoryStore::new();
+        let mut browser = Browser::default();
+        let node = Node::new(&disk, layer());
+        let mut first = node.connect(&mut browser, Some(A)).await.unwrap();
+        first.hello().await;
+        let cursor = first.cursor(A);
+        let mut second = node.connect(&mut browser, Some(B)).await.unwrap();
+        second.hello().await;
+        // It has read that another client has taken over.
+        first.rest().await;
+        let session = node.open(&mut browser).await.unwrap();
+        for n in 0..6 {
+            session.send(format!("{n}")).await.unwrap();
+            assert_eq!(second.data().await, Some(format!("{n}")));
+            assert!(second.is_quiet().await);
+        }
+        node.kill();
+        let node = Node::new(&disk, layer());
+        let mut first = node.connect(&mut browser, Some(&cursor)).await.unwrap();
+        let hello = first.hello().await;
+        assert_eq!(hello["from"], from, "{retain:?}: {hello}");
+        for n in from..6 {
+            assert_eq!(first.data().await, Some(format!("{n}")));
+        }
+    }
 }

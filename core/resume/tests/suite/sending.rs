@@ -2,7 +2,9 @@
 
 use std::pin::pin;
 
-use session_resume::{Limits, LiveSession, NotDelivered, Overflow, SendErrorKind, SessionResume};
+use session_resume::{
+    Attach, Limits, LiveSession, NotDelivered, Overflow, Retain, SendErrorKind, SessionResume,
+};
 
 use crate::support::{Browser, Watch, idle, settle, sleep, waits};
 
@@ -262,4 +264,53 @@ async fn nobody_waits_for_a_receipt_that_cannot_come() {
     settle().await;
     session.close("enough");
     assert_eq!(delivered.await.unwrap(), Err(NotDelivered::Ended));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_was_cleared_is_nobodys_start() {
+    for retain in [Retain::nothing(), Retain::since_checkpoint()] {
+        let resume = SessionResume::new().with_attach(Attach::Share).with_retention(retain);
+        let mut browser = Browser::default();
+        let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+        wire.next_control().await;
+        let session = browser.get(&resume).await.unwrap();
+        session.send_checkpoint("view").await.unwrap();
+        assert_eq!(wire.next_text().await, "view");
+        wire.control(r#"{"ack":1}"#);
+        settle().await;
+        for (client, from) in [("client-bbbbbbbbbb", 0), ("client-cccccccccc", 1)] {
+            let mut fresh = browser.connect(&resume, Some(client), idle).await.unwrap();
+            assert_eq!(fresh.next_control().await["hello"]["from"], from, "{retain:?}");
+            fresh.control(r#"{"ack":1}"#);
+            session.clear_checkpoint();
+        }
+    }
+}
+
+/// Another client takes over, and what it has acknowledged is kept apart from the outbox, which has room for two.
+#[tokio::test(start_paused = true)]
+async fn what_is_retained_leaves_the_outbox_its_room() {
+    let (resume, mut browser) = (small().with_retention(Retain::last(100)), Browser::default());
+    let mut wire = browser.connect(&resume, Some(CLIENT), idle).await.unwrap();
+    let hello = wire.next_control().await["hello"].clone();
+    let mut other = browser.connect(&resume, Some("client-bbbbbbbbbb"), idle).await.unwrap();
+    other.next_control().await;
+    assert_eq!(wire.closed().await, (4100, "superseded".to_owned()));
+    let session = browser.get(&resume).await.unwrap();
+    for n in 0..10 {
+        session.try_send(format!("{n}")).unwrap();
+        assert_eq!(other.next_text().await, format!("{n}"));
+        other.control(&format!(r#"{{"ack":{}}}"#, n + 1));
+        settle().await;
+    }
+    // Of what the first client has missed, two messages fit.
+    let at = crate::blocked::cursor(CLIENT, &hello, 0);
+    let mut back = browser.connect(&resume, Some(&at), idle).await.unwrap();
+    let hello = back.next_control().await["hello"].clone();
+    assert_eq!((&hello["from"], &hello["gap"]["to"]), (&8.into(), &8.into()));
+    assert_eq!(back.next_text().await, "8");
+    assert_eq!(session.try_send("10").unwrap_err().kind(), SendErrorKind::Full);
+    back.control(r#"{"ack":9}"#);
+    settle().await;
+    session.try_send("10").unwrap();
 }

@@ -8,6 +8,7 @@ mod audience;
 mod compact;
 mod events;
 mod flow;
+mod history;
 mod identities;
 mod lives;
 mod outbox;

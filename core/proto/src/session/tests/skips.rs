@@ -601,3 +601,29 @@ fn what_has_left_is_not_counted_as_replaced() {
         assert_eq!(sim.session.outbox_messages(), 1);
     }
 }
+
+/// An offer without a cursor that arrives late makes a new record of a client that was pushed out.
+#[test]
+fn a_late_fresh_offer_does_not_hide_that_a_message_for_it_alone_was_let_go() {
+    let mut sim = Sim::with(|rules| {
+        rules.attach = Attach::Share;
+        rules.bounds.clients = 2;
+    });
+    let a = sim.fresh("a");
+    sim.session.send("m0".into(), sim.now).unwrap();
+    sim.session.send_checkpoint("m1".into(), sim.now).unwrap();
+    let to = sim.session.addressee(name("a"), |_| false);
+    sim.session.send_on("alone".into(), Terms { to, ..Terms::default() }, sim.now).unwrap();
+    sim.session.send("m3".into(), sim.now).unwrap();
+    sim.out(a);
+    sim.detach(a);
+    // These push it out.
+    let (b, c) = (sim.fresh("b"), sim.fresh("c"));
+    sim.detach(b);
+    let late = sim.fresh("a");
+    sim.out(late);
+    sim.detach(late);
+    let a = sim.resume("a", 1);
+    assert_eq!(sim.out(a), ["hello reused from 3 received null gap 1..3 evicted", "m3"]);
+    sim.detach(c);
+}

@@ -77,10 +77,14 @@ impl World {
         let seen = live.machine.newest_attachment();
         let told = self.server.drain.is_some().then_some(Close::RESTARTING);
         let id = live.id;
+        let is_whole = live.is_whole(&self.scenario, &arrival.claim);
         let attached = match told {
             Some(close) => Err(close),
             None => match live.machine.attach(arrival, &id, now) {
-                Ok(attached) => Ok(attached.number),
+                Ok(attached) => {
+                    assert!(attached.gap.is_none() || !is_whole, "{:?}", attached.gap);
+                    Ok(attached.number)
+                }
                 Err(refusal) => Err(refusal.close),
             },
         };

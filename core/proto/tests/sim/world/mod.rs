@@ -151,6 +151,7 @@ impl World {
             if let Some(live) = &self.server.live {
                 let base = &mut self.ledger.streams[live.stream].base;
                 *base = live.base().max(*base);
+                live.check_history(&self.scenario, &self.ledger);
             }
             self.server.bury();
             if self.steps == before {

@@ -98,6 +98,10 @@ impl World {
             let Some(tunnel) = &mut link.tunnel else {
                 continue;
             };
+            if matches!(link.server_end, ServerEnd::Gone) {
+                // Nobody reads it any more. The pipe's end comes behind it.
+                link.up = Pipe::new();
+            }
             let mut net = Net { listens, calm, rng: &mut self.rng, now: self.now };
             let steps = tunnel.step(&mut link.up, &mut link.down, link.stuck.is_some(), &mut net);
             self.steps += steps;

@@ -5,6 +5,7 @@ use session_resume_proto::session::{Attach, CatchUp, Overflow, PlainAck};
 use super::SessionResume;
 use crate::{
     AllowedOrigins, Cluster, Durability, Heartbeat, Http, IdentityCookie, Limits, RequestView,
+    Retain,
     words::{
         cluster::ClusterConfig,
         config::{Codec, Config, StateSource},
@@ -138,6 +139,17 @@ impl<T> SessionResume<T> {
     #[must_use]
     pub fn with_catch_up(self, catch_up: CatchUp) -> Self {
         self.configured("with_catch_up", |config| config.rules.catch_up = catch_up)
+    }
+
+    /// Sets what a session keeps of messages that each of its clients has acknowledged. Default: [`Retain::nothing`].
+    ///
+    /// ```
+    /// # use session_resume::{Retain, SessionResume};
+    /// SessionResume::new().with_retention(Retain::last(200));
+    /// ```
+    #[must_use]
+    pub fn with_retention(self, retain: Retain) -> Self {
+        self.configured("with_retention", |config| config.rules.retention = retain.rules())
     }
 
     /// Sets how long a session that is not in use is kept: no transport, no guard, no work. Default 2 min.

@@ -10,7 +10,7 @@ use session_resume_proto::{
 
 use super::{
     Client, ExpirationGuard,
-    core::CancelHandler,
+    core::{CancelHandler, Core},
     send::{self, Kind, Special},
     shared::Shared,
     tasks,
@@ -422,7 +422,7 @@ impl<T: Send + 'static> Session<T> {
     ///
     /// Such a client gets the last checkpoint and what follows it. So does one that comes back far behind, with
     /// [`SessionResume::with_catch_up`](crate::SessionResume::with_catch_up). When the outbox is full, the checkpoint
-    /// is the first to go.
+    /// is the first to go; [`Retain::since_checkpoint`](crate::Retain::since_checkpoint) keeps it apart from the outbox.
     ///
     /// # Errors
     ///
@@ -433,6 +433,15 @@ impl<T: Send + 'static> Session<T> {
     /// Cancel safe, as [`Self::send`].
     pub async fn send_checkpoint(&self, message: impl Into<Message>) -> Result<(), SendError> {
         send::send(&self.shared, message.into(), Kind::Checkpoint).await
+    }
+
+    /// Takes back that the last checkpoint is one: what it stood for is over, such as an answer that is complete.
+    ///
+    /// A client that starts fresh no longer gets it. What was kept for such clients alone is forgotten, and so is what
+    /// [`Retain::since_checkpoint`](crate::Retain::since_checkpoint) has kept. A client that has not acknowledged the
+    /// message still gets it. Without a checkpoint this changes nothing.
+    pub fn clear_checkpoint(&self) {
+        self.shared.step(Core::clear_checkpoint);
     }
 
     /// Looks at the state.

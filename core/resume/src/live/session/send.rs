@@ -304,6 +304,17 @@ impl Core {
         Ok(Terms { to, slot: special.slot.clone(), until })
     }
 
+    /// There is no checkpoint any more.
+    pub(super) fn clear_checkpoint(&mut self) {
+        if self.life().has_left() {
+            return;
+        }
+        self.machine.clear_checkpoint();
+        if self.machine.rules().durable_outbox {
+            self.changed(Urgency::Soon);
+        }
+    }
+
     /// A message that may leave only when it is on disk asks to be saved.
     fn sent(&mut self) {
         if self.machine.rules().durable_outbox {
