@@ -159,14 +159,24 @@ async fn linger<S: Transport>(socket: &mut S, mut pong: impl FnMut(Bytes)) -> bo
 pub(crate) struct Turn<T: Send + 'static> {
     session: Arc<Shared<T>>,
     number: AttachmentNumber,
+    /// When the turn began, while the client has not been sent all that it had missed.
+    behind_since: Option<Instant>,
 }
 
 impl<T: Send + 'static> Turn<T> {
-    pub(crate) fn new(session: Arc<Shared<T>>, number: AttachmentNumber) -> Self {
+    /// The turn of an attachment whose client has `behind` messages to be sent first.
+    pub(crate) fn new(session: Arc<Shared<T>>, number: AttachmentNumber, behind: u64) -> Self {
         if let Some(keeper) = session.keeper() {
             keeper.has_attached();
         }
-        Self { session, number }
+        Self { session, number, behind_since: (behind > 0).then(Instant::now) }
+    }
+
+    /// All that the session has for the client is written.
+    fn caught_up(&mut self) {
+        if let Some(since) = self.behind_since.take() {
+            observe::replayed(since.elapsed());
+        }
     }
 }
 
@@ -282,6 +292,9 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
                         return Poll::Ready(End::GivenUp);
                     }
                     let reading_waits = read == Read::All || !self.incoming.is_empty();
+                    if written == Written::All && !has_more {
+                        self.turn.caught_up();
+                    }
                     if reading_waits && timer_waits && (written == Written::Some || !has_more) {
                         self.release_memory();
                         return Poll::Pending;

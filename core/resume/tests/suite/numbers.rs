@@ -123,6 +123,12 @@ async fn sessions_are_counted_by_phase_and_attaches_by_status() {
     assert_eq!(numbers.phases(), [1.0, 0.0]);
     assert_eq!(numbers.attaches("resumed", "resumable"), 1);
     assert_eq!(numbers.count("session_resume_replayed_messages_total"), 2);
+    let replays = ["session_resume_replay_messages", "session_resume_replay_seconds"];
+    assert_eq!(
+        replays.map(|name| numbers.count(name)),
+        [1, 1],
+        "an attach that replays nothing is not recorded"
+    );
 
     wire.cut();
     let unknown = format!("{CLIENT}.{}.0123456789abcdef-7.1", hello["session"].as_str().unwrap());

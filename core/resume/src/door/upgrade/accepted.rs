@@ -236,7 +236,7 @@ impl<T: Send + 'static> Newcomer<T> {
                 .map_err(|(cause, refusal)| (cause, refusal, seen))
         });
         let attached = attached.map(|(attached, starts)| {
-            let turn = pump::Turn::new(Arc::clone(session), attached.number);
+            let turn = pump::Turn::new(Arc::clone(session), attached.number, attached.behind);
             observe::attached(&attached, resumable);
             tracing::debug!(
                 session = %id.short(),

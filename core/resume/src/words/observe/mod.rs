@@ -22,6 +22,8 @@ pub(crate) fn attached(attached: &Attached, resumable: bool) {
     counter!("session_resume_attaches_total", "mode" => mode, "status" => status).increment(1);
     if attached.behind > 0 {
         counter!("session_resume_replayed_messages_total").increment(attached.behind);
+        #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
+        histogram!("session_resume_replay_messages").record(attached.behind as f64);
     }
     if let Some(gap) = attached.gap {
         let reason = match gap.reason {
@@ -34,6 +36,11 @@ pub(crate) fn attached(attached: &Attached, resumable: bool) {
         };
         counter!("session_resume_gaps_total", "reason" => reason).increment(1);
     }
+}
+
+/// A client has been written all that it had missed: how long that took from its hello on.
+pub(crate) fn replayed(took: Duration) {
+    histogram!("session_resume_replay_seconds").record(took);
 }
 
 /// What a client is told of its session, in one word.
