@@ -10,7 +10,7 @@ use std::{
 use futures_util::{FutureExt as _, future::BoxFuture};
 use pin_project_lite::pin_project;
 use tokio::{runtime::Handle, sync::oneshot};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::{
     BlockingSession, LiveSession, SessionOrigin,
@@ -21,9 +21,13 @@ use crate::{
     },
 };
 
-/// Starts the handler in a task that the session owns.
-pub(crate) fn start<T, F, Fut>(session: &Arc<Shared<T>>, origin: SessionOrigin, handler: F)
-where
+/// Starts the handler in a task that the session owns. `asked_in` is the span of the request that starts it.
+pub(crate) fn start<T, F, Fut>(
+    session: &Arc<Shared<T>>,
+    origin: SessionOrigin,
+    handler: F,
+    asked_in: &Span,
+) where
     T: Send + 'static,
     F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
     Fut: Future<Output: IntoOutcome> + Send + 'static,
@@ -36,7 +40,9 @@ where
     };
     // What the application logs in its handler is told apart by session. Without a listener a session is not
     // larger for it.
-    let span = tracing::info_span!("session", id = %session.id().short());
+    let span = tracing::info_span!(parent: None, "session", id = %session.id().short());
+    // No child: the session outlives the request.
+    span.follows_from(asked_in);
     let task =
         if span.is_disabled() { tokio::spawn(task) } else { tokio::spawn(task.instrument(span)) };
     session.own_handler(task.abort_handle());
@@ -209,10 +215,11 @@ mod tests {
             Shared::new(Arc::clone(registry.home()), SessionId::random(), owner, (), None, now);
         assert!(session.taken_over());
         let (alive, gone) = oneshot::channel::<()>();
-        start(&session, SessionOrigin::New, async move |_live| {
+        let handler = async move |_live| {
             let _alive = alive;
             std::future::pending::<()>().await;
-        });
+        };
+        start(&session, SessionOrigin::New, handler, &Span::none());
         let gone = tokio::time::timeout(Duration::from_secs(3600), gone).await;
         assert!(gone.expect("aborted").is_err());
     }

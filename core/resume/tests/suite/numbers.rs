@@ -19,7 +19,7 @@ use session_resume::{
     reuse::{self, ReuseDecision},
     store::MemoryStore,
 };
-use tracing::{Subscriber, span};
+use tracing::{Instrument as _, Subscriber, span};
 use tracing_subscriber::{Layer, layer::SubscriberExt as _, registry::LookupSpan};
 
 use crate::support::{Browser, echo, idle, open, settle, sleep};
@@ -282,6 +282,52 @@ async fn a_handler_runs_in_its_session_s_span() {
     let _wire = browser.connect(&resume, None, idle).await.unwrap();
     settle().await;
     assert!(spans.0.lock().unwrap().contains(&"session".to_owned()));
+}
+
+/// Which span follows from which, by their names.
+#[derive(Clone, Default)]
+struct Links(Arc<Mutex<Vec<(String, String)>>>);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Links {
+    fn on_new_span(
+        &self,
+        _: &span::Attributes<'_>,
+        id: &span::Id,
+        context: tracing_subscriber::layer::Context<'_, S>,
+    ) {
+        let span = context.span(id).unwrap();
+        assert!(span.name() != "session" || span.parent().is_none(), "it outlives its request");
+    }
+
+    fn on_follows_from(
+        &self,
+        id: &span::Id,
+        follows: &span::Id,
+        context: tracing_subscriber::layer::Context<'_, S>,
+    ) {
+        // A span that is closed already cannot be found: no trace would have it.
+        let name = |id| context.span(id).map_or("", |span| span.name()).to_owned();
+        self.0.lock().unwrap().push((name(id), name(follows)));
+    }
+}
+
+/// A collector of traces makes a link of it, to the trace that the request's `traceparent` names.
+#[tokio::test(start_paused = true)]
+async fn a_session_s_span_follows_from_the_request_that_starts_its_handler() {
+    let links = Links::default();
+    let _log = tracing::subscriber::set_default(tracing_subscriber::registry().with(links.clone()));
+    let (resume, mut browser) = (SessionResume::new(), Browser::default());
+    for span in [tracing::info_span!("first"), tracing::info_span!("second")] {
+        let upgrade = browser.upgrade(&resume, None).instrument(span.clone()).await.unwrap();
+        let opened = span.in_scope(|| open(upgrade, idle).unwrap());
+        // The framework has answered; the request's span is over for it.
+        drop(span);
+        settle().await;
+        opened.cut();
+        settle().await;
+    }
+    let one = ("session".to_owned(), "first".to_owned());
+    assert_eq!(*links.0.lock().unwrap(), [one], "the second finds the handler running");
 }
 
 fn node_of(engine: &MemoryStore, name: &str) -> SessionResume {

@@ -8,6 +8,7 @@ use session_resume_proto::{
     session::{Access, Arrival, Attached, ClientName, MOVED_RETRY, Refusal as AttachRefusal},
     wire::{Close, CloseKind, Offer},
 };
+use tracing::Span;
 
 #[cfg(feature = "http")]
 use session_resume_proto::{
@@ -57,6 +58,8 @@ pub(super) struct Newcomer<T> {
     pub(super) offer: Offer,
     /// Where it comes from, if the server has told.
     pub(super) from: Option<PeerAddr>,
+    /// The span of its request, which stays open until the client is attached.
+    pub(super) asked_in: Span,
     pub(super) pass: Pass,
 }
 
@@ -121,13 +124,14 @@ where
         } else if session.is_durable() {
             is_in_the_store(&session).boxed().await;
         }
+        let asked_in = newcomer.asked_in.clone();
         let attached = newcomer.attach(&session, origin);
         // Only now: the transport holds the session from here on.
         drop(hold);
         match attached {
             Ok(Entered { turn, starts }) => {
                 match starts {
-                    Some(origin) => handler::start(&session, origin, handler),
+                    Some(origin) => handler::start(&session, origin, handler, &asked_in),
                     None => drop(handler),
                 }
                 Some(pump::run(turn, socket))
@@ -179,7 +183,7 @@ where
         } else if session.is_durable() {
             is_in_the_store(&session).boxed().await;
         }
-        let Newcomer { registry, client, pass, .. } = newcomer;
+        let Newcomer { registry, client, pass, asked_in, .. } = newcomer;
         let (id, who) = (session.id(), Who { name: client, info: pass.peer });
         let (delivery, starts) = session.with_core(|core, now| {
             let refused = |(_, refusal)| NotDelivered::Refused(refusal);
@@ -191,7 +195,7 @@ where
         })?;
         drop(hold);
         if let Some(origin) = starts {
-            handler::start(&session, origin, handler);
+            handler::start(&session, origin, handler, &asked_in);
         }
         Ok((session, delivery))
     }
@@ -220,7 +224,7 @@ impl<T: Send + 'static> Newcomer<T> {
         session: &Arc<Shared<T>>,
         origin: SessionOrigin,
     ) -> Result<Entered<T>, TurnedAway> {
-        let Self { registry, client, access, offer, from, pass } = self;
+        let Self { registry, client, access, offer, from, pass, .. } = self;
         let (id, resumable) = (session.id(), offer.is_resumable());
         let arrival = Arrival {
             client,

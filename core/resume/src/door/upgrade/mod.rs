@@ -13,6 +13,7 @@ use session_resume_proto::{
     session::Access,
     wire::{Offer, SUBPROTOCOL},
 };
+use tracing::Span;
 
 #[cfg(feature = "http")]
 pub(crate) use self::accepted::NotDelivered;
@@ -385,7 +386,8 @@ impl<T: Send + 'static> Upgrade<T> {
         let from = parts.extensions.get().copied();
         let (peer, request) = (Peer::new(), AttachRequest::of(*parts));
         let pass = Pass { peer, request, key, path, handler: HandlerType::of::<F>(), name };
-        let newcomer = Newcomer { registry, client, access, offer, from, pass };
+        let asked_in = Span::current();
+        let newcomer = Newcomer { registry, client, access, offer, from, asked_in, pass };
         Accepted(Box::new(Arriving { stand, newcomer, handler }))
     }
 }
