@@ -8,7 +8,7 @@ use axum::{
 };
 use serde_json::json;
 use session_resume::SessionResume;
-use session_resume_axum::{ResumeConnection, Session};
+use session_resume_axum::{Identity, ResumeConnection, Session};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -33,6 +33,7 @@ pub(crate) fn router(resume: SessionResume<Tally>) -> Router {
         .route("/panic-read", get(panic_read))
         .route("/count", get(count))
         .route("/login", post(login))
+        .route("/revoke", post(revoke))
         .route("/live", any(live))
         .route("/live/{*anything}", any(live_anywhere))
         .route("/watch", any(watch))
@@ -115,6 +116,11 @@ async fn login(session: Session<Tally>) -> Response {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     (change, Json(json!({ "session": session.id(), "identity": identity }))).into_response()
+}
+
+async fn revoke(State(resume): State<SessionResume<Tally>>, identity: Identity) -> Response {
+    let closed = resume.close_identity(identity, "revoked");
+    Json(json!({ "closed": closed })).into_response()
 }
 
 async fn count(State(resume): State<SessionResume<Tally>>) -> Json<Count> {

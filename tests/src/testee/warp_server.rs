@@ -57,6 +57,13 @@ fn routes(
         StatusCode::OK
     });
     let login = warp::path!("login").and(warp::post()).and(session()).then(login);
+    let of_revoke = resume.clone();
+    let revoke = warp::path!("revoke").and(warp::post()).and(session_resume_warp::identity()).map(
+        move |identity| {
+            let closed = of_revoke.close_identity(identity, "revoked");
+            reply::json(&serde_json::json!({ "closed": closed }))
+        },
+    );
     let of_node = resume.clone();
     let node = warp::path!("node").and(warp::get()).map(move || match Node::of(&of_node) {
         Some(node) => reply::json(&node).into_response(),
@@ -91,6 +98,7 @@ fn routes(
         .or(panic_read)
         .or(count)
         .or(login)
+        .or(revoke)
         .or(live)
         .or(live_anywhere)
         .or(watch)

@@ -10,6 +10,7 @@ scenarios!(
     without_a_client_there_is_no_receipt_to_wait_for,
     one_client_is_closed_with_a_code_and_the_others_go_on,
     plain_clients_are_listed_and_closed_one_by_one,
+    a_revoked_identity_s_transports_are_closed_everywhere_and_its_sessions_stay,
 );
 
 async fn a_receipt_comes_when_every_client_has_acknowledged(framework: Framework) {
@@ -92,4 +93,39 @@ async fn plain_clients_are_listed_and_closed_one_by_one(framework: Framework) {
     b.send("who").await;
     let who = b.recv().await;
     assert!(who.starts_with("who:1:plain-") && !who.contains(&name_a), "{who}");
+}
+
+async fn a_revoked_identity_s_transports_are_closed_everywhere_and_its_sessions_stay(
+    framework: Framework,
+) {
+    // One session for each path, so the identity has two.
+    let testee = testee(framework, "--key path --attach share").await;
+    let revoked = Browser::at(testee.addr);
+    let mut wires = [
+        revoked.resumable("/live/one", &client('a')).await,
+        revoked.resumable("/live/one", &client('b')).await,
+        revoked.resumable("/live/two", &client('c')).await,
+    ];
+    for ws in &mut wires {
+        ws.member("hello").await;
+    }
+    wires[2].send("add 7").await;
+    assert_eq!(wires[2].data().await, "total:7");
+    let other = Browser::at(testee.addr);
+    let mut bystander = other.resumable("/live/one", &client('a')).await;
+    bystander.member("hello").await;
+
+    assert_eq!(revoked.post("/revoke", "").await.json()["closed"], 3);
+    for ws in &mut wires {
+        let close = ws.closed().await;
+        assert_eq!((close.code, &*close.reason), (4101, "revoked"));
+    }
+    assert_eq!(revoked.post("/revoke", "").await.json()["closed"], 0);
+    bystander.send("echo still here").await;
+    assert_eq!(bystander.data().await, "echo:still here");
+    // The session is there for a client that the application lets in again.
+    let mut back = revoked.resumable("/live/two", &client('d')).await;
+    back.send("get").await;
+    let answers = [back.data().await, back.data().await];
+    assert!(answers.contains(&"total:7 n:1".to_owned()), "{answers:?}");
 }

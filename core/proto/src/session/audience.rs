@@ -1,7 +1,7 @@
 //! Who reads what was sent, and how far: what the application asks and decides about single clients.
 
 use super::{
-    Access, Session,
+    Access, IdentityTag, Session,
     client::{Client, Who},
     sparse::Addressee,
 };
@@ -68,12 +68,26 @@ impl<I: Clone> Session<I> {
     ///
     /// The session goes on, and the client stays known: it may come back with its cursor.
     pub fn close_client(&mut self, client: &Addressee, close: &Close, now: Moment) -> usize {
-        let of =
-            self.clients.iter().find(|known| client.is(known.recipient())).map(|known| known.uid);
+        self.close_those(|known| client.is(known.recipient()), close, now)
+    }
+
+    /// Closes the transports of all clients of an identity. Returns how many that were.
+    ///
+    /// The session goes on, and the clients stay known: they may come back with their cursors.
+    pub fn close_identity(&mut self, identity: IdentityTag, close: &Close, now: Moment) -> usize {
+        self.close_those(|known| known.who.name.identity == identity, close, now)
+    }
+
+    fn close_those(
+        &mut self,
+        is_one: impl Fn(&Client<I>) -> bool,
+        close: &Close,
+        now: Moment,
+    ) -> usize {
         let mut closed = 0;
         for at in 0..self.transports.len() {
             let t = &self.transports[at];
-            if Some(t.client) == of && t.is_attached() {
+            if t.is_attached() && self.clients.get(t.client).is_some_and(&is_one) {
                 self.end_transport(at, close.clone(), None, now);
                 closed += 1;
             }

@@ -1,9 +1,9 @@
 //! Many identities in one session: a document that all clients that open it share.
 
 use http::Request;
-use session_resume::{Event, Limits, LiveSession, SessionResume, adapter, key};
+use session_resume::{Event, Limits, LiveSession, SessionResume, adapter, key, reuse::Phase};
 
-use crate::support::{Browser, Wire, echo, idle, settle};
+use crate::support::{Browser, Wire, echo, idle, open, settle};
 
 const CLIENT: &str = "client-aaaaaaaaaa";
 
@@ -112,4 +112,40 @@ async fn an_equal_client_id_of_another_identity_is_another_client() {
     let parts = bob.enter(&resume, Request::get("/")).await;
     let id = adapter::open::<()>(&parts).await.unwrap().id().to_string();
     assert_eq!(bob.poll(&resume, &id, std::time::Duration::ZERO).await.0, 202, "he is in it");
+}
+
+/// What an identity has alone ends. What it shares goes on for the others.
+#[tokio::test(start_paused = true)]
+async fn a_revoked_identity_loses_its_own_sessions_and_its_place_in_shared_ones() {
+    let mut revoked = Browser::default();
+    let resume = SessionResume::new().with_key(key::by_path());
+    let mut wires = Vec::new();
+    for path in ["/ws/a", "/ws/b"] {
+        let upgrade = revoked.upgrade_at(&resume, path, None).await.unwrap();
+        wires.push(open(upgrade, idle).unwrap());
+    }
+    let _bystander = Browser::default().connect(&resume, None, idle).await.unwrap();
+    settle().await;
+    let parts = revoked.enter(&resume, Request::get("/")).await;
+    let identity = adapter::identity(&parts).unwrap();
+    assert_eq!(resume.end_identity(identity, "logged out"), 2);
+    assert_eq!(resume.end_identity(identity, "logged out"), 0, "they have ended");
+    settle().await;
+    let running = resume.sessions().into_iter().filter(|it| it.phase == Phase::Running);
+    assert_eq!(running.count(), 1, "another's session stays");
+    for mut wire in wires {
+        assert_eq!(wire.closed().await, (1000, "done".to_owned()));
+    }
+
+    let resume = document();
+    let mut hers = revoked.connect(&resume, Some(CLIENT), echo).await.unwrap();
+    hello(&mut hers).await;
+    let mut his = Browser::default().connect(&resume, Some(CLIENT), echo).await.unwrap();
+    hello(&mut his).await;
+    let parts = revoked.enter(&resume, Request::get("/")).await;
+    let identity = adapter::identity(&parts).unwrap();
+    assert_eq!(resume.end_identity(identity, "logged out"), 0, "others are in it");
+    assert_eq!(hers.closed().await, (4101, "logged out".to_owned()));
+    his.text("still here");
+    assert_eq!(his.next_text().await, "still here");
 }

@@ -120,3 +120,26 @@ fn one_client_is_closed_and_comes_back_with_its_cursor() {
     assert_eq!(sim.events(), ["+a resumed"]);
     assert_eq!(sim.data(a), ["m0"]);
 }
+
+#[test]
+fn all_clients_of_an_identity_are_closed_and_those_of_another_go_on() {
+    let mut sim = share();
+    let (a, b, plain) = (sim.fresh("a"), sim.fresh("b"), sim.plain());
+    for n in [a, b, plain] {
+        sim.out(n);
+    }
+    sim.events();
+    let other = sim.fresh("x/a");
+    sim.out(other);
+    let revoked = name("a").identity;
+    let close = Close::refused("logged out");
+    assert_eq!(sim.session.close_identity(revoked, &close, sim.now), 3);
+    assert_eq!(sim.session.close_identity(revoked, &close, sim.now), 0, "they have gone");
+    for n in [a, b, plain] {
+        assert_eq!(sim.out(n), ["close 4101 logged out"]);
+    }
+    sim.send_range(0..1);
+    assert_eq!(sim.data(other), ["m0"], "another identity's client goes on");
+    let a = sim.resume("a", 0);
+    assert_eq!(sim.data(a), ["m0"], "nothing is lost for those who come back");
+}

@@ -2,6 +2,7 @@
 
 mod context;
 mod future;
+mod identities;
 mod service;
 mod setters;
 #[cfg(test)]
