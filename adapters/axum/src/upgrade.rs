@@ -1,4 +1,4 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Instant};
 
 use axum::{
     extract::{FromRequestParts, OriginalUri},
@@ -55,6 +55,12 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
     /// Lets this client read, and not write: see [`adapter::Upgrade::read_only`].
     pub fn read_only(self) -> Self {
         Self(self.0.read_only())
+    }
+
+    /// Lets this client stay until then, and closes its transport with a code on which a client of ours comes back at once,
+    /// with fresh credentials: see [`adapter::Upgrade::valid_until`].
+    pub fn valid_until(self, until: Instant) -> Self {
+        Self(self.0.valid_until(until))
     }
 
     /// Opens the WebSocket on the session. The first time, the handler starts; it outlives the socket, and on

@@ -1,4 +1,4 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Instant};
 
 use bytes::Buf;
 use futures_util::{Stream, StreamExt as _};
@@ -62,6 +62,12 @@ impl<T: Send + 'static> ResumeConnection<T> {
     /// with 403.
     pub fn read_only(self) -> Self {
         Self(self.0.read_only())
+    }
+
+    /// Lets this client stay until then, and closes its transport with a code on which a client of ours comes back at once,
+    /// with fresh credentials: see [`adapter::Upgrade::valid_until`].
+    pub fn valid_until(self, until: Instant) -> Self {
+        Self(self.0.valid_until(until))
     }
 
     /// Answers the request on its session. The first time, the handler starts; it outlives the connection, and on later

@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use axum::{
     Json, Router,
     extract::{Path, Request, State},
@@ -37,6 +39,7 @@ pub(crate) fn router(resume: SessionResume<Tally>) -> Router {
         .route("/live", any(live))
         .route("/live/{*anything}", any(live_anywhere))
         .route("/watch", any(watch))
+        .route("/brief", any(brief))
         .route("/other", any(other))
         .merge(session_resume_axum::outcomes::<Tally, _>())
         .with_state(resume.clone())
@@ -139,6 +142,11 @@ async fn live_anywhere(connection: ResumeConnection<Tally>) -> Response {
 /// The session of `/live`, for a client that may only read.
 async fn watch(connection: ResumeConnection<Tally>) -> Response {
     live(connection.any_path().read_only()).await
+}
+
+/// The session of `/live`, for a client whose credentials run out soon.
+async fn brief(connection: ResumeConnection<Tally>) -> Response {
+    live(connection.any_path().valid_until(Instant::now() + live::BRIEF)).await
 }
 
 async fn other(connection: ResumeConnection<Tally>) -> Response {

@@ -10,6 +10,8 @@ use crate::tally::Tally;
 
 /// The handler's name, on whichever path.
 pub(crate) const NAME: &str = "live";
+/// How long a client of `/brief` may stay.
+pub(crate) const BRIEF: Duration = Duration::from_secs(2);
 /// Guards are named after what they do.
 const BLOCK: &str = "block";
 /// The code that `kick` closes with.

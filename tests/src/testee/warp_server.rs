@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde_json::json;
@@ -81,6 +81,9 @@ fn routes(
     let watch = warp::path!("watch")
         .and(connect())
         .then(|connection: ResumeConnection<Tally>| attach(connection.any_path().read_only()));
+    let brief = warp::path!("brief").and(connect()).then(|connection: ResumeConnection<Tally>| {
+        attach(connection.any_path().valid_until(Instant::now() + live::BRIEF))
+    });
     let other = warp::path!("other")
         .and(connect())
         .then(|connection: ResumeConnection<Tally>| connection.on_session(live::other));
@@ -102,6 +105,7 @@ fn routes(
         .or(live)
         .or(live_anywhere)
         .or(watch)
+        .or(brief)
         .or(other)
         .or(session_resume_warp::outcomes::<Tally>())
 }

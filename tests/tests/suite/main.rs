@@ -16,6 +16,7 @@ mod resumable;
 mod retention;
 mod skips;
 mod unreadable;
+mod validity;
 mod watchers;
 mod wire;
 

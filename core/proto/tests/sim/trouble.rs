@@ -3,12 +3,12 @@
 use session_resume_proto::{
     AttachmentNumber, ClientId, Cursor, Position, WireId,
     session::{ClientName, IdentityTag, Incoming},
-    wire::Offer,
+    wire::{Close, Offer},
 };
 
 use crate::{
     direction::{Down, Up},
-    link::STRANGER,
+    link::{STRANGER, ServerEnd},
     program::{EVERYBODY, Program},
     scenario::{Kind, Scenario},
     server::Drain,
@@ -25,6 +25,7 @@ impl World {
             12 => self.repeat_offer(),
             13 => self.reconnect(),
             14 => self.burst(),
+            15 => self.run_out(),
             _ => self.trouble_of_its_kind(),
         }
     }
@@ -88,6 +89,23 @@ impl World {
         link.up.cut(keep.0, (told || hears == 1).then_some((up, Up::Eof)));
         link.down.cut(keep.1, (told || hears == 2).then_some((down, Down::Eof)));
         self.tell(|| format!("link {id} is cut, told: {told}"));
+    }
+
+    /// The credentials of a client run out.
+    fn run_out(&mut self) {
+        let Some(at) = self.any_link() else {
+            return;
+        };
+        let ServerEnd::Turn(number) = self.links[at].server_end else {
+            return;
+        };
+        let Some(live) = &mut self.server.live else {
+            return;
+        };
+        live.machine.close_transport(number, Close::REAUTHENTICATE, self.now);
+        live.touch();
+        let id = self.links[at].id;
+        self.tell(|| format!("the credentials of link {id} run out"));
     }
 
     /// News of an end may come late.

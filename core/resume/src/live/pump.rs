@@ -161,15 +161,29 @@ pub(crate) struct Turn<T: Send + 'static> {
     number: AttachmentNumber,
     /// When the turn began, while the client has not been sent all that it had missed.
     behind_since: Option<Instant>,
+    /// Until when the client may stay. Not a moment of the session's clock: that stands still while the process does,
+    /// and a right runs out all the same.
+    valid_until: Option<Instant>,
 }
 
 impl<T: Send + 'static> Turn<T> {
-    /// The turn of an attachment whose client has `behind` messages to be sent first.
-    pub(crate) fn new(session: Arc<Shared<T>>, number: AttachmentNumber, behind: u64) -> Self {
+    /// The turn of an attachment whose client has `behind` messages to be sent first, and may stay until `valid_until`.
+    pub(crate) fn new(
+        session: Arc<Shared<T>>,
+        number: AttachmentNumber,
+        behind: u64,
+        valid_until: Option<Instant>,
+    ) -> Self {
         if let Some(keeper) = session.keeper() {
             keeper.has_attached();
         }
-        Self { session, number, behind_since: (behind > 0).then(Instant::now) }
+        let behind_since = (behind > 0).then(Instant::now);
+        Self { session, number, behind_since, valid_until }
+    }
+
+    /// Whether the client's right to be here has run out.
+    fn has_run_out(&self) -> bool {
+        self.valid_until.is_some_and(|at| at <= Instant::now())
     }
 
     /// All that the session has for the client is written.
@@ -420,7 +434,12 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
         let Self { turn, incoming, outgoing, .. } = self;
         let number = turn.number;
         turn.session.hush();
+        let has_run_out = turn.has_run_out();
         let (batch, deadline) = turn.session.with_core(|core, now| {
+            // Before what was read is taken.
+            if has_run_out {
+                core.machine.close_transport(number, Close::REAUTHENTICATE, now);
+            }
             core.machine.handle_transport_timeout(number, now);
             receive(core, number, incoming, now);
             let mut batch = Vec::new();
@@ -442,7 +461,10 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
         }
         let has_more = outgoing.len() > 0;
         let deadline = match deadline {
-            Deadline::At(deadline) => deadline.map(|at| self.turn.session.clock().instant(at)),
+            Deadline::At(deadline) => {
+                let deadline = deadline.map(|at| self.turn.session.clock().instant(at));
+                deadline.into_iter().chain(self.turn.valid_until).min()
+            }
             // It may read to the end, but not keep us for ever.
             Deadline::GiveUp => Some(*self.give_up.get_or_insert_with(|| Instant::now() + LINGER)),
         };

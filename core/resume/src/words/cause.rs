@@ -7,7 +7,7 @@ pub(crate) enum Cause {
     Request,
     /// The page's origin is not allowed.
     ForeignOrigin,
-    /// The application has said no (`refuse`).
+    /// The application has said no (`refuse`, or `valid_until` a moment that has passed).
     Application,
     /// The reuse policy has said no.
     Policy,

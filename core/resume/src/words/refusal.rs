@@ -242,6 +242,15 @@ impl Refusal {
         }
     }
 
+    /// The credentials with which the client has come have run out.
+    pub(crate) fn run_out() -> Self {
+        let text = "these credentials have run out (valid_until)";
+        Self {
+            close: Some(Close::REAUTHENTICATE),
+            ..Self::new(StatusCode::UNAUTHORIZED, text).with_cause(Cause::Application)
+        }
+    }
+
     pub(crate) fn by_policy(status: StatusCode) -> Self {
         let text = "the session may not be reused by this request (reuse policy)";
         Self { close: Some(Close::REFUSED), ..Self::new(status, text).with_cause(Cause::Policy) }

@@ -19,5 +19,6 @@ mod stream_sink;
 mod support;
 mod timers;
 mod transports;
+mod validity;
 mod visits;
 mod which;

@@ -12,7 +12,7 @@ mod pipe;
 mod plain;
 mod tube;
 
-use std::{borrow::Cow, error::Error};
+use std::{borrow::Cow, error::Error, time::Instant};
 
 use bytes::Buf;
 use http::{HeaderMap, Method, Response, StatusCode, header, request::Parts};
@@ -212,6 +212,15 @@ impl<T: Send + 'static> ResumeConnection<T> {
         let mut this = self.map(ResumeUpgrade::read_only, Upgrade::read_only);
         if let Way::Pipe(visit) = &mut this.way {
             visit.may_only_read();
+        }
+        this
+    }
+
+    /// Lets this client stay until then: see [`Upgrade::valid_until`](crate::adapter::Upgrade::valid_until).
+    pub fn valid_until(self, until: Instant) -> Self {
+        let mut this = self.map(|it| it.valid_until(until), |plain| plain.valid_until(until));
+        if let Way::Pipe(visit) = &mut this.way {
+            visit.may_stay_until(until);
         }
         this
     }

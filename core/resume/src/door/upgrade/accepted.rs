@@ -8,6 +8,7 @@ use session_resume_proto::{
     session::{Access, Arrival, Attached, ClientName, MOVED_RETRY, Refusal as AttachRefusal},
     wire::{Close, CloseKind, Offer},
 };
+use tokio::time::Instant;
 use tracing::Span;
 
 #[cfg(feature = "http")]
@@ -55,6 +56,8 @@ pub(super) struct Newcomer<T> {
     pub(super) registry: Arc<Registry<T>>,
     pub(super) client: ClientName,
     pub(super) access: Access,
+    /// Until when it may stay.
+    pub(super) valid_until: Option<Instant>,
     pub(super) offer: Offer,
     /// Where it comes from, if the server has told.
     pub(super) from: Option<PeerAddr>,
@@ -224,7 +227,7 @@ impl<T: Send + 'static> Newcomer<T> {
         session: &Arc<Shared<T>>,
         origin: SessionOrigin,
     ) -> Result<Entered<T>, TurnedAway> {
-        let Self { registry, client, access, offer, from, pass, .. } = self;
+        let Self { registry, client, access, valid_until, offer, from, pass, .. } = self;
         let (id, resumable) = (session.id(), offer.is_resumable());
         let arrival = Arrival {
             client,
@@ -236,11 +239,17 @@ impl<T: Send + 'static> Newcomer<T> {
         };
         let attached = session.with_core(|core, now| {
             let seen = core.machine.newest_attachment();
+            // It may have waited for the store. Who may not stay takes nobody's place.
+            if valid_until.is_some_and(|at| at <= Instant::now()) {
+                let refusal = AttachRefusal { close: Close::REAUTHENTICATE, retry: None };
+                return Err((Cause::Application, refusal, seen));
+            }
             pass.attach(&registry, (id, core), arrival, now)
                 .map_err(|(cause, refusal)| (cause, refusal, seen))
         });
         let attached = attached.map(|(attached, starts)| {
-            let turn = pump::Turn::new(Arc::clone(session), attached.number, attached.behind);
+            let (number, behind) = (attached.number, attached.behind);
+            let turn = pump::Turn::new(Arc::clone(session), number, behind, valid_until);
             observe::attached(&attached, resumable);
             tracing::debug!(
                 session = %id.short(),

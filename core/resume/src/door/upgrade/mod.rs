@@ -13,6 +13,7 @@ use session_resume_proto::{
     session::Access,
     wire::{Offer, SUBPROTOCOL},
 };
+use tokio::time::Instant;
 use tracing::Span;
 
 #[cfg(feature = "http")]
@@ -60,6 +61,8 @@ pub struct Upgrade<T: Send + 'static = ()> {
     name: Option<Cow<'static, str>>,
     path: UpgradePath,
     access: Access,
+    /// Until when the client may stay.
+    valid_until: Option<Instant>,
     /// `None`: there is no session yet.
     stand: Option<Stand<T>>,
 }
@@ -141,7 +144,8 @@ impl<T: Send + 'static> Upgrade<T> {
         parts.extensions.remove::<RequestContext>();
         let registry = registry.arc();
         let access = Access::Full;
-        Ok(Self { registry, context, offer, parts, name: None, path, access, stand })
+        let (name, valid_until) = (None, None);
+        Ok(Self { registry, context, offer, parts, name, path, access, valid_until, stand })
     }
 
     /// Names the handler: a session that was stored goes on only with a handler of the same name.
@@ -228,6 +232,67 @@ impl<T: Send + 'static> Upgrade<T> {
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.access = Access::ReadOnly;
+        self
+    }
+
+    /// Lets this client stay until then: for credentials that run out.
+    ///
+    /// At that moment the transport is closed with 4106 `reauthenticate`, a plain one, too. The session goes on, and nothing is
+    /// lost. A client of ours comes back at once, the route's handler runs again, and decides anew by the credentials that the
+    /// client brings now. A message that arrives after that moment is not taken on this transport; a client of ours sends it
+    /// again on the next one.
+    ///
+    /// A moment that has passed refuses the client: a plain one is answered with 401; one that offers to resume is told 4106,
+    /// and comes back at its usual pace if it is told so a second time.
+    ///
+    /// Over HTTP the request that opens the transport decides, as with a WebSocket. A later request of the same transport can end it, by a
+    /// moment that has passed, and cannot prolong it. An `EventSource` comes back by itself after a second.
+    ///
+    /// An [`Instant`](std::time::Instant) does not follow the wall clock when that is set, and on some systems it does not count
+    /// the time for which the whole machine was suspended.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// # mod browser { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doctest/browser.rs")); }
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> session_resume::Result {
+    /// use std::time::{Duration, Instant, SystemTime};
+    /// use session_resume::{LiveSession, SessionResume};
+    ///
+    /// async fn live(mut session: LiveSession) -> session_resume::Result {
+    ///     while let Some(message) = session.recv().await {
+    ///         session.send(message).await?;
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// /// When a token runs out that names its end in seconds since 1970, as the `exp` of a JWT.
+    /// fn end_of(exp: u64) -> Instant {
+    ///     let end = SystemTime::UNIX_EPOCH + Duration::from_secs(exp);
+    ///     Instant::now() + end.duration_since(SystemTime::now()).unwrap_or_default()
+    /// }
+    ///
+    /// # let resume = SessionResume::new();
+    /// # let mut browser = browser::Browser::default();
+    /// # let parts = browser.request(&resume, http::Request::get("/live")).await;
+    /// # let upgrade = session_resume::adapter::Upgrade::<()>::prepare(&parts).await.unwrap();
+    /// # let exp = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs() + 60;
+    /// // In the route's handler, after the token was checked:
+    /// let accepted = upgrade.valid_until(end_of(exp)).on_session(live);
+    /// # let mut tab = browser::Tab::run(accepted.unwrap());
+    /// # tab.send("hello");
+    /// # assert_eq!(tab.receive().await, "hello");
+    /// # assert_eq!(tab.closed().await, (4106, "reauthenticate".to_owned()));
+    /// # let upgrade = session_resume::adapter::Upgrade::<()>::prepare(&parts).await.unwrap();
+    /// # let refusal = upgrade.valid_until(end_of(1)).on_session(live).unwrap_err();
+    /// # assert_eq!(refusal.into_response().status(), 401);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn valid_until(mut self, until: std::time::Instant) -> Self {
+        self.valid_until = Some(Instant::from_std(until));
         self
     }
 
@@ -382,12 +447,13 @@ impl<T: Send + 'static> Upgrade<T> {
         self.context.has_used();
         let client = resolve::client_name(&self.offer, &self.context);
         let key = self.context.key().clone();
-        let Self { registry, offer, name, path, access, parts, .. } = self;
+        let Self { registry, offer, name, path, access, valid_until, parts, .. } = self;
         let from = parts.extensions.get().copied();
         let (peer, request) = (Peer::new(), AttachRequest::of(*parts));
         let pass = Pass { peer, request, key, path, handler: HandlerType::of::<F>(), name };
         let asked_in = Span::current();
-        let newcomer = Newcomer { registry, client, access, offer, from, asked_in, pass };
+        let newcomer =
+            Newcomer { registry, client, access, valid_until, offer, from, asked_in, pass };
         Accepted(Box::new(Arriving { stand, newcomer, handler }))
     }
 }

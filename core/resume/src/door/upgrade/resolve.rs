@@ -7,6 +7,7 @@ use session_resume_proto::{
     session::{Claim, ClientName},
     wire::Offer,
 };
+use tokio::time::Instant;
 
 use super::{
     STORING, Upgrade,
@@ -106,6 +107,9 @@ impl<T: Send + 'static> Upgrade<T> {
     ) -> Result<Stand<T>, Refusal> {
         let (here, ended) = match found {
             Some(Stand::Refused(refused)) => return Ok(Stand::Refused(refused)),
+            _ if self.valid_until.is_some_and(|at| at <= Instant::now()) => {
+                return Err(Refusal::run_out());
+            }
             Some(Stand::Here(hold, origin)) => (Some((hold, origin)), None),
             Some(Stand::Ended(_, ended)) => (None, Some(ended)),
             None => (None, None),

@@ -8,7 +8,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Instant};
 
 use http::{HeaderValue, Method, Response, header, request::Parts};
 use hyper::upgrade::OnUpgrade;
@@ -112,6 +112,11 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
     /// Lets this client read, and not write: see [`Upgrade::read_only`].
     pub fn read_only(self) -> Self {
         Self { upgrade: self.upgrade.read_only(), ..self }
+    }
+
+    /// Lets this client stay until then: see [`Upgrade::valid_until`].
+    pub fn valid_until(self, until: Instant) -> Self {
+        Self { upgrade: self.upgrade.valid_until(until), ..self }
     }
 
     /// Sets the path of the request as the client sent it; for adapters, see [`Upgrade::at_path`].

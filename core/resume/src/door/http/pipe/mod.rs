@@ -52,6 +52,7 @@ pub(super) struct Visit<T: Send + 'static> {
     stand: Stand<T>,
     /// What the application says of this request.
     access: Access,
+    valid_until: Option<Instant>,
     registry: Arc<Registry<T>>,
     context: RequestContext,
 }
@@ -142,7 +143,7 @@ impl<T: Send + 'static> Visit<T> {
             },
         };
         let (registry, context) = (registry.arc(), context.clone());
-        Ok(Self { stand, access: Access::Full, registry, context })
+        Ok(Self { stand, access: Access::Full, valid_until: None, registry, context })
     }
 
     pub(super) fn is(&self) -> Is {
@@ -179,15 +180,24 @@ impl<T: Send + 'static> Visit<T> {
         self.access = Access::ReadOnly;
     }
 
+    /// The application gives this request's credentials until then.
+    pub(super) fn may_stay_until(&mut self, until: std::time::Instant) {
+        self.valid_until = Some(Instant::from_std(until));
+    }
+
     pub(super) async fn on_session<F, Fut>(self, handler: F) -> Response<Body>
     where
         F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
         Fut: Future<Output: IntoOutcome> + Send + 'static,
     {
-        let Self { stand, access, registry, context } = self;
+        let Self { stand, access, valid_until, registry, context } = self;
         let time = Arc::clone(registry.home()) as Arc<dyn Time>;
         let is_other =
             |pipe: &Pipe| pipe.handler.is_some_and(|runs| runs != HandlerType::of::<F>());
+        let has_lost = |pipe: &Pipe| {
+            (access == Access::ReadOnly && pipe.access == Access::Full)
+                || valid_until.is_some_and(|at| at <= Instant::now())
+        };
         match stand {
             Stand::Opens { upgrade, nonce, form, wait } => {
                 let get = Get { down: 0, form, wait, ack: None };
@@ -209,9 +219,7 @@ impl<T: Send + 'static> Visit<T> {
                 gone(&pipe.token, None)
             }
             // Its client has lost a right since. It comes back, and attaches with what it may do now.
-            Stand::Asks { pipe, .. } | Stand::Posts { pipe, .. }
-                if access == Access::ReadOnly && pipe.access == Access::Full =>
-            {
+            Stand::Asks { pipe, .. } | Stand::Posts { pipe, .. } if has_lost(&pipe) => {
                 end(&pipe, &Close::REAUTHENTICATE)
             }
             Stand::Asks { pipe, get, opens } => {
@@ -234,7 +242,7 @@ impl<T: Send + 'static> Visit<T> {
     }
 
     pub(super) async fn refuse(self, reason: Cow<'static, str>) -> Response<Body> {
-        let Self { stand, access, registry, context } = self;
+        let Self { stand, access, registry, context, .. } = self;
         let time = Arc::clone(registry.home()) as Arc<dyn Time>;
         match stand {
             Stand::Opens { upgrade, nonce, form, wait } => {
