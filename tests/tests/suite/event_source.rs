@@ -17,9 +17,12 @@ scenarios!(
     what_it_missed_too_long_is_told_as_a_gap,
     two_pages_do_not_fight,
     it_ends_with_its_session,
+    an_end_is_known_after_a_kill,
+    after_an_expiry_it_reads_a_new_session,
     a_client_of_ours_takes_over_from_it,
     pages_read_side_by_side_where_that_is_allowed,
     a_server_that_stops_says_when_to_come_back,
+    a_server_that_is_full_says_when_to_come_back,
     it_is_off_unless_asked_for,
     a_plain_post_is_a_message,
     a_post_with_a_key_counts_once,
@@ -172,6 +175,47 @@ async fn it_ends_with_its_session(framework: Framework) {
     assert_eq!(told["status"], "new");
 }
 
+async fn an_end_is_known_after_a_kill(framework: Framework) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("sessions.redb");
+    let flags = format!("--plain-http --store {} --secret {}", store.display(), "5".repeat(128));
+    let server = testee(framework, &flags).await;
+    let browser = Browser::at(server.addr);
+    let mut source = EventSource::open(&server, &browser, None).await;
+    source.named("session").await;
+    assert_eq!(browser.request(post(&server, "text/plain"), "finish well").await.status, 202);
+    source.named("done").await;
+    server.kill().await;
+    let server = testee(framework, &flags).await;
+    let browser = browser.moved_to_address(server.addr);
+    let again = EventSource::open(&server, &browser, Some(&source.last)).await;
+    assert_eq!(again.answer.status, 204);
+    assert_eq!(server.count().await["live"], 0);
+    let mut new = EventSource::open(&server, &browser, None).await;
+    let told: Value = serde_json::from_str(&new.named("session").await.data).unwrap();
+    assert_eq!(told["status"], "new");
+}
+
+/// A machine that has slept for too long.
+async fn after_an_expiry_it_reads_a_new_session(framework: Framework) {
+    let flags = "--plain-http --unused-lifetime 200 --check-interval 20";
+    let testee = testee(framework, flags).await;
+    let browser = Browser::at(testee.addr);
+    let mut source = EventSource::open(&testee, &browser, None).await;
+    source.named("session").await;
+    let (last, answer) =
+        (source.last.clone(), browser.request(post(&testee, "text/plain"), "say a"));
+    assert_eq!(answer.await.status, 202);
+    drop(source);
+    until("it has expired", async || testee.count().await["live"] == 0).await;
+    let mut source = EventSource::open(&testee, &browser, Some(&last)).await;
+    assert_eq!(source.answer.status, 200);
+    let told: Value = serde_json::from_str(&source.named("session").await.data).unwrap();
+    assert_eq!(told["status"], "new");
+    let gap: Value = serde_json::from_str(&source.named("gap").await.data).unwrap();
+    assert_eq!(gap, json!({ "from": 0, "to": null, "reason": "expired" }));
+}
+
 async fn a_client_of_ours_takes_over_from_it(framework: Framework) {
     let testee = testee(framework, "--plain-http").await;
     let browser = Browser::at(testee.addr);
@@ -222,6 +266,19 @@ async fn a_server_that_stops_says_when_to_come_back(framework: Framework) {
     assert!(testee.exit().await.success());
 }
 
+/// Any other status would end an `EventSource` for good.
+async fn a_server_that_is_full_says_when_to_come_back(framework: Framework) {
+    let testee = testee(framework, "--plain-http --max-sessions 1").await;
+    let browser = Browser::at(testee.addr);
+    let mut there = EventSource::open(&testee, &browser, None).await;
+    there.named("session").await;
+    let mut full = EventSource::open(&testee, &Browser::at(testee.addr), None).await;
+    assert_eq!(full.answer.status, 200);
+    let retry = full.event().await.unwrap();
+    assert!(retry.retry.parse::<u64>().is_ok(), "{retry:?}");
+    assert_eq!(full.event().await, None);
+}
+
 async fn it_is_off_unless_asked_for(framework: Framework) {
     let off = testee(framework, "").await;
     let browser = Browser::at(off.addr);
@@ -230,10 +287,18 @@ async fn it_is_off_unless_asked_for(framework: Framework) {
     assert_eq!(off.count().await["live"], 0);
     let on = testee(framework, "--plain-http").await;
     let browser = Browser::at(on.addr);
-    // A script that asks what the route is reads no events.
-    let asks = Request::get("/live").header("accept", "*/*").header("sec-fetch-mode", "cors");
-    let asks = asks.header("sec-fetch-site", "same-origin");
-    assert_eq!(browser.request(asks, "").await.status, 400);
+    // A script that asks what the route is, or a page that is loaded, reads no events. By http beyond loopback a browser
+    // says no more than `Accept`.
+    let get = || Request::get("/live");
+    let asks = get().header("sec-fetch-mode", "cors").header("sec-fetch-site", "same-origin");
+    for request in [
+        asks.header("accept", "*/*"),
+        get().header("accept", "*/*"),
+        get().header("accept", "text/html,application/xhtml+xml,*/*;q=0.8"),
+        get(),
+    ] {
+        assert_eq!(browser.request(request, "").await.status, 400);
+    }
     assert_eq!(on.count().await["live"], 0);
     let source = EventSource::open(&on, &browser, None).await;
     assert_eq!(source.answer.status, 200);

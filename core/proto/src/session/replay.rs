@@ -166,7 +166,8 @@ impl<I: Clone> Session<I> {
         name: ClientName,
         origin: SessionOrigin,
     ) -> Start {
-        if self.lineage(&at.epoch, at.position) == Lineage::Honoured {
+        let lineage = self.lineage(&at.epoch, at.position);
+        if lineage == Lineage::Honoured {
             let start = self.replay_from(uid, name, &at.epoch, at.position);
             let mut start = Start { status: Status::Resumed, received: None, ..start };
             let known = uid.and_then(|uid| self.clients.get(uid));
@@ -178,8 +179,11 @@ impl<I: Clone> Session<I> {
             }
             return start;
         }
-        // Another history: it gets all that is left of this one.
-        let gap = Gap { from: at.position, to: None, reason: GapReason::Restarted };
+        // Another history: it gets all that is left of this one. Its `id` names no session: a foreign epoch is of one that
+        // is gone.
+        let is_gone = lineage == Lineage::Foreign;
+        let reason = if is_gone { GapReason::Expired } else { GapReason::Restarted };
+        let gap = Gap { from: at.position, to: None, reason };
         let start = self.plain_start(uid, name, origin, PlainAck::Off);
         let status = if start.status == Status::Resumed { origin.status() } else { start.status };
         Start { status, gap: Some(gap), ..start }

@@ -18,6 +18,8 @@ mod outcome;
 mod panics;
 mod paths;
 mod poison;
+#[cfg(feature = "http")]
+mod readers;
 mod restart;
 mod shared;
 mod store;

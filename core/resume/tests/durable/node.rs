@@ -201,7 +201,7 @@ pub async fn first_parts<T: Send + 'static>(
     send(layer, browser, req).await
 }
 
-async fn send<T: Send + 'static>(
+pub async fn send<T: Send + 'static>(
     layer: &SessionResume<T>,
     browser: &mut Browser,
     request: http::request::Builder,

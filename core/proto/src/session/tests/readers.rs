@@ -119,7 +119,7 @@ fn another_history_is_told_as_a_gap() {
     let reader = sim.offer("plain", id_of(other, 7, 1)).unwrap();
     assert_eq!(
         sim.out(reader),
-        ["hello reused from 0 received null gap 7..gone restarted", "m0", "m1"]
+        ["hello reused from 0 received null gap 7..gone expired", "m0", "m1"]
     );
     assert!(sim.offer("plain", id(3, 2)).unwrap_err().starts_with("4103"));
 }

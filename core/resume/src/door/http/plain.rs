@@ -13,9 +13,8 @@ use super::{
     tube::tube,
 };
 use crate::{
-    Identity, IntoOutcome, LiveSession, RequestView,
+    Identity, IntoOutcome, LiveSession, OutcomeStatus,
     door::upgrade::Upgrade,
-    durable::restore::InStore,
     live::{ended::Ended, registry::Registry},
     words::{
         cause::Cause,
@@ -25,15 +24,14 @@ use crate::{
     },
 };
 
-/// Whether a request asks for a stream of events.
+/// Whether a request asks for a stream of events. Every `EventSource` says so by `Accept`.
 ///
-/// A script of a browser that only asks what the route is does not: it would take the session over.
+/// What a browser sends when it only asks what the route is, or loads it as a page, does not: it would take the session
+/// over. By http beyond loopback nothing but `Accept` tells the two apart.
 pub(super) fn asks_for_events(parts: &Parts) -> bool {
-    let req = RequestView::from_parts(parts);
     let accepts = list_items(&parts.headers, &header::ACCEPT)
         .any(|item| is_media_type(item, b"text/event-stream"));
-    let is_script = req.fetch_metadata("sec-fetch-mode").is_some();
-    *req.method() == Method::GET && !pipe::is_marked(parts) && (accepts || !is_script)
+    parts.method == Method::GET && !pipe::is_marked(parts) && accepts
 }
 
 /// A request for a stream of events.
@@ -59,12 +57,16 @@ impl<T: Send + 'static> Reader<T> {
         let identity = context.identity();
         let seen = parts.headers.get("last-event-id").and_then(|id| id.to_str().ok());
         let seen = seen.and_then(EventId::parse);
-        if let Some(seen) = &seen
-            && has_ended(registry, context, seen).await?
-        {
-            return Ok(Self(Stand::Over(identity)));
-        }
-        match Upgrade::prepare_with(parts, Offer::PlainAt(seen)).await {
+        let found = match &seen {
+            Some(seen) => has_ended(registry, context, seen).await.map_err(Refusal::counted),
+            None => Ok(false),
+        };
+        let upgrade = match found {
+            Ok(true) => return Ok(Self(Stand::Over(identity))),
+            Ok(false) => Upgrade::prepare_with(parts, Offer::PlainAt(seen)).await,
+            Err(refusal) => Err(refusal),
+        };
+        match upgrade {
             Ok(upgrade) => Ok(Self(Stand::Ready(Box::new(upgrade)))),
             Err(refusal) => match retry(&refusal) {
                 Some(ms) => Ok(Self(Stand::Later(ms, identity))),
@@ -166,24 +168,26 @@ fn status(status: StatusCode) -> Response<Body> {
     response
 }
 
-/// Whether the session that the reader has read has ended.
+/// Whether the session that the reader has read has come to its end. One that has expired is not told of: the reader gets
+/// a new one.
 async fn has_ended<T: Send + 'static>(
     registry: &Registry<T>,
     context: &RequestContext,
     seen: &EventId,
 ) -> Result<bool, Refusal> {
-    let is_its =
-        |ended: &Ended| ended.key == *context.key() && ended.counts.knows_epoch(&seen.epoch);
+    let is_its = |ended: &Ended| {
+        ended.key == *context.key()
+            && ended.counts.knows_epoch(&seen.epoch)
+            && ended.outcome.status() != OutcomeStatus::Expired
+    };
     let now = registry.clock().now();
     if registry.outcomes().of(context.identity(), now).any(|(_, ended)| is_its(ended)) {
         return Ok(true);
     }
-    if registry.by_key(context.key()).is_some() {
+    if registry.by_key(context.key()).is_some() || registry.needs_no_store(context) {
         return Ok(false);
     }
-    let stored = registry.find_own(context).await.map_err(|error| Refusal::by_store(&error))?;
-    Ok(match stored {
-        Some((_, InStore::Ended(ended))) => is_its(&ended),
-        Some((_, InStore::Stored { .. } | InStore::Elsewhere(_))) | None => false,
-    })
+    let ended = registry.find_final(context.key()).await;
+    let ended = ended.map_err(|error| Refusal::by_store(&error))?;
+    Ok(ended.is_some_and(|ended| is_its(&ended)))
 }

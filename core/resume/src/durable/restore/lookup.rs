@@ -93,6 +93,25 @@ impl<T: Send + 'static> Registry<T> {
         })
     }
 
+    /// Looks for the outcome that a session has left under its key, until the next one takes the key.
+    #[cfg(feature = "http")]
+    pub(crate) async fn find_final(&self, key: &SessionKey) -> Result<Option<Ended>, StoreError> {
+        let Some(store) = self.config().store.clone() else {
+            return Ok(None);
+        };
+        let Some(stored) = store.store.load(&store.session_key(&key.to_bytes())).await? else {
+            return Ok(None);
+        };
+        let live = !stored.expires_in.is_zero();
+        Ok(match record::decode(&stored.bytes) {
+            Ok(KeyRecord::Ended(outcome)) if live => {
+                outcome.into_ended().map_or_else(nobodys, Some)
+            }
+            // The restore, which comes next, refuses what cannot be read.
+            Ok(KeyRecord::Ended(_) | KeyRecord::Live(_)) | Err(_) => None,
+        })
+    }
+
     /// Looks for the caller's own stored session; others can only be asked for by their ids.
     pub(crate) async fn find_own(
         &self,
