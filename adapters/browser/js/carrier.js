@@ -40,14 +40,17 @@ export class Pipe {
   /** What `close` was told. @type {{ code: number, reason: string } | null} */
   #closing = null;
   #stream;
+  #init;
 
   /**
    * @param {Env} env
    * @param {string} url
    * @param {string[]} protocols
    * @param {boolean} stream
+   * @param {RequestInit} [init] the application's headers and credentials
    */
-  constructor(env, url, protocols, stream) {
+  constructor(env, url, protocols, stream, { headers, credentials = 'include' } = {}) {
+    this.#init = { headers, credentials };
     this.#env = env;
     this.#url = url;
     this.#stream = stream;
@@ -186,7 +189,7 @@ export class Pipe {
       const keepalive = last && (body?.length ?? 0) < KEEPALIVE;
       const response = await /** @type {any} */ (this.#env.fetch)(this.#url, {
         // Chromium and Firefox run two gets of one URL one after the other, unless they are not to be stored.
-        method, headers, body, signal, keepalive, cache: 'no-store', credentials: 'include', redirect: 'error',
+        ...this.#init, headers: { ...this.#init.headers, ...headers }, method, body, signal, keepalive, cache: 'no-store', redirect: 'error',
       });
       let matters = false;
       heard((now) => {

@@ -68,6 +68,14 @@ export const refusal = (status, reason = '') => ({
 });
 
 /**
+ * The application's own function for the URL, the headers or the credentials has failed: nothing was sent.
+ *
+ * @param {any} error
+ * @returns {Close}
+ */
+export const unprepared = (error) => ({ ...lost(`${error?.message ?? error}`), kind: 'unprepared' });
+
+/**
  * The server breaks the protocol.
  *
  * @param {string} reason

@@ -175,7 +175,7 @@ function open(cx) {
   const { s } = cx;
   s.phase = 'connecting';
   s.attached = true;
-  cx.effects.push({ type: 'connect', n: s.transport, protocols: offer(s.client, s.kept === 'fresh' ? null : s.cursor, s.position) });
+  cx.effects.push({ type: 'connect', n: s.transport, attempt: s.attempt, protocols: offer(s.client, s.kept === 'fresh' ? null : s.cursor, s.position) });
   setTimer(cx, 'connect', s.config.connectTimeout);
 }
 
@@ -340,7 +340,8 @@ function closed(cx, close) {
   const { s } = cx;
   s.attached = false;
   if (s.phase === 'connecting') {
-    s.failed++;
+    // Of an attempt that was not prepared the browser knows nothing.
+    if (close.kind !== 'unprepared') s.failed++;
     if (close.kind === 'lost' && s.config.asks && !s.greeted && !s.asked) return ask(cx);
   }
   dropped(cx, close);
@@ -403,7 +404,7 @@ function dropped(cx, close) {
       least = s.settled || !s.reauthenticated ? AT_ONCE : LATER;
       break;
     default:
-      /** @satisfies {'normal' | 'done' | 'no-code' | 'lost' | 'internal-error' | 'restarting' | 'moved' | 'other' | 'foreign'} */ (kind);
+      /** @satisfies {'normal' | 'done' | 'no-code' | 'lost' | 'internal-error' | 'restarting' | 'moved' | 'other' | 'foreign' | 'unprepared'} */ (kind);
   }
   if (good) s.attempt = 0;
   s.reauthenticated = kind === 'reauthenticate';
@@ -677,7 +678,7 @@ function endClosed(cx) {
  * @param {Status} [status]
  */
 function end(cx, close, status = { status: 'failed', ...close }) {
-  ended(cx, status, close, close.kind !== 'lost' && close.kind !== 'foreign');
+  ended(cx, status, close, !['lost', 'foreign', 'unprepared'].includes(close.kind));
 }
 
 /**

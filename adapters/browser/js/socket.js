@@ -1,7 +1,7 @@
 // A WebSocket that outlives its connections: the machine's effects carried out.
 
 import { milliseconds, parseBackoff } from './backoff.js';
-import { lost, refusal } from './close.js';
+import { lost, refusal, unprepared } from './close.js';
 import { asInterface, byteLength, closeEvent, Handlers, isBinaryType, isProtocols, own, readClose, readProtocols, readUrl } from './idl.js';
 import { httpUrl, isOwn, knock, request } from './knock.js';
 import { keep, takeKept } from './keep.js';
@@ -9,8 +9,8 @@ import { initial, step } from './machine.js';
 import { CLOSE_AFTER_DONE, PROTOCOL } from './protocol.js';
 import { encodeState } from './wire.js';
 
-/** @import { Config, Data, Effect, Env, Event_, EventMap, Hooks, Options, State, StateCopy, Status, StatusEvent, Timer, Transport, Way } from './types.js' */
-/** @typedef {(env: Env, url: URL, given: Way[] | undefined, timeout: number, hooks: Hooks) => import('./ways.js').Ways | null} WaysOf */
+/** @import { Data, Effect, Env, Event_, EventMap, ForAttempt, Hooks, Options, State, StateCopy, Status, StatusEvent, Timer, Transport, Way } from './types.js' */
+/** @typedef {(env: Env, given: Way[] | undefined, timeout: number, hooks: Hooks) => import('./ways.js').Ways | null} WaysOf */
 
 /** There the network is always up, whatever the browser says. */
 const LOOPBACK = /^(localhost|.*\.localhost|127(\.\d+){3}|\[::1\])$/;
@@ -82,16 +82,19 @@ export class ResumableSocket extends EventTarget {
   #maxBytes;
   /** @type {BinaryType} */
   #binaryType;
-  /** @type {URL} */
-  #url;
-  #loopback;
+  /** What each attempt is made with: the URL, the headers, the credentials. @type {[ForAttempt<string | URL>, Options['headers'], Options['credentials']]} */
+  #given;
+  /** The URL of the last attempt: null before the first one, if a function names it. @type {URL | null} */
+  #url = null;
+  /** What the requests of that attempt are made with. @type {RequestInit} */
+  #init = {};
   /** @type {string[]} */
   #protocols;
   /** @type {Status} */
   #current = { status: 'connecting', attempt: 1 };
 
   /**
-   * @param {string | URL} url
+   * @param {ForAttempt<string | URL>} url or a function that names it for each attempt
    * @param {Options | string | string[]} [options] or, as with a WebSocket, the application's own subprotocols
    */
   constructor(url, options = undefined) {
@@ -99,21 +102,24 @@ export class ResumableSocket extends EventTarget {
     super();
     const given = isProtocols(options) ? { protocols: options } : options;
     this.#env = { ...browser(), ...given.env };
-    this.#url = readUrl(url, this.#env.document?.baseURI ?? this.#env.location?.href);
-    this.#loopback = LOOPBACK.test(this.#url.hostname);
+    if (typeof url !== 'function') url = this.#url = this.#readUrl(url);
+    this.#given = [url, given.headers, given.credentials];
     this.#protocols = readProtocols(given.protocols);
     this.#binaryType = given.binaryType ?? 'blob';
     if (!isBinaryType(this.#binaryType)) throw new TypeError(`binaryType must be "blob" or "arraybuffer" (got ${this.#binaryType})`);
     this.#maxMessages = given.maxBufferedMessages ?? 4096;
     this.#maxBytes = given.maxBufferedBytes ?? 8 * 1024 * 1024;
     this.#confirmLeave = given.confirmLeave ?? false;
-    this.#keepUnsent = given.keepUnsent ?? false;
+    // A URL that is made for each attempt may have a secret in it, and has another one in the next page.
+    this.#keepUnsent = given.keepUnsent === true ? this.url : given.keepUnsent;
+    if (this.#keepUnsent === '') throw new TypeError('keepUnsent must be a name where a function names the URL');
     const connectTimeout = milliseconds(given.connectTimeout ?? 10, 'connectTimeout');
-    this.#ways = ResumableSocket.ways?.(this.#env, this.#url, given.transports, connectTimeout, {
+    this.#ways = ResumableSocket.ways?.(this.#env, given.transports, connectTimeout, {
       reconnect: () => this.reconnect(),
       changed: () => this.#state.phase === 'open' && this.#run({ type: 'emit', status: { status: 'open', session: /** @type {string} */ (this.session) } }),
+      url: async () => this.#readUrl(typeof url === 'function' ? await url(0) : url),
     });
-    const saved = this.#keepUnsent ? takeKept(this.#env.storage, this.url) : null;
+    const saved = this.#keepUnsent ? takeKept(this.#env.storage, this.#keepUnsent) : null;
     if (saved) this.#kept = saved.messages;
     this.#state = initial(
       {
@@ -122,7 +128,7 @@ export class ResumableSocket extends EventTarget {
         whileHidden: given.whileHidden ?? false,
         connectTimeout,
         closeTimeout: milliseconds(given.closeTimeout ?? CLOSE_AFTER_DONE / 1000, 'closeTimeout'),
-        asks: Boolean(this.#env.fetch) && isOwn(this.#env, httpUrl(this.#url)),
+        asks: Boolean(this.#env.fetch),
         knocks: Boolean(this.#env.fetch),
       },
       this.#env.clientId(),
@@ -157,8 +163,9 @@ export class ResumableSocket extends EventTarget {
     super.addEventListener(type, listener, options);
   }
 
+  /** Of the last attempt, where a function names it; empty before the first one. */
   get url() {
-    return this.#url.href;
+    return this.#url?.href ?? '';
   }
 
   get readyState() {
@@ -303,6 +310,15 @@ export class ResumableSocket extends EventTarget {
     this.#handlers.set('status', handler);
   }
 
+  get #loopback() {
+    return this.#url && LOOPBACK.test(this.#url.hostname);
+  }
+
+  /** @param {unknown} url */
+  #readUrl(url) {
+    return readUrl(url, this.#env.document?.baseURI ?? this.#env.location?.href);
+  }
+
   /** Whether the page is hidden and the network away. */
   #weather() {
     return { hidden: this.#env.document?.hidden ?? false, offline: !this.#loopback && this.#env.navigator?.onLine === false };
@@ -321,10 +337,7 @@ export class ResumableSocket extends EventTarget {
         },
         { signal },
       );
-    if (!this.#loopback) {
-      on(window, 'online', () => ({ type: 'online' }));
-      on(window, 'offline', () => ({ type: 'offline' }));
-    }
+    for (const type of /** @type {const} */ (['online', 'offline'])) on(window, type, () => (this.#loopback ? null : { type }));
     on(window, 'pagehide', (e) => {
       if (e.persisted) return { type: 'cached' };
       if (this.#keepUnsent) this.#keep();
@@ -344,7 +357,7 @@ export class ResumableSocket extends EventTarget {
 
   #keep() {
     const { client, cursor, position, base, ever, outbox } = this.#state;
-    keep(this.#env.storage, this.url, { client, cursor, position, base, ever, messages: outbox.map(({ data }) => data) });
+    keep(this.#env.storage, /** @type {string} */ (this.#keepUnsent), { client, cursor, position, base, ever, messages: outbox.map(({ data }) => data) });
   }
 
   /**
@@ -370,7 +383,7 @@ export class ResumableSocket extends EventTarget {
   #run(effect) {
     switch (effect.type) {
       case 'connect':
-        return this.#connect(effect.n, effect.protocols);
+        return this.#connect(effect.n, effect.attempt, effect.protocols);
       case 'write':
         // Nothing is written to a transport that has failed meanwhile; its close event is on the way.
         if (this.#n === effect.n && this.#transport?.readyState === 1) this.#transport.send(effect.data);
@@ -384,7 +397,7 @@ export class ResumableSocket extends EventTarget {
         for (const timer of this.#timers.values()) this.#env.clearTimeout(timer);
         return this.#timers.clear();
       case 'deliver':
-        this.dispatchEvent(new MessageEvent('message', { data: effect.data, origin: this.#url.origin }));
+        this.dispatchEvent(new MessageEvent('message', { data: effect.data, origin: this.#url?.origin }));
         return;
       case 'emit':
         if (!MOMENTS.includes(effect.status.status)) this.#current = effect.status;
@@ -399,7 +412,7 @@ export class ResumableSocket extends EventTarget {
         this.#ask(effect.of);
         return;
       case 'knock':
-        knock(this.#env, httpUrl(this.#url), this.#state.config.connectTimeout).then((there) => this.#step({ type: 'knocked', of: effect.of, there }));
+        this.#knock(effect.of);
         return;
       case 'ended': {
         const { code, reason, clean } = effect;
@@ -411,6 +424,15 @@ export class ResumableSocket extends EventTarget {
   }
 
   /**
+   * Asks whether there is a server, at the address of the attempt before: that one was made.
+   *
+   * @param {number} of
+   */
+  async #knock(of) {
+    this.#step({ type: 'knocked', of, there: !this.#url || (await knock(this.#env, httpUrl(this.#url), this.#state.config.connectTimeout)) });
+  }
+
+  /**
    * Asks the route what it is: a route that speaks the protocol says so to plain requests, too.
    *
    * @param {number} of
@@ -418,7 +440,10 @@ export class ResumableSocket extends EventTarget {
   async #ask(of) {
     let foreign = null;
     let refused;
-    const fetch = (/** @type {RequestInit} */ init) => request(this.#env, httpUrl(this.#url), this.#state.config.connectTimeout, init);
+    const url = httpUrl(/** @type {URL} */ (this.#url));
+    const fetch = (/** @type {RequestInit} */ init) => request(this.#env, url, this.#state.config.connectTimeout, { ...this.#init, ...init });
+    // Of another origin no answer can be read.
+    if (!isOwn(this.#env, url)) return this.#step({ type: 'answered', of, foreign, refused });
     try {
       const { status, headers } = await fetch({ redirect: 'manual' });
       const ours = headers.get('sec-websocket-protocol')?.includes(PROTOCOL);
@@ -437,22 +462,43 @@ export class ResumableSocket extends EventTarget {
 
   /**
    * @param {number} n
+   * @param {number} attempt
    * @param {string[]} protocols
    */
-  #connect(n, protocols) {
-    const offers = [...protocols, ...this.#protocols];
+  #connect(n, attempt, protocols) {
+    this.#n = n;
+    this.#transport = null;
+    /** @type {(given: any[]) => void} */
+    const go = ([url, headers, credentials]) => {
+      // The machine may have given it up meanwhile.
+      if (this.#state.transport !== n || !this.#state.attached) return;
+      this.#url = this.#readUrl(url);
+      this.#init = { headers: Object.fromEntries(new Headers(headers)), credentials };
+      this.#open(n, [...protocols, ...this.#protocols]);
+    };
+    if (!this.#given.some((value) => typeof value === 'function')) return go(this.#given);
+    Promise.all(this.#given.map(async (value) => (typeof value === 'function' ? value(attempt) : value)))
+      .then(go)
+      .catch((error) => this.#step({ type: 'closed', n, ...unprepared(error) }));
+  }
+
+  /**
+   * @param {number} n
+   * @param {string[]} offers
+   */
+  #open(n, offers) {
+    const url = /** @type {URL} */ (this.#url);
     /** @type {Transport} */
-    const transport = this.#ways?.open(this.url, offers) ?? new this.#env.WebSocket(this.url, offers);
+    const transport = this.#ways?.open(url, offers, this.#init) ?? new this.#env.WebSocket(url.href, offers);
     let unreadable = false;
     // First of all: where a socket's error has no listener, Node ends the process.
     transport.onerror = (event) => {
-      unreadable ||= event?.error?.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
+      unreadable ||= /_MESSAGE_LENGTH$/.test(event?.error?.code);
       // When Chromium and WebKitGTK refuse a message by themselves, they tell it by an error alone. Where a close event
       // has come, too, this has no effect.
       this.#env.setTimeout(() => transport.readyState === 3 && this.#step({ type: 'closed', n, ...lost() }), 0);
     };
     this.#transport = transport;
-    this.#n = n;
     transport.binaryType = this.#binaryType;
     transport.onopen = () => this.#step({ type: 'opened', n, protocol: transport.protocol, ackAfter: transport.ackAfter });
     transport.onmessage = ({ data }) => this.#step({ type: 'frame', n, data });
@@ -492,12 +538,6 @@ function browser() {
     fetch: fetch && ((url, init) => fetch(url, init)),
     navigator,
     storage: () => globalThis.sessionStorage,
-    // Node has one, and warns of it.
-    memory: () => (document ? globalThis.localStorage : undefined),
-    multiplexed: (origin) =>
-      ['navigation', 'resource'].some((type) =>
-        /** @type {any[]} */ (performance.getEntriesByType(type)).some(({ name, nextHopProtocol }) => name.startsWith(`${origin}/`) && /^h[23]/.test(nextHopProtocol)),
-      ),
   };
 }
 

@@ -13,16 +13,27 @@ export interface Gap {
 /** Delays between attempts, in seconds: a literal list, or full jitter below a cap that doubles. */
 export type Backoff = number[] | { initial?: number; max?: number; attempts?: number };
 
+/**
+ * A value, or a function that is asked for it at each attempt. `attempt` counts from 1 as `status` does; it is 0 where the
+ * socket only looks whether a WebSocket passes.
+ */
+export type ForAttempt<T> = T | ((attempt: number) => T | PromiseLike<T>);
+
 /** All times in seconds. README.md has the table of meanings and defaults. */
 export interface Options {
   reconnect?: boolean | 'prompt';
   backoff?: Backoff;
   whileHidden?: boolean;
   confirmLeave?: boolean;
-  keepUnsent?: boolean;
+  /** Or the name under which it is kept. */
+  keepUnsent?: boolean | string;
   connectTimeout?: number;
   closeTimeout?: number;
   transports?: Way[];
+  /** Headers of requests over HTTP. */
+  headers?: ForAttempt<HeadersInit | undefined>;
+  /** The same of requests over HTTP. */
+  credentials?: ForAttempt<RequestCredentials | undefined>;
   maxBufferedMessages?: number;
   maxBufferedBytes?: number;
   binaryType?: BinaryType;
@@ -51,11 +62,11 @@ export interface Env {
   /** Where `keepUnsent` keeps; to look may throw. */
   storage(): Storage | undefined;
   /** Where pages of an origin remember that WebSockets are blocked; to look may throw. */
-  memory(): Storage | undefined;
+  memory?(): Storage | undefined;
   /** The only way of the next attempt, where tests want one. */
   forced?(): Way | undefined;
   /** Whether one connection to this origin is known to carry any number of requests: HTTP/2 and HTTP/3 do. */
-  multiplexed(origin: string): boolean;
+  multiplexed?(origin: string): boolean;
 }
 
 /** What the ways ask of their socket. */
@@ -64,6 +75,8 @@ export interface Hooks {
   reconnect(): void;
   /** A stream was held back: it polls from now on. */
   changed(): void;
+  /** The URL for a look. */
+  url(): Promise<URL>;
 }
 
 /** The part of the browser's WebSocket that is used. */
@@ -115,6 +128,8 @@ export type CloseKind =
   | 'stale'
   /** A code of the server's application. */
   | 'application'
+  /** A function of the page's application (`url`, `headers`, `credentials`) has failed. */
+  | 'unprepared'
   | 'other';
 
 /** A close, read. */
@@ -408,7 +423,7 @@ export type MachineEvent = Event_ & At;
 export type Timer = 'retry' | 'connect' | 'watch' | 'probe' | 'ack' | 'close';
 
 export type Effect =
-  | { type: 'connect'; n: number; protocols: string[] }
+  | { type: 'connect'; n: number; attempt: number; protocols: string[] }
   | { type: 'write'; n: number; data: Data }
   | { type: 'closeTransport'; n: number; code: number; reason: string; silent?: boolean }
   | { type: 'setTimer'; name: Timer; delay: number }

@@ -16,6 +16,8 @@ const KEY = 'session-resume';
 const LOCKS = 3;
 /** A page without one asks for one again. */
 const LOCK_AGAIN = 2000;
+/** A look that the application's function prevents is put off. */
+const LOOK_AGAIN = 30_000;
 /** A page that goes. */
 const AWAY = 1001;
 
@@ -23,23 +25,35 @@ const AWAY = 1001;
  * Returns the ways that a socket has; null where there are only WebSockets.
  *
  * @param {Env} env
- * @param {URL} url of a WebSocket
  * @param {Way[] | undefined} given
  * @param {number} timeout of an attempt, in milliseconds
  * @param {Hooks} hooks
  */
-export function waysOf(env, url, given = ALL, timeout, hooks) {
+export function waysOf(env, given = ALL, timeout, hooks) {
   if (!given.length || given.some((way) => !ALL.includes(way))) throw new TypeError(`transports must be some of ${ALL} (got ${given})`);
   const allowed = env.fetch ? given : given.filter((way) => way === ALL[0]);
   if (!allowed.length) throw new TypeError('there is no fetch here');
-  return allowed.some((way) => way !== ALL[0]) ? new Ways(env, httpUrl(url), allowed, timeout, hooks) : null;
+  return allowed.some((way) => way !== ALL[0]) ? new Ways(env, allowed, timeout, hooks) : null;
 }
+
+/** What the environment has for these alone. */
+const browser = {
+  // Node has a `localStorage`, and warns of it.
+  memory: () => (globalThis.document ? globalThis.localStorage : undefined),
+  multiplexed: (/** @type {string} */ origin) =>
+    ['navigation', 'resource'].some((type) =>
+      /** @type {any[]} */ (performance.getEntriesByType(type)).some(({ name, nextHopProtocol }) => name.startsWith(`${origin}/`) && /^h[23]/.test(nextHopProtocol)),
+    ),
+};
 
 /** What one socket knows of the ways to its server. */
 export class Ways {
   env;
-  url;
+  /** Of the last attempt, for requests. @type {URL} */
+  url = /** @type {any} */ (null);
+  allowed;
   timeout;
+  /** What is known of the last attempt's origin. @type {Choice} */
   choice;
   hooks;
   /** The transport that is there. @type {Route | null} */
@@ -52,27 +66,30 @@ export class Ways {
 
   /**
    * @param {Env} env
-   * @param {URL} url for requests
    * @param {Way[]} allowed
    * @param {number} timeout
    * @param {Hooks} hooks
    */
-  constructor(env, url, allowed, timeout, hooks) {
-    this.env = env;
-    this.url = url;
+  constructor(env, allowed, timeout, hooks) {
+    this.env = { ...browser, ...env };
+    this.allowed = allowed;
     this.timeout = timeout;
     this.hooks = hooks;
-    this.choice = new Choice(allowed, this.#recall());
+    this.choice = new Choice(allowed, null);
   }
 
   /**
-   * @param {string} url
+   * @param {URL} url of a WebSocket
    * @param {string[]} protocols
+   * @param {RequestInit} [init] what requests are made with
    */
-  open(url, protocols) {
+  open(url, protocols, init) {
+    const { origin } = this.url ?? {};
+    this.url = httpUrl(url);
     const forced = this.env.forced?.();
     if (forced) this.choice = new Choice([forced], null);
-    return (this.route = new Route(this, url, protocols));
+    else if (this.url.origin !== origin) this.choice = new Choice(this.allowed, this.#recall());
+    return (this.route = new Route(this, url, protocols, init));
   }
 
   /** @param {AbortSignal} signal */
@@ -182,6 +199,7 @@ class Route {
   #ways;
   #url;
   #protocols;
+  #init;
   /** @type {Transport} */
   #inner;
   /** @type {BinaryType} */
@@ -197,13 +215,15 @@ class Route {
 
   /**
    * @param {Ways} ways
-   * @param {string} url
+   * @param {URL} url
    * @param {string[]} protocols
+   * @param {RequestInit} [init]
    */
-  constructor(ways, url, protocols) {
+  constructor(ways, url, protocols, init) {
     this.#ways = ways;
     this.#url = url;
     this.#protocols = protocols;
+    this.#init = init;
     this.#inner = this.#try();
   }
 
@@ -277,7 +297,7 @@ class Route {
     const { way } = choice;
     this.#began = env.now();
     /** @type {Transport & Partial<Pipe>} */
-    const inner = way === 'websocket' ? new env.WebSocket(this.#url, this.#protocols) : (this.pipe = new Pipe(env, url.href, this.#protocols, way === 'sse'));
+    const inner = way === 'websocket' ? new env.WebSocket(this.#url.href, this.#protocols) : (this.pipe = new Pipe(env, url.href, this.#protocols, way === 'sse', this.#init));
     this.#inner = inner;
     inner.binaryType = this.#binaryType;
     /** @type {(run: (event: any) => void) => (event: any) => void} */
@@ -346,9 +366,16 @@ class Route {
   }
 
   /** Looks whether a WebSocket passes now. It touches no session. */
-  #look() {
+  async #look() {
     const { choice, env, hooks, timeout } = this.#ways;
-    const socket = new env.WebSocket(this.#url, [PROTOCOL, PROBE]);
+    const url = await hooks.url().catch(() => null);
+    if (!url) {
+      // Nothing was found out.
+      choice.due = env.now() + LOOK_AGAIN;
+      return this.arm();
+    }
+    if (this.#ways.route !== this) return;
+    const socket = new env.WebSocket(url.href, [PROTOCOL, PROBE]);
     const done = (/** @type {boolean} */ good) => {
       env.clearTimeout(timer);
       socket.onmessage = socket.onclose = null;

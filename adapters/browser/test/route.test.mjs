@@ -47,7 +47,7 @@ function page(more = {}) {
     ...more,
   };
   const ways = (transports) => {
-    const made = new Ways(env, new URL('http://x/live'), transports, 10_000, { reconnect() {}, changed() {} });
+    const made = new Ways(env, transports, 10_000, { reconnect() {}, changed() {}, url: async () => new URL('ws://x/live') });
     made.listen(new AbortController().signal);
     return made;
   };
@@ -58,7 +58,7 @@ test('a close that comes late is not one of the transport that took its place', 
   const { env, sockets, ways: make } = page();
   const ways = make(['websocket', 'sse', 'poll']);
   for (let i = 0; i < 5; i++) {
-    const route = ways.open('ws://x/live', []);
+    const route = ways.open(new URL('ws://x/live'), []);
     const [before, socket] = sockets.slice(-2).length === 2 ? sockets.slice(-2) : [null, sockets.at(-1)];
     socket.readyState = 1;
     socket.onmessage({ data: HELLO });
@@ -74,7 +74,7 @@ test('WebSockets that fall silent soon after their hello die when they were last
   const ways = make(['websocket', 'sse', 'poll']);
   for (let i = 0; i < 3; i++) {
     assert.equal(ways.choice.way, 'websocket');
-    const route = ways.open('ws://x/live', []);
+    const route = ways.open(new URL('ws://x/live'), []);
     sockets.at(-1).onmessage({ data: HELLO });
     // Long after, the machine finds it dead.
     env.clock += 75_000;
@@ -84,7 +84,7 @@ test('WebSockets that fall silent soon after their hello die when they were last
   // Closed by the application, that says nothing of the way; nor does one that was heard for a minute.
   const others = make(['websocket', 'sse', 'poll']);
   for (let i = 0; i < 5; i++) {
-    const route = others.open('ws://x/live', []);
+    const route = others.open(new URL('ws://x/live'), []);
     sockets.at(-1).onmessage({ data: HELLO });
     env.clock += 60_000;
     if (i % 2) sockets.at(-1).onmessage({ data: 'message' });
@@ -96,7 +96,7 @@ test('WebSockets that fall silent soon after their hello die when they were last
 test('news of the network does not end the doubt about a WebSocket that says nothing', () => {
   const { env, timers, ways: make } = page();
   const ways = make(['websocket', 'sse', 'poll']);
-  ways.open('ws://x/live', []);
+  ways.open(new URL('ws://x/live'), []);
   const before = [...timers];
   assert.equal(before.length, 1);
   env.window.dispatchEvent(new Event('online'));
@@ -119,7 +119,7 @@ function locks(granted) {
 test('a lock that comes when the pipe has closed is given back', async () => {
   const tabs = locks(true);
   const { ways: make } = page(tabs);
-  const route = make(['poll']).open('ws://x/live', []);
+  const route = make(['poll']).open(new URL('ws://x/live'), []);
   await Promise.resolve();
   route.close(1000, '');
   await settle();
@@ -129,7 +129,7 @@ test('a lock that comes when the pipe has closed is given back', async () => {
 
 test('a page without a lock asks for one by one timer, whatever else asks', async () => {
   const { env, timers, ways: make } = page(locks(false));
-  make(['poll']).open('ws://x/live', []);
+  make(['poll']).open(new URL('ws://x/live'), []);
   await settle();
   const asking = () => [...timers].filter(({ ms }) => ms === 2000).length;
   assert.equal(asking(), 1);

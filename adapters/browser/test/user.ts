@@ -25,3 +25,8 @@ const element: HTMLElement = notify(socket, { messages: { waiting: 'Warten …' 
 element.remove();
 // @ts-expect-error: no such option
 new ResumableSocket('/live', { reconnects: true });
+// What is made for each attempt, as a value or a function.
+new ResumableSocket(async (attempt) => `/live?attempt=${attempt.toFixed()}`, { headers: async () => ({ authorization: 'Bearer …' }), credentials: 'omit', keepUnsent: 'live' });
+new ResumableSocket(() => new URL('wss://example.test/live'), { headers: [['authorization', 'Bearer …']], credentials: () => undefined });
+// @ts-expect-error: no URL
+new ResumableSocket(() => 7);

@@ -514,8 +514,13 @@ async fn a_page_of_another_origin_touches_no_session(framework: Framework) {
         assert_eq!(only(&answer.headers, name), Some(value), "{name}");
     }
     let allowed = only(&answer.headers, "access-control-allow-headers").unwrap().to_lowercase();
-    for name in ["content-type", "session-resume-offer", "session-resume-pipe", "session-resume-up"]
-    {
+    for name in [
+        "content-type",
+        "authorization",
+        "session-resume-offer",
+        "session-resume-pipe",
+        "session-resume-up",
+    ] {
         assert!(allowed.contains(name), "{allowed}");
     }
     assert_eq!(testee.count().await["live"], 0);

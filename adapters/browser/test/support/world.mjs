@@ -93,6 +93,7 @@ export class World {
         WebSocket: class extends Link {
           constructor(url, protocols) {
             super(world, protocols);
+            this.url = url;
             (page.links ??= []).push(this);
             // Once it has its handlers.
             if (world.onLink) world.at(0, () => world.onLink(this));

@@ -10,7 +10,7 @@ const TRANSPORTS: HeaderName = HeaderName::from_static("session-resume-transport
 /// What a page on another origin may read of our answers.
 const EXPOSED: &str = "Session-Resume-Pipe, Session-Resume-Down, Session-Resume-Up, Session-Resume-Close, Retry-After";
 /// What it may send.
-const ACCEPTED: &str = "Content-Type, Accept, Session-Resume-Offer, Session-Resume-Pipe, Session-Resume-Down, \
+const ACCEPTED: &str = "Content-Type, Accept, Authorization, Session-Resume-Offer, Session-Resume-Pipe, Session-Resume-Down, \
                         Session-Resume-Up, Session-Resume-Wait, Session-Resume-Ack, Last-Event-ID, Idempotency-Key, \
                         Prefer";
 
