@@ -439,7 +439,10 @@ impl<I> Clients<I> {
         gone: &mut Vec<(ClientUid, ClientName)>,
     ) {
         let writers = self.known.iter().filter(|client| of(client) && !client.is_watcher());
-        let last_writer = writers.max_by_key(|client| client.gone_order()).map(|client| client.uid);
+        // One that is attached stays by itself.
+        let last_writer = writers
+            .max_by_key(|client| (client.is_attached(), client.gone_order()))
+            .map(|client| client.uid);
         let is_kept = |client: &Client<I>| {
             client.has_unhandled()
                 || (access == Access::ReadOnly && Some(client.uid) == last_writer)

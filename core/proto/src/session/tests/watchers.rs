@@ -328,3 +328,17 @@ fn a_watcher_stays_one_through_a_restart() {
     let back = sim.watch("b", at(1)).unwrap();
     assert_eq!(sim.data(back), ["m1"]);
 }
+
+/// Two identities under a shared key. A writer is there, so a gone writer need not be kept for a watcher's sake.
+#[test]
+fn a_watcher_pushes_out_a_gone_writer_while_another_writer_is_there() {
+    let mut sim = Sim::with(|rules| {
+        rules.attach = Attach::Share;
+        rules.bounds.shared_clients = 2;
+    });
+    sim.fresh("x/a");
+    let gone = sim.fresh("y/a");
+    sim.detach(gone);
+    sim.watch("z/a", Claim::Fresh).unwrap();
+    assert_eq!(sim.session.clients().count(), 2, "never more than the limit");
+}
