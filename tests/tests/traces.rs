@@ -61,18 +61,14 @@ async fn a_session_s_span_is_linked_to_the_trace_of_its_upgrade() {
     let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
     futures_util::SinkExt::send(&mut socket, "go".into()).await.unwrap();
 
-    let ended = |name: &'static str| {
-        let exporter = exporter.clone();
-        async move || {
-            let spans = exporter.get_finished_spans().unwrap();
-            spans.into_iter().find(|span| span.name == name)
-        }
+    let ended = |name: &str| {
+        let spans = exporter.get_finished_spans().unwrap();
+        spans.into_iter().find(|span| span.name == name)
     };
     let mut spans = Vec::<SpanData>::new();
     for name in ["request", "work", "session"] {
-        let found = ended(name);
-        session_resume_testkit::until("a span has ended", async || found().await.is_some()).await;
-        spans.extend(found().await);
+        session_resume_testkit::until("a span has ended", async || ended(name).is_some()).await;
+        spans.extend(ended(name));
     }
     let [request, work, session] = &spans[..] else { unreachable!() };
     assert_eq!(request.span_context.trace_id().to_string(), TRACE);

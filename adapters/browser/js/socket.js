@@ -493,7 +493,7 @@ export class ResumableSocket extends EventTarget {
     let unreadable = false;
     // First of all: where a socket's error has no listener, Node ends the process.
     transport.onerror = (event) => {
-      unreadable ||= /_MESSAGE_LENGTH$/.test(event?.error?.code);
+      unreadable ||= event?.error?.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH';
       // When Chromium and WebKitGTK refuse a message by themselves, they tell it by an error alone. Where a close event
       // has come, too, this has no effect.
       this.#env.setTimeout(() => transport.readyState === 3 && this.#step({ type: 'closed', n, ...lost() }), 0);

@@ -61,7 +61,7 @@ fn routes(
     let revoke = warp::path!("revoke").and(warp::post()).and(session_resume_warp::identity()).map(
         move |identity| {
             let closed = of_revoke.close_identity(identity, "revoked");
-            reply::json(&serde_json::json!({ "closed": closed }))
+            reply::json(&json!({ "closed": closed }))
         },
     );
     let of_node = resume.clone();

@@ -127,14 +127,15 @@ where
         } else if session.is_durable() {
             is_in_the_store(&session).boxed().await;
         }
-        let asked_in = newcomer.asked_in.clone();
         let attached = newcomer.attach(&session, origin);
         // Only now: the transport holds the session from here on.
         drop(hold);
         match attached {
             Ok(Entered { turn, starts }) => {
                 match starts {
-                    Some(origin) => handler::start(&session, origin, handler, &asked_in),
+                    Some((origin, asked_in)) => {
+                        handler::start(&session, origin, handler, &asked_in);
+                    }
                     None => drop(handler),
                 }
                 Some(pump::run(turn, socket))
@@ -207,8 +208,8 @@ where
 /// A client that has its turn.
 struct Entered<T: Send + 'static> {
     turn: pump::Turn<T>,
-    /// It is the first, so it starts the handler.
-    starts: Option<SessionOrigin>,
+    /// It is the first, so it starts the handler: how the session came to be, and the span of the request.
+    starts: Option<(SessionOrigin, Span)>,
 }
 
 /// A client that has come to its session and may not attach.
@@ -227,7 +228,7 @@ impl<T: Send + 'static> Newcomer<T> {
         session: &Arc<Shared<T>>,
         origin: SessionOrigin,
     ) -> Result<Entered<T>, TurnedAway> {
-        let Self { registry, client, access, valid_until, offer, from, pass, .. } = self;
+        let Self { registry, client, access, valid_until, offer, from, asked_in, pass } = self;
         let (id, resumable) = (session.id(), offer.is_resumable());
         let arrival = Arrival {
             client,
@@ -239,7 +240,7 @@ impl<T: Send + 'static> Newcomer<T> {
         };
         let attached = session.with_core(|core, now| {
             let seen = core.machine.newest_attachment();
-            // It may have waited for the store. Who may not stay takes nobody's place.
+            // It may have waited for the store. A client that may not stay takes no other client's place.
             if valid_until.is_some_and(|at| at <= Instant::now()) {
                 let refusal = AttachRefusal { close: Close::REAUTHENTICATE, retry: None };
                 return Err((Cause::Application, refusal, seen));
@@ -264,7 +265,7 @@ impl<T: Send + 'static> Newcomer<T> {
                 active = registry.attached(),
                 "attached"
             );
-            Entered { turn, starts }
+            Entered { turn, starts: starts.map(|origin| (origin, asked_in)) }
         });
         attached.map_err(|(cause, refusal, seen)| {
             observe::refused(cause, refusal.close.code);

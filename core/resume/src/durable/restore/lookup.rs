@@ -3,11 +3,15 @@
 use super::ended_of;
 use crate::{
     Identity, Outcome, OutcomeStatus, SessionId,
-    durable::snapshot::record::{self, IdRecord, KeyRecord},
+    durable::snapshot::record::{self, IdRecord, KeyRecord, OutcomeRecord},
     live::{ended::Ended, registry::Registry},
     words::{
-        context::RequestContext, key::SessionKey, node::NodeInfo, observe,
-        record_error::RecordError, store::StoreError,
+        context::RequestContext,
+        key::SessionKey,
+        node::NodeInfo,
+        observe,
+        record_error::RecordError,
+        store::{StoreError, Versioned},
     },
 };
 
@@ -38,9 +42,7 @@ impl<T: Send + 'static> Registry<T> {
             Some(stored) => match record::decode(&stored.bytes) {
                 Ok(IdRecord::Pointer(key)) => key,
                 Ok(IdRecord::Ended(outcome)) => {
-                    let ended = outcome.into_ended().map_or_else(nobodys, Some);
-                    let ended = ended.filter(|_| !stored.expires_in.is_zero());
-                    return Ok(ended.map(InStore::Ended));
+                    return Ok(still_told(outcome, &stored).map(InStore::Ended));
                 }
                 Err(error) => return Ok(nobodys(error)),
             },
@@ -52,9 +54,8 @@ impl<T: Send + 'static> Registry<T> {
             Ok(KeyRecord::Live(record)) => record,
             // Its process died before it could put this under the id.
             Ok(KeyRecord::Ended(outcome)) => {
-                let theirs = stored.stamp.line == id.line() && !stored.expires_in.is_zero();
-                let ended = outcome.into_ended().map_or_else(nobodys, Some);
-                return Ok(ended.filter(|_| theirs).map(InStore::Ended));
+                let ended = still_told(outcome, &stored);
+                return Ok(ended.filter(|_| stored.stamp.line == id.line()).map(InStore::Ended));
             }
             Err(error) if is_only_for(caller, &key) => return Err(error.into()),
             Err(error) => return Ok(nobodys(error)),
@@ -85,10 +86,9 @@ impl<T: Send + 'static> Registry<T> {
         let Some(stored) = store.store.load(&store.id_key(id)).await? else {
             return Ok(None);
         };
-        let live = !stored.expires_in.is_zero();
         Ok(match record::decode(&stored.bytes) {
-            Ok(IdRecord::Ended(outcome)) if live => outcome.into_ended().map_or_else(nobodys, Some),
-            Ok(IdRecord::Ended(_) | IdRecord::Pointer(_)) => None,
+            Ok(IdRecord::Ended(outcome)) => still_told(outcome, &stored),
+            Ok(IdRecord::Pointer(_)) => None,
             Err(error) => nobodys(error),
         })
     }
@@ -102,13 +102,10 @@ impl<T: Send + 'static> Registry<T> {
         let Some(stored) = store.store.load(&store.session_key(&key.to_bytes())).await? else {
             return Ok(None);
         };
-        let live = !stored.expires_in.is_zero();
         Ok(match record::decode(&stored.bytes) {
-            Ok(KeyRecord::Ended(outcome)) if live => {
-                outcome.into_ended().map_or_else(nobodys, Some)
-            }
+            Ok(KeyRecord::Ended(outcome)) => still_told(outcome, &stored),
             // The restore, which comes next, refuses what cannot be read.
-            Ok(KeyRecord::Ended(_) | KeyRecord::Live(_)) | Err(_) => None,
+            Ok(KeyRecord::Live(_)) | Err(_) => None,
         })
     }
 
@@ -130,6 +127,14 @@ impl<T: Send + 'static> Registry<T> {
         let found = self.find_stored(record.session, context).await?;
         Ok(found.map(|found| (record.session, found)))
     }
+}
+
+/// The outcome of a record, as long as it can be asked for.
+fn still_told(outcome: OutcomeRecord, stored: &Versioned) -> Option<Ended> {
+    if stored.expires_in.is_zero() {
+        return None;
+    }
+    outcome.into_ended().map_or_else(nobodys, Some)
 }
 
 /// A record that cannot be read does not say whose it is. A caller that asks by an id is told that there is none.
