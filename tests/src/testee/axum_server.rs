@@ -17,6 +17,7 @@ use crate::{
     answers::{PAGE, PUBLIC},
     live,
     node::{self, Node},
+    observe,
     tally::{self, Count, Overview, Tally},
 };
 
@@ -24,6 +25,7 @@ pub(crate) fn router(resume: SessionResume<Tally>) -> Router {
     Router::new()
         .route("/", get(overview))
         .route("/peek", get(peek))
+        .route("/observe", get(observe))
         .route("/add/{k}", post(add).route_layer(resume.at_owner()))
         .route("/node", get(node))
         .route("/where", get(whereabouts))
@@ -87,6 +89,15 @@ async fn peek(session: Option<Session<Tally>>) -> Response {
     match session {
         Some(session) => Json(Overview::of(&session)).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn observe(session: Option<Session<Tally>>, request: Request) -> Response {
+    match observe::observe(session, request.uri().query(), request.headers()) {
+        Ok(pieces) => {
+            (AppendHeaders(observe::HEADERS), axum::body::Body::from_stream(pieces)).into_response()
+        }
+        Err(status) => status.into_response(),
     }
 }
 

@@ -214,6 +214,20 @@ impl Flags {
                 let allowed = self.origins.clone().try_allow(args.value()?.string()?);
                 self.origins = allowed.map_err(|error| format!("--origin: {error}"))?;
             }
+            "cookie" => self.cookie = Some(args.value()?.string()?),
+            "secret" => self.secret = Some(secret(&args.value()?.string()?)?),
+            _ => return self.set_over_http(name, args),
+        }
+        Ok(true)
+    }
+
+    /// Sets a flag of what comes without a WebSocket; returns whether there is such a flag.
+    fn set_over_http(
+        &mut self,
+        name: &str,
+        args: &mut lexopt::Parser,
+    ) -> Result<bool, lexopt::Error> {
+        match name {
             "transports" => {
                 let list = args.value()?.string()?;
                 let has = |name: &str| list.split(',').any(|listed| listed == name);
@@ -229,9 +243,8 @@ impl Flags {
             "absent" => self.http.absent = millis(name, args)?,
             "hold" => self.http.hold = Some(millis(name, args)?),
             "rotate" => self.http.rotate = millis(name, args)?,
+            "max-observers" => self.limits.observers = number(name, args)?,
             "max-pipes" => self.limits.pipes = number(name, args)?,
-            "cookie" => self.cookie = Some(args.value()?.string()?),
-            "secret" => self.secret = Some(secret(&args.value()?.string()?)?),
             _ => return self.set_of_node(name, args),
         }
         Ok(true)

@@ -119,6 +119,8 @@ async fn obey(session: &mut LiveSession<Tally>, told: &mut Told, text: &str) -> 
         }
         ("ask", id) => ask(session, told, id).await?,
         ("checkpoint", text) => session.send_checkpoint(format!("cp:{text}")).await?,
+        ("turn", "") => session.send_checkpoint("turn").await?,
+        ("endturn", "") => session.clear_checkpoint(),
         ("tell", text) => tell(session, told.client, text).await?,
         ("latest", rest) if latest(rest).is_some() => {
             let (slot, n) = latest(rest).unwrap_or_default();

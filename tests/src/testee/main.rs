@@ -7,6 +7,7 @@ mod axum_server;
 mod flags;
 mod live;
 mod node;
+mod observe;
 mod tally;
 mod warp_server;
 

@@ -68,12 +68,14 @@ pub(crate) struct Count {
     running: usize,
     completed: usize,
     pipes: usize,
+    observers: usize,
 }
 
 impl Count {
     pub(crate) fn of(resume: &SessionResume<Tally>) -> Self {
         let mut count = Self { pipes: resume.pipes(), ..Self::default() };
         for session in resume.sessions() {
+            count.observers += session.observers;
             match session.phase {
                 Phase::Running => count.running += 1,
                 Phase::Suspended => count.suspended += 1,

@@ -15,6 +15,7 @@ use crate::{
     answers::{PAGE, PUBLIC},
     live,
     node::{self, Node},
+    observe,
     tally::{self, Count, Overview, Tally},
 };
 
@@ -44,6 +45,11 @@ fn routes(
         .and(warp::get())
         .and(session_resume_warp::optional_session::<Tally>())
         .map(peek);
+    let observe = warp::path!("observe")
+        .and(warp::get())
+        .and(session_resume_warp::optional_session::<Tally>())
+        .and(session_resume_warp::parts())
+        .map(|session, parts: Arc<Parts>| observe(session, &parts));
     let add = warp::path!("add" / i64).and(warp::post()).and(session()).then(add);
     let plain = warp::path!("plain").and(warp::get()).map(|| "ok");
     let page = warp::path!("page").and(warp::get()).map(|| reply::html(PAGE));
@@ -90,6 +96,7 @@ fn routes(
 
     overview
         .or(peek)
+        .or(observe)
         .or(add)
         .or(plain)
         .or(node)
@@ -125,6 +132,19 @@ fn peek(session: Option<Session<Tally>>) -> Response {
     match session {
         Some(session) => reply::json(&Overview::of(&session)).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+fn observe(session: Option<Session<Tally>>, parts: &Parts) -> Response {
+    match observe::observe(session, parts.uri.query(), &parts.headers) {
+        Ok(pieces) => {
+            let mut response = reply::stream(pieces).into_response();
+            for (name, value) in observe::HEADERS {
+                response.headers_mut().insert(name, HeaderValue::from_static(value));
+            }
+            response
+        }
+        Err(status) => status.into_response(),
     }
 }
 

@@ -8,6 +8,7 @@ mod identity;
 mod lists;
 mod log;
 mod merge;
+mod observers;
 mod pipes;
 mod proxy;
 mod refusals;

@@ -74,7 +74,7 @@ impl<I: Clone> Session<I> {
         self.wake = Wake { handler: true, room: true, transports: true, ..self.wake };
     }
 
-    /// Closes all transports; resumable ones are told when to come back.
+    /// Closes all transports; resumable ones are told when to come back. Observers end.
     pub fn close_transports(
         &mut self,
         close: &Close,
@@ -84,5 +84,6 @@ impl<I: Clone> Session<I> {
         for at in 0..self.transports.len() {
             self.end_transport(at, close.clone(), retry(), now);
         }
+        self.end_observers();
     }
 }

@@ -146,6 +146,10 @@ impl History {
         }
     }
 
+    pub(super) fn checkpoint(&self) -> Option<Position> {
+        self.checkpoint
+    }
+
     pub(super) fn start(&self) -> Position {
         self.start
     }

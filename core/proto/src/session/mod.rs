@@ -20,6 +20,7 @@ mod history;
 mod identity;
 mod inbox;
 mod lives;
+mod observers;
 mod outbox;
 mod plain;
 mod poison;
@@ -51,6 +52,7 @@ pub use self::{
     history::{Retain, Retention},
     identity::MOVED_RETRY,
     inbox::Event,
+    observers::{NotObserved, Observation, ObserveFrom, Observed},
     outbox::MESSAGE_OVERHEAD,
     plain::Undeliverable,
     poison::InHand,
@@ -172,6 +174,11 @@ impl<I: Clone> Session<I> {
     /// is put anyway says so, the first client need not wait.
     pub fn expect_hello(&mut self) {
         self.naming.name();
+    }
+
+    /// Returns whether a hello has named the epoch, or is about to.
+    pub fn names_epoch(&self) -> bool {
+        self.naming.is_named()
     }
 
     /// Returns whether something that the handler has sent cannot leave before the next commit.

@@ -280,6 +280,23 @@ impl Outbox {
         self.history.get().map_or(self.base, |history| history.start().min(self.base))
     }
 
+    /// Returns the last checkpoint that was not cleared, if it is known: also one that was let go of.
+    pub(super) fn last_checkpoint(&self) -> Option<Position> {
+        self.checkpoint().or_else(|| self.history.get()?.checkpoint())
+    }
+
+    /// Returns the next message from `from` on that is there, needed or not, may leave, and is for all clients.
+    pub(super) fn next_for_all(&self, from: Position) -> Option<(Position, Message)> {
+        let from = self.first_kept(from);
+        if from >= self.base
+            && let Some(sparse) = self.sparse()
+        {
+            let (position, message) = sparse.next_for_all(from)?;
+            return (position < self.committed).then(|| (position, message.clone()));
+        }
+        Some((from, self.kept(from)?))
+    }
+
     /// Returns the position of the first message that is there from `from` on, needed or not; the base if there is none
     /// before.
     pub(super) fn first_kept(&self, from: Position) -> Position {

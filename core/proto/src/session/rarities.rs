@@ -2,7 +2,7 @@
 
 use super::{
     Session, client::ClientUid, damping::Damping, deliver::Delivered, identity::Moved,
-    lives::Earlier, poison::Court,
+    lives::Earlier, observers::Observer, poison::Court,
 };
 use crate::{Message, Moment, Position, compact::Few, wire::Close};
 
@@ -32,6 +32,8 @@ pub(super) struct Rarities<I> {
     pub(super) earlier_lives: Few<Earlier>,
     /// What came without a transport and with a key, the newest last.
     pub(super) delivered: Few<Delivered>,
+    /// Readers that are no clients.
+    pub(super) observers: Few<Observer>,
 }
 
 impl<I> Rarities<I> {
@@ -47,6 +49,7 @@ impl<I> Rarities<I> {
         court: Court::new(),
         earlier_lives: Few::new(),
         delivered: Few::new(),
+        observers: Few::new(),
     };
 
     fn is_empty(&self) -> bool {
@@ -62,6 +65,7 @@ impl<I> Rarities<I> {
             court,
             earlier_lives,
             delivered,
+            observers,
         } = self;
         // First what a session with a store has.
         saved_clients.is_none()
@@ -75,6 +79,7 @@ impl<I> Rarities<I> {
             && court.is_empty()
             && earlier_lives.is_empty()
             && delivered.is_empty()
+            && observers.is_empty()
     }
 }
 

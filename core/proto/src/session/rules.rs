@@ -104,6 +104,8 @@ pub struct Bounds {
     pub shared_clients: usize,
     /// Guards held at one time.
     pub guards: usize,
+    /// Readers that are no clients, at one time.
+    pub observers: usize,
 }
 
 impl Default for Bounds {
@@ -117,6 +119,7 @@ impl Default for Bounds {
             clients: 16,
             shared_clients: 1024,
             guards: 1024,
+            observers: 64,
         }
     }
 }

@@ -114,6 +114,7 @@ impl<I: Clone> Session<I> {
 
     /// What the last checkpoint says is over: no client starts with it any more, and what was kept for it alone leaves.
     pub fn clear_checkpoint(&mut self) {
+        self.note_cleared();
         self.outbox.clear_checkpoint(&self.rules.retention);
         self.trim();
     }

@@ -286,6 +286,13 @@ impl Sparse {
         self.index(position).is_none_or(|at| self.entries[at].to().is_none())
     }
 
+    /// Returns the next message from `from` on that is for all clients.
+    pub(super) fn next_for_all(&self, from: Position) -> Option<(Position, &Message)> {
+        let mut from_there = self.entries.iter().skip(self.first_from(from));
+        let next = from_there.find(|entry| entry.to().is_none())?;
+        Some((next.position, &next.message))
+    }
+
     /// Returns before which position messages have left that were for one client alone, whichever.
     pub(super) fn alone_left(&self) -> Position {
         self.own_left.values().copied().max().unwrap_or_default().max(self.lost)

@@ -65,6 +65,9 @@ pub struct Limits {
     pub max_shared_clients: usize,
     /// Guards that one session can hold at one time. Beyond: a new guard holds nothing. Default 1,024.
     pub guards: usize,
+    /// Readers that are no clients ([`Session::observe`](crate::Session::observe)) of one session at one time. Beyond: a new
+    /// one is an error. Default 64.
+    pub observers: usize,
     /// Outcomes kept in memory for polling. Beyond: one of a session into which nothing was put and to which
     /// no client came back is forgotten, or else the oldest of the identity that has most. Default 10,000.
     pub outcomes: usize,
@@ -94,6 +97,7 @@ impl Default for Limits {
             max_clients: bounds.clients,
             max_shared_clients: bounds.shared_clients,
             guards: bounds.guards,
+            observers: bounds.observers,
             outcomes: 10_000,
             pipes: 100_000,
             max_unattended,
@@ -142,6 +146,8 @@ setters! {
     with_max_shared_clients, max_shared_clients: usize;
     /// Sets [`Self::guards`].
     with_guards, guards: usize;
+    /// Sets [`Self::observers`].
+    with_observers, observers: usize;
     /// Sets [`Self::outcomes`].
     with_outcomes, outcomes: usize;
     /// Sets [`Self::pipes`].

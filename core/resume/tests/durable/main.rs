@@ -14,6 +14,7 @@ mod looks;
 mod merge;
 mod node;
 mod nodes;
+mod observers;
 mod outcome;
 mod panics;
 mod paths;

@@ -11,6 +11,7 @@ mod guards;
 mod identity;
 mod layer_contract;
 mod numbers;
+mod observers;
 mod paths;
 mod plain;
 mod sending;

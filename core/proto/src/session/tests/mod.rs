@@ -11,6 +11,7 @@ mod flow;
 mod history;
 mod identities;
 mod lives;
+mod observers;
 mod outbox;
 mod plain;
 mod poison;

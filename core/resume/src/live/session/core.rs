@@ -15,6 +15,7 @@ use super::{
     durable::Durable,
     event::Serial,
     life::{Change, Life},
+    observe::Waiting,
     phase,
     receipts::Awaited,
     tasks::Tasks,
@@ -103,6 +104,8 @@ pub(crate) struct Rarities {
     pub(super) receipts: Vec<Awaited>,
     /// Pumps that wait in addition to the one in `Core`.
     pumps: Vec<(AttachmentNumber, Waker)>,
+    /// Observers that wait for what comes next.
+    pub(super) observers: Vec<Waiting>,
     /// Told when the session ends; there while a poll has asked.
     pub(super) watchers: Option<Arc<Notify>>,
     /// Clients' copies of the state, to be merged at the next boundary in the order of their coming.
@@ -122,6 +125,7 @@ impl Rarities {
             room,
             receipts,
             pumps,
+            observers,
             watchers,
             offered_states,
             requests,
@@ -133,6 +137,7 @@ impl Rarities {
             && room.is_empty()
             && receipts.is_empty()
             && pumps.is_empty()
+            && observers.is_empty()
             && watchers.is_none()
             && offered_states.is_empty()
             && requests.is_empty()
@@ -328,6 +333,7 @@ impl Core {
     /// The session has left for the store, or for another process.
     pub(super) fn leave(&mut self) -> Stop {
         self.recount();
+        self.machine.end_observers();
         Stop {
             wakers: self.wakers_of_all(),
             handler: self.handler.take(),
@@ -457,6 +463,7 @@ impl Core {
             due.receipts.append(&mut rare.receipts);
             due.pumps.append(&mut rare.pumps);
         }
+        self.take_observers(&mut due);
         due
     }
 
@@ -486,6 +493,7 @@ impl Core {
             if let Some(rare) = self.rare.get_mut() {
                 due.pumps = std::mem::take(&mut rare.pumps);
             }
+            self.take_observers(&mut due);
         }
         due
     }
@@ -533,6 +541,7 @@ pub(super) struct WakersDue {
     pub(super) receipts: Vec<Awaited>,
     pump: Option<Waker>,
     pumps: Vec<(AttachmentNumber, Waker)>,
+    pub(super) observers: Vec<Waiting>,
     /// Plain transports keep superseding each other.
     pub(super) circle: bool,
     /// A message has been dropped.
@@ -551,5 +560,6 @@ impl WakersDue {
         self.room.into_iter().for_each(|(_, waker)| waker.wake());
         self.receipts.into_iter().for_each(Awaited::wake);
         self.pumps.into_iter().for_each(|(_, waker)| waker.wake());
+        self.observers.into_iter().for_each(Waiting::wake);
     }
 }

@@ -138,6 +138,8 @@ pub struct SessionInfo {
     pub outbox_bytes: usize,
     /// How many messages wait for its handler.
     pub inbox_messages: usize,
+    /// How many [observers](Session::observe) it has.
+    pub observers: usize,
 }
 
 impl<T> Session<T> {
@@ -593,6 +595,7 @@ impl<T: Send + 'static> Session<T> {
                 outbox_messages: machine.outbox_messages(),
                 outbox_bytes: machine.outbox_bytes(),
                 inbox_messages: machine.inbox_messages(),
+                observers: machine.observer_count(),
             }
         })
     }

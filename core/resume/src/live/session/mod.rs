@@ -11,6 +11,7 @@ mod handle;
 mod keeper;
 mod life;
 mod live;
+mod observe;
 mod place;
 mod purpose;
 mod receipts;
@@ -29,6 +30,7 @@ pub use self::{
     guard::ExpirationGuard,
     handle::{IdentityChange, Session, SessionInfo},
     live::LiveSession,
+    observe::{Cursor, From, InvalidCursor, Observe, ObserveError, Observed},
     receipts::{AttachedClient, NotDelivered},
     sink::{SessionDuplex, SessionSink},
 };

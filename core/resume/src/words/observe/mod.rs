@@ -72,6 +72,11 @@ pub(crate) fn outbox(before: f64, now: f64) {
     gauge!("session_resume_outbox_bytes").increment(now - before);
 }
 
+/// Counts by how many the observers are more, or fewer.
+pub(crate) fn observers(more: f64) {
+    gauge!("session_resume_observers").increment(more);
+}
+
 /// A plain client cannot take a message.
 pub(crate) fn undeliverable(message: &Undeliverable) {
     let reason = if message.too_big { "too_big" } else { "ended" };
