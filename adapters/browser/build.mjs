@@ -13,7 +13,7 @@ const check = process.argv.includes('--check');
 // shortened. A name that is not in this list is only longer. `DIST=1` runs the socket's tests against the bundle.
 const INTERNAL = [
   'answers', 'asked', 'askedAt', 'asks', 'attached', 'closing', 'config', 'copy', 'copySaid', 'due', 'effects', 'failed', 'foreign', 'graced', 'greeted',
-  'heardAt', 'heartbeat', 'hint', 'knocks', 'load', 'offline', 'opened', 'outboxBytes', 'owedBytes', 'owedMessages', 'owedSince', 'outbox', 'phase', 'probe',
+  'heardAt', 'heartbeat', 'hint', 'hold', 'knocks', 'load', 'offline', 'opened', 'outboxBytes', 'owedBytes', 'owedMessages', 'owedSince', 'outbox', 'phase', 'probe',
   'reauthenticated', 'sent', 'settled', 'stale', 'startedOver', 'suspect', 'there', 'tooBig', 'underWay',
   // Of the ways over HTTP.
   'aborts', 'abandon', 'ackAfter', 'arm', 'arrivals', 'begun', 'began', 'broken', 'changed', 'choice', 'comment', 'copied', 'flow', 'flows', 'giveWayToOthers',
@@ -44,9 +44,10 @@ async function bundle(name, entry, more = {}) {
   return Promise.all(outputFiles.map(async ({ path, text }) => ({ path, text: `${(await minify(text, SMALL)).code}\n` })));
 }
 
+// Statements with the label `MEET` are of use to session.js alone, which only the first one has.
 const bundles = [
   await bundle('session-resume', 'js/index.js', SOCKET),
-  await bundle('session-resume-websocket', 'js/websocket.js', SOCKET),
+  await bundle('session-resume-websocket', 'js/websocket.js', { ...SOCKET, dropLabels: ['MEET'] }),
   // Its texts' names are the page's.
   await bundle('session-resume-notify', 'js/notify.js'),
 ];

@@ -5,10 +5,10 @@ import { delayBefore } from './backoff.js';
 import { breach, foreign, GOODBYE, lost, NO_CODE, parseClose } from './close.js';
 import { byteLength } from './idl.js';
 import { ACK_AFTER, PROTOCOL, RETRY_SPREAD } from './protocol.js';
-import { acknowledged, ackIfDue, answered, ask as askServer, deliver, dropped as noteDropped, emit, flush, greet, miss, setTimer, silence, skip as pass, takeInDoubt, untold, withdraw, writeAck } from './stream.js';
+import { acknowledged, ackIfDue, answered, ask as askServer, bytesOf, deliver, dropped as noteDropped, emit, flush, greet, miss, setTimer, silence, skip as pass, takeInDoubt, untold, withdraw, writeAck } from './stream.js';
 import { decode, offer } from './wire.js';
 
-/** @import { Close, CloseKind, Config, Control, Effect, Hello, MachineEvent, Pause, Saved, State, Status, Until } from './types.js' */
+/** @import { Close, CloseKind, Config, Control, Effect, Hello, Hold, MachineEvent, Outgoing, Pause, Saved, State, Status, Until } from './types.js' */
 /** @import { Cx } from './stream.js' */
 
 /** A server's `retry` is followed up to an hour. */
@@ -42,7 +42,7 @@ export function initial(config, client, saved = null) {
     transport: 0, attached: false, attempt: 0, failed: 0, hint: null,
     hidden: false, offline: false, suspect: false, closing: null,
     client, cursor: null, position: 0, owedMessages: 0, owedBytes: 0, owedSince: null, ackAfter: ACK_AFTER,
-    outbox: [], outboxBytes: 0, base: 0, sent: 0, ever: 0, underWay: 0, window: { messages: 0, bytes: 0 }, limit: null, copy: null, copySaid: false,
+    outbox: [], outboxBytes: 0, base: 0, sent: 0, ever: 0, underWay: 0, window: { messages: 0, bytes: 0 }, hold: null, limit: null, copy: null, copySaid: false,
     heartbeat: 0, lifetime: 0, heardAt: 0, graced: false, answers: false, probe: null, askedAt: 0, load: 0,
     greeted: false, asked: false, done: null,
     settled: false, stale: false, reauthenticated: false, startedOver: false, tooBig: null, kept: null,
@@ -75,6 +75,7 @@ export function step(state, event) {
  */
 function handle(cx, event) {
   const { s } = cx;
+  MEET: if (event.type === 'queue') return queue(cx, event.messages, event.hold);
   switch (event.type) {
     case 'start':
       s.hidden = event.hidden;
@@ -606,6 +607,22 @@ function hides(cx, close) {
     pause(cx, 'visible', waiting(s.attempt + 1, null, 'visible', close));
   }
   return away;
+}
+
+/**
+ * The application says what the queue is, or that it has had its say.
+ *
+ * @param {Cx} cx
+ * @param {Outgoing[]} messages
+ * @param {Hold | null} hold
+ */
+function queue(cx, messages, hold) {
+  const { s } = cx;
+  s.outbox = [...s.outbox.slice(0, s.ever - s.base), ...messages];
+  s.outboxBytes = bytesOf(s.outbox);
+  s.hold = hold;
+  // Also where it has closed meanwhile: what was sent before goes out.
+  if (s.attached && s.phase !== 'connecting') flush(cx);
 }
 
 /**

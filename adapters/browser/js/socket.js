@@ -9,7 +9,7 @@ import { initial, step } from './machine.js';
 import { CLOSE_AFTER_DONE, PROTOCOL } from './protocol.js';
 import { encodeState } from './wire.js';
 
-/** @import { Data, Effect, Env, Event_, EventMap, ForAttempt, Hooks, Options, State, StateCopy, Status, StatusEvent, Timer, Transport, Way } from './types.js' */
+/** @import { Data, Effect, Env, Event_, EventMap, ForAttempt, Hooks, Options, Outgoing, State, StateCopy, Status, StatusEvent, Timer, Transport, Way } from './types.js' */
 /** @typedef {(env: Env, given: Way[] | undefined, timeout: number, hooks: Hooks) => import('./ways.js').Ways | null} WaysOf */
 
 /** There the network is always up, whatever the browser says. */
@@ -21,6 +21,32 @@ const REFUSING = [401, 403, 409];
 const MOMENTS = ['new', 'resumed', 'reused', 'restored', 'gap', 'expired', 'takenback', 'unoffered', 'lost'];
 
 /**
+ * For session.js: takes an event in, if there is one, and returns the state.
+ *
+ * @type {(socket: ResumableSocket, event?: Event_) => State}
+ */
+export let inside;
+
+/**
+ * For session.js: makes of data what the queue has, or throws as `send` does.
+ *
+ * @type {(socket: ResumableSocket, data: Data) => Outgoing}
+ */
+export let outgoing;
+
+/**
+ * Asks the application before the queue goes to another session.
+ *
+ * @type {(socket: any) => void}
+ */
+let meet;
+
+/** Set by session.js. @param {typeof meet} ask */
+export function meetBy(ask) {
+  meet = ask;
+}
+
+/**
  * The WebSocket interface over a session: `readyState` stays `OPEN` through drops, `send` keeps
  * what it cannot write yet, `close` comes when nothing will be tried any more. What happens
  * underneath is told by `status` events.
@@ -28,6 +54,14 @@ const MOMENTS = ['new', 'resumed', 'reused', 'restored', 'gap', 'expired', 'take
 export class ResumableSocket extends EventTarget {
   /** What other ways than a WebSocket there are: index.js adds them. @type {WaysOf | null} */
   static ways = null;
+
+  static {
+    MEET: inside = (socket, event) => {
+      if (event) socket.#step(event);
+      return socket.#state;
+    };
+    MEET: outgoing = (socket, data) => socket.#outgoing(data);
+  }
 
   // Made constants below, as an interface has them.
   static get CONNECTING() {
@@ -233,19 +267,29 @@ export class ResumableSocket extends EventTarget {
   send(data) {
     if (!arguments.length) throw new TypeError('nothing to send');
     if (this.readyState > 1) throw new DOMException('the socket is closed', 'InvalidStateError');
-    const message = own(data);
+    const message = this.#outgoing(data);
+    const { outbox, outboxBytes } = this.#state;
+    // As on the server, one message larger than the buffer is let in when it is empty.
+    if (outbox.length && (outbox.length >= this.#maxMessages || outboxBytes + message.bytes > this.#maxBytes)) {
+      throw new DOMException(`${outbox.length} messages wait to be acknowledged`, 'QuotaExceededError');
+    }
+    this.#step({ type: 'send', ...message });
+  }
+
+  /**
+   * @param {Data} given
+   * @returns {Outgoing}
+   */
+  #outgoing(given) {
+    const data = own(given);
     // What is in it can be read only when it is too late.
-    if (this.#keepUnsent && typeof message === 'object' && 'size' in message) throw new TypeError('a Blob cannot be kept: send its arrayBuffer()');
-    const bytes = byteLength(message);
-    const { outbox, outboxBytes, limit } = this.#state;
+    if (this.#keepUnsent && typeof data === 'object' && 'size' in data) throw new TypeError('a Blob cannot be kept: send its arrayBuffer()');
+    const bytes = byteLength(data);
+    const { limit } = this.#state;
     if (limit !== null && bytes > limit) {
       throw new DOMException(`the message has ${bytes} bytes, and the server takes ${limit}`, 'QuotaExceededError');
     }
-    // As on the server, one message larger than the buffer is let in when it is empty.
-    if (outbox.length && (outbox.length >= this.#maxMessages || outboxBytes + bytes > this.#maxBytes)) {
-      throw new DOMException(`${outbox.length} messages wait to be acknowledged`, 'QuotaExceededError');
-    }
-    this.#step({ type: 'send', data: message, bytes });
+    return { data, bytes };
   }
 
   /**
@@ -381,6 +425,7 @@ export class ResumableSocket extends EventTarget {
 
   /** @param {Effect} effect */
   #run(effect) {
+    MEET: if (effect.type === 'session') return meet(this);
     switch (effect.type) {
       case 'connect':
         return this.#connect(effect.n, effect.attempt, effect.protocols);

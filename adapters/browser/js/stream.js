@@ -77,6 +77,7 @@ export function greet(cx, hello) {
   s.tooBig = null;
   if (status === 'resumed') s.startedOver = false;
   s.phase = 'open';
+  MEET: if (s.hold && received === null) s.hold = 'now';
   writeAck(cx);
   // Before any message: what was sent since would not be in it.
   s.copySaid = s.copy !== null && s.limit !== null && byteLength(s.copy) <= s.limit;
@@ -86,6 +87,7 @@ export function greet(cx, hello) {
   if (!s.opened) cx.effects.push({ type: 'opened' });
   s.opened = true;
   for (const status of told) emit(cx, status);
+  MEET: if (s.hold && received === null) cx.effects.push({ type: 'session' });
   if (!s.copySaid && s.copy !== null) withdraw(cx);
   return null;
 }
@@ -237,7 +239,7 @@ export function dropped(cx, number) {
 }
 
 /**
- * Writes what the window has room for; a message larger than the window goes alone.
+ * Writes what the window has room for, unless the application is asked first; a message larger than the window goes alone.
  *
  * @param {Cx} cx
  */
@@ -246,6 +248,7 @@ export function flush(cx) {
   for (;;) {
     const next = s.outbox[s.sent - s.base];
     if (!next) break;
+    MEET: if (s.hold === 'now') return;
     const alone = s.sent === s.base;
     if (!alone && (s.sent - s.base >= s.window.messages || s.underWay + next.bytes > s.window.bytes)) break;
     write(cx, encodeData(next.data));
@@ -370,4 +373,4 @@ export function emit(cx, status) {
 }
 
 /** @param {{ bytes: number }[]} messages */
-const bytesOf = (messages) => messages.reduce((sum, { bytes }) => sum + bytes, 0);
+export const bytesOf = (messages) => messages.reduce((sum, { bytes }) => sum + bytes, 0);

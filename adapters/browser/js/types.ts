@@ -38,6 +38,8 @@ export interface Options {
   maxBufferedBytes?: number;
   binaryType?: BinaryType;
   protocols?: string | string[];
+  /** What goes to another session before the queue. */
+  initial?: () => Data | Data[] | undefined | void;
   env?: Partial<Env>;
 }
 
@@ -170,6 +172,14 @@ export interface EventMap {
   close: CloseEvent;
 }
 
+/** Another session than before, or the first one: what `queued` has goes to it next. */
+export type SessionEvent = Event & { readonly queued: readonly Data[]; readonly inDoubt: readonly Data[] };
+
+/** The same of a socket that asks before the queue goes to another session. */
+export interface SessionEventMap extends EventMap {
+  session: SessionEvent;
+}
+
 /** What a page that is left hands to the one that comes in its place. */
 export interface Saved {
   client: string;
@@ -291,6 +301,8 @@ export interface Outgoing {
   dropped?: boolean;
 }
 
+export type Hold = 'next' | 'now';
+
 export type Phase = 'idle' | 'connecting' | 'open' | 'waiting' | 'closing' | 'ended';
 
 export interface State {
@@ -342,6 +354,8 @@ export interface State {
   /** Bytes of the messages `base..sent`. */
   underWay: number;
   window: { messages: number; bytes: number };
+  /** The application is asked before messages go to another session: never (null), at the next one, or it is asked now. */
+  hold: Hold | null;
   /** The longest message that the server takes, or null. */
   limit: number | null;
 
@@ -405,6 +419,8 @@ export type Event_ =
   | { type: 'copied'; n: number }
   | { type: 'timer'; name: Timer; due: number }
   | { type: 'send'; data: Data; bytes: number }
+  /** In place of all that was never written. */
+  | { type: 'queue'; messages: Outgoing[]; hold: Hold | null }
   | { type: 'close'; code: number | null; reason: string }
   | { type: 'offer'; frame: string | null }
   | { type: 'answered'; of: number; foreign: string | null; refused?: Close }
@@ -431,6 +447,8 @@ export type Effect =
   | { type: 'deliver'; data: Data }
   | { type: 'emit'; status: Status }
   | { type: 'opened' }
+  /** A `queue` event answers. */
+  | { type: 'session' }
   | { type: 'ask'; of: number }
   | { type: 'knock'; of: number }
   | { type: 'ended'; code: number; reason: string; clean: boolean };

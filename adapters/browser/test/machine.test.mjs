@@ -1045,3 +1045,71 @@ test('a 1009 behind a copy of the state takes the copy out, not a message', () =
   m.closed(1009, 'message too big').hello({ status: 'resumed', limit: 100 });
   assert.deepEqual(m.tookOf('status lost'), ['status lost {"messages":["a"],"reason":"too big"}']);
 });
+
+/** A machine that asks before its queue goes to another session. */
+function meeting(...queue) {
+  const m = new Machine();
+  for (const data of queue) m.send(data);
+  return m.do({ type: 'queue', messages: m.state.outbox, hold: 'next' });
+}
+const queueOf = (...texts) => texts.map((data) => ({ data, bytes: data.length }));
+const EXPIRED = { session: 's2', epoch: 'e9', gap: { from: 0, to: null, reason: 'expired' } };
+
+test('the queue goes to another session once the application has had its say, and behind all that is told', () => {
+  const m = meeting('a', 'b').hello({ window: { messages: 2, bytes: 100 } });
+  assert.deepEqual(m.took().slice(3), [
+    'write ^{"ack":0}', 'timer ack 30000', 'timer watch 75000', 'opened', 'status open {"session":"s1"}', 'status new {"session":"s1","gap":null}', 'session',
+  ]);
+  assert.deepEqual(m.send('c').took(), [], 'what is sent meanwhile waits its turn');
+  m.do({ type: 'queue', messages: queueOf('first', 'b', 'c'), hold: 'next' });
+  assert.deepEqual(m.took(), ['write first', 'write b'], 'as much as the window takes');
+  assert.equal(m.state.outboxBytes, 7);
+  m.control({ ack: 1 });
+  assert.deepEqual(m.took(), ['write c']);
+  m.closed(1006).hello(EXPIRED);
+  assert.deepEqual(m.took().slice(-4), [
+    'status new {"session":"s2","gap":{"from":0,"to":null,"reason":"expired"}}', 'status expired {"gap":{"from":0,"to":null,"reason":"expired"}}',
+    'status lost {"messages":["b","c"],"reason":"in doubt"}', 'session',
+  ]);
+});
+
+test('a session that this page has been in is no other: the queue goes on at once', () => {
+  for (const hello of [{ status: 'resumed', received: 1 }, { status: 'restored', epoch: 'e2', received: 1 }, { status: 'restored', epoch: 'e2', received: 0 }]) {
+    const m = meeting().hello().do({ type: 'queue', messages: [], hold: 'next' }).send('a').control({ ack: 1 }).closed(1006).send('b');
+    m.took();
+    assert.deepEqual(m.hello(hello).took().filter((text) => /^(write b|session)/.test(text)), ['write b'], JSON.stringify(hello));
+  }
+  // But one that does not know the page any more is.
+  const m = meeting().hello().do({ type: 'queue', messages: [], hold: 'next' }).closed(1006).send('b');
+  m.took();
+  assert.deepEqual(m.hello({ status: 'reused', received: null }).took().filter((text) => /^(write b|session)/.test(text)), ['session']);
+});
+
+test('another queue takes the place of what was never written, and of nothing else', () => {
+  const m = open({}, { window: { messages: 2, bytes: 100 } });
+  for (const data of ['a', 'b', 'c', 'd']) m.send(data);
+  m.control({ ack: 1 }).closed(1006);
+  m.took();
+  m.do({ type: 'queue', messages: queueOf('x'), hold: null });
+  assert.deepEqual(m.state.outbox.map(({ data }) => data), ['b', 'c', 'x']);
+  assert.deepEqual(m.took(), [], 'there is no transport');
+  m.hello({ status: 'resumed', received: 1, window: { messages: 9, bytes: 100 } });
+  assert.deepEqual(m.tookOf('write').slice(1), ['write b', 'write c', 'write x']);
+});
+
+test('closed while the application is asked: what was sent goes out first', () => {
+  const m = meeting('a').hello();
+  m.took();
+  m.do({ type: 'close', code: 1000, reason: '' });
+  assert.deepEqual(m.took(), ['timer close 2000']);
+  m.do({ type: 'queue', messages: queueOf('a'), hold: 'next' });
+  assert.deepEqual(m.took(), ['write a']);
+  assert.deepEqual(m.control({ ack: 1 }).took(), ['close 1000']);
+});
+
+test('connected again while the application is asked: the queue goes out on the next transport', () => {
+  const m = meeting('a').hello().do({ type: 'reconnect', hidden: false, offline: false }).do({ type: 'queue', messages: queueOf('b'), hold: 'next' });
+  assert.deepEqual(m.tookOf('write').slice(1), [], 'not before a hello');
+  m.hello({ status: 'resumed', received: 0 });
+  assert.deepEqual(m.took().filter((text) => /^(write [ab]|session)/.test(text)), ['write b']);
+});

@@ -60,6 +60,14 @@ function run(seed, faults) {
       got.push(data);
     });
     socket.addEventListener('status', note);
+    if (seed % 2) socket.addEventListener('session', say);
+  };
+  // Half of the pages have their say before the queue goes on, and may drop the newest of it where losses are told.
+  const say = ({ queued }) => {
+    assert.deepEqual(socket.queued, queued);
+    const drops = faults.includes('expire') && queued.length && chance(0.5);
+    if (drops) lost.push(queued.at(-1));
+    socket.queued = drops ? queued.slice(0, -1) : queued;
   };
   const note = (event) => {
     if (event.status === 'lost') lost.push(...event.messages);

@@ -1,5 +1,5 @@
 // Compiled against the packed types, as a user's program would be.
-import { ResumableSocket, type Options, type Status } from 'session-resume';
+import { ResumableSocket, type Options, type SessionEvent, type Status } from 'session-resume';
 import { notify } from 'session-resume/notify';
 
 const options: Options = { reconnect: 'prompt', confirmLeave: true, keepUnsent: true, backoff: [1, 2, 4], maxBufferedMessages: 10 };
@@ -30,3 +30,16 @@ new ResumableSocket(async (attempt) => `/live?attempt=${attempt.toFixed()}`, { h
 new ResumableSocket(() => new URL('wss://example.test/live'), { headers: [['authorization', 'Bearer …']], credentials: () => undefined });
 // @ts-expect-error: no URL
 new ResumableSocket(() => 7);
+// What is asked before the queue goes to another session.
+const meeting = new ResumableSocket('/live', { initial: () => [new Uint8Array(3), 'text'] });
+meeting.onsession = (event: SessionEvent) => {
+  meeting.queued = event.queued.filter((data) => typeof data === 'string');
+  meeting.inDoubt = [];
+  // @ts-expect-error: a copy
+  meeting.queued.pop();
+};
+meeting.addEventListener('session', ({ queued, inDoubt }) => console.log(queued.length, inDoubt.length), { once: true });
+new ResumableSocket('/live', { initial: () => {} });
+// @ts-expect-error: no message
+new ResumableSocket('/live', { initial: () => 7 });
+notify(meeting).remove();
