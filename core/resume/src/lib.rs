@@ -179,6 +179,7 @@ pub use self::{
         key,
         limits::{Heartbeat, Limits},
         merge::{CustomMerge, MergePolicy, Versions},
+        no_message::NoMessage,
         origin::{AllowedOrigins, InvalidOrigin},
         outcome::{HandlerError, IntoOutcome, Outcome, OutcomeStatus, Result},
         outgoing::Outgoing,

@@ -26,6 +26,7 @@ pub mod key;
 pub(crate) mod limits;
 pub(crate) mod merge;
 pub(crate) mod millis;
+pub(crate) mod no_message;
 pub(crate) mod node;
 pub(crate) mod observe;
 pub(crate) mod origin;

@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use session_resume::{Event, LiveSession, Outcome, OutcomeStatus, SessionResume};
+use session_resume::{
+    Event, LiveSession, Message, NoMessage, Outcome, OutcomeStatus, SessionResume,
+};
+use session_resume_testkit::until;
+use tokio::sync::mpsc;
 
 use crate::support::{Browser, Watch, settle, sleep};
 
@@ -275,6 +279,54 @@ async fn a_handler_on_a_thread_of_its_own_may_block_spawn_and_panic() {
     wire.text("panic");
     assert_eq!(wire.closed().await.0, 1000);
     assert_eq!(session.outcome().unwrap().error(), Some("on a thread"));
+}
+
+#[tokio::test]
+async fn a_thread_looks_for_a_message_without_waiting_for_ever() {
+    const AN_HOUR: Duration = Duration::from_secs(3600);
+    let resume = SessionResume::new();
+    let mut browser = Browser::default();
+    let upgrade = browser.upgrade(&resume, None).await.unwrap();
+    let (ask, asks) = std::sync::mpsc::channel::<Option<Duration>>();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let attach = upgrade
+        .on_session_blocking(move |mut session| {
+            for wait in asks {
+                let received = match wait {
+                    None => session.try_recv(),
+                    Some(wait) => session.recv_timeout(wait),
+                };
+                tell.send((received, session.is_message_in_hand())).unwrap();
+            }
+        })
+        .unwrap();
+    let (socket, wire) = crate::support::pair();
+    tokio::spawn(attach.run(socket));
+    let session = resume.get(resume.sessions()[0].id).unwrap();
+    let mut look = async |wait| {
+        ask.send(wait).unwrap();
+        told.recv().await.unwrap()
+    };
+    let none = (Err(NoMessage::Yet), false);
+    assert_eq!(look(None).await, none);
+    assert_eq!(look(Some(Duration::ZERO)).await, none);
+    for wait in [None, Some(Duration::ZERO), Some(AN_HOUR)] {
+        wire.text("here");
+        until("in the inbox", async || session.info().inbox_messages == 1).await;
+        assert_eq!(look(wait).await, (Ok(Message::from("here")), true), "{wait:?}");
+        // Asking says that it is handled.
+        assert_eq!(look(Some(Duration::ZERO)).await, none, "{wait:?}");
+    }
+    // What comes while it waits ends the wait.
+    let (came, ()) = tokio::join!(look(Some(AN_HOUR)), async {
+        settle().await;
+        wire.text("later");
+    });
+    assert_eq!(came, (Ok(Message::from("later")), true));
+    session.close("enough");
+    for wait in [None, Some(AN_HOUR)] {
+        assert_eq!(look(wait).await, (Err(NoMessage::Over), false), "{wait:?}");
+    }
 }
 
 async fn next_data(wire: &mut crate::support::Wire) -> String {

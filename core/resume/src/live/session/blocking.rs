@@ -1,11 +1,12 @@
-use std::{fmt, ops::Deref};
+use std::{fmt, ops::Deref, time::Duration};
 
+use futures_util::FutureExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 use session_resume_proto::Message;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time};
 
 use super::{Client, Event, LiveSession, Session};
-use crate::{CommitError, Outgoing, SendError};
+use crate::{CommitError, NoMessage, Outgoing, SendError};
 
 /// A [`LiveSession`] for a handler that runs on a plain thread of its own.
 ///
@@ -25,6 +26,52 @@ impl<T: Send + 'static> BlockingSession<T> {
     /// Receives the next data message; see [`LiveSession::recv`].
     pub fn recv(&mut self) -> Option<Message> {
         self.runtime.block_on(self.live.recv())
+    }
+
+    /// Receives the next data message if there is one now.
+    ///
+    /// As with [`recv`](Self::recv), asking says that the message before is handled. Between two calls the handler counts as
+    /// waiting: work that no client watches needs a [guard](Session::block_expiration).
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NoMessage::Yet`] if there is none now, and [`NoMessage::Over`] if the session is over.
+    ///
+    /// # Example
+    ///
+    /// A simulation ticks, and obeys what has come between two ticks.
+    ///
+    /// ```
+    /// # fn tick(_: &mut u64) {}
+    /// use session_resume::{BlockingSession, NoMessage};
+    ///
+    /// fn simulate(mut session: BlockingSession<u64>) {
+    ///     loop {
+    ///         match session.try_recv() {
+    ///             Ok(message) if message.as_text() == Some("reset") => session.update(|ticks| *ticks = 0),
+    ///             Ok(_) | Err(NoMessage::Yet) => session.update(tick),
+    ///             Err(_) => return,
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn try_recv(&mut self) -> Result<Message, NoMessage> {
+        match self.live.recv().now_or_never() {
+            Some(received) => received.ok_or(NoMessage::Over),
+            None => Err(NoMessage::Yet),
+        }
+    }
+
+    /// Receives the next data message, and waits for it for this long at most. A message that comes later is not lost: the
+    /// next call has it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NoMessage::Yet`] if none has come in that time, and [`NoMessage::Over`] if the session is over.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Message, NoMessage> {
+        let received =
+            self.runtime.block_on(async { time::timeout(timeout, self.live.recv()).await });
+        received.map_err(|_| NoMessage::Yet)?.ok_or(NoMessage::Over)
     }
 
     /// Receives the next event; see [`LiveSession::recv_event`].
