@@ -51,7 +51,7 @@ pub enum Undelivered {
 }
 
 /// How far a message has come.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum DeliveryProgress {
     /// It waits in the inbox.
     Waits,
@@ -59,6 +59,8 @@ pub enum DeliveryProgress {
     Taken,
     /// It is handled, and a durable snapshot says so, where the session has a store.
     Committed,
+    /// The session has ended while it waited: the handler never takes it.
+    Dropped,
 }
 
 impl<I: Clone> Session<I> {
@@ -169,6 +171,8 @@ impl<I: Clone> Session<I> {
             DeliveryProgress::Committed
         } else if client.taken >= number {
             DeliveryProgress::Taken
+        } else if self.usage.ended.is_some() {
+            DeliveryProgress::Dropped
         } else {
             DeliveryProgress::Waits
         }

@@ -431,6 +431,11 @@ impl<I: Clone> Session<I> {
         self.frozen
     }
 
+    /// Whether it takes no further message: it [is frozen](Self::is_frozen), or will be at the next boundary.
+    pub fn is_freezing(&self) -> bool {
+        self.freezes || self.frozen
+    }
+
     /// Returns the reasons of the guards that are held.
     pub fn guard_reasons(&self, now: Moment) -> impl Iterator<Item = &str> {
         self.usage.guard_reasons(now)

@@ -35,7 +35,9 @@ pub(crate) async fn drain<T: Send + 'static>(
     registry: &Arc<Registry<T>>,
     deadline: Duration,
 ) -> DrainReport {
-    registry.drain.draining.store(true, Ordering::Relaxed);
+    // First: who finds that it drains finds how long.
+    let _ = registry.drain.until.set(Instant::now() + deadline);
+    registry.drain.begun.store(true, Ordering::Release);
     let registry = Arc::clone(registry);
     let state = Arc::clone(&registry);
     state

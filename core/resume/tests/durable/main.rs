@@ -20,6 +20,8 @@ mod panics;
 mod paths;
 mod poison;
 #[cfg(feature = "http")]
+mod posts;
+#[cfg(feature = "http")]
 mod readers;
 mod restart;
 mod shared;

@@ -9,9 +9,13 @@ use std::{
     time::Duration,
 };
 
+#[cfg(feature = "http")]
+use http::Response;
 use http::{Request, header, request::Parts};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
+#[cfg(feature = "http")]
+use session_resume::adapter::{Body, ResumeConnection};
 use session_resume::{
     BlockingSession, Event, IntoOutcome, LiveSession, Session, SessionId, SessionResume,
     adapter::{self, Accepted, Refusal, Upgrade},
@@ -137,6 +141,33 @@ impl Node {
         let (gate, commits) = (Arc::clone(&self.gate), Arc::clone(&self.commits));
         let drops = Arc::clone(&self.drops);
         Ok(Client::start(upgrade.on_session(move |live| handle(live, gate, commits, drops))?))
+    }
+
+    /// Sends one message in a plain `POST` with these headers to the handler; the answer may wait for it.
+    #[cfg(feature = "http")]
+    pub async fn post(
+        &self,
+        browser: &mut Browser,
+        headers: &[(&str, &str)],
+        message: &str,
+    ) -> JoinHandle<Response<Body>> {
+        if browser.cookie.is_none() {
+            first_parts(&self.layer, browser, None).await;
+        }
+        let request = Request::post("http://a.example/live").header("content-type", "text/plain");
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let parts = send(&self.layer, browser, request).await;
+        let (gate, commits) = (Arc::clone(&self.gate), Arc::clone(&self.commits));
+        let (drops, message) = (Arc::clone(&self.drops), message.to_owned());
+        tokio::spawn(async move {
+            match ResumeConnection::<Tally>::prepare(&parts, message).await {
+                Ok(connection) => {
+                    connection.on_session(move |live| handle(live, gate, commits, drops)).await
+                }
+                Err(refusal) => refusal.into_body_response(),
+            }
+        })
     }
 
     /// Connects to a handler that never comes to receive.

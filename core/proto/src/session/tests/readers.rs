@@ -185,6 +185,23 @@ fn a_post_is_taken_and_handled_like_any_message() {
 }
 
 #[test]
+fn a_post_that_no_handler_takes_is_dropped_with_its_session() {
+    for durable_inbox in [false, true] {
+        let mut sim = Sim::with(|rules| rules.durable_inbox = durable_inbox);
+        let [one, two] = ["one", "two"].map(|text| sim.post(text, None).unwrap());
+        sim.take_one();
+        sim.session.end(OutcomeStatus::Done, sim.now);
+        let before =
+            if durable_inbox { DeliveryProgress::Taken } else { DeliveryProgress::Committed };
+        assert_eq!(sim.progress(one), before, "the store does not have the end yet");
+        assert_eq!(sim.progress(two), DeliveryProgress::Dropped);
+        sim.session.handle_outcome_committed(sim.now);
+        assert_eq!(sim.progress(one), DeliveryProgress::Committed);
+        assert_eq!(sim.progress(two), DeliveryProgress::Dropped);
+    }
+}
+
+#[test]
 fn a_post_finds_room_or_is_told() {
     let mut sim = Sim::with(|rules| {
         rules.bounds.inbox_messages = 2;

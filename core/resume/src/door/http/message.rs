@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use session_resume_proto::{
     Message,
-    session::{Access, Delivery, DeliveryKey, DeliveryProgress, Undelivered},
+    session::{Access, DeliveryKey, DeliveryProgress, Undelivered},
     wire::Offer,
 };
 use sha2::{Digest as _, Sha256};
@@ -21,9 +21,9 @@ use crate::{
     Identity, IntoOutcome, LiveSession, RequestView,
     door::{
         hop,
-        upgrade::{NotDelivered, Upgrade},
+        upgrade::{InInbox, NotDelivered, Upgrade},
     },
-    live::{registry::Registry, session::Shared},
+    live::registry::Registry,
     words::{
         context::RequestContext,
         refusal::Refusal,
@@ -33,8 +33,6 @@ use crate::{
 
 /// A writer waits at most this long for the handler.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
-/// How often it is looked whether the handler has taken a message.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// When to try again where there is no room.
 const RETRY: Duration = Duration::from_secs(1);
 /// The longest `Idempotency-Key`.
@@ -123,13 +121,15 @@ impl<T: Send + 'static> Writer<T> {
             Err(refusal) => return refusal.into_response().map(Body::from),
         };
         match accepted.deliver(message, key).await {
-            Ok((session, delivery)) => {
-                let done = is_done(&session, delivery, wait).await;
-                let mut response = Response::new(Body::default());
-                *response.status_mut() =
-                    if done { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED };
-                response
-            }
+            Ok(message) => match fate(message, wait).await {
+                Fate::Handled => empty(StatusCode::NO_CONTENT),
+                Fate::Waits => empty(StatusCode::ACCEPTED),
+                Fate::Dropped => {
+                    let text = "the session ended before its handler took the message";
+                    answered(Refusal::new(StatusCode::GONE, text))
+                }
+                Fate::Unknown(retry) => answered(Refusal::draining(retry)),
+            },
             Err(NotDelivered::Refused(refusal)) => answered(Refusal::by_attach(refusal)),
             Err(NotDelivered::Undelivered(undelivered)) => answered(match undelivered {
                 Undelivered::Full | Undelivered::Ended => {
@@ -148,14 +148,16 @@ impl<T: Send + 'static> Writer<T> {
     pub(super) fn refuse(self, reason: Cow<'static, str>) -> Response<Body> {
         match self.upgrade.refuse(reason) {
             // A plain client is told by the status.
-            Ok(_) => {
-                let mut response = Response::new(Body::default());
-                *response.status_mut() = StatusCode::FORBIDDEN;
-                response
-            }
+            Ok(_) => empty(StatusCode::FORBIDDEN),
             Err(refusal) => refusal.into_response().map(Body::from),
         }
     }
+}
+
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = status;
+    response
 }
 
 fn answered(refusal: Refusal) -> Response<Body> {
@@ -217,19 +219,45 @@ fn wait(parts: &Parts) -> Duration {
     Duration::from_secs(seconds.next().unwrap_or(0)).min(LONGEST_WAIT)
 }
 
-/// Waits until the handler has taken the message; with a store, until that is durable. `false`: it has not in time.
-async fn is_done<T>(session: &Shared<T>, delivery: Option<Delivery>, wait: Duration) -> bool {
+/// What has become of a message that is in the inbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    /// The handler has taken it; with a store, that is durable.
+    Handled,
+    /// It waits, or is in hand.
+    Waits,
+    /// The session has ended, and no handler takes it.
+    Dropped,
+    /// Nobody here will ever know: the server stops, or the session has gone elsewhere.
+    Unknown(Duration),
+}
+
+/// Waits at most this long until it is known what becomes of a message.
+///
+/// During a drain no handler takes a message any more. One that is in hand may still be handled for as long as the drain
+/// waits.
+async fn fate<T: Send + 'static>(message: InInbox<T>, wait: Duration) -> Fate {
+    let InInbox { registry, session, delivery } = message;
     if wait.is_zero() {
-        return false;
+        return Fate::Waits;
     }
+    // An earlier life has handled it.
+    let Some(delivery) = delivery else { return Fate::Handled };
     let until = Instant::now() + wait;
     loop {
-        if session.lock().machine.delivery_progress(delivery) == DeliveryProgress::Committed {
-            return true;
+        let stage = session.lock().stage(delivery);
+        let drain = registry.drain.until();
+        let ends = match (stage.progress, drain) {
+            (DeliveryProgress::Committed, _) => return Fate::Handled,
+            (DeliveryProgress::Dropped, _) => return Fate::Dropped,
+            _ if stage.life.has_left() => return Fate::Unknown(RETRY),
+            (DeliveryProgress::Waits, Some(_)) => return Fate::Unknown(registry.drain.retry()),
+            (DeliveryProgress::Taken, Some(drained)) => until.min(drained),
+            (DeliveryProgress::Waits | DeliveryProgress::Taken, None) => until,
+        };
+        if tokio::time::timeout_at(ends, session.leaves_stage(delivery, stage)).await.is_err() {
+            let retry = drain.map(|_| registry.drain.retry());
+            return retry.map_or(Fate::Waits, Fate::Unknown);
         }
-        if Instant::now() >= until {
-            return false;
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }

@@ -157,6 +157,15 @@ pub(crate) enum NotDelivered {
     Undelivered(Undelivered),
 }
 
+/// A message that came without a transport, and is in the inbox.
+#[cfg(feature = "http")]
+pub(crate) struct InInbox<T: Send + 'static> {
+    pub(crate) registry: Arc<Registry<T>>,
+    pub(crate) session: Arc<Shared<T>>,
+    /// What the session knows it by; `None`: it came before, and an earlier life has handled it.
+    pub(crate) delivery: Option<Delivery>,
+}
+
 #[cfg(feature = "http")]
 impl<T, F, Fut> Accepted<T, F>
 where
@@ -166,12 +175,11 @@ where
 {
     /// Puts one message into the session's inbox, and attaches nothing. The first one starts the handler.
     ///
-    /// Returns the session, and what it knows the message by.
     pub(crate) async fn deliver(
         self,
         message: Message,
         key: Option<DeliveryKey>,
-    ) -> Result<(Arc<Shared<T>>, Option<Delivery>), NotDelivered> {
+    ) -> Result<InInbox<T>, NotDelivered> {
         let Arriving { stand, newcomer, handler } = *self.0;
         let Stand::Here(hold, origin) = stand else {
             return Err(NotDelivered::Undelivered(Undelivered::Ended));
@@ -201,7 +209,7 @@ where
         if let Some(origin) = starts {
             handler::start(&session, origin, handler, &asked_in);
         }
-        Ok((session, delivery))
+        Ok(InInbox { registry, session, delivery })
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 #[cfg(feature = "http")]
-pub(crate) use self::accepted::NotDelivered;
+pub(crate) use self::accepted::{InInbox, NotDelivered};
 pub use self::{accepted::Accepted, stand::Refused};
 use self::{
     accepted::{Arriving, Newcomer, Pass},

@@ -1,11 +1,14 @@
 //! Whether the layer drains: it takes nothing new then.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::Instant};
 
 use crate::words::{drain_report::DrainReport, random};
 
@@ -15,13 +18,21 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How far the drain is.
 #[derive(Debug, Default)]
 pub(crate) struct Draining {
-    pub(crate) draining: AtomicBool,
+    pub(crate) begun: AtomicBool,
+    /// Until when the drain waits for busy sessions; set before `begun` is.
+    pub(crate) until: OnceLock<Instant>,
     pub(crate) report: OnceCell<DrainReport>,
 }
 
 impl Draining {
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Returns until when the drain waits for a session that is busy; `None` if the layer does not drain.
+    #[cfg(feature = "http")]
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.until.get().copied().filter(|_| self.is_draining())
     }
 
     /// Returns when a client is to come back: another delay for each client.

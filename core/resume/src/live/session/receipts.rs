@@ -8,6 +8,8 @@ use std::{
     task::{Poll, Waker},
 };
 
+#[cfg(feature = "http")]
+use session_resume_proto::session::{Delivery, DeliveryProgress};
 use session_resume_proto::{
     Position,
     session::{Access, Addressee, Receipt},
@@ -19,6 +21,8 @@ use super::{
     core::{Core, WakersDue},
     shared::Shared,
 };
+#[cfg(feature = "http")]
+use super::{core::Machine, life::Life};
 use crate::Identity;
 
 /// Why [`Session::delivered`] does not wait.
@@ -62,18 +66,38 @@ pub struct AttachedClient {
     pub transports: usize,
 }
 
-/// Somebody waits until clients have everything before a position.
+/// Somebody waits for something of the session.
 pub(super) struct Awaited {
     ticket: u32,
-    position: Position,
-    of: Option<Addressee>,
+    what: What,
     waker: Waker,
+}
+
+/// What somebody waits for.
+#[derive(Clone)]
+enum What {
+    /// Clients have everything before a position.
+    Receipt(Position, Option<Addressee>),
+    /// Something becomes of a message that came without a transport: its stage is another one.
+    #[cfg(feature = "http")]
+    Delivery(Delivery, Stage),
 }
 
 impl Awaited {
     pub(super) fn wake(self) {
         self.waker.wake();
     }
+}
+
+/// How far a message has come that came without a transport, and what its session does.
+#[cfg(feature = "http")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stage {
+    pub(crate) progress: DeliveryProgress,
+    /// Where its session is in its life.
+    pub(crate) life: Life,
+    /// The session takes no further message for now.
+    is_freezing: bool,
 }
 
 /// A wait. If it is given up, nothing of it stays behind.
@@ -99,14 +123,69 @@ impl Core {
     /// Takes those whose wait is over.
     pub(super) fn take_receipts(&mut self, due: &mut WakersDue) {
         let over = self.is_over();
+        #[cfg(feature = "http")]
+        let life = self.life();
         let Some(rare) = self.rare.get_mut() else { return };
         if rare.receipts.is_empty() {
             return;
         }
         let machine = &mut self.machine;
-        due.receipts.extend(rare.receipts.extract_if(.., |awaited| {
-            over || machine.receipt(awaited.position, awaited.of.as_ref()) != Receipt::Waits
+        due.receipts.extend(rare.receipts.extract_if(.., |awaited| match &awaited.what {
+            What::Receipt(position, of) => {
+                over || machine.receipt(*position, of.as_ref()) != Receipt::Waits
+            }
+            #[cfg(feature = "http")]
+            What::Delivery(delivery, seen) => Stage::of(*delivery, machine, life) != *seen,
         }));
+    }
+
+    /// Notes what a task waits for, or its new waker.
+    fn awaits(&mut self, ticket: u32, what: &What, waker: &Waker) {
+        let receipts = &mut self.rare_mut().receipts;
+        match receipts.iter_mut().find(|awaited| awaited.ticket == ticket) {
+            Some(awaited) => awaited.waker.clone_from(waker),
+            None => {
+                receipts.push(Awaited { ticket, what: what.clone(), waker: waker.clone() });
+            }
+        }
+    }
+
+    /// Returns the stage of a message that came without a transport.
+    #[cfg(feature = "http")]
+    pub(crate) fn stage(&self, delivery: Delivery) -> Stage {
+        Stage::of(delivery, &self.machine, self.life())
+    }
+}
+
+#[cfg(feature = "http")]
+impl Stage {
+    fn of(delivery: Delivery, machine: &Machine, life: Life) -> Self {
+        let progress = machine.delivery_progress(Some(delivery));
+        Self { progress, life, is_freezing: machine.is_freezing() }
+    }
+}
+
+#[cfg(feature = "http")]
+impl<T: Send + 'static> Shared<T> {
+    /// Waits until a message that came without a transport has another stage than was `seen`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only looks.
+    pub(crate) async fn leaves_stage(&self, delivery: Delivery, seen: Stage) {
+        let mut waiting = Waiting { session: self, ticket: None };
+        let what = What::Delivery(delivery, seen);
+        poll_fn(|cx| {
+            self.step(|core| {
+                if core.stage(delivery) != seen {
+                    return Poll::Ready(());
+                }
+                let ticket = *waiting.ticket.get_or_insert_with(|| core.ticket());
+                core.awaits(ticket, &what, cx.waker());
+                Poll::Pending
+            })
+        })
+        .await;
     }
 }
 
@@ -164,9 +243,9 @@ impl<T: Send + 'static> Session<T> {
         });
         let of = of?;
         let mut waiting = Waiting { session: shared, ticket: None };
+        let what = What::Receipt(position, of);
         poll_fn(|cx| {
             shared.step(|core| {
-                let ticket = *waiting.ticket.get_or_insert_with(|| core.ticket());
                 match core.machine.receipt(position, of.as_ref()) {
                     Receipt::Delivered => return Poll::Ready(Ok(())),
                     _ if core.is_over() => return Poll::Ready(Err(NotDelivered::Ended)),
@@ -175,14 +254,8 @@ impl<T: Send + 'static> Session<T> {
                     }
                     Receipt::Waits => {}
                 }
-                let receipts = &mut core.rare_mut().receipts;
-                let known = receipts.iter_mut().find(|awaited| awaited.ticket == ticket);
-                if let Some(awaited) = known {
-                    awaited.waker.clone_from(cx.waker());
-                } else {
-                    let waker = cx.waker().clone();
-                    receipts.push(Awaited { ticket, position, of, waker });
-                }
+                let ticket = *waiting.ticket.get_or_insert_with(|| core.ticket());
+                core.awaits(ticket, &what, cx.waker());
                 Poll::Pending
             })
         })
