@@ -1,7 +1,8 @@
 //! Where the primary is, as the Sentinels say.
 //!
-//! Each dial asks anew, all Sentinels at once, and takes the latest of what most of them say: one that is cut off from the
-//! others, or has just started again, may still name the primary of before.
+//! Each dial asks anew, all Sentinels at once, and takes the latest of what they say: one that is cut off from the
+//! others, or has just started again, may still name the primary of before. So may most of them for two seconds after a
+//! failover: only the Sentinel that led it knows the new primary at once. So the dial waits for the rest, too, but not long.
 
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ use crate::{
     connection::{Live, bytes, strange, text_fields},
     error::{Failure, FailureKind},
 };
+
+/// How long a dial waits for the other Sentinels once most have answered.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// The Sentinels of one primary.
 pub(crate) struct Sentinels {
@@ -50,26 +54,14 @@ impl Sentinels {
 
     /// What connects to the present primary, and where that is.
     ///
-    /// Those that have not answered `within` this time are not waited for.
+    /// Those that have not answered `within` this time are not waited for; once most have, the others have [`GRACE`] left.
     pub(crate) async fn find(&self, within: Duration) -> Result<(Client, Address), Failure> {
-        let until = Instant::now() + within;
         let mut asked = JoinSet::new();
         for (name, client) in &self.clients {
             let (name, client, primary) = (name.clone(), client.clone(), self.primary.clone());
             asked.spawn(async move { (name, ask(&client, &primary).await) });
         }
-        let mut said = Vec::new();
-        let mut troubles = Vec::new();
-        while !is_enough(said.len(), self.clients.len())
-            && let Ok(Some(answer)) = timeout_at(until, asked.join_next()).await
-        {
-            match answer {
-                Ok((_, Ok(answer))) => said.push(answer),
-                Ok((name, Err(failure))) => troubles.push((name, failure)),
-                Err(error) => troubles
-                    .push((String::new(), Failure::new(FailureKind::Strange, error.to_string()))),
-            }
-        }
+        let (said, troubles) = answers(asked, within).await;
         let Some(Said { primary, .. }) = latest(said) else {
             return Err(unknown(troubles, within));
         };
@@ -77,6 +69,31 @@ impl Sentinels {
         let client = client.map_err(|error| Failure::new(FailureKind::Strange, error))?;
         Ok((client, primary))
     }
+}
+
+/// What they answer within the time.
+async fn answers(
+    mut asked: JoinSet<(String, Result<Said, Failure>)>,
+    within: Duration,
+) -> (Vec<Said>, Vec<(String, Failure)>) {
+    let all = asked.len();
+    let mut until = Instant::now() + within;
+    let mut said = Vec::new();
+    let mut troubles = Vec::new();
+    while let Ok(Some(answer)) = timeout_at(until, asked.join_next()).await {
+        match answer {
+            Ok((_, Ok(answer))) => {
+                said.push(answer);
+                if is_most(said.len(), all) {
+                    until = until.min(Instant::now() + GRACE);
+                }
+            }
+            Ok((name, Err(failure))) => troubles.push((name, failure)),
+            Err(error) => troubles
+                .push((String::new(), Failure::new(FailureKind::Strange, error.to_string()))),
+        }
+    }
+    (said, troubles)
 }
 
 /// Why no Sentinel has named the primary.
@@ -94,8 +111,7 @@ fn unknown(mut troubles: Vec<(String, Failure)>, within: Duration) -> Failure {
     }
 }
 
-/// Most of them.
-fn is_enough(said: usize, all: usize) -> bool {
+fn is_most(said: usize, all: usize) -> bool {
     said > all / 2
 }
 
@@ -135,13 +151,34 @@ async fn ask(client: &Client, primary: &str) -> Result<Said, Failure> {
 mod tests {
     use super::*;
 
+    fn said(epoch: u64, port: u16) -> Said {
+        Said { epoch, primary: Address { host: "h".to_owned(), port } }
+    }
+
     #[test]
     fn the_latest_of_what_most_say_counts() {
-        let said = |epoch, port| Said { epoch, primary: Address { host: "h".to_owned(), port } };
         assert_eq!(latest(vec![said(3, 1), said(4, 2), said(3, 1)]), Some(said(4, 2)));
         assert_eq!(latest(Vec::new()), None);
         for (all, enough) in [(1, 1), (2, 2), (3, 2), (5, 3)] {
-            assert!(is_enough(enough, all) && !is_enough(enough - 1, all), "{enough} of {all}");
+            assert!(is_most(enough, all) && !is_most(enough - 1, all), "{enough} of {all}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn once_most_have_answered_the_others_have_little_time_left() {
+        for (late, latest_of_all, takes) in [(100, said(4, 2), 100), (400, said(3, 1), 250)] {
+            let mut asked = JoinSet::new();
+            for (after, answer) in [(0, said(3, 1)), (0, said(3, 1)), (late, said(4, 2))] {
+                asked.spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(after)).await;
+                    (String::new(), Ok(answer))
+                });
+            }
+            let began = Instant::now();
+            let (said, troubles) = answers(asked, Duration::from_secs(2)).await;
+            assert_eq!(latest(said), Some(latest_of_all));
+            assert!(troubles.is_empty());
+            assert_eq!(began.elapsed(), Duration::from_millis(takes));
         }
     }
 }
