@@ -191,7 +191,7 @@ fn act(
                 _ => "data".to_owned(),
             };
             match session.handle_frame(number, Incoming::Text(text.into()), *now) {
-                Reception::Done | Reception::Full(_) => {}
+                Reception::Done | Reception::Full(_) | Reception::TooFast { .. } => {}
                 Reception::State(_) => panic!("nobody offers a state"),
             }
         }

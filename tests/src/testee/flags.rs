@@ -244,6 +244,9 @@ impl Flags {
             "hold" => self.http.hold = Some(millis(name, args)?),
             "rotate" => self.http.rotate = millis(name, args)?,
             "max-observers" => self.limits.observers = number(name, args)?,
+            "messages-per-second" => {
+                self.limits.messages_per_second = Some(number(name, args)?);
+            }
             "max-pipes" => self.limits.pipes = number(name, args)?,
             _ => return self.set_of_node(name, args),
         }

@@ -9,6 +9,7 @@ mod lists;
 mod log;
 mod merge;
 mod observers;
+mod pace;
 mod pipes;
 mod proxy;
 mod refusals;

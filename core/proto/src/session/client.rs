@@ -3,7 +3,7 @@ use std::{fmt, num::NonZeroU64};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bounds, PlainAck, inbox::FreshStart, lives::KnownLife, plain::Trouble, poison::Poison,
+    Bounds, Pace, PlainAck, inbox::FreshStart, lives::KnownLife, plain::Trouble, poison::Poison,
 };
 use crate::{AttachmentNumber, ClientId, GapReason, Moment, Position, compact::Rare};
 
@@ -189,6 +189,8 @@ pub(super) struct ClientRarities {
     pub(super) trouble: Trouble,
     /// What is known of its messages that have killed the process.
     pub(super) poison: Poison,
+    /// When it would have sent its last message if it had kept an even pace.
+    pub(super) paced: Option<Moment>,
 }
 
 impl<I> Client<I> {
@@ -207,6 +209,19 @@ impl<I> Client<I> {
         let noted = note(self.rare.get_or_default());
         self.rare.drop_if(|rare| *rare == ClientRarities::default());
         noted
+    }
+
+    /// Counts a message that comes now, if the pace allows it; otherwise says when the message may come.
+    ///
+    /// This is the generic cell rate algorithm (ITU-T I.371): one moment stands for the whole bucket.
+    pub(super) fn keep_pace(&mut self, pace: Pace, now: Moment) -> Result<(), Moment> {
+        let even = self.rare.get().and_then(|rare| rare.paced).unwrap_or(now).max(now);
+        let ahead = pace.interval() * (pace.burst.get() - 1);
+        if even.since(now) > ahead {
+            return Err(now + even.since(now).saturating_sub(ahead));
+        }
+        self.note_rare(|rare| rare.paced = Some(even + pace.interval()));
+        Ok(())
     }
 
     #[cfg(test)]

@@ -102,6 +102,10 @@ impl<I: Clone> Session<I> {
         if !fits {
             return Err(Undelivered::Full);
         }
+        // Asked last: what does not get in is not counted.
+        if bounds.pace.is_some_and(|pace| client.keep_pace(pace, now).is_err()) {
+            return Err(Undelivered::Full);
+        }
         client.received += 1;
         client.inbox_bytes += bytes;
         let delivery = Delivery { client: uid, number: client.received };

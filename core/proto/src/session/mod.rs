@@ -57,7 +57,7 @@ pub use self::{
     plain::Undeliverable,
     poison::InHand,
     receive::{Incoming, Reception},
-    rules::{Attach, Bounds, CatchUp, Overflow, PlainAck, Rules},
+    rules::{Attach, Bounds, CatchUp, Overflow, Pace, PlainAck, Rules},
     send::{NotSent, Unsent},
     snapshot::{Covered, Newcomers, Snapshot},
     sparse::{Addressee, Terms},

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::{Session, client::Client};
+use super::{Session, client::Client, transport::Reading};
 use crate::{
     AttachmentNumber, Message, Moment, Position,
     wire::{self, ClientControl, Close, Inbound, ProtocolError, StateOffer},
@@ -30,6 +30,13 @@ pub enum Reception {
     Done,
     /// The inbox is full: stop reading, offer the frame again when woken.
     Full(Incoming),
+    /// The client has sent faster than it may: stop reading, offer the frame again at the transport's next timeout.
+    TooFast {
+        /// The frame.
+        frame: Incoming,
+        /// It has not been offered before.
+        is_news: bool,
+    },
     /// The client offers its copy of the state.
     State(StateOffer),
 }
@@ -99,21 +106,21 @@ impl<I: Clone> Session<I> {
             || (client.waiting() < bounds.inbox_messages as u64
                 && client.inbox_bytes + bytes <= bounds.inbox_bytes.max(bytes));
         if !fits {
-            t.paused_since.get_or_insert(now);
+            if !t.waits_for_room() {
+                t.reading = Reading::WaitsForRoom(now);
+            }
             let plain = t.is_plain();
             self.resolve_standoff(now);
             // A transport that is closed instead of waiting need not keep the frame: the frame was never counted.
             if !self.transports[at].is_attached() {
                 return Reception::Done;
             }
-            return Reception::Full(match message {
-                Message::Binary(bytes) => Incoming::Binary(bytes),
-                Message::Text(text) if plain => Incoming::Text(text),
-                Message::Text(text) => match wire::escape(Message::Text(text)) {
-                    Message::Text(text) => Incoming::Text(text),
-                    Message::Binary(bytes) => Incoming::Binary(bytes),
-                },
-            });
+            return Reception::Full(frame_of(message, plain));
+        }
+        if let Some(Err(until)) = bounds.pace.map(|pace| client.keep_pace(pace, now)) {
+            let is_news = !matches!(t.reading, Reading::WaitsUntil(_));
+            t.reading = Reading::WaitsUntil(until);
+            return Reception::TooFast { frame: frame_of(message, t.is_plain()), is_news };
         }
         if t.is_paused() {
             t.go_on(&self.rules, now);
@@ -227,7 +234,7 @@ impl<I: Clone> Session<I> {
         }
         for at in 0..self.transports.len() {
             let t = &self.transports[at];
-            if !t.is_attached() || !t.is_paused() {
+            if !t.is_attached() || !t.waits_for_room() {
                 continue;
             }
             if t.is_plain() {
@@ -236,5 +243,14 @@ impl<I: Clone> Session<I> {
                 self.end_transport(at, Close::TRY_AGAIN, None, now);
             }
         }
+    }
+}
+
+/// The frame that the message came in.
+fn frame_of(message: Message, plain: bool) -> Incoming {
+    let message = if plain { message } else { wire::escape(message) };
+    match message {
+        Message::Binary(bytes) => Incoming::Binary(bytes),
+        Message::Text(text) => Incoming::Text(text),
     }
 }

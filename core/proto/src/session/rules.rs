@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use super::Retention;
 
@@ -106,6 +106,24 @@ pub struct Bounds {
     pub guards: usize,
     /// Readers that are no clients, at one time.
     pub observers: usize,
+    /// How fast a client may send.
+    pub pace: Option<Pace>,
+}
+
+/// How fast a client may send.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Pace {
+    /// Messages in a second, in the long run.
+    pub per_second: NonZeroU32,
+    /// Messages at once, after a silence.
+    pub burst: NonZeroU32,
+}
+
+impl Pace {
+    /// The time between two messages at an even pace, at least a microsecond.
+    pub(super) fn interval(self) -> Duration {
+        (Duration::from_secs(1) / self.per_second.get()).max(Duration::from_micros(1))
+    }
 }
 
 impl Default for Bounds {
@@ -120,6 +138,7 @@ impl Default for Bounds {
             shared_clients: 1024,
             guards: 1024,
             observers: 64,
+            pace: None,
         }
     }
 }

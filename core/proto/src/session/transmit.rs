@@ -90,7 +90,7 @@ impl<I: Clone> Session<I> {
         }
         self.push_acks(at, now, out);
         let complete = self.push_data(at, budget, now, out);
-        if self.transports[at].is_paused() && self.usage.waits_for_room() {
+        if self.transports[at].waits_for_room() && self.usage.waits_for_room() {
             // The handler waits for room and this plain peer for the handler: see `resolve_standoff`.
             self.confirm_written(at, now);
         }

@@ -86,8 +86,8 @@ pub(super) struct Transport {
     pub(super) ack_now: bool,
     /// It has sent neither data nor its state: it may still offer that.
     pub(super) may_offer_state: bool,
-    /// Since when reading has stopped because the inbox is full.
-    pub(super) paused_since: Option<Moment>,
+    /// Whether the session reads.
+    pub(super) reading: Reading,
     /// What the outbox has forgotten when it attached. Freed when the client has its hello and what follows.
     pub(super) forgotten: Rare<VecDeque<ByteString>>,
 }
@@ -111,6 +111,16 @@ pub(super) enum State {
         retry: Option<Duration>,
         said: bool,
     },
+}
+
+/// Whether the session reads from a transport.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Reading {
+    GoesOn,
+    /// The inbox is full, since then.
+    WaitsForRoom(Moment),
+    /// The client has sent faster than it may: until then.
+    WaitsUntil(Moment),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -160,7 +170,7 @@ impl Transport {
             untold_since: None,
             ack_now: acknowledged > 0,
             may_offer_state: true,
-            paused_since: None,
+            reading: Reading::GoesOn,
             forgotten: Rare::none(),
         }
     }
@@ -173,13 +183,27 @@ impl Transport {
         matches!(self.mode, Mode::Plain(_))
     }
 
+    /// Whether nothing is read, so that no answer of the peer can be seen.
     pub(super) fn is_paused(&self) -> bool {
-        self.paused_since.is_some()
+        self.reading != Reading::GoesOn
+    }
+
+    /// Whether nothing is read because the inbox is full.
+    pub(super) fn waits_for_room(&self) -> bool {
+        matches!(self.reading, Reading::WaitsForRoom(_))
+    }
+
+    /// When it is read again, if its client has sent faster than it may.
+    fn reads_again(&self) -> Option<Moment> {
+        match self.reading {
+            Reading::WaitsUntil(at) => Some(at),
+            Reading::GoesOn | Reading::WaitsForRoom(_) => None,
+        }
     }
 
     /// Reading goes on: the pong that is due was behind what had to wait.
     pub(super) fn go_on(&mut self, rules: &Rules, now: Moment) {
-        self.paused_since = None;
+        self.reading = Reading::GoesOn;
         self.unread_pings = 0;
         let timeout = self.pong_timeout(rules);
         if let Some(ping) = &mut self.ping {
@@ -192,7 +216,9 @@ impl Transport {
     pub(super) fn thaw(&mut self, rules: &Rules, now: Moment) {
         (self.last_heard, self.last_frame, self.last_ack) = (now, now, now);
         self.ack_by = self.ack_by.map(|_| now + PROBE_DEADLINE);
-        self.paused_since = self.paused_since.map(|_| now);
+        if self.waits_for_room() {
+            self.reading = Reading::WaitsForRoom(now);
+        }
         let timeout = self.pong_timeout(rules);
         if let Some(ping) = &mut self.ping {
             ping.since = now;
@@ -376,9 +402,16 @@ impl<I: Clone> Session<I> {
         [self.answer_deadline(t), self.end_deadline(t)].into_iter().flatten().min()
     }
 
+    /// When a frame of this transport that came [too fast](super::Reception::TooFast) is to be offered again, for
+    /// a transport whose peer is gone and that has no other deadline any more.
+    #[must_use]
+    pub fn poll_reading_timeout(&self, number: AttachmentNumber) -> Option<Moment> {
+        self.transports[self.transport_index(number)?].reads_again()
+    }
+
     /// When the transport ends for another reason than an unanswered ping, or the session has something to decide.
     fn end_deadline(&self, t: &Transport) -> Option<Moment> {
-        let own = [self.silence_deadline(t), self.pause_deadline(t), t.ack_by];
+        let own = [self.silence_deadline(t), self.pause_deadline(t), t.reads_again(), t.ack_by];
         let sessions = [self.overflow_deadline(), self.returns_by(), self.room_by_expiry()];
         own.into_iter().chain(sessions).flatten().min()
     }
@@ -430,9 +463,12 @@ impl<I: Clone> Session<I> {
     /// Until when a transport may wait with a frame that found no room: a peer of which nothing is read may be
     /// gone. As long as the session itself would wait without a transport.
     fn pause_deadline(&self, t: &Transport) -> Option<Moment> {
+        let Reading::WaitsForRoom(since) = t.reading else {
+            return None;
+        };
         let works = self.usage.handler() == Handler::Working;
         let patience = if works { self.rules.max_unattended } else { self.rules.unused_lifetime };
-        Some(t.paused_since? + patience)
+        Some(since + patience)
     }
 
     /// A resumable client that owes an ack and sends no frame is a frozen page: it answers pings and
@@ -453,10 +489,14 @@ impl<I: Clone> Session<I> {
         let Some(at) = self.transport_index(number) else {
             return;
         };
-        let t = &self.transports[at];
+        let t = &mut self.transports[at];
         if !t.is_attached() || self.frozen {
             return;
         }
+        if t.reads_again().is_some_and(|at| at <= now) {
+            t.go_on(&self.rules, now);
+        }
+        let t = &self.transports[at];
         let unanswered = self.answer_deadline(t).is_some_and(|deadline| deadline <= now);
         if unanswered {
             self.go_one_by_one(at);

@@ -1,11 +1,11 @@
 //! What a seed is about.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use session_resume_proto::{
     GapReason,
     client::{Config, Limits},
-    session::{Attach, Overflow, Retain, Retention, Rules},
+    session::{Attach, Overflow, Pace, Retain, Retention, Rules},
 };
 
 use crate::rng::Rng;
@@ -103,6 +103,13 @@ pub(crate) struct Scenario {
     pub(crate) poison: Option<u64>,
 }
 
+/// In one of five, clients may send no faster than this. As good as drawn, and nothing else is drawn differently.
+fn pace(drawn: u128) -> Option<Pace> {
+    let number = |n: u128| NonZeroU32::new(1 + u32::try_from(n).unwrap());
+    let pace = Pace { per_second: number(drawn / 5 % 40)?, burst: number(drawn / 200 % 4)? };
+    drawn.is_multiple_of(5).then_some(pace)
+}
+
 impl Scenario {
     pub(crate) fn new(kind: Kind, rng: &mut Rng) -> Self {
         let mut rules = Rules::default();
@@ -150,6 +157,7 @@ impl Scenario {
             // A late offer of a dead program takes over, starts with the checkpoint, and needs nothing before it.
             rules.retention.retain = Retain::Newest;
         }
+        rules.bounds.pace = pace(rules.pong_timeout.as_millis());
         let checkpoints = rules.retention.retain == Retain::SinceCheckpoint;
         Self {
             kind,

@@ -369,14 +369,15 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
     fn poll_leftover(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let Self { turn, incoming, peer_code, .. } = self;
         let number = turn.number;
-        let (over, patience, undeliverable) = turn.session.with_core(|core, now| {
+        let (over, patience, reads_again, undeliverable) = turn.session.with_core(|core, now| {
             receive(core, number, incoming, now);
             core.pump_waits(number, cx.waker());
             let ended = incoming.is_empty();
             let undeliverable =
                 ended.then(|| core.machine.handle_peer_end(number, *peer_code, now)).flatten();
             let patience = core.machine.rules().unused_lifetime;
-            (core.machine.is_turn_over(number), patience, undeliverable)
+            let reads_again = core.machine.poll_reading_timeout(number);
+            (core.machine.is_turn_over(number), patience, reads_again, undeliverable)
         });
         if let Some(message) = undeliverable {
             observe::undeliverable(&message);
@@ -398,8 +399,14 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
         if over || self.incoming.is_empty() {
             return Poll::Ready(End::Gone);
         }
-        self.set_timer(self.give_up);
+        let reads_again = reads_again.map(|at| self.turn.session.clock().instant(at));
+        self.set_timer(reads_again.into_iter().chain(self.give_up).min());
         if self.poll_timer(cx) {
+            return Poll::Pending;
+        }
+        if self.give_up.is_some_and(|at| Instant::now() < at) {
+            // The next frame's time has come, or the timer was set for something else before.
+            cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let (session, lost) = (self.turn.session.id(), self.incoming.len());
@@ -543,6 +550,13 @@ fn receive(
                 core.wake_receiver();
             }
             Reception::Full(frame) => {
+                incoming.push_front(frame);
+                return;
+            }
+            Reception::TooFast { frame, is_news } => {
+                if is_news {
+                    observe::slowed_down();
+                }
                 incoming.push_front(frame);
                 return;
             }

@@ -216,6 +216,7 @@ impl<T> Config<T> {
         bounds.shared_clients = limits.max_shared_clients.max(1);
         bounds.guards = limits.guards;
         bounds.observers = limits.observers;
+        bounds.pace = limits.pace();
         rules.bounds = bounds;
         // Clients that a shared key brings together are meant to be attached together.
         let default = if self.key.is_shared() { Attach::Share } else { Attach::Takeover };

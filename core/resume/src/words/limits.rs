@@ -1,8 +1,8 @@
 //! The bounds on everything that can grow, and the heartbeat.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
-use session_resume_proto::session::Rules;
+use session_resume_proto::session::{Pace, Rules};
 
 /// Bounds on everything that a stranger could make grow, each with an answer when it is reached.
 ///
@@ -54,6 +54,14 @@ pub struct Limits {
     pub inbox_messages: usize,
     /// Bytes of these, their payload alone; one message may be longer. Default 1 MiB.
     pub inbox_bytes: usize,
+    /// Messages that one client may send in a second, in the long run. Beyond: the server reads from this client more
+    /// slowly, so that the client's own queue grows; nothing is lost. A message that a plain `POST` brings is told 503
+    /// with `Retry-After` instead. A client that comes back does not start anew. What this client acknowledges waits
+    /// behind its messages. At least 1. Default: none.
+    pub messages_per_second: Option<u32>,
+    /// Messages that one client may send at once after a silence, where [`Self::messages_per_second`] is set. At least 1.
+    /// Default: those of one second.
+    pub message_burst: Option<u32>,
     /// Bytes of one message. Beyond: sending is an error, and a client that sends more is closed with 1009. Default 1 MiB.
     pub message: usize,
     /// Clients of one identity that a session remembers. Beyond: the client that has been gone longest is forgotten,
@@ -93,6 +101,8 @@ impl Default for Limits {
             outbox_bytes: bounds.outbox_bytes,
             inbox_messages: bounds.inbox_messages,
             inbox_bytes: bounds.inbox_bytes,
+            messages_per_second: None,
+            message_burst: None,
             message: bounds.message,
             max_clients: bounds.clients,
             max_shared_clients: bounds.shared_clients,
@@ -157,6 +167,37 @@ setters! {
 }
 
 impl Limits {
+    /// Sets [`Self::messages_per_second`]; `None` lifts it.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use session_resume::{Limits, SessionResume};
+    ///
+    /// // A person who types sends two messages in a second at most; a form may send ten at once.
+    /// let limits = Limits::default().with_messages_per_second(2).with_message_burst(10);
+    /// let resume = SessionResume::new().with_limits(limits);
+    /// ```
+    #[must_use]
+    pub fn with_messages_per_second(mut self, messages: impl Into<Option<u32>>) -> Self {
+        self.messages_per_second = messages.into();
+        self
+    }
+
+    /// Sets [`Self::message_burst`]; `None` is the default again.
+    #[must_use]
+    pub fn with_message_burst(mut self, messages: impl Into<Option<u32>>) -> Self {
+        self.message_burst = messages.into();
+        self
+    }
+
+    /// Returns how fast a client may send.
+    pub(crate) fn pace(&self) -> Option<Pace> {
+        let at_least_one = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        let per_second = at_least_one(self.messages_per_second?);
+        Some(Pace { per_second, burst: self.message_burst.map_or(per_second, at_least_one) })
+    }
+
     /// Sets [`Self::max_lifetime`]; `None` lifts it.
     #[must_use]
     pub fn with_max_lifetime(mut self, max_lifetime: impl Into<Option<Duration>>) -> Self {

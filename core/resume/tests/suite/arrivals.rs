@@ -271,11 +271,42 @@ async fn what_was_said_before_the_end_counts_also_when_the_inbox_is_full() {
             wire.text("x");
         }
         ending(&wire);
-        sleep(3.0).await;
+        // Longer than anything that the transport itself waits for.
+        sleep(100.0).await;
         assert_eq!(taken.load(Ordering::Relaxed), 0);
         gate.notify_one();
         sleep(1.0).await;
         assert_eq!(taken.load(Ordering::Relaxed), 30);
+        assert_eq!(browser.get(&resume).await.unwrap().info().transports, 0, "and then it is gone");
+    }
+}
+
+/// A peer that sends too fast and leaves has said it: it is only read more slowly.
+#[tokio::test(start_paused = true)]
+async fn what_was_said_too_fast_counts_also_after_the_end() {
+    let limits = Limits::default().with_messages_per_second(2).with_message_burst(5);
+    let resume = SessionResume::new().with_limits(limits);
+    for ending in [|wire: &Wire| wire.send(Frame::Close(None)), Wire::cut] {
+        let mut browser = Browser::default();
+        let taken = Arc::new(AtomicUsize::new(0));
+        let counts = Arc::clone(&taken);
+        let handler = move |mut live: LiveSession| async move {
+            while live.recv().await.is_some() {
+                counts.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let wire = browser.connect(&resume, None, handler).await.unwrap();
+        settle().await;
+        for _ in 0..25 {
+            wire.text("x");
+        }
+        ending(&wire);
+        settle().await;
+        assert_eq!(taken.load(Ordering::Relaxed), 5);
+        sleep(9.9).await;
+        assert_eq!(taken.load(Ordering::Relaxed), 5 + 19);
+        sleep(0.2).await;
+        assert_eq!(taken.load(Ordering::Relaxed), 25);
         assert_eq!(browser.get(&resume).await.unwrap().info().transports, 0, "and then it is gone");
     }
 }

@@ -571,3 +571,73 @@ fn a_session_that_thaws_gives_transports_their_time_again() {
         assert_eq!(sim.session.transports(), 0, "plain: {is_plain}");
     }
 }
+
+/// Three at once, and then two in a second.
+fn paced() -> Sim {
+    let (per_second, burst) = (NonZeroU32::new(2).unwrap(), NonZeroU32::new(3).unwrap());
+    Sim::with(|rules| rules.bounds.pace = Some(Pace { per_second, burst }))
+}
+
+#[test]
+fn a_client_that_sends_too_fast_is_read_again_when_its_time_has_come() {
+    for who in ["a", "plain"] {
+        let mut sim = paced();
+        sim.offer(who, if who == "a" { Claim::Fresh } else { Claim::Plain }).unwrap();
+        for text in ["1", "2", "3"] {
+            assert!(sim.say(1, text));
+        }
+        let frame = Incoming::Text("4".into());
+        let Reception::TooFast { frame, is_news: true } = sim.frame(1, frame) else { panic!() };
+        assert_eq!(frame, Incoming::Text("4".into()));
+        let at = sim.session.poll_transport_timeout(AttachmentNumber::new(1)).unwrap();
+        assert_eq!(at.since(sim.now), Duration::from_millis(500));
+        sim.advance(Duration::from_millis(499));
+        let Reception::TooFast { frame, is_news: false } = sim.frame(1, frame) else { panic!() };
+        sim.advance(Duration::from_millis(1));
+        assert!(matches!(sim.frame(1, frame), Reception::Done));
+        assert!(!sim.say(1, "5"), "one at a time, at an even pace");
+        // After a silence there may be several at once again, and no more than before.
+        sim.advance(Duration::from_secs(4));
+        for text in ["5", "6", "7"] {
+            assert!(sim.say(1, text));
+        }
+        assert!(!sim.say(1, "8"));
+        assert_eq!(sim.messages().len(), 7, "nothing is lost");
+    }
+}
+
+#[test]
+fn a_client_cannot_outrun_its_pace_by_coming_again() {
+    let mut sim = paced();
+    sim.fresh("a");
+    for text in ["1", "2", "3"] {
+        assert!(sim.say(1, text));
+    }
+    sim.detach(1);
+    let again = sim.resume("a", 0);
+    assert!(!sim.say(again, "4"));
+    let other = sim.fresh("b");
+    assert!(sim.say(other, "1"), "another client has a pace of its own");
+}
+
+/// What its client has to answer is behind what is not read.
+#[test]
+fn a_client_that_is_slowed_down_is_not_taken_for_dead() {
+    for who in ["a", "plain"] {
+        let mut sim = paced();
+        sim.offer(who, if who == "a" { Claim::Fresh } else { Claim::Plain }).unwrap();
+        let mut sent = 0;
+        let end = sim.now + 10 * sim.session.rules().heartbeat;
+        while sim.now < end {
+            while sim.say(1, "x") {
+                sent += 1;
+                sim.messages();
+            }
+            let due = sim.session.poll_transport_timeout(AttachmentNumber::new(1)).unwrap();
+            sim.advance(due.since(sim.now));
+            sim.out(1);
+        }
+        assert_eq!(sim.session.transports(), 1, "{who}");
+        assert!(sent > 500, "{sent}");
+    }
+}

@@ -22,7 +22,7 @@ mod trouble;
 mod usage;
 mod watchers;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
 use super::*;
 use crate::{

@@ -185,6 +185,7 @@ impl World {
                 }
                 return;
             }
+            Reception::TooFast { .. } => panic!("every pace is allowed"),
             Reception::State(_) => panic!("nobody offered a state"),
             Reception::Done => self.sockets[at].stuck = None,
         }

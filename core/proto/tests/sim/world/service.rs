@@ -46,7 +46,7 @@ impl World {
         link.pump = true;
         match live.machine.handle_frame(number, frame, self.now) {
             Reception::Done => {}
-            Reception::Full(frame) => link.stuck = Some(frame),
+            Reception::Full(frame) | Reception::TooFast { frame, .. } => link.stuck = Some(frame),
             // Once on a transport, before any message: the machine closes a transport for anything else, and a client
             // that is closed so fails the history.
             Reception::State(offer) => assert_eq!(offer.value.get(), STATE, "whole"),
@@ -132,7 +132,7 @@ impl World {
                     continue;
                 }
                 if let Some(frame) = link.stuck.take()
-                    && let Reception::Full(frame) =
+                    && let Reception::Full(frame) | Reception::TooFast { frame, .. } =
                         live.machine.handle_frame(number, frame, self.now)
                 {
                     link.stuck = Some(frame);

@@ -91,6 +91,11 @@ pub(crate) fn refused(cause: Cause, code: u16) {
         .increment(1);
 }
 
+/// A client has sent faster than it may, and waits.
+pub(crate) fn slowed_down() {
+    counter!("session_resume_slowed_total").increment(1);
+}
+
 /// A session has started.
 pub(crate) fn started() {
     counter!("session_resume_sessions_started_total").increment(1);
