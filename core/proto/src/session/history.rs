@@ -87,6 +87,11 @@ impl History {
         }
     }
 
+    /// As [`Self::new`], and this checkpoint is in the outbox.
+    pub(super) fn of_checkpoint(checkpoint: Position, start: Position) -> Self {
+        Self { checkpoint: Some(checkpoint), ..Self::new(start) }
+    }
+
     /// Takes the next message that the outbox lets go of.
     pub(super) fn take(
         &mut self,

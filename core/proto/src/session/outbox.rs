@@ -98,6 +98,10 @@ impl Outbox {
         }
         if let Some(checkpoint) = stored.checkpoint {
             outbox.note_rare(|rare| rare.checkpoint = Some(checkpoint));
+            if !retention.is_off() {
+                let begin = || History::of_checkpoint(checkpoint, stored.base);
+                outbox.history.get_or_insert_with(begin);
+            }
         }
         let (messages, sparse) = stored.into_parts();
         if let Some(stored) = sparse {

@@ -289,6 +289,32 @@ fn a_record_has_it_only_if_that_is_asked_for() {
     }
 }
 
+/// The record has no history, but the checkpoint: what leaves the outbox after the restart is kept from the checkpoint on.
+#[test]
+fn a_restored_checkpoint_is_known_to_the_history() {
+    for stored in [false, true] {
+        let mut sim = with(Retain::SinceCheckpoint, |rules| {
+            rules.retention.stored = stored;
+            rules.bounds.outbox_messages = 3;
+        });
+        let a = sim.fresh("a");
+        sim.session.send_checkpoint("m0".into(), sim.now).unwrap();
+        send(&mut sim, 2);
+        sim.out(a);
+        let (snapshot, _) = sim.session.snapshot(true);
+        let json = serde_json::to_string(&snapshot).unwrap();
+        let snapshot = serde_json::from_str(&json).unwrap();
+        let rules = Arc::clone(&sim.session.rules);
+        sim.session = Session::restore(rules, snapshot, true, 9, Duration::ZERO, sim.now, |_| "a");
+        let a = sim.resume("a", 0);
+        sim.out(a);
+        sim.ack(a, 3);
+        // There is no room for the checkpoint in the outbox any more, so the history has it.
+        send(&mut sim, 1);
+        assert_eq!(history(&sim), (0, texts(0..3)), "stored: {stored}");
+    }
+}
+
 /// Binaries, and messages that have holes between them, go back to where they came from.
 #[test]
 fn what_goes_back_keeps_its_place() {
