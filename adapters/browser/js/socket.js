@@ -368,7 +368,15 @@ export class ResumableSocket extends EventTarget {
     return { hidden: this.#env.document?.hidden ?? false, offline: !this.#loopback && this.#env.navigator?.onLine === false };
   }
 
-  #listen() {
+  /**
+   * Listens to the page: to all that the machine wants to know, or, once it has ended, to whether the page is left while there is
+   * something that `reconnect` would send.
+   *
+   * @param {boolean} [ended]
+   */
+  #listen(ended) {
+    this.#page.abort();
+    if (ended && !this.#state.outbox.length) return;
     const { window, document } = this.#env;
     const { signal } = (this.#page = new AbortController());
     /** @type {(target: EventTarget | undefined, type: string, event: (e: any) => Event_ | null) => void} */
@@ -381,7 +389,6 @@ export class ResumableSocket extends EventTarget {
         },
         { signal },
       );
-    for (const type of /** @type {const} */ (['online', 'offline'])) on(window, type, () => (this.#loopback ? null : { type }));
     on(window, 'pagehide', (e) => {
       if (e.persisted) return { type: 'cached' };
       if (this.#keepUnsent) this.#keep();
@@ -393,6 +400,8 @@ export class ResumableSocket extends EventTarget {
         return null;
       });
     }
+    if (ended) return;
+    for (const type of /** @type {const} */ (['online', 'offline'])) on(window, type, () => (this.#loopback ? null : { type }));
     on(window, 'pageshow', (e) => (e.persisted ? { type: 'shown', ...this.#weather() } : null));
     on(document, 'resume', () => ({ type: 'shown', ...this.#weather() }));
     this.#ways?.listen(signal);
@@ -461,7 +470,7 @@ export class ResumableSocket extends EventTarget {
         return;
       case 'ended': {
         const { code, reason, clean } = effect;
-        this.#page.abort();
+        this.#listen(this.readyState > 2);
         if (!clean) this.dispatchEvent(new Event('error'));
         this.dispatchEvent(closeEvent({ code, reason, wasClean: clean }));
       }

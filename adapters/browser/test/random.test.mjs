@@ -17,17 +17,24 @@ const troubles = {
   reloads: ['cut', 'late', 'halfOpen', 'reload', 'reload', 'rebuild', 'refuse'],
 };
 
+/** Seeds that have found something once, beyond those of a usual run. */
+const found = {
+  // A client that was pushed out, and whose hello was lost before the server came back from its store.
+  losses: [6_000_597, 6_002_296],
+  // The first offer of a page that is gone, which comes behind that of the page in its place.
+  reloads: [7_001_056],
+};
+
 for (const [name, faults] of Object.entries(troubles)) {
   test(`${name}: each message exactly once and in order, or told`, async () => {
     const base = name.length * 1_000_003;
-    for (let i = 0; i < SEEDS; i++) {
-      const seed = ONLY ? Number(ONLY) : base + i;
+    const seeds = [...(found[name] ?? []), ...Array.from({ length: SEEDS }, (_, i) => base + i)];
+    for (const seed of ONLY ? [Number(ONLY)] : seeds) {
       try {
         run(seed, faults);
       } catch (error) {
         throw new Error(`SEED=${seed} (${name}): ${error.message}`, { cause: error });
       }
-      if (ONLY) break;
       // Weak references are held until the loop turns, and with them whole worlds.
       await new Promise(setImmediate);
     }
@@ -54,6 +61,16 @@ function run(seed, faults) {
   const gaps = [];
   const ended = [];
   let first = null;
+  const gone = [];
+  // The first offer of a page that is gone may arrive late, and a server cannot know that it is not the newest. The present page is
+  // told that another one has the session, and its user brings it back. An offer with a cursor is stale, and supersedes nothing.
+  const back = () => {
+    const mine = socket;
+    const holder = gone.flatMap((page) => page.links ?? []).find(({ conn }) => conn?.n === server.session.attachments);
+    if (!holder?.protocols.some((name) => /^at\.[^.]+$/.test(name))) return false;
+    world.at(random() * 500, () => socket === mine && mine.reconnect());
+    return true;
+  };
   const begin = () => {
     socket = world.connect({ connectTimeout: 1, keepUnsent: faults.includes('reload') }, page);
     socket.addEventListener('message', ({ data }) => {
@@ -72,7 +89,7 @@ function run(seed, faults) {
   const note = (event) => {
     if (event.status === 'lost') lost.push(...event.messages);
     if (event.status === 'gap' || event.status === 'expired') gaps.push(event.gap);
-    if (['superseded', 'refused', 'failed'].includes(event.status)) ended.push(`${event.status} ${event.code} ${event.reason}`);
+    if (['superseded', 'refused', 'failed'].includes(event.status) && !(event.status === 'superseded' && back())) ended.push(`${event.status} ${event.code} ${event.reason}`);
     if (['new', 'resumed', 'reused', 'restored'].includes(event.status)) first ??= event.status;
   };
   begin();
@@ -84,7 +101,8 @@ function run(seed, faults) {
   for (let i = 0; i < 150; i++) {
     world.advance(random() * 60);
     // The client's sends, now and then more than the window holds.
-    for (let k = chance(0.1) ? 20 : chance(0.6) ? 1 : 0; k > 0; k--) {
+    const over = socket.readyState === 3;
+    for (let k = over ? 0 : chance(0.1) ? 20 : chance(0.6) ? 1 : 0; k > 0; k--) {
       const data = pick(['c:', '\u0001c:', '\u0001{"ack":99}c:']) + sent.length + 'x'.repeat(random() * 60);
       sent.push(data);
       socket.send(data);
@@ -135,6 +153,7 @@ function run(seed, faults) {
       case 'dropOldest':
         return server.session && server.dropOldest(3);
       case 'reload':
+        gone.push(page);
         page = world.reload(page);
         return begin();
       case 'drain':

@@ -1,6 +1,7 @@
 // The WebSocket interface: what code that takes a WebSocket relies on.
 
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { test } from 'node:test';
 import { ResumableSocket } from './support/subject.mjs';
 import { World } from './support/world.mjs';
@@ -199,6 +200,42 @@ test('superseded: error-free close, and reconnect brings the session back', () =
   world.advance(100);
   assert.deepEqual([socket.readyState, other.readyState], [1, 3]);
   assert.deepEqual(events.slice(-3), ['open', 'open', 'resumed']);
+});
+
+test('a page that was superseded and is left keeps what is not acknowledged, and asks before, until it is back', () => {
+  const asks = (page) => !page.window.dispatchEvent(new Event('beforeunload', { cancelable: true }));
+  const options = { keepUnsent: true, confirmLeave: true };
+  const { world, page, socket, taken } = open(options);
+  socket.send('written');
+  const other = world.connect();
+  world.advance(100);
+  assert.equal(socket.current.status, 'superseded');
+  assert.equal(socket.bufferedAmount, 7, 'reconnect() would send it');
+  assert.equal(asks(page), true);
+  const again = world.connect(options, world.reload(page));
+  assert.deepEqual(again.kept, ['written']);
+  world.advance(500);
+  takeAll(world);
+  assert.deepEqual([taken, again.bufferedAmount, other.current.status], [['written'], 0, 'superseded']);
+  assert.deepEqual(world.server.faults, []);
+  // With nothing left it has no listeners: whatever the page tells, it asks nobody.
+  assert.equal(asks(page), true, 'the page before, which nobody has brought back');
+  const done = open(options);
+  done.world.server.finish('done');
+  done.world.advance(100);
+  assert.deepEqual([done.socket.readyState, asks(done.page)], [3, false]);
+});
+
+test('reconnect in the very event that tells the end: the page is listened to, once', () => {
+  const { world, page, socket } = open();
+  socket.addEventListener('status', ({ status }) => status === 'superseded' && socket.reconnect());
+  world.connect();
+  world.advance(200);
+  assert.equal(socket.current.status, 'open');
+  assert.equal(getEventListeners(page.window, 'offline').length, 1);
+  socket.close();
+  world.advance(100);
+  assert.deepEqual([socket.readyState, getEventListeners(page.window, 'offline').length], [3, 0]);
 });
 
 test('in share both pages stay and get everything', () => {

@@ -53,7 +53,8 @@ export class ModelServer {
     if (same && client && cursor.n !== undefined && cursor.n < client.heardOn) return conn.close(4113, 'stale');
     if (same && cursor.epoch === session.epoch && cursor.received > session.head) return conn.close(4103, 'cursor above the head');
 
-    let received = client?.received ?? 0;
+    // One that was told `null` and has sent nothing since may not have seen it.
+    let received = client?.unsure ? null : (client?.received ?? 0);
     let status;
     let gap = null;
     let from = session.settled();
@@ -78,7 +79,8 @@ export class ModelServer {
     }
     session.isNew = session.restored = false;
     if (!client) {
-      client = { received: 0, taken: 0, acked: from, heardOn: 0, inbox: [], unsure: received === null };
+      // One that was pushed out may come with its first offer, late: its cursor does not count from 0 until a frame says so.
+      client = { received: 0, taken: 0, acked: from, heardOn: 0, inbox: [], unsure: received === null || session.pushedOut };
       session.clients.set(id, client);
     }
     client.conn?.close(4100, 'replaced');
@@ -163,7 +165,7 @@ export class ModelServer {
   /** Pushes a client out of the session's memory. */
   evict(id) {
     this.session?.clients.get(id)?.conn?.close(1006, '');
-    this.session?.clients.delete(id);
+    if (this.session?.clients.delete(id)) this.session.pushedOut = true;
   }
 
   /** The handler ends. */
@@ -214,6 +216,8 @@ class Session {
   attachments = 0;
   isNew = true;
   restored = false;
+  /** Whether it has ever forgotten a client. */
+  pushedOut = false;
   /** Merged as `MergePolicy::Newest` does. */
   state = { iteration: 0, updated: 0, value: null };
 

@@ -116,3 +116,8 @@ fn exact_is_exact_through_crashes() {
 fn a_store_that_goes_back_in_time_never_gives_one_cursor_two_histories() {
     live(Kind::Backup, 3000);
 }
+
+#[test]
+fn a_client_that_was_pushed_out_stays_so_through_restarts() {
+    live(Kind::Crowd, 3000);
+}

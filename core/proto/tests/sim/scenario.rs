@@ -32,10 +32,12 @@ pub(crate) enum Kind {
     Exact,
     /// One of both, and an older copy of the store is put back.
     Backup,
+    /// `Strangers` and `State` at once: clients are pushed out, and the process dies.
+    Crowd,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Alone,
         Self::ClientRestarts,
         Self::Share,
@@ -48,10 +50,16 @@ impl Kind {
         Self::State,
         Self::Exact,
         Self::Backup,
+        Self::Crowd,
     ];
 
     pub(crate) fn has_store(self) -> bool {
-        matches!(self, Self::State | Self::Exact | Self::Backup)
+        matches!(self, Self::State | Self::Exact | Self::Backup | Self::Crowd)
+    }
+
+    /// Whether strangers come, who push out clients that are gone.
+    pub(crate) fn has_strangers(self) -> bool {
+        matches!(self, Self::Strangers | Self::Crowd)
     }
 }
 
@@ -125,7 +133,8 @@ impl Scenario {
             _ => Overflow::Backpressure,
         };
         rules.durable_inbox = kind.has_store();
-        rules.durable_outbox = kind == Kind::Exact || (kind == Kind::Backup && rng.percent(50));
+        rules.durable_outbox =
+            kind == Kind::Exact || (matches!(kind, Kind::Backup | Kind::Crowd) && rng.percent(50));
         rules.heartbeat = rng.millis(2000..30_000);
         rules.pong_timeout = rng.millis(2000..20_000);
         let tight = rng.percent(60);
@@ -134,7 +143,7 @@ impl Scenario {
         rules.bounds.outbox_bytes = if tight { 200 + rng.index(2000) } else { 100_000_000 };
         rules.bounds.inbox_messages = if tight { 1 + rng.index(8) } else { 256 };
         rules.bounds.inbox_bytes = if tight { 20 + rng.index(200) } else { 1 << 20 };
-        rules.bounds.clients = if kind == Kind::Strangers { 4 } else { 64 };
+        rules.bounds.clients = if kind.has_strangers() { 4 } else { 64 };
         let several = matches!(kind, Kind::Share | Kind::Takeover | Kind::Refuse);
         let mixed = matches!(
             kind,
@@ -176,14 +185,16 @@ impl Scenario {
                     Kind::State | Kind::Backup => &[GapReason::Restarted],
                     _ => &[GapReason::Evicted, GapReason::Overflow, GapReason::Restarted],
                 },
-                doubt: matches!(kind, Kind::Forgetful | Kind::Strangers),
-                drops: kind.has_store(),
+                doubt: kind == Kind::Forgetful || kind.has_strangers(),
+                // A record names messages of programs only, and strangers send, too.
+                drops: kind.has_store() && !kind.has_strangers(),
                 new_stream: matches!(
                     kind,
                     Kind::Forgetful
                         | Kind::State
                         | Kind::Backup
                         | Kind::Strangers
+                        | Kind::Crowd
                         | Kind::OverflowEnds
                 ),
                 taken_back: kind == Kind::Backup,

@@ -465,10 +465,11 @@ impl Server {
             live.pardon = Pardon::None;
             live.mark_at = None;
             let is_named = live.named == live.in_hand || live.machine.is_on_trial();
-            if let (true, Some(in_hand)) = (is_named, live.machine.cut_in_hand()) {
+            if let (true, Some(in_hand), Some((program, k))) =
+                (is_named, live.machine.cut_in_hand(), live.in_hand)
+            {
                 let mut stored = disk.clone();
                 stored.snapshot.acquit(&in_hand);
-                let (program, k) = live.in_hand.expect("it was taken");
                 let told_apart = scenario.excuses.told_apart();
                 let message = ledger::digest(&ledger::from_client(program, k, told_apart));
                 assert!(!live.counts(&stored).any(|it| it == message), "{k} is not acquitted");

@@ -44,7 +44,8 @@ impl World {
             Kind::ClientRestarts => self.restart_program(),
             Kind::Strangers => self.stranger(),
             Kind::Forgetful => self.end_process(),
-            Kind::State | Kind::Exact => self.disturb_store(),
+            Kind::Crowd if self.rng.percent(60) => self.stranger(),
+            Kind::State | Kind::Exact | Kind::Crowd => self.disturb_store(),
             Kind::Backup => match self.rng.below(4) {
                 0 => self.copy_store(),
                 1 => self.put_copy_back(),

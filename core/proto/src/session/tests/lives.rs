@@ -392,3 +392,31 @@ fn a_client_that_the_record_does_not_know_any_more_is_told_a_restart() {
         assert_eq!(hello, "hello resumed from 3 received 0 gap 0..3 restarted");
     }
 }
+
+/// It may never have seen the hello that said `null`: its offer says the same in another life, so the answer must, too.
+#[test]
+fn a_pushed_out_client_is_told_null_in_another_life_too() {
+    for (exact, again) in [
+        (EXACT, "hello reused from 0 received null"),
+        (STATE, "hello restored from 0 received null gap 0..gone restarted"),
+    ] {
+        let mut lived = Lived::new(exact);
+        let mut rules = (*lived.rules()).clone();
+        rules.bounds.clients = 1;
+        lived.sim.session = Session::new(Arc::new(rules), Epoch::new(7, 1), lived.sim.now);
+        let (a, _) = lived.fresh("a");
+        assert!(lived.sim.say(a, "x"));
+        assert_eq!(lived.sim.messages(), ["a:x"]);
+        lived.sim.events();
+        lived.sim.session.hand_back();
+        lived.sim.detach(a);
+        let (b, _) = lived.fresh("b");
+        lived.sim.detach(b);
+        assert_eq!(lived.told("a", 1, 0), "hello reused from 0 received null");
+        let disk = lived.put();
+        for _ in 0..2 {
+            lived.restore(&disk);
+            assert_eq!(lived.told("a", 1, 0), again);
+        }
+    }
+}

@@ -11,7 +11,7 @@ use super::{PIPE, World};
 use crate::{
     direction::{Down, Pipe, Up},
     link::{Link, ServerEnd},
-    scenario::{Kind, Scenario},
+    scenario::Scenario,
     tunnel::Tunnel,
 };
 
@@ -118,7 +118,7 @@ impl World {
         let mut delay = Scenario::delay(&mut self.rng);
         // A program that strangers have pushed out is not known any more. If its first offer came late,
         // the server would believe it.
-        let may_be_late = self.trouble.is_some() && self.scenario.kind != Kind::Strangers;
+        let may_be_late = self.trouble.is_some() && !self.scenario.kind.has_strangers();
         if may_be_late && self.rng.percent(4) {
             // Later, perhaps, than the client waits for it.
             delay = self.rng.millis(0..40_000);
