@@ -31,10 +31,17 @@ use warp::Filter as _;
 
 scenarios!(
     a_session_goes_on_over_http_2,
+    haproxy_turns_http_2_into_http_1,
     one_connection_carries_many_sessions,
     a_refusal_has_its_status_on_http_2,
     a_connect_for_another_protocol_is_no_websocket,
 );
+
+use proxies::{Kind, Proxy};
+
+#[expect(dead_code, reason = "one proxy is enough here, and it is not reloaded")]
+#[path = "suite/proxies.rs"]
+mod proxies;
 
 const CLIENT: &str = "0123456789abcdef";
 
@@ -43,7 +50,20 @@ type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 async fn a_session_goes_on_over_http_2(framework: Framework) {
     let resume = SessionResume::new().with_state::<State>();
-    let mut connection = Connection::open(start(framework, resume.clone()).await).await;
+    goes_on(start(framework, resume.clone()).await, &resume).await;
+}
+
+async fn haproxy_turns_http_2_into_http_1(framework: Framework) {
+    let resume = SessionResume::new().with_state::<State>();
+    let server = start(framework, resume.clone()).await;
+    if let Some(proxy) = Proxy::start(Kind::HaProxy, server).await {
+        goes_on(proxy.address, &resume).await;
+    }
+}
+
+/// A session over HTTP/2 with this address.
+async fn goes_on(at: SocketAddr, resume: &SessionResume<State>) {
+    let mut connection = Connection::open(at).await;
     let response = connection.get("/").await;
     assert_eq!(response.version(), Version::HTTP_2);
     let cookie = cookie(response.headers());

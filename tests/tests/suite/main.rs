@@ -11,6 +11,7 @@ mod merge;
 mod observers;
 mod pace;
 mod pipes;
+mod proxies;
 mod proxy;
 mod refusals;
 mod requests;

@@ -1,90 +1,62 @@
-//! The proxy configuration of the docs, word for word, in front of the testee.
+//! The proxies of the docs in front of the testee.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::Path,
-    process::{Child, Command, Stdio},
-};
+use std::{net::SocketAddr, time::Duration};
 
-use session_resume_testkit::{Browser, soon, until};
+use session_resume_client::{Backoff, Client, Transport};
+use session_resume_testkit::{Browser, soon};
 use session_resume_tests::{Framework, scenarios};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
 
-use crate::{client, testee};
+use crate::{
+    client,
+    proxies::{Kind, Proxy},
+    testee,
+};
 
-const PAGE: &str = include_str!("../../../core/resume/docs/behind-a-proxy.md");
+scenarios!(
+    nginx_passes_sessions_on,
+    haproxy_passes_sessions_on,
+    apache_passes_sessions_on,
+    caddy_passes_sessions_on,
+    varnish_passes_sessions_on,
+);
 
-scenarios!(the_nginx_of_the_docs_passes_sessions_on);
-
-/// An nginx of our own, in a folder of its own.
-struct Nginx {
-    process: Child,
-    folder: tempfile::TempDir,
-    address: SocketAddr,
+async fn nginx_passes_sessions_on(framework: Framework) {
+    passes_sessions_on(framework, Kind::Nginx).await;
 }
 
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // SIGTERM: the master takes its workers along.
-        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
-        let _ = self.process.wait();
-    }
+async fn haproxy_passes_sessions_on(framework: Framework) {
+    passes_sessions_on(framework, Kind::HaProxy).await;
 }
 
-impl Nginx {
-    /// Starts nginx with the text of the docs, its ports and addresses exchanged; `None` where there is no nginx.
-    async fn start(server: SocketAddr) -> Option<Self> {
-        let found = Command::new("nginx").arg("-v").stderr(Stdio::null()).status();
-        if found.is_err() {
-            eprintln!("left out: nginx is missing");
-            return None;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let address = free_address().await;
-        let text =
-            PAGE.split("```nginx\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-        let text = text
-            .replace("listen 80;", &format!("listen {address};"))
-            .replace("http://127.0.0.1:3000", &format!("http://{server}"));
-        assert!(text.contains(&address.to_string()) && text.contains(&server.to_string()));
-        let at = |name: &str| folder.path().join(name).display().to_string();
-        let bodies = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|kind| format!("{kind}_temp_path {};", at(kind)))
-            .concat();
-        let config = format!(
-            "daemon off; worker_processes 1; pid {}; error_log stderr error; events {{}}\n\
-             http {{ access_log off; {bodies}\n{text}\n}}\n",
-            at("pid"),
-        );
-        let path = folder.path().join("nginx.conf");
-        fs::write(&path, config).unwrap();
-        let process = spawn(&path, folder.path());
-        until("nginx listens", async || TcpStream::connect(address).await.is_ok()).await;
-        Some(Self { process, folder, address })
-    }
+async fn apache_passes_sessions_on(framework: Framework) {
+    passes_sessions_on(framework, Kind::Apache).await;
 }
 
-fn spawn(config: &Path, prefix: &Path) -> Child {
-    Command::new("nginx").arg("-c").arg(config).arg("-p").arg(prefix).spawn().unwrap()
+async fn caddy_passes_sessions_on(framework: Framework) {
+    passes_sessions_on(framework, Kind::Caddy).await;
 }
 
-/// A port that was free a moment ago: nginx cannot be asked for one.
-async fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+async fn varnish_passes_sessions_on(framework: Framework) {
+    passes_sessions_on(framework, Kind::Varnish).await;
 }
 
-async fn the_nginx_of_the_docs_passes_sessions_on(framework: Framework) {
+async fn passes_sessions_on(framework: Framework, kind: Kind) {
     let testee = testee(framework, "").await;
-    let Some(nginx) = Nginx::start(testee.addr).await else {
+    let Some(mut proxy) = Proxy::start(kind, testee.addr).await else {
         return;
     };
-    assert!(nginx.folder.path().exists());
-    let browser = Browser::at(nginx.address);
+    upgrades_cookies_and_origins_pass(proxy.address).await;
+    for transport in [Transport::WebSocket, Transport::Sse, Transport::Poll] {
+        nothing_is_lost_or_doubled(&mut proxy, transport).await;
+    }
+}
 
+async fn upgrades_cookies_and_origins_pass(proxy: SocketAddr) {
+    let browser = Browser::at(proxy);
     let mut ws = browser.resumable("/live", &client('a')).await;
     let hello = ws.member("hello").await;
     assert_eq!(hello["status"], "new");
@@ -101,10 +73,40 @@ async fn the_nginx_of_the_docs_passes_sessions_on(framework: Framework) {
     assert_eq!(ws.member("hello").await["status"], "resumed");
 
     // The page's own origin has the port in it, and so has the Host that reaches the server.
-    let own = format!("http://{}", nginx.address);
+    let own = format!("http://{proxy}");
     for (origin, status) in [(own.as_str(), "101"), ("http://foe.example", "403")] {
-        assert_eq!(upgrade_from(nginx.address, origin).await, status, "{origin}");
+        assert_eq!(upgrade_from(proxy, origin).await, status, "{origin}");
     }
+}
+
+/// Messages go both ways while the proxy reads its configuration again, and then while it is killed and started again.
+async fn nothing_is_lost_or_doubled(proxy: &mut Proxy, transport: Transport) {
+    const MESSAGES: u64 = 90;
+    let url = format!("ws://{}/live/{}", proxy.address, transport.name());
+    let backoff = Backoff { first: Duration::from_millis(20), max: Duration::from_millis(200) };
+    let client = Client::builder(url).transports([transport]).with_backoff(backoff);
+    let mut client = soon("the first hello", client.connect()).await.unwrap();
+    assert_eq!(client.transport(), Some(transport));
+    client.send(format!("every 10 {MESSAGES}")).await.unwrap();
+    let (mut emitted, mut said) = (0, 0);
+    while emitted < MESSAGES || said < MESSAGES {
+        let message = soon("the next message", client.recv()).await.expect("it goes on");
+        let text = message.as_text().unwrap();
+        if let Some(number) = text.strip_prefix("e:") {
+            assert_eq!(number, format!("{emitted}:"), "{transport:?}");
+            emitted += 1;
+            client.send(format!("say {emitted}")).await.unwrap();
+            match emitted {
+                30 => proxy.reload(),
+                60 => proxy.restart().await,
+                _ => {}
+            }
+        } else {
+            said += 1;
+            assert_eq!(text, said.to_string(), "{transport:?}");
+        }
+    }
+    client.close().await.unwrap();
 }
 
 /// Returns the status of an upgrade from a page of this origin.
