@@ -40,6 +40,7 @@ mod connection;
 mod poll;
 #[cfg(feature = "server")]
 mod serve;
+mod streams;
 mod upgrade;
 
 /// Why a request got no session: the rejection of every extractor here.
@@ -50,6 +51,10 @@ pub use session_resume::{Identity, IdentityChange, Session, adapter::bind};
 
 #[cfg(feature = "server")]
 pub use self::serve::{Served, serve, serve_hops};
-pub use self::{connection::ResumeConnection, poll::outcomes, upgrade::ResumeUpgrade};
+pub use self::{
+    connection::ResumeConnection, poll::outcomes, streams::streams, upgrade::ResumeUpgrade,
+};
+/// How a stream gives messages out: for [`streams()`].
+pub use session_resume::adapter::Door;
 /// Which way a request comes.
 pub use session_resume::adapter::Kind;

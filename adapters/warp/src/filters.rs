@@ -3,7 +3,7 @@ use std::sync::Arc;
 use http::{StatusCode, header, request::Parts};
 use session_resume::{
     Identity, IdentityChange, Session,
-    adapter::{self, Refusal, ResumeUpgrade},
+    adapter::{self, Door, Refusal, ResumeUpgrade},
 };
 use warp::{Filter, Rejection, Reply, reject, reply::Response};
 
@@ -95,6 +95,30 @@ where
         },
     );
     list.or(poll).unify().map(adapter::Answer::into_response)
+}
+
+/// Serves `/streams/{session}`, which gives out what a session of the caller's sends to all its clients, by the read half of
+/// the [Durable Streams](https://github.com/durable-streams/durable-streams) protocol.
+///
+/// `GET` reads from `?offset=` on, `-1` (the beginning), `now`, or one that an answer gave out; with `live=long-poll` it
+/// waits for at most 25 s, and `live=sse` is a stream of events of a minute. `HEAD` says where the stream ends. 404 for
+/// sessions that are unknown or not the caller's, alike; 410 for what is not kept any more, see
+/// [`Retain`](session_resume::Retain). [`adapter::read_stream`] says more. For a route that decides itself who may read,
+/// there is [`Door::read`].
+pub fn streams<T>(door: Door) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone
+where
+    T: Send + 'static,
+{
+    let read = warp::path!("streams" / String).and(extract(|parts| async move { Ok(parts) }));
+    read.then(move |id: String, parts: Arc<Parts>| {
+        let door = door.clone();
+        async move { reply(adapter::read_stream::<T>(&parts, &id, &door).await) }
+    })
+}
+
+/// Makes a reply of an answer of [`session_resume::adapter`].
+pub fn reply(response: http::Response<adapter::Body>) -> Response {
+    crate::connection::reply(response)
 }
 
 /// Sets the cookie of a new identity on a reply; see [`Session::cycle_identity`].

@@ -61,7 +61,7 @@ mod filters;
 mod rejection;
 mod service;
 
-pub use session_resume::adapter::{Kind, ResumeUpgrade};
+pub use session_resume::adapter::{Door, Kind, ResumeUpgrade};
 #[cfg(feature = "server")]
 pub use session_resume::adapter::{
     Serve, ServeHops, UntilStopped, bind, serve, serve_hops, stop_signal,
@@ -70,7 +70,8 @@ pub use session_resume::adapter::{
 pub use self::{
     connection::ResumeConnection,
     filters::{
-        connect, identity, optional_session, outcomes, parts, resume, session, with_identity_change,
+        connect, identity, optional_session, outcomes, parts, reply, resume, session, streams,
+        with_identity_change,
     },
     rejection::ResumeRejection,
     service::{FilterService, service},

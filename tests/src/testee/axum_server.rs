@@ -2,6 +2,7 @@ use std::time::Instant;
 
 use axum::{
     Json, Router,
+    body::{self, Body},
     extract::{Path, Request, State},
     http::StatusCode,
     response::{AppendHeaders, Html, IntoResponse, Response},
@@ -14,15 +15,16 @@ use session_resume_axum::{Identity, ResumeConnection, Session};
 use tokio::net::TcpListener;
 
 use crate::{
-    answers::{PAGE, PUBLIC},
+    answers::{LONGEST_BODY, PAGE, PUBLIC},
+    flags::Doors,
     live,
     node::{self, Node},
     observe,
     tally::{self, Count, Overview, Tally},
 };
 
-pub(crate) fn router(resume: SessionResume<Tally>) -> Router {
-    Router::new()
+pub(crate) fn router(resume: SessionResume<Tally>, doors: Doors) -> Router {
+    let mut router = Router::new()
         .route("/", get(overview))
         .route("/peek", get(peek))
         .route("/observe", get(observe))
@@ -43,21 +45,33 @@ pub(crate) fn router(resume: SessionResume<Tally>) -> Router {
         .route("/watch", any(watch))
         .route("/brief", any(brief))
         .route("/other", any(other))
-        .merge(session_resume_axum::outcomes::<Tally, _>())
-        .with_state(resume.clone())
-        .layer(resume)
+        .merge(session_resume_axum::outcomes::<Tally, _>());
+    if let Some(door) = doors.door {
+        router = router.merge(session_resume_axum::streams::<Tally, _>(door));
+    }
+    if let Some(shim) = doors.shim {
+        let by_name = any(async move |Path(name): Path<String>, request: Request| {
+            let (parts, body) = request.into_parts();
+            match body::to_bytes(body, LONGEST_BODY).await {
+                Ok(body) => shim.answer(&parts, &name, body).await.map(Body::new),
+                Err(_) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+            }
+        });
+        router = router.route("/v1/stream/{*name}", by_name);
+    }
+    router.with_state(resume.clone()).layer(resume)
 }
 
-pub(crate) async fn serve(listener: TcpListener, resume: SessionResume<Tally>) {
+pub(crate) async fn serve(listener: TcpListener, resume: SessionResume<Tally>, doors: Doors) {
     // A flushed message leaves at once: with Nagle's algorithm it may wait for a delayed ACK of the one before.
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
-    axum::serve(listener, router(resume)).await.expect("axum serves until it is dropped");
+    axum::serve(listener, router(resume, doors)).await.expect("axum serves until it is dropped");
 }
 
-pub(crate) async fn serve_hops(listener: TcpListener, resume: SessionResume<Tally>) {
-    let app = router(resume.clone());
+pub(crate) async fn serve_hops(listener: TcpListener, resume: SessionResume<Tally>, doors: Doors) {
+    let app = router(resume.clone(), doors);
     let ended = session_resume_axum::serve_hops(listener, app, &resume).await;
     ended.expect("the layer has a cluster");
 }

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{fmt::Display, str::FromStr, time::Duration};
+use std::{fmt::Display, str::FromStr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use lexopt::{Arg, ValueExt as _};
@@ -8,6 +8,7 @@ use session_resume::{
     AllowedOrigins, Attach, CatchUp, Cluster, Durability, Elsewhere, Heartbeat, Http,
     IdentityCookie, Limits, MergePolicy, Overflow, PlainAck, Retain, SameSite, SessionResume,
     Unreadable,
+    adapter::Door,
     key::{self, KeyFn},
     reuse::{self, ReusePolicy},
     store::NodeInfo,
@@ -16,7 +17,7 @@ use session_resume::{
 use session_resume_redb::RedbStore;
 use session_resume_redis::RedisStore;
 
-use crate::tally::Tally;
+use crate::{shim::Shim, tally::Tally};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Framework {
@@ -57,6 +58,8 @@ pub(crate) struct Flags {
     partitioned: bool,
     http: Http,
     plain_http: bool,
+    door: Option<Door>,
+    streams_shim: bool,
     pub(crate) cluster: Option<ClusterFlags>,
 }
 
@@ -71,6 +74,15 @@ pub(crate) struct ClusterFlags {
     replicas: u32,
     max_relays: Option<usize>,
     elsewhere: Elsewhere,
+}
+
+/// Where sessions are read by readers of Durable Streams.
+#[derive(Clone)]
+pub(crate) struct Doors {
+    /// `/streams/{id}`.
+    pub(crate) door: Option<Door>,
+    /// `/v1/stream/{name}`.
+    pub(crate) shim: Option<Arc<Shim>>,
 }
 
 impl Flags {
@@ -105,6 +117,8 @@ impl Flags {
             partitioned: false,
             http: Http::default(),
             plain_http: false,
+            door: None,
+            streams_shim: false,
             cluster: None,
         };
         while let Some(arg) = args.next()? {
@@ -122,6 +136,10 @@ impl Flags {
             }
             if name == "plain-http" {
                 flags.plain_http = true;
+                continue;
+            }
+            if name == "streams-shim" {
+                flags.streams_shim = true;
                 continue;
             }
             if !flags.set(&name, &mut args)? {
@@ -240,6 +258,11 @@ impl Flags {
                     .with_sse(has("sse"))
                     .with_poll(has("poll"));
             }
+            "door" => {
+                let words =
+                    [("json", Door::json()), ("text", Door::text()), ("bytes", Door::bytes())];
+                self.door = Some(word(name, args, &words)?);
+            }
             "absent" => self.http.absent = millis(name, args)?,
             "hold" => self.http.hold = Some(millis(name, args)?),
             "rotate" => self.http.rotate = millis(name, args)?,
@@ -297,6 +320,12 @@ impl Flags {
             return Err("--cluster is instead of --store".into());
         }
         Ok(())
+    }
+
+    /// Returns where sessions are read by readers of Durable Streams.
+    pub(crate) fn doors(&self) -> Doors {
+        let shim = self.streams_shim.then(Arc::default);
+        Doors { door: self.door.clone(), shim }
     }
 
     /// Makes the layer; `advertise` is where the other nodes reach this one.

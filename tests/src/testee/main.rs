@@ -8,6 +8,7 @@ mod flags;
 mod live;
 mod node;
 mod observe;
+mod shim;
 mod tally;
 mod warp_server;
 
@@ -64,16 +65,25 @@ async fn run(flags: Flags) -> Result<ExitCode, Box<dyn std::error::Error>> {
     resume.validate()?;
     let listener = session_resume::adapter::bind(&flags.listen).await?;
     let address = listener.local_addr()?;
+    let doors = flags.doors();
     let mut tasks = JoinSet::new();
     let second = match hops {
         Some(hops) => {
             let at = hops.listener.local_addr()?;
             match flags.framework {
                 Framework::Axum => {
-                    tasks.spawn(axum_server::serve_hops(hops.listener, resume.clone()));
+                    tasks.spawn(axum_server::serve_hops(
+                        hops.listener,
+                        resume.clone(),
+                        doors.clone(),
+                    ));
                 }
                 Framework::Warp => {
-                    tasks.spawn(warp_server::serve_hops(hops.listener, resume.clone()));
+                    tasks.spawn(warp_server::serve_hops(
+                        hops.listener,
+                        resume.clone(),
+                        doors.clone(),
+                    ));
                 }
             }
             Some(node::enlisted(&resume, at).await?)
@@ -88,8 +98,8 @@ async fn run(flags: Flags) -> Result<ExitCode, Box<dyn std::error::Error>> {
     // Both at once: who reads the first line alone may be gone for the second.
     std::io::stdout().write_all(lines.as_bytes())?;
     match flags.framework {
-        Framework::Axum => tasks.spawn(axum_server::serve(listener, resume.clone())),
-        Framework::Warp => tasks.spawn(warp_server::serve(listener, resume.clone())),
+        Framework::Axum => tasks.spawn(axum_server::serve(listener, resume.clone(), doors)),
+        Framework::Warp => tasks.spawn(warp_server::serve(listener, resume.clone(), doors)),
     };
     terminate.recv().await;
     let code = drain(&resume).await;

@@ -1,31 +1,34 @@
 use std::{sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde_json::json;
 use session_resume::{Session, SessionResume};
-use session_resume_warp::ResumeConnection;
+use session_resume_warp::{Door, ResumeConnection};
 use tokio::net::TcpListener;
 use tower_layer::Layer as _;
 use warp::{
     Filter, Rejection, Reply,
+    path::Tail,
     reply::{self, Response},
 };
 
 use crate::{
     answers::{PAGE, PUBLIC},
+    flags::Doors,
     live,
     node::{self, Node},
     observe,
     tally::{self, Count, Overview, Tally},
 };
 
-pub(crate) async fn serve(listener: TcpListener, resume: SessionResume<Tally>) {
-    let service = session_resume_warp::service(routes(resume.clone()));
+pub(crate) async fn serve(listener: TcpListener, resume: SessionResume<Tally>, doors: Doors) {
+    let service = session_resume_warp::service(routes(resume.clone(), doors));
     session_resume_warp::serve(listener, resume.layer(service)).await;
 }
 
-pub(crate) async fn serve_hops(listener: TcpListener, resume: SessionResume<Tally>) {
-    let service = session_resume_warp::service(routes(resume.clone()));
+pub(crate) async fn serve_hops(listener: TcpListener, resume: SessionResume<Tally>, doors: Doors) {
+    let service = session_resume_warp::service(routes(resume.clone(), doors));
     let service = resume.layer(service);
     let ended = session_resume_warp::serve_hops(listener, service, &resume).await;
     ended.expect("the layer has a cluster");
@@ -33,6 +36,7 @@ pub(crate) async fn serve_hops(listener: TcpListener, resume: SessionResume<Tall
 
 fn routes(
     resume: SessionResume<Tally>,
+    doors: Doors,
 ) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone {
     let session = session_resume_warp::session::<Tally>;
     let connect = session_resume_warp::connect::<Tally>;
@@ -94,6 +98,23 @@ fn routes(
         .and(connect())
         .then(|connection: ResumeConnection<Tally>| connection.on_session(live::other));
 
+    let has_door = doors.door.is_some();
+    let streams = session_resume_warp::streams::<Tally>(doors.door.unwrap_or_else(Door::json));
+    let streams = only_if(has_door).and(streams);
+    let has_shim = doors.shim.is_some();
+    let shim = doors.shim.unwrap_or_default();
+    let by_name = only_if(has_shim)
+        .and(warp::path!("v1" / "stream" / ..))
+        .and(warp::path::tail())
+        .and(session_resume_warp::parts())
+        .and(warp::body::bytes())
+        .then(move |name: Tail, parts: Arc<Parts>, body: Bytes| {
+            let shim = Arc::clone(&shim);
+            async move {
+                session_resume_warp::reply(shim.answer(&parts, name.as_str(), body).await)
+            }
+        });
+
     overview
         .or(peek)
         .or(observe)
@@ -115,6 +136,17 @@ fn routes(
         .or(brief)
         .or(other)
         .or(session_resume_warp::outcomes::<Tally>())
+        .or(streams)
+        .or(by_name)
+}
+
+/// Lets a request on only if its routes are there.
+fn only_if(is_there: bool) -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    warp::any()
+        .and_then(
+            move || async move { if is_there { Ok(()) } else { Err(warp::reject::not_found()) } },
+        )
+        .untuple_one()
 }
 
 async fn attach(connection: ResumeConnection<Tally>) -> Response {

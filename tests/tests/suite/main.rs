@@ -18,6 +18,7 @@ mod requests;
 mod resumable;
 mod retention;
 mod skips;
+mod streams;
 mod unreadable;
 mod validity;
 mod watchers;

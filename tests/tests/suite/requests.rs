@@ -316,12 +316,14 @@ impl EventSource {
                 let mut event = Event::default();
                 let mut data = Vec::new();
                 for line in block.split('\n') {
-                    match line.split_once(": ") {
-                        Some(("event", name)) => name.clone_into(&mut event.name),
-                        Some(("id", id)) => id.clone_into(&mut event.id),
-                        Some(("retry", ms)) => ms.clone_into(&mut event.retry),
-                        Some(("data", line)) => data.push(line),
-                        _ => assert!(line.starts_with(':'), "{line:?}"),
+                    let (name, value) = line.split_once(':').expect("a field");
+                    let value = value.strip_prefix(' ').unwrap_or(value);
+                    match name {
+                        "event" => value.clone_into(&mut event.name),
+                        "id" => value.clone_into(&mut event.id),
+                        "retry" => value.clone_into(&mut event.retry),
+                        "data" => data.push(value),
+                        _ => assert_eq!(name, "", "{line:?}"),
                     }
                 }
                 event.data = data.join("\n");

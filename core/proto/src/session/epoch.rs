@@ -2,7 +2,7 @@ use std::{fmt, num::NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 
-use crate::WireId;
+use crate::{WireId, wire::LifeTag};
 
 /// Names one life of a session in one process: its outbox from when the session was made or rebuilt until it
 /// left the process.
@@ -67,6 +67,12 @@ impl LifeNumber {
             Some(random) => Self(random),
             None => Self(NonZeroU64::MIN),
         }
+    }
+
+    /// Half of it: enough to tell the few lives of one session apart.
+    pub(super) fn tag(self) -> LifeTag {
+        let [.., a, b, c, d] = self.0.get().to_be_bytes();
+        LifeTag::new(u32::from_be_bytes([a, b, c, d]))
     }
 }
 

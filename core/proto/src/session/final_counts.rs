@@ -16,11 +16,11 @@ use crate::{
 /// truth.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FinalCounts {
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
     /// The lives whose history this one's outbox has gone on from.
-    earlier: Vec<Earlier>,
+    pub(super) earlier: Vec<Earlier>,
     /// Where the outbox ended; `None`: the process died, and what it had said is not known.
-    head: Option<Position>,
+    pub(super) head: Option<Position>,
     attachment: AttachmentNumber,
     clients: Vec<Counts>,
     pushed_out: bool,

@@ -10,7 +10,7 @@ use std::num::NonZeroU16;
 use serde::{Deserialize, Serialize};
 
 use super::{Epoch, Session, epoch::LifeNumber};
-use crate::{Position, WireId};
+use crate::{Position, WireId, wire::LifeTag};
 
 /// The number of earlier lives that are kept, the newest of those that a hello has named. Of the older ones, only
 /// those are kept that a remembered client may hold a cursor of.
@@ -163,14 +163,35 @@ pub(super) fn lineage(
     let Some(life) = present.life_in(epoch) else {
         return Lineage::Foreign;
     };
-    if life == present.life() {
+    of_life(present, earlier, head, received, |known| known == life)
+}
+
+/// The same for a life of which only its tag is known.
+pub(super) fn lineage_of_tag(
+    present: Epoch,
+    earlier: &[Earlier],
+    head: Position,
+    life: LifeTag,
+    received: Position,
+) -> Lineage {
+    of_life(present, earlier, Some(head), received, |known| known.tag() == life)
+}
+
+fn of_life(
+    present: Epoch,
+    earlier: &[Earlier],
+    head: Option<Position>,
+    received: Position,
+    is_it: impl Fn(LifeNumber) -> bool,
+) -> Lineage {
+    if is_it(present.life()) {
         return match head {
             Some(head) if received <= head => Lineage::Honoured,
             Some(_) => Lineage::AboveHead,
             None => Lineage::Broken,
         };
     }
-    match earlier.iter().find(|earlier| earlier.life == life) {
+    match earlier.iter().find(|earlier| is_it(earlier.life)) {
         Some(earlier) if received <= earlier.end => Lineage::Honoured,
         Some(_) | None => Lineage::Broken,
     }

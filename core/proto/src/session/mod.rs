@@ -25,6 +25,7 @@ mod outbox;
 mod plain;
 mod poison;
 mod rarities;
+mod reading;
 mod receive;
 mod replay;
 mod room;
@@ -56,6 +57,7 @@ pub use self::{
     outbox::MESSAGE_OVERHEAD,
     plain::Undeliverable,
     poison::InHand,
+    reading::{NotRead, ReadFrom, Reading},
     receive::{Incoming, Reception},
     rules::{Attach, Bounds, CatchUp, Overflow, Pace, PlainAck, Rules},
     send::{NotSent, Unsent},

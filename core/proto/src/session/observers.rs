@@ -164,6 +164,18 @@ impl<I: Clone> Session<I> {
         Observation::Next(Observed::Message { position, message })
     }
 
+    /// An observer has had all that may leave now, in another way.
+    pub fn hasten_observer(&mut self, number: u32) {
+        let (committed, checkpoint) = (self.outbox.committed(), self.outbox.last_checkpoint());
+        let observers = self.rare.get_mut().map(|rare| &mut rare.observers);
+        let observer = observers.and_then(|all| all.iter_mut().find(|it| it.number == number));
+        if let Some(observer) = observer {
+            let checkpoint = checkpoint.filter(|checkpoint| *checkpoint < committed);
+            *observer =
+                Observer { number, next: committed, is_lost: false, checkpoint, cleared: None };
+        }
+    }
+
     /// Returns the position of the next message that an observer wants; `None` if it is none any more.
     pub fn observed_before(&self, number: u32) -> Option<Position> {
         self.observers().iter().find(|it| it.number == number).map(|observer| observer.next)

@@ -10,6 +10,7 @@ mod event_id;
 mod events;
 mod frames;
 mod offer;
+mod offset;
 
 pub(crate) use self::offer::integer;
 pub use self::{
@@ -22,6 +23,7 @@ pub use self::{
     events::{EVENTS, EventReader, FLOW, GREETING, StreamItem, encode_event},
     frames::{FRAMES, FrameError, FrameReader, PipeFrame, decode_frames, encode_frames},
     offer::{AT_PREFIX, MalformedOffer, Offer, PROBE},
+    offset::{LifeTag, Offset},
 };
 
 /// What a server writes on a probe, first: it echoes one binary frame then, and closes 1000.

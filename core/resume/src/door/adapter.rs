@@ -16,6 +16,8 @@ use http::request::Parts;
 pub use crate::door::http::{Body, Kind, ResumeConnection};
 #[cfg(feature = "listen")]
 pub use crate::door::listen::bind;
+#[cfg(feature = "http")]
+pub use crate::door::streams::{Door, read_stream};
 #[cfg(feature = "tungstenite")]
 pub use crate::door::{hop::Hop, websocket::ResumeUpgrade};
 #[cfg(feature = "server")]

@@ -2,7 +2,7 @@
 //!
 //! Start with `layer` (what happens to each request), then `upgrade` (how a transport gets to its session, in three
 //! steps). `adapter` is what adapters of frameworks call, `websocket` the one transport that is here. `poll` answers for
-//! outcomes; `listen`, `serve` and `stop` make a server; `console` formats logs. `hop` sends a request to the node that owns
+//! outcomes; `streams` gives out what a session sends, to readers without a client of ours; `listen`, `serve` and `stop` make a server; `console` formats logs. `hop` sends a request to the node that owns
 //! its session.
 
 pub mod adapter;
@@ -23,6 +23,8 @@ pub(crate) mod poll;
 pub(crate) mod serve;
 #[cfg(feature = "server")]
 pub(crate) mod stop;
+#[cfg(feature = "http")]
+pub(crate) mod streams;
 pub(crate) mod upgrade;
 #[cfg(feature = "tungstenite")]
 pub(crate) mod websocket;

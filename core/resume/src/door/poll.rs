@@ -228,7 +228,7 @@ async fn answer<T: Send + 'static>(
         registry.find_stored(id, context).await.map_err(|error| Refusal::by_store(&error))?;
     Ok(match found {
         Some(InStore::Ended(ended)) => answer_ended(id, &ended, context),
-        Some(InStore::Stored { interrupted }) => Answer::pending(id, stored(interrupted)),
+        Some(InStore::Stored { interrupted, .. }) => Answer::pending(id, stored(interrupted)),
         Some(InStore::Elsewhere(node)) => return Err(Apart::Elsewhere(node)),
         None => Answer::not_found(),
     })
@@ -454,7 +454,7 @@ async fn describe<T: Send + 'static>(
 fn status_in_store(found: &InStore) -> Cow<'static, str> {
     match found {
         InStore::Ended(ended) => status(&ended.outcome),
-        InStore::Stored { interrupted } => stored(*interrupted).into(),
+        InStore::Stored { interrupted, .. } => stored(*interrupted).into(),
         InStore::Elsewhere(_) => "running".into(),
     }
 }

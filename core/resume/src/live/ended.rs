@@ -64,6 +64,9 @@ pub(crate) struct Ended {
     pub(crate) identities: Vec<Identity>,
     pub(crate) key: SessionKey,
     pub(crate) counts: FinalCounts,
+    /// How often the session had been claimed in its store.
+    #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only offsets have it"))]
+    pub(crate) generation: u64,
     pub(crate) outcome: Arc<Outcome>,
 }
 
@@ -210,6 +213,7 @@ mod tests {
             identities: vec![owner],
             key: SessionKey::own(owner),
             counts: machine.final_counts(),
+            generation: 0,
             outcome: Arc::new(Outcome::by_rule(OutcomeStatus::Closed)),
         };
         for forgotten in table.insert(id, owner, worth, ended, now) {

@@ -16,6 +16,7 @@ mod outbox;
 mod plain;
 mod poison;
 mod readers;
+mod reading;
 mod reattach;
 mod skips;
 mod trouble;

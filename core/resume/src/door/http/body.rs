@@ -51,7 +51,7 @@ impl Refusal {
 }
 
 impl Body {
-    pub(super) fn stream(reader: Reader) -> Self {
+    pub(crate) fn stream(reader: Reader) -> Self {
         Self(Kind::Stream(reader))
     }
 

@@ -10,7 +10,7 @@ mod gate;
 mod message;
 mod pipe;
 mod plain;
-mod tube;
+pub(crate) mod tube;
 
 use std::{borrow::Cow, error::Error, time::Instant};
 

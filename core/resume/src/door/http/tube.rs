@@ -31,21 +31,21 @@ struct Tube {
 }
 
 /// Makes a tube; returns its two ends.
-pub(super) fn tube(first: &'static str) -> (Writer, Reader) {
+pub(crate) fn tube(first: &'static str) -> (Writer, Reader) {
     let tube = Tube { bytes: first.into(), ..Tube::default() };
     let tube = Arc::new(Mutex::new(tube));
     (Writer(Arc::clone(&tube)), Reader(tube))
 }
 
 /// The transport's end. Dropped, it ends the body.
-pub(super) struct Writer(Arc<Mutex<Tube>>);
+pub(crate) struct Writer(Arc<Mutex<Tube>>);
 
 /// The body's end. Dropped, it is the end of the transport.
-pub(super) struct Reader(Arc<Mutex<Tube>>);
+pub(crate) struct Reader(Arc<Mutex<Tube>>);
 
 /// What a transport hears from its reader.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// All before this ping was taken.
     Pong(Bytes),
     /// The reader has taken all to the end.
@@ -73,7 +73,7 @@ fn wake(waker: &mut Option<Waker>) {
 
 impl Writer {
     /// Waits for room; `false` if the reader is gone.
-    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<bool> {
+    pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<bool> {
         let mut tube = lock(&self.0);
         if tube.cut {
             return Poll::Ready(false);
@@ -85,7 +85,7 @@ impl Writer {
         Poll::Pending
     }
 
-    pub(super) fn write(&self, write: impl FnOnce(&mut BytesMut)) {
+    pub(crate) fn write(&self, write: impl FnOnce(&mut BytesMut)) {
         let mut tube = lock(&self.0);
         write(&mut tube.bytes);
         wake(&mut tube.reader);
@@ -106,7 +106,7 @@ impl Writer {
         wake(&mut tube.reader);
     }
 
-    pub(super) fn poll_heard(&self, cx: &Context<'_>) -> Poll<Heard> {
+    pub(crate) fn poll_heard(&self, cx: &Context<'_>) -> Poll<Heard> {
         let mut tube = lock(&self.0);
         if let Some(payload) = tube.pongs.pop_front() {
             return Poll::Ready(Heard::Pong(payload));

@@ -20,7 +20,11 @@ pub(crate) enum InStore {
     /// An outcome, and which identities may see it.
     Ended(Ended),
     /// A session that waits for a client to come back; whether its handler was at work when it was stored.
-    Stored { interrupted: bool },
+    Stored {
+        interrupted: bool,
+        #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "only streams ask"))]
+        key: SessionKey,
+    },
     /// A session that lives at another node.
     Elsewhere(NodeInfo),
 }
@@ -73,9 +77,10 @@ impl<T: Send + 'static> Registry<T> {
             let gone = stored.expires_in.is_zero();
             let key = SessionKey::from_bytes(&key).filter(|_| !gone);
             let outcome = Outcome::by_rule(OutcomeStatus::Expired);
-            return Ok(key.map(|key| InStore::Ended(ended_of(&key, &record, outcome))));
+            return Ok(key.map(|key| InStore::Ended(ended_of(&key, &stored, &record, outcome))));
         }
-        Ok(Some(InStore::Stored { interrupted: record.working && !record.clean }))
+        let interrupted = record.working && !record.clean;
+        Ok(SessionKey::from_bytes(&key).map(|key| InStore::Stored { interrupted, key }))
     }
 
     /// Looks for the outcome of a session that is not in memory.
@@ -134,7 +139,7 @@ fn still_told(outcome: OutcomeRecord, stored: &Versioned) -> Option<Ended> {
     if stored.expires_in.is_zero() {
         return None;
     }
-    outcome.into_ended().map_or_else(nobodys, Some)
+    outcome.into_ended(stored.stamp.generation).map_or_else(nobodys, Some)
 }
 
 /// A record that cannot be read does not say whose it is. A caller that asks by an id is told that there is none.

@@ -246,7 +246,8 @@ impl<T: Send + 'static> Registry<T> {
         };
         let loaded = Loaded { stored, record, pointer };
         if self.is_over(&loaded.stored, &loaded.record) {
-            let ended = ended_of(key, &loaded.record, Outcome::by_rule(OutcomeStatus::Expired));
+            let outcome = Outcome::by_rule(OutcomeStatus::Expired);
+            let ended = ended_of(key, &loaded.stored, &loaded.record, outcome);
             // For as long as it could be asked for before the key was wanted again.
             let expires_in = loaded.stored.expires_in;
             self.end_stored(store, &loaded, &ended, expires_in).await?;
@@ -286,7 +287,7 @@ impl<T: Send + 'static> Registry<T> {
             ReuseDecision::Fresh => {
                 let outcome =
                     Outcome::with_error(OutcomeStatus::Closed, "a fresh session was asked for");
-                let ended = ended_of(asks.context.key(), record, outcome);
+                let ended = ended_of(asks.context.key(), &loaded.stored, record, outcome);
                 let lifetime = self.config().outcome_lifetime;
                 let ended = self.end_stored(store, loaded, &ended, lifetime).await;
                 Way::after(ended).map(ControlFlow::Break)
@@ -410,11 +411,17 @@ impl<T: Send + 'static> Registry<T> {
     }
 }
 
-fn ended_of(key: &SessionKey, record: &SessionRecord, outcome: Outcome) -> Ended {
+fn ended_of(
+    key: &SessionKey,
+    stored: &Versioned,
+    record: &SessionRecord,
+    outcome: Outcome,
+) -> Ended {
     Ended {
         identities: record.identities(),
         key: key.clone(),
         counts: record.machine.final_counts(record.clean),
+        generation: stored.stamp.generation,
         outcome: Arc::new(outcome),
     }
 }

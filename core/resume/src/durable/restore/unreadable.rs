@@ -73,7 +73,7 @@ impl<T: Send + 'static> Registry<T> {
             OutcomeStatus::Expired,
             "its state could not be read any more, and a new session has its place",
         );
-        let ended = ended_of(asks.context.key(), record, outcome);
+        let ended = ended_of(asks.context.key(), &loaded.stored, record, outcome);
         self.end_stored(store, loaded, &ended, self.config().outcome_lifetime).await
     }
 }

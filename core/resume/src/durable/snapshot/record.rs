@@ -124,7 +124,7 @@ impl OutcomeRecord {
         }
     }
 
-    pub(crate) fn into_ended(self) -> Result<Ended, RecordError> {
+    pub(crate) fn into_ended(self, generation: u64) -> Result<Ended, RecordError> {
         let key = SessionKey::from_bytes(&self.key).ok_or(RecordError::Corrupt)?;
         let status = status_of(self.status).ok_or(RecordError::Corrupt)?;
         let result = self.result.map(serde_json::value::RawValue::from_string).transpose();
@@ -138,6 +138,7 @@ impl OutcomeRecord {
             identities: self.identities,
             key,
             counts: self.counts,
+            generation,
             outcome: Arc::new(outcome),
         })
     }

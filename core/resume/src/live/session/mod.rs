@@ -14,6 +14,8 @@ mod live;
 mod observe;
 mod place;
 mod purpose;
+#[cfg(feature = "http")]
+mod read;
 mod receipts;
 mod send;
 mod shared;
@@ -24,6 +26,8 @@ mod thread;
 
 pub use session_resume_proto::session::SessionOrigin;
 
+#[cfg(feature = "http")]
+pub(crate) use self::read::Mark;
 pub use self::{
     blocking::BlockingSession,
     event::{AttachRequest, Client, Event, Resumed},

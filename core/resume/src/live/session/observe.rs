@@ -263,7 +263,7 @@ impl<T: Send + 'static> Session<T> {
 
 impl Core {
     /// A cursor names the epoch from now on: the record must say so, or a restart does not honour the cursor.
-    fn name_epoch(&mut self) {
+    pub(super) fn name_epoch(&mut self) {
         if !self.machine.names_epoch() {
             self.machine.expect_hello();
             if self.machine.rules().durable_outbox && !self.is_over() {
@@ -292,6 +292,17 @@ impl<T: Send + 'static> Observe<T> {
     /// Returns where the observer is: [`From::Position`] goes on with what this one would get next.
     pub fn cursor(&self) -> Cursor {
         self.cursor
+    }
+
+    /// What may leave now was read in another way: what comes next is what comes after it.
+    #[cfg(feature = "http")]
+    pub(crate) fn hasten(&mut self) {
+        let ticket = self.ticket;
+        let next = self.session.step(|core| {
+            core.machine.hasten_observer(ticket);
+            core.machine.observed_before(ticket)
+        });
+        self.cursor.next = next.unwrap_or(self.cursor.next);
     }
 
     fn end(&mut self) {

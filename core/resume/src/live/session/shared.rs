@@ -305,6 +305,7 @@ impl<T> Shared<T> {
             identities: core.identities(),
             key: core.key.clone(),
             counts: core.final_counts(),
+            generation: core.durable.as_ref().map_or(0, |durable| durable.stamp.generation),
             outcome,
         })
     }
