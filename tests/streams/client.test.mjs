@@ -1,0 +1,74 @@
+// @durable-streams/client reads a session from the door.
+import assert from "node:assert/strict";
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+
+import { stream } from "@durable-streams/client";
+
+import { start } from "./testee.mjs";
+
+const FLAGS = ["--door", "json", "--plain-http", "--retain", "done"];
+
+/** A browser without a page: it says things to its session, and knows where that is read. */
+async function browser(testee) {
+  const jar = { cookie: "" };
+  const say = async (text) => {
+    const headers = { "content-type": "text/plain", prefer: "wait=25", cookie: jar.cookie };
+    const answer = await fetch(`${testee.base}/live`, { method: "POST", body: text, headers });
+    assert.equal(answer.status, 204, text);
+    for (const cookie of answer.headers.getSetCookie()) jar.cookie = cookie.split(";")[0];
+  };
+  await say("say 0");
+  const listed = await fetch(`${testee.base}/sessions`, { headers: { cookie: jar.cookie } });
+  const [{ session }] = (await listed.json()).sessions;
+  return { say, headers: { cookie: jar.cookie }, url: `${testee.base}/streams/${session}` };
+}
+
+test("it catches up, and goes on from its offset", async () => {
+  const testee = await start(...FLAGS);
+  const { say, headers, url } = await browser(testee);
+  await say('say {"n":1}');
+  const first = await stream({ url, headers, live: false });
+  assert.deepEqual(await first.json(), [0, { n: 1 }]);
+  await say("say 2");
+  const second = await stream({ url, headers, offset: first.offset, live: false });
+  assert.deepEqual(await second.json(), [2]);
+  await assert.rejects(stream({ url, live: false }), "without the cookie there is no such session");
+  await testee.kill();
+});
+
+for (const live of ["long-poll", "sse"]) {
+  test(`it reads along by ${live}, to the end of the session`, async () => {
+    const testee = await start(...FLAGS);
+    const { say, headers, url } = await browser(testee);
+    const reading = await stream({ url, headers, offset: "-1", live });
+    const had = [];
+    reading.subscribeJson((batch) => void had.push(...batch.items));
+    for (let n = 1; n < 20; n += 1) await say(`say ${n}`);
+    await say("finish well");
+    await reading.closed;
+    assert.deepEqual(had, Array.from({ length: 20 }, (_, n) => n));
+    assert.equal(reading.streamClosed, true);
+    await testee.kill();
+  });
+}
+
+test("it goes on through a kill", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "streams-"));
+  const exact = ["--durability", "exact", "--store", join(folder, "sessions.redb"), "--secret", "5".repeat(128)];
+  const killed = await start(...FLAGS, ...exact);
+  const { say, headers, url } = await browser(killed);
+  const had = [];
+  const reading = await stream({ url, headers, offset: "-1", live: "long-poll" });
+  reading.subscribeJson((batch) => void had.push(...batch.items));
+  for (let n = 1; n < 10; n += 1) await say(`say ${n}`);
+  await killed.kill();
+  const testee = await start(...FLAGS, ...exact, "--listen", killed.address);
+  for (let n = 10; n < 20; n += 1) await say(`say ${n}`);
+  await say("finish well");
+  await reading.closed;
+  assert.deepEqual(had, Array.from({ length: 20 }, (_, n) => n));
+  await testee.kill();
+});
