@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Bounds, Pace, PlainAck, inbox::FreshStart, lives::KnownLife, plain::Trouble, poison::Poison,
+    urgent::Early,
 };
 use crate::{AttachmentNumber, ClientId, GapReason, Moment, Position, compact::Rare};
 
@@ -191,6 +192,8 @@ pub(super) struct ClientRarities {
     pub(super) poison: Poison,
     /// When it would have sent its last message if it had kept an even pace.
     pub(super) paced: Option<Moment>,
+    /// Its messages that were taken before their turn, and do not count yet.
+    pub(super) early: Early,
 }
 
 impl<I> Client<I> {
@@ -224,6 +227,11 @@ impl<I> Client<I> {
         Ok(())
     }
 
+    /// Returns its messages that were taken early and do not count yet, if there are any.
+    pub(super) fn early(&self) -> Option<&Early> {
+        self.rare.get().map(|rare| &rare.early).filter(|early| !early.ranges().is_empty())
+    }
+
     #[cfg(test)]
     pub(super) fn has_rarities(&self) -> bool {
         self.rare.get().is_some()
@@ -252,9 +260,9 @@ impl<I> Client<I> {
         self.who.name.is_plain() && (self.reads_events || plain_ack == PlainAck::Off)
     }
 
-    /// Messages of it that wait in the inbox.
+    /// Messages of it that wait in the inbox, and those that were taken before one of these.
     pub(super) fn waiting(&self) -> u64 {
-        self.received - self.taken
+        self.received - self.taken_through()
     }
 
     /// Messages of it that would be lost if the session forgot it: in the inbox or in hand.

@@ -151,7 +151,9 @@ impl<I: Clone> Session<I> {
     pub(super) fn handled_keys(&self) -> impl Iterator<Item = DeliveryKey> {
         let is_handled = |it: &&Delivered| {
             let known = it.delivery.and_then(|it| Some((it.number, self.clients.get(it.client)?)));
-            known.is_none_or(|(number, client)| client.handled() >= number)
+            known.is_none_or(|(number, client)| {
+                client.handled() >= number || client.is_early(number - 1)
+            })
         };
         self.delivered().iter().filter(is_handled).map(|it| it.key)
     }
@@ -170,10 +172,10 @@ impl<I: Clone> Session<I> {
             // It was handled by an earlier life, or its client is forgotten, which has nothing unhandled then.
             return DeliveryProgress::Committed;
         };
-        let committed = if self.rules.durable_inbox { client.committed } else { client.taken };
-        if committed >= number {
+        let taken = client.taken >= number || client.is_early(number - 1);
+        if client.committed >= number || (taken && !self.rules.durable_inbox) {
             DeliveryProgress::Committed
-        } else if client.taken >= number {
+        } else if taken {
             DeliveryProgress::Taken
         } else if self.usage.ended.is_some() {
             DeliveryProgress::Dropped

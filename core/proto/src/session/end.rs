@@ -51,7 +51,7 @@ impl<I: Clone> Session<I> {
             return;
         }
         self.freezes = true;
-        if self.in_hand.is_none() {
+        if !self.is_message_in_hand() {
             self.freeze();
         }
     }

@@ -59,11 +59,13 @@ pub(super) struct FreshStart {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Inbox<I> {
     queue: Queue<(ClientUid, Event<I>)>,
+    /// How many of these, from the front, the handler has looked at before their turn.
+    looked: usize,
 }
 
 impl<I> Inbox<I> {
     pub(super) const fn new() -> Self {
-        Self { queue: Queue::new() }
+        Self { queue: Queue::new(), looked: 0 }
     }
 
     pub(super) fn push_message(&mut self, uid: ClientUid, message: Message, from: Who<I>) {
@@ -93,6 +95,7 @@ impl<I> Inbox<I> {
             && let Event::Attached { resumed, checkpoint, .. } = queue[at].1
         {
             queue.remove(at);
+            self.looked -= usize::from(at < self.looked);
             (!resumed).then_some(FreshStart { checkpoint })
         } else {
             queue.push_back((uid, Event::Detached { who }));
@@ -130,6 +133,7 @@ impl<I> Inbox<I> {
     /// Adds what is told before all that waits.
     pub(super) fn push_front(&mut self, uid: ClientUid, event: Event<I>) {
         self.queue.used().push_front((uid, event));
+        self.looked += 1;
     }
 
     /// Returns what comes next, if it is a message.
@@ -143,6 +147,7 @@ impl<I> Inbox<I> {
     pub(super) fn pop(&mut self) -> Option<(ClientUid, Event<I>)> {
         let queue = self.queue.get_mut()?;
         let item = queue.pop_front();
+        self.looked = self.looked.saturating_sub(1);
         if queue.is_empty() && queue.capacity() > 32 {
             // A burst's memory does not stay with a session that may sleep for days.
             self.queue.let_go();
@@ -151,7 +156,41 @@ impl<I> Inbox<I> {
     }
 
     pub(super) fn clear(&mut self) {
-        self.queue = Queue::new();
+        (self.queue, self.looked) = (Queue::new(), 0);
+    }
+
+    /// Returns the next message that was not looked at, of a client whose messages `may` be taken early.
+    pub(super) fn look(&mut self, may: impl Fn(ClientUid) -> bool) -> Option<Message> {
+        while let Some((uid, event)) = self.queue.get(self.looked) {
+            self.looked += 1;
+            if let Event::Message { message, .. } = event
+                && may(*uid)
+            {
+                return Some(message.clone());
+            }
+        }
+        None
+    }
+
+    /// What was looked at last was not taken, and is looked at again.
+    pub(super) fn look_again(&mut self) {
+        self.looked = self.looked.saturating_sub(1);
+    }
+
+    /// Takes the message that was looked at last, and says behind how many others of its client it has waited.
+    pub(super) fn take_looked_at(&mut self) -> Option<(ClientUid, u64, Event<I>)> {
+        let at = self.looked.checked_sub(1)?;
+        let queue = self.queue.get_mut()?;
+        let (uid, Event::Message { .. }) = queue.get(at)? else {
+            return None;
+        };
+        let is_before = |(of, event): &&(ClientUid, Event<I>)| {
+            of == uid && matches!(event, Event::Message { .. })
+        };
+        let before = queue.iter().take(at).filter(is_before).count();
+        let (uid, event) = queue.remove(at)?;
+        self.looked = at;
+        Some((uid, before as u64, event))
     }
 
     #[cfg(test)]

@@ -39,6 +39,7 @@ mod sparse;
 mod tests;
 mod transmit;
 mod transport;
+mod urgent;
 mod usage;
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
@@ -252,7 +253,7 @@ impl<I: Clone> Session<I> {
         Some(event)
     }
 
-    /// The message in hand is handled; without one this changes nothing.
+    /// The message in hand is handled, and urgent ones with it; without any this changes nothing.
     pub fn hand_back(&mut self) {
         if let Some(uid) = self.in_hand {
             if let Some(client) = self.clients.get_mut(uid) {
@@ -260,8 +261,9 @@ impl<I: Clone> Session<I> {
             }
             self.note_handled(uid);
             self.in_hand = None;
-            self.drop_rare(|rare| (rare.kept, rare.boundary) = (None, Position::ZERO));
         }
+        self.drop_rare(|rare| (rare.kept, rare.boundary) = (None, Position::ZERO));
+        self.count_early();
         self.frozen |= self.freezes;
     }
 
@@ -425,7 +427,7 @@ impl<I: Clone> Session<I> {
 
     /// Returns whether a message is in the handler's hand.
     pub fn is_message_in_hand(&self) -> bool {
-        self.in_hand.is_some()
+        self.in_hand.is_some() || self.is_urgent_in_hand()
     }
 
     /// Returns whether the session is frozen.
@@ -499,7 +501,7 @@ impl<I: Clone> Session<I> {
 
     /// How many of the client's messages it may forget.
     fn inbound_ack(&self, client: &Client<I>) -> u64 {
-        if self.rules.durable_inbox { client.committed } else { client.taken }
+        if self.rules.durable_inbox { client.committed } else { client.taken_through() }
     }
 
     fn note_acknowledgeable(&mut self, uid: ClientUid, bytes: usize, now: Moment) {

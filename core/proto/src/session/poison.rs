@@ -194,6 +194,11 @@ impl<I: Clone> Session<I> {
         self.court().map_or(Trial::None, |court| court.trial)
     }
 
+    /// Whether the next message is being tried, or waits for that.
+    pub(super) fn is_trial_under_way(&self) -> bool {
+        self.trial() != Trial::None
+    }
+
     fn set_trial(&mut self, trial: Trial) {
         self.note_court(|court| court.trial = trial);
     }
@@ -497,7 +502,7 @@ impl Snapshot {
 }
 
 impl<I> Client<I> {
-    fn may_be_tried(&self) -> bool {
+    pub(super) fn may_be_tried(&self) -> bool {
         self.trials > 0 || self.poison().is_some_and(|poison| poison.suspect.is_some())
     }
 

@@ -34,6 +34,10 @@ pub(super) struct Rarities<I> {
     pub(super) delivered: Few<Delivered>,
     /// Readers that are no clients.
     pub(super) observers: Few<Observer>,
+    /// Urgent messages are in hand.
+    pub(super) urgent_in_hand: bool,
+    /// A client has messages that were taken early.
+    pub(super) has_early: bool,
 }
 
 impl<I> Rarities<I> {
@@ -50,6 +54,8 @@ impl<I> Rarities<I> {
         earlier_lives: Few::new(),
         delivered: Few::new(),
         observers: Few::new(),
+        urgent_in_hand: false,
+        has_early: false,
     };
 
     fn is_empty(&self) -> bool {
@@ -66,6 +72,8 @@ impl<I> Rarities<I> {
             earlier_lives,
             delivered,
             observers,
+            urgent_in_hand,
+            has_early,
         } = self;
         // First what a session with a store has.
         saved_clients.is_none()
@@ -80,6 +88,8 @@ impl<I> Rarities<I> {
             && earlier_lives.is_empty()
             && delivered.is_empty()
             && observers.is_empty()
+            && !urgent_in_hand
+            && !has_early
     }
 }
 

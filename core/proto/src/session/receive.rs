@@ -129,7 +129,15 @@ impl<I: Clone> Session<I> {
         client.received += 1;
         client.inbox_bytes += bytes;
         let (uid, from) = (client.uid, client.who.clone());
+        let again = client.is_early(client.received - 1);
+        if again {
+            client.inbox_bytes -= bytes;
+        }
         self.heard_frame(at, now);
+        if again {
+            self.comes_again(uid, now);
+            return Reception::Done;
+        }
         self.inbox.push_message(uid, message, from);
         self.wake.handler = true;
         Reception::Done

@@ -102,6 +102,9 @@ impl<I: Clone> Session<I> {
         };
         let held = life.map(|life| self.lives().known(life));
         if let Some(client) = self.clients.get_mut(uid) {
+            if matches!(claim, Claim::Fresh) {
+                client.forget_early();
+            }
             client.written = start.from;
             // This hello may be lost: then the same cursor comes again, and is told the same reason.
             if let Some(Gap { to: Some(_), reason, .. }) = start.gap {

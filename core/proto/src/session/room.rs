@@ -78,7 +78,7 @@ impl<I: Clone> Session<I> {
     /// handler, so the handler must not wait for it.
     fn is_all_since_boundary(&self) -> bool {
         self.rules.durable_outbox
-            && self.in_hand.is_some()
+            && self.is_message_in_hand()
             && self.outbox.oldest() >= self.boundary()
     }
 

@@ -204,7 +204,7 @@ impl<I: Clone> Session<I> {
             return Some(Position::ZERO);
         }
         // No snapshot is taken while a message is in hand.
-        self.in_hand.map(|_| self.boundary())
+        self.is_message_in_hand().then(|| self.boundary())
     }
 
     fn append(&mut self, message: Message) -> Position {

@@ -14,6 +14,7 @@ use super::{
     outbox::Outbox,
     poison::{Court, Poison, Suspect},
     sparse::StoredSparse,
+    urgent::Early,
 };
 use crate::{AttachmentNumber, GapReason, Message, Moment, Position, WireId};
 
@@ -76,6 +77,8 @@ pub(super) struct StoredClient {
     access: Access,
     /// How many of its messages are handled.
     pub(super) handled: u64,
+    /// The numbers of those that are handled, and not all before them are.
+    early: Vec<(u64, u64)>,
     counts_unknown: bool,
     /// Which of the session's lives, see [`life_at`](super::lives::life_at): random numbers would double it.
     shown: Option<u32>,
@@ -176,7 +179,7 @@ impl<I: Clone> Session<I> {
     ///
     /// Panics if a message is in hand: its effect might be half in.
     pub fn snapshot(&self, whole: bool) -> (Snapshot, Covered) {
-        assert!(self.in_hand.is_none(), "a snapshot is taken at a boundary");
+        assert!(!self.is_message_in_hand(), "a snapshot is taken at a boundary");
         let mut clients: Vec<_> = self.clients.iter().collect();
         clients.sort_by_key(|client| match client.presence {
             Presence::Gone { order, .. } => order.get(),
@@ -302,6 +305,9 @@ impl<I: Clone> Session<I> {
             session.clients.set_gone(uid, now);
             let known = |at: Option<u32>| session.lives().known(life(at?)?);
             let (shown, held) = (known(stored.shown), known(stored.held));
+            if !stored.early.is_empty() {
+                session.note_rare(|rare| rare.has_early = true);
+            }
             if let Some(client) = session.clients.get_mut(uid) {
                 stored.fill(client);
                 (client.shown, client.held) = (shown, held);
@@ -334,6 +340,11 @@ impl<I: Clone> Session<I> {
             name: client.who.name,
             access: client.access,
             handled: client.handled(),
+            // A plain client does not count.
+            early: client
+                .early()
+                .filter(|_| !client.who.name.is_plain())
+                .map_or_else(Vec::new, |early| early.ranges().to_vec()),
             counts_unknown: client.counts_unknown,
             shown: client.shown.map(KnownLife::index),
             held: client.held.map(KnownLife::index),
@@ -355,7 +366,7 @@ impl<I: Clone> Session<I> {
 
     /// As the last snapshot would have had it: what has been handled since is not in there.
     pub(super) fn committed_client(&self, client: &Client<I>) -> StoredClient {
-        StoredClient { handled: client.committed, ..self.stored_client(client) }
+        StoredClient { handled: client.committed, early: Vec::new(), ..self.stored_client(client) }
     }
 }
 
@@ -381,6 +392,10 @@ impl StoredClient {
         if self.suspect.is_some() || !self.dropped.is_empty() {
             let poison = Poison { suspect: self.suspect, dropped: self.dropped.clone() };
             client.note_rare(|rare| rare.poison = poison);
+        }
+        if !self.early.is_empty() {
+            let early = Early::restored(self.early.clone());
+            client.note_rare(|rare| rare.early = early);
         }
         client.standing = self.stopped.map_or(Standing::Matters, Standing::Stopped);
     }

@@ -58,6 +58,8 @@ pub(crate) struct Handled {
     pub(crate) next: Vec<u64>,
     /// Passed over, never to come.
     pub(crate) skipped: Vec<BTreeSet<u64>>,
+    /// Taken before their turn, and before one that is still to come.
+    pub(crate) early: Vec<BTreeSet<u64>>,
 }
 
 impl Ledger {
@@ -146,6 +148,7 @@ impl Handled {
     pub(crate) fn grow(&mut self, programs: usize) {
         self.next.resize(programs, 0);
         self.skipped.resize(programs, BTreeSet::new());
+        self.early.resize(programs, BTreeSet::new());
     }
 
     /// The handler takes a message of a program: the next one, or a later one if those between can only be
@@ -154,13 +157,34 @@ impl Handled {
         let next = self.next[program];
         if *message == from_client(program, next, told_apart) {
             self.next[program] = next + 1;
+            self.count_early(program);
             return;
         }
         assert!(told_apart, "expected {next} of {program}, got {message:?}");
         let k = number(message);
-        assert!(k > next, "{k} of {program} again, {next} was next");
-        self.skipped[program].extend(next..k);
+        assert!(
+            k > next && !self.early[program].contains(&k),
+            "{k} of {program} again, {next} was next"
+        );
+        let early = &self.early[program];
+        self.skipped[program].extend((next..k).filter(|passed| !early.contains(passed)));
+        self.early[program].retain(|early| *early > k);
         self.next[program] = k + 1;
+        self.count_early(program);
+    }
+
+    /// The handler takes a message of a program before its turn, for the first time.
+    pub(crate) fn take_early(&mut self, program: usize, message: &Message) {
+        let k = number(message);
+        assert!(k >= self.next[program], "{k} of {program} again, before its turn");
+        assert!(self.early[program].insert(k), "{k} of {program} again, before its turn");
+        self.count_early(program);
+    }
+
+    fn count_early(&mut self, program: usize) {
+        while self.early[program].remove(&self.next[program]) {
+            self.next[program] += 1;
+        }
     }
 }
 
@@ -203,6 +227,14 @@ pub(crate) fn digest(message: &Message) -> Digest {
     };
     let hash = Sha256::new_with_prefix([kind]).chain_update(message.as_bytes()).finalize();
     hash[..16].try_into().expect("32 bytes")
+}
+
+/// Whether the handler takes this message before its turn, if it comes to it: some of those that tell which they are.
+pub(crate) fn is_urgent(message: &Message) -> bool {
+    let text = std::str::from_utf8(message.as_bytes()).unwrap_or_default();
+    let number =
+        text.trim_end().rsplit_once('.').and_then(|(_, number)| number.parse::<u64>().ok());
+    number.is_some_and(|number| number % 3 == 1)
 }
 
 /// Which message of its program this is.

@@ -704,6 +704,30 @@ impl Live {
         (kind, terms)
     }
 
+    /// The handler is at work, and takes an urgent message. Returns whether there is one.
+    fn take_urgent(&mut self, scenario: &Scenario, now: Moment) -> bool {
+        if self.machine.has_only_urgent_in_hand() {
+            self.machine.hand_back();
+        }
+        while let Some(message) = self.machine.look_ahead() {
+            // Which one of a poisonous pair kills is said where messages come in their turn.
+            let is_poison = || scenario.poison == Some(ledger::number(&message));
+            if !ledger::is_urgent(&message) || is_poison() {
+                continue;
+            }
+            let Some(Event::Message { message, from }) = self.machine.take_looked_at(now) else {
+                return false;
+            };
+            self.dirty = true;
+            let from = usize::try_from(from.info).expect("small");
+            if from < self.handled.next.len() {
+                self.handled.take_early(from, &message);
+            }
+            return true;
+        }
+        false
+    }
+
     /// The handler goes on as far as it can; returns how many steps that were.
     pub(crate) fn handle(
         &mut self,
@@ -753,7 +777,12 @@ impl Live {
                         self.handler = Handler::Working(now + rng.millis(works), replies);
                     }
                 }
-                Handler::Working(until, _) if until > now => return steps,
+                Handler::Working(until, _) if until > now => {
+                    if rng.percent(50) && self.take_urgent(scenario, now) {
+                        steps += 1;
+                    }
+                    return steps;
+                }
                 Handler::Working(_, 0) => {
                     self.handler = Handler::Waiting;
                     self.wakes_handler = true;

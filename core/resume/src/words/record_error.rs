@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use super::store::{ErrorKind, StoreError};
 
 /// The first byte of every record. Another one is an error, not data loss.
-pub(crate) const VERSION: u8 = 9;
+pub(crate) const VERSION: u8 = 10;
 
 /// Why a session cannot be made of bytes. Says nothing of what they hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

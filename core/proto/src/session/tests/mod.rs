@@ -20,6 +20,7 @@ mod reading;
 mod reattach;
 mod skips;
 mod trouble;
+mod urgent;
 mod usage;
 mod watchers;
 
