@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::request::Parts;
-use session_resume::{BlockingSession, Identity, IntoOutcome, LiveSession, adapter};
+use session_resume::{BlockingSession, Identity, IntoOutcome, LiveSession, Message, adapter};
 
 use crate::ResumeRejection;
 
@@ -61,6 +61,11 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
     /// with fresh credentials: see [`adapter::Upgrade::valid_until`].
     pub fn valid_until(self, until: Instant) -> Self {
         Self(self.0.valid_until(until))
+    }
+
+    /// Says which messages the handler may take before their turn, while it works: see [`adapter::Upgrade::on_urgent`].
+    pub fn on_urgent(self, is_urgent: impl Fn(&Message) -> bool + Send + Sync + 'static) -> Self {
+        Self(self.0.on_urgent(is_urgent))
     }
 
     /// Opens the WebSocket on the session. The first time, the handler starts; it outlives the socket, and on

@@ -4,7 +4,7 @@ use bytes::Buf;
 use futures_util::{Stream, StreamExt as _};
 use http_body::Frame;
 use http_body_util::{BodyStream, StreamBody};
-use session_resume::{BlockingSession, Identity, IntoOutcome, LiveSession, adapter};
+use session_resume::{BlockingSession, Identity, IntoOutcome, LiveSession, Message, adapter};
 use sync_wrapper::SyncStream;
 use warp::{Reply, reply::Response};
 
@@ -68,6 +68,11 @@ impl<T: Send + 'static> ResumeConnection<T> {
     /// with fresh credentials: see [`adapter::Upgrade::valid_until`].
     pub fn valid_until(self, until: Instant) -> Self {
         Self(self.0.valid_until(until))
+    }
+
+    /// Says which messages the handler may take before their turn, while it works: see [`adapter::Upgrade::on_urgent`].
+    pub fn on_urgent(self, is_urgent: impl Fn(&Message) -> bool + Send + Sync + 'static) -> Self {
+        Self(self.0.on_urgent(is_urgent))
     }
 
     /// Answers the request on its session. The first time, the handler starts; it outlives the connection, and on later

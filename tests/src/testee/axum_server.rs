@@ -156,7 +156,7 @@ async fn count(State(resume): State<SessionResume<Tally>>) -> Json<Count> {
 }
 
 async fn live(connection: ResumeConnection<Tally>) -> Response {
-    connection.named(live::NAME).on_session(live::live).await
+    connection.named(live::NAME).on_urgent(live::is_urgent).on_session(live::live).await
 }
 
 /// The session of `/live`.

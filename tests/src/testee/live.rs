@@ -46,6 +46,18 @@ pub(crate) async fn live(mut session: LiveSession<Tally>) -> Result<Option<Strin
     Ok(None)
 }
 
+/// Whether a message is to be taken while the handler is busy.
+pub(crate) fn is_urgent(message: &Message) -> bool {
+    stops(message).is_some()
+}
+
+/// Reads a `stop`.
+fn stops(message: &Message) -> Option<&str> {
+    let text = message.as_text()?;
+    let (command, rest) = text.split_once(' ').unwrap_or((text, ""));
+    (command == "stop").then_some(rest)
+}
+
 /// Another handler: attaching it to a session of `/live` is the 409 case.
 pub(crate) async fn other(mut session: LiveSession<Tally>) -> Result {
     while let Some(message) = session.recv().await {
@@ -114,9 +126,10 @@ async fn obey(session: &mut LiveSession<Tally>, told: &mut Told, text: &str) -> 
             });
         }
         ("busy", ms) if ms.parse::<u64>().is_ok() => {
-            tokio::time::sleep(Duration::from_millis(ms.parse()?)).await;
-            session.send("done-busy").await?;
+            busy(session, Duration::from_millis(ms.parse()?)).await?;
         }
+        // Nothing is under way: it has come in its turn.
+        ("stop", text) => session.send(format!("stopped:{text}")).await?,
         ("ask", id) => ask(session, told, id).await?,
         ("checkpoint", text) => session.send_checkpoint(format!("cp:{text}")).await?,
         ("turn", "") => session.send_checkpoint("turn").await?,
@@ -175,6 +188,19 @@ async fn tell(session: &LiveSession<Tally>, client: Option<Client>, text: &str) 
         Err(error) if error.kind() == SendErrorKind::NotThere => Ok(()),
         told => Ok(told?),
     }
+}
+
+/// Works, and then says so; a `stop` ends the work, and is answered instead.
+async fn busy(session: &mut LiveSession<Tally>, time: Duration) -> Result {
+    let stop = tokio::select! {
+        () = tokio::time::sleep(time) => None,
+        Some(stop) = session.urgent() => Some(stop),
+    };
+    match stop.as_ref().and_then(stops) {
+        Some(text) => session.send(format!("stopped:{text}")).await?,
+        None => session.send("done-busy").await?,
+    }
+    Ok(())
 }
 
 /// As fast as `send` takes them.

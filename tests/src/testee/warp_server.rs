@@ -150,7 +150,7 @@ fn only_if(is_there: bool) -> impl Filter<Extract = (), Error = Rejection> + Clo
 }
 
 async fn attach(connection: ResumeConnection<Tally>) -> Response {
-    connection.named(live::NAME).on_session(live::live).await
+    connection.named(live::NAME).on_urgent(live::is_urgent).on_session(live::live).await
 }
 
 async fn whereabouts(parts: Arc<Parts>) -> Response {

@@ -20,6 +20,7 @@ mod retention;
 mod skips;
 mod streams;
 mod unreadable;
+mod urgent;
 mod validity;
 mod watchers;
 mod wire;

@@ -14,7 +14,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::{
     BlockingSession, LiveSession, SessionOrigin,
-    live::session::{CancelHandler, Shared, runs_handler_of},
+    live::session::{CancelHandler, IsUrgent, Shared, runs_handler_of},
     words::{
         outcome::{IntoOutcome, Outcome, OutcomeStatus},
         panics::{Panic, RunCaught, caught, run_caught},
@@ -26,13 +26,14 @@ pub(crate) fn start<T, F, Fut>(
     session: &Arc<Shared<T>>,
     origin: SessionOrigin,
     handler: F,
+    is_urgent: Option<IsUrgent>,
     asked_in: &Span,
 ) where
     T: Send + 'static,
     F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
     Fut: Future<Output: IntoOutcome> + Send + 'static,
 {
-    let live = LiveSession::new(Arc::clone(session), origin);
+    let live = LiveSession::new(Arc::clone(session), origin, is_urgent);
     let task = Handling {
         session: Arc::clone(session),
         // The call is caught, too: a closure may panic before its first await.
@@ -219,7 +220,7 @@ mod tests {
             let _alive = alive;
             std::future::pending::<()>().await;
         };
-        start(&session, SessionOrigin::New, handler, &Span::none());
+        start(&session, SessionOrigin::New, handler, None, &Span::none());
         let gone = tokio::time::timeout(Duration::from_secs(3600), gone).await;
         assert!(gone.expect("aborted").is_err());
     }

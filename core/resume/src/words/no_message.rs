@@ -2,8 +2,8 @@
 
 use std::{error::Error, fmt};
 
-/// Why [`try_recv`](crate::BlockingSession::try_recv) and [`recv_timeout`](crate::BlockingSession::recv_timeout) return no
-/// message.
+/// Why [`try_recv`](crate::BlockingSession::try_recv), [`recv_timeout`](crate::BlockingSession::recv_timeout) and
+/// [`try_urgent`](crate::BlockingSession::try_urgent) return no message.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum NoMessage {

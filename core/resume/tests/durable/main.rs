@@ -27,6 +27,7 @@ mod restart;
 mod shared;
 mod store;
 mod unreadable;
+mod urgent;
 mod visits;
 
 /// Two clients' ids.

@@ -20,6 +20,7 @@ mod stream_sink;
 mod support;
 mod timers;
 mod transports;
+mod urgent;
 mod validity;
 mod visits;
 mod which;

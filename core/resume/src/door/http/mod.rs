@@ -12,7 +12,7 @@ mod pipe;
 mod plain;
 pub(crate) mod tube;
 
-use std::{borrow::Cow, error::Error, time::Instant};
+use std::{borrow::Cow, error::Error, sync::Arc, time::Instant};
 
 use bytes::Buf;
 use http::{HeaderMap, Method, Response, StatusCode, header, request::Parts};
@@ -25,12 +25,12 @@ use self::{
     plain::Reader,
 };
 use crate::{
-    BlockingSession, Identity, IntoOutcome, LiveSession, RequestView,
+    BlockingSession, Identity, IntoOutcome, LiveSession, Message, RequestView,
     door::{
         upgrade::Upgrade,
         websocket::{Probe, ResumeUpgrade},
     },
-    live::handler,
+    live::{handler, session::IsUrgent},
     words::{context::RequestContext, refusal::Refusal},
 };
 
@@ -223,6 +223,16 @@ impl<T: Send + 'static> ResumeConnection<T> {
             visit.may_stay_until(until);
         }
         this
+    }
+
+    /// Says which messages the handler may take before their turn, while it works: see
+    /// [`Upgrade::on_urgent`](crate::adapter::Upgrade::on_urgent).
+    pub fn on_urgent(self, is_urgent: impl Fn(&Message) -> bool + Send + Sync + 'static) -> Self {
+        let is_urgent: IsUrgent = Arc::new(is_urgent);
+        self.map(
+            |upgrade| upgrade.with_urgent(Arc::clone(&is_urgent)),
+            |plain| plain.with_urgent(Arc::clone(&is_urgent)),
+        )
     }
 
     /// Sets the path of the request as the client sent it; for adapters, see

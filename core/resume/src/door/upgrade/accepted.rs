@@ -24,7 +24,7 @@ use crate::{
         ended::Ended,
         handler, pump,
         registry::{Registry, soon},
-        session::{AttachRequest, Core, Peer, Shared},
+        session::{AttachRequest, Core, IsUrgent, Peer, Shared},
     },
     words::{
         cause::Cause,
@@ -49,6 +49,7 @@ pub(super) struct Arriving<T: Send + 'static, F> {
     pub(super) stand: Stand<T>,
     pub(super) newcomer: Newcomer<T>,
     pub(super) handler: F,
+    pub(super) is_urgent: Option<IsUrgent>,
 }
 
 /// The client of an upgrade, and what is known of it.
@@ -104,7 +105,7 @@ where
     ///
     /// What most attachments do not wait for is boxed, so that they need not hold its memory.
     async fn begin<S: Transport + 'static>(self, socket: S) -> Option<BoxFuture<'static, ()>> {
-        let Arriving { stand, newcomer, handler } = *self.0;
+        let Arriving { stand, newcomer, handler, is_urgent } = *self.0;
         let (hold, origin) = match stand {
             Stand::Here(hold, origin) => (hold, origin),
             Stand::Ended(id, ended) => {
@@ -134,7 +135,7 @@ where
             Ok(Entered { turn, starts }) => {
                 match starts {
                     Some((origin, asked_in)) => {
-                        handler::start(&session, origin, handler, &asked_in);
+                        handler::start(&session, origin, handler, is_urgent, &asked_in);
                     }
                     None => drop(handler),
                 }
@@ -180,7 +181,7 @@ where
         message: Message,
         key: Option<DeliveryKey>,
     ) -> Result<InInbox<T>, NotDelivered> {
-        let Arriving { stand, newcomer, handler } = *self.0;
+        let Arriving { stand, newcomer, handler, is_urgent } = *self.0;
         let Stand::Here(hold, origin) = stand else {
             return Err(NotDelivered::Undelivered(Undelivered::Ended));
         };
@@ -207,7 +208,7 @@ where
         })?;
         drop(hold);
         if let Some(origin) = starts {
-            handler::start(&session, origin, handler, &asked_in);
+            handler::start(&session, origin, handler, is_urgent, &asked_in);
         }
         Ok(InInbox { registry, session, delivery })
     }

@@ -10,6 +10,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use http::{Method, StatusCode, header, request::Parts};
 use session_resume_proto::{
+    Message,
     session::Access,
     wire::{Offer, SUBPROTOCOL},
 };
@@ -30,7 +31,7 @@ use crate::{
     live::{
         handler::{self, OnThread},
         registry::Registry,
-        session::{AttachRequest, Peer},
+        session::{AttachRequest, IsUrgent, Peer},
     },
     words::{
         cause::Cause,
@@ -63,6 +64,7 @@ pub struct Upgrade<T: Send + 'static = ()> {
     access: Access,
     /// Until when the client may stay.
     valid_until: Option<Instant>,
+    is_urgent: Option<IsUrgent>,
     /// `None`: there is no session yet.
     stand: Option<Stand<T>>,
 }
@@ -144,8 +146,18 @@ impl<T: Send + 'static> Upgrade<T> {
         parts.extensions.remove::<RequestContext>();
         let registry = registry.arc();
         let access = Access::Full;
-        let (name, valid_until) = (None, None);
-        Ok(Self { registry, context, offer, parts, name, path, access, valid_until, stand })
+        Ok(Self {
+            registry,
+            context,
+            offer,
+            parts,
+            name: None,
+            path,
+            access,
+            valid_until: None,
+            is_urgent: None,
+            stand,
+        })
     }
 
     /// Names the handler: a session that was stored goes on only with a handler of the same name.
@@ -294,6 +306,30 @@ impl<T: Send + 'static> Upgrade<T> {
     pub fn valid_until(mut self, until: std::time::Instant) -> Self {
         self.valid_until = Some(Instant::from_std(until));
         self
+    }
+
+    /// Says which messages are urgent: while the handler works, it may take these before their turn, by
+    /// [`LiveSession::urgent`] or [`BlockingSession::try_urgent`](crate::BlockingSession::try_urgent).
+    ///
+    /// An urgent message overtakes what waits for the handler, and nothing else: it arrives in order with the other messages of its
+    /// client, once all before it have arrived. It counts in the limits of the inbox, as any message. A client that has
+    /// filled the inbox is not read, so nothing of it is urgent then.
+    ///
+    /// An urgent message that the handler does not take by `urgent` comes from [`recv`](LiveSession::recv) in its turn. So does
+    /// each of the first messages that a client sends after a crash: one of them may have caused it, so they are tried one by one.
+    ///
+    /// As the [handler](Self::on_session), the closure belongs to the session: that of the upgrade that starts the handler is kept, and
+    /// those of later upgrades are dropped. It runs in the handler's task or thread, at most once for each message, and only if the
+    /// handler calls `urgent`. A session that does not costs nothing more for it.
+    ///
+    /// See [`LiveSession::urgent`] for an example.
+    #[must_use]
+    pub fn on_urgent(self, is_urgent: impl Fn(&Message) -> bool + Send + Sync + 'static) -> Self {
+        self.with_urgent(Arc::new(is_urgent))
+    }
+
+    pub(crate) fn with_urgent(self, is_urgent: IsUrgent) -> Self {
+        Self { is_urgent: Some(is_urgent), ..self }
     }
 
     /// What this client may do.
@@ -447,14 +483,14 @@ impl<T: Send + 'static> Upgrade<T> {
         self.context.has_used();
         let client = resolve::client_name(&self.offer, &self.context);
         let key = self.context.key().clone();
-        let Self { registry, offer, name, path, access, valid_until, parts, .. } = self;
+        let Self { registry, offer, name, path, access, valid_until, is_urgent, parts, .. } = self;
         let from = parts.extensions.get().copied();
         let (peer, request) = (Peer::new(), AttachRequest::of(*parts));
         let pass = Pass { peer, request, key, path, handler: HandlerType::of::<F>(), name };
         let asked_in = Span::current();
         let newcomer =
             Newcomer { registry, client, access, valid_until, offer, from, asked_in, pass };
-        Accepted(Box::new(Arriving { stand, newcomer, handler }))
+        Accepted(Box::new(Arriving { stand, newcomer, handler, is_urgent }))
     }
 }
 

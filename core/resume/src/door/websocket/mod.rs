@@ -17,8 +17,10 @@ use self::handshake::Handshake;
 #[cfg(feature = "http")]
 pub(crate) use self::probe::Probe;
 pub use self::socket::WebSocket;
+#[cfg(feature = "http")]
+use crate::live::session::IsUrgent;
 use crate::{
-    BlockingSession, Identity, IntoOutcome, LiveSession,
+    BlockingSession, Identity, IntoOutcome, LiveSession, Message,
     door::upgrade::Upgrade,
     words::{refusal::Refusal, request::list_items},
 };
@@ -117,6 +119,16 @@ impl<T: Send + 'static> ResumeUpgrade<T> {
     /// Lets this client stay until then: see [`Upgrade::valid_until`].
     pub fn valid_until(self, until: Instant) -> Self {
         Self { upgrade: self.upgrade.valid_until(until), ..self }
+    }
+
+    /// Says which messages the handler may take before their turn, while it works: see [`Upgrade::on_urgent`].
+    pub fn on_urgent(self, is_urgent: impl Fn(&Message) -> bool + Send + Sync + 'static) -> Self {
+        Self { upgrade: self.upgrade.on_urgent(is_urgent), ..self }
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn with_urgent(self, is_urgent: IsUrgent) -> Self {
+        Self { upgrade: self.upgrade.with_urgent(is_urgent), ..self }
     }
 
     /// Sets the path of the request as the client sent it; for adapters, see [`Upgrade::at_path`].

@@ -56,10 +56,7 @@ impl<T: Send + 'static> BlockingSession<T> {
     /// }
     /// ```
     pub fn try_recv(&mut self) -> Result<Message, NoMessage> {
-        match self.live.recv().now_or_never() {
-            Some(received) => received.ok_or(NoMessage::Over),
-            None => Err(NoMessage::Yet),
-        }
+        now(self.live.recv())
     }
 
     /// Receives the next data message, and waits for it for this long at most. A message that comes later is not lost: the
@@ -72,6 +69,42 @@ impl<T: Send + 'static> BlockingSession<T> {
         let received =
             self.runtime.block_on(async { time::timeout(timeout, self.live.recv()).await });
         received.map_err(|_| NoMessage::Yet)?.ok_or(NoMessage::Over)
+    }
+
+    /// Receives the next urgent message, before its turn, if there is one now: see [`LiveSession::urgent`].
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NoMessage::Yet`] if there is none now, and [`NoMessage::Over`] if the session is over: whatever the handler
+    /// works on, nobody waits for it.
+    ///
+    /// # Example
+    ///
+    /// A computation that can be stopped between two steps.
+    ///
+    /// ```
+    /// # fn step(_: &str, n: u32) -> u32 { n }
+    /// use session_resume::{BlockingSession, NoMessage};
+    ///
+    /// fn compute(mut session: BlockingSession) -> session_resume::Result {
+    ///     while let Some(task) = session.recv() {
+    ///         let task = task.as_text().unwrap_or_default();
+    ///         if task == "stop" {
+    ///             continue;                               // there was nothing to stop
+    ///         }
+    ///         for n in 0..1000 {
+    ///             match session.try_urgent() {
+    ///                 Err(NoMessage::Yet) => session.send(step(task, n).to_string())?,
+    ///                 Ok(_) => break,                     // the route's `on_urgent` picks "stop"
+    ///                 Err(_) => return Ok(()),
+    ///             }
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn try_urgent(&mut self) -> Result<Message, NoMessage> {
+        now(self.live.urgent())
     }
 
     /// Receives the next event; see [`LiveSession::recv_event`].
@@ -192,6 +225,11 @@ impl<T: Send + 'static> BlockingSession<T> {
     pub fn send_checkpoint(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.runtime.block_on(self.live.send_checkpoint(message))
     }
+}
+
+/// What a receive has now.
+fn now(received: impl Future<Output = Option<Message>>) -> Result<Message, NoMessage> {
+    received.now_or_never().ok_or(NoMessage::Yet)?.ok_or(NoMessage::Over)
 }
 
 /// Everything that does not wait: `read`, `update`, `try_send`, `block_expiration`, …

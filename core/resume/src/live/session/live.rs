@@ -15,7 +15,10 @@ use session_resume_proto::{
 };
 use tokio::task::coop;
 
-use super::{Client, Event, Peer, Resumed, Session, core::Core, durable::Boundary, shared::Shared};
+use super::{
+    Client, Event, Peer, Resumed, Session, core::Core, durable::Boundary, shared::Shared,
+    urgent::IsUrgent,
+};
 use crate::{
     CommitError, SessionOrigin,
     words::durability::{SavedBy, Urgency},
@@ -66,14 +69,20 @@ use crate::{
 /// # }
 /// ```
 pub struct LiveSession<T = ()> {
-    session: Session<T>,
+    pub(super) session: Session<T>,
     /// Whether it has returned that the session is over.
     is_over: bool,
+    /// Which messages it may take before their turn.
+    pub(super) is_urgent: Option<IsUrgent>,
 }
 
 impl<T: Send + 'static> LiveSession<T> {
-    pub(crate) fn new(shared: Arc<Shared<T>>, origin: SessionOrigin) -> Self {
-        Self { session: Session::new(shared, origin), is_over: false }
+    pub(crate) fn new(
+        shared: Arc<Shared<T>>,
+        origin: SessionOrigin,
+        is_urgent: Option<IsUrgent>,
+    ) -> Self {
+        Self { session: Session::new(shared, origin), is_over: false, is_urgent }
     }
 
     /// Receives the next data message; waits across reconnects. `None` when the session is over.
@@ -209,7 +218,7 @@ impl<T: Send + 'static> FusedStream for LiveSession<T> {
 
 impl<T: Send + 'static> Shared<T> {
     /// What the handler had in hand is handled. Whatever waits for a boundary happens here.
-    fn boundary(&self, at: Boundary) {
+    pub(super) fn boundary(&self, at: Boundary) {
         self.state.step();
         if !self.is_durable() {
             self.step(|core| core.machine.hand_back());

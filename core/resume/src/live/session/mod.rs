@@ -1,5 +1,5 @@
 //! One session: its handles, its state, its tasks. Suggested reading order: `shared` (the live object), `core`
-//! (what its lock guards), `handle`, `live`, `send`, `receipts`; `life` (how it goes), `keeper` (whom it tells what has happened), `durable` (what it knows of its
+//! (what its lock guards), `handle`, `live`, `send`, `receipts`, `urgent`; `life` (how it goes), `keeper` (whom it tells what has happened), `durable` (what it knows of its
 //! snapshot).
 
 mod blocking;
@@ -23,6 +23,7 @@ mod sink;
 mod state;
 mod tasks;
 mod thread;
+mod urgent;
 
 pub use session_resume_proto::session::SessionOrigin;
 
@@ -50,4 +51,5 @@ pub(crate) use self::{
     shared::{Owner, Shared},
     state::StateCell,
     thread::runs_handler_of,
+    urgent::IsUrgent,
 };
