@@ -147,6 +147,7 @@ function show() {
   });
   while (log.children.length > lines.length) log.lastChild.remove();
   log.setAttribute("aria-busy", String(!["idle", "ask", "done"].includes(step)));
+  $("busy").hidden = !STOPPABLE.includes(step);
   for (const item of $("steps").children) {
     if (item.dataset.step === step) item.setAttribute("aria-current", "step");
     else item.removeAttribute("aria-current");
@@ -167,6 +168,7 @@ function show() {
   $("counted").textContent = words ? `${parts.join(", ")}.` : "";
 }
 
+const STOPPABLE = ["think", "plan", "work"];
 const NAME = { you: "You", thought: "Thinks", agent: "Agent", tool: "Tool" };
 
 function newLine() {
@@ -190,7 +192,7 @@ async function showOutcome() {
   const outcome = await ask(ended);
   // "New task" may have been pressed meanwhile.
   if (session !== ended) return;
-  $("ask").hidden = $("start").hidden = true;
+  $("ask").hidden = $("start").hidden = $("busy").hidden = true;
   $("outcome").textContent = outcome ? describe(outcome) : "The run is over; its outcome cannot be reached now.";
   $("outcome").dataset.status = $("steps").dataset.status = outcome?.status ?? "";
   $("end").hidden = false;
@@ -199,7 +201,8 @@ async function showOutcome() {
 
 function describe({ status, result, error }) {
   if (status !== "done") return `${status[0].toUpperCase()}${status.slice(1)}: ${error}`;
-  const { approved, files, words } = result;
+  const { approved, stopped, files, words } = result;
+  if (stopped) return `Stopped: ${files} files read, nothing written.`;
   return approved ? `Done: ${files} files read, ${words} words counted.` : "Done: denied, nothing was read or written.";
 }
 
@@ -242,6 +245,8 @@ $("ask").onsubmit = (event) => {
   event.preventDefault();
   answer(true);
 };
+// Urgent: the agent takes it while it works. Sent without a connection, it stops the agent when it is back.
+$("stop").onclick = () => send("stop");
 $("deny").onclick = () => answer(false);
 
 $("again").onclick = () => {

@@ -45,7 +45,9 @@ pub fn router(resume: SessionResume<Agent>, pause: Pause) -> Router {
 }
 
 async fn live(State(pause): State<Pause>, upgrade: ResumeUpgrade<Agent>) -> Response {
-    upgrade.on_session_blocking(move |session| live::run(session, &pause))
+    upgrade
+        .on_urgent(live::is_urgent)
+        .on_session_blocking(move |session| live::run(session, &pause))
 }
 
 async fn index() -> impl IntoResponse {

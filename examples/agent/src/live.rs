@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
-use session_resume::{BlockingSession, Result};
+use session_resume::{BlockingSession, Message, Result};
 
 use crate::{
     script::{Mishap, Report},
@@ -40,6 +40,10 @@ pub fn run(mut session: BlockingSession<Agent>, pause: &Pause) -> Result<Report>
                 let _guard = session.block_expiration(step.why());
                 while session.read(|agent| agent.step) == step {
                     pause(step);
+                    if let Ok(message) = session.try_urgent() {
+                        obey(&session, &message)?;
+                        continue;
+                    }
                     go_wrong(&session)?;
                     session.send_with(view::beat)?;
                 }
@@ -55,14 +59,29 @@ pub fn run(mut session: BlockingSession<Agent>, pause: &Pause) -> Result<Report>
 /// Waits, for hours if need be, for a command that the agent can obey now.
 fn listen(session: &mut BlockingSession<Agent>) -> Result {
     while let Some(message) = session.recv() {
-        let command = Command::parse(message.as_bytes());
-        match command.and_then(|command| session.update(|agent| agent.obey(command))) {
-            Ok(()) => return Ok(()),
-            Err(wrong) => session.send(view::error(&wrong))?,
+        if obey(session, &message)? {
+            return Ok(());
         }
     }
     // Stored or drained: the agent goes on in another thread, if a client comes back. No client is told this error.
     Err("the session is over".into())
+}
+
+/// Obeys a command, or says what is wrong with it; returns whether the agent goes on.
+fn obey(session: &BlockingSession<Agent>, message: &Message) -> Result<bool> {
+    let command = Command::parse(message.as_bytes());
+    match command.and_then(|command| session.update(|agent| agent.obey(command))) {
+        Ok(()) => Ok(true),
+        Err(wrong) => {
+            session.send(view::error(&wrong))?;
+            Ok(false)
+        }
+    }
+}
+
+/// Whether a message is for an agent that works, and does not wait until it listens.
+pub fn is_urgent(message: &Message) -> bool {
+    matches!(Command::parse(message.as_bytes()), Ok(Command::Stop))
 }
 
 /// Goes wrong at work, if that is what was asked for.

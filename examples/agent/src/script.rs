@@ -35,6 +35,9 @@ pub struct Report {
     pub task: String,
     /// Whether it was approved.
     pub approved: bool,
+    /// Whether it was stopped before it had finished.
+    #[serde(default)]
+    pub stopped: bool,
     /// How many files were read.
     pub files: usize,
     /// How many words were in them.

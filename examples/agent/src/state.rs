@@ -47,6 +47,9 @@ pub struct Agent {
     pub files: usize,
     /// How many words were in them.
     pub counted: u64,
+    /// Whether it was stopped.
+    #[serde(default)]
+    pub stopped: bool,
 }
 
 /// Something to do.
@@ -83,8 +86,8 @@ pub enum Who {
     Tool,
 }
 
-/// What a client may ask for: `{"task":{"text":"…","mishap":"none"}}` or
-/// `{"answer":{"question":57,"approve":true}}`.
+/// What a client may ask for: `{"task":{"text":"…","mishap":"none"}}`, `{"answer":{"question":57,"approve":true}}` or
+/// `"stop"`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Command {
@@ -92,6 +95,8 @@ pub enum Command {
     Task(Task),
     /// Go on, or do not.
     Answer(Answer),
+    /// Leave the rest, whatever the agent is at. It is urgent: the agent takes it while it works.
+    Stop,
 }
 
 /// The answer to a question.
@@ -148,6 +153,13 @@ impl Agent {
                 Ok(())
             }
             (Command::Answer(_), _) => Err("This question is not open.".into()),
+            (Command::Stop, Step::Think | Step::Plan | Step::Ask | Step::Work) => {
+                self.stop();
+                Ok(())
+            }
+            (Command::Stop, Step::Idle | Step::Report | Step::Done) => {
+                Err("The agent does nothing that could be stopped.".into())
+            }
         }
     }
 
@@ -161,6 +173,7 @@ impl Agent {
         Report {
             task: self.task.as_ref().map_or_else(String::new, |task| task.text.clone()),
             approved: self.approved == Some(true),
+            stopped: self.stopped,
             files: self.files,
             words: self.counted,
             summary: self.lines.last().map_or_else(String::new, |line| line.text.clone()),
@@ -198,6 +211,12 @@ impl Agent {
         let text = if approve { "Approved." } else { "Denied." };
         self.lines.push(Line { who: Who::You, text: text.into() });
         self.enter(if approve { Step::Work } else { Step::Report });
+    }
+
+    fn stop(&mut self) {
+        self.stopped = true;
+        self.lines.push(Line { who: Who::You, text: "Stop.".into() });
+        self.enter(Step::Report);
     }
 
     fn enter(&mut self, step: Step) {
@@ -295,6 +314,11 @@ fn text(agent: &Agent) -> String {
                        found to notes.md. At the end I tell you."
                 .into()
         }
+        Step::Report if agent.stopped => format!(
+            "Stopped. I have read {} of {} files, and written nothing.",
+            agent.files,
+            FILES.len()
+        ),
         Step::Report if agent.approved == Some(true) => format!(
             "Done: {} files read, {} words in them, and the notes are written. You may close this page or \
              turn the server off; the result stays.",
@@ -343,6 +367,30 @@ mod tests {
         assert_eq!((report.task.as_str(), report.approved), ("look", true));
         assert_eq!(report.words, FILES.iter().map(|(_, words)| words).sum::<u64>());
         assert!(report.summary.starts_with("Done: 6 files") && report.summary.ends_with("stays."));
+    }
+
+    #[test]
+    fn it_can_be_stopped_at_each_step_and_once() {
+        for step in [Step::Think, Step::Plan, Step::Ask, Step::Work] {
+            let mut agent = Agent::default();
+            obey(&mut agent, "\"stop\"").unwrap_err();
+            obey(&mut agent, r#"{"task":{"text":"look"}}"#).unwrap();
+            if step == Step::Work {
+                run_to(&mut agent, Step::Ask);
+                let yes = answer(&agent, true);
+                obey(&mut agent, &yes).unwrap();
+            }
+            run_to(&mut agent, step);
+            agent.beat();
+            let read = agent.files;
+            obey(&mut agent, "\"stop\"").unwrap();
+            assert_eq!(agent.step, Step::Report);
+            obey(&mut agent, "\"stop\"").unwrap_err();
+            run_to(&mut agent, Step::Done);
+            let report = agent.report();
+            assert!(report.stopped && report.files == read, "{report:?}");
+            assert!(report.summary.starts_with("Stopped."), "{}", report.summary);
+        }
     }
 
     #[test]

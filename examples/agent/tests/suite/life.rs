@@ -43,6 +43,30 @@ async fn an_agent_that_is_denied_does_nothing() {
 }
 
 #[tokio::test]
+async fn an_agent_that_works_is_stopped_once_also_when_its_client_comes_again() {
+    let disk = Disk::new();
+    let server = Server::start(&disk.store()).await;
+    let network = Proxy::start(server.address).await;
+    server.gate.allow(words_before_question() + 2);
+    let mut watcher = Watcher::open(network.address(), "").await;
+    watcher.start("none").await;
+    watcher.until_asked().await;
+    watcher.answer(true).await;
+    watcher.until("two files", |watcher| watcher.files.len() == 2).await;
+    watcher.client.send("\"stop\"").await.unwrap();
+    let session = server.resume.get(watcher.session.parse().unwrap()).unwrap();
+    until("it has come, and the agent works", || session.info().inbox_messages == 1).await;
+    // It is not acknowledged, so the client sends it again.
+    drop(network.cut());
+    server.gate.open();
+    assert_eq!(watcher.until_done().await, OutcomeStatus::Done);
+    let report = report(&watcher.poll().await.1);
+    assert!(report.stopped && report.approved && report.files == 2, "{report:?}");
+    assert_eq!(report.summary, watcher.lines.last().unwrap().text);
+    assert!(watcher.errors.is_empty(), "it was obeyed once: {:?}", watcher.errors);
+}
+
+#[tokio::test]
 async fn only_an_answer_to_the_open_question_counts() {
     let disk = Disk::new();
     let server = Server::start(&disk.store()).await;

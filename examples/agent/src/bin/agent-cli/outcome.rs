@@ -52,9 +52,13 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.status)?;
         if let Some(report) = &self.result {
-            let approved = if report.approved { "approved" } else { "denied" };
+            let how = match report {
+                Report { stopped: true, .. } => "stopped",
+                Report { approved: true, .. } => "approved",
+                _ => "denied",
+            };
             let Report { task, files, words, .. } = report;
-            write!(f, "; \u{201c}{task}\u{201d}, {approved}; {files} files read, {words} words")?;
+            write!(f, "; \u{201c}{task}\u{201d}, {how}; {files} files read, {words} words")?;
         }
         if let Some(error) = &self.error {
             write!(f, "; {error}")?;
