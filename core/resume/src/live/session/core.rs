@@ -19,6 +19,7 @@ use super::{
     phase,
     receipts::Awaited,
     tasks::Tasks,
+    urgent::IsUrgent,
 };
 use crate::words::{
     durability::Urgency,
@@ -113,6 +114,8 @@ pub(crate) struct Rarities {
     /// The requests of attaches that the handler has still to be told, by serial. Not longer: their headers
     /// may hold on to a connection's whole read buffer.
     requests: Vec<(Serial, Box<AttachRequest>)>,
+    /// Which messages the handler may take before their turn.
+    is_urgent: Option<IsUrgent>,
 }
 
 impl Rarities {
@@ -129,6 +132,7 @@ impl Rarities {
             watchers,
             offered_states,
             requests,
+            is_urgent,
         } = self;
         outcome.is_none()
             && starter.is_none()
@@ -141,6 +145,7 @@ impl Rarities {
             && watchers.is_none()
             && offered_states.is_empty()
             && requests.is_empty()
+            && is_urgent.is_none()
     }
 }
 
@@ -368,6 +373,15 @@ impl Core {
 
     pub(crate) fn handler_name(&self) -> Option<&Cow<'static, str>> {
         self.rare.get()?.handler_name.as_ref()
+    }
+
+    /// The handler may take these messages before their turn.
+    pub(super) fn set_urgent(&mut self, is_urgent: IsUrgent) {
+        self.rare_mut().is_urgent = Some(is_urgent);
+    }
+
+    pub(super) fn urgent(&self) -> Option<&IsUrgent> {
+        self.rare.get()?.is_urgent.as_ref()
     }
 
     /// Keeps a client's copy of the state for the next boundary, as far as there is room: as much as one client

@@ -72,8 +72,6 @@ pub struct LiveSession<T = ()> {
     pub(super) session: Session<T>,
     /// Whether it has returned that the session is over.
     is_over: bool,
-    /// Which messages it may take before their turn.
-    pub(super) is_urgent: Option<IsUrgent>,
 }
 
 impl<T: Send + 'static> LiveSession<T> {
@@ -82,7 +80,10 @@ impl<T: Send + 'static> LiveSession<T> {
         origin: SessionOrigin,
         is_urgent: Option<IsUrgent>,
     ) -> Self {
-        Self { session: Session::new(shared, origin), is_over: false, is_urgent }
+        if let Some(is_urgent) = is_urgent {
+            shared.step(|core| core.set_urgent(is_urgent));
+        }
+        Self { session: Session::new(shared, origin), is_over: false }
     }
 
     /// Receives the next data message; waits across reconnects. `None` when the session is over.

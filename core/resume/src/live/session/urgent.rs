@@ -99,16 +99,17 @@ impl<T: Send + 'static> LiveSession<T> {
         }
         let taken = loop {
             let looked = shared.step(|core| {
-                let message = self.is_urgent.as_ref().and_then(|_| core.machine.look_ahead());
-                if message.is_none() && !core.is_over() {
+                let is_urgent = core.urgent().cloned();
+                let looked = is_urgent.and_then(|of| Some((of, core.machine.look_ahead()?)));
+                if looked.is_none() && !core.is_over() {
                     core.wait_to_receive(cx.waker());
                     return Poll::Pending;
                 }
-                Poll::Ready(message)
+                Poll::Ready(looked)
             });
-            let Some(message) = ready!(looked) else { break None };
+            let Some((is_urgent, message)) = ready!(looked) else { break None };
             // The application's code runs without the session's lock.
-            if !self.is_urgent.as_ref().is_some_and(|is_urgent| is_urgent(&message)) {
+            if !is_urgent(&message) {
                 continue;
             }
             let taken = shared.with_core(|core, now| core.machine.take_looked_at(now));
