@@ -17,7 +17,7 @@ check() {
 }
 
 for crate in session-resume-proto session-resume session-resume-axum session-resume-warp session-resume-redb session-resume-redis \
-    session-resume-browser session-resume-client session-resume-testkit; do
+    session-resume-browser session-resume-client session-resume-monitor session-resume-testkit; do
     check "$crate" --no-default-features
     [ -z "${LONG:-}" ] || check "$crate" --all-features
 done
@@ -26,7 +26,9 @@ for feature in axum console http listen tungstenite http2 server; do
 done
 check session-resume-axum --no-default-features --features http2
 check session-resume-axum --no-default-features --features server
+check session-resume-axum --no-default-features --features monitor
 check session-resume-warp --no-default-features --features server
+check session-resume-warp --no-default-features --features monitor
 check session-resume-browser --no-default-features --features axum
 check session-resume-browser --no-default-features --features warp
 check session-resume-client --no-default-features --features http
@@ -38,6 +40,7 @@ check dashboard
 # A feature that is added later must be added here, too.
 known='adapters/axum/Cargo.toml default
 adapters/axum/Cargo.toml http2
+adapters/axum/Cargo.toml monitor
 adapters/axum/Cargo.toml server
 adapters/browser/Cargo.toml axum
 adapters/browser/Cargo.toml warp
@@ -48,6 +51,7 @@ adapters/redis/Cargo.toml sentinel
 adapters/redis/Cargo.toml tls
 adapters/testkit/Cargo.toml tcp
 adapters/warp/Cargo.toml default
+adapters/warp/Cargo.toml monitor
 adapters/warp/Cargo.toml server
 core/resume/Cargo.toml axum
 core/resume/Cargo.toml console

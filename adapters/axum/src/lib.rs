@@ -37,6 +37,8 @@
 //! ```
 
 mod connection;
+#[cfg(feature = "monitor")]
+mod monitor;
 mod poll;
 #[cfg(feature = "server")]
 mod serve;
@@ -49,6 +51,8 @@ pub use session_resume::adapter::Refusal as ResumeRejection;
 pub use session_resume::adapter::{ServeHops, UntilStopped, stop_signal};
 pub use session_resume::{Identity, IdentityChange, Session, adapter::bind};
 
+#[cfg(feature = "monitor")]
+pub use self::monitor::{Monitor, monitor};
 #[cfg(feature = "server")]
 pub use self::serve::{Served, serve, serve_hops};
 pub use self::{

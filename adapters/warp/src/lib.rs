@@ -58,6 +58,8 @@
 
 mod connection;
 mod filters;
+#[cfg(feature = "monitor")]
+mod monitor;
 mod rejection;
 mod service;
 
@@ -67,6 +69,8 @@ pub use session_resume::adapter::{
     Serve, ServeHops, UntilStopped, bind, serve, serve_hops, stop_signal,
 };
 
+#[cfg(feature = "monitor")]
+pub use self::monitor::{Monitor, monitor};
 pub use self::{
     connection::ResumeConnection,
     filters::{

@@ -161,10 +161,11 @@ pub mod observe {
 pub use self::{
     door::{
         adapter,
-        layer::{ResponseFuture, SessionResume, SessionResumeService},
+        layer::{EndedSession, ResponseFuture, SessionResume, SessionResumeService},
     },
+    live::history::Minute,
     live::session::{
-        AttachRequest, AttachedClient, BlockingSession, Client, Event, ExpirationGuard,
+        AttachRequest, AttachedClient, BlockingSession, Carrier, Client, Event, ExpirationGuard,
         IdentityChange, LiveSession, NotDelivered, Resumed, Session, SessionDuplex, SessionInfo,
         SessionOrigin, SessionSink,
     },

@@ -1,7 +1,9 @@
 //! Who reads what was sent, and how far: what the application asks and decides about single clients.
 
+use std::time::Duration;
+
 use super::{
-    Access, IdentityTag, Session,
+    Access, Carrier, IdentityTag, Session,
     client::{Client, Who},
     sparse::Addressee,
 };
@@ -27,15 +29,28 @@ pub struct Attendee<'a, I> {
     pub access: Access,
     /// How many transports it has.
     pub transports: usize,
+    /// When the newest of these attached.
+    pub since: Moment,
+    /// What carries it.
+    pub carrier: Carrier,
+    /// How long its last ping took to be answered; `None` if none was, or if the session has not read all the while.
+    pub round_trip: Option<Duration>,
 }
 
 impl<I: Clone> Session<I> {
     /// Returns the clients that are attached, in the order in which they were first there.
     pub fn attendees(&self) -> impl Iterator<Item = Attendee<'_, I>> {
-        self.clients.iter().filter(|client| client.is_attached()).map(|client| Attendee {
-            who: &client.who,
-            access: client.access,
-            transports: self.attached().filter(|t| t.client == client.uid).count(),
+        self.clients.iter().filter(|client| client.is_attached()).filter_map(|client| {
+            let own = || self.attached().filter(|t| t.client == client.uid);
+            let report = own().max_by_key(|t| t.number)?.report;
+            Some(Attendee {
+                who: &client.who,
+                access: client.access,
+                transports: own().count(),
+                since: report.since,
+                carrier: report.carrier,
+                round_trip: report.round_trip,
+            })
         })
     }
 

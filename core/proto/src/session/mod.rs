@@ -28,6 +28,7 @@ mod rarities;
 mod reading;
 mod receive;
 mod replay;
+mod report;
 mod room;
 mod rules;
 mod runs;
@@ -60,6 +61,7 @@ pub use self::{
     poison::InHand,
     reading::{NotRead, ReadFrom, Reading},
     receive::{Incoming, Reception},
+    report::Carrier,
     rules::{Attach, Bounds, CatchUp, Overflow, Pace, PlainAck, Rules},
     send::{NotSent, Unsent},
     snapshot::{Covered, Newcomers, Snapshot},

@@ -192,6 +192,7 @@ impl<I: Clone> Session<I> {
             return;
         };
         self.transports[at].ping = None;
+        self.transports[at].report.is_answered(now);
         if self.transports[at].is_plain() {
             self.confirmed_after(at, ping.position, now.since(ping.since), now);
         }

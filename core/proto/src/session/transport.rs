@@ -9,6 +9,7 @@ use super::{
     client::{ClientUid, Takeover},
     outbox::MESSAGE_OVERHEAD,
     plain::Window,
+    report::Report,
     usage::Handler,
 };
 use crate::{
@@ -90,6 +91,7 @@ pub(super) struct Transport {
     pub(super) reading: Reading,
     /// What the outbox has forgotten when it attached. Freed when the client has its hello and what follows.
     pub(super) forgotten: Rare<VecDeque<ByteString>>,
+    pub(super) report: Report,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -172,6 +174,7 @@ impl Transport {
             may_offer_state: true,
             reading: Reading::GoesOn,
             forgotten: Rare::none(),
+            report: Report::new(now),
         }
     }
 
@@ -204,6 +207,7 @@ impl Transport {
     /// Reading goes on: the pong that is due was behind what had to wait.
     pub(super) fn go_on(&mut self, rules: &Rules, now: Moment) {
         self.reading = Reading::GoesOn;
+        self.report.has_paused();
         self.unread_pings = 0;
         let timeout = self.pong_timeout(rules);
         if let Some(ping) = &mut self.ping {
@@ -215,6 +219,7 @@ impl Transport {
     /// The session was frozen, so nothing was read: every deadline of the peer begins anew.
     pub(super) fn thaw(&mut self, rules: &Rules, now: Moment) {
         (self.last_heard, self.last_frame, self.last_ack) = (now, now, now);
+        self.report.has_paused();
         self.ack_by = self.ack_by.map(|_| now + PROBE_DEADLINE);
         if self.waits_for_room() {
             self.reading = Reading::WaitsForRoom(now);
@@ -355,6 +360,7 @@ impl Transport {
         self.ping = Some(OutstandingPing { position: self.sent, since: now, deadline });
         self.ping_now = false;
         self.last_ping = now;
+        self.report.pings(now);
         self.has_nothing_unpinged();
     }
 

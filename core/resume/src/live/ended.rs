@@ -130,6 +130,12 @@ impl EndedSessions {
         ids.filter_map(move |id| Some((*id, outcomes.kept(*id, now)?)))
     }
 
+    /// Returns the outcomes that have come last, the newest first.
+    pub(crate) fn newest(&self, now: Moment) -> impl Iterator<Item = (SessionId, &Ended)> {
+        let ids = self.order.values().rev();
+        ids.filter_map(move |id| Some((*id, self.kept(*id, now)?)))
+    }
+
     pub(crate) fn get(&mut self, id: SessionId, now: Moment) -> Option<&Ended> {
         self.drop_overdue(now);
         self.kept(id, now)

@@ -143,3 +143,47 @@ fn all_clients_of_an_identity_are_closed_and_those_of_another_go_on() {
     let a = sim.resume("a", 0);
     assert_eq!(sim.data(a), ["m0"], "nothing is lost for those who come back");
 }
+
+fn round_trip(sim: &Sim) -> Option<Duration> {
+    sim.session.attendees().next().expect("it is attached").round_trip
+}
+
+#[test]
+fn an_attendee_is_told_since_when_and_how_long_its_last_ping_took() {
+    let mut sim = share();
+    sim.advance(Duration::from_secs(1));
+    let number = sim.plain();
+    let since = sim.now;
+    sim.session.note_carrier(AttachmentNumber::new(number), Carrier::Pipe);
+    sim.advance(Duration::from_secs(2));
+    sim.send_range(0..1);
+    sim.out(number);
+    assert_eq!(round_trip(&sim), None, "no ping is answered yet");
+    // Then the session asks what the plain client has.
+    sim.advance(Duration::from_secs(1));
+    sim.out(number);
+    sim.advance(Duration::from_millis(70));
+    sim.pong(number);
+    assert_eq!(round_trip(&sim), Some(Duration::from_millis(70)));
+    let attendee = sim.session.attendees().next().unwrap();
+    assert_eq!((attendee.since, attendee.carrier), (since, Carrier::Pipe));
+    let mut other = sim.session.clone();
+    other.note_carrier(AttachmentNumber::new(number), Carrier::Events);
+    assert!(other == sim.session, "no rule reads it");
+}
+
+#[test]
+fn a_pong_that_had_to_wait_to_be_read_tells_no_round_trip() {
+    let mut sim = Sim::with(|rules| rules.bounds.inbox_messages = 1);
+    let number = sim.plain();
+    sim.send_range(0..1);
+    sim.advance(Duration::from_secs(2));
+    sim.out(number);
+    assert!(sim.say(number, "x"));
+    assert!(!sim.say(number, "y"));
+    sim.advance(Duration::from_secs(5));
+    sim.events();
+    assert!(sim.say(number, "y"));
+    sim.pong(number);
+    assert_eq!(round_trip(&sim), None);
+}

@@ -13,7 +13,7 @@ use super::{
     tube::tube,
 };
 use crate::{
-    Identity, IntoOutcome, LiveSession, OutcomeStatus,
+    Carrier, Identity, IntoOutcome, LiveSession, OutcomeStatus,
     door::upgrade::Upgrade,
     live::{ended::Ended, registry::Registry},
     words::{
@@ -103,6 +103,7 @@ impl<T: Send + 'static> Reader<T> {
             Ok(accepted) => {
                 let (writer, reader) = tube(events::FIRST);
                 // Ends with its reader, which the session's rules and a drain end.
+                let accepted = accepted.carried_by(Carrier::Events);
                 tokio::spawn(accepted.run(Events::new(writer)));
                 stream(Body::stream(reader))
             }

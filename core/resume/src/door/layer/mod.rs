@@ -5,6 +5,7 @@ mod future;
 mod identities;
 mod service;
 mod setters;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,7 @@ use std::{
 
 use tower_layer::Layer;
 
-pub use self::{future::ResponseFuture, service::SessionResumeService};
+pub use self::{future::ResponseFuture, service::SessionResumeService, survey::EndedSession};
 use crate::{
     ClusterView, ConfigError, ConfigErrorKind, Message, Session, SessionId,
     live::{registry::Registry, session::SessionInfo},
@@ -194,7 +195,7 @@ impl<T: Send + 'static> SessionResume<T> {
 
     /// Returns a description of every session in memory, in no particular order.
     ///
-    /// Costs a lock per session: for operators and tests, not for every request.
+    /// Costs a lock per session: for operators and tests, not for every request. [`survey`](Self::survey) keeps no list.
     pub fn sessions(&self) -> Vec<SessionInfo> {
         self.registry()
             .all()

@@ -5,7 +5,9 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use session_resume_proto::{
     AttachmentNumber, Moment,
-    session::{Access, Arrival, Attached, ClientName, MOVED_RETRY, Refusal as AttachRefusal},
+    session::{
+        Access, Arrival, Attached, Carrier, ClientName, MOVED_RETRY, Refusal as AttachRefusal,
+    },
     wire::{Close, CloseKind, Offer},
 };
 use tokio::time::Instant;
@@ -64,6 +66,8 @@ pub(super) struct Newcomer<T> {
     pub(super) from: Option<PeerAddr>,
     /// The span of its request, which stays open until the client is attached.
     pub(super) asked_in: Span,
+    /// What carries its frames.
+    pub(super) carrier: Carrier,
     pub(super) pass: Pass,
 }
 
@@ -84,6 +88,12 @@ where
     F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
     Fut: Future<Output: IntoOutcome> + Send + 'static,
 {
+    /// Says what carries the frames of the transport that it will be run with; otherwise a WebSocket does.
+    pub fn carried_by(mut self, carrier: Carrier) -> Self {
+        self.0.newcomer.carrier = carrier;
+        self
+    }
+
     /// Attaches the socket and moves its frames until it is gone. The first attach of a session starts the
     /// handler; on later ones the closure is dropped uncalled.
     ///
@@ -237,7 +247,8 @@ impl<T: Send + 'static> Newcomer<T> {
         session: &Arc<Shared<T>>,
         origin: SessionOrigin,
     ) -> Result<Entered<T>, TurnedAway> {
-        let Self { registry, client, access, valid_until, offer, from, asked_in, pass } = self;
+        let Self { registry, client, access, valid_until, offer, from, asked_in, carrier, pass } =
+            self;
         let (id, resumable) = (session.id(), offer.is_resumable());
         let arrival = Arrival {
             client,
@@ -254,16 +265,20 @@ impl<T: Send + 'static> Newcomer<T> {
                 let refusal = AttachRefusal { close: Close::REAUTHENTICATE, retry: None };
                 return Err((Cause::Application, refusal, seen));
             }
-            pass.attach(&registry, (id, core), arrival, now)
-                .map_err(|(cause, refusal)| (cause, refusal, seen))
+            let (attached, starts) = pass
+                .attach(&registry, (id, core), arrival, now)
+                .map_err(|(cause, refusal)| (cause, refusal, seen))?;
+            core.machine.note_carrier(attached.number, carrier);
+            Ok((attached, starts))
         });
         let attached = attached.map(|(attached, starts)| {
             let (number, behind) = (attached.number, attached.behind);
             let turn = pump::Turn::new(Arc::clone(session), number, behind, valid_until);
             observe::attached(&attached, resumable);
+            registry.history.attached(&attached, registry.clock().now());
             tracing::debug!(
                 session = %id.short(),
-                identity = %Identity::of_tag(client.identity).short(),
+                identity = %Identity::of_tag(client.identity).short_hash(),
                 attachment = attached.number.get(),
                 resumable,
                 read_only = access == Access::ReadOnly,

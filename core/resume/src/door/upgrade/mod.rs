@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use http::{Method, StatusCode, header, request::Parts};
 use session_resume_proto::{
     Message,
-    session::Access,
+    session::{Access, Carrier},
     wire::{Offer, SUBPROTOCOL},
 };
 use tokio::time::Instant;
@@ -488,8 +488,17 @@ impl<T: Send + 'static> Upgrade<T> {
         let (peer, request) = (Peer::new(), AttachRequest::of(*parts));
         let pass = Pass { peer, request, key, path, handler: HandlerType::of::<F>(), name };
         let asked_in = Span::current();
-        let newcomer =
-            Newcomer { registry, client, access, valid_until, offer, from, asked_in, pass };
+        let newcomer = Newcomer {
+            registry,
+            client,
+            access,
+            valid_until,
+            offer,
+            from,
+            asked_in,
+            carrier: Carrier::default(),
+            pass,
+        };
         Accepted(Box::new(Arriving { stand, newcomer, handler, is_urgent }))
     }
 }

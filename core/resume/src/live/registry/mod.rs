@@ -14,6 +14,7 @@ mod stored;
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
@@ -41,6 +42,7 @@ use crate::live::pipes::Pipes;
 use crate::{
     live::{
         ended::{Ended, EndedSessions, Worth},
+        history::History,
         session::{Home, Keeper, Shared},
         wheel::Wheel,
     },
@@ -107,6 +109,7 @@ pub(crate) struct Registry<T> {
     /// They end with it.
     tasks: Mutex<Vec<AbortHandle>>,
     outcomes: Mutex<EndedSessions>,
+    pub(crate) history: History,
     pub(crate) drain: Draining,
     #[cfg(feature = "http")]
     pub(crate) pipes: Arc<Pipes>,
@@ -148,6 +151,7 @@ impl<T> Registry<T> {
                 config.limits.outcomes,
                 config.outcome_lifetime,
             )),
+            history: History::default(),
             drain: Draining::default(),
             #[cfg(feature = "http")]
             pipes: Pipes::new(),
@@ -317,6 +321,16 @@ impl<T> Registry<T> {
             all.extend(lock(shard).iter().map(Arc::clone));
         }
         all
+    }
+
+    /// Returns the numbers of the parts in which all sessions can be looked at.
+    pub(crate) fn parts(&self) -> Range<usize> {
+        0..self.by_id.len()
+    }
+
+    /// Returns the sessions of one of the [`parts`](Self::parts): no lock is held while they are looked at.
+    pub(crate) fn part(&self, part: usize) -> Vec<Arc<Shared<T>>> {
+        lock(&self.by_id[part]).iter().map(Arc::clone).collect()
     }
 
     pub(crate) fn take_due(&self) -> Vec<Weak<Shared<T>>> {

@@ -1,4 +1,4 @@
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::HeaderValue;
 use serde::Serialize;
@@ -116,30 +116,6 @@ impl fmt::Debug for IdentityChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IdentityChange").finish_non_exhaustive()
     }
-}
-
-/// What [`SessionResume::sessions`](crate::SessionResume::sessions) tells of a session.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct SessionInfo {
-    /// Its public id.
-    pub id: SessionId,
-    /// Where it is in its life.
-    pub phase: Phase,
-    /// How long ago it was started.
-    pub age: Duration,
-    /// How many transports are attached.
-    pub transports: usize,
-    /// Why the guards that are held hold off its expiry.
-    pub guards: Vec<String>,
-    /// How many messages its outbox keeps.
-    pub outbox_messages: usize,
-    /// How many bytes these take, 48 for each message included.
-    pub outbox_bytes: usize,
-    /// How many messages wait for its handler.
-    pub inbox_messages: usize,
-    /// How many [observers](Session::observe) it has.
-    pub observers: usize,
 }
 
 impl<T> Session<T> {
@@ -580,24 +556,6 @@ impl<T: Send + 'static> Session<T> {
         let change =
             self.shared.keeper().and_then(|keeper| keeper.cycle_identity(&self.shared, by));
         IdentityChange { change }
-    }
-
-    /// Returns a description of the session.
-    pub fn info(&self) -> SessionInfo {
-        self.shared.with_core(|core, now| {
-            let machine = &core.machine;
-            SessionInfo {
-                id: self.shared.id(),
-                phase: phase(machine.phase()),
-                age: machine.age(now),
-                transports: machine.transports(),
-                guards: machine.guard_reasons(now).map(str::to_owned).collect(),
-                outbox_messages: machine.outbox_messages(),
-                outbox_bytes: machine.outbox_bytes(),
-                inbox_messages: machine.inbox_messages(),
-                observers: machine.observer_count(),
-            }
-        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! One session: its handles, its state, its tasks. Suggested reading order: `shared` (the live object), `core`
 //! (what its lock guards), `handle`, `live`, `send`, `receipts`, `urgent`; `life` (how it goes), `keeper` (whom it tells what has happened), `durable` (what it knows of its
-//! snapshot).
+//! snapshot), `info` (what operators are told).
 
 mod blocking;
 mod core;
@@ -8,6 +8,7 @@ mod durable;
 mod event;
 mod guard;
 mod handle;
+mod info;
 mod keeper;
 mod life;
 mod live;
@@ -25,7 +26,7 @@ mod tasks;
 mod thread;
 mod urgent;
 
-pub use session_resume_proto::session::SessionOrigin;
+pub use session_resume_proto::session::{Carrier, SessionOrigin};
 
 #[cfg(feature = "http")]
 pub(crate) use self::read::Mark;
@@ -33,7 +34,8 @@ pub use self::{
     blocking::BlockingSession,
     event::{AttachRequest, Client, Event, Resumed},
     guard::ExpirationGuard,
-    handle::{IdentityChange, Session, SessionInfo},
+    handle::{IdentityChange, Session},
+    info::SessionInfo,
     live::LiveSession,
     observe::{Cursor, From, InvalidCursor, Observe, ObserveError, Observed},
     receipts::{AttachedClient, NotDelivered},

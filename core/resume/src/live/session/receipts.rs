@@ -6,13 +6,14 @@ use std::{
     fmt,
     future::poll_fn,
     task::{Poll, Waker},
+    time::Duration,
 };
 
 #[cfg(feature = "http")]
 use session_resume_proto::session::{Delivery, DeliveryProgress};
 use session_resume_proto::{
     Position,
-    session::{Access, Addressee, Receipt},
+    session::{Access, Addressee, Carrier, Receipt},
     wire::{Close, CodeError},
 };
 
@@ -64,6 +65,13 @@ pub struct AttachedClient {
     pub read_only: bool,
     /// How many transports it has.
     pub transports: usize,
+    /// How long ago the newest of these attached.
+    pub attached_for: Duration,
+    /// What carries the newest.
+    pub carrier: Carrier,
+    /// How long its last ping took to be answered. `None` until one is: mostly the first ping comes with the first
+    /// heartbeat.
+    pub round_trip: Option<Duration>,
 }
 
 /// Somebody waits for something of the session.
@@ -264,15 +272,21 @@ impl<T: Send + 'static> Session<T> {
 
     /// Returns the clients that are attached.
     pub fn clients(&self) -> Vec<AttachedClient> {
-        self.shared.step(|core| {
-            let attendees = core.machine.attendees().map(|attendee| {
-                let client = Client::of(attendee.who);
-                let identity = client.identity();
-                let read_only = attendee.access == Access::ReadOnly;
-                AttachedClient { client, identity, read_only, transports: attendee.transports }
-            });
-            attendees.collect()
-        })
+        let now = self.shared.clock().now();
+        let core = self.shared.lock();
+        let attendees = core.machine.attendees().map(|attendee| {
+            let client = Client::of(attendee.who);
+            AttachedClient {
+                client,
+                identity: client.identity(),
+                read_only: attendee.access == Access::ReadOnly,
+                transports: attendee.transports,
+                attached_for: now.since(attendee.since),
+                carrier: attendee.carrier,
+                round_trip: attendee.round_trip,
+            }
+        });
+        attendees.collect()
     }
 
     /// Closes the transports of one client with a code of the application's: 4000 to 4099, or 4200 to 4999; 1000 asks

@@ -54,8 +54,8 @@ impl Identity {
         is_v4.then_some(Self(uuid))
     }
 
-    /// A few digits for logs, from which it cannot be told.
-    pub(crate) fn short(&self) -> String {
+    /// Returns the eight hexadecimal digits that log lines have in place of the identity, which cannot be told from them.
+    pub fn short_hash(&self) -> String {
         HEXLOWER.encode(&Sha256::digest(self.0.as_bytes())[..4])
     }
 

@@ -128,11 +128,16 @@ impl AllowedOrigins {
         self
     }
 
+    /// Returns whether the page behind a request that is no upgrade is one of these, such as one that posts to an
+    /// operator's page. Where a browser sends no `Origin`, its `Sec-Fetch-Site` tells.
+    pub fn admits(&self, req: RequestView<'_>) -> bool {
+        self.check_request(req).is_ok()
+    }
+
     /// Checks whether the page behind `req`, which is no upgrade, may ask for a session's messages.
     ///
     /// A page on another origin of the same site may send a `GET` with the cookie and without `Origin`. What the browser
     /// says of such a request tells.
-    #[cfg(feature = "http")]
     pub(crate) fn check_request(&self, req: RequestView<'_>) -> Result<(), ForeignOrigin> {
         if req.headers().contains_key(header::ORIGIN) {
             return self.check(req);

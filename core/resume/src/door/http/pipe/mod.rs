@@ -30,7 +30,7 @@ pub(in crate::door::http) use self::asking::Asking;
 use self::transport::Transport;
 use super::body::Body;
 use crate::{
-    Identity, IntoOutcome, LiveSession, RequestView,
+    Carrier, Identity, IntoOutcome, LiveSession, RequestView,
     door::{hop, upgrade::Upgrade},
     live::{
         pipes::{Pipe, Waits},
@@ -206,7 +206,7 @@ impl<T: Send + 'static> Visit<T> {
                     return no_room(&registry, nonce, form);
                 }
                 let accepted = match upgrade.on_session(handler) {
-                    Ok(accepted) => accepted,
+                    Ok(accepted) => accepted.carried_by(Carrier::Pipe),
                     Err(refusal) => return refusal.into_response().map(Body::from),
                 };
                 let opening = Opening { registry: &registry, context: &context, identity, access };
