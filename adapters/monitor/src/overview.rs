@@ -112,7 +112,7 @@ pub(crate) async fn of(source: &dyn Source) -> Overview {
         now_ms: since_1970(SystemTime::now()),
         ready: source.is_ready(),
         sessions,
-        minutes: source.history().into_iter().map(OneMinute::from).collect(),
+        minutes: source.last_minutes().into_iter().map(OneMinute::from).collect(),
         ends: ends.collect(),
     }
 }

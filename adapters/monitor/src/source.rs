@@ -17,7 +17,7 @@ pub(crate) trait Source: Send + Sync {
 
     fn recent_ends(&self, count: usize) -> Vec<EndedSession>;
 
-    fn history(&self) -> Vec<Minute>;
+    fn last_minutes(&self) -> Vec<Minute>;
 
     fn is_ready(&self) -> bool;
 }
@@ -71,8 +71,8 @@ impl<T: Send + 'static> Source for SessionResume<T> {
         SessionResume::recent_ends(self, count)
     }
 
-    fn history(&self) -> Vec<Minute> {
-        SessionResume::history(self)
+    fn last_minutes(&self) -> Vec<Minute> {
+        SessionResume::last_minutes(self)
     }
 
     fn is_ready(&self) -> bool {

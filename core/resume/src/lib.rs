@@ -163,7 +163,7 @@ pub use self::{
         adapter,
         layer::{EndedSession, ResponseFuture, SessionResume, SessionResumeService},
     },
-    live::history::Minute,
+    live::minutes::Minute,
     live::session::{
         AttachRequest, AttachedClient, BlockingSession, Carrier, Client, Event, ExpirationGuard,
         IdentityChange, LiveSession, NotDelivered, Resumed, Session, SessionDuplex, SessionInfo,

@@ -230,13 +230,13 @@ impl Proxy {
 
     fn kill(&mut self) {
         let id = self.process.id();
-        let (signal, whom) = match self.kind {
+        let (signal, target) = match self.kind {
             // Its second process is in a group of its own, and ends at once when the first one asks.
             Kind::Varnish => ("TERM", id.to_string()),
             // The whole group. Apache would take ten seconds to end by itself.
             _ => ("KILL", format!("-{id}")),
         };
-        let _ = Command::new("kill").args(["-s", signal, "--", &whom]).status();
+        let _ = Command::new("kill").args(["-s", signal, "--", &target]).status();
         let _ = self.process.wait();
     }
 }

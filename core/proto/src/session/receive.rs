@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::{Session, client::Client, transport::Reading};
+use super::{Session, client::Client, transport::Pause};
 use crate::{
     AttachmentNumber, Message, Moment, Position,
     wire::{self, ClientControl, Close, Inbound, ProtocolError, StateOffer},
@@ -107,7 +107,7 @@ impl<I: Clone> Session<I> {
                 && client.inbox_bytes + bytes <= bounds.inbox_bytes.max(bytes));
         if !fits {
             if !t.waits_for_room() {
-                t.reading = Reading::WaitsForRoom(now);
+                t.pause = Some(Pause::ForRoom(now));
             }
             let plain = t.is_plain();
             self.resolve_standoff(now);
@@ -118,8 +118,8 @@ impl<I: Clone> Session<I> {
             return Reception::Full(frame_of(message, plain));
         }
         if let Some(Err(until)) = bounds.pace.map(|pace| client.keep_pace(pace, now)) {
-            let is_news = !matches!(t.reading, Reading::WaitsUntil(_));
-            t.reading = Reading::WaitsUntil(until);
+            let is_news = !matches!(t.pause, Some(Pause::Until(_)));
+            t.pause = Some(Pause::Until(until));
             return Reception::TooFast { frame: frame_of(message, t.is_plain()), is_news };
         }
         if t.is_paused() {

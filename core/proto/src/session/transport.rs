@@ -87,8 +87,8 @@ pub(super) struct Transport {
     pub(super) ack_now: bool,
     /// It has sent neither data nor its state: it may still offer that.
     pub(super) may_offer_state: bool,
-    /// Whether the session reads.
-    pub(super) reading: Reading,
+    /// Why nothing is read; `None`: the session reads.
+    pub(super) pause: Option<Pause>,
     /// What the outbox has forgotten when it attached. Freed when the client has its hello and what follows.
     pub(super) forgotten: Rare<VecDeque<ByteString>>,
     pub(super) report: Report,
@@ -115,14 +115,13 @@ pub(super) enum State {
     },
 }
 
-/// Whether the session reads from a transport.
+/// Why the session does not read from a transport.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Reading {
-    GoesOn,
+pub(super) enum Pause {
     /// The inbox is full, since then.
-    WaitsForRoom(Moment),
+    ForRoom(Moment),
     /// The client has sent faster than it may: until then.
-    WaitsUntil(Moment),
+    Until(Moment),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -172,7 +171,7 @@ impl Transport {
             untold_since: None,
             ack_now: acknowledged > 0,
             may_offer_state: true,
-            reading: Reading::GoesOn,
+            pause: None,
             forgotten: Rare::none(),
             report: Report::new(now),
         }
@@ -188,25 +187,25 @@ impl Transport {
 
     /// Whether nothing is read, so that no answer of the peer can be seen.
     pub(super) fn is_paused(&self) -> bool {
-        self.reading != Reading::GoesOn
+        self.pause.is_some()
     }
 
     /// Whether nothing is read because the inbox is full.
     pub(super) fn waits_for_room(&self) -> bool {
-        matches!(self.reading, Reading::WaitsForRoom(_))
+        matches!(self.pause, Some(Pause::ForRoom(_)))
     }
 
     /// When it is read again, if its client has sent faster than it may.
     fn reads_again(&self) -> Option<Moment> {
-        match self.reading {
-            Reading::WaitsUntil(at) => Some(at),
-            Reading::GoesOn | Reading::WaitsForRoom(_) => None,
+        match self.pause? {
+            Pause::Until(at) => Some(at),
+            Pause::ForRoom(_) => None,
         }
     }
 
     /// Reading goes on: the pong that is due was behind what had to wait.
     pub(super) fn go_on(&mut self, rules: &Rules, now: Moment) {
-        self.reading = Reading::GoesOn;
+        self.pause = None;
         self.report.has_paused();
         self.unread_pings = 0;
         let timeout = self.pong_timeout(rules);
@@ -222,7 +221,7 @@ impl Transport {
         self.report.has_paused();
         self.ack_by = self.ack_by.map(|_| now + PROBE_DEADLINE);
         if self.waits_for_room() {
-            self.reading = Reading::WaitsForRoom(now);
+            self.pause = Some(Pause::ForRoom(now));
         }
         let timeout = self.pong_timeout(rules);
         if let Some(ping) = &mut self.ping {
@@ -469,7 +468,7 @@ impl<I: Clone> Session<I> {
     /// Until when a transport may wait with a frame that found no room: a peer of which nothing is read may be
     /// gone. As long as the session itself would wait without a transport.
     fn pause_deadline(&self, t: &Transport) -> Option<Moment> {
-        let Reading::WaitsForRoom(since) = t.reading else {
+        let Some(Pause::ForRoom(since)) = t.pause else {
             return None;
         };
         let works = self.usage.handler() == Handler::Working;

@@ -33,7 +33,10 @@ pub(crate) fn start<T, F, Fut>(
     F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
     Fut: Future<Output: IntoOutcome> + Send + 'static,
 {
-    let live = LiveSession::new(Arc::clone(session), origin, is_urgent);
+    if let Some(is_urgent) = is_urgent {
+        session.step(|core| core.set_urgent(is_urgent));
+    }
+    let live = LiveSession::new(Arc::clone(session), origin);
     let task = Handling {
         session: Arc::clone(session),
         // The call is caught, too: a closure may panic before its first await.

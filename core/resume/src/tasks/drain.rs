@@ -35,7 +35,7 @@ pub(crate) async fn drain<T: Send + 'static>(
     registry: &Arc<Registry<T>>,
     deadline: Duration,
 ) -> DrainReport {
-    // First: who finds that it drains finds how long.
+    // First: code that sees the drain also sees how long it lasts.
     let _ = registry.drain.until.set(Instant::now() + deadline);
     registry.drain.begun.store(true, Ordering::Release);
     let registry = Arc::clone(registry);

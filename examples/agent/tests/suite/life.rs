@@ -7,6 +7,17 @@ use crate::support::{
     Disk, Server, Watcher, get, poll, report, until, whole, words_before_question,
 };
 
+/// Somebody watches an agent that has read two files and is about to read the third one.
+async fn at_work(server: &Server, network: &Proxy) -> Watcher {
+    server.gate.allow(words_before_question() + 2);
+    let mut watcher = Watcher::open(network.address(), "").await;
+    watcher.start("none").await;
+    watcher.until_asked().await;
+    watcher.answer(true).await;
+    watcher.until("two files", |watcher| watcher.files.len() == 2).await;
+    watcher
+}
+
 #[tokio::test]
 async fn a_run_goes_from_task_to_outcome() {
     let disk = Disk::new();
@@ -47,12 +58,7 @@ async fn an_agent_that_works_is_stopped_once_also_when_its_client_comes_again() 
     let disk = Disk::new();
     let server = Server::start(&disk.store()).await;
     let network = Proxy::start(server.address).await;
-    server.gate.allow(words_before_question() + 2);
-    let mut watcher = Watcher::open(network.address(), "").await;
-    watcher.start("none").await;
-    watcher.until_asked().await;
-    watcher.answer(true).await;
-    watcher.until("two files", |watcher| watcher.files.len() == 2).await;
+    let mut watcher = at_work(&server, &network).await;
     watcher.client.send("\"stop\"").await.unwrap();
     let session = server.resume.get(watcher.session.parse().unwrap()).unwrap();
     until("it has come, and the agent works", || session.info().inbox_messages == 1).await;
@@ -130,12 +136,7 @@ async fn a_connection_lost_during_work_loses_and_doubles_nothing() {
     let disk = Disk::new();
     let server = Server::start(&disk.store()).await;
     let network = Proxy::start(server.address).await;
-    server.gate.allow(words_before_question() + 2);
-    let mut watcher = Watcher::open(network.address(), "").await;
-    watcher.start("none").await;
-    watcher.until_asked().await;
-    watcher.answer(true).await;
-    watcher.until("two files", |watcher| watcher.files.len() == 2).await;
+    let mut watcher = at_work(&server, &network).await;
 
     network.go_offline();
     let session = server.resume.get(watcher.session.parse().unwrap()).unwrap();

@@ -385,3 +385,13 @@ fn control_line(control: &ServerControl) -> String {
     let done = control.done.as_ref().expect("the server sends one member at a time");
     format!("done {:?} {}", done.status, done.received).to_lowercase()
 }
+
+/// A client has acknowledged three messages of six; what it has is kept or not.
+fn half_way(retain: Retain) -> Sim {
+    let mut sim = Sim::with(|rules| rules.retention.retain = retain);
+    let a = sim.fresh("a");
+    sim.send_range(0..6);
+    sim.out(a);
+    sim.ack(a, 3);
+    sim
+}

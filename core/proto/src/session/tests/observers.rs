@@ -37,16 +37,6 @@ fn from(position: u64) -> ObserveFrom {
     ObserveFrom::Position { epoch: epoch(), position: Position::new(position) }
 }
 
-/// A client has acknowledged three messages of six; what it has is kept or not.
-fn half_way(retain: Retain) -> Sim {
-    let mut sim = Sim::with(|rules| rules.retention.retain = retain);
-    let a = sim.fresh("a");
-    sim.send_range(0..6);
-    sim.out(a);
-    sim.ack(a, 3);
-    sim
-}
-
 #[test]
 fn an_observer_begins_where_it_asks_to() {
     let rest = ["3 m3", "4 m4", "5 m5"];

@@ -28,16 +28,6 @@ fn read(sim: &Sim, from: ReadFrom) -> String {
     read_within(sim, from, usize::MAX)
 }
 
-/// A client has acknowledged three messages of six; what it has is kept or not.
-fn half_way(retain: Retain) -> Sim {
-    let mut sim = Sim::with(|rules| rules.retention.retain = retain);
-    let a = sim.fresh("a");
-    sim.send_range(0..6);
-    sim.out(a);
-    sim.ack(a, 3);
-    sim
-}
-
 #[test]
 fn a_reader_gets_all_from_its_place_on_or_is_told_that_it_is_gone() {
     for (retain, from, expected) in [

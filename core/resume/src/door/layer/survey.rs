@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::SessionResume;
 use crate::{
     SessionId,
-    live::{history::Minute, session::SessionInfo},
+    live::{minutes::Minute, session::SessionInfo},
     words::{key::SessionKey, outcome::Outcome},
 };
 
@@ -74,8 +74,8 @@ impl<T: Send + 'static> SessionResume<T> {
     /// Returns what has happened in each of the last 60 minutes at this layer, the present minute last.
     ///
     /// Minutes are counted from when the layer was put to use; while the process stands still they do not pass.
-    pub fn history(&self) -> Vec<Minute> {
+    pub fn last_minutes(&self) -> Vec<Minute> {
         let registry = self.registry();
-        registry.history.minutes(registry.clock().now())
+        registry.last_minutes.all(registry.clock().now())
     }
 }

@@ -1,6 +1,6 @@
 //! A stream of events: what there is, then what comes, for a minute.
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{future::poll_fn, time::Duration};
 
 use bytes::{BufMut as _, BytesMut};
 use data_encoding::BASE64;
@@ -18,7 +18,7 @@ use crate::{
         Body,
         tube::{Heard, Writer, tube},
     },
-    live::session::{Mark, Shared},
+    live::session::Mark,
 };
 
 /// A stream ends after this time, and its reader comes back.
@@ -30,7 +30,7 @@ pub(super) struct Events<T: Send + 'static> {
     /// The last cursor that the reader was given.
     pub(super) cursor: Option<u64>,
     /// Where more comes from; `None`: the session has ended, and this is all.
-    pub(super) more: Option<(Arc<Shared<T>>, News<T>)>,
+    pub(super) more: Option<News<T>>,
 }
 
 /// What follows each event with data.
@@ -60,7 +60,7 @@ impl<T: Send + 'static> Events<T> {
     }
 
     async fn follow(mut self, writer: &Writer, mut next: Position, caught_up: bool, mark: Mark) {
-        let Some((session, mut news)) = self.more.take() else {
+        let Some(mut news) = self.more.take() else {
             return;
         };
         let until = Instant::now() + LONGEST;
@@ -79,7 +79,7 @@ impl<T: Send + 'static> Events<T> {
             }
             news.skip_what_is_there();
             // What is gone meanwhile, the reader is told when it comes back.
-            let (_, Ok(reading)) = session.read(mark.place(next), Door::ROOM) else {
+            let (_, Ok(reading)) = news.session().read(mark.place(next), Door::ROOM) else {
                 return;
             };
             let chunk = self.door.chunk(reading);

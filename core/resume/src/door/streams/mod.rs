@@ -99,7 +99,7 @@ async fn find_and_read<T: Send + 'static>(
 }
 
 impl Door {
-    /// Answers a read of this session, on a route of the application's own: the caller may read it, whoever it is.
+    /// Answers a read of this session, on a route of the application's own: any caller may read it.
     ///
     /// As [`read_stream`], but for what that does before: the origin is not checked, and no header is for pages of other
     /// origins. `OPTIONS` is answered with 405.
@@ -231,10 +231,6 @@ impl Ask {
             Ok(reading) => door.chunk(reading),
             Err(why) => return not_read(why, |position| mark.offset(position)),
         };
-        let more = match (source, more) {
-            (Source::Live(session), Some(news)) => Some((Arc::clone(session), news)),
-            _ => None,
-        };
         let events = Events { door: door.clone(), cursor: self.cursor, more };
         answer::events(door, events.start(mark, &first))
     }
@@ -261,6 +257,11 @@ fn nothing() -> Response<Body> {
     Refusal::new(StatusCode::NOT_FOUND, "no such session").into_body_response()
 }
 
+/// The session is in a drain, or its node is cut off.
+fn stands_still() -> Refusal {
+    Refusal::busy("the session stands still, try again in a moment", RETRY)
+}
+
 fn malformed(what: &'static str) -> Response<Body> {
     Refusal::new(StatusCode::BAD_REQUEST, what).into_body_response()
 }
@@ -272,9 +273,6 @@ fn not_read(why: NotRead, offset: impl FnOnce(Position) -> Offset) -> Response<B
             let text = "the last checkpoint is not on disk yet, try again in a moment";
             Refusal::busy(text, RETRY).counted().into_body_response()
         }
-        NotRead::Frozen => {
-            let text = "the session stands still, try again in a moment";
-            Refusal::busy(text, RETRY).counted().into_body_response()
-        }
+        NotRead::Frozen => stands_still().counted().into_body_response(),
     }
 }

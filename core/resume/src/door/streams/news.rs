@@ -22,7 +22,7 @@ pub(super) struct News<T: Send + 'static> {
 pub(super) enum Waited {
     /// There may be something to read.
     News,
-    /// Nothing came in time, or the session is about to leave: whoever waits is answered.
+    /// Nothing came in time, or the session is about to leave: the reader is answered.
     Enough,
 }
 
@@ -35,12 +35,13 @@ impl<T: Send + 'static> News<T> {
                             (Limits::observers), try again later";
                 Refusal::full(text, super::RETRY)
             }
-            ObserveError::NotHere | ObserveError::NoCheckpoint => {
-                let text = "the session stands still, try again in a moment";
-                Refusal::busy(text, super::RETRY)
-            }
+            ObserveError::NotHere | ObserveError::NoCheckpoint => super::stands_still(),
         })?;
         Ok(Self { session: Arc::clone(session), observe })
+    }
+
+    pub(super) fn session(&self) -> &Shared<T> {
+        &self.session
     }
 
     /// What there is now is read in another way. Called before that is read, so that nothing in between is missed.

@@ -275,7 +275,7 @@ impl<T: Send + 'static> Newcomer<T> {
             let (number, behind) = (attached.number, attached.behind);
             let turn = pump::Turn::new(Arc::clone(session), number, behind, valid_until);
             observe::attached(&attached, resumable);
-            registry.history.attached(&attached, registry.clock().now());
+            registry.last_minutes.attached(&attached, registry.clock().now());
             tracing::debug!(
                 session = %id.short(),
                 identity = %Identity::of_tag(client.identity).short_hash(),

@@ -41,7 +41,7 @@ impl<T: Send + 'static> Keeper<T> for Registry<T> {
         let Some(ended) = session.ended() else {
             return;
         };
-        self.history.ended(self.clock().now());
+        self.last_minutes.ended(self.clock().now());
         let is_blank = session.is_blank();
         if session.is_durable() && !is_blank {
             session.step(|core| core.change_life(Change::StoresOutcome));

@@ -42,7 +42,7 @@ use crate::live::pipes::Pipes;
 use crate::{
     live::{
         ended::{Ended, EndedSessions, Worth},
-        history::History,
+        minutes::LastMinutes,
         session::{Home, Keeper, Shared},
         wheel::Wheel,
     },
@@ -109,7 +109,7 @@ pub(crate) struct Registry<T> {
     /// They end with it.
     tasks: Mutex<Vec<AbortHandle>>,
     outcomes: Mutex<EndedSessions>,
-    pub(crate) history: History,
+    pub(crate) last_minutes: LastMinutes,
     pub(crate) drain: Draining,
     #[cfg(feature = "http")]
     pub(crate) pipes: Arc<Pipes>,
@@ -151,7 +151,7 @@ impl<T> Registry<T> {
                 config.limits.outcomes,
                 config.outcome_lifetime,
             )),
-            history: History::default(),
+            last_minutes: LastMinutes::default(),
             drain: Draining::default(),
             #[cfg(feature = "http")]
             pipes: Pipes::new(),

@@ -143,7 +143,7 @@ impl<T: Send + 'static> Registry<T> {
         // Counted from now on.
         session.step(|_| ());
         observe::started();
-        self.history.started(now);
+        self.last_minutes.started(now);
         tracing::debug!(session = %session.id().short(), "session started");
         Ok(Some(session))
     }

@@ -376,7 +376,7 @@ impl Core {
     }
 
     /// The handler may take these messages before their turn.
-    pub(super) fn set_urgent(&mut self, is_urgent: IsUrgent) {
+    pub(crate) fn set_urgent(&mut self, is_urgent: IsUrgent) {
         self.rare_mut().is_urgent = Some(is_urgent);
     }
 

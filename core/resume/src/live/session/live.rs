@@ -15,10 +15,7 @@ use session_resume_proto::{
 };
 use tokio::task::coop;
 
-use super::{
-    Client, Event, Peer, Resumed, Session, core::Core, durable::Boundary, shared::Shared,
-    urgent::IsUrgent,
-};
+use super::{Client, Event, Peer, Resumed, Session, core::Core, durable::Boundary, shared::Shared};
 use crate::{
     CommitError, SessionOrigin,
     words::durability::{SavedBy, Urgency},
@@ -75,14 +72,7 @@ pub struct LiveSession<T = ()> {
 }
 
 impl<T: Send + 'static> LiveSession<T> {
-    pub(crate) fn new(
-        shared: Arc<Shared<T>>,
-        origin: SessionOrigin,
-        is_urgent: Option<IsUrgent>,
-    ) -> Self {
-        if let Some(is_urgent) = is_urgent {
-            shared.step(|core| core.set_urgent(is_urgent));
-        }
+    pub(crate) fn new(shared: Arc<Shared<T>>, origin: SessionOrigin) -> Self {
         Self { session: Session::new(shared, origin), is_over: false }
     }
 

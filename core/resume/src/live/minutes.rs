@@ -12,7 +12,7 @@ const KEPT: usize = 60;
 
 const MICROS_IN_MINUTE: u64 = 60_000_000;
 
-/// What has happened in one minute: see [`SessionResume::history`](crate::SessionResume::history).
+/// What has happened in one minute: see [`SessionResume::last_minutes`](crate::SessionResume::last_minutes).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Minute {
@@ -36,7 +36,7 @@ pub struct Minute {
 
 /// The last minutes of a layer. One lock for all: it is taken once an attach, never for a message.
 #[derive(Debug, Default)]
-pub(crate) struct History(Mutex<Minutes>);
+pub(crate) struct LastMinutes(Mutex<Minutes>);
 
 #[derive(Debug, Default)]
 struct Minutes {
@@ -46,7 +46,7 @@ struct Minutes {
     kept: VecDeque<Minute>,
 }
 
-impl History {
+impl LastMinutes {
     pub(crate) fn attached(&self, attach: &Attached, now: Moment) {
         self.note(now, |minute| {
             let attaches = match attach.status {
@@ -70,7 +70,7 @@ impl History {
     }
 
     /// Returns the last minutes, the present one last.
-    pub(crate) fn minutes(&self, now: Moment) -> Vec<Minute> {
+    pub(crate) fn all(&self, now: Moment) -> Vec<Minute> {
         let mut minutes = self.lock();
         minutes.come_to(now);
         let missing = KEPT - minutes.kept.len();
@@ -114,43 +114,39 @@ mod tests {
         Moment::from_millis(second * 1000)
     }
 
-    fn started(history: &History, now: Moment) -> Vec<u64> {
-        history.minutes(now).iter().map(|minute| minute.started).collect()
+    fn started(last: &LastMinutes, now: Moment) -> Vec<u64> {
+        last.all(now).iter().map(|minute| minute.started).collect()
     }
 
     #[test]
     fn each_minute_has_what_has_happened_in_it() {
-        let history = History::default();
+        let last = LastMinutes::default();
         for second in [0, 59, 60, 200] {
-            history.started(at(second));
+            last.started(at(second));
         }
-        let minutes = started(&history, at(239));
+        let minutes = started(&last, at(239));
         assert_eq!(minutes.len(), KEPT);
         assert_eq!(minutes[KEPT - 4..], [2, 1, 0, 1]);
         assert!(minutes[..KEPT - 4].iter().all(|count| *count == 0));
-        assert_eq!(
-            started(&history, at(240))[KEPT - 5..],
-            [2, 1, 0, 1, 0],
-            "the present one is last"
-        );
+        assert_eq!(started(&last, at(240))[KEPT - 5..], [2, 1, 0, 1, 0], "the present one is last");
     }
 
     #[test]
     fn what_is_older_than_an_hour_is_forgotten() {
-        let history = History::default();
-        history.started(at(0));
-        assert_eq!(started(&history, at(59 * 60 + 59))[0], 1);
-        history.started(at(60 * 60));
-        assert_eq!(started(&history, at(60 * 60)).iter().sum::<u64>(), 1);
-        assert_eq!(started(&history, at(1_000_000)).iter().sum::<u64>(), 0);
-        assert_eq!(history.lock().kept.len(), KEPT);
+        let last = LastMinutes::default();
+        last.started(at(0));
+        assert_eq!(started(&last, at(59 * 60 + 59))[0], 1);
+        last.started(at(60 * 60));
+        assert_eq!(started(&last, at(60 * 60)).iter().sum::<u64>(), 1);
+        assert_eq!(started(&last, at(1_000_000)).iter().sum::<u64>(), 0);
+        assert_eq!(last.lock().kept.len(), KEPT);
     }
 
     #[test]
     fn what_comes_late_counts_for_the_newest_minute() {
-        let history = History::default();
-        history.ended(at(120));
-        history.ended(at(119));
-        assert_eq!(history.minutes(at(120)).last().unwrap().ended, 2);
+        let last = LastMinutes::default();
+        last.ended(at(120));
+        last.ended(at(119));
+        assert_eq!(last.all(at(120)).last().unwrap().ended, 2);
     }
 }
