@@ -87,7 +87,7 @@ async fn a_stream_flows_and_goes_on_after_a_cut(framework: Framework) {
     let browser = Browser::at(testee.addr);
     let mut pipe = Pipe::new(&testee, &browser);
     let request = pipe.open_request(&client('a')).header("accept", "text/event-stream");
-    let mut stream = PipeStream::new(Streamed::ask(&testee, &browser, request).await);
+    let mut stream = PipeStream::new(Streamed::ask(testee.addr, &browser, request).await);
     let headers = &stream.answer.headers;
     assert_eq!(only(headers, "content-type"), Some("text/event-stream"));
     assert_eq!(only(headers, "content-encoding"), Some("identity"));

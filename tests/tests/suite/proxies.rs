@@ -89,9 +89,12 @@ impl Kind {
                 let bodies = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
                     .map(|kind| format!("{kind}_temp_path {folder}/{kind};"))
                     .concat();
+                // Some compress all they can.
+                let gzip = "gzip on; gzip_min_length 0; gzip_proxied any; \
+                            gzip_types text/event-stream application/json;";
                 format!(
                     "daemon off; worker_processes 1; pid {folder}/pid; error_log stderr error; \
-                     events {{}}\nhttp {{ access_log off; {bodies}\n{text}\n}}\n"
+                     events {{}}\nhttp {{ access_log off; {gzip} {bodies}\n{text}\n}}\n"
                 )
             }
             Self::Apache => {

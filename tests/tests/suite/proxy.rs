@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use http::Request;
 use session_resume_client::{Backoff, Client, Transport};
 use session_resume_testkit::{Browser, soon};
 use session_resume_tests::{Framework, scenarios};
@@ -13,6 +14,7 @@ use tokio::{
 use crate::{
     client,
     proxies::{Kind, Proxy},
+    requests::{Streamed, only},
     testee,
 };
 
@@ -45,11 +47,12 @@ async fn varnish_passes_sessions_on(framework: Framework) {
 }
 
 async fn passes_sessions_on(framework: Framework, kind: Kind) {
-    let testee = testee(framework, "").await;
+    let testee = testee(framework, "--plain-http").await;
     let Some(mut proxy) = Proxy::start(kind, testee.addr).await else {
         return;
     };
     upgrades_cookies_and_origins_pass(proxy.address).await;
+    a_stream_comes_as_it_is_to_a_browser_that_takes_gzip(proxy.address).await;
     for transport in [Transport::WebSocket, Transport::Sse, Transport::Poll] {
         nothing_is_lost_or_doubled(&mut proxy, transport).await;
     }
@@ -76,6 +79,19 @@ async fn upgrades_cookies_and_origins_pass(proxy: SocketAddr) {
     let own = format!("http://{proxy}");
     for (origin, status) in [(own.as_str(), "101"), ("http://foe.example", "403")] {
         assert_eq!(upgrade_from(proxy, origin).await, status, "{origin}");
+    }
+}
+
+/// Compressed, its first event would wait for many others.
+async fn a_stream_comes_as_it_is_to_a_browser_that_takes_gzip(proxy: SocketAddr) {
+    let request = Request::get("/live/events").header("accept", "text/event-stream");
+    let request = request.header("accept-encoding", "gzip");
+    let mut stream = Streamed::ask(proxy, &Browser::at(proxy), request).await;
+    assert_eq!(stream.status, 200);
+    assert_ne!(only(&stream.headers, "content-encoding"), Some("gzip"));
+    let mut text = String::new();
+    while !text.contains("event: session\n") {
+        text += std::str::from_utf8(&stream.piece().await.expect("it goes on")).unwrap();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Clients that come in plain requests, by hand.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, net::SocketAddr};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, request::Builder};
@@ -26,14 +26,14 @@ pub(crate) struct Streamed {
 }
 
 impl Streamed {
-    pub(crate) async fn ask(testee: &Testee, browser: &Browser, request: Builder) -> Self {
-        let authority = testee.addr.to_string();
+    pub(crate) async fn ask(server: SocketAddr, browser: &Browser, request: Builder) -> Self {
+        let authority = server.to_string();
         let mut request = request.header("host", &authority);
         let cookies = browser.cookies().header();
         if !cookies.is_empty() {
             request = request.header("cookie", cookies);
         }
-        let stream = TcpStream::connect(testee.addr).await.unwrap();
+        let stream = TcpStream::connect(server).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(async move { drop(connection.await) });
         let request = request.body(Empty::<Bytes>::new()).unwrap();
@@ -236,7 +236,7 @@ impl<'a> Pipe<'a> {
     /// Asks for a stream from here on.
     pub(crate) async fn stream(&self) -> PipeStream {
         let request = self.get_request().header("accept", "text/event-stream");
-        PipeStream::new(Streamed::ask(self.testee, &self.browser, request).await)
+        PipeStream::new(Streamed::ask(self.testee.addr, &self.browser, request).await)
     }
 }
 
@@ -303,7 +303,7 @@ impl EventSource {
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
-        let answer = Streamed::ask(testee, browser, request).await;
+        let answer = Streamed::ask(testee.addr, browser, request).await;
         Self { answer, text: String::new(), last: last.unwrap_or_default().to_owned() }
     }
 

@@ -369,7 +369,7 @@ async fn only_so_many_readers_wait(framework: Framework) {
     drop(source);
     until("there is room", async || {
         let path = format!("{}?offset=now&live=sse", door.path);
-        Streamed::ask(&testee, &browser, Request::get(path)).await.status == 200
+        Streamed::ask(testee.addr, &browser, Request::get(path)).await.status == 200
     })
     .await;
 }

@@ -43,9 +43,11 @@ async fn under_exact_an_observer_gets_what_is_on_disk_and_goes_on_after_a_kill()
     assert_eq!(text(&mut observer).await, "zero");
     // The record says now that a cursor names the epoch.
     assert!(quiet(&mut observer).await);
+    assert!(!session.info().waits_for_store);
     node.store.hold();
     session.send("one").await.unwrap();
     assert!(quiet(&mut observer).await, "it is not on disk");
+    assert!(session.info().waits_for_store, "an operator is told so");
     node.store.release();
     assert_eq!(text(&mut observer).await, "one");
     node.store.set(Fault::Fail(ErrorKind::Io));

@@ -158,7 +158,7 @@ async fn a_pipe_is_opened_where_its_session_is(framework: Framework) {
     let b = &three.nodes[1];
     let mut pipe = Pipe::new(b, &browser.moved_to_address(b.addr));
     let request = pipe.open_request(&at).header("accept", "text/event-stream");
-    let mut stream = PipeStream::new(Streamed::ask(b, &pipe.browser, request).await);
+    let mut stream = PipeStream::new(Streamed::ask(b.addr, &pipe.browser, request).await);
     assert_eq!(stream.answer.status, 200);
     only(&stream.answer.headers, "session-resume-pipe").unwrap().clone_into(&mut pipe.token);
     assert!(tag_of(&pipe.token).starts_with("a-"), "{}", pipe.token);
