@@ -7,9 +7,31 @@ import { test } from "node:test";
 
 import { stream } from "@durable-streams/client";
 
-import { start } from "./testee.mjs";
+import { start as startTestee } from "./testee.mjs";
 
 const FLAGS = ["--door", "json", "--plain-http", "--retain", "done"];
+
+/** A message that never comes fails its test, and does not hold it up for ever. */
+const LIMIT = { timeout: 60_000 };
+
+/** Starts a testee that ends with the test, also with one that fails: Node waits for each child. */
+async function start(t, ...flags) {
+  const testee = await startTestee(...flags);
+  t.after(() => testee.kill());
+  return testee;
+}
+
+/** What a reader gets; `all`: it has had this many items. `closed` alone may come before the last of them. */
+function items(reading, count) {
+  const had = [];
+  const all = new Promise((resolve) => {
+    reading.subscribeJson((batch) => {
+      had.push(...batch.items);
+      if (had.length >= count) resolve();
+    });
+  });
+  return { had, all };
+}
 
 /** A browser without a page: it says things to its session, and knows where that is read. */
 async function browser(testee) {
@@ -26,8 +48,8 @@ async function browser(testee) {
   return { say, headers: { cookie: jar.cookie }, url: `${testee.base}/streams/${session}` };
 }
 
-test("it catches up, and goes on from its offset", async () => {
-  const testee = await start(...FLAGS);
+test("it catches up, and goes on from its offset", LIMIT, async (t) => {
+  const testee = await start(t, ...FLAGS);
   const { say, headers, url } = await browser(testee);
   await say('say {"n":1}');
   const first = await stream({ url, headers, live: false });
@@ -36,39 +58,34 @@ test("it catches up, and goes on from its offset", async () => {
   const second = await stream({ url, headers, offset: first.offset, live: false });
   assert.deepEqual(await second.json(), [2]);
   await assert.rejects(stream({ url, live: false }), "without the cookie there is no such session");
-  await testee.kill();
 });
 
 for (const live of ["long-poll", "sse"]) {
-  test(`it reads along by ${live}, to the end of the session`, async () => {
-    const testee = await start(...FLAGS);
+  test(`it reads along by ${live}, to the end of the session`, LIMIT, async (t) => {
+    const testee = await start(t, ...FLAGS);
     const { say, headers, url } = await browser(testee);
     const reading = await stream({ url, headers, offset: "-1", live });
-    const had = [];
-    reading.subscribeJson((batch) => void had.push(...batch.items));
+    const { had, all } = items(reading, 20);
     for (let n = 1; n < 20; n += 1) await say(`say ${n}`);
     await say("finish well");
-    await reading.closed;
+    await Promise.all([reading.closed, all]);
     assert.deepEqual(had, Array.from({ length: 20 }, (_, n) => n));
     assert.equal(reading.streamClosed, true);
-    await testee.kill();
   });
 }
 
-test("it goes on through a kill", async () => {
+test("it goes on through a kill", LIMIT, async (t) => {
   const folder = await mkdtemp(join(tmpdir(), "streams-"));
   const exact = ["--durability", "exact", "--store", join(folder, "sessions.redb"), "--secret", "5".repeat(128)];
-  const killed = await start(...FLAGS, ...exact);
+  const killed = await start(t, ...FLAGS, ...exact);
   const { say, headers, url } = await browser(killed);
-  const had = [];
   const reading = await stream({ url, headers, offset: "-1", live: "long-poll" });
-  reading.subscribeJson((batch) => void had.push(...batch.items));
+  const { had, all } = items(reading, 20);
   for (let n = 1; n < 10; n += 1) await say(`say ${n}`);
   await killed.kill();
-  const testee = await start(...FLAGS, ...exact, "--listen", killed.address);
+  const testee = await start(t, ...FLAGS, ...exact, "--listen", killed.address);
   for (let n = 10; n < 20; n += 1) await say(`say ${n}`);
   await say("finish well");
-  await reading.closed;
+  await Promise.all([reading.closed, all]);
   assert.deepEqual(had, Array.from({ length: 20 }, (_, n) => n));
-  await testee.kill();
 });

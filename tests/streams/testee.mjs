@@ -18,7 +18,9 @@ export async function start(...flags) {
   return {
     address,
     base: `http://${address}`,
+    /** A second call does nothing. */
     async kill() {
+      if (child.exitCode !== null || child.signalCode !== null) return;
       child.kill("SIGKILL");
       await once(child, "exit");
     },
