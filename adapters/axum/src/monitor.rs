@@ -3,7 +3,7 @@ use std::fmt;
 use axum::{
     Router,
     body::Body,
-    extract::Request,
+    extract::{OriginalUri, Request},
     response::Response,
     routing::{MethodRouter, any},
 };
@@ -27,7 +27,8 @@ pub struct Monitor {
 
 /// Starts a monitor of a layer's sessions, for operators: [`session_resume_monitor`] says what it answers.
 ///
-/// [`with_guard`](Monitor::with_guard) makes a router of it; nest that anywhere, inside the layer or outside of it.
+/// [`with_guard`](Monitor::with_guard) makes a router of it; nest that anywhere, inside the layer or outside of it. With
+/// `nest_service` the page is at `/monitor` and at `/monitor/`, with `nest` at `/monitor` alone.
 ///
 /// ```
 /// use axum::Router;
@@ -37,7 +38,7 @@ pub struct Monitor {
 /// let monitor = session_resume_axum::monitor(&resume)
 ///     // Says a proxy that has asked for a password, and lets no request pass with this header of its own.
 ///     .with_guard(|request| request.headers.get("x-operator").is_some_and(|who| who == "yes"));
-/// let app: Router = Router::new().nest("/monitor", monitor).layer(resume);
+/// let app: Router = Router::new().nest_service("/monitor", monitor).layer(resume);
 /// ```
 ///
 /// # Panics
@@ -57,16 +58,21 @@ impl Monitor {
     /// Sets who may see it, and makes the router: `guard` is asked for every request, and one that it returns `false` for is
     /// answered with 404.
     ///
-    /// It sees the request's head, with the extensions that outer middleware left there.
+    /// It sees the request's head with the path as it came to the outermost router, and with the extensions that outer
+    /// middleware left there.
     pub fn with_guard<S>(self, guard: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Router<S>
     where
         S: Clone + Send + Sync + 'static,
     {
         let monitor = self.unguarded.with_guard(guard);
         let answer = move |request: Request| async move {
-            let (parts, _) = request.into_parts();
-            let response: Response =
-                monitor.respond(&parts, parts.uri.path()).await.map(Body::from);
+            let (mut parts, _) = request.into_parts();
+            let path = parts.uri.path().to_owned();
+            // The page's addresses begin where the browser sees it, not where the routers have left off.
+            if let Some(OriginalUri(original)) = parts.extensions.get() {
+                parts.uri = original.clone();
+            }
+            let response: Response = monitor.respond(&parts, &path).await.map(Body::from);
             response
         };
         let answer: MethodRouter<S> = any(answer);

@@ -88,3 +88,37 @@ async fn it_answers_below_its_path_alone() {
         assert_eq!(ask(&app, Method::GET, path, &[OPERATOR]).await.status(), status, "{path}");
     }
 }
+
+async fn body(response: Response) -> String {
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+/// Behind another router, too: the browser knows the whole path alone.
+#[tokio::test(start_paused = true)]
+async fn the_page_finds_its_script_with_and_without_a_slash_at_its_end() {
+    let resume = SessionResume::new();
+    let monitor = || {
+        session_resume_axum::monitor(&resume)
+            .with_guard(|request| request.headers.contains_key("x-operator"))
+    };
+    let nested = Router::new().nest("/ops", app(&resume).nest_service("/seen", monitor()));
+    let served = Router::new().nest_service("/monitor", monitor());
+    for (app, path, script) in [
+        (&nested, "/ops/monitor", "\"./monitor/monitor.js\""),
+        (&nested, "/ops/seen", "\"./seen/monitor.js\""),
+        (&nested, "/ops/seen/", "\"monitor.js\""),
+        (&served, "/monitor", "\"./monitor/monitor.js\""),
+        (&served, "/monitor/", "\"monitor.js\""),
+    ] {
+        let page = ask(app, Method::GET, path, &[OPERATOR]).await;
+        assert_eq!(page.status(), StatusCode::OK, "{path}");
+        let page = body(page).await;
+        assert!(page.contains(script), "{path}: {page}");
+        assert_eq!(ask(app, Method::GET, path, &[]).await.status(), StatusCode::NOT_FOUND);
+    }
+    for (app, script) in [(&nested, "/ops/monitor/monitor.js"), (&served, "/monitor/monitor.js")] {
+        let script = ask(app, Method::GET, script, &[OPERATOR]).await;
+        assert_eq!(script.headers()[header::CONTENT_TYPE], "text/javascript; charset=utf-8");
+    }
+}

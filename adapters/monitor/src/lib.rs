@@ -1,4 +1,4 @@
-//! A monitor of session-resume's sessions, for operators, as JSON. There is no page yet.
+//! A monitor of session-resume's sessions, for operators: a page, and its numbers as JSON.
 //!
 //! It is mounted with axum by `session_resume_axum::monitor` and with warp by `session_resume_warp::monitor` (each with
 //! the feature `monitor`); any other framework asks [`Monitor::respond`]. There is no route without a guard: what
@@ -17,6 +17,10 @@
 //!
 //! let (stranger, _) = Request::get("/monitor/overview").body(()).unwrap().into_parts();
 //! assert_eq!(monitor.respond(&stranger, "overview").await.status(), StatusCode::NOT_FOUND);
+//!
+//! let (operator, _) = Request::get("/monitor").header("x-operator", "yes").body(()).unwrap().into_parts();
+//! let page = monitor.respond(&operator, "").await;
+//! assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
 //! # }
 //! ```
 //!
@@ -26,7 +30,9 @@
 //!
 //! | request | answer |
 //! | --- | --- |
-//! | `GET overview` | counts of all sessions in memory, the last ends with their reasons, and what happened in each of the last 60 minutes |
+//! | `GET` (where it is mounted, with or without a slash at the end) | the page |
+//! | `GET monitor.js`, `GET monitor.css` | its script and its style |
+//! | `GET overview` | counts of all sessions in memory, guards by reason, the last ends with their reasons, and what happened in each of the last 60 minutes |
 //! | `GET sessions?search=&phase=&sort=&limit=&after=` | some of the sessions: at most `limit` (50, at most 200) |
 //! | `GET sessions/{id}` | one session, with its clients |
 //! | `POST sessions/{id}/end?reason=` | ends it, outcome `closed`; the reason is the outcome's error, which its own clients may read |
@@ -36,10 +42,19 @@
 //! `next` of the page before. Each of `overview` and `sessions` is one pass over the sessions in memory
 //! ([`SessionResume::survey`]), and keeps no more of it than is shown.
 //!
+//! # The page
+//!
+//! The page shows what the JSON has, and ends a session after it has asked once more. It asks for the JSON every two
+//! seconds while it is in sight; where an answer takes the server long, it asks less often. It is no session of the protocol
+//! itself: a look at the sessions must not be one of them, and must work when they do not.
+//!
+//! It has no inline script or style and takes nothing from elsewhere; its `Content-Security-Policy` says so. Its addresses are
+//! relative, so it works wherever it is mounted.
+//!
 //! # Security
 //!
 //! The guard is asked for every request, and a request that it refuses is answered with 404, as if nothing were there. A page
-//! of another origin gets 403 ([`Unguarded::with_origins`]). No answer has a cookie, an identity, a key or a
+//! of another origin gets 403 ([`Unguarded::with_origins`]); a link of another page may lead to the page. No answer has a cookie, an identity, a key or a
 //! state; identities and keys are short hashes. A key that can be guessed, such as a user's name, can be found from its
 //! hash by trying. Texts of the application are shown: reasons of guards, and errors of outcomes.
 //!
@@ -48,6 +63,7 @@
 mod answer;
 mod list;
 mod overview;
+mod page;
 mod respond;
 mod session;
 mod source;

@@ -1,6 +1,6 @@
 //! All sessions in numbers.
 
-use std::time::SystemTime;
+use std::{cmp::Reverse, collections::HashMap, time::SystemTime};
 
 use serde::Serialize;
 use session_resume::{Minute, SessionId, SessionInfo, reuse::Phase};
@@ -13,6 +13,12 @@ use crate::{
 /// Ends that are shown.
 const ENDS: usize = 20;
 
+/// Reasons of guards that are shown.
+const REASONS: usize = 20;
+
+/// Reasons of guards that are told apart during one look; an application may make one for each session.
+const MAX_REASONS: usize = 1000;
+
 #[derive(Serialize)]
 pub(crate) struct Overview {
     /// Milliseconds since 1970.
@@ -20,6 +26,10 @@ pub(crate) struct Overview {
     /// Whether this process takes new sessions.
     ready: bool,
     sessions: Sessions,
+    /// The reasons that most guards have.
+    guards: Vec<Reason>,
+    /// Guards for other reasons.
+    other_guards: usize,
     /// The last 60 minutes, the present one last.
     minutes: Vec<OneMinute>,
     /// The latest first.
@@ -65,6 +75,44 @@ impl Sessions {
     }
 }
 
+/// For what reason guards are held, and how many.
+#[derive(Serialize)]
+struct Reason {
+    reason: String,
+    count: usize,
+}
+
+#[derive(Default)]
+struct Guards {
+    by_reason: HashMap<String, usize>,
+    others: usize,
+}
+
+impl Guards {
+    fn count(&mut self, info: SessionInfo) {
+        for reason in info.guards {
+            if let Some(count) = self.by_reason.get_mut(&reason) {
+                *count += 1;
+            } else if self.by_reason.len() < MAX_REASONS {
+                self.by_reason.insert(reason, 1);
+            } else {
+                self.others += 1;
+            }
+        }
+    }
+
+    /// Returns those that are shown, the most frequent first, and how many guards have other reasons.
+    fn shown(self) -> (Vec<Reason>, usize) {
+        let reasons = self.by_reason.into_iter().map(|(reason, count)| Reason { reason, count });
+        let mut reasons = reasons.collect::<Vec<_>>();
+        reasons.sort_unstable_by(|a, b| {
+            (Reverse(a.count), &a.reason).cmp(&(Reverse(b.count), &b.reason))
+        });
+        let rest = reasons.split_off(reasons.len().min(REASONS));
+        (reasons, self.others + rest.iter().map(|reason| reason.count).sum::<usize>())
+    }
+}
+
 #[derive(Serialize)]
 struct OneMinute {
     new: u64,
@@ -102,7 +150,13 @@ struct OneEnd {
 
 pub(crate) async fn of(source: &dyn Source) -> Overview {
     let mut sessions = Sessions::default();
-    source.survey(&mut |info| sessions.count(&info)).await;
+    let mut guards = Guards::default();
+    let mut see = |info: SessionInfo| {
+        sessions.count(&info);
+        guards.count(info);
+    };
+    source.survey(&mut see).await;
+    let (guards, other_guards) = guards.shown();
     let ends = source.recent_ends(ENDS).into_iter().map(|ended| OneEnd {
         id: ended.id,
         key: ended.key.to_string(),
@@ -112,6 +166,8 @@ pub(crate) async fn of(source: &dyn Source) -> Overview {
         now_ms: since_1970(SystemTime::now()),
         ready: source.is_ready(),
         sessions,
+        guards,
+        other_guards,
         minutes: source.last_minutes().into_iter().map(OneMinute::from).collect(),
         ends: ends.collect(),
     }

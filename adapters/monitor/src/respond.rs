@@ -7,7 +7,7 @@ use session_resume::{RequestView, SessionId};
 use crate::{
     Monitor, answer,
     list::{self, Asked},
-    overview, session,
+    overview, page, session,
     source::End,
 };
 
@@ -29,13 +29,18 @@ impl Monitor {
         if !(self.inner.guard)(parts) {
             return not_found();
         }
-        if !self.inner.origins.admits(RequestView::from_parts(parts)) {
+        let path = path.trim_matches('/');
+        // Another page may lead here, such as the one where an operator signs in: the page alone says nothing.
+        let is_visit = path.is_empty() && visits(parts);
+        if !is_visit && !self.inner.origins.admits(RequestView::from_parts(parts)) {
             return answer::text(
                 StatusCode::FORBIDDEN,
                 "a page of another origin may not ask (Unguarded::with_origins)",
             );
         }
-        let path = path.trim_matches('/');
+        if let Some(file) = page::file(path, parts) {
+            return if reads(parts) { file } else { answer::only("GET, HEAD") };
+        }
         let mut steps = path.split('/');
         match [(); 4].map(|()| steps.next()) {
             [Some("overview"), None, ..] if reads(parts) => self.overview().await,
@@ -94,6 +99,14 @@ impl Monitor {
 
 fn reads(parts: &Parts) -> bool {
     matches!(parts.method, Method::GET | Method::HEAD)
+}
+
+/// Whether the browser says that it goes to a page of its own for this, and not into a frame.
+fn visits(parts: &Parts) -> bool {
+    let says = |name, what| parts.headers.get(name).is_some_and(|value| value == what);
+    parts.method == Method::GET
+        && says("sec-fetch-mode", "navigate")
+        && says("sec-fetch-dest", "document")
 }
 
 fn parse(id: &str) -> Option<SessionId> {

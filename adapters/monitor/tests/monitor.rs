@@ -57,8 +57,11 @@ async fn status(monitor: &Monitor, request: http::request::Builder) -> StatusCod
 }
 
 /// Every path, with the method that it has.
-fn paths(session: &Session<State>) -> [(Method, String); 4] {
+fn paths(session: &Session<State>) -> [(Method, String); 7] {
     [
+        (Method::GET, "/".to_owned()),
+        (Method::GET, "/monitor.js".to_owned()),
+        (Method::GET, "/monitor.css".to_owned()),
         (Method::GET, "/overview".to_owned()),
         (Method::GET, "/sessions".to_owned()),
         (Method::GET, format!("/sessions/{}", session.id())),
@@ -98,6 +101,10 @@ async fn a_page_of_another_origin_ends_nothing_and_sees_nothing() {
             by().header(header::ORIGIN, "null"),
             by().header("sec-fetch-site", "cross-site"),
             by().header("sec-fetch-site", "same-site"),
+            // A frame.
+            by().header("sec-fetch-site", "cross-site")
+                .header("sec-fetch-mode", "navigate")
+                .header("sec-fetch-dest", "iframe"),
         ] {
             assert_eq!(status(&monitor, foreign).await, StatusCode::FORBIDDEN, "{path}");
             assert!(session.outcome().is_none(), "{path}");
@@ -108,6 +115,85 @@ async fn a_page_of_another_origin_ends_nothing_and_sees_nothing() {
         assert_eq!(status(&monitor, own).await, StatusCode::OK, "{path}");
     }
     assert!(session.outcome().is_some());
+}
+
+/// So an operator comes back from where they have signed in.
+#[tokio::test(start_paused = true)]
+async fn a_link_of_another_page_leads_to_the_page_and_to_nothing_else() {
+    let resume = layer();
+    let session = start(&resume, "a").await;
+    let monitor = guarded(&resume);
+    for (method, path) in paths(&session) {
+        let followed = operators(method, &path)
+            .header("sec-fetch-site", "cross-site")
+            .header("sec-fetch-mode", "navigate")
+            .header("sec-fetch-dest", "document");
+        let expected = if path == "/" { StatusCode::OK } else { StatusCode::FORBIDDEN };
+        assert_eq!(status(&monitor, followed).await, expected, "{path}");
+    }
+    // A form of another page posts to it.
+    let posted = operators(Method::POST, "/")
+        .header(header::ORIGIN, "https://evil.example")
+        .header("sec-fetch-mode", "navigate")
+        .header("sec-fetch-dest", "document");
+    assert_eq!(status(&monitor, posted).await, StatusCode::FORBIDDEN);
+    assert!(session.outcome().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_has_files_of_its_own_and_a_policy_that_lets_in_nothing_else() {
+    let monitor = guarded(&layer());
+    for (path, media_type) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/monitor.js", "text/javascript; charset=utf-8"),
+        ("/monitor.css", "text/css; charset=utf-8"),
+    ] {
+        let response = ask(&monitor, operators(Method::GET, path)).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        assert_eq!(response.headers()[header::CONTENT_TYPE], media_type);
+        assert!(!response.body().is_empty());
+        assert_eq!(status(&monitor, operators(Method::HEAD, path)).await, 200, "{path}");
+        assert_eq!(status(&monitor, operators(Method::POST, path)).await, 405, "{path}");
+    }
+    let page = ask(&monitor, operators(Method::GET, "/")).await;
+    let policy = page.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+    assert_eq!(
+        policy.split("; ").collect::<Vec<_>>(),
+        [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "connect-src 'self'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        ]
+    );
+    assert_eq!(page.headers()["cross-origin-opener-policy"], "same-origin");
+    assert!(!text(page.body()).contains("{{"), "a gap is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn guards_are_counted_by_reason_and_the_list_of_reasons_is_short() {
+    let resume = layer();
+    let session = start(&resume, "a").await;
+    let uploads = ["an upload"; 3].map(|reason| session.block_expiration(reason));
+    let monitor = guarded(&resume);
+    let overview = get(&monitor, "/overview").await;
+    assert_eq!(overview["guards"], serde_json::json!([{ "reason": "an upload", "count": 3 }]));
+    assert_eq!(overview["other_guards"], 0);
+    // Of two sessions: one shows no more than 1,024.
+    let other = start(&resume, "b").await;
+    let of = |number| if number % 2 == 0 { &session } else { &other };
+    let ones: Vec<_> =
+        (0..1100).map(|number| of(number).block_expiration(format!("job {number}"))).collect();
+    let overview = get(&monitor, "/overview").await;
+    let shown = overview["guards"].as_array().unwrap();
+    assert_eq!((shown.len(), &shown[0]["count"]), (20, &3.into()));
+    assert_eq!(overview["other_guards"], 1100 - 19);
+    drop((uploads, ones));
+    assert_eq!(get(&monitor, "/overview").await["guards"], serde_json::json!([]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -290,10 +376,12 @@ fn text(body: &[u8]) -> &str {
 #[tokio::test(start_paused = true)]
 async fn nothing_of_an_answer_is_kept_or_framed() {
     let monitor = guarded(&layer());
-    for uri in ["/overview", "/sessions", "/nowhere"] {
+    for uri in ["/", "/monitor.js", "/monitor.css", "/overview", "/sessions", "/nowhere"] {
         let response = ask(&monitor, operators(Method::GET, uri)).await;
         let headers = response.headers();
         assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(headers[header::REFERRER_POLICY], "no-referrer");
         assert_eq!(headers[header::X_FRAME_OPTIONS], "DENY");
         let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
         assert!(policy.contains("frame-ancestors 'none'") && policy.contains("default-src 'none'"));

@@ -56,3 +56,19 @@ async fn an_operator_sees_a_session_and_ends_it() {
     assert_eq!(outcome.error(), Some("enough"));
     assert_eq!(ask(&resume, Method::GET, "/overview", &[OPERATOR]).await.0, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn the_page_finds_its_script_with_and_without_a_slash_at_its_end() {
+    const OPERATOR: (&str, &str) = ("x-operator", "yes");
+    let resume = SessionResume::new();
+    for (path, script) in
+        [("/monitor", "\"./monitor/monitor.js\""), ("/monitor/", "\"monitor.js\"")]
+    {
+        let (status, page) = ask(&resume, Method::GET, path, &[OPERATOR]).await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+        assert!(page.contains(script), "{path}: {page}");
+        assert_eq!(ask(&resume, Method::GET, path, &[]).await.0, StatusCode::NOT_FOUND);
+    }
+    let (status, _) = ask(&resume, Method::GET, "/monitor/monitor.js", &[OPERATOR]).await;
+    assert_eq!(status, StatusCode::OK);
+}

@@ -27,11 +27,12 @@ use session_resume_redis::RedisStore;
 use crate::state::Dashboard;
 
 const USAGE: &str =
-    "usage: dashboard [--listen ADDR] [--store PATH | --store redis://HOST:PORT | --memory]
+    "usage: dashboard [--listen ADDR] [--store PATH | --store redis://HOST:PORT | --memory] [--monitor]
   --listen  default 127.0.0.1:5007; port 0 picks one
   --store   where sessions are kept, in a file or on a Redis server; default
             session-resume-dashboard/sessions.redb in the state folder
-  --memory  keeps sessions in memory alone: they end with the server";
+  --memory  keeps sessions in memory alone: they end with the server
+  --monitor shows all sessions at /monitor to browsers of this machine; for a loopback address alone";
 
 /// How long sessions get to finish the command in hand when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -46,6 +47,7 @@ const TICK: Duration = Duration::from_secs(1);
 struct Options {
     listen: String,
     store: Store,
+    monitor: bool,
 }
 
 /// Where sessions are kept.
@@ -106,11 +108,13 @@ fn options(mut args: Parser) -> Result<Option<Options>, lexopt::Error> {
     let mut options = Options {
         listen: "127.0.0.1:5007".into(),
         store: Store::File(place::default_file("dashboard", "sessions.redb")),
+        monitor: false,
     };
     while let Some(arg) = args.next()? {
         match arg {
             Arg::Long("listen") => options.listen = args.value()?.string()?,
             Arg::Long("store") => options.store = Store::new(args.value()?),
+            Arg::Long("monitor") => options.monitor = true,
             Arg::Long("memory") => options.store = Store::Memory,
             Arg::Short('h') | Arg::Long("help") => return Ok(None),
             other => return Err(other.unexpected()),
@@ -135,12 +139,19 @@ async fn layer(store: Store) -> Result<SessionResume<Dashboard>, Box<dyn Error>>
     })
 }
 
-async fn serve(Options { listen, store }: Options) -> Result<(), Box<dyn Error>> {
+async fn serve(Options { listen, store, monitor }: Options) -> Result<(), Box<dyn Error>> {
     let resume = layer(store).await?;
     let listener =
         session_resume_axum::bind(&listen).await.map_err(|error| format!("{listen}: {error}"))?;
     let address = listener.local_addr()?;
-    let server = session_resume_axum::serve(listener, app::router(resume.clone(), TICK), &resume);
+    let mut app = app::router(resume.clone(), TICK);
+    if monitor {
+        if !address.ip().is_loopback() {
+            return Err(format!("--monitor: {address} is not a loopback address").into());
+        }
+        app = app::with_monitor(app, &resume);
+    }
+    let server = session_resume_axum::serve(listener, app, &resume);
     println!("listening on http://{address}");
     let report = server.with_deadline(DRAIN).await?;
     eprintln!("dashboard: sessions drained: {}, cut: {}", report.drained, report.cut.len());
@@ -167,6 +178,7 @@ mod arguments {
         assert!(!format!("{given:?}").contains("hunter2"));
         assert_eq!(given.store, Store::Redis(Url("redis://:hunter2@redis".into())));
         assert_eq!(parse(&["--memory"]).unwrap().unwrap().store, Store::Memory);
+        assert!(!defaults.monitor && parse(&["--monitor"]).unwrap().unwrap().monitor);
         assert!(parse(&["--help"]).unwrap().is_none());
     }
 
