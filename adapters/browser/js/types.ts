@@ -180,6 +180,34 @@ export interface SessionEventMap extends EventMap {
   session: SessionEvent;
 }
 
+/** What `useResumableSocket` takes. Functions are called with the event and the socket. */
+export interface HookOptions extends Options {
+  /** Whether there is a socket; default true. */
+  enabled?: boolean;
+  onOpen?: (event: Event, socket: HookSocket) => void;
+  onMessage?: (event: MessageEvent, socket: HookSocket) => void;
+  onStatus?: (event: StatusEvent, socket: HookSocket) => void;
+  onSession?: (event: SessionEvent, socket: HookSocket) => void;
+  onError?: (event: Event, socket: HookSocket) => void;
+  onClose?: (event: CloseEvent, socket: HookSocket) => void;
+}
+
+type HookSocket = import('./session.js').ResumableSocket;
+
+/** What is known of a session: what `useSession` returns. */
+export interface SessionView {
+  /** Of the socket; null where there is none. `CLOSING` has no event, so that it may be seen late or never. */
+  readonly readyState: 0 | 1 | 2 | 3 | null;
+  /** The last status that lasts; null where there is no socket. */
+  readonly status: Status | null;
+  /** The session's id; null before the first hello. */
+  readonly session: string | null;
+  /** How the page is connected; null where it is not. */
+  readonly transport: Way | null;
+  /** How long the session waits for this page when it is away, in seconds; 0 before the first hello. */
+  readonly lifetime: number;
+}
+
 /** What a page that is left hands to the one that comes in its place. */
 export interface Saved {
   client: string;

@@ -83,32 +83,32 @@ export class World {
   }
 
   connect(options = {}, page = this.page(), url = '/live') {
+    // What these worlds have; test/support/http.mjs has the others.
+    return new ResumableSocket(url, { transports: ['websocket'], ...options, env: { ...this.env(page), ...options.env } });
+  }
+
+  /** What a socket in a page of this world has from outside. */
+  env(page) {
     const world = this;
     let ids = 0;
-    return new ResumableSocket(url, {
-      // What these worlds have; test/support/http.mjs has the others.
-      transports: ['websocket'],
-      ...options,
-      env: {
-        WebSocket: class extends Link {
-          constructor(url, protocols) {
-            super(world, protocols);
-            this.url = url;
-            (page.links ??= []).push(this);
-            // Once it has its handlers.
-            if (world.onLink) world.at(0, () => world.onLink(this));
-          }
-        },
-        setTimeout: (run, ms) => world.at(ms, () => page.gone || run()),
-        clearTimeout: (job) => world.cancel(job),
-        now: () => world.now,
-        random: world.random,
-        clientId: () => `client-${String(world.random()).slice(2, 12)}-${ids++}`.padEnd(20, '_'),
-        fetch: undefined,
-        ...page,
-        ...options.env,
+    return {
+      WebSocket: class extends Link {
+        constructor(url, protocols) {
+          super(world, protocols);
+          this.url = url;
+          (page.links ??= []).push(this);
+          // Once it has its handlers.
+          if (world.onLink) world.at(0, () => world.onLink(this));
+        }
       },
-    });
+      setTimeout: (run, ms) => world.at(ms, () => page.gone || run()),
+      clearTimeout: (job) => world.cancel(job),
+      now: () => world.now,
+      random: world.random,
+      clientId: () => `client-${String(world.random()).slice(2, 12)}-${ids++}`.padEnd(20, '_'),
+      fetch: undefined,
+      ...page,
+    };
   }
 }
 
