@@ -336,7 +336,11 @@ impl<T: Send + 'static, S: Transport> Pump<T, S> {
                 // Copied out: a slice would hold on to the whole read buffer for as long as it waits.
                 Frame::Binary(bytes) => Incoming::Binary(Bytes::copy_from_slice(&bytes)),
                 Frame::Pong(payload) => Incoming::Pong(payload),
-                Frame::Ping(_) => Incoming::Ping,
+                Frame::Ping(_) => {
+                    // The answer is with the transport, which may not be asked for another frame for a while.
+                    self.unflushed = true;
+                    Incoming::Ping
+                }
                 Frame::Close(close) => {
                     self.peer_code = close.map(|(code, _)| code);
                     return Read::Gone;

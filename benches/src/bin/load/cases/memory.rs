@@ -40,7 +40,7 @@ pub(super) fn run(report: &mut Report) {
     let measured = client_runtime().block_on(live_connections());
     if let [_, (_, small), ..] = &measured[..] {
         let baseline = Baseline { design: 5.7, here: small.median() };
-        let (ours, bound) = (ours(&measured), Bound::AtMost(9.0));
+        let (ours, bound) = (ours(&measured), Bound::AtMost(5.0));
         report.target_beside("RSS per live connection", "KB", ours, bound, baseline);
     }
     report.compare("live connection, idle", "KB RSS", measured);

@@ -68,7 +68,7 @@ impl Handshake {
         // Ends with its socket, which the session's rules and a drain close.
         tokio::spawn(async move {
             match on_upgrade.await {
-                Ok(io) => run(WebSocket::server(TokioIo::new(io), max_message_size).await).await,
+                Ok(io) => run(WebSocket::server(TokioIo::new(io), max_message_size)).await,
                 Err(error) => tracing::debug!(%error, "the connection was not upgraded"),
             }
         });

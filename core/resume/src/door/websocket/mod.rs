@@ -1,9 +1,11 @@
-//! WebSockets of frameworks on hyper, with tungstenite: from the request to an attachment.
+//! WebSockets of frameworks on hyper: from the request to an attachment. Frames are of the codec here; their headers
+//! are read by tungstenite.
 
+mod codec;
 mod handshake;
-mod metered;
 #[cfg(feature = "http")]
 mod probe;
+mod scratch;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -30,7 +32,7 @@ use crate::{
 /// The framework's handler runs on every connect; [`on_session`](Self::on_session)'s once per session.
 ///
 /// [`Upgrade`] with the WebSocket's own part done: the opening handshake on HTTP/1.1 (RFC 6455) and, with the
-/// feature `http2`, on HTTP/2 (RFC 8441), hyper's upgrade, and tungstenite's frames.
+/// feature `http2`, on HTTP/2 (RFC 8441), hyper's upgrade, and the frames.
 #[derive(Debug)]
 #[must_use = "answer the request with what on_session or refuse returns"]
 pub struct ResumeUpgrade<T: Send + 'static = ()> {
