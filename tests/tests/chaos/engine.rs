@@ -172,7 +172,13 @@ async fn sessions_at_rest_say_nothing_to_the_engine() {
         ws.send("add 1").await;
         assert_eq!(ws.data().await, "total:2");
     }
-    assert!(said() > before);
+    // What they did is written within the flush interval.
+    let written = async {
+        while said() == before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(written).await;
 }
 
 /// Wrong engines are one line, and exit code 1.
