@@ -51,7 +51,9 @@ def main():
             if meant in pages:
                 beside = os.path.relpath(pages[meant]["path"], Path(chapter["path"]).parent)
                 return f"[{text}]({beside}{'#' + anchor if anchor else ''})"
-            return link[0] if picture and meant.is_relative_to(HERE / "src") else text
+            if picture and meant.is_relative_to(HERE / "src"):
+                return link[0]
+            return "" if picture else text
 
         parts = FENCE.split(chapter["content"])
         parts[::2] = [LINK.sub(mend, part) for part in parts[::2]]

@@ -68,8 +68,7 @@ async fn serve(Options { listen, store, beat }: Options) -> Result<(), Box<dyn E
     place::make_folder_of(&store)
         .map_err(|error| format!("folder of {}: {error}", store.display()))?;
     let resume = app::layer(RedbStore::open(&store)?);
-    let listener =
-        session_resume_axum::bind(&listen).await.map_err(|error| format!("{listen}: {error}"))?;
+    let listener = example_support::listen(&listen).await?;
     let address = listener.local_addr()?;
     let server = session_resume_axum::serve(
         listener,

@@ -28,7 +28,7 @@ use crate::state::Dashboard;
 
 const USAGE: &str =
     "usage: dashboard [--listen ADDR] [--store PATH | --store redis://HOST:PORT | --memory] [--monitor]
-  --listen  default 127.0.0.1:5007; port 0 picks one
+  --listen  default 127.0.0.1:5007; port 0 picks one. A listener that systemd hands over goes first
   --store   where sessions are kept, in a file or on a Redis server; default
             session-resume-dashboard/sessions.redb in the state folder
   --memory  keeps sessions in memory alone: they end with the server
@@ -141,8 +141,7 @@ async fn layer(store: Store) -> Result<SessionResume<Dashboard>, Box<dyn Error>>
 
 async fn serve(Options { listen, store, monitor }: Options) -> Result<(), Box<dyn Error>> {
     let resume = layer(store).await?;
-    let listener =
-        session_resume_axum::bind(&listen).await.map_err(|error| format!("{listen}: {error}"))?;
+    let listener = example_support::listen(&listen).await?;
     let address = listener.local_addr()?;
     let mut app = app::router(resume.clone(), TICK);
     if monitor {
