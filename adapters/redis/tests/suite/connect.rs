@@ -5,12 +5,16 @@ use std::{io::Write as _, net::TcpListener, time::Instant};
 use session_resume::store::{ErrorKind, SnapshotStore as _};
 use session_resume_engine::{Engine, Flavour, without_redis};
 use session_resume_redis::{ConnectErrorKind, RedisStore};
+use tokio::net::TcpSocket;
 
 use crate::support::{FIRST, HOUR, SHORT, key, kind, refused, text_of};
 
 #[tokio::test]
 async fn an_engine_that_is_not_there_is_named_in_one_line() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // The place is taken, so that nobody else listens there meanwhile.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = nobody.local_addr().unwrap().port();
     let error = refused(&format!("redis://user:hunter2@127.0.0.1:{port}")).await;
     assert_eq!(error.kind(), ConnectErrorKind::Unreachable);
     let text = error.to_string();
