@@ -153,6 +153,8 @@ pub use session_resume_proto::{
 pub use self::door::axum::{AtOwner, AtOwnerService};
 #[cfg(feature = "console")]
 pub use self::door::console;
+#[cfg(feature = "tungstenite")]
+pub use self::door::hop::{Everywhere, Told};
 /// Readers that are no clients: [`Session::observe`].
 pub mod observe {
     pub use crate::live::session::{Cursor, From, InvalidCursor, Observe, ObserveError, Observed};

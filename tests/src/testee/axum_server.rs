@@ -40,6 +40,7 @@ pub(crate) fn router(resume: SessionResume<Tally>, doors: Doors) -> Router {
         .route("/count", get(count))
         .route("/login", post(login))
         .route("/revoke", post(revoke))
+        .route("/broadcast", post(broadcast))
         .route("/live", any(live))
         .route("/live/{*anything}", any(live_anywhere))
         .route("/watch", any(watch))
@@ -147,8 +148,13 @@ async fn login(session: Session<Tally>) -> Response {
 }
 
 async fn revoke(State(resume): State<SessionResume<Tally>>, identity: Identity) -> Response {
-    let closed = resume.close_identity(identity, "revoked");
-    Json(json!({ "closed": closed })).into_response()
+    let told = resume.everywhere().close_identity(identity, "revoked").await;
+    Json(json!({ "closed": told.count, "unanswered": told.unanswered })).into_response()
+}
+
+async fn broadcast(State(resume): State<SessionResume<Tally>>, text: String) -> Response {
+    let told = resume.everywhere().broadcast(text).await;
+    Json(json!({ "told": told.count, "unanswered": told.unanswered })).into_response()
 }
 
 async fn count(State(resume): State<SessionResume<Tally>>) -> Json<Count> {

@@ -67,13 +67,7 @@ fn routes(
         StatusCode::OK
     });
     let login = warp::path!("login").and(warp::post()).and(session()).then(login);
-    let of_revoke = resume.clone();
-    let revoke = warp::path!("revoke").and(warp::post()).and(session_resume_warp::identity()).map(
-        move |identity| {
-            let closed = of_revoke.close_identity(identity, "revoked");
-            reply::json(&json!({ "closed": closed }))
-        },
-    );
+    let told = at_all_nodes(resume.clone());
     let of_node = resume.clone();
     let node = warp::path!("node").and(warp::get()).map(move || match Node::of(&of_node) {
         Some(node) => reply::json(&node).into_response(),
@@ -129,7 +123,7 @@ fn routes(
         .or(panic_read)
         .or(count)
         .or(login)
-        .or(revoke)
+        .or(told)
         .or(live)
         .or(live_anywhere)
         .or(watch)
@@ -208,4 +202,28 @@ fn cookies(session: &Session<Tally>) -> Response {
         response.headers_mut().append(header::SET_COOKIE, HeaderValue::from_static(cookie));
     }
     response
+}
+
+/// What one node is asked for, and all do.
+fn at_all_nodes(
+    resume: SessionResume<Tally>,
+) -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone {
+    let resume = warp::any().map(move || resume.clone());
+    let revoke = warp::path!("revoke")
+        .and(warp::post())
+        .and(resume.clone())
+        .and(session_resume_warp::identity())
+        .then(|resume: SessionResume<Tally>, identity| async move {
+            let told = resume.everywhere().close_identity(identity, "revoked").await;
+            reply::json(&json!({ "closed": told.count, "unanswered": told.unanswered }))
+        });
+    let broadcast =
+        warp::path!("broadcast").and(warp::post()).and(resume).and(warp::body::bytes()).then(
+            |resume: SessionResume<Tally>, text: Bytes| async move {
+                let text = String::from_utf8_lossy(&text).into_owned();
+                let told = resume.everywhere().broadcast(text).await;
+                reply::json(&json!({ "told": told.count, "unanswered": told.unanswered }))
+            },
+        );
+    revoke.or(broadcast)
 }

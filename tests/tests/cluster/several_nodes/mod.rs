@@ -1,5 +1,6 @@
 mod crowds;
 mod engine;
+mod everywhere;
 mod hand_over;
 mod hops;
 mod load;

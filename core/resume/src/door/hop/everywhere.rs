@@ -1,59 +1,106 @@
-//! Asks all other nodes the same.
+//! What the application does at all nodes of a cluster.
 
-use std::time::Duration;
+use std::borrow::Cow;
 
-use bytes::Bytes;
-use futures_util::future::join_all;
-use http::{StatusCode, header, request::Parts};
-use http_body_util::{BodyExt as _, Limited};
-use tokio::time::timeout;
+use super::{call::Call, others::call_all};
+use crate::{Identity, Message, SessionResume};
 
-use super::{
-    head::Hop,
-    sending::{For, Sending},
-};
-use crate::live::registry::Registry;
+/// A layer at all nodes of its cluster; made by [`SessionResume::everywhere`].
+#[derive(Debug)]
+pub struct Everywhere<'a, T>(&'a SessionResume<T>);
 
-/// A node that takes longer is left out.
-const LONGEST: Duration = Duration::from_secs(2);
-const LONGEST_ANSWER: usize = 1 << 20;
+/// What came of a call to all nodes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use = "a node may not have answered"]
+#[non_exhaustive]
+pub struct Told {
+    /// The sum of what this node and those that have answered return: sessions or transports, as with the call to one
+    /// node.
+    pub count: usize,
+    /// The names of the nodes that did not answer within 2 s, in no particular order. It is not known whether they have done it.
+    pub unanswered: Vec<String>,
+    /// Whether the engine has said which nodes there are. If not, those were called that this node knew: one that has
+    /// just begun may be missing.
+    pub is_directory_read: bool,
+}
 
-/// Sends a request without a body to all other nodes of the directory, once; returns the bodies of those that have answered
-/// 200. A request that another node has sent on is asked nowhere else.
-pub(crate) async fn ask_all<T: Send + 'static>(
-    registry: &Registry<T>,
-    parts: &Parts,
-) -> Vec<Bytes> {
-    let Some(node) = registry.node().filter(|_| parts.extensions.get::<Hop>().is_none()) else {
-        return Vec::new();
-    };
-    // A node that has just begun is not in what is remembered.
-    if let Ok(Ok(nodes)) =
-        timeout(LONGEST, node.config().store.nodes(&registry.config().name)).await
-    {
-        node.learn_all(nodes);
+impl Told {
+    /// Returns whether each node there is has answered.
+    pub fn is_complete(&self) -> bool {
+        self.unanswered.is_empty() && self.is_directory_read
     }
-    // What the client has is the lists of all nodes together, and each answer is read here.
-    let mut parts = parts.clone();
-    for name in [header::IF_NONE_MATCH, header::ACCEPT_ENCODING] {
-        parts.headers.remove(name);
+}
+
+impl<T: Send + 'static> SessionResume<T> {
+    /// Returns this layer at all nodes of its cluster: what is done with it is done at each.
+    ///
+    /// Each other node is called once, by a connection to its address for hops ([`with_advertise`](crate::Cluster::with_advertise)). A
+    /// call that is lost is not made again. A session that goes from one node to another meanwhile may be met twice, or not at all.
+    /// Without [`with_cluster`](Self::with_cluster) it is this process alone.
+    ///
+    /// ```
+    /// use session_resume::SessionResume;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let resume = SessionResume::new();
+    /// let told = resume.everywhere().broadcast("the shop closes at noon").await;
+    /// if !told.is_complete() {
+    ///     eprintln!("these nodes did not answer: {:?}", told.unanswered);
+    /// }
+    /// # assert!(told.is_complete());
+    /// # }
+    /// ```
+    pub fn everywhere(&self) -> Everywhere<'_, T> {
+        Everywhere(self)
     }
-    let parts = &parts;
-    let ours = node.incarnation();
-    let others = node.nodes().into_iter().filter(|other| other.incarnation != ours);
-    let asked = others.map(|other| async move {
-        let sending = Sending { registry, node, parts, asks_for: For::Session };
-        let answered = async {
-            let relayed = sending.to(&other).await.ok()?;
-            let (head, body) = relayed.response.into_parts();
-            let body = Limited::new(body, LONGEST_ANSWER).collect().await.ok()?;
-            (head.status == StatusCode::OK).then(|| body.to_bytes())
-        };
-        let answered = timeout(LONGEST, answered).await.ok().flatten();
-        if answered.is_none() {
-            tracing::debug!(node = %other.name, "a node is left out of a list: it does not answer");
+}
+
+impl<T: Send + 'static> Everywhere<'_, T> {
+    /// Sends a message to every live session of each node, as [`SessionResume::broadcast`] does at one.
+    ///
+    /// # Cancel safety
+    ///
+    /// This node has done it when the future is polled first. When it is dropped, any of the others may have done it.
+    pub async fn broadcast(self, message: impl Into<Message>) -> Told {
+        let message = message.into();
+        self.call(Call::Broadcast(message.into())).await
+    }
+
+    /// Closes every transport of an identity's clients at each node, as [`SessionResume::close_identity`] does at one.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`broadcast`](Self::broadcast).
+    pub async fn close_identity(
+        self,
+        identity: Identity,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Told {
+        self.call(Call::CloseIdentity(identity.into(), reason.into().into_owned())).await
+    }
+
+    /// Ends every session under an identity's key that is in some node's memory, as [`SessionResume::end_identity`] does at
+    /// one.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`broadcast`](Self::broadcast).
+    pub async fn end_identity(
+        self,
+        identity: Identity,
+        reason: impl Into<Cow<'static, str>>,
+    ) -> Told {
+        self.call(Call::EndIdentity(identity.into(), reason.into().into_owned())).await
+    }
+
+    async fn call(self, call: Call) -> Told {
+        let here = call.clone().perform(self.0);
+        let others = call_all(self.0.registry(), &call).await;
+        Told {
+            count: here + others.count,
+            unanswered: others.unanswered,
+            is_directory_read: others.is_directory_read,
         }
-        answered
-    });
-    join_all(asked).await.into_iter().flatten().collect()
+    }
 }

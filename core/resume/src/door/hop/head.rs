@@ -1,7 +1,7 @@
 //! The header of a hop, and its proof: pure.
 //!
 //! The listener says 16 random bytes. The request has one line more than it came with,
-//! `session-resume-hop: 1 <from> <to> <peer> <scheme> <mac>`. The MAC is HMAC-SHA-256 over those 16 bytes and the bytes of the
+//! `session-resume-hop: 1 <from> <to> <peer> <asker> <mac>`. The asker is `http` or `https`, by which a client has come, or `node`. The MAC is HMAC-SHA-256 over those 16 bytes and the bytes of the
 //! whole head, without the MAC's own 64 digits, under a key that is derived from the one which signs identities. So a head
 //! cannot be used a second time, and nothing in it can be changed.
 
@@ -33,7 +33,31 @@ pub struct Hop {
     pub(super) from: Incarnation,
     pub(super) to: Incarnation,
     pub(super) peer: Option<SocketAddr>,
-    pub(super) is_https: bool,
+    pub(super) asker: Asker,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A client, which has come by http.
+    Http,
+    /// A client, which has come by https.
+    Https,
+    /// The node itself. The application has no part in it.
+    Node,
+}
+
+impl Asker {
+    #[cfg(any(feature = "server", test))]
+    const ALL: [Self; 3] = [Self::Http, Self::Https, Self::Node];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Node => "node",
+        }
+    }
 }
 
 impl Hop {
@@ -49,11 +73,11 @@ impl Hop {
 
     /// Returns the header's value; the MAC in it is still to be set.
     pub(super) fn unsealed(&self) -> HeaderValue {
-        let Self { from, to, peer, is_https } = self;
+        let Self { from, to, peer, asker } = self;
         let peer = peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
-        let scheme = if *is_https { "https" } else { "http" };
+        let asker = asker.name();
         let mac = "0".repeat(MAC_DIGITS);
-        let text = format!("{VERSION} {from} {to} {peer} {scheme} {mac}");
+        let text = format!("{VERSION} {from} {to} {peer} {asker} {mac}");
         HeaderValue::try_from(text).expect("ids, addresses and digits are ASCII")
     }
 
@@ -62,17 +86,13 @@ impl Hop {
         let mut parts = value.split(' ');
         let version = parts.next()?;
         let (from, to, peer) = (parts.next()?, parts.next()?, parts.next()?);
-        let (scheme, _mac) = (parts.next()?, parts.next()?);
+        let (asker, _mac) = (parts.next()?, parts.next()?);
         if version != VERSION || parts.next().is_some() {
             return None;
         }
         let peer = if peer == "-" { None } else { Some(peer.parse().ok()?) };
-        let is_https = match scheme {
-            "https" => true,
-            "http" => false,
-            _ => return None,
-        };
-        Some(Self { from: from.parse().ok()?, to: to.parse().ok()?, peer, is_https })
+        let asker = Asker::ALL.into_iter().find(|known| known.name() == asker)?;
+        Some(Self { from: from.parse().ok()?, to: to.parse().ok()?, peer, asker })
     }
 }
 
@@ -171,7 +191,7 @@ mod tests {
 
     fn hop() -> Hop {
         let [from, to] = [1, 2].map(Incarnation::from_number);
-        Hop { from, to, peer: Some(([10, 0, 0, 9], 5000).into()), is_https: true }
+        Hop { from, to, peer: Some(([10, 0, 0, 9], 5000).into()), asker: Asker::Https }
     }
 
     fn head() -> Vec<u8> {
@@ -188,13 +208,14 @@ mod tests {
     #[test]
     fn what_is_sealed_is_opened_as_it_was() {
         assert_eq!(key().open(&GREETING, &head()), Some(hop()));
-        let mut without = hop();
-        (without.peer, without.is_https) = (None, false);
-        let value = without.unsealed();
-        let head = format!("GET / HTTP/1.1\r\n{NAME}: {}\r\n\r\n", value.to_str().unwrap());
-        let mut head = head.into_bytes();
-        assert!(key().seal(&GREETING, &mut head));
-        assert_eq!(key().open(&GREETING, &head), Some(without));
+        for asker in Asker::ALL {
+            let without = Hop { peer: None, asker, ..hop() };
+            let value = without.unsealed();
+            let head = format!("GET / HTTP/1.1\r\n{NAME}: {}\r\n\r\n", value.to_str().unwrap());
+            let mut head = head.into_bytes();
+            assert!(key().seal(&GREETING, &mut head));
+            assert_eq!(key().open(&GREETING, &head), Some(without));
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use http::{
     HeaderName, HeaderValue, Request, Response, StatusCode,
     header::{self, FORWARDED},
 };
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
     body::{Body, Incoming},
     service::{Service as _, service_fn},
@@ -33,7 +34,10 @@ use tokio::{
 };
 use tower_service::Service;
 
-use super::head::{Greeting, Hop, HopKey, LONGEST, NAME, end_of};
+use super::{
+    call::Call,
+    head::{Asker, Greeting, Hop, HopKey, LONGEST, NAME, end_of},
+};
 use crate::{
     SessionResume,
     door::serve::accept,
@@ -77,7 +81,12 @@ where
     let node = registry.node().map(|node| {
         // It is enlisted from now on.
         tasks::start(registry);
-        (Arc::clone(node), hop_keys(registry))
+        let resume = resume.clone();
+        Here {
+            node: Arc::clone(node),
+            keys: hop_keys(registry),
+            perform: Arc::new(move |call: Call| call.perform(&resume)),
+        }
     });
     ServeHops { listener, service, node }
 }
@@ -87,7 +96,16 @@ where
 pub struct ServeHops<S> {
     listener: TcpListener,
     service: S,
-    node: Option<(Arc<Membership>, HopKeys)>,
+    node: Option<Here>,
+}
+
+/// What connections of other nodes find here.
+#[derive(Clone)]
+struct Here {
+    node: Arc<Membership>,
+    keys: HopKeys,
+    /// Does what another node asks for by itself; returns to how many.
+    perform: Arc<dyn Fn(Call) -> usize + Send + Sync>,
 }
 
 impl<S, B> IntoFuture for ServeHops<S>
@@ -104,7 +122,7 @@ where
     fn into_future(self) -> Self::IntoFuture {
         let Self { listener, service, node } = self;
         Box::pin(async move {
-            let Some((node, keys)) = node else {
+            let Some(here) = node else {
                 let text = "serve_hops is for a layer with_cluster";
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
             };
@@ -113,12 +131,8 @@ where
             for number in 0_u64.. {
                 let (stream, _) = accept(&listener).await;
                 while connections.try_join_next().is_some() {}
-                let hop = Connection {
-                    number,
-                    node: Arc::clone(&node),
-                    keys: Arc::clone(&keys),
-                    unproved: Arc::clone(&unproved),
-                };
+                let hop =
+                    Connection { number, here: here.clone(), unproved: Arc::clone(&unproved) };
                 unproved.add(number, || connections.spawn(hop.serve(stream, service.clone())));
             }
             Ok(())
@@ -168,8 +182,7 @@ fn hop_keys<T>(registry: &Registry<T>) -> HopKeys {
 
 struct Connection {
     number: u64,
-    node: Arc<Membership>,
-    keys: HopKeys,
+    here: Here,
     unproved: Arc<Unproved>,
 }
 
@@ -188,7 +201,7 @@ impl Connection {
             tracing::debug!("a connection for hops was closed: it has proved nothing");
             return;
         };
-        let ours = self.node.incarnation();
+        let ours = self.here.node.incarnation();
         if hop.to != ours {
             let answer = format!(
                 "HTTP/1.1 421 Misdirected Request\r\n{NAME}: {ours}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -197,16 +210,28 @@ impl Connection {
             let _ = stream.shutdown().await;
             return;
         }
-        let Some(counted) = Counted::new(&self.node, |node| &node.hops, usize::MAX) else {
+        let Some(counted) = Counted::new(&self.here.node, |node| &node.hops, usize::MAX) else {
             return;
         };
+        let builder = Builder::new(TokioExecutor::new()).http1_only();
         let io = TokioIo::new(Begun { read, at: 0, stream, _counted: counted });
+        if hop.asker == Asker::Node {
+            let perform = self.here.perform;
+            let service = service_fn(move |request| answer_call(Arc::clone(&perform), request));
+            if let Err(error) = builder.serve_connection(io, service).await {
+                tracing::debug!(error, "a call of another node ended");
+            }
+            return;
+        }
         let inner = TowerToHyperService::new(service);
         let service = service_fn(move |mut request: Request<Incoming>| {
             let headers = request.headers_mut();
             headers.remove(NAME);
             // The client's connection was encrypted up to the node that has sent this.
-            if hop.is_https && !headers.contains_key(PROTO) && !headers.contains_key(FORWARDED) {
+            if hop.asker == Asker::Https
+                && !headers.contains_key(PROTO)
+                && !headers.contains_key(FORWARDED)
+            {
                 headers.insert(PROTO, HeaderValue::from_static("https"));
             }
             let extensions = request.extensions_mut();
@@ -225,7 +250,6 @@ impl Connection {
                 Ok::<_, Infallible>(response)
             }
         });
-        let builder = Builder::new(TokioExecutor::new()).http1_only();
         let served = builder.serve_connection_with_upgrades(io, service).await;
         if let Err(error) = served {
             tracing::debug!(error, "a hop ended");
@@ -240,9 +264,30 @@ impl Connection {
         stream.readable().await?;
         let read = timeout(HEAD, whole_head(stream)).await.map_err(|_| io::ErrorKind::TimedOut)?;
         let (bytes, end) = read?;
-        let hop = self.keys.iter().find_map(|key| key.open(&greeting, &bytes[..end]));
+        let hop = self.here.keys.iter().find_map(|key| key.open(&greeting, &bytes[..end]));
         hop.map(|hop| (hop, bytes.into())).ok_or_else(|| io::ErrorKind::PermissionDenied.into())
     }
+}
+
+/// The longest call: a message, and some.
+const LONGEST_CALL: usize = 64 << 20;
+
+/// Does what another node asks for. The number of the answer is to how many that has gone.
+async fn answer_call(
+    perform: Arc<dyn Fn(Call) -> usize + Send + Sync>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let body = Limited::new(request.into_body(), LONGEST_CALL).collect().await;
+    let call = body.ok().and_then(|body| Call::parse(&body.to_bytes()));
+    let mut response = Response::new(Full::default());
+    match call {
+        Some(call) => *response.body_mut() = Full::from(perform(call).to_string()),
+        None => *response.status_mut() = StatusCode::BAD_REQUEST,
+    }
+    // One proof, one call.
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    Ok(response)
 }
 
 /// Reads until a head is whole; returns all that was read, and where the head ends.
@@ -322,8 +367,6 @@ impl AsyncWrite for Begun {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::Full;
-
     use super::*;
     use crate::{
         store::MemoryStore,
@@ -356,13 +399,14 @@ mod tests {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let keys = [other, key.clone()].into();
-        let hop = Connection { number: 0, node: Arc::clone(&node), keys, unproved };
+        let here = Here { node: Arc::clone(&node), keys, perform: Arc::new(|_| 0) };
+        let hop = Connection { number: 0, here, unproved };
         let answers = tower::service_fn(async |_| Ok(Response::new(Full::from("ok"))));
         let served = tokio::spawn(hop.serve(stream, answers));
         let mut greeting = Greeting::default();
         client.read_exact(&mut greeting).await.unwrap();
         let ours = node.incarnation();
-        let value = Hop { from: ours, to: ours, peer: None, is_https: false }.unsealed();
+        let value = Hop { from: ours, to: ours, peer: None, asker: Asker::Http }.unsealed();
         let value = value.to_str().unwrap();
         let mut head = format!("GET / HTTP/1.1\r\nhost: a\r\n{NAME}: {value}\r\n\r\n").into_bytes();
         assert!(key.seal(&greeting, &mut head));

@@ -15,7 +15,7 @@ use session_resume_proto::wire::EVENTS;
 use tokio::time::timeout;
 
 use super::{
-    head::{Hop, HopKey, NAME, end_to_end},
+    head::{Asker, Hop, HopKey, NAME, end_to_end},
     pool::{Greeted, Pool, dial},
     relay::Relayed,
     sealed::Sealed,
@@ -59,6 +59,8 @@ pub(super) enum For {
     /// A pipe, which knows whose it is. A request without a cookie stays one.
     #[cfg(feature = "http")]
     Pipe,
+    /// What the node itself wants. There is no client.
+    Node,
 }
 
 pub(super) struct Sending<'a, T> {
@@ -131,7 +133,6 @@ impl<T: Send + 'static> Sending<'_, T> {
     /// # Errors
     ///
     /// Then it is not known what has become of it.
-    #[cfg(any(feature = "http", feature = "axum"))]
     pub(super) async fn once<B>(
         &self,
         greeted: Greeted,
@@ -251,7 +252,13 @@ impl<T: Send + 'static> Sending<'_, T> {
             from: node.incarnation(),
             to: owner.incarnation,
             peer,
-            is_https: registry.config().cookie.request_is_secure(view),
+            asker: if *asks_for == For::Node {
+                Asker::Node
+            } else if registry.config().cookie.request_is_secure(view) {
+                Asker::Https
+            } else {
+                Asker::Http
+            },
         };
         headers.insert(NAME, hop.unsealed());
         *request.headers_mut() = headers;

@@ -20,7 +20,8 @@ impl<T: Send + 'static> SessionResume<T> {
     /// [refuses](crate::adapter::Upgrade::refuse) clients that you no longer let in. To end the sessions as well, use
     /// [`end_identity`](Self::end_identity). A close frame has room for 123 bytes of the reason.
     ///
-    /// In a cluster this concerns sessions that are in this node's memory: call it on each node. Costs a lock per session.
+    /// In a cluster this concerns sessions that are in this node's memory; `everywhere().close_identity(..)` does it at each node. Costs a
+    /// lock per session.
     ///
     /// ```
     /// # mod browser { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doctest/browser.rs")); }

@@ -215,9 +215,13 @@ impl<T: Send + 'static> SessionResume<T> {
         self.registry().by_id(id).map(Session::reused)
     }
 
-    /// Sends a message to every live session, shared and without waiting; returns how many took it.
+    /// Sends a message to every live session of this process, shared and without waiting; returns how many took it.
     ///
     /// A session whose outbox is full is passed over.
+    #[cfg_attr(
+        feature = "tungstenite",
+        doc = "[`everywhere`](Self::everywhere) reaches all nodes of a cluster."
+    )]
     pub fn broadcast(&self, message: impl Into<Message>) -> usize {
         let message = message.into();
         let sessions = self.registry().all();
