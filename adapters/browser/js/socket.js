@@ -318,31 +318,36 @@ export class ResumableSocket extends EventTarget {
     this.#step({ type: 'offer', frame: copy && encodeState(copy) });
   }
 
-  /** @returns {((this: ResumableSocket, event: Event) => any) | null} */
+  // What is read is of any `this`, as else a socket's type would not be that of a WebSocket.
+  /** @returns {((this: any, event: Event) => any) | null} */
   get onopen() {
     return this.#handlers.get('open');
   }
+  /** @param {((this: ResumableSocket, event: Event) => any) | null} handler */
   set onopen(handler) {
     this.#handlers.set('open', handler);
   }
-  /** @returns {((this: ResumableSocket, event: MessageEvent) => any) | null} */
+  /** @returns {((this: any, event: MessageEvent) => any) | null} */
   get onmessage() {
     return this.#handlers.get('message');
   }
+  /** @param {((this: ResumableSocket, event: MessageEvent) => any) | null} handler */
   set onmessage(handler) {
     this.#handlers.set('message', handler);
   }
-  /** @returns {((this: ResumableSocket, event: CloseEvent) => any) | null} */
+  /** @returns {((this: any, event: CloseEvent) => any) | null} */
   get onclose() {
     return this.#handlers.get('close');
   }
+  /** @param {((this: ResumableSocket, event: CloseEvent) => any) | null} handler */
   set onclose(handler) {
     this.#handlers.set('close', handler);
   }
-  /** @returns {((this: ResumableSocket, event: Event) => any) | null} */
+  /** @returns {((this: any, event: Event) => any) | null} */
   get onerror() {
     return this.#handlers.get('error');
   }
+  /** @param {((this: ResumableSocket, event: Event) => any) | null} handler */
   set onerror(handler) {
     this.#handlers.set('error', handler);
   }

@@ -16,8 +16,11 @@ const ENTRIES = {
   'session-resume': ['ResumableSocket'],
   'session-resume/websocket': ['ResumableSocket'],
   'session-resume/notify': ['SessionResumeStatus', 'messages', 'notify'],
+  'session-resume/strict': ['StrictSocket'],
   'session-resume/react': ['useResumableSocket', 'useSession'],
 };
+/** Programs that must hold under tsc. */
+const USERS = ['user.ts', 'user-react.tsx', 'user-libraries.ts'];
 
 let user;
 /** Runs a program in the user's folder, and returns what it prints. */
@@ -38,11 +41,11 @@ before(async () => {
   await run('npm', ['install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund', `./session-resume-${version}.tgz`]);
   // What the user has beside it.
   await mkdir(join(user, 'node_modules/@types'));
-  for (const name of ['react', 'ws', '@types/react']) await symlink(join(here, 'node_modules', name), join(user, 'node_modules', name));
+  for (const name of ['react', 'rxjs', 'graphql', 'graphql-ws', 'ws', '@types/react']) await symlink(join(here, 'node_modules', name), join(user, 'node_modules', name));
   for (const type of ['module', 'commonjs']) {
     await mkdir(join(user, type));
     await writeFile(join(user, type, 'package.json'), JSON.stringify({ type }));
-    for (const name of ['user.ts', 'user-react.tsx']) await cp(join(here, 'test', name), join(user, type, name));
+    for (const name of USERS) await cp(join(here, 'test', name), join(user, type, name));
   }
 });
 
@@ -102,7 +105,7 @@ for (const [type, module, resolution] of [
 ]) {
   test(`its types hold under tsc --strict: ${type}, ${resolution}`, async () => {
     const options = ['--noEmit', '--strict', '--types', '', '--target', 'es2022', '--lib', 'es2022,dom', '--jsx', 'react-jsx'];
-    const sources = ['user.ts', 'user-react.tsx'].map((name) => `${type}/${name}`);
+    const sources = USERS.map((name) => `${type}/${name}`);
     await run(tsc, [...options, '--module', module, '--moduleResolution', resolution, ...sources]);
   });
 }

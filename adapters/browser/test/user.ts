@@ -8,6 +8,11 @@ const likeAWebSocket: Pick<WebSocket, 'send' | 'close' | 'readyState' | 'buffere
 likeAWebSocket.send(new Uint8Array(3));
 socket.onmessage = ({ data }) => console.log(data);
 socket.offerState({ iteration: 3, value: { any: 'JSON' } });
+socket.onopen = function () {
+  console.log(this.lifetime.toFixed());
+  // @ts-expect-error: `this` is the socket
+  this.latency;
+};
 socket.onclose = ({ code }) => console.log(code.toFixed());
 socket.onstatus = (event) => {
   if (event.status === 'waiting') console.log(event.attempt, event.delay?.toFixed(1), event.until, event.kind === 'restarting');
