@@ -22,7 +22,7 @@ use session_resume_axum::{ResumeUpgrade, Session};
 use crate::{live, page, state::Dashboard};
 
 /// Nothing but our own files, and no inline script or style: text that slips through the escaping is dead.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+pub(crate) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Makes the whole application; `tick` is how often the live value changes.
@@ -57,7 +57,7 @@ pub(crate) fn with_monitor(app: Router, resume: &SessionResume<Dashboard>) -> Ro
 ///
 /// A page of elsewhere whose name leads to this machine sends that name as `Host`. A proxy on this machine says for whom it
 /// asks.
-fn is_of_this_machine(headers: &HeaderMap) -> bool {
+pub(crate) fn is_of_this_machine(headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
     let is_local =
         host.is_some_and(|host| ["127.0.0.1", "localhost", "[::1]"].contains(&host.host()));
@@ -68,7 +68,7 @@ async fn live(State(tick): State<Duration>, upgrade: ResumeUpgrade<Dashboard>) -
     upgrade.on_session(move |session| live::run(session, tick))
 }
 
-fn file(content_type: &'static str, text: &'static str) -> impl IntoResponse {
+pub(crate) fn file(content_type: &'static str, text: &'static str) -> impl IntoResponse {
     let headers = [
         (CONTENT_TYPE, content_type),
         (CACHE_CONTROL, "no-cache"),
