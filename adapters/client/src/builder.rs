@@ -1,24 +1,15 @@
 use std::{fmt, io, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, Uri};
 use session_resume_proto::{client::Config, pipe::Choice};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    Backoff, Client, ConfigError, ConnectError, CookieJar, Limits, Modes, StateOffer, Transport,
+    Attempt, Backoff, Client, ConfigError, ConnectError, CookieJar, Limits, Modes, Request,
+    StateOffer, Transport,
     connector::{Connect, Connector, Io},
+    request::{Prepare, Target, parse_header, parse_url},
 };
-
-/// Headers of the handshake itself, which belong to this client.
-const OWN: [HeaderName; 7] = [
-    header::HOST,
-    header::CONNECTION,
-    header::UPGRADE,
-    header::COOKIE,
-    header::SEC_WEBSOCKET_KEY,
-    header::SEC_WEBSOCKET_VERSION,
-    header::SEC_WEBSOCKET_PROTOCOL,
-];
 
 /// The settings of a [`Client`]; see the [crate docs](crate).
 #[must_use = "a builder does nothing until it connects"]
@@ -28,6 +19,7 @@ pub struct Builder {
     headers: HeaderMap,
     cookies: CookieJar,
     connect: Option<Connect>,
+    prepare: Option<Prepare>,
     max_received: usize,
     state: Option<StateOffer>,
     transports: Vec<Transport>,
@@ -50,6 +42,7 @@ impl Builder {
             headers: HeaderMap::new(),
             cookies: CookieJar::new(),
             connect: None,
+            prepare: None,
             max_received: 64 << 20,
             state: None,
             transports: vec![Transport::WebSocket],
@@ -92,7 +85,8 @@ impl Builder {
         self
     }
 
-    /// Sets how long an attempt may take, from the name lookup to the server's hello. Default: 20 s.
+    /// Sets how long an attempt may take, from the call of [`with_request`](Self::with_request)'s function or the name
+    /// lookup to the server's hello. Default: 20 s.
     pub fn with_attach_timeout(mut self, timeout: Duration) -> Self {
         self.config.attach_timeout = timeout;
         self
@@ -102,16 +96,73 @@ impl Builder {
     ///
     /// Cookies go to [`with_cookies`](Self::with_cookies); the headers of the handshake cannot be set.
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
-        let parsed = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value));
-        match parsed {
-            (Ok(name), Ok(value)) if !OWN.contains(&name) => {
+        match parse_header(name, value) {
+            Ok((name, value)) => {
                 self.headers.append(name, value);
             }
-            _ => {
-                let name = name.to_owned();
-                self.broken.get_or_insert(ConfigError::Header { name });
+            Err(err) => {
+                self.broken.get_or_insert(err);
             }
         }
+        self
+    }
+
+    /// Sets a function that is called before each attempt and returns its URL and headers: a ticket, or a token that is
+    /// still good. Default: none; each attempt has what this builder has.
+    ///
+    /// What the [`Request`] does not name is as this builder has it. A function that does not wait returns
+    /// [`std::future::ready`]. It runs in the client's task, so it must not block; a panic in it ends the client.
+    ///
+    /// A server that lets a client stay until its credentials run out (`valid_until`) closes the connection at that
+    /// moment. The client comes back at once, and the function is called for that attempt, too.
+    ///
+    /// One attempt may use what it got more than once: for a WebSocket and then for a session over HTTP, and there for
+    /// every request until the next attempt. So a ticket that is good for one use needs a client that comes by a WebSocket
+    /// alone, which is the default.
+    ///
+    /// A client that comes over HTTP looks for a WebSocket from time to time. The function is called for each look, too
+    /// ([`Attempt::is_look`]). An error puts the look off.
+    ///
+    /// # Errors
+    ///
+    /// An error of the function fails the attempt, and so does a setting of the request that cannot work:
+    /// [`Event::Waiting`](crate::Event::Waiting) has [`Cause::Unprepared`](crate::Cause::Unprepared) with the error's
+    /// text. The next attempt calls the function again. Where the server answers 401 or 403, the client stops
+    /// ([`Event::Refused`](crate::Event::Refused)); [`Client::reconnect`] calls the function again.
+    ///
+    /// # Cancel safety
+    ///
+    /// The call is part of the attempt: its future is dropped when [the attempt's time](Self::with_attach_timeout) is over,
+    /// and when the client ends.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// use session_resume_client::{Client, Request};
+    ///
+    /// # async fn ticket() -> std::io::Result<String> { Ok(String::new()) }
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = Client::builder("ws://127.0.0.1:3000/live")
+    ///     .with_request(|_attempt| async {
+    ///         // From where the user is logged in.
+    ///         let ticket = ticket().await?;
+    ///         Ok::<_, std::io::Error>(Request::new().with_header("authorization", &format!("Bearer {ticket}")))
+    ///     })
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_request<P, F, E>(mut self, prepare: P) -> Self
+    where
+        P: Fn(Attempt) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Request, E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        self.prepare = Some(Arc::new(move |attempt| {
+            let asking = prepare(attempt);
+            Box::pin(async move { asking.await.map_err(|err| err.to_string()) })
+        }));
         self
     }
 
@@ -193,10 +244,16 @@ impl Builder {
         if let Some(err) = self.broken {
             return Err(err);
         }
-        let url = parse(&self.url)?;
-        let Self { config, headers, max_received, cookies, connect, state, transports, .. } = self;
-        let attach_timeout = config.attach_timeout;
-        let connector = Connector { url, headers, cookies, connect, max_received, attach_timeout };
+        let url = parse_url(&self.url)?;
+        let Self { config, headers, cookies, connect, prepare, state, transports, .. } = self;
+        let connector = Connector {
+            base: Arc::new(Target { url, headers }),
+            prepare,
+            cookies,
+            connect,
+            max_received: self.max_received,
+            attach_timeout: config.attach_timeout,
+        };
         Ok(Client::spawn(config, state, connector, Choice::new(&transports, None)))
     }
 
@@ -230,18 +287,6 @@ impl fmt::Debug for Builder {
             .field("config", &self.config)
             .field("cookies", &self.cookies)
             .finish_non_exhaustive()
-    }
-}
-
-fn parse(text: &str) -> Result<Uri, ConfigError> {
-    let url = || text.to_owned();
-    let parsed: Uri = text.parse().map_err(|_| ConfigError::Url { url: url() })?;
-    let has_host = parsed.host().is_some_and(|host| !host.is_empty());
-    match parsed.scheme_str() {
-        Some("ws") if has_host => Ok(parsed),
-        Some("wss") if has_host && cfg!(feature = "rustls-tls-webpki-roots") => Ok(parsed),
-        Some("wss") if has_host => Err(ConfigError::NoTls { url: url() }),
-        _ => Err(ConfigError::Url { url: url() }),
     }
 }
 

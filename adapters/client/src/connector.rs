@@ -13,14 +13,17 @@ use tokio_tungstenite::{
         self,
         client::IntoClientRequest,
         error::ProtocolError,
-        handshake::client::{Request, Response},
+        handshake::client::{Request as Handshake, Response},
         protocol::WebSocketConfig,
     },
 };
 
 #[cfg(feature = "http")]
 pub(crate) use self::requests::Connection;
-use crate::{Cause, CookieJar};
+use crate::{
+    Attempt, Cause, CookieJar,
+    request::{self, Prepare, Preparing, Target},
+};
 
 #[cfg(feature = "http")]
 mod requests;
@@ -48,8 +51,10 @@ type Secured = MaybeTlsStream<Io>;
 
 /// Makes transports.
 pub(crate) struct Connector {
-    pub(crate) url: Uri,
-    pub(crate) headers: HeaderMap,
+    /// Where attempts go, as far as `prepare` says nothing else.
+    pub(crate) base: Arc<Target>,
+    /// What is asked before each attempt.
+    pub(crate) prepare: Option<Prepare>,
     pub(crate) cookies: CookieJar,
     /// `None`: TCP.
     pub(crate) connect: Option<Connect>,
@@ -65,10 +70,19 @@ pub(crate) fn protocols(offer: &Offer) -> String {
 }
 
 impl Connector {
-    /// Looks whether a WebSocket passes, in the time of an attempt. It touches no session.
-    pub(crate) async fn probe(&self) -> bool {
+    /// Finds out where an attempt goes. The machine limits the time that this may take.
+    pub(crate) fn prepare(&self, attempt: Attempt) -> Preparing {
+        request::prepare(&self.base, self.prepare.as_ref(), attempt)
+    }
+
+    /// Looks whether a WebSocket passes, in the time of an attempt. It touches no session. `None`: the application did not
+    /// say where to look.
+    pub(crate) async fn probe(&self) -> Option<bool> {
+        let prepared = tokio::time::timeout(self.attach_timeout, self.prepare(Attempt::LOOK)).await;
+        let target = prepared.ok()?.ok()?;
         let echoed = async {
-            let Ok(mut socket) = self.connect(&format!("{SUBPROTOCOL}, {PROBE}")).await else {
+            let offered = format!("{SUBPROTOCOL}, {PROBE}");
+            let Ok(mut socket) = self.connect(&target, &offered).await else {
                 return false;
             };
             let said = matches!(socket.next().await, Some(Ok(tungstenite::Message::Text(_))));
@@ -80,19 +94,19 @@ impl Connector {
             while echoed && socket.next().await.is_some_and(|read| read.is_ok()) {}
             echoed
         };
-        tokio::time::timeout(self.attach_timeout, echoed).await.unwrap_or(false)
+        Some(tokio::time::timeout(self.attach_timeout, echoed).await.unwrap_or(false))
     }
 
     /// Opens a WebSocket that offers `protocols`. The machine limits the time that this may take.
-    pub(crate) async fn connect(&self, protocols: &str) -> Result<Socket, Cause> {
+    pub(crate) async fn connect(&self, target: &Target, protocols: &str) -> Result<Socket, Cause> {
         // A message may come in one frame. The limit is for what the application gets: an escaped message is longer.
         let longest = Some(self.max_received.saturating_add(1));
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .max_frame_size(longest)
             .max_message_size(longest);
-        let request = self.request(protocols).map_err(|err| cause_of(&err))?;
-        match client_async_with_config(request, self.stream().await?, Some(config)).await {
+        let request = self.request(target, protocols).map_err(|err| cause_of(&err))?;
+        match client_async_with_config(request, self.stream(target).await?, Some(config)).await {
             Ok((socket, response)) => {
                 self.cookies.store(response.headers());
                 if speaks_ours(&response) { Ok(socket) } else { Err(Cause::NotSpoken) }
@@ -107,21 +121,21 @@ impl Connector {
     }
 
     /// Makes the stream of bytes on which the WebSocket is opened, or requests go.
-    async fn stream(&self) -> Result<Secured, Cause> {
+    async fn stream(&self, Target { url, .. }: &Target) -> Result<Secured, Cause> {
         let secured = async {
             let stream = match &self.connect {
-                Some(connect) => connect(self.url.clone()).await,
-                None => tcp(&self.url).await,
+                Some(connect) => connect(url.clone()).await,
+                None => tcp(url).await,
             };
-            secured(&self.url, stream?).await
+            secured(url, stream?).await
         };
         secured.await.map_err(|err| Cause::Unreachable(err.to_string().into()))
     }
 
-    fn request(&self, protocols: &str) -> Result<Request, tungstenite::Error> {
-        let mut request = self.url.clone().into_client_request()?;
+    fn request(&self, target: &Target, protocols: &str) -> Result<Handshake, tungstenite::Error> {
+        let mut request = target.url.clone().into_client_request()?;
         let headers = request.headers_mut();
-        headers.extend(self.headers.clone());
+        headers.extend(target.headers.clone());
         let protocols = HeaderValue::try_from(protocols).expect("an offer is ASCII");
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocols);
         if let Some(cookies) = self.cookie_header() {
@@ -215,6 +229,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// Without header values: they may be secrets.
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connector").field("host", &self.url.host()).finish_non_exhaustive()
+        f.debug_struct("Connector").field("host", &self.base.url.host()).finish_non_exhaustive()
     }
 }

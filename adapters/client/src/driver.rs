@@ -9,7 +9,8 @@ use session_resume_proto::{
 use tokio::{task::JoinSet, time::sleep_until};
 
 use crate::{
-    Cause, Close,
+    Attempt, Cause, Close,
+    request::Target,
     route::{Happened, Route},
     shared::{Shared, random},
     step::Step,
@@ -32,6 +33,8 @@ pub(crate) async fn drive(shared: Arc<Shared>, choice: Choice) {
     driver.leaving.join_all().await;
 }
 
+type Probe = Pin<Box<dyn Future<Output = Option<bool>> + Send>>;
+
 struct Driver<'a> {
     shared: &'a Arc<Shared>,
     /// By which path the client comes.
@@ -39,7 +42,7 @@ struct Driver<'a> {
     /// The newest transport, or the attempt.
     route: Option<Route>,
     /// Looks whether a WebSocket passes.
-    probe: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
+    probe: Option<Probe>,
     /// Transports that are over for the machine and still say so. Ends with the driver.
     leaving: JoinSet<()>,
 }
@@ -72,28 +75,35 @@ impl Driver<'_> {
     fn connect(&mut self, transport: TransportNumber, offer: Offer) {
         let path = self.choice.path();
         tracing::debug!(?transport, path = path.name(), "connecting");
-        let route = Route::begin(self.shared, transport, offer, path);
-        self.set_out(route);
+        let attempt = Attempt::new(self.shared.lock().machine.attempt());
+        self.set_out(Route::prepare(self.shared, transport, offer, path, attempt));
     }
 
     /// Takes `route`, whose path is the choice's.
     fn set_out(&mut self, route: Route) {
         self.shared.lock().path = route.path();
         self.probe = None;
-        let route = self.route.insert(route);
+        self.route = Some(route);
+    }
+
+    /// The route is prepared.
+    fn begin(&mut self, target: Arc<Target>) {
+        let Some(route) = &mut self.route else {
+            return;
+        };
+        route.begin(self.shared, target);
         #[cfg(feature = "http")]
         if route.path() == Path::WebSocket && self.choice.allows_http() {
             route.doubt(self.shared);
         }
-        #[cfg(not(feature = "http"))]
-        let _ = route;
     }
 
     /// The machine is done with `route`.
     fn give_up(&mut self, route: Route, close: Option<Close>) {
         let shared = self.shared;
         let mute = CHOICE_MUTE.min(shared.connector.attach_timeout);
-        if !route.greeted && shared.now() >= route.began + mute {
+        let mute = route.began().is_some_and(|began| shared.now() >= began + mute);
+        if !route.greeted && mute {
             self.choice.handle_no_hello(route.path());
         } else {
             self.choice.handle_gone(true, shared.now());
@@ -125,11 +135,15 @@ impl Driver<'_> {
                 }
             }
             happened = happened(&mut self.route, shared) => self.handle(happened),
-            good = probed(&mut self.probe) => {
+            found = probed(&mut self.probe) => {
                 self.probe = None;
-                tracing::debug!(good, "looked for a WebSocket");
-                if self.choice.handle_probe(good, shared.now()) {
-                    shared.lock().machine.replace_transport(shared.now());
+                tracing::debug!(found, "looked for a WebSocket");
+                match found {
+                    Some(good) if self.choice.handle_probe(good, shared.now()) => {
+                        shared.lock().machine.replace_transport(shared.now());
+                    }
+                    Some(_) => {}
+                    None => self.choice.handle_no_probe(shared.now()),
                 }
             }
             Some(_) = self.leaving.join_next() => {}
@@ -144,6 +158,15 @@ impl Driver<'_> {
         };
         let number = route.number;
         match happened {
+            Happened::Prepared(target) => self.begin(target),
+            Happened::Unprepared(cause) => {
+                // Without its text, which is the application's.
+                tracing::debug!(transport = ?number, "attempt not prepared");
+                // That says nothing of the path.
+                self.choice.handle_gone(true, shared.now());
+                self.route = None;
+                shared.lock().machine.handle_connect_failed(number, cause);
+            }
             Happened::Opened(socket) => route.open(socket),
             Happened::Failed(cause) => self.handle_unheard(cause),
             Happened::Mute => {
@@ -206,7 +229,7 @@ impl Driver<'_> {
             Follow::AtOnce => {
                 let path = self.choice.path();
                 tracing::debug!(transport = ?route.number, path = path.name(), "trying another way");
-                let turned = route.turn(self.shared, path, cause);
+                let turned = route.turn(path, cause);
                 self.set_out(turned);
             }
             Follow::AfterWait => {
@@ -253,7 +276,7 @@ async fn happened(route: &mut Option<Route>, shared: &Shared) -> Happened {
     }
 }
 
-async fn probed(probe: &mut Option<Pin<Box<dyn Future<Output = bool> + Send>>>) -> bool {
+async fn probed(probe: &mut Option<Probe>) -> Option<bool> {
     match probe {
         Some(probe) => probe.await,
         None => pending().await,

@@ -52,6 +52,11 @@
 //! arrives. A message that this program never took is sent again, to the next client that comes. A
 //! message that this program sent is kept until the server's handler has taken it.
 //!
+//! # Credentials that go out of date
+//!
+//! [`Builder::with_request`] takes a function that is called before each attempt and returns its URL and headers. So a
+//! ticket or a token in them is always a fresh one.
+//!
 //! # Where WebSockets are blocked
 //!
 //! With the feature `http` and `Builder::transports` the same session goes over requests: down on an event stream or in
@@ -71,6 +76,7 @@ mod driver;
 mod error;
 #[cfg(feature = "http")]
 mod pipe;
+mod request;
 mod route;
 mod shared;
 mod step;
@@ -82,6 +88,7 @@ pub use self::{
     client::{Client, Sender},
     cookies::CookieJar,
     error::{ConfigError, ConnectError, SendError, Undelivered},
+    request::{Attempt, Request},
 };
 pub use session_resume_proto::{
     Gap, GapReason, Message, Position, WireId,

@@ -24,6 +24,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use self::lane::{Heard, Lane};
 use crate::{
     Cause,
+    request::Target,
     shared::{Shared, random},
     step::{LINGER, Step},
 };
@@ -34,6 +35,7 @@ const ROUNDS: usize = 64;
 /// One pipe and its two connections: one for the open and the gets, one for the posts.
 pub(crate) struct Pipe {
     shared: Arc<Shared>,
+    target: Arc<Target>,
     number: TransportNumber,
     client: Client,
     get: Lane,
@@ -47,6 +49,7 @@ impl Pipe {
     /// `offer` is what a WebSocket would offer in `Sec-WebSocket-Protocol`.
     pub(crate) fn new(
         shared: &Arc<Shared>,
+        target: &Arc<Target>,
         number: TransportNumber,
         offer: String,
         form: Form,
@@ -60,11 +63,12 @@ impl Pipe {
         Self {
             client: Client::new(config, nonce(), offer, shared.now()),
             number,
-            get: Lane::new(shared),
-            post: Lane::new(shared),
+            get: Lane::new(shared, target),
+            post: Lane::new(shared, target),
             sleep: Box::pin(sleep_until(Instant::now() + Duration::from_secs(1))),
             failure: None,
             shared: Arc::clone(shared),
+            target: Arc::clone(target),
         }
     }
 
@@ -209,10 +213,11 @@ impl Pipe {
     }
 
     fn request(&self, outgoing: &Outgoing) -> Request<Full<bytes::Bytes>> {
-        let mut request = self.shared.connector.http_request(match outgoing.method() {
+        let method = match outgoing.method() {
             Method::Get => http::Method::GET,
             Method::Post => http::Method::POST,
-        });
+        };
+        let mut request = self.shared.connector.http_request(&self.target, method);
         *request.body_mut() = Full::new(outgoing.body.clone());
         for (name, value) in outgoing.headers() {
             let mut value = HeaderValue::try_from(value).expect("a pipe's headers are ASCII");

@@ -1,6 +1,10 @@
 //! One attempt of the machine, and the transport that comes of it. To the machine both are one, whatever was tried before.
 
-use std::{future::pending, pin::Pin, sync::Arc};
+use std::{
+    future::{pending, ready},
+    pin::Pin,
+    sync::Arc,
+};
 
 #[cfg(feature = "http")]
 use session_resume_proto::pipe::Form;
@@ -9,7 +13,12 @@ use session_resume_proto::{Moment, client::TransportNumber, pipe::Path, wire::Of
 #[cfg(feature = "http")]
 use crate::pipe::Pipe;
 use crate::{
-    Cause, connector::protocols, shared::Shared, step::Step, transport::Transport,
+    Attempt, Cause,
+    connector::protocols,
+    request::{Preparing, Target},
+    shared::Shared,
+    step::Step,
+    transport::Transport,
     websocket::WebSocket,
 };
 
@@ -17,8 +26,6 @@ use crate::{
 pub(crate) struct Route {
     pub(crate) number: TransportNumber,
     offer: Offer,
-    /// When this path was begun.
-    pub(crate) began: Moment,
     /// The path that was tried before in this attempt came to nothing because of this.
     pub(crate) before: Option<Cause>,
     /// The hello has come.
@@ -29,12 +36,25 @@ pub(crate) struct Route {
 }
 
 enum Stage {
-    Opening(Pin<Box<dyn Future<Output = Result<Box<WebSocket>, Cause>> + Send>>),
-    Open(Transport),
+    /// Finds out where to go by this path.
+    Preparing(Path, Preparing),
+    Opening(Begun, Pin<Box<dyn Future<Output = Result<Box<WebSocket>, Cause>> + Send>>),
+    Open(Begun, Transport),
+}
+
+/// A path that was begun.
+#[derive(Clone)]
+struct Begun {
+    target: Arc<Target>,
+    at: Moment,
 }
 
 /// What has happened on a route.
 pub(crate) enum Happened {
+    /// It is known where to go.
+    Prepared(Arc<Target>),
+    /// The application did not say where to go.
+    Unprepared(Cause),
     /// The WebSocket is there, without hello so far.
     Opened(Box<WebSocket>),
     /// It could not be opened.
@@ -45,40 +65,60 @@ pub(crate) enum Happened {
 }
 
 impl Route {
-    /// Begins an attempt by `path`.
-    pub(crate) fn begin(
-        shared: &Arc<Shared>,
+    /// Begins an attempt by `path`: finds out where it goes.
+    pub(crate) fn prepare(
+        shared: &Shared,
         number: TransportNumber,
         offer: Offer,
         path: Path,
+        attempt: Attempt,
     ) -> Self {
-        let offered = protocols(&offer);
-        let (stage, doubt) = match path {
+        let stage = Stage::Preparing(path, shared.connector.prepare(attempt));
+        Self { number, offer, before: None, greeted: false, stage, doubt: None }
+    }
+
+    /// Begins the path, to where it was prepared for.
+    pub(crate) fn begin(&mut self, shared: &Arc<Shared>, target: Arc<Target>) {
+        let offered = protocols(&self.offer);
+        let number = self.number;
+        let begun = Begun { target: Arc::clone(&target), at: shared.now() };
+        self.stage = match self.path() {
             Path::WebSocket => {
                 let shared = Arc::clone(shared);
                 let opening = async move {
-                    let socket = shared.connector.connect(&offered).await?;
+                    let socket = shared.connector.connect(&target, &offered).await?;
                     Ok(Box::new(WebSocket::new(number, socket)))
                 };
-                (Stage::Opening(Box::pin(opening)), None)
+                Stage::Opening(begun, Box::pin(opening))
             }
             #[cfg(feature = "http")]
-            Path::Sse | Path::Poll => {
+            path @ (Path::Sse | Path::Poll) => {
                 let form = if path == Path::Sse { Form::Stream } else { Form::Poll };
-                let pipe = Pipe::new(shared, number, offered, form);
-                (Stage::Open(Transport::Pipe(Box::new(pipe))), None)
+                let pipe = Pipe::new(shared, &target, number, offered, form);
+                Stage::Open(begun, Transport::Pipe(Box::new(pipe)))
             }
             #[cfg(not(feature = "http"))]
             Path::Sse | Path::Poll => unreachable!("without `http` only WebSockets are allowed"),
         };
-        let began = shared.now();
-        Self { number, offer, began, before: None, greeted: false, stage, doubt }
     }
 
-    /// Begins the same attempt by another path, as `cause` has ended this one.
-    pub(crate) fn turn(self, shared: &Arc<Shared>, path: Path, cause: Cause) -> Self {
-        let turned = Self::begin(shared, self.number, self.offer, path);
-        Self { before: Some(cause), ..turned }
+    /// Goes on with the same attempt by another path, as `cause` has ended this one. What was prepared stays.
+    pub(crate) fn turn(self, path: Path, cause: Cause) -> Self {
+        let prepared = match self.stage {
+            Stage::Preparing(_, preparing) => preparing,
+            Stage::Opening(begun, _) | Stage::Open(begun, _) => Box::pin(ready(Ok(begun.target))),
+        };
+        let Self { number, offer, .. } = self;
+        let stage = Stage::Preparing(path, prepared);
+        Self { number, offer, before: Some(cause), greeted: false, stage, doubt: None }
+    }
+
+    /// Returns when this path was begun; `None`: it is being prepared.
+    pub(crate) fn began(&self) -> Option<Moment> {
+        match &self.stage {
+            Stage::Preparing(..) => None,
+            Stage::Opening(begun, _) | Stage::Open(begun, _) => Some(begun.at),
+        }
     }
 
     /// A WebSocket that has no hello for a while is doubted: where the server answers a plain request, it is given up.
@@ -86,10 +126,13 @@ impl Route {
     pub(crate) fn doubt(&mut self, shared: &Arc<Shared>) {
         use session_resume_proto::numbers::CHOICE_MUTE;
 
-        let shared = Arc::clone(shared);
+        let Stage::Opening(Begun { target, .. }, _) = &self.stage else {
+            return;
+        };
+        let (shared, target) = (Arc::clone(shared), Arc::clone(target));
         self.doubt = Some(Box::pin(async move {
             tokio::time::sleep(CHOICE_MUTE).await;
-            if !shared.connector.answers().await {
+            if !shared.connector.answers(&target).await {
                 // The server is as silent as the WebSocket.
                 pending::<()>().await;
             }
@@ -98,14 +141,17 @@ impl Route {
 
     pub(crate) fn path(&self) -> Path {
         match &self.stage {
-            Stage::Opening(_) => Path::WebSocket,
-            Stage::Open(transport) => transport.path(),
+            Stage::Preparing(path, _) => *path,
+            Stage::Opening(..) => Path::WebSocket,
+            Stage::Open(_, transport) => transport.path(),
         }
     }
 
     /// The socket is there.
     pub(crate) fn open(&mut self, socket: Box<WebSocket>) {
-        self.stage = Stage::Open(Transport::WebSocket(socket));
+        if let Stage::Opening(begun, _) = &self.stage {
+            self.stage = Stage::Open(begun.clone(), Transport::WebSocket(socket));
+        }
     }
 
     /// The hello has come.
@@ -118,8 +164,8 @@ impl Route {
     /// Returns the transport, if it is there.
     pub(crate) fn into_transport(self) -> Option<Transport> {
         match self.stage {
-            Stage::Opening(_) => None,
-            Stage::Open(transport) => Some(transport),
+            Stage::Preparing(..) | Stage::Opening(..) => None,
+            Stage::Open(_, transport) => Some(transport),
         }
     }
 
@@ -127,8 +173,10 @@ impl Route {
     pub(crate) fn failure(&mut self) -> Cause {
         match &mut self.stage {
             #[cfg(feature = "http")]
-            Stage::Open(Transport::Pipe(pipe)) => pipe.failure(),
-            Stage::Open(Transport::WebSocket(_)) | Stage::Opening(_) => Cause::Lost,
+            Stage::Open(_, Transport::Pipe(pipe)) => pipe.failure(),
+            Stage::Open(_, Transport::WebSocket(_)) | Stage::Opening(..) | Stage::Preparing(..) => {
+                Cause::Lost
+            }
         }
     }
 
@@ -151,11 +199,15 @@ impl Route {
 impl Stage {
     async fn happened(&mut self, shared: &Shared) -> Happened {
         match self {
-            Self::Opening(opening) => match opening.await {
+            Self::Preparing(_, preparing) => match preparing.await {
+                Ok(target) => Happened::Prepared(target),
+                Err(cause) => Happened::Unprepared(cause),
+            },
+            Self::Opening(_, opening) => match opening.await {
                 Ok(socket) => Happened::Opened(socket),
                 Err(cause) => Happened::Failed(cause),
             },
-            Self::Open(transport) => Happened::Step(transport.step(shared).await),
+            Self::Open(_, transport) => Happened::Step(transport.step(shared).await),
         }
     }
 }

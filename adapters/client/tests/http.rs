@@ -1,7 +1,7 @@
 //! The client against a real server over HTTP, on a network that lets through what a test says.
 
 use std::{
-    future::pending,
+    future::{pending, ready},
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -13,17 +13,18 @@ use std::{
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::any,
+    routing::{MethodRouter, any},
 };
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use session_resume::{Http, SessionResume};
 use session_resume_axum::ResumeConnection;
 use session_resume_client::{
-    Backoff, Builder, Cause, Client, ConnectError, Event, Message, Status, Transport,
+    Backoff, Builder, Cause, Client, ConnectError, Event, Message, Request as Prepared, Status,
+    Transport,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, copy_bidirectional, duplex},
@@ -77,14 +78,28 @@ enum WebSockets {
 struct Counts {
     requests: AtomicUsize,
     upgrades: AtomicUsize,
+    /// The header `ticket` of each upgrade and each other request.
+    tickets: Mutex<Vec<(Asks, String)>>,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asks {
+    Upgrade,
+    Http,
 }
 
 impl Net {
     fn new() -> Self {
+        Self::of(any(live))
+    }
+
+    /// Before a server with this route.
+    fn of(route: MethodRouter) -> Self {
         let way = Arc::new(Way::default());
         let http = Http::default().with_hold(Duration::from_secs(2));
         let app = Router::new()
-            .route("/live", any(live))
+            .route("/live", route)
             .layer(SessionResume::new().with_http(http))
             .layer(middleware::from_fn_with_state(Arc::clone(&way), proxy));
         Self(Arc::new(Inner { app, way, relays: Mutex::default() }))
@@ -156,6 +171,9 @@ async fn proxy(State(way): State<Arc<Way>>, request: Request, next: Next) -> Res
     let posts = headers.contains_key("session-resume-up");
     let pipe = headers.get(PIPE).cloned();
     let rules = way.rules().clone();
+    let ticket = headers.get("ticket").map_or("none", |ticket| ticket.to_str().unwrap());
+    let asks = if upgrades { Asks::Upgrade } else { Asks::Http };
+    lock(&way.1.tickets).push((asks, ticket.to_owned()));
     if let Some(status) = rules.status {
         return status.into_response();
     }
@@ -463,6 +481,132 @@ async fn a_message_over_the_limit_ends_the_pipe_and_not_the_client() {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_uses_what_it_was_given_until_the_next_and_a_look_asks_anew() {
+    let net = Net::new();
+    net.set(|rules| rules.web_socket = WebSockets::Refused);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let attempts = Arc::clone(&asked);
+    let builder = net.client(ALL).with_request(move |attempt| {
+        let mut attempts = lock(&attempts);
+        attempts.push((attempt.number(), attempt.is_look()));
+        // The second look is not made.
+        let request = match attempts.len() {
+            3 => Err("no ticket"),
+            count => Ok(Prepared::new().with_header("ticket", &count.to_string())),
+        };
+        async move { request }
+    });
+    let start = Instant::now();
+    let mut app = App::open(builder).await;
+    // A look at once, for the server may just have come back; one at 5 s that is not made; the next one passes.
+    while app.client.transport() == Some(Transport::Sse) && start.elapsed().as_secs() < 34 {
+        app.send(1).await;
+        app.hear().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(*lock(&asked), [(1, false), (0, true), (0, true)]);
+    net.set(|rules| *rules = Rules::default());
+    app.until(Transport::WebSocket).await;
+    assert_eq!(lock(&asked)[3..], [(0, true), (1, false)]);
+    let tickets_of = |what| -> Vec<_> {
+        let tickets = lock(&net.0.way.1.tickets).clone();
+        let of = tickets.into_iter().filter(|(asks, _)| *asks == what).map(|(_, ticket)| ticket);
+        of.collect()
+    };
+    assert_eq!(tickets_of(Asks::Upgrade), ["1", "2", "4", "5"]);
+    let mut over_http = tickets_of(Asks::Http);
+    over_http.dedup();
+    assert_eq!(over_http, ["1"], "no request goes without, and none with another");
+    app.close().await;
+}
+
+/// A login that a client renews.
+#[derive(Default)]
+struct Login {
+    /// The newest ticket. No other one is good.
+    issued: AtomicUsize,
+    /// The tickets with which upgrades came.
+    used: Mutex<Vec<usize>>,
+}
+
+/// The time of the server's tickets does not stand still while a test does.
+#[tokio::test]
+async fn a_client_whose_credentials_run_out_comes_back_with_fresh_ones_and_misses_nothing() {
+    const GOOD_FOR: Duration = Duration::from_millis(50);
+
+    async fn with_ticket(
+        login: Arc<Login>,
+        headers: HeaderMap,
+        connection: ResumeConnection,
+    ) -> Response {
+        let ticket = headers["ticket"].to_str().unwrap().parse().unwrap();
+        if ticket != login.issued.load(Ordering::Relaxed) {
+            return StatusCode::UNAUTHORIZED.into_response();
+        }
+        if headers.contains_key(header::UPGRADE) {
+            lock(&login.used).push(ticket);
+        }
+        live(connection.valid_until(std::time::Instant::now() + GOOD_FOR)).await
+    }
+
+    for transport in [Transport::WebSocket, Transport::Sse, Transport::Poll] {
+        let login = Arc::new(Login::default());
+        let (issuer, checker) = (Arc::clone(&login), Arc::clone(&login));
+        let net = Net::of(any(move |headers, connection| {
+            with_ticket(Arc::clone(&checker), headers, connection)
+        }));
+        let builder = net.client([transport]).with_request(move |_| {
+            let ticket = 1 + issuer.issued.fetch_add(1, Ordering::Relaxed);
+            ready(Ok::<_, String>(Prepared::new().with_header("ticket", &ticket.to_string())))
+        });
+        let mut app = App::open(builder).await;
+        while app.opened.len() < 5 {
+            app.send(1).await;
+            app.hear().await;
+        }
+        assert_eq!(app.opened[0], Status::New, "{transport:?}");
+        assert!(app.opened[1..].iter().all(|status| *status == Status::Resumed), "{transport:?}");
+        assert_eq!(app.client.transport(), Some(transport));
+        let used = lock(&login.used).clone();
+        match transport {
+            Transport::WebSocket => assert_eq!(used[..5], [1, 2, 3, 4, 5], "each once"),
+            _ => assert!(used.is_empty(), "{used:?}"),
+        }
+        app.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_cannot_be_prepared_says_nothing_about_ways() {
+    let net = Net::new();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let builder = net.client(ALL).with_request(move |_| {
+        let count = asked.fetch_add(1, Ordering::Relaxed);
+        async move {
+            match count {
+                0 => return Err("no ticket"),
+                1 => pending().await,
+                // Longer than a WebSocket may be mute.
+                _ => tokio::time::sleep(Duration::from_secs(10)).await,
+            }
+            Ok(Prepared::new())
+        }
+    });
+    let mut client = builder.start().unwrap();
+    let mut causes = Vec::new();
+    loop {
+        match soon(client.recv_event()).await {
+            Some(Event::Waiting { cause, .. }) => causes.push(cause),
+            Some(Event::Connecting) => {}
+            Some(Event::Open { .. }) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(causes, [Cause::Unprepared("no ticket".into()), Cause::TimedOut]);
+    assert_eq!((client.transport(), net.requests()), (Some(Transport::WebSocket), 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use std::{
 
 use session_resume_client::{
     Cause, Client, Close, ConfigError, ConnectError, CookieJar, Event, Gap, GapReason, Limits,
-    Message, Modes, OutcomeStatus, Position, SendErrorKind, StateOffer, Status,
+    Message, Modes, OutcomeStatus, Position, Request, SendErrorKind, StateOffer, Status,
 };
 use session_resume_proto::wire::{Done, Hello, ServerControl, Window};
 use support::{Peer, Server, hello, resumed, token};
@@ -197,6 +197,133 @@ async fn cookies_are_kept_between_attempts_and_can_be_kept_for_the_next_start() 
     peer.reset();
     let peer = server.accept().await;
     assert_eq!(peer.cookie.as_deref(), Some("mine=2; sr_id=secret"));
+}
+
+#[tokio::test]
+async fn each_attempt_asks_for_its_url_and_its_headers() {
+    let server = Server::bind().await;
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let (url, numbers) = (server.url(), Arc::clone(&asked));
+    let builder = server
+        .client()
+        .with_header("authorization", "Basic old")
+        .with_header("authorization", "Basic older")
+        .with_request(move |attempt| {
+            let ticket = {
+                let mut numbers = numbers.lock().unwrap();
+                assert!(!attempt.is_look());
+                numbers.push(attempt.number());
+                numbers.len()
+            };
+            let url = format!("{url}?ticket={ticket}");
+            async move {
+                tokio::task::yield_now().await;
+                let bearer = format!("Bearer {ticket}");
+                Ok::<_, String>(Request::new().with_url(&url).with_header("authorization", &bearer))
+            }
+        });
+    let (mut client, mut peer) = open_at(&server, builder, hello(Status::New)).await;
+    for ticket in 1..4 {
+        assert_eq!(peer.uri, format!("/live?ticket={ticket}"));
+        assert_eq!(peer.authorization, [format!("Bearer {ticket}")], "alone");
+        peer.send("news").await;
+        assert_eq!(client.recv().await, Some("news".into()));
+        peer.reset();
+        if ticket == 3 {
+            server.refuse("503 Service Unavailable").await;
+        }
+        peer = server.accept().await;
+        peer.hello(resumed(ticket, 0)).await;
+    }
+    assert_eq!(peer.uri, "/live?ticket=5");
+    assert_eq!(*asked.lock().unwrap(), [1, 1, 1, 1, 2], "a row begins anew after news");
+}
+
+#[tokio::test]
+async fn an_attempt_that_cannot_be_prepared_is_told_and_the_next_one_asks_anew() {
+    let server = Server::bind().await;
+    let asked = Arc::new(Mutex::new(0));
+    let mut client = server
+        .client()
+        .with_request(move |_| {
+            *asked.lock().unwrap() += 1;
+            let prepared = match *asked.lock().unwrap() {
+                1 => Err("no token"),
+                2 => Ok(Request::new().with_header("Host", "hush")),
+                3 => Ok(Request::new().with_url("http://localhost/?hush")),
+                _ => Ok(Request::new()),
+            };
+            async move { prepared }
+        })
+        .start()
+        .unwrap();
+    client.send("queued").await.unwrap();
+    for (next, expected) in [
+        (2, "no token"),
+        (3, "header cannot be set: Host"),
+        (4, "the URL is not ws:// or wss:// with a host"),
+    ] {
+        let (attempt, cause) = loop {
+            match client.recv_event().await {
+                Some(Event::Waiting { attempt, cause, .. }) => break (attempt, cause),
+                Some(Event::Connecting) => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((attempt, cause), (next, Cause::Unprepared(expected.into())));
+    }
+    let mut peer = server.accept().await;
+    peer.hello(hello(Status::New)).await;
+    assert_eq!(peer.data(1).await, [tungstenite::Message::text("queued")]);
+
+    let broken = server.client().with_request(|_| async { Err::<Request, _>("logged out") });
+    assert_eq!(failed(broken.connect()).await, Cause::Unprepared("logged out".into()));
+    let prompt = server.client().with_mode(Modes::Prompt);
+    let prompt = prompt.with_request(|_| async { Err::<Request, _>("logged out") });
+    let offline = Event::Offline { cause: Cause::Unprepared("logged out".into()) };
+    assert_eq!(told(&mut prompt.start().unwrap()).await, Some(offline));
+}
+
+/// No attempt gets as far as a socket.
+#[tokio::test(start_paused = true)]
+async fn to_prepare_an_attempt_has_the_time_of_the_attempt() {
+    let alive = Arc::new(());
+    let held = Arc::downgrade(&alive);
+    let mut client = Client::builder("ws://nowhere.invalid/live")
+        .with_request(move |_| {
+            let alive = Arc::clone(&alive);
+            async move {
+                let never = std::future::pending::<Result<Request, String>>().await;
+                drop(alive);
+                never
+            }
+        })
+        .start()
+        .unwrap();
+    let mut start = tokio::time::Instant::now();
+    for _ in 0..2 {
+        assert_eq!(client.recv_event().await, Some(Event::Connecting));
+        let Some(Event::Waiting { delay, cause, .. }) = client.recv_event().await else {
+            panic!("it waits");
+        };
+        assert_eq!(cause, Cause::TimedOut);
+        assert_eq!(start.elapsed().as_secs(), 20);
+        assert_eq!(held.strong_count(), 1, "what is given up is dropped");
+        start = tokio::time::Instant::now() + delay;
+    }
+    // While it hangs once more.
+    assert_eq!(client.recv_event().await, Some(Event::Connecting));
+    while held.strong_count() < 2 {
+        tokio::task::yield_now().await;
+    }
+    drop(client);
+    tokio::time::timeout(Duration::from_secs(1), async {
+        while held.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("what nobody waits for is dropped");
 }
 
 #[tokio::test]
@@ -616,9 +743,9 @@ async fn attempts_go_on_and_waits_grow_while_there_is_no_server() {
             waits.push((attempt, delay));
         }
     }
-    for (expected, (attempt, delay)) in (1..).zip(waits) {
-        assert_eq!(attempt, expected);
-        assert!(delay <= Duration::from_millis(20_000.min(500 << (attempt - 1))));
+    for (failed, (attempt, delay)) in (1..).zip(waits) {
+        assert_eq!(attempt, failed + 1);
+        assert!(delay <= Duration::from_millis(20_000.min(500 << (failed - 1))));
     }
 }
 

@@ -12,7 +12,7 @@ use session_resume_proto::numbers::CHOICE_OPTIONS;
 use tokio::task::JoinHandle;
 
 use super::Connector;
-use crate::Cause;
+use crate::{Cause, request::Target};
 
 /// A connection for one request at a time. It is closed when dropped.
 pub(crate) struct Connection {
@@ -22,8 +22,8 @@ pub(crate) struct Connection {
 
 impl Connector {
     /// Opens a connection for requests.
-    pub(crate) async fn http(&self) -> Result<Connection, Cause> {
-        let stream = TokioIo::new(self.stream().await?);
+    pub(crate) async fn http(&self, target: &Target) -> Result<Connection, Cause> {
+        let stream = TokioIo::new(self.stream(target).await?);
         let (sender, connection) = http1::handshake(stream).await.map_err(|err| cause_of(&err))?;
         let driver = tokio::spawn(async move {
             // What has become of it is told to the request.
@@ -33,14 +33,14 @@ impl Connector {
     }
 
     /// Makes a request of the route, with what every request of this client has.
-    pub(crate) fn http_request(&self, method: Method) -> Request<Full<Bytes>> {
-        let path = self.url.path_and_query().map_or("/", |path| path.as_str());
+    pub(crate) fn http_request(&self, target: &Target, method: Method) -> Request<Full<Bytes>> {
+        let path = target.url.path_and_query().map_or("/", |path| path.as_str());
         let mut request = Request::new(Full::default());
         *request.method_mut() = method;
         *request.uri_mut() = path.parse::<Uri>().expect("it was one in the URL");
         let headers = request.headers_mut();
-        headers.extend(self.headers.clone());
-        let authority = self.url.authority().map_or("", |authority| authority.as_str());
+        headers.extend(target.headers.clone());
+        let authority = target.url.authority().map_or("", |authority| authority.as_str());
         // Without the name of a user, as the handshake of a WebSocket has it.
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         let host = HeaderValue::try_from(host).expect("it was one in the URL");
@@ -52,9 +52,9 @@ impl Connector {
     }
 
     /// Returns whether a plain request of the route is answered soon, whatever the answer is. It touches no session.
-    pub(crate) async fn answers(&self) -> bool {
-        let request = self.http_request(Method::OPTIONS);
-        let asked = async { self.http().await?.ask(request).await };
+    pub(crate) async fn answers(&self, target: &Target) -> bool {
+        let request = self.http_request(target, Method::OPTIONS);
+        let asked = async { self.http(target).await?.ask(request).await };
         tokio::time::timeout(CHOICE_OPTIONS, asked).await.is_ok_and(|answered| answered.is_ok())
     }
 }

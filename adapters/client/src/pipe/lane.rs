@@ -10,12 +10,13 @@ use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use session_resume_proto::pipe::Answer;
 
-use crate::{Cause, connector::Connection, shared::Shared};
+use crate::{Cause, connector::Connection, request::Target, shared::Shared};
 
 /// One connection to the server, or none, and the request that is under way on it. A request that is dropped is
 /// aborted, and its connection with it.
 pub(super) struct Lane {
     shared: Arc<Shared>,
+    target: Arc<Target>,
     /// A connection that waits for the next request.
     idle: Option<Connection>,
     exchange: Exchange,
@@ -43,13 +44,14 @@ pub(super) enum Heard {
 }
 
 impl Lane {
-    pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared), idle: None, exchange: Exchange::None }
+    pub(super) fn new(shared: &Arc<Shared>, target: &Arc<Target>) -> Self {
+        let (shared, target) = (Arc::clone(shared), Arc::clone(target));
+        Self { shared, target, idle: None, exchange: Exchange::None }
     }
 
     /// Begins a request. None is under way.
     pub(super) fn begin(&mut self, request: Request<Full<Bytes>>) {
-        let shared = Arc::clone(&self.shared);
+        let (shared, target) = (Arc::clone(&self.shared), Arc::clone(&self.target));
         let idle = self.idle.take();
         self.exchange = Exchange::Asking(Box::pin(async move {
             if let Some(connection) = idle
@@ -58,7 +60,7 @@ impl Lane {
                 return Ok(answered.into());
             }
             // The server may have closed it since. To ask twice does no harm: the pipe's requests have numbers.
-            let connection = shared.connector.http().await?;
+            let connection = shared.connector.http(&target).await?;
             connection.ask(request).await.map(Into::into)
         }));
     }

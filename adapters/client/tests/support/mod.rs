@@ -33,6 +33,10 @@ pub(crate) struct Peer {
     pub(crate) cursor: String,
     pub(crate) id: String,
     pub(crate) cookie: Option<String>,
+    /// Path and query of the request.
+    pub(crate) uri: String,
+    /// The request's header `authorization`, all of it.
+    pub(crate) authorization: Vec<String>,
 }
 
 impl Server {
@@ -66,10 +70,14 @@ impl Server {
         let (stream, _) = self.listener.accept().await.unwrap();
         let mut offered = String::new();
         let mut cookie = None;
+        let (mut uri, mut authorization) = (String::new(), Vec::new());
         let callback = |req: &Request, mut res: Response| {
             let header = |name| req.headers().get(name).map(|value| value.to_str().unwrap());
             offered = header("sec-websocket-protocol").map_or_else(String::new, str::to_owned);
             cookie = header("cookie").map(str::to_owned);
+            uri = req.uri().to_string();
+            let values = req.headers().get_all("authorization").iter();
+            authorization = values.map(|value| value.to_str().unwrap().to_owned()).collect();
             for &(name, value) in headers {
                 res.headers_mut().append(name, value.parse().unwrap());
             }
@@ -78,7 +86,8 @@ impl Server {
         let socket = accept_hdr_async(stream, callback).await.unwrap();
         let at = offered.strip_prefix("session-resume.v1, at.").unwrap();
         let (id, cursor) = at.split_once('.').unwrap_or((at, ""));
-        Peer { socket, cursor: cursor.to_owned(), id: id.to_owned(), cookie }
+        let (cursor, id) = (cursor.to_owned(), id.to_owned());
+        Peer { socket, cursor, id, cookie, uri, authorization }
     }
 
     /// Answers the next request without an upgrade.

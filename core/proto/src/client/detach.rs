@@ -54,9 +54,12 @@ pub(super) fn decide(cause: &Cause, facts: Facts) -> Verdict {
             400..=499 => Verdict::Refused,
             _ => Verdict::Return(Pace::Backoff),
         },
-        Cause::Lost | Cause::Silent | Cause::TooBig | Cause::TimedOut | Cause::Unreachable(_) => {
-            Verdict::Return(Pace::Backoff)
-        }
+        Cause::Lost
+        | Cause::Silent
+        | Cause::TooBig
+        | Cause::TimedOut
+        | Cause::Unreachable(_)
+        | Cause::Unprepared(_) => Verdict::Return(Pace::Backoff),
     }
 }
 
@@ -73,7 +76,8 @@ pub(super) fn hint(cause: &Cause) -> Option<Duration> {
         | Cause::Protocol(_)
         | Cause::Version(_)
         | Cause::NotSpoken
-        | Cause::Copied => None,
+        | Cause::Copied
+        | Cause::Unprepared(_) => None,
     }
 }
 
@@ -161,6 +165,7 @@ mod tests {
             (Cause::TooBig, Verdict::Return(Pace::Backoff)),
             (Cause::TimedOut, Verdict::Return(Pace::Backoff)),
             (Cause::Unreachable("refused".into()), Verdict::Return(Pace::Backoff)),
+            (Cause::Unprepared("no token".into()), Verdict::Return(Pace::Backoff)),
             (http(200), Verdict::Return(Pace::Backoff)),
             (http(400), Verdict::Refused),
             (http(403), Verdict::Refused),

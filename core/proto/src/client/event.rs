@@ -43,7 +43,7 @@ pub enum Event {
     Dropped(Message),
     /// The transport is gone or an attempt failed; the next attempt follows.
     Waiting {
-        /// Which attempt in a row comes next, from 1.
+        /// Which attempt in a row comes next, from 1. A row begins anew after a transport that was of use.
         attempt: u32,
         /// How long until then.
         delay: Duration,
@@ -116,6 +116,8 @@ pub enum Cause {
     NotSpoken,
     /// Another client uses this one's id: it was copied, and goes on under a new id.
     Copied,
+    /// The program itself could not prepare the attempt, and nothing was sent; the text is the program's.
+    Unprepared(Cow<'static, str>),
 }
 
 /// Why a message was not taken for sending.
@@ -170,6 +172,7 @@ impl fmt::Display for Cause {
             Self::Version(v) => write!(f, "server speaks version {v} (know {VERSION})"),
             Self::NotSpoken => write!(f, "server does not speak {SUBPROTOCOL}"),
             Self::Copied => f.write_str("another client uses the same id"),
+            Self::Unprepared(reason) => write!(f, "attempt not prepared: {reason}"),
         }
     }
 }

@@ -65,8 +65,10 @@ pub struct Client {
     known: Option<Known>,
     inbound: Inbound,
     outbound: Outbound,
-    /// Attempts in a row that came to nothing.
+    /// Which attempt in a row the newest is, from 1. Attempts without a wait before them count, too.
     attempt: u32,
+    /// Failures of the row that a wait follows. The next wait grows with them.
+    failures: u32,
     /// When to come back, as the server said on the newest transport.
     retry: Option<Duration>,
     /// The number of the next message on the last transport, if the server closed it for one that was too big.
@@ -143,6 +145,7 @@ impl Client {
             inbound: Inbound::default(),
             outbound: Outbound::new(),
             attempt: 0,
+            failures: 0,
             retry: None,
             too_big: None,
             facts: Facts::default(),
@@ -221,7 +224,10 @@ impl Client {
     ///
     /// Does nothing where no transport is open. The application is told as at any attempt.
     pub fn replace_transport(&mut self, now: Moment) {
-        if matches!(self.phase, Phase::Open(_)) {
+        if let Phase::Open(open) = &self.phase {
+            if open.settled {
+                self.begin_row();
+            }
             self.drop_transport(Some(Close::GOODBYE));
             self.connect(now);
         }
@@ -244,10 +250,10 @@ impl Client {
         let delay = match hint {
             // All clients were told the same time: the first step spreads them.
             Some(hint) => hint.saturating_add(self.config.backoff.delay(1, draw)),
-            None => self.config.backoff.delay(self.attempt, draw),
+            None => self.config.backoff.delay(self.failures, draw),
         };
-        let waiting = Event::Waiting { attempt: self.attempt, delay, cause: cause.clone() };
-        self.inbound.push(waiting);
+        let attempt = self.attempt.saturating_add(1);
+        self.inbound.push(Event::Waiting { attempt, delay, cause: cause.clone() });
         self.phase = Phase::Waiting { until: now + delay };
     }
 
@@ -370,6 +376,12 @@ impl Client {
             }
             Phase::Drawing { .. } | Phase::Offline | Phase::Ended => None,
         }
+    }
+
+    /// Returns which attempt in a row the newest is, from 1. A row begins with the first attempt of all, after a transport
+    /// that was of use, and when the application connects again after a stop.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
     }
 
     /// Returns the client's present id.

@@ -12,6 +12,7 @@ use crate::{
 impl Client {
     pub(super) fn connect(&mut self, now: Moment) {
         self.transport.0 += 1;
+        self.attempt = self.attempt.saturating_add(1);
         self.retry = None;
         let cursor = self.known.as_ref().map(|known| Cursor {
             session: known.session,
@@ -74,7 +75,7 @@ impl Client {
             Verdict::Failed => self.stop(Event::Failed { cause }),
             Verdict::Return(pace) => {
                 if settled && pace != Pace::Slower {
-                    self.attempt = 0;
+                    self.begin_row();
                 }
                 self.come_back(pace, cause);
             }
@@ -93,7 +94,7 @@ impl Client {
 
     pub(super) fn come_back(&mut self, pace: Pace, cause: Cause) {
         if pace != Pace::AtOnce {
-            self.attempt = self.attempt.saturating_add(1);
+            self.failures = self.failures.saturating_add(1);
         }
         if self.closing && self.outbound.is_empty() {
             return self.end(Event::Closed);
@@ -103,6 +104,12 @@ impl Client {
             Modes::Prompt => self.stop(Event::Offline { cause }),
             Modes::Off => self.end(Event::Failed { cause }),
         }
+    }
+
+    /// The next attempt is the first of a row.
+    pub(super) fn begin_row(&mut self) {
+        self.attempt = 0;
+        self.failures = 0;
     }
 
     pub(super) fn draw(&mut self, pace: Pace, cause: Cause) {
@@ -133,7 +140,7 @@ impl Client {
         if self.closing || self.config.mode == Modes::Off {
             return self.end(event);
         }
-        self.attempt = 0;
+        self.begin_row();
         self.phase = Phase::Offline;
         self.inbound.push(event);
     }

@@ -325,7 +325,7 @@ fn a_silent_server_is_dead_after_two_and_a_half_heartbeats() {
     sim.advance(Duration::from_micros(1));
     assert_eq!(sim.closed, [None]);
     let waiting =
-        Event::Waiting { attempt: 1, delay: Duration::from_millis(250), cause: Cause::Silent };
+        Event::Waiting { attempt: 2, delay: Duration::from_millis(250), cause: Cause::Silent };
     assert_eq!(sim.events(), [waiting]);
     // Its last words come late.
     sim.client.handle_frame(transport, "late".into(), sim.now);
@@ -1040,6 +1040,44 @@ fn waits_grow_until_a_transport_has_settled() {
         matches!(events[..], [Event::Waiting { attempt: 3, .. }]),
         "two that replace each other slow down: {events:?}"
     );
+}
+
+#[test]
+fn attempts_are_counted_from_one_until_a_transport_was_of_use() {
+    let mut sim = Sim::new(Modes::Auto);
+    assert_eq!(sim.client.attempt(), 1);
+    sim.lose();
+    assert_eq!(sim.client.inbound.waiting(), [2], "what is told before the wait");
+    sim.advance(Duration::from_secs(20));
+    assert_eq!(sim.client.attempt(), 2);
+    // At once, and no less an attempt.
+    sim.closed(4113, "stale");
+    assert_eq!(sim.client.attempt(), 3);
+    sim.hello(hello(Status::New));
+    sim.lose();
+    sim.advance(Duration::from_secs(20));
+    assert_eq!(sim.client.attempt(), 4, "a hello alone is of no use");
+    sim.hello(resumed(0, 0));
+    sim.frame("0");
+    sim.lose();
+    sim.advance(Duration::from_secs(20));
+    assert_eq!(sim.client.attempt(), 1);
+    sim.lose();
+    sim.advance(Duration::from_secs(20));
+    sim.closed(4101, "refused");
+    sim.client.reconnect_now(sim.now);
+    assert_eq!(sim.client.attempt(), 1, "the application asks anew");
+    sim.act();
+    sim.hello(resumed(0, 0));
+    sim.frame("0");
+    sim.client.replace_transport(sim.now);
+    assert_eq!(sim.client.attempt(), 2, "it brought nothing new");
+    sim.act();
+    sim.hello(resumed(0, 0));
+    sim.frame("0");
+    sim.frame("1");
+    sim.client.replace_transport(sim.now);
+    assert_eq!(sim.client.attempt(), 1);
 }
 
 #[test]

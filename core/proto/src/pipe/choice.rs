@@ -11,6 +11,9 @@ use crate::{
     numbers::{CHOICE_DEATHS, CHOICE_DIED_WITHIN, CHOICE_PROBES, CHOICE_REMEMBERED},
 };
 
+/// How long a look that was not made is put off.
+const NO_PROBE: Duration = Duration::from_secs(30);
+
 /// A path to the server.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Path {
@@ -267,6 +270,13 @@ impl Choice {
         true
     }
 
+    /// Takes in that a look was not made, because the program did not say where to look: nothing was found out.
+    pub fn handle_no_probe(&mut self, now: Moment) {
+        if let On::Http { probe, .. } = &mut self.on {
+            *probe = Some(now + NO_PROBE);
+        }
+    }
+
     /// Returns when [`poll_probe`](Self::poll_probe) has something to say.
     pub fn poll_timeout(&self) -> Option<Moment> {
         match self.on {
@@ -411,6 +421,19 @@ mod tests {
         let _ = choice.handle_hello(Path::Sse, at(0));
         let _ = choice.handle_network_change(at(0));
         assert_eq!((choice.poll_timeout(), choice.poll_probe(at(9999))), (None, false));
+    }
+
+    #[test]
+    fn a_look_that_was_not_made_is_put_off_and_says_nothing() {
+        let mut choice = Choice::new(&[], Some(Path::Sse));
+        let _ = choice.handle_hello(Path::Sse, at(0));
+        assert!(choice.poll_probe(at(5)));
+        choice.handle_no_probe(at(5));
+        assert_eq!(choice.handle_arrival(), Memory::Leave);
+        assert_eq!(choice.poll_timeout(), Some(at(35)));
+        assert!(choice.poll_probe(at(35)));
+        assert!(!choice.handle_probe(false, at(35)));
+        assert_eq!(choice.poll_timeout(), Some(at(60)), "the second wait of a row");
     }
 
     #[test]
