@@ -20,7 +20,7 @@ const ENTRIES = {
   'session-resume/react': ['useResumableSocket', 'useSession'],
 };
 /** Programs that must hold under tsc. */
-const USERS = ['user.ts', 'user-react.tsx', 'user-libraries.ts'];
+const USERS = ['user.ts', 'user-react.tsx', 'user-libraries.ts', 'user-yjs.mts'];
 
 let user;
 /** Runs a program in the user's folder, and returns what it prints. */
@@ -40,8 +40,8 @@ before(async () => {
   const { version } = JSON.parse(await readFile(join(here, 'package.json'), 'utf8'));
   await run('npm', ['install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund', `./session-resume-${version}.tgz`]);
   // What the user has beside it.
-  await mkdir(join(user, 'node_modules/@types'));
-  for (const name of ['react', 'rxjs', 'graphql', 'graphql-ws', 'ws', '@types/react']) await symlink(join(here, 'node_modules', name), join(user, 'node_modules', name));
+  for (const scope of ['@types', '@trpc']) await mkdir(join(user, 'node_modules', scope));
+  for (const name of ['react', '@types/react', 'ws', 'rxjs', 'graphql', 'graphql-ws', 'yjs', 'y-websocket', '@trpc/client']) await symlink(join(here, 'node_modules', name), join(user, 'node_modules', name));
   for (const type of ['module', 'commonjs']) {
     await mkdir(join(user, type));
     await writeFile(join(user, type, 'package.json'), JSON.stringify({ type }));
@@ -104,7 +104,8 @@ for (const [type, module, resolution] of [
   ['module', 'esnext', 'bundler'],
 ]) {
   test(`its types hold under tsc --strict: ${type}, ${resolution}`, async () => {
-    const options = ['--noEmit', '--strict', '--types', '', '--target', 'es2022', '--lib', 'es2022,dom', '--jsx', 'react-jsx'];
+    // The types of tRPC name `Disposable`.
+    const options = ['--noEmit', '--strict', '--types', '', '--target', 'es2022', '--lib', 'es2022,esnext.disposable,dom', '--jsx', 'react-jsx'];
     const sources = USERS.map((name) => `${type}/${name}`);
     await run(tsc, [...options, '--module', module, '--moduleResolution', resolution, ...sources]);
   });

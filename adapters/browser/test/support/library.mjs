@@ -2,6 +2,7 @@
 // gives each to a handler as a library's server is given a connection.
 
 import assert from 'node:assert/strict';
+import { follow } from './clock.mjs';
 import { World } from './world.mjs';
 
 /** What a handler has of its session. */
@@ -66,7 +67,7 @@ export class Stage {
       Object.defineProperty(globalThis, name, { value: globals[name], configurable: true, writable: true });
       t.after(() => (before ? Object.defineProperty(globalThis, name, before) : delete globalThis[name]));
     }
-    t.mock.method(Date, 'now', () => world.now);
+    follow(t, world);
     t.mock.method(Math, 'random', world.random);
   }
 
@@ -113,13 +114,18 @@ export class Ticks {
   /** How often it was subscribed to. */
   begun = 0;
   ended = 0;
+  #every;
+
+  constructor(every = 10) {
+    this.#every = every;
+  }
 
   async *[Symbol.asyncIterator]() {
     this.begun++;
     try {
       for (let n = 0; ; n++) {
         yield n;
-        await new Promise((resolve) => setTimeout(resolve, 10));
+        await new Promise((resolve) => setTimeout(resolve, this.#every));
       }
     } finally {
       this.ended++;

@@ -114,6 +114,10 @@ export class World {
 
 /** A WebSocket over the world's network. */
 class Link {
+  static CONNECTING = 0;
+  static OPEN = 1;
+  static CLOSING = 2;
+  static CLOSED = 3;
   readyState = 0;
   protocol = '';
   binaryType = 'blob';
