@@ -68,12 +68,15 @@ test('the button drops the connection; it comes back by itself, with all that wa
     await page.getByRole('button', { name: 'Drop connection' }).click();
     await state(page, 'Disconnected');
     await page.getByRole('status').getByText('Connection lost').waitFor();
-    await shot(page, 'dashboard-dropped');
     // What is done meanwhile is kept; the page stays usable.
     const rail = page.getByRole('checkbox', { name: 'Trains & trams' });
     await rail.check();
     await page.getByRole('button', { name: 'Plot', exact: true }).click();
-    assert.equal(await page.locator('#legend li').count(), 1, 'nobody is there to plot it');
+    // Looked at together: on a slow machine it may be back by now.
+    const [plotted, now] = await page.evaluate(() =>
+      [document.querySelectorAll('#legend li').length, document.querySelector('#state').textContent.trim()]);
+    assert.ok(plotted === 1 || now === 'Connected', `nobody is there to plot it: ${plotted}, ${now}`);
+    await shot(page, 'dashboard-dropped');
 
     await state(page, 'Connected');
     await lines(page, 2);
