@@ -40,6 +40,12 @@ impl Counter {
     /// Stops, and returns what was counted.
     pub fn stop(self) -> Heap {
         COUNTING.store(false, Relaxed);
+        self.so_far()
+    }
+
+    /// Returns what was counted so far.
+    #[must_use]
+    pub fn so_far(&self) -> Heap {
         let (before, after) = (self.before, now());
         Heap {
             allocations: after.allocations - before.allocations,

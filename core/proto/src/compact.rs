@@ -14,8 +14,9 @@
 //!    what each message would make anew does not belong there.
 //! 2. **A list that is mostly empty is one word.** `Few` costs an allocation more where there is an item, and saves two
 //!    words in every session where there is none. It grows by one item at a time: two transports are already many.
-//! 3. **A queue that is not in use is one word.** `Queue` has its buffer in a box while messages go through it, and
-//!    lets go of both when the session is suspended and has nothing in it.
+//! 3. **A queue that is not in use is one word.** `Queue` has its buffer in a box while messages go through it. The
+//!    inbox lets go of both when its last event is taken. The outbox does when nothing is in the inbox either, or the
+//!    session is suspended: while messages come and go, they cost no buffer.
 //! 4. **What is small lies with what is small.** Flags of a `Clients` or `Lives` would take a word there; beside the
 //!    machine's other flags they take a byte. A number that is read seldom can be bytes (`Unaligned`, `Serial`), which
 //!    fit in anywhere. What can be told from other fields is not kept.
@@ -162,7 +163,7 @@ impl<T> Queue<T> {
         self.0.as_deref_mut()
     }
 
-    #[cfg(test)]
+    /// Whether it has a buffer.
     pub(crate) fn is_in_use(&self) -> bool {
         self.0.is_some()
     }

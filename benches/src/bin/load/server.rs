@@ -3,7 +3,7 @@
 use std::{
     io::Write as _,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -19,7 +19,10 @@ use futures_util::SinkExt as _;
 use serde::Deserialize;
 use session_resume::{CatchUp, Limits, LiveSession, Message, SessionResume};
 use session_resume_axum::ResumeUpgrade;
-use session_resume_benches::measure;
+use session_resume_benches::{
+    counting::{self, Counter},
+    measure,
+};
 use tokio::{sync::mpsc, task::JoinSet};
 
 /// As many as our outbox takes by default.
@@ -60,13 +63,21 @@ pub(crate) fn run(kind: &str, threads: usize) {
         let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
             let _ = stream.set_nodelay(true);
         });
-        axum::serve(listener, app.route("/stats", get(stats))).await.expect("serving goes on");
+        let app = app.route("/stats", get(stats)).route("/count", get(count));
+        axum::serve(listener, app).await.expect("serving goes on");
     });
 }
 
 /// CPU time in microseconds, resident bytes.
 async fn stats() -> String {
     format!("{} {}", measure::process_cpu().as_micros(), measure::resident_bytes())
+}
+
+/// Bytes on the heap and allocations since the first call. Before it nothing is counted: that would take time.
+async fn count() -> String {
+    static COUNTER: OnceLock<Counter> = OnceLock::new();
+    let heap = COUNTER.get_or_init(counting::start).so_far();
+    format!("{} {}", heap.live_bytes, heap.allocations)
 }
 
 #[derive(Clone, Copy, Deserialize)]

@@ -94,9 +94,11 @@ impl<I> Inbox<I> {
         if let Some(at) = last
             && let Event::Attached { resumed, checkpoint, .. } = queue[at].1
         {
+            let fresh = (!resumed).then_some(FreshStart { checkpoint });
             queue.remove(at);
+            self.queue.let_go();
             self.looked -= usize::from(at < self.looked);
-            (!resumed).then_some(FreshStart { checkpoint })
+            fresh
         } else {
             queue.push_back((uid, Event::Detached { who }));
             None
@@ -145,13 +147,9 @@ impl<I> Inbox<I> {
     }
 
     pub(super) fn pop(&mut self) -> Option<(ClientUid, Event<I>)> {
-        let queue = self.queue.get_mut()?;
-        let item = queue.pop_front();
+        let item = self.queue.pop_front();
         self.looked = self.looked.saturating_sub(1);
-        if queue.is_empty() && queue.capacity() > 32 {
-            // A burst's memory does not stay with a session that may sleep for days.
-            self.queue.let_go();
-        }
+        self.queue.let_go();
         item
     }
 
@@ -190,10 +188,11 @@ impl<I> Inbox<I> {
         let before = queue.iter().take(at).filter(is_before).count();
         let (uid, event) = queue.remove(at)?;
         self.looked = at;
+        self.queue.let_go();
         Some((uid, before as u64, event))
     }
 
-    #[cfg(test)]
+    /// Whether an event waits. Without one there is no buffer.
     pub(super) fn is_in_use(&self) -> bool {
         self.queue.is_in_use()
     }

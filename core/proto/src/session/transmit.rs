@@ -77,6 +77,7 @@ impl<I: Clone> Session<I> {
             return;
         }
         self.expire_messages(now);
+        self.rest();
         let t = &mut self.transports[at];
         if let Mode::Resumable(_, hello) | Mode::Events(_, hello) = &mut t.mode
             && let Some(hello) = hello.take()
@@ -116,6 +117,14 @@ impl<I: Clone> Session<I> {
             if let State::Over { said, .. } = &mut self.transports[at].state {
                 *said = true;
             }
+        }
+    }
+
+    /// Gives the outbox's buffer back when the clients have acknowledged all messages and the handler has taken all of
+    /// theirs. While messages come and go, one of the two queues has a message, so that not each message costs a buffer.
+    fn rest(&mut self) {
+        if !self.inbox.is_in_use() {
+            self.outbox.shrink();
         }
     }
 

@@ -16,16 +16,21 @@ const IN_FLIGHT: u64 = 64;
 const PAYLOAD: [u8; 64] = [b'm'; 64];
 
 pub(super) fn run(report: &mut Report) {
-    let measured = client_runtime().block_on(measure());
+    let (measured, allocated) = client_runtime().block_on(measure());
     if let [_, (_, small), ..] = &measured[..] {
         let baseline = Baseline { design: 4.5, here: small.median() };
         let (ours, bound) = (ours(&measured), Bound::AtMost(5.5));
         report.target_beside("echo, 64 in flight", "µs", ours, bound, baseline);
     }
     report.compare("echo, 64 in flight, 64 B", "µs CPU / message", measured);
+    for (subject, allocated) in allocated {
+        report.add("echo, 64 in flight, 64 B", &subject, "allocations / message", allocated);
+    }
 }
 
-async fn measure() -> Vec<(String, Samples)> {
+type Measured = Vec<(String, Samples)>;
+
+async fn measure() -> (Measured, Measured) {
     let subjects = [
         ("axum", "raw-each", Speech::Plain),
         ("axum, 4 KiB read buffer", "raw-each-4k", Speech::Plain),
@@ -56,7 +61,17 @@ async fn measure() -> Vec<(String, Samples)> {
             subject.speech.rest().await;
         }
     }
-    subjects.iter().map(|subject| subject.name.to_owned()).zip(samples).collect()
+    let names = || subjects.iter().map(|subject| subject.name.to_owned());
+    let mut allocated = Vec::new();
+    let ours = subjects.iter().filter(|subject| subject.speech != Speech::SocketIo);
+    for (subject, connection) in ours.zip(&mut connections) {
+        // Last: to count takes time.
+        let before = subject.server.heap().await.allocations;
+        round(connection, MESSAGES).await.expect("the connection holds");
+        let count = subject.server.heap().await.allocations - before;
+        allocated.push(Samples::from(count / MESSAGES as f64));
+    }
+    (names().zip(samples).collect(), names().zip(allocated).collect())
 }
 
 async fn round(connection: &mut Connection, messages: u64) -> std::io::Result<()> {

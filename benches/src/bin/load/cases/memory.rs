@@ -1,6 +1,7 @@
 //! Resident memory per live connection, and heap per suspended session.
 
 use std::{
+    io,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -26,7 +27,16 @@ use crate::{
 
 const CONNECTIONS: usize = 2_000;
 const SESSIONS: usize = 20_000;
+/// Fewer: raw axum keeps a megabyte for each.
+const USED: usize = 1_000;
 const ROUNDS: usize = 3;
+/// A burst that each connection echoes, how many messages of which size it has, and the most KB of RSS after it.
+const BURSTS: [(&str, u64, usize, f64); 2] =
+    [("100 × 1 KiB", 100, 1 << 10, 8.0), ("1 × 500 KB", 1, 500_000, 12.0)];
+/// Until then the server has asked a plain client for a confirmation. It does so within a second.
+const ASKED: Duration = Duration::from_millis(1_500);
+/// Until then the server has read what the clients have written.
+const READ: Duration = Duration::from_millis(200);
 /// The most heap that a suspended session takes, in bytes.
 const SUSPENDED: f64 = 1024.0;
 /// And the most that 100 messages of 200 B take there.
@@ -44,6 +54,15 @@ pub(super) fn run(report: &mut Report) {
         report.target_beside("RSS per live connection", "KB", ours, bound, baseline);
     }
     report.compare("live connection, idle", "KB RSS", measured);
+
+    for (burst, count, size, most) in BURSTS {
+        let (resident, heap) = client_runtime().block_on(used_connections(count, size));
+        let (bound, target) = (Bound::AtMost(most), format!("RSS per connection after {burst}"));
+        report.target(&target, "KB", ours(&resident), bound);
+        let case = format!("live connection after {burst}");
+        report.compare(&case, "KB RSS", resident);
+        report.compare(&case, "KB heap", heap);
+    }
 
     let (empty, full) = client_runtime().block_on(suspended_sessions(SESSIONS));
     report.target("heap per suspended session", "B", empty, Bound::AtMost(SUSPENDED));
@@ -79,6 +98,56 @@ async fn live_connections() -> Vec<(String, Samples)> {
         }
     }
     subjects.iter().map(|(name, ..)| (*name).to_owned()).zip(samples).collect()
+}
+
+/// Resident memory and heap of each connection after a burst. Its client has read and acknowledged all of it.
+async fn used_connections(
+    count: u64,
+    size: usize,
+) -> (Vec<(String, Samples)>, Vec<(String, Samples)>) {
+    let subjects = [
+        ("axum, 4 KiB read buffer", "raw-each-4k", Speech::Plain),
+        ("session-resume, plain clients", "resume", Speech::Plain),
+        ("session-resume, resuming clients", "resume", Speech::Resumable),
+    ];
+    let named = subjects.map(|(name, ..)| (name.to_owned(), Samples::default()));
+    let (mut resident, mut heap) = (named.to_vec(), named.to_vec());
+    for _ in 0..ROUNDS {
+        for (at, subject) in subjects.into_iter().enumerate() {
+            let subject = Subject::start(subject);
+            subject.server.heap().await;
+            let heap_before = subject.server.heap().await.bytes;
+            let before = subject.server.stats().await.resident;
+            let mut connections = Vec::new();
+            for client in 0..USED {
+                let mut connection = connect(&subject, client).await;
+                burst(&mut connection, count, size).await.expect("the connection holds");
+                connections.push(connection);
+            }
+            tokio::time::sleep(ASKED).await;
+            for connection in &mut connections {
+                connection.settle().await.expect("the connection holds");
+            }
+            tokio::time::sleep(READ).await;
+            let after = subject.server.stats().await.resident;
+            let heap_after = subject.server.heap().await.bytes;
+            let of_each = |bytes: f64| bytes / 1e3 / USED as f64;
+            resident[at].1.push(of_each(after - before));
+            heap[at].1.push(of_each(heap_after - heap_before));
+        }
+    }
+    (resident, heap)
+}
+
+/// Has messages of this size echoed, which leave all at once.
+async fn burst(connection: &mut Connection, count: u64, size: usize) -> io::Result<()> {
+    connection.resize(size + (4 << 10));
+    connection.queue_text(&vec![b'm'; size], count);
+    connection.flush().await?;
+    connection.receive_all(count).await?;
+    connection.settle().await?;
+    connection.resize(1 << 10);
+    Ok(())
 }
 
 /// Connects and has one message echoed, so that every buffer has been used.

@@ -36,6 +36,13 @@ pub(crate) struct Stats {
     pub(crate) resident: f64,
 }
 
+/// What a server process has on its heap beyond what was there when it began to count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heap {
+    pub(crate) bytes: f64,
+    pub(crate) allocations: f64,
+}
+
 impl Server {
     pub(crate) fn start(kind: &str) -> Self {
         Self::run(if kind == peer::KIND { peer::server() } else { Self::of_this(kind) })
@@ -68,6 +75,15 @@ impl Server {
             cpu: Duration::from_micros(cpu.parse().expect("a number")),
             resident: resident.parse().expect("a number"),
         }
+    }
+
+    /// Returns what one of our servers has allocated since the first call, which returns nothing.
+    pub(crate) async fn heap(&self) -> Heap {
+        let text = self.get("/count").await;
+        let (bytes, allocations) = text.split_once(' ').expect("two numbers");
+        let [bytes, allocations] =
+            [bytes, allocations].map(|number| number.parse().expect("a number"));
+        Heap { bytes, allocations }
     }
 
     /// Makes a request on a connection of its own; returns the body.
@@ -271,6 +287,29 @@ impl Connection {
         Ok(())
     }
 
+    /// Makes the buffer hold frames of this size; what it holds now must fit.
+    pub(crate) fn resize(&mut self, size: usize) {
+        self.buffer.resize(size.max(self.filled), 0);
+        self.buffer.shrink_to_fit();
+    }
+
+    /// Reads what has come, without waiting for more; then answers it and acknowledges all of it.
+    pub(crate) async fn settle(&mut self) -> io::Result<()> {
+        loop {
+            match self.stream.try_read(&mut self.buffer[self.filled..]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => self.filled += read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+            self.take_frames();
+        }
+        if matches!(self.mode, Mode::Resumable(_)) && self.acknowledged < self.position {
+            self.acknowledge();
+        }
+        self.flush().await
+    }
+
     /// How this client comes back, as if it had received nothing, or only the first event of Socket.IO.
     pub(crate) fn returning(&self) -> Option<Mode> {
         match &self.mode {
@@ -353,15 +392,19 @@ fn frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
     (bytes.len() >= end).then_some((first & 0xf, start, end))
 }
 
-/// Writes a masked frame of less than 64 KiB.
+/// Writes a masked frame.
 fn push_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     out.push(0x80 | opcode);
-    match u8::try_from(payload.len()) {
-        Ok(len) if len < 126 => out.push(0x80 | len),
-        _ => {
-            let len = u16::try_from(payload.len()).expect("the benchmarks send no more");
+    let length = payload.len();
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(length @ ..126), _) => out.push(0x80 | length),
+        (_, Ok(length)) => {
             out.push(0x80 | 126);
-            out.extend_from_slice(&len.to_be_bytes());
+            out.extend_from_slice(&length.to_be_bytes());
+        }
+        (_, Err(_)) => {
+            out.push(0x80 | 127);
+            out.extend_from_slice(&(length as u64).to_be_bytes());
         }
     }
     out.extend_from_slice(&[0; 4]);

@@ -36,11 +36,58 @@ fn a_suspended_session_gives_back_what_it_has_used() {
     sim.send_more(["answer", "news"]);
     sim.out(plain);
     sim.ack(plain, 2);
-    assert_eq!(in_use(&sim), ["transports", "inbox", "outbox"]);
+    assert_eq!(in_use(&sim), ["transports", "outbox"], "the page needs what is there");
     sim.detach(page);
     sim.detach(plain);
     sim.events();
     assert_eq!(in_use(&sim), [""; 0]);
+}
+
+#[test]
+fn a_session_at_rest_gives_back_what_a_burst_has_used() {
+    let mut sim = Sim::new();
+    let page = sim.fresh("page");
+    sim.out(page);
+    for _ in 0..100 {
+        sim.say(page, "question");
+    }
+    assert_eq!(in_use(&sim), ["transports", "inbox"]);
+    sim.events();
+    assert_eq!(in_use(&sim), ["transports"], "all is taken");
+    sim.send_range(0..100);
+    sim.out(page);
+    sim.ack(page, 100);
+    // Between an acknowledgement and what comes of the next message.
+    sim.say(page, "question");
+    sim.out(page);
+    assert_eq!(in_use(&sim), ["transports", "inbox", "outbox"], "no message costs a buffer");
+    sim.events();
+    sim.out(page);
+    assert_eq!(in_use(&sim), ["transports"], "the page has all");
+}
+
+#[test]
+fn a_message_that_was_taken_early_leaves_no_buffer() {
+    let mut sim = Sim::new();
+    let page = sim.fresh("page");
+    sim.events();
+    sim.say(page, "work");
+    sim.take_one();
+    sim.say(page, "urgent");
+    assert_eq!(in_use(&sim), ["transports", "inbox"]);
+    assert!(sim.session.look_ahead().is_some());
+    assert!(sim.session.take_looked_at(sim.now).is_some());
+    assert_eq!(in_use(&sim), ["rarities", "transports", "rarities of a client"]);
+}
+
+#[test]
+fn a_client_that_left_before_it_was_told_of_leaves_no_buffer() {
+    let mut sim = Sim::new();
+    let page = sim.fresh("page");
+    assert_eq!(in_use(&sim), ["transports", "inbox"]);
+    sim.detach(page);
+    assert_eq!(in_use(&sim), [""; 0]);
+    assert_eq!(sim.events(), [""; 0]);
 }
 
 #[test]
