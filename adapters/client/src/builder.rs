@@ -1,13 +1,17 @@
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use http::{HeaderMap, Uri};
-use session_resume_proto::{client::Config, pipe::Choice};
+use session_resume_proto::{
+    client::{Config, Meeting},
+    pipe::Choice,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    Attempt, Backoff, Client, ConfigError, ConnectError, CookieJar, Limits, Modes, Request,
-    StateOffer, Transport,
+    Attempt, Backoff, Client, ConfigError, ConnectError, CookieJar, Limits, Message, Modes,
+    Request, StateOffer, Transport,
     connector::{Connect, Connector, Io},
+    driver::Initial,
     request::{Prepare, Target, parse_header, parse_url},
 };
 
@@ -20,6 +24,7 @@ pub struct Builder {
     cookies: CookieJar,
     connect: Option<Connect>,
     prepare: Option<Prepare>,
+    initial: Option<Initial>,
     max_received: usize,
     state: Option<StateOffer>,
     transports: Vec<Transport>,
@@ -43,6 +48,7 @@ impl Builder {
             cookies: CookieJar::new(),
             connect: None,
             prepare: None,
+            initial: None,
             max_received: 64 << 20,
             state: None,
             transports: vec![Transport::WebSocket],
@@ -166,6 +172,51 @@ impl Builder {
         self
     }
 
+    /// Asks the application before queued messages go to a session that has nothing of this client's: the first one, a new
+    /// one, or one that does not know the client any more. Default: they go at once.
+    ///
+    /// [`Event::NewSession`](crate::Event::NewSession) comes behind all that tells what has become of the session before.
+    /// Until the application takes the next event, the queue waits. Meanwhile it can look at
+    /// [what is queued](Client::queued) and [what is in doubt](Client::in_doubt), [take it out](Client::take_queued), and
+    /// send; what it sends is appended. A session that is resumed or restored is no new one.
+    ///
+    /// So the application must take events, or nothing is sent. Where the queue is full while it waits for the
+    /// application, [`Client::send`] does not wait for room, and returns the message. [`Client::close`] ends the wait.
+    pub fn with_new_session_event(mut self) -> Self {
+        self.config.meeting = self.config.meeting.max(Meeting::NewSession);
+        self
+    }
+
+    /// Sets a function whose messages go to a session that has nothing of this client's, before what is queued. It is called
+    /// for each such session, after the application's say ([`with_new_session_event`](Self::with_new_session_event)).
+    /// Default: none.
+    ///
+    /// [`Limits`] do not hold for how many messages it returns. A message that is too long is told as
+    /// [`Event::TooBig`](crate::Event::TooBig). The function runs in the client's task, so it must not block; a panic in it
+    /// ends the client.
+    ///
+    /// ```no_run
+    /// use session_resume_client::Client;
+    ///
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = Client::builder("ws://127.0.0.1:3000/live")
+    ///     .with_initial(|| ["subscribe"])
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_initial<F, I>(mut self, mut initial: F) -> Self
+    where
+        F: FnMut() -> I + Send + 'static,
+        I: IntoIterator,
+        I::Item: Into<Message>,
+    {
+        self.config.meeting = self.config.meeting.max(Meeting::Initial);
+        self.initial = Some(Box::new(move || initial().into_iter().map(Into::into).collect()));
+        self
+    }
+
     /// Adds cookies, written `name=value; name=value` as [`Client::cookies`] returns them.
     ///
     /// What the server sets later replaces them.
@@ -245,7 +296,8 @@ impl Builder {
             return Err(err);
         }
         let url = parse_url(&self.url)?;
-        let Self { config, headers, cookies, connect, prepare, state, transports, .. } = self;
+        let Self { config, headers, cookies, connect, prepare, initial, state, transports, .. } =
+            self;
         let connector = Connector {
             base: Arc::new(Target { url, headers }),
             prepare,
@@ -254,7 +306,7 @@ impl Builder {
             max_received: self.max_received,
             attach_timeout: config.attach_timeout,
         };
-        Ok(Client::spawn(config, state, connector, Choice::new(&transports, None)))
+        Ok(Client::spawn(config, state, connector, Choice::new(&transports, None), initial))
     }
 
     /// Starts a client and waits for its session.

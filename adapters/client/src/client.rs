@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use crate::{
     Cause, Close, ConnectError, Event, Message, SendError, StateOffer, Transport, Undelivered,
     connector::Connector,
-    driver::drive,
+    driver::{Initial, drive},
     shared::{Shared, Taken},
 };
 
@@ -51,11 +51,12 @@ impl Client {
         state: Option<StateOffer>,
         connector: Connector,
         choice: Choice,
+        initial: Option<Initial>,
     ) -> Self {
         let shared = Arc::new(Shared::new(config, connector));
         shared.lock().machine.offer_state(state);
         Self {
-            driver: tokio::spawn(drive(Arc::clone(&shared), choice)),
+            driver: tokio::spawn(drive(Arc::clone(&shared), choice, initial)),
             sender: Sender { shared },
             early: None,
         }
@@ -67,8 +68,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Returns the message if it is over the limit, if the client has ended, or if the queue is full and
-    /// only [`reconnect`](Self::reconnect) could change that.
+    /// Returns the message if it is over the limit, if the client has ended, or if the queue is full and only the
+    /// application could change that: with [`reconnect`](Self::reconnect), or by taking the event after
+    /// [`Event::NewSession`].
     ///
     /// # Cancel safety
     ///
@@ -153,6 +155,59 @@ impl Client {
         self.sender.shared.lock().machine.offer_state(copy);
     }
 
+    /// Returns what was sent here and never left this client, oldest first: no server has it.
+    ///
+    /// While [`Event::NewSession`] is the last event that was taken, the list only grows. At other times messages leave it
+    /// when they are sent.
+    #[must_use]
+    pub fn queued(&self) -> Vec<Message> {
+        self.sender.shared.lock().machine.queued().cloned().collect()
+    }
+
+    /// Takes out what [`queued`](Self::queued) returns: it is not delivered, unless it is sent again.
+    ///
+    /// ```no_run
+    /// use session_resume_client::{Client, Event, Message};
+    ///
+    /// # fn is_stale(message: &Message) -> bool { false }
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut client = Client::builder("ws://127.0.0.1:3000/live")
+    ///     .with_new_session_event()
+    ///     .with_initial(|| ["subscribe"])
+    ///     .connect()
+    ///     .await?;
+    /// while let Some(event) = client.recv_event().await {
+    ///     if let Event::NewSession { .. } = event {
+    ///         // `client.take_in_doubt()` goes in front, where to be handled twice does no harm.
+    ///         for message in client.take_queued() {
+    ///             if !is_stale(&message) {
+    ///                 client.try_send(message)?;
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn take_queued(&self) -> Vec<Message> {
+        self.sender.shared.take_queued()
+    }
+
+    /// Returns what the session before may or may not have had, as [`Event::InDoubt`] tells, until the queue goes to the
+    /// next session. It is never sent again by itself.
+    ///
+    /// Empty without [`Builder::with_new_session_event`](crate::Builder::with_new_session_event) and
+    /// [`Builder::with_initial`](crate::Builder::with_initial).
+    #[must_use]
+    pub fn in_doubt(&self) -> Vec<Message> {
+        self.sender.shared.lock().machine.in_doubt().to_vec()
+    }
+
+    /// Takes out what [`in_doubt`](Self::in_doubt) returns.
+    pub fn take_in_doubt(&self) -> Vec<Message> {
+        self.sender.shared.lock().machine.take_in_doubt()
+    }
+
     /// Returns how the present connection comes; `None`: there is none.
     pub fn transport(&self) -> Option<Transport> {
         let state = self.sender.shared.lock();
@@ -177,7 +232,7 @@ impl Client {
     ///
     /// Until then it reconnects as its mode says, however long that takes: give it a timeout. A message
     /// that was received and not taken is not acknowledged: the server sends it to the next client that
-    /// comes. If the handler may wait for room in its outbox, take its messages with [`recv`](Self::recv)
+    /// comes. A queue that waits for the application after [`Event::NewSession`] goes out, too. If the handler may wait for room in its outbox, take its messages with [`recv`](Self::recv)
     /// first.
     ///
     /// # Errors

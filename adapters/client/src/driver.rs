@@ -9,7 +9,7 @@ use session_resume_proto::{
 use tokio::{task::JoinSet, time::sleep_until};
 
 use crate::{
-    Attempt, Cause, Close,
+    Attempt, Cause, Close, Message,
     request::Target,
     route::{Happened, Route},
     shared::{Shared, random},
@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// Makes happen what the machine decides, until it has ended.
-pub(crate) async fn drive(shared: Arc<Shared>, choice: Choice) {
+pub(crate) async fn drive(shared: Arc<Shared>, choice: Choice, initial: Option<Initial>) {
     let _abandon = Abandon(&shared);
     let leaving = JoinSet::new();
-    let mut driver = Driver { shared: &shared, choice, route: None, probe: None, leaving };
+    let mut driver = Driver { shared: &shared, choice, initial, route: None, probe: None, leaving };
     loop {
         driver.act();
         shared.tell_application();
@@ -33,12 +33,16 @@ pub(crate) async fn drive(shared: Arc<Shared>, choice: Choice) {
     driver.leaving.join_all().await;
 }
 
+/// Returns the messages that go to another session before the queue.
+pub(crate) type Initial = Box<dyn FnMut() -> Vec<Message> + Send>;
+
 type Probe = Pin<Box<dyn Future<Output = Option<bool>> + Send>>;
 
 struct Driver<'a> {
     shared: &'a Arc<Shared>,
     /// By which path the client comes.
     choice: Choice,
+    initial: Option<Initial>,
     /// The newest transport, or the attempt.
     route: Option<Route>,
     /// Looks whether a WebSocket passes.
@@ -58,6 +62,11 @@ impl Driver<'_> {
                     let random = random();
                     let machine = &mut self.shared.lock().machine;
                     machine.handle_random(&random, self.shared.now());
+                }
+                Some(Action::Initial) => {
+                    // Not under the lock: it is the application's.
+                    let messages = self.initial.as_mut().map_or_else(Vec::new, |initial| initial());
+                    self.shared.lock().machine.handle_initial(messages);
                 }
                 Some(Action::Connect { transport, offer }) => self.connect(transport, offer),
                 Some(Action::Close { transport, close }) => {

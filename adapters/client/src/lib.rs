@@ -52,6 +52,12 @@
 //! arrives. A message that this program never took is sent again, to the next client that comes. A
 //! message that this program sent is kept until the server's handler has taken it.
 //!
+//! # Before the queue goes to another session
+//!
+//! What was queued for one session may make no sense in another, or only after something else.
+//! [`Builder::with_new_session_event`] asks the application first, and [`Builder::with_initial`] names what goes before the
+//! queue. Without them the queue goes to the next session at once.
+//!
 //! # Credentials that go out of date
 //!
 //! [`Builder::with_request`] takes a function that is called before each attempt and returns its URL and headers. So a

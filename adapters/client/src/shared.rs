@@ -74,13 +74,14 @@ impl Shared {
         }
     }
 
-    /// Waits while the queue is full, but not for what only the application can change.
+    /// Waits while the queue is full, but not for what only the application can change: that it connects again, or that it
+    /// ends its say about a new session.
     pub(crate) async fn send(&self, mut message: Message) -> Result<(), SendError> {
         loop {
             let mut room = std::pin::pin!(self.room.notified());
             room.as_mut().enable();
             match self.try_send(message) {
-                Err(err) if err.kind() == SendErrorKind::Full && !self.is_offline() => {
+                Err(err) if err.kind() == SendErrorKind::Full && !self.is_up_to_application() => {
                     message = err.into_message();
                 }
                 other => return other,
@@ -91,10 +92,10 @@ impl Shared {
 
     pub(crate) fn take(&self) -> Taken {
         let mut state = self.lock();
-        let before = state.machine.poll_timeout();
+        let before = (state.machine.poll_timeout(), state.machine.is_held());
         let event = state.machine.take(self.now());
         // Woken for acks only when one is due or the first is owed, not for every message.
-        if event.is_some() && state.machine.poll_timeout() != before {
+        if (state.machine.poll_timeout(), state.machine.is_held()) != before {
             self.work.notify_one();
         }
         match event {
@@ -104,6 +105,12 @@ impl Shared {
             }
             None => Taken::Later,
         }
+    }
+
+    pub(crate) fn take_queued(&self) -> Vec<Message> {
+        let queued = self.lock().machine.take_queued();
+        self.room.notify_waiters();
+        queued
     }
 
     pub(crate) fn reconnect(&self) {
@@ -134,8 +141,10 @@ impl Shared {
         state.abandoned || state.machine.is_ended()
     }
 
-    fn is_offline(&self) -> bool {
-        self.lock().machine.is_offline()
+    /// Returns whether nothing leaves the queue until the application does something.
+    fn is_up_to_application(&self) -> bool {
+        let state = self.lock();
+        state.machine.is_offline() || state.machine.is_held()
     }
 }
 

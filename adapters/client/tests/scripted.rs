@@ -12,14 +12,15 @@ use std::{
 };
 
 use session_resume_client::{
-    Cause, Client, Close, ConfigError, ConnectError, CookieJar, Event, Gap, GapReason, Limits,
-    Message, Modes, OutcomeStatus, Position, Request, SendErrorKind, StateOffer, Status,
+    Builder, Cause, Client, Close, ConfigError, ConnectError, CookieJar, Event, Gap, GapReason,
+    Limits, Message, Modes, OutcomeStatus, Position, Request, SendErrorKind, StateOffer, Status,
 };
 use session_resume_proto::wire::{Done, Hello, ServerControl, Window};
 use support::{Peer, Server, hello, resumed, token};
 use tokio::{
     join,
     net::{TcpListener, TcpStream},
+    time::timeout,
 };
 use tokio_tungstenite::tungstenite;
 
@@ -30,11 +31,7 @@ async fn open() -> (Server, Client, Peer) {
     (server, client, peer)
 }
 
-async fn open_at(
-    server: &Server,
-    builder: session_resume_client::Builder,
-    hello: Hello,
-) -> (Client, Peer) {
+async fn open_at(server: &Server, builder: Builder, hello: Hello) -> (Client, Peer) {
     let attached = async {
         let mut peer = server.accept().await;
         peer.hello(hello).await;
@@ -317,7 +314,7 @@ async fn to_prepare_an_attempt_has_the_time_of_the_attempt() {
         tokio::task::yield_now().await;
     }
     drop(client);
-    tokio::time::timeout(Duration::from_secs(1), async {
+    timeout(Duration::from_secs(1), async {
         while held.strong_count() > 0 {
             tokio::task::yield_now().await;
         }
@@ -771,4 +768,158 @@ async fn a_server_without_tls_is_not_reached_by_wss() {
     let connecting = failed(Client::connect(url));
     let (cause, ()) = join!(connecting, server.answer_nonsense());
     assert!(matches!(cause, Cause::Unreachable(_)), "{cause:?}");
+}
+
+/// Whether a test's application is asked before its queue goes to another session.
+#[derive(PartialEq, Eq)]
+enum Says {
+    Nothing,
+    Something,
+}
+
+/// A client whose first session is gone, and the next one with what the server has sent there: of `doubt` it is not known
+/// whether it was handled, `one` and `two` are queued.
+async fn meets_another(
+    says: Says,
+    builder: impl FnOnce(Builder) -> Builder,
+) -> (Server, Client, Peer) {
+    let server = Server::bind().await;
+    let new = Hello { received: None, ..hello(Status::New) };
+    let (mut client, mut peer) = open_at(&server, builder(server.client()), new.clone()).await;
+    client.send("doubt").await.unwrap();
+    if says == Says::Something {
+        assert_eq!(told(&mut client).await, Some(Event::NewSession { session: token("s") }));
+        let next = timeout(Duration::ZERO, client.recv_event()).await;
+        assert!(next.is_err(), "{next:?}");
+    }
+    while peer.data(1).await != [tungstenite::Message::text("doubt")] {}
+    peer.reset();
+    let mut peer = server.accept().await;
+    client.send("one").await.unwrap();
+    client.send("two").await.unwrap();
+    peer.hello(Hello { session: token("t"), ..new }).await;
+    (server, client, peer)
+}
+
+#[tokio::test]
+async fn an_application_has_its_say_before_the_queue_goes_to_another_session() {
+    let asked = Arc::new(Mutex::new(0));
+    let times = Arc::clone(&asked);
+    let (_server, mut client, mut peer) = meets_another(Says::Something, |builder| {
+        builder.with_new_session_event().with_initial(move || {
+            *times.lock().unwrap() += 1;
+            [format!("initial {}", times.lock().unwrap())]
+        })
+    })
+    .await;
+    let doubt = texts(["initial 1", "doubt"]);
+    assert_eq!(told(&mut client).await, Some(Event::InDoubt(doubt.clone())));
+    assert_eq!(told(&mut client).await, Some(Event::NewSession { session: token("t") }));
+    assert_eq!((client.queued(), client.in_doubt()), (texts(["one", "two"]), doubt));
+    let queued = client.take_queued();
+    let doubt = client.take_in_doubt();
+    for message in doubt.into_iter().chain(queued).filter(|message| *message != "one".into()) {
+        client.send(message).await.unwrap();
+    }
+    client.sender().send("three").await.unwrap();
+    // The server hears the client, and nothing of the queue.
+    peer.message(tungstenite::Message::Ping("?".into())).await;
+    assert_eq!(peer.next().await, tungstenite::Message::Pong("?".into()));
+    assert_eq!(*asked.lock().unwrap(), 1, "for the first session");
+    let rest = async {
+        let data = peer.data(5).await;
+        peer.send("heard").await;
+        data
+    };
+    // Before the heartbeat, which would send everything, too.
+    let heard = timeout(Duration::from_secs(10), async { join!(client.recv(), rest) });
+    let (event, data) = heard.await.expect("the queue goes on at once");
+    assert_eq!(event, Some("heard".into()));
+    let expected = ["initial 2", "initial 1", "doubt", "two", "three"];
+    assert_eq!(data, expected.map(tungstenite::Message::text));
+    assert_eq!((client.queued(), client.in_doubt()), (vec![], vec![]));
+    peer.ack(5).await;
+    let (closed, _) = join!(client.close(), peer.closed());
+    assert_eq!(closed, Ok(()));
+}
+
+#[tokio::test]
+async fn what_initial_returns_goes_first_without_an_event() {
+    let (_server, client, mut peer) =
+        meets_another(Says::Nothing, |builder| builder.with_initial(|| Some("hi"))).await;
+    assert_eq!(peer.data(3).await, ["hi", "one", "two"].map(tungstenite::Message::text));
+    assert_eq!(client.in_doubt(), []);
+    let (_server, client, mut peer) = meets_another(Says::Nothing, |builder| builder).await;
+    assert_eq!(peer.data(2).await, ["one", "two"].map(tungstenite::Message::text));
+    assert_eq!(client.in_doubt(), []);
+}
+
+#[tokio::test]
+async fn a_full_queue_that_waits_for_the_application_is_an_error_and_not_a_deadlock() {
+    let (_server, mut client, mut peer) = meets_another(Says::Something, |builder| {
+        let limits = Limits { messages: 3, ..Limits::default() };
+        builder.with_limits(limits).with_new_session_event()
+    })
+    .await;
+    // Before it has taken the event, and before it goes on.
+    client.send("three").await.unwrap();
+    let full = client.send("four").await.unwrap_err();
+    assert_eq!(full.kind(), SendErrorKind::Full);
+    while !matches!(told(&mut client).await, Some(Event::NewSession { .. })) {}
+    assert_eq!(client.take_queued(), texts(["one", "two", "three"]));
+    for text in ["four", "five", "six"] {
+        client.send(text).await.unwrap();
+    }
+    let full = client.send("seven").await.unwrap_err();
+    assert_eq!(full.kind(), SendErrorKind::Full);
+    // With the next call it goes on, and `send` waits again.
+    let next = timeout(Duration::ZERO, client.recv_event()).await;
+    assert!(next.is_err(), "{next:?}");
+    let served = async {
+        let data = peer.data(3).await;
+        peer.ack(3).await;
+        data
+    };
+    let (sent, data) = join!(client.send("seven"), served);
+    sent.unwrap();
+    assert_eq!(data, ["four", "five", "six"].map(tungstenite::Message::text));
+    assert_eq!(peer.data(1).await, [tungstenite::Message::text("seven")]);
+}
+
+#[tokio::test]
+async fn a_client_that_is_closed_in_its_say_delivers_the_queue() {
+    let (_server, client, mut peer) =
+        meets_another(Says::Something, Builder::with_new_session_event).await;
+    let served = async {
+        let data = peer.data(2).await;
+        peer.ack(2).await;
+        peer.closed().await;
+        data
+    };
+    let (closed, data) = join!(client.close(), served);
+    assert_eq!(data, ["one", "two"].map(tungstenite::Message::text));
+    let undelivered = closed.unwrap_err();
+    assert_eq!((undelivered.in_doubt, undelivered.unsent), (texts(["doubt"]), vec![]));
+}
+
+#[tokio::test]
+async fn what_is_taken_out_makes_room() {
+    let server = Server::bind().await;
+    let limits = Limits { messages: 1, ..Limits::default() };
+    let client = server.client().with_limits(limits).start().unwrap();
+    client.send("a").await.unwrap();
+    let mut waiting = pin!(client.send("b"));
+    // There is nothing else that would wake it: the server answers nothing.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+        let polled = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await;
+        assert!(polled.is_pending());
+    }
+    assert_eq!(client.take_queued(), texts(["a"]));
+    timeout(Duration::from_secs(10), waiting).await.expect("there is room").unwrap();
+    assert_eq!(client.queued(), texts(["b"]));
+}
+
+fn texts<const N: usize>(texts: [&str; N]) -> Vec<Message> {
+    texts.into_iter().map(Message::text).collect()
 }

@@ -15,6 +15,9 @@ pub enum Action {
     ///
     /// Fresh, not from a seed: a copied program must not choose the same id as its original.
     Randomize,
+    /// Call [`Client::handle_initial`](super::Client::handle_initial) with the messages that go to the session before the
+    /// queue. Only with another [`Meeting`](super::Meeting) than `AtOnce`.
+    Initial,
     /// Open a transport with this offer and with [`SUBPROTOCOL`](crate::wire::SUBPROTOCOL).
     Connect {
         /// Its number.

@@ -162,6 +162,9 @@ impl Client {
         } else {
             self.inbound.restart(hello);
         }
+        if received.is_none() {
+            self.meet(hello.session);
+        }
         let offer = match (&self.state, hello.limit) {
             (None, _) => StateTurn::Not,
             (Some(state), Some(limit)) if state.len() as u64 <= limit => StateTurn::Due,

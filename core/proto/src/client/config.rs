@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::{
     Message,
-    client::SendError,
+    client::{Meeting, SendError},
     numbers::{BACKOFF_FIRST, BACKOFF_MAX},
     session::Bounds,
 };
@@ -51,6 +51,8 @@ pub struct Config {
     pub backoff: Backoff,
     /// How long an attempt may take from its start to the hello, 20 s by default.
     pub attach_timeout: Duration,
+    /// Whether queued messages wait before another session gets them.
+    pub meeting: Meeting,
 }
 
 impl Limits {
@@ -104,6 +106,7 @@ impl Default for Config {
             limits: Limits::default(),
             backoff: Backoff::default(),
             attach_timeout: Duration::from_secs(20),
+            meeting: Meeting::default(),
         }
     }
 }

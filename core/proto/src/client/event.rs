@@ -20,6 +20,14 @@ pub enum Event {
         /// What happened to this client.
         status: Status,
     },
+    /// Another session than before, or the first one, that has nothing of this client's. What is queued goes to it only
+    /// when the application takes the next event, or closes; until then it can look at
+    /// [what is queued](super::Client::queued) and [what is in doubt](super::Client::in_doubt). Told only with
+    /// [`Meeting::NewSession`](super::Meeting::NewSession), and only of the newest such session.
+    NewSession {
+        /// The session's public id.
+        session: WireId,
+    },
     /// Positions that will not come.
     Gap(Gap),
     /// Messages that were sent to a session which is gone: whether it handled them cannot be known, and
@@ -141,6 +149,7 @@ impl Event {
             | Self::Open { status: Status::Resumed, .. } => true,
             Self::Message(_)
             | Self::Open { .. }
+            | Self::NewSession { .. }
             | Self::Gap(_)
             | Self::InDoubt(_)
             | Self::TakenBack { .. }

@@ -20,6 +20,7 @@ enum Op {
     Http(u16),
     Send(usize),
     Take,
+    TakeQueued,
     Advance(u64),
     Reconnect,
     Close,
@@ -94,6 +95,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (400..504_u16).prop_map(Op::Http),
         5 => (0..9_usize).prop_map(Op::Send),
         4 => Just(Op::Take),
+        1 => Just(Op::TakeQueued),
         4 => (0..40_000_u64).prop_map(Op::Advance),
         3 => Just(Op::Reconnect),
         1 => Just(Op::Close),
@@ -116,9 +118,13 @@ fn offered(length: usize) -> StateOffer {
     StateOffer::new(1, 1, &"x".repeat(length)).unwrap()
 }
 
-fn run(ops: Vec<Op>) {
-    let config =
-        Config { limits: Limits { messages: 4, bytes: 20, message: 7 }, ..Config::default() };
+fn meeting() -> impl Strategy<Value = Meeting> {
+    prop::sample::select(vec![Meeting::AtOnce, Meeting::Initial, Meeting::NewSession])
+}
+
+fn run(meeting: Meeting, ops: Vec<Op>) {
+    let limits = Limits { messages: 4, bytes: 20, message: 7 };
+    let config = Config { limits, meeting, ..Config::default() };
     let mut now = Moment::ZERO;
     let mut client = Client::new(config, &[1; 32], now);
     let mut seen = Seen::default();
@@ -147,6 +153,11 @@ fn run(ops: Vec<Op>) {
                 assert!(client.unacknowledged() <= 4);
             }
             Op::Take => drop(client.take(now)),
+            Op::TakeQueued => {
+                let queued = client.queued().cloned().collect::<Vec<_>>();
+                assert_eq!(client.take_queued(), queued);
+                assert_eq!(client.queued().len(), 0);
+            }
             Op::Advance(millis) => {
                 now = now + Duration::from_millis(millis);
                 client.handle_timeout(now);
@@ -180,6 +191,7 @@ fn step(client: &mut Client, now: Moment, seen: &mut Seen) {
             };
             let is_ack = control.as_ref().is_some_and(|control| control.ack.is_some());
             assert!(seen.acked || is_ack, "sent before the first ack");
+            assert!(control.is_some() || !client.is_held(), "sent before the application's say");
             seen.acked = true;
             let offers = control.as_ref().is_some_and(|control| control.state.is_some());
             assert!(!offers || !seen.state_over, "a state twice, or behind a message");
@@ -188,6 +200,10 @@ fn step(client: &mut Client, now: Moment, seen: &mut Seen) {
         match client.poll_action() {
             None => break,
             Some(Action::Randomize) => client.handle_random(&[9; 32], now),
+            Some(Action::Initial) => {
+                assert!(!client.is_held());
+                client.handle_initial(vec![]);
+            }
             Some(Action::Connect { transport, .. }) => {
                 assert!(seen.transport < Some(transport), "numbers grow");
                 *seen = Seen { transport: Some(transport), ..Seen::default() };
@@ -199,7 +215,10 @@ fn step(client: &mut Client, now: Moment, seen: &mut Seen) {
 
 proptest! {
     #[test]
-    fn no_server_confuses_a_client(ops in prop::collection::vec(op(), 0..60)) {
-        run(ops);
+    fn no_server_confuses_a_client(
+        meeting in meeting(),
+        ops in prop::collection::vec(op(), 0..60),
+    ) {
+        run(meeting, ops);
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
 use crate::{
-    Cursor, Gap, Message, Position,
+    Cursor, Gap, Message, Position, WireId,
     client::Event,
     wire::{Hello, ProtocolError},
 };
@@ -125,6 +125,12 @@ impl Inbound {
             self.held.pop_back();
         }
         self.held.push_back(Held { event, reaches: Position::ZERO });
+    }
+
+    /// Adds that there is another session, in place of an earlier one that the application has not seen.
+    pub(super) fn announce(&mut self, session: WireId) {
+        self.held.retain(|held| !matches!(held.event, Event::NewSession { .. }));
+        self.push(Event::NewSession { session });
     }
 
     /// Hands the next event to the application.

@@ -21,6 +21,7 @@ mod event;
 #[cfg(test)]
 mod hostile;
 mod inbound;
+mod meet;
 #[cfg(test)]
 mod model;
 mod outbound;
@@ -33,6 +34,7 @@ pub use self::{
     action::{Action, Random, TransportNumber},
     config::{Backoff, Config, Limits, Modes},
     event::{Cause, Event, SendError},
+    meet::Meeting,
 };
 
 use std::{collections::VecDeque, time::Duration};
@@ -43,6 +45,7 @@ use self::{
     acks::Acks,
     detach::{Facts, Pace},
     inbound::Inbound,
+    meet::Hold,
     outbound::Outbound,
     probe::Probe,
 };
@@ -65,6 +68,10 @@ pub struct Client {
     known: Option<Known>,
     inbound: Inbound,
     outbound: Outbound,
+    /// For what the queue waits before it goes to another session.
+    hold: Hold,
+    /// What was told as in doubt since the queue last met a session.
+    in_doubt: Vec<Message>,
     /// Which attempt in a row the newest is, from 1. Attempts without a wait before them count, too.
     attempt: u32,
     /// Failures of the row that a wait follows. The next wait grows with them.
@@ -144,6 +151,8 @@ impl Client {
             known: None,
             inbound: Inbound::default(),
             outbound: Outbound::new(),
+            hold: Hold::default(),
+            in_doubt: Vec::new(),
             attempt: 0,
             failures: 0,
             retry: None,
@@ -172,8 +181,14 @@ impl Client {
     }
 
     /// Hands the next event to the application; a message counts as taken and will be acknowledged.
+    ///
+    /// With this call the application has had its say about the [`Event::NewSession`] before.
     pub fn take(&mut self, now: Moment) -> Option<Event> {
+        if self.hold == Hold::Looked {
+            self.end_hold();
+        }
         let event = self.inbound.take()?;
+        self.note_taken(&event);
         if let Phase::Open(open) = &mut self.phase {
             let bytes = match &event {
                 Event::Message(message) => message.len(),
@@ -186,9 +201,11 @@ impl Client {
 
     /// Ends once the server has acknowledged every message sent so far.
     ///
-    /// The session itself goes on. Until then the client reconnects as its mode says.
+    /// The session itself goes on. Until then the client reconnects as its mode says. A queue that waits for the
+    /// application waits no longer.
     pub fn close(&mut self) {
         self.closing = true;
+        self.end_hold();
         if matches!(self.phase, Phase::Offline) {
             self.end(Event::Closed);
         }
@@ -358,6 +375,9 @@ impl Client {
         if open.probe.poll() {
             let ping = ClientControl { ping: Some(true), ..ClientControl::default() };
             return Some((self.transport, Message::Text(ping.encode())));
+        }
+        if self.hold != Hold::None {
+            return None;
         }
         let message = self.outbound.poll_transmit()?;
         open.probe.note_sent(now);

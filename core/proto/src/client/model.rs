@@ -143,13 +143,17 @@ struct World {
     /// Where streams start that the application has not been told of.
     openings: VecDeque<u64>,
     taken_back: u64,
+    /// How often the application was told that there is another session.
+    new_sessions: u64,
     draws: u8,
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(meeting: Meeting) -> Self {
+        let config = Config { meeting, ..Config::default() };
         let mut world = Self {
-            client: Client::new(Config::default(), &[1; 32], Moment::ZERO),
+            client: Client::new(config, &[1; 32], Moment::ZERO),
+            new_sessions: 0,
             now: Moment::ZERO,
             transport: None,
             frozen: false,
@@ -260,6 +264,7 @@ impl World {
                     self.draws = self.draws.wrapping_mul(37).wrapping_add(11);
                     self.client.handle_random(&[self.draws; 32], self.now);
                 }
+                Some(Action::Initial) => self.client.handle_initial(vec![]),
                 Some(Action::Connect { transport, offer }) => {
                     self.transport = Some(transport);
                     self.frozen = false;
@@ -274,6 +279,8 @@ impl World {
             }
         }
         while let Some(frame) = self.client.poll_transmit(self.now) {
+            let is_control = frame.1.as_text().is_some_and(|text| text.starts_with('\u{1}'));
+            assert!(is_control || !self.client.is_held(), "sent before the application's say");
             self.to_server.push_back(frame);
         }
     }
@@ -319,6 +326,11 @@ impl World {
                 assert!(self.copy.is_some(), "the stream goes on through every restart");
                 self.expects = self.openings.pop_front().expect("a hello has said so");
                 self.stream.clear();
+            }
+            // Through every restart and rollback it is one session.
+            Some(Event::NewSession { .. }) => {
+                self.new_sessions += 1;
+                assert_eq!(self.new_sessions, 1);
             }
             Some(Event::TakenBack { count }) => {
                 assert!(self.copy.is_some() && count > 0);
@@ -554,6 +566,8 @@ impl World {
             }
         }
         self.pass(self.head());
+        let told = u64::from(self.client.config.meeting == Meeting::NewSession);
+        assert!(self.sent == 0 || self.new_sessions == told, "no message goes before that");
         for &(position, said) in &self.stream {
             let at = usize::try_from(position).unwrap();
             assert_eq!(self.store.said[at], said, "one cursor has two histories: {position}");
@@ -575,8 +589,15 @@ impl World {
 
 proptest! {
     #[test]
-    fn everything_arrives_once_and_in_order(ops in prop::collection::vec(op(), 0..150)) {
-        let mut world = World::new();
+    fn everything_arrives_once_and_in_order(
+        meeting in prop::sample::select(vec![
+            Meeting::AtOnce,
+            Meeting::Initial,
+            Meeting::NewSession,
+        ]),
+        ops in prop::collection::vec(op(), 0..150),
+    ) {
+        let mut world = World::new(meeting);
         for op in ops {
             world.run(op);
         }

@@ -63,6 +63,31 @@ impl Outbound {
         Ok(())
     }
 
+    /// Puts messages before all that was never sent, and returns those that are too long.
+    pub(super) fn push_first(&mut self, messages: Vec<Message>, limits: &Limits) -> Vec<Message> {
+        let fits = |message: &Message| {
+            message.len() <= limits.message
+                && self.limit.is_none_or(|limit| bytes(message) <= limit)
+        };
+        let (first, too_big): (Vec<_>, Vec<_>) = messages.into_iter().partition(fits);
+        let unsent = self.queue.split_off(self.sent_messages());
+        self.bytes += first.iter().map(Message::len).sum::<usize>();
+        self.queue.extend(first.into_iter().chain(unsent));
+        too_big
+    }
+
+    /// Takes out what was never sent.
+    pub(super) fn take_unsent(&mut self) -> Vec<Message> {
+        let unsent = self.queue.split_off(self.sent_messages());
+        self.bytes -= unsent.iter().map(Message::len).sum::<usize>();
+        unsent.into()
+    }
+
+    /// Returns what was never sent.
+    pub(super) fn unsent(&self) -> impl ExactSizeIterator<Item = &Message> {
+        self.queue.range(self.sent_messages()..)
+    }
+
     /// Goes on in the session that was offered, which has accepted all before `received`: all from there on is sent,
     /// what was sent before is replayed. Returns how many messages were acknowledged and are taken back.
     ///

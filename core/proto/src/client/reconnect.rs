@@ -132,6 +132,7 @@ impl Client {
     pub(super) fn tell_doubt(&mut self) {
         let doubt = self.outbound.forget();
         if !doubt.is_empty() {
+            self.keep_in_doubt(&doubt);
             self.inbound.push(Event::InDoubt(doubt));
         }
     }

@@ -26,17 +26,25 @@ struct Sim {
     transport: Option<TransportNumber>,
     offer: Option<Offer>,
     closed: Vec<Option<Close>>,
+    /// What goes to another session before the queue, and how often that was asked.
+    initial: Vec<&'static str>,
+    asked: u32,
 }
 
 impl Sim {
     fn new(mode: Modes) -> Self {
-        let config = Config { mode, ..Config::default() };
+        Self::with(Config { mode, ..Config::default() })
+    }
+
+    fn with(config: Config) -> Self {
         let mut sim = Self {
             client: Client::new(config, &ORIGINAL, Moment::ZERO),
             now: Moment::ZERO,
             transport: None,
             offer: None,
             closed: Vec::new(),
+            initial: Vec::new(),
+            asked: 0,
         };
         sim.act();
         sim
@@ -55,6 +63,10 @@ impl Sim {
         while let Some(action) = self.client.poll_action() {
             match action {
                 Action::Randomize => self.client.handle_random(&DRAWN, self.now),
+                Action::Initial => {
+                    self.asked += 1;
+                    self.client.handle_initial(messages(&self.initial));
+                }
                 Action::Connect { transport, offer } => {
                     self.transport = Some(transport);
                     self.offer = Some(offer);
@@ -1412,4 +1424,193 @@ fn a_client_that_closes_offers_its_copy_first() {
     assert!(!sim.client.is_ended());
     assert_eq!(sim.sent(), ["ack 0", "state 1 \"s\""]);
     assert!(sim.client.is_ended());
+}
+
+/// A client that is asked before its queue goes to another session, and whose first session is gone: of `doubt` it is not
+/// known whether it was handled, `one` and `two` are queued. The hello of the next session has come.
+fn meeting_another(meeting: Meeting, initial: &[&'static str]) -> Sim {
+    let mut sim = Sim::with(Config { meeting, ..Config::default() });
+    sim.hello(fresh("s"));
+    sim.events();
+    sim.act();
+    sim.send(&["doubt"]);
+    assert_eq!(sim.sent(), ["ack 0", "doubt"]);
+    sim.lose();
+    sim.send(&["one", "two"]);
+    sim.advance(WAIT);
+    sim.events();
+    (sim.initial, sim.asked) = (initial.to_vec(), 0);
+    sim.hello(fresh("t"));
+    sim
+}
+
+/// The hello of a session that has nothing of this client's.
+fn fresh(session: &str) -> Hello {
+    Hello { session: token(session), received: None, ..hello(Status::New) }
+}
+
+fn new_session(session: &str) -> Event {
+    Event::NewSession { session: token(session) }
+}
+
+fn opened(session: &str) -> Event {
+    Event::Open { session: token(session), status: Status::New }
+}
+
+#[test]
+fn the_queue_goes_to_another_session_after_the_applications_say() {
+    let mut sim = meeting_another(Meeting::NewSession, &["hi"]);
+    assert_eq!(sim.sent(), ["ack 0"]);
+    assert!(sim.client.is_held());
+    assert_eq!(sim.client.take(sim.now), Some(opened("t")));
+    assert_eq!(sim.client.take(sim.now), Some(Event::InDoubt(messages(&["doubt"]))));
+    assert_eq!(sim.client.take(sim.now), Some(new_session("t")));
+    // This is its say.
+    assert!(sim.client.queued().eq(&messages(&["one", "two"])));
+    assert_eq!(sim.client.in_doubt(), messages(&["doubt"]));
+    sim.send(&["three"]);
+    assert_eq!(sim.sent(), [""; 0]);
+    assert_eq!((sim.asked, sim.client.is_held()), (0, true));
+    // With the next call it is over.
+    assert_eq!(sim.client.take(sim.now), None);
+    assert!(!sim.client.is_held());
+    assert_eq!(sim.sent(), [""; 0], "`initial` is asked first");
+    assert_eq!(sim.sent(), ["hi", "one", "two", "three"]);
+    assert_eq!((sim.asked, sim.client.in_doubt()), (1, &[][..]));
+    // A drop is no other session.
+    sim.lose();
+    sim.advance(WAIT);
+    sim.hello(Hello { session: token("t"), ..resumed(0, 1) });
+    assert_eq!(sim.sent(), ["ack 0", "one", "two", "three"]);
+    assert_eq!(sim.asked, 1);
+}
+
+#[test]
+fn the_first_session_is_another_one_and_so_is_each_that_is_met_fresh() {
+    for meeting in [Meeting::AtOnce, Meeting::Initial, Meeting::NewSession] {
+        let mut sim = Sim::with(Config { meeting, ..Config::default() });
+        sim.events();
+        sim.initial = vec!["hi"];
+        sim.send(&["early"]);
+        sim.hello(fresh("s"));
+        let mut expected = vec![opened("s")];
+        if meeting == Meeting::NewSession {
+            assert_eq!(sim.sent(), ["ack 0"], "it is not asked by itself");
+            expected.push(new_session("s"));
+        }
+        assert_eq!(sim.events(), expected);
+        sim.act();
+        let sent = match meeting {
+            Meeting::AtOnce => vec!["ack 0", "early"],
+            Meeting::Initial => vec!["ack 0", "hi", "early"],
+            Meeting::NewSession => vec!["hi", "early"],
+        };
+        assert_eq!(sim.sent(), sent);
+        // It is stale: what it has sent is in doubt, and the session gets nothing of it twice.
+        sim.closed(4103, "fresh");
+        sim.advance(WAIT);
+        assert_eq!(sim.client.in_doubt().is_empty(), meeting == Meeting::AtOnce);
+        sim.send(&["late"]);
+        sim.hello(Hello { received: Some(2), ..hello(Status::Reused) });
+        sim.events();
+        sim.act();
+        let sent = if meeting == Meeting::AtOnce { vec!["late"] } else { vec!["hi", "late"] };
+        assert_eq!(sim.sent()[1..], sent);
+    }
+}
+
+#[test]
+fn in_its_say_an_application_drops_and_sends_again() {
+    let mut sim = meeting_another(Meeting::NewSession, &[]);
+    while sim.client.take(sim.now) != Some(new_session("t")) {}
+    let bytes = |sim: &Sim| sim.client.outbound.clone();
+    let before = bytes(&sim);
+    let queued = sim.client.take_queued();
+    assert_eq!(queued, messages(&["one", "two"]));
+    for message in queued.iter().cloned() {
+        sim.client.send(message).unwrap();
+    }
+    assert_eq!(bytes(&sim), before, "to the byte");
+    assert_eq!(sim.client.take_queued(), queued);
+    for message in sim.client.take_in_doubt().into_iter().chain(queued.into_iter().skip(1)) {
+        sim.client.send(message).unwrap();
+    }
+    assert_eq!(sim.client.in_doubt(), []);
+    assert_eq!(sim.events(), []);
+    sim.act();
+    assert_eq!(sim.sent(), ["ack 0", "doubt", "two"]);
+    // At any time: what was sent stays.
+    sim.send(&["x", "y", "z"]);
+    assert_eq!(sim.sent(), ["x", "y"], "as far as the window goes");
+    assert_eq!(sim.client.take_queued(), messages(&["z"]));
+    sim.ack(4);
+    assert_eq!((sim.client.unacknowledged(), sim.sent()), (0, vec![]));
+}
+
+#[test]
+fn what_goes_before_the_queue_has_its_own_limits() {
+    let limits = Limits { messages: 2, bytes: 10, message: 8 };
+    let config = Config { limits, meeting: Meeting::Initial, ..Config::default() };
+    let mut sim = Sim::with(config);
+    sim.initial = vec!["for me", "too long for me", "too long"];
+    sim.events();
+    sim.send(&["one", "two"]);
+    sim.hello(Hello { limit: Some(7), ..fresh("s") });
+    let too_big = ["too long for me", "too long"].map(|text| Event::TooBig(text.into()));
+    assert_eq!(sim.events()[1..], too_big);
+    assert_eq!(sim.sent(), ["ack 0", "for me", "one", "two"]);
+    sim.ack(3);
+    assert_eq!(sim.client.unacknowledged(), 0);
+    sim.client.send("0123456".into()).unwrap();
+    assert_eq!(sim.client.send("0123".into()), Err(SendError::Full), "it counts bytes again");
+}
+
+#[test]
+fn of_two_sessions_that_nobody_has_met_the_newest_is_told() {
+    for seen in [false, true] {
+        let mut sim = meeting_another(Meeting::NewSession, &["hi"]);
+        while seen && sim.client.take(sim.now) != Some(new_session("t")) {}
+        sim.lose();
+        sim.advance(WAIT);
+        sim.hello(fresh("u"));
+        let events = sim.events();
+        let told = |event: &&Event| matches!(event, Event::NewSession { .. });
+        assert_eq!(events.iter().filter(told).collect::<Vec<_>>(), [&new_session("u")]);
+        sim.act();
+        assert_eq!(sim.sent(), ["ack 0", "hi", "one", "two"]);
+        assert_eq!(sim.asked, 1);
+    }
+}
+
+#[test]
+fn a_client_that_closes_has_no_more_to_say() {
+    for looks in [false, true] {
+        let mut sim = meeting_another(Meeting::NewSession, &["hi"]);
+        while looks && sim.client.take(sim.now) != Some(new_session("t")) {}
+        sim.client.close();
+        sim.act();
+        assert_eq!(sim.sent(), ["ack 0", "hi", "one", "two"]);
+        sim.ack(3);
+        assert!(sim.client.is_ended());
+    }
+    // Before the session is there.
+    let config = Config { meeting: Meeting::NewSession, ..Config::default() };
+    let mut sim = Sim::with(config);
+    sim.send(&["one"]);
+    sim.client.close();
+    sim.hello(fresh("s"));
+    assert_eq!(sim.sent(), ["ack 0", "one"]);
+}
+
+#[test]
+fn a_session_that_is_over_is_met_no_more() {
+    let mut sim = meeting_another(Meeting::NewSession, &["hi"]);
+    while sim.client.take(sim.now) != Some(new_session("t")) {}
+    sim.done(0);
+    assert_eq!(sim.client.take(sim.now), None);
+    sim.act();
+    sim.closed(1000, "done");
+    let done = sim.events();
+    let untaken = messages(&["one", "two"]);
+    assert!(matches!(&done[..], [Event::Done { untaken: had, .. }] if *had == untaken), "{done:?}");
 }
