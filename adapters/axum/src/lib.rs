@@ -62,3 +62,5 @@ pub use self::{
 pub use session_resume::adapter::Door;
 /// Which way a request comes.
 pub use session_resume::adapter::Kind;
+/// What `useChat` of the AI SDK asks for: its routes are in the example of [`UiStream`].
+pub use session_resume::adapter::{ResumeStart, UiStream, ui_stream};

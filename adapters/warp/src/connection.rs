@@ -2,7 +2,7 @@ use std::{borrow::Cow, time::Instant};
 
 use bytes::Buf;
 use futures_util::{Stream, StreamExt as _};
-use http_body::Frame;
+use http_body::{Body, Frame};
 use http_body_util::{BodyStream, StreamBody};
 use session_resume::{BlockingSession, Identity, IntoOutcome, LiveSession, Message, adapter};
 use sync_wrapper::SyncStream;
@@ -23,8 +23,7 @@ impl<T: Send + 'static> ResumeConnection<T> {
         S: Stream<Item = Result<D, warp::Error>> + Send + 'static,
         D: Buf + Send + 'static,
     {
-        let body = StreamBody::new(body.map(|piece| piece.map(Frame::data)));
-        adapter::ResumeConnection::prepare(parts, body).await.map(Self)
+        adapter::ResumeConnection::prepare(parts, from_warp(body)).await.map(Self)
     }
 
     /// Returns which way the request comes.
@@ -110,6 +109,15 @@ impl<T: Send + 'static> ResumeConnection<T> {
     pub async fn refuse(self, reason: impl Into<Cow<'static, str>>) -> Response {
         reply(self.0.refuse(reason).await)
     }
+}
+
+/// The body of a request, as warp gives it.
+pub(crate) fn from_warp<S, D>(body: S) -> impl Body<Data = D, Error = warp::Error> + Send + 'static
+where
+    S: Stream<Item = Result<D, warp::Error>> + Send + 'static,
+    D: Buf + Send + 'static,
+{
+    StreamBody::new(body.map(|piece| piece.map(Frame::data)))
 }
 
 /// warp takes a body as a stream of pieces. An answer that is whole keeps its length.

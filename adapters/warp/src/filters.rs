@@ -3,7 +3,7 @@ use std::sync::Arc;
 use http::{StatusCode, header, request::Parts};
 use session_resume::{
     Identity, IdentityChange, Session,
-    adapter::{self, Door, Refusal, ResumeUpgrade},
+    adapter::{self, Door, Refusal, ResumeStart, ResumeUpgrade},
 };
 use warp::{Filter, Rejection, Reply, reject, reply::Response};
 
@@ -66,6 +66,48 @@ where
     extract(|parts| async move { Ok(parts) }).and(warp::body::stream()).and_then(
         |parts: Arc<Parts>, body| async move {
             ResumeConnection::prepare(&parts, body).await.map_err(rejected)
+        },
+    )
+}
+
+/// Yields a request of plain HTTP that starts its session's handler: see [`ResumeStart`]. It takes the request's body.
+///
+/// ```
+/// use session_resume::{LiveSession, adapter::Refusal};
+/// use session_resume_warp::ResumeStart;
+/// use warp::{Filter as _, Reply as _};
+///
+/// async fn order(start: ResumeStart) -> Result<(), Refusal> {
+///     let (identity, order) = (start.identity(), start.text()?);
+///     start.start(work).await?.post(identity, order)?;
+///     Ok(())
+/// }
+///
+/// async fn work(mut session: LiveSession) -> session_resume::Result {
+///     while let Some(order) = session.recv().await {
+///         session.send(order).await?;
+///     }
+///     Ok(())
+/// }
+///
+/// let orders = warp::path!("orders").and(warp::post()).and(session_resume_warp::start()).then(
+///     |start: ResumeStart| async {
+///         match order(start).await {
+///             Ok(()) => "ordered".into_response(),
+///             Err(refusal) => session_resume_warp::reply(refusal.into_body_response()),
+///         }
+///     },
+/// );
+/// # drop(orders);
+/// ```
+pub fn start<T>() -> impl Filter<Extract = (ResumeStart<T>,), Error = Rejection> + Clone
+where
+    T: Send + 'static,
+{
+    extract(|parts| async move { Ok(parts) }).and(warp::body::stream()).and_then(
+        |parts: Arc<Parts>, body| async move {
+            let body = crate::connection::from_warp(body);
+            ResumeStart::prepare(&parts, body).await.map_err(rejected)
         },
     )
 }

@@ -63,7 +63,7 @@ mod monitor;
 mod rejection;
 mod service;
 
-pub use session_resume::adapter::{Door, Kind, ResumeUpgrade};
+pub use session_resume::adapter::{Door, Kind, ResumeStart, ResumeUpgrade, UiStream, ui_stream};
 #[cfg(feature = "server")]
 pub use session_resume::adapter::{
     Serve, ServeHops, UntilStopped, bind, serve, serve_hops, stop_signal,
@@ -74,8 +74,8 @@ pub use self::monitor::{Monitor, monitor};
 pub use self::{
     connection::ResumeConnection,
     filters::{
-        connect, identity, optional_session, outcomes, parts, reply, resume, session, streams,
-        with_identity_change,
+        connect, identity, optional_session, outcomes, parts, reply, resume, session, start,
+        streams, with_identity_change,
     },
     rejection::ResumeRejection,
     service::{FilterService, service},

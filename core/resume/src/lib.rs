@@ -168,8 +168,8 @@ pub use self::{
     live::minutes::Minute,
     live::session::{
         AttachRequest, AttachedClient, BlockingSession, Carrier, Client, Event, ExpirationGuard,
-        IdentityChange, LiveSession, NotDelivered, Resumed, Session, SessionDuplex, SessionInfo,
-        SessionOrigin, SessionSink,
+        IdentityChange, LiveSession, NotDelivered, PostError, Resumed, Session, SessionDuplex,
+        SessionInfo, SessionOrigin, SessionSink,
     },
     words::{
         cluster::{Cluster, ClusterView, Elsewhere, LeaseView},

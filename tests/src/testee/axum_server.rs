@@ -11,11 +11,14 @@ use axum::{
 };
 use serde_json::json;
 use session_resume::SessionResume;
-use session_resume_axum::{Identity, ResumeConnection, Session};
+use session_resume_axum::{
+    Identity, ResumeConnection, ResumeRejection, ResumeStart, Session, UiStream, ui_stream,
+};
 use tokio::net::TcpListener;
 
 use crate::{
     answers::{LONGEST_BODY, PAGE, PUBLIC},
+    chat,
     flags::Doors,
     live,
     node::{self, Node},
@@ -41,6 +44,8 @@ pub(crate) fn router(resume: SessionResume<Tally>, doors: Doors) -> Router {
         .route("/login", post(login))
         .route("/revoke", post(revoke))
         .route("/broadcast", post(broadcast))
+        .route("/api/chat", post(chat))
+        .route("/api/chat/{id}/stream", get(present))
         .route("/live", any(live))
         .route("/live/{*anything}", any(live_anywhere))
         .route("/watch", any(watch))
@@ -178,6 +183,15 @@ async fn watch(connection: ResumeConnection<Tally>) -> Response {
 /// The session of `/live`, for a client whose credentials run out soon.
 async fn brief(connection: ResumeConnection<Tally>) -> Response {
     live(connection.any_path().valid_until(Instant::now() + live::BRIEF)).await
+}
+
+async fn chat(start: ResumeStart<Tally>) -> Result<UiStream<Tally>, ResumeRejection> {
+    chat::post(start).await
+}
+
+async fn present(Path(id): Path<String>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    ui_stream::<Tally>(&parts, id).await.map(Body::new)
 }
 
 async fn other(connection: ResumeConnection<Tally>) -> Response {

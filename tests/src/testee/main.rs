@@ -4,6 +4,7 @@
 
 mod answers;
 mod axum_server;
+mod chat;
 mod flags;
 mod live;
 mod node;

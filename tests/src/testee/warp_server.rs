@@ -3,8 +3,8 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde_json::json;
-use session_resume::{Session, SessionResume};
-use session_resume_warp::{Door, ResumeConnection};
+use session_resume::{Session, SessionResume, adapter::Refusal};
+use session_resume_warp::{Door, ResumeConnection, ResumeStart, UiStream, ui_stream};
 use tokio::net::TcpListener;
 use tower_layer::Layer as _;
 use warp::{
@@ -15,6 +15,7 @@ use warp::{
 
 use crate::{
     answers::{PAGE, PUBLIC},
+    chat,
     flags::Doors,
     live,
     node::{self, Node},
@@ -129,6 +130,7 @@ fn routes(
         .or(watch)
         .or(brief)
         .or(other)
+        .or(chats())
         .or(session_resume_warp::outcomes::<Tally>())
         .or(streams)
         .or(by_name)
@@ -145,6 +147,26 @@ fn only_if(is_there: bool) -> impl Filter<Extract = (), Error = Rejection> + Clo
 
 async fn attach(connection: ResumeConnection<Tally>) -> Response {
     connection.named(live::NAME).on_urgent(live::is_urgent).on_session(live::live).await
+}
+
+/// What `useChat` asks for.
+fn chats() -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone {
+    let chat = warp::path!("api" / "chat")
+        .and(warp::post())
+        .and(session_resume_warp::start::<Tally>())
+        .then(chat);
+    let present = warp::path!("api" / "chat" / String / "stream")
+        .and(warp::get())
+        .and(session_resume_warp::parts())
+        .then(|id: String, parts: Arc<Parts>| async move {
+            session_resume_warp::reply(ui_stream::<Tally>(&parts, id).await)
+        });
+    chat.or(present)
+}
+
+async fn chat(start: ResumeStart<Tally>) -> Response {
+    let answered = chat::post(start).await.map(UiStream::into_response);
+    session_resume_warp::reply(answered.unwrap_or_else(Refusal::into_body_response))
 }
 
 async fn whereabouts(parts: Arc<Parts>) -> Response {

@@ -1,6 +1,7 @@
 //! Scenarios against the testee over real sockets, by promise. Each runs for every framework.
 
 mod audience;
+mod chat;
 mod drops;
 mod ends;
 mod event_source;

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, net::SocketAddr};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, request::Builder};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use session_resume_proto::wire::{
@@ -27,6 +27,16 @@ pub(crate) struct Streamed {
 
 impl Streamed {
     pub(crate) async fn ask(server: SocketAddr, browser: &Browser, request: Builder) -> Self {
+        Self::ask_with(server, browser, request, "").await
+    }
+
+    /// The same with a body.
+    pub(crate) async fn ask_with(
+        server: SocketAddr,
+        browser: &Browser,
+        request: Builder,
+        body: impl Into<Bytes>,
+    ) -> Self {
         let authority = server.to_string();
         let mut request = request.header("host", &authority);
         let cookies = browser.cookies().header();
@@ -36,7 +46,7 @@ impl Streamed {
         let stream = TcpStream::connect(server).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         let connection = tokio::spawn(async move { drop(connection.await) });
-        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let request = request.body(Full::new(body.into())).unwrap();
         let response = soon("the head of a stream", sender.send_request(request)).await.unwrap();
         let (parts, body) = response.into_parts();
         browser.cookies().store(&parts.headers);
@@ -304,7 +314,12 @@ impl EventSource {
             request = request.header("last-event-id", last);
         }
         let answer = Streamed::ask(testee.addr, browser, request).await;
-        Self { answer, text: String::new(), last: last.unwrap_or_default().to_owned() }
+        Self { last: last.unwrap_or_default().to_owned(), ..Self::of(answer) }
+    }
+
+    /// The events of an answer.
+    pub(crate) fn of(answer: Streamed) -> Self {
+        Self { answer, text: String::new(), last: String::new() }
     }
 
     /// The next event, comments left out; `None` at the end.

@@ -165,6 +165,12 @@ impl<I: Clone> Session<I> {
         }
     }
 
+    /// Whether the handler has this message, or has had it.
+    pub(super) fn has_taken(&self, delivery: Delivery) -> bool {
+        let progress = self.delivery_progress(Some(delivery));
+        matches!(progress, DeliveryProgress::Taken | DeliveryProgress::Committed)
+    }
+
     /// Returns how far a message has come.
     pub fn delivery_progress(&self, delivery: Option<Delivery>) -> DeliveryProgress {
         let client = delivery.and_then(|it| Some((it.number, self.clients.get(it.client)?)));

@@ -251,6 +251,7 @@ impl<I: Clone> Session<I> {
             client.in_hand = true;
             client.inbox_bytes -= bytes;
         }
+        self.note_taken();
         self.note_acknowledgeable(uid, bytes, now);
         Some(event)
     }

@@ -4,7 +4,7 @@
 //! gets what may leave; under a durable outbox that is what is committed. No rule of the session asks for the observers, so
 //! none of them keeps a message, a sender, or the session. What has gone before an observer came to it is a gap.
 
-use super::{Session, lives::Lineage};
+use super::{Session, deliver::Delivery, lives::Lineage};
 use crate::{Message, Position, WireId, compact::Few};
 
 /// Where an observer begins.
@@ -85,6 +85,27 @@ pub(super) struct Observer {
     checkpoint: Option<Position>,
     /// Where a checkpoint was cleared, if it has still to be told.
     cleared: Option<Position>,
+    /// It begins when the handler takes this message.
+    awaits: Option<Delivery>,
+    /// It gets this part alone.
+    span: Option<Span>,
+}
+
+/// What is sent from a checkpoint on, until that is cleared or another one is sent. It is noted when that happens: an
+/// observer that comes to it late gets the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+struct Span {
+    begin: Option<Position>,
+    end: Option<Position>,
+}
+
+impl Observer {
+    /// One that begins here.
+    fn at(next: Position, checkpoint: Option<Position>, number: u32) -> Self {
+        // It is told each checkpoint that is before it.
+        let checkpoint = checkpoint.filter(|checkpoint| *checkpoint < next);
+        Self { number, next, is_lost: false, checkpoint, cleared: None, awaits: None, span: None }
+    }
 }
 
 impl<I: Clone> Session<I> {
@@ -113,12 +134,67 @@ impl<I: Clone> Session<I> {
                 }
             }
         };
-        // It is told each checkpoint that is before it.
-        let checkpoint = checkpoint.filter(|checkpoint| *checkpoint < next);
-        self.note_rare(|rare| {
-            rare.observers.push(Observer { number, next, is_lost, checkpoint, cleared: None });
-        });
+        let observer = Observer { is_lost, ..Observer::at(next, checkpoint, number) };
+        self.note_rare(|rare| rare.observers.push(observer));
         Ok(())
+    }
+
+    /// Lets an observer begin where the handler takes this message: it gets what is sent from then on.
+    pub fn observe_from_taking(&mut self, number: u32, delivery: Option<Delivery>) {
+        let observers = self.rare.get_mut().map(|rare| &mut rare.observers);
+        let observer = observers.and_then(|all| all.iter_mut().find(|it| it.number == number));
+        if let Some(observer) = observer {
+            observer.awaits = delivery;
+        }
+        self.note_taken();
+    }
+
+    /// Lets an observer get one span alone: what is sent from a checkpoint on, until that is cleared or another one is sent.
+    /// One that began with the checkpoint gets its span, any other one the next that begins. Then it is told that the
+    /// checkpoint was cleared, and nothing more.
+    pub fn observe_span(&mut self, number: u32) {
+        let checkpoint = self.outbox.last_checkpoint();
+        let observers = self.rare.get_mut().map(|rare| &mut rare.observers);
+        let observer = observers.and_then(|all| all.iter_mut().find(|it| it.number == number));
+        if let Some(observer) = observer {
+            let begin = checkpoint.filter(|checkpoint| *checkpoint == observer.next);
+            observer.span = Some(Span { begin, end: None });
+        }
+    }
+
+    /// A checkpoint was sent.
+    pub(super) fn note_checkpoint(&mut self, position: Position) {
+        let observers = self.rare.get_mut().map(|rare| &mut rare.observers);
+        for observer in observers.into_iter().flat_map(|all| all.iter_mut()) {
+            if let (None, Some(span)) = (observer.awaits, &mut observer.span) {
+                if span.begin.is_none() {
+                    span.begin = Some(position);
+                } else {
+                    span.end.get_or_insert(position);
+                }
+            }
+        }
+    }
+
+    /// The handler may have taken a message that observers wait for: what is sent from now on is theirs.
+    pub(super) fn note_taken(&mut self) {
+        if self.observers().iter().all(|observer| observer.awaits.is_none()) {
+            return;
+        }
+        let (head, checkpoint) = (self.outbox.head(), self.outbox.last_checkpoint());
+        let Some(rare) = self.rare.get_mut() else {
+            return;
+        };
+        let mut observers = std::mem::replace(&mut rare.observers, Few::new());
+        for observer in observers.iter_mut() {
+            if observer.awaits.is_some_and(|delivery| self.has_taken(delivery)) {
+                let begun = Observer::at(head, checkpoint, observer.number);
+                *observer = Observer { span: observer.span, ..begun };
+            }
+        }
+        if let Some(rare) = self.rare.get_mut() {
+            rare.observers = observers;
+        }
     }
 
     /// Returns what an observer does next.
@@ -134,6 +210,32 @@ impl<I: Clone> Session<I> {
         if *frozen {
             return Observation::Waits;
         }
+        if observer.awaits.is_some() {
+            // The session has ended before its handler took the message.
+            return if is_end_committed {
+                Observation::Next(Observed::Ended)
+            } else {
+                Observation::Waits
+            };
+        }
+        let mut end = None;
+        if let Some(span) = observer.span {
+            let Some(begin) = span.begin else {
+                return if is_end_committed {
+                    Observation::Next(Observed::Ended)
+                } else {
+                    Observation::Waits
+                };
+            };
+            observer.next = observer.next.max(begin);
+            // It is told no other checkpoint.
+            (observer.checkpoint, observer.cleared) = (outbox.last_checkpoint(), None);
+            end = span.end;
+        }
+        let is_at_end = |next| end.is_some_and(|end| next >= end);
+        if is_at_end(observer.next) {
+            return Observation::Next(Observed::Checkpoint(None));
+        }
         let kept_from = outbox.kept_from();
         if observer.is_lost || observer.next < kept_from {
             let from = (!observer.is_lost).then_some(observer.next);
@@ -145,6 +247,10 @@ impl<I: Clone> Session<I> {
         // Where the next message is, or is going to be. What lies before is nobody's, or one client's alone.
         let next = message.as_ref().map_or(outbox.committed(), |(position, _)| *position);
         let next = observer.next.max(next);
+        if is_at_end(next) {
+            observer.next = end.unwrap_or(next);
+            return Observation::Next(Observed::Checkpoint(None));
+        }
         // What was cleared before the message is told before it.
         if let Some(at) = observer.cleared.filter(|at| *at <= next) {
             observer.next = observer.next.max(at);
@@ -170,9 +276,7 @@ impl<I: Clone> Session<I> {
         let observers = self.rare.get_mut().map(|rare| &mut rare.observers);
         let observer = observers.and_then(|all| all.iter_mut().find(|it| it.number == number));
         if let Some(observer) = observer {
-            let checkpoint = checkpoint.filter(|checkpoint| *checkpoint < committed);
-            *observer =
-                Observer { number, next: committed, is_lost: false, checkpoint, cleared: None };
+            *observer = Observer::at(committed, checkpoint, number);
         }
     }
 
@@ -210,6 +314,12 @@ impl<I: Clone> Session<I> {
             return;
         };
         for observer in rare.observers.iter_mut() {
+            if let Some(span) = &mut observer.span
+                && span.begin.is_some()
+            {
+                span.end.get_or_insert(head);
+                self.wake.transports = true;
+            }
             if observer.checkpoint.or(checkpoint).is_some() {
                 observer.cleared.get_or_insert(head);
                 self.wake.transports = true;

@@ -108,6 +108,7 @@ impl<I: Clone> Session<I> {
     pub fn send_checkpoint(&mut self, message: Message, now: Moment) -> Result<Position, Unsent> {
         let position = self.send(message, now)?;
         self.outbox.mark_checkpoint(position, &self.rules.retention);
+        self.note_checkpoint(position);
         self.trim();
         Ok(position)
     }

@@ -158,6 +158,7 @@ impl<I: Clone> Session<I> {
         self.usage.set_handler(Handler::Working, now);
         let paused = self.attached().any(super::Transport::is_paused);
         self.wake.transports |= paused;
+        self.note_taken();
         self.note_acknowledgeable(uid, bytes, now);
         Some(event)
     }

@@ -13,11 +13,13 @@ use futures_util::FutureExt as _;
 use http::request::Parts;
 
 #[cfg(feature = "http")]
-pub use crate::door::http::{Body, Kind, ResumeConnection};
+pub use crate::door::http::{Body, Kind, ResumeConnection, ResumeStart};
 #[cfg(feature = "listen")]
 pub use crate::door::listen::bind;
 #[cfg(feature = "http")]
 pub use crate::door::streams::{Door, read_stream};
+#[cfg(feature = "http")]
+pub use crate::door::ui_stream::{UiStream, ui_stream};
 #[cfg(feature = "tungstenite")]
 pub use crate::door::{hop::Hop, websocket::ResumeUpgrade};
 #[cfg(feature = "server")]
@@ -28,7 +30,7 @@ pub use crate::door::{
 };
 use crate::{
     Identity, RequestView, Session, SessionOrigin,
-    door::elsewhere::Elsewhere,
+    door::{elsewhere::Elsewhere, look},
     durable::restore::{Apart, Asks},
     live::{
         registry::Registry,
@@ -76,7 +78,7 @@ enum Opened<'a, T: Send + 'static> {
 
 fn open_here<T: Send + 'static>(parts: &Parts) -> Result<Opened<'_, T>, Refusal> {
     let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
-    check_origin(registry, parts)?;
+    look::check_origin(registry, parts)?;
     let req = RequestView::from_parts(parts);
     if registry.needs_no_store(context)
         && registry.has_place(context.key())
@@ -142,25 +144,7 @@ async fn open_stored<T: Send + 'static>(
 ///
 /// Cancel safe.
 pub async fn look<T: Send + 'static>(parts: &Parts) -> Result<Option<Session<T>>, Refusal> {
-    find(parts).await.map_err(Refusal::counted)
-}
-
-async fn find<T: Send + 'static>(parts: &Parts) -> Result<Option<Session<T>>, Refusal> {
-    let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
-    check_origin(registry, parts)?;
-    let asks = Asks { context, req: RequestView::from_parts(parts), continues: None, looks: true };
-    let mut elsewhere = Elsewhere::new();
-    let ready = loop {
-        match registry.ready(&asks, &Purpose::Extract).await {
-            Ok(ready) => break ready,
-            Err(apart) => elsewhere.ask(registry, parts, apart).await?,
-        }
-    };
-    if let Some(session) = ready {
-        return Ok(Some(Session::seen(session, SessionOrigin::Restored, context.requester())));
-    }
-    let seen = |session| Session::seen(session, SessionOrigin::Reused, context.requester());
-    Ok(registry.look(context).map(seen))
+    look::find(parts).await.map_err(Refusal::counted)
 }
 
 /// Finds out where the session of a request is: at this node, at another one, or nowhere. Starts, claims and relays nothing.
@@ -187,10 +171,4 @@ pub fn identity(parts: &Parts) -> Result<Identity, Refusal> {
     let context = parts.extensions.get::<RequestContext>().ok_or_else(missing)?;
     context.has_used();
     Ok(context.identity())
-}
-
-/// A browser sends the cookie with every upgrade, whichever handler it is for. So a foreign page gets no session.
-fn check_origin<T>(registry: &Registry<T>, parts: &Parts) -> Result<(), Refusal> {
-    let req = RequestView::from_parts(parts);
-    if req.is_upgrade() { registry.check_origin(req) } else { Ok(()) }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use axum_core::{
     body::Body,
-    extract::{FromRequestParts, OptionalFromRequestParts},
+    extract::{FromRequest, FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, IntoResponseParts, Response, ResponseParts},
 };
 use futures_util::future::BoxFuture;
@@ -87,6 +87,28 @@ impl IntoResponse for Refusal {
         #[cfg(not(feature = "http"))]
         let response = self.into_bytes_response().map(Body::from);
         response
+    }
+}
+
+/// Reads the body, so it is the last argument of a handler.
+#[cfg(feature = "http")]
+impl<T, S> FromRequest<S> for adapter::ResumeStart<T>
+where
+    T: Send + 'static,
+    S: Send + Sync,
+{
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        Self::prepare(&parts, body).await
+    }
+}
+
+#[cfg(feature = "http")]
+impl<T: Send + 'static> IntoResponse for adapter::UiStream<T> {
+    fn into_response(self) -> Response {
+        Self::into_response(self).map(Body::new)
     }
 }
 

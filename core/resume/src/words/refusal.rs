@@ -223,6 +223,22 @@ impl Refusal {
         Self::busy(text, retry_after).with_cause(Cause::Limit)
     }
 
+    /// The inbox has no room for a message.
+    pub(crate) fn inbox_full() -> Self {
+        let text = "the session has no room for a message now, try again later";
+        Self::full(text, Duration::from_secs(1))
+    }
+
+    pub(crate) fn too_many_observers() -> Self {
+        let text = "the session has as many readers that wait as it may have (Limits::observers), try again later";
+        Self::full(text, Duration::from_secs(1))
+    }
+
+    pub(crate) fn too_big() -> Self {
+        let text = "the message is over the limit (Limits::message)";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+    }
+
     /// The server restarts: 503 with `Retry-After`; 4112 to a client that offers to resume.
     pub(crate) fn draining(retry_after: Duration) -> Self {
         let text = "the server is restarting, come back in a moment";

@@ -4,7 +4,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream::FusedStream as _};
 use session_resume::{
-    Event, Limits, LiveSession, Retain, Session, SessionResume,
+    Event, Limits, LiveSession, PostError, Retain, Session, SessionResume,
     observe::{From, Observe, ObserveError, Observed},
 };
 
@@ -125,4 +125,44 @@ async fn a_drain_ends_observers() {
     resume.drain(Duration::from_secs(5)).await;
     assert_eq!(ends.await.unwrap(), None);
     assert_eq!(session.observe(From::Kept).unwrap_err(), ObserveError::NotHere);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_posted_comes_in_its_turn_within_the_limits_of_the_inbox() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel::<()>();
+    let limits = Limits::default().with_inbox_messages(2).with_message(10).with_observers(1);
+    let resume = SessionResume::new().with_limits(limits);
+    let mut browser = Browser::default();
+    let echo = async move |mut live: LiveSession| {
+        while told.recv().await.is_some() {
+            let Some(message) = live.recv().await else { return };
+            live.send(message).await.unwrap();
+        }
+    };
+    let mut wire = browser.connect(&resume, Some(CLIENT), echo).await.unwrap();
+    wire.next_control().await;
+    let session = browser.get(&resume).await.unwrap();
+    let me = session.identity();
+    assert_eq!(session.post(me, "more than 10"), Err(PostError::TooLarge));
+    session.post(me, "one").unwrap();
+    let mut two = session.post_and_observe(me, "two").unwrap();
+    assert_eq!(session.post(me, "three"), Err(PostError::Full));
+    assert_eq!(
+        session.post_and_observe(me, "three").unwrap_err(),
+        PostError::TooManyObservers,
+        "and it is not in the inbox"
+    );
+    tell.send(()).unwrap();
+    tell.send(()).unwrap();
+    assert_eq!(text(&mut two).await, "two", "not the answer to the one before");
+    drop(two);
+    // One that has no room observes nothing either.
+    session.post(me, "three").unwrap();
+    session.post(me, "four").unwrap();
+    assert_eq!(session.post_and_observe(me, "five").unwrap_err(), PostError::Full);
+    assert_eq!(session.info().observers, 0);
+    let mut never = session.observe(From::Now).unwrap();
+    drop(tell);
+    assert_eq!(never.next().await, Some(Observed::Ended));
+    assert_eq!(session.post(me, "late"), Err(PostError::Ended));
 }

@@ -152,6 +152,121 @@ fn an_observer_gets_what_is_committed() {
 }
 
 #[test]
+fn an_observer_of_a_message_begins_when_the_handler_takes_it() {
+    for urgent in [false, true] {
+        let mut sim = Sim::new();
+        let post = |sim: &mut Sim, text: &str, number| {
+            observe(sim, ObserveFrom::Now, number);
+            let delivery = sim.post(text, None).unwrap();
+            sim.session.observe_from_taking(number, delivery);
+        };
+        post(&mut sim, "one", 1);
+        post(&mut sim, "two", 2);
+        sim.send("before").unwrap();
+        let none: [&str; 0] = [];
+        assert_eq!(gets(&mut sim, 1), none, "nobody has taken it");
+        sim.session.poll_receive(sim.now).unwrap();
+        sim.session.send_checkpoint("answer to one".into(), sim.now).unwrap();
+        assert_eq!(gets(&mut sim, 1), ["checkpoint 1", "1 answer to one"]);
+        assert_eq!(gets(&mut sim, 2), none, "that is for the first one");
+        if urgent {
+            // It overtakes: the one before it is still in hand.
+            assert!(sim.session.look_ahead().is_some());
+            sim.session.take_looked_at(sim.now).unwrap();
+        } else {
+            sim.session.clear_checkpoint();
+            sim.session.hand_back();
+            sim.session.poll_receive(sim.now).unwrap();
+        }
+        sim.send("after").unwrap();
+        let cleared: &[&str] = if urgent { &["2 after"] } else { &["cleared", "2 after"] };
+        assert_eq!(gets(&mut sim, 1), cleared);
+        assert_eq!(gets(&mut sim, 2), ["2 after"]);
+        post(&mut sim, "three", 3);
+        sim.session.end(OutcomeStatus::Done, sim.now);
+        assert_eq!(gets(&mut sim, 3), ["ended"], "it was never taken");
+    }
+}
+
+#[test]
+fn an_observer_of_a_span_gets_it_however_late_it_comes() {
+    let checkpoint = |sim: &mut Sim, text: &str| {
+        sim.session.send_checkpoint(text.into(), sim.now).unwrap();
+    };
+    for reads in [false, true] {
+        let mut sim = Sim::new();
+        let read = |sim: &mut Sim, expected: &[&str]| {
+            if reads {
+                assert_eq!(gets_span(sim, 1), expected);
+            }
+        };
+        checkpoint(&mut sim, "old");
+        observe(&mut sim, ObserveFrom::Now, 1);
+        sim.session.observe_span(1);
+        sim.send("of the old one").unwrap();
+        observe(&mut sim, ObserveFrom::Checkpoint, 2);
+        sim.session.observe_span(2);
+        sim.session.clear_checkpoint();
+        sim.send("between").unwrap();
+        read(&mut sim, &[]);
+        checkpoint(&mut sim, "new");
+        sim.send("of the new one").unwrap();
+        read(&mut sim, &["3 new", "4 of the new one"]);
+        let _ = sim.session.take_wake();
+        sim.session.clear_checkpoint();
+        assert!(sim.session.take_wake().transports, "it is told");
+        // A third one is nobody's.
+        sim.send("after").unwrap();
+        checkpoint(&mut sim, "third");
+        sim.session.clear_checkpoint();
+        let rest: &[&str] = if reads { &[] } else { &["3 new", "4 of the new one"] };
+        assert_eq!(gets_span(&mut sim, 1), [rest, &["cleared"]].concat());
+        assert_eq!(gets_span(&mut sim, 2), ["0 old", "1 of the old one", "cleared"]);
+    }
+    // Another checkpoint ends it, too.
+    let mut sim = Sim::new();
+    checkpoint(&mut sim, "one");
+    observe(&mut sim, ObserveFrom::Checkpoint, 1);
+    sim.session.observe_span(1);
+    checkpoint(&mut sim, "two");
+    assert_eq!(gets_span(&mut sim, 1), ["0 one", "cleared"]);
+    // What is gone is told.
+    let mut sim = Sim::with(|rules| {
+        rules.overflow = Overflow::DropOldest;
+        rules.bounds.outbox_messages = 3;
+    });
+    observe(&mut sim, ObserveFrom::Now, 1);
+    sim.session.observe_span(1);
+    checkpoint(&mut sim, "view");
+    for text in ["m1", "m2", "m3"] {
+        sim.send(text).unwrap();
+    }
+    sim.session.clear_checkpoint();
+    assert_eq!(gets_span(&mut sim, 1), ["gap 0..1", "1 m1", "2 m2", "3 m3", "cleared"]);
+}
+
+/// What an observer of a span gets until it waits, or has had it.
+fn gets_span(sim: &mut Sim, observer: u32) -> Vec<String> {
+    let mut all = Vec::new();
+    loop {
+        match sim.session.poll_observed(observer) {
+            Observation::Next(Observed::Message { position, message }) => {
+                all.push(format!("{position} {}", message.as_text().unwrap()));
+            }
+            Observation::Next(Observed::Gap { from, to }) => {
+                all.push(format!("gap {}..{to}", from.unwrap()));
+            }
+            Observation::Next(Observed::Checkpoint(None)) => {
+                all.push("cleared".to_owned());
+                return all;
+            }
+            Observation::Waits => return all,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
 fn observers_are_bounded_and_end_with_the_session() {
     let mut sim = Sim::with(|rules| rules.bounds.observers = 2);
     observe(&mut sim, ObserveFrom::Now, 1);

@@ -151,7 +151,7 @@ fn one_that_reads_stays() {
 // Messages without a transport.
 
 impl Sim {
-    fn post(
+    pub(super) fn post(
         &mut self,
         text: &str,
         key: Option<(u64, u64)>,

@@ -2,12 +2,12 @@
 
 use std::{borrow::Cow, error::Error, time::Duration};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use bytestring::ByteString;
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use session_resume_proto::{
     Message,
-    session::{Access, DeliveryKey, DeliveryProgress, Undelivered},
+    session::{Access, DeliveryKey, DeliveryProgress},
     wire::Offer,
 };
 use sha2::{Digest as _, Sha256};
@@ -21,7 +21,7 @@ use crate::{
     Identity, IntoOutcome, LiveSession, RequestView,
     door::{
         hop,
-        upgrade::{InInbox, NotDelivered, Upgrade},
+        upgrade::{InInbox, Upgrade},
     },
     live::registry::Registry,
     words::{
@@ -75,21 +75,12 @@ impl<T: Send + 'static> Writer<T> {
         let named = key(parts)?;
         let body = hop::with_body(registry, parts, context, body).await?;
         let most = registry.rules().bounds.message;
-        let body = tokio::time::timeout(SLOWEST_BODY, whole(body, most)).await;
-        let refused = Refusal::new;
-        let body = match body {
-            Ok(Whole::Bytes(bytes)) => bytes,
-            Ok(Whole::TooBig) => return Err(too_big()),
-            Ok(Whole::Cut) => return Err(refused(StatusCode::BAD_REQUEST, "the body was cut")),
-            Err(_) => {
-                return Err(refused(StatusCode::REQUEST_TIMEOUT, "the body was too slow"));
-            }
-        };
+        let body = read(body, most).await?;
         let key = named.map(|named| digests(context.identity(), named, is_text, &body));
         let message = if is_text {
             let text = ByteString::try_from(body);
             Message::Text(
-                text.map_err(|_| refused(StatusCode::BAD_REQUEST, "the text is not UTF-8"))?,
+                text.map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the text is not UTF-8"))?,
             )
         } else {
             Message::Binary(body)
@@ -130,18 +121,7 @@ impl<T: Send + 'static> Writer<T> {
                 }
                 Fate::Unknown(retry) => answered(Refusal::draining(retry)),
             },
-            Err(NotDelivered::Refused(refusal)) => answered(Refusal::by_attach(refusal)),
-            Err(NotDelivered::Undelivered(undelivered)) => answered(match undelivered {
-                Undelivered::Full | Undelivered::Ended => {
-                    let text = "the session has no room for a message now, try again later";
-                    Refusal::full(text, RETRY)
-                }
-                Undelivered::TooBig => too_big(),
-                Undelivered::OtherMessage => Refusal::new(
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "this Idempotency-Key came with another message before",
-                ),
-            }),
+            Err(not_delivered) => answered(not_delivered.refusal()),
         }
     }
 
@@ -164,8 +144,17 @@ fn answered(refusal: Refusal) -> Response<Body> {
     refusal.counted().into_response().map(Body::from)
 }
 
-fn too_big() -> Refusal {
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the message is over the limit (Limits::message)")
+/// Reads a body that becomes a message.
+pub(super) async fn read<B>(body: B, most: usize) -> Result<Bytes, Refusal>
+where
+    B: http_body::Body<Data: Buf>,
+{
+    match tokio::time::timeout(SLOWEST_BODY, whole(body, most)).await {
+        Ok(Whole::Bytes(bytes)) => Ok(bytes),
+        Ok(Whole::TooBig) => Err(Refusal::too_big()),
+        Ok(Whole::Cut) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the body was cut")),
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body was too slow")),
+    }
 }
 
 fn is_text(parts: &Parts) -> Result<bool, Refusal> {

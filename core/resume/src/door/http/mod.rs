@@ -1,7 +1,7 @@
 //! Sessions over HTTP, on the route of their WebSocket: from any request to its answer.
 //!
 //! `gate` says which pages may ask. A client of ours comes by a `pipe`. Where plain readers and writers are let in, `events` writes what the session says, and
-//! `message` takes one message; `tube` joins
+//! `message` takes one message. `start` is for routes of the application's own. `tube` joins
 //! the two ends of a stream.
 
 mod body;
@@ -10,6 +10,7 @@ mod gate;
 mod message;
 mod pipe;
 mod plain;
+mod start;
 pub(crate) mod tube;
 
 use std::{borrow::Cow, error::Error, sync::Arc, time::Instant};
@@ -18,7 +19,7 @@ use bytes::Buf;
 use http::{HeaderMap, Method, Response, StatusCode, header, request::Parts};
 use session_resume_proto::wire::SUBPROTOCOL;
 
-pub use self::body::Body;
+pub use self::{body::Body, start::ResumeStart};
 use self::{
     message::Writer,
     pipe::{Is, Visit},

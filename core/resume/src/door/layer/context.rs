@@ -5,6 +5,8 @@ use std::{
 
 use http::Extensions;
 
+#[cfg(feature = "http")]
+use crate::key::KeyName;
 use crate::{
     Identity, RequestView,
     live::registry::Registry,
@@ -74,6 +76,24 @@ impl RequestContext {
                 return Ok((candidate, registry));
             }
             context = candidate.outer.as_deref();
+        }
+        Err(Refusal::another_state(type_name::<T>()))
+    }
+
+    /// Says that a request is for the session that the key function would call so, whatever its head says.
+    #[cfg(feature = "http")]
+    pub(crate) fn rename<T: Send + 'static>(
+        extensions: &mut Extensions,
+        name: KeyName,
+    ) -> Result<(), Refusal> {
+        let innermost = extensions.get_mut::<Self>().ok_or_else(Refusal::missing_layer)?;
+        let mut context = Some(innermost);
+        while let Some(candidate) = context {
+            if let Some(registry) = candidate.registry.downcast_ref::<Registry<T>>() {
+                candidate.key = registry.config().key.named(name, candidate.identity);
+                return Ok(());
+            }
+            context = candidate.outer.as_deref_mut();
         }
         Err(Refusal::another_state(type_name::<T>()))
     }

@@ -30,11 +30,7 @@ impl<T: Send + 'static> News<T> {
     pub(super) fn of(session: &Arc<Shared<T>>) -> Result<Self, Refusal> {
         let observe = Session::reused(Arc::clone(session)).observe(From::Now);
         let observe = observe.map_err(|error| match error {
-            ObserveError::TooMany => {
-                let text = "the session has as many readers that wait as it may have \
-                            (Limits::observers), try again later";
-                Refusal::full(text, super::RETRY)
-            }
+            ObserveError::TooMany => Refusal::too_many_observers(),
             ObserveError::NotHere | ObserveError::NoCheckpoint => super::stands_still(),
         })?;
         Ok(Self { session: Arc::clone(session), observe })

@@ -13,12 +13,6 @@ use session_resume_proto::{
 use tokio::time::Instant;
 use tracing::Span;
 
-#[cfg(feature = "http")]
-use session_resume_proto::{
-    Message,
-    session::{Delivery, DeliveryKey, Undelivered, Who},
-};
-
 use super::{STORING, resolve::claim_on, stand::Stand};
 use crate::{
     Identity, LiveSession, SessionId, SessionOrigin,
@@ -159,71 +153,6 @@ where
     }
 }
 
-/// Why a message that came without a transport is not in the inbox.
-#[cfg(feature = "http")]
-#[derive(Debug)]
-pub(crate) enum NotDelivered {
-    /// Its sender may not come in.
-    Refused(AttachRefusal),
-    Undelivered(Undelivered),
-}
-
-/// A message that came without a transport, and is in the inbox.
-#[cfg(feature = "http")]
-pub(crate) struct InInbox<T: Send + 'static> {
-    pub(crate) registry: Arc<Registry<T>>,
-    pub(crate) session: Arc<Shared<T>>,
-    /// What the session knows it by; `None`: it came before, and an earlier life has handled it.
-    pub(crate) delivery: Option<Delivery>,
-}
-
-#[cfg(feature = "http")]
-impl<T, F, Fut> Accepted<T, F>
-where
-    T: Send + 'static,
-    F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
-    Fut: Future<Output: IntoOutcome> + Send + 'static,
-{
-    /// Puts one message into the session's inbox, and attaches nothing. The first one starts the handler.
-    ///
-    pub(crate) async fn deliver(
-        self,
-        message: Message,
-        key: Option<DeliveryKey>,
-    ) -> Result<InInbox<T>, NotDelivered> {
-        let Arriving { stand, newcomer, handler, is_urgent } = *self.0;
-        let Stand::Here(hold, origin) = stand else {
-            return Err(NotDelivered::Undelivered(Undelivered::Ended));
-        };
-        let session = Arc::clone(&hold.session);
-        if newcomer.registry.node().is_some() {
-            // What it is told makes the client forget the message.
-            if let Err(close) = newcomer.registry.confirm_attach(&session).boxed().await {
-                let retry = Some(newcomer_retry(&close));
-                let refusal = AttachRefusal { close, retry };
-                return Err(NotDelivered::Refused(refusal));
-            }
-        } else if session.is_durable() {
-            is_in_the_store(&session).boxed().await;
-        }
-        let Newcomer { registry, client, pass, asked_in, .. } = newcomer;
-        let (id, who) = (session.id(), Who { name: client, info: pass.peer });
-        let (delivery, starts) = session.with_core(|core, now| {
-            let refused = |(_, refusal)| NotDelivered::Refused(refusal);
-            pass.check(&registry, id, core).map_err(refused)?;
-            let delivery = core.machine.deliver(&who, message, key, now);
-            let delivery = delivery.map_err(NotDelivered::Undelivered)?;
-            core.changed(Urgency::Soon);
-            Ok((delivery, pass.start(id, core, origin, now)))
-        })?;
-        drop(hold);
-        if let Some(origin) = starts {
-            handler::start(&session, origin, handler, is_urgent, &asked_in);
-        }
-        Ok(InInbox { registry, session, delivery })
-    }
-}
-
 /// A client that has its turn.
 struct Entered<T: Send + 'static> {
     turn: pump::Turn<T>,
@@ -328,7 +257,7 @@ impl<T: Send + 'static> Newcomer<T> {
 }
 
 /// When a client that is sent away shall come back.
-fn newcomer_retry(close: &Close) -> Duration {
+pub(super) fn newcomer_retry(close: &Close) -> Duration {
     const BUSY: Duration = Duration::from_secs(1);
     // Many may be told at the same time.
     let jitter = soon();
@@ -359,7 +288,7 @@ impl Pass {
     }
 
     /// Notes that the handler starts now, if it does; returns how the session came to be.
-    fn start(
+    pub(super) fn start(
         &self,
         session: SessionId,
         core: &mut Core,
@@ -380,7 +309,7 @@ impl Pass {
 
     /// Asks again under the lock: a drain closes every transport that it finds there, and another upgrade may have
     /// started another handler, or this one on another path.
-    fn check<T: Send + 'static>(
+    pub(super) fn check<T: Send + 'static>(
         &self,
         registry: &Registry<T>,
         session: SessionId,
@@ -421,7 +350,7 @@ impl TurnedAway {
 
 /// A client that has been told of a session must find it after a crash. A store that fails or hangs is no
 /// reason to keep it out.
-async fn is_in_the_store<T: Send + 'static>(session: &Shared<T>) {
+pub(super) async fn is_in_the_store<T: Send + 'static>(session: &Shared<T>) {
     let new = session.step(|core| {
         let new = core.durable.as_ref().is_some_and(|durable| !durable.is_stored());
         // Where the outbox is durable the machine holds the hello, for the client's record, too.

@@ -1,7 +1,9 @@
 //! An upgrade request on its way to an attachment, for adapters. Suggested reading order: `stand` (where an attach
-//! stands, phase by phase), `Upgrade`, `resolve` (which session), `accepted` (attach).
+//! stands, phase by phase), `Upgrade`, `resolve` (which session), `accepted` (attach), `come` (without a transport).
 
 mod accepted;
+#[cfg(feature = "http")]
+mod come;
 mod resolve;
 mod stand;
 
@@ -18,7 +20,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 #[cfg(feature = "http")]
-pub(crate) use self::accepted::{InInbox, NotDelivered};
+pub(crate) use self::come::InInbox;
 pub use self::{accepted::Accepted, stand::Refused};
 use self::{
     accepted::{Arriving, Newcomer, Pass},

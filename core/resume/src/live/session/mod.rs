@@ -14,6 +14,7 @@ mod life;
 mod live;
 mod observe;
 mod place;
+mod post;
 mod purpose;
 #[cfg(feature = "http")]
 mod read;
@@ -38,6 +39,7 @@ pub use self::{
     info::SessionInfo,
     live::LiveSession,
     observe::{Cursor, From, InvalidCursor, Observe, ObserveError, Observed},
+    post::PostError,
     receipts::{AttachedClient, NotDelivered},
     sink::{SessionDuplex, SessionSink},
 };

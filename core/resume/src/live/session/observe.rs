@@ -11,7 +11,7 @@ use std::{
 
 use futures_core::{FusedStream, Stream};
 use session_resume_proto::{
-    Message, Position, WireId,
+    Message, Moment, Position, WireId,
     session::{self, NotObserved, Observation, ObserveFrom},
 };
 use tokio::task::coop;
@@ -153,6 +153,16 @@ impl fmt::Display for ObserveError {
 
 impl Error for ObserveError {}
 
+impl ObserveError {
+    pub(super) fn from(why: NotObserved) -> Self {
+        match why {
+            NotObserved::TooMany => Self::TooMany,
+            NotObserved::NoCheckpoint => Self::NoCheckpoint,
+            NotObserved::Frozen => Self::NotHere,
+        }
+    }
+}
+
 /// A reader that is no client: what [`Session::observe`] returns.
 ///
 /// The [`Stream`] ends after [`Observed::Ended`]. It ends without it when the session leaves this process: in a drain, for its
@@ -240,18 +250,29 @@ impl<T: Send + 'static> Session<T> {
                 ObserveFrom::Position { epoch, position: next }
             }
         };
+        self.observe_as(|core, ticket, _| core.observe(from, ticket))
+    }
+
+    /// Observes what is sent from the last checkpoint on, until that is cleared or another one is sent.
+    #[cfg(feature = "http")]
+    pub(crate) fn observe_span(&self) -> Result<Observe<T>, ObserveError> {
+        self.observe_as(|core, ticket, _| {
+            core.observe(ObserveFrom::Checkpoint, ticket)?;
+            core.machine.observe_span(ticket);
+            Ok(())
+        })
+    }
+
+    /// Makes an observer, as `begin` says.
+    pub(super) fn observe_as<E>(
+        &self,
+        begin: impl FnOnce(&mut Core, u32, Moment) -> Result<(), E>,
+    ) -> Result<Observe<T>, E> {
         let shared = &self.shared;
         shared.hush();
-        let (ticket, cursor) = shared.step(|core| {
-            if core.life().has_left() {
-                return Err(ObserveError::NotHere);
-            }
+        let (ticket, cursor) = shared.with_core(|core, now| {
             let ticket = core.ticket();
-            core.machine.observe(from, ticket).map_err(|why| match why {
-                NotObserved::TooMany => ObserveError::TooMany,
-                NotObserved::NoCheckpoint => ObserveError::NoCheckpoint,
-                NotObserved::Frozen => ObserveError::NotHere,
-            })?;
+            begin(core, ticket, now)?;
             core.name_epoch();
             let next = core.machine.observed_before(ticket).unwrap_or_default();
             Ok((ticket, Cursor { epoch: core.machine.epoch().token(), next }))
@@ -262,6 +283,13 @@ impl<T: Send + 'static> Session<T> {
 }
 
 impl Core {
+    fn observe(&mut self, from: ObserveFrom, ticket: u32) -> Result<(), ObserveError> {
+        if self.life().has_left() {
+            return Err(ObserveError::NotHere);
+        }
+        self.machine.observe(from, ticket).map_err(ObserveError::from)
+    }
+
     /// A cursor names the epoch from now on: the record must say so, or a restart does not honour the cursor.
     pub(super) fn name_epoch(&mut self) {
         if !self.machine.names_epoch() {

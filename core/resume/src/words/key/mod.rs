@@ -175,6 +175,11 @@ impl KeyFn {
             Source::Client => KeyName::optional_text(req.client_id()),
             Source::Custom(f) => f(req, identity),
         };
+        self.named(name, identity)
+    }
+
+    /// Returns the key of the session that this function would call so.
+    pub(crate) fn named(&self, name: KeyName, identity: Identity) -> SessionKey {
         if self.shared {
             SessionKey::shared(name, identity)
         } else {
