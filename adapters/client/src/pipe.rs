@@ -188,7 +188,11 @@ impl Pipe {
         match heard {
             Heard::Answer(answer) => {
                 let Answer { status, retry_after, .. } = answer;
-                if status >= 400 {
+                if status == 410 {
+                    // The pipe is gone, as after the death of the server, or it is another identity's. The next attempt opens
+                    // another pipe.
+                    self.failure = Some(Cause::Lost);
+                } else if status >= 400 {
                     self.failure = Some(Cause::Http { status, retry_after });
                 }
                 if !self.client.handle_answer(which, &answer, now) {

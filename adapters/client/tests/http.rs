@@ -12,6 +12,7 @@ use std::{
 
 use axum::{
     Router,
+    body::Body,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{self, Next},
@@ -63,6 +64,10 @@ struct Rules {
     status: Option<StatusCode>,
     /// The next post is answered with this, in the name of the server.
     next_post: Option<StatusCode>,
+    /// Each opening is answered with this, and names no pipe.
+    status_of_opens: Option<StatusCode>,
+    /// The server dies after the head of its answer to the next opening: what follows asks for a pipe that is not there.
+    dies_before_hello: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -170,11 +175,15 @@ async fn proxy(State(way): State<Arc<Way>>, request: Request, next: Next) -> Res
     let streams = headers.get(header::ACCEPT).is_some_and(|accept| accept == "text/event-stream");
     let posts = headers.contains_key("session-resume-up");
     let pipe = headers.get(PIPE).cloned();
+    let opens = headers.contains_key("session-resume-offer");
     let rules = way.rules().clone();
     let ticket = headers.get("ticket").map_or("none", |ticket| ticket.to_str().unwrap());
     let asks = if upgrades { Asks::Upgrade } else { Asks::Http };
     lock(&way.1.tickets).push((asks, ticket.to_owned()));
     if let Some(status) = rules.status {
+        return status.into_response();
+    }
+    if opens && let Some(status) = rules.status_of_opens {
         return status.into_response();
     }
     if upgrades {
@@ -190,7 +199,17 @@ async fn proxy(State(way): State<Arc<Way>>, request: Request, next: Next) -> Res
     if posts && let Some(status) = way.rules().next_post.take() {
         return (status, [(PIPE, pipe.unwrap_or(HeaderValue::from_static("")))]).into_response();
     }
-    let response = next.run(request).await;
+    if rules.dies_before_hello
+        && let Some(pipe) = pipe.filter(|_| !opens)
+    {
+        way.rules().dies_before_hello = false;
+        return (StatusCode::GONE, [(PIPE, pipe)]).into_response();
+    }
+    let mut response = next.run(request).await;
+    if rules.dies_before_hello {
+        *response.body_mut() = Body::empty();
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     if rules.drops_one_of > 0 && number.is_multiple_of(rules.drops_one_of) {
         return StatusCode::BAD_GATEWAY.into_response();
     }
@@ -427,6 +446,39 @@ async fn a_pipe_that_the_server_does_not_know_any_more_is_followed_by_another() 
     app.send(10).await;
     app.hear().await;
     assert_eq!(app.opened, [Status::New, Status::Resumed]);
+    app.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_dies_before_its_hello_refuses_nobody() {
+    for transport in [Transport::Sse, Transport::Poll] {
+        let net = Net::new();
+        let mut app = App::open(net.client([transport])).await;
+        net.set(|rules| {
+            rules.next_post = Some(StatusCode::GONE);
+            rules.dies_before_hello = true;
+        });
+        app.send(10).await;
+        app.hear().await;
+        assert!(!net.0.way.rules().dies_before_hello, "it has asked for the pipe that is gone");
+        assert_eq!(app.opened, [Status::New, Status::Resumed]);
+        app.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipe_of_another_identity_refuses_nobody() {
+    let net = Net::new();
+    let mut app = App::open(net.client([Transport::Sse])).await;
+    net.set(|rules| {
+        rules.next_post = Some(StatusCode::GONE);
+        rules.status_of_opens = Some(StatusCode::GONE);
+    });
+    app.send(10).await;
+    // As long as an opening is repeated, and longer.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    net.set(|rules| rules.status_of_opens = None);
+    app.hear().await;
     app.close().await;
 }
 
