@@ -32,6 +32,8 @@ pub(crate) struct Pipe {
     pub(crate) access: Access,
     /// The handler of the route on which it was opened; `None` if that has refused it.
     pub(crate) handler: Option<HandlerType>,
+    /// Its client has shown its cookie as it opened, here or to the node that has sent the open on.
+    pub(crate) was_known: bool,
     /// The cookie that the answer to its open has set: a repeated open gets it again.
     pub(crate) set_cookie: Option<HeaderValue>,
     state: Mutex<State>,
@@ -54,6 +56,7 @@ impl Pipe {
         identity: Identity,
         access: Access,
         handler: Option<HandlerType>,
+        was_known: bool,
         set_cookie: Option<HeaderValue>,
         server: Server,
     ) -> Arc<Self> {
@@ -65,7 +68,8 @@ impl Pipe {
             transport: None,
             requests: Vec::new(),
         };
-        Arc::new(Self { token, identity, access, handler, set_cookie, state: Mutex::new(state) })
+        let state = Mutex::new(state);
+        Arc::new(Self { token, identity, access, handler, was_known, set_cookie, state })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -199,6 +199,35 @@ async fn a_pipe_is_opened_where_its_session_is(framework: Framework) {
     assert!(pipe.data().await.starts_with("total:"));
 }
 
+/// Node b has set the cookie; the owner has none to give, and lets no client go on without.
+async fn an_open_whose_answer_is_lost_leaves_no_client_without_a_cookie(framework: Framework) {
+    let flags = "--hold 300 --key path --shared-key --attach share";
+    let Some(three) = Three::start(framework, flags).await else {
+        return;
+    };
+    let [a, b, _] = &three.nodes[..] else { panic!() };
+    let mut owner = Pipe::new(a, &Browser::at(a.addr)).at("/live/room");
+    owner.heard(&owner.send_open(PAGE).await);
+    owner.hello().await;
+    // A browser that is new opens through node b. The answer, with its cookie, is lost.
+    let lost = Pipe::new(b, &Browser::at(b.addr)).at("/live/room");
+    let answer = lost.send_open("fedcba9876543210").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(only(&answer.headers, "session-resume-pipe").unwrap().contains(".a-"));
+    // It knocks again, at the owner itself.
+    let mut again = Pipe::new(a, &Browser::at(a.addr)).at("/live/room");
+    again.nonce.clone_from(&lost.nonce);
+    let answer = again.send_open("fedcba9876543210").await;
+    assert_eq!(answer.status, 410, "{}", answer.text());
+    // Another pipe brings a cookie.
+    let mut other = Pipe::new(a, &Browser::at(a.addr)).at("/live/room");
+    let answer = other.send_open("fedcba9876543210").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(only(&answer.headers, "set-cookie").is_some());
+    other.heard(&answer);
+    other.hello().await;
+}
+
 /// What comes without a client of ours: a stream of events through one node, posts through another.
 async fn plain_streams_and_posts_find_their_session_from_any_node(framework: Framework) {
     let Some(three) = Three::start(framework, "--plain-http --attach share").await else {
@@ -240,5 +269,6 @@ async fn plain_streams_and_posts_find_their_session_from_any_node(framework: Fra
 scenarios!(
     each_request_of_a_pipe_lands_on_another_node,
     a_pipe_is_opened_where_its_session_is,
+    an_open_whose_answer_is_lost_leaves_no_client_without_a_cookie,
     plain_streams_and_posts_find_their_session_from_any_node,
 );

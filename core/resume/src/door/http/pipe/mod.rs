@@ -98,7 +98,7 @@ impl<T: Send + 'static> Visit<T> {
         check_form(registry, request)?;
         let stand = match request {
             Request::Open { nonce, form, wait } => match registry.pipes.opened_by(&nonce) {
-                Some(pipe) if is_theirs(&pipe, context) => {
+                Some(pipe) if opens_again(&pipe, context) => {
                     let get = Get { down: 0, form, wait, ack: None };
                     Stand::Asks { pipe, get, opens: true }
                 }
@@ -301,12 +301,13 @@ impl<T: Send + 'static> Opening<'_, T> {
             identity,
             access,
             handler,
+            context.is_known(),
             cookie,
             server,
         );
         if let Some(there) = registry.pipes.insert(&pipe, now) {
             drop(run);
-            if !is_theirs(&there, context) || there.handler != handler {
+            if !opens_again(&there, context) || there.handler != handler {
                 return gone(&there.token, None);
             }
             return ask(&there, get, time).await;
@@ -413,6 +414,14 @@ where
         hop::at_named(registry, parts, is_named, body).await?;
     }
     Ok(Stand::Gone(token))
+}
+
+/// Whether this is the open of this pipe, sent again.
+///
+/// A client that has shown its cookie shows it again. One without a cookie gets the cookie that the first answer has set; but
+/// where another node has set it, only that node has it, and here the client would go on without one.
+fn opens_again(pipe: &Pipe, context: &RequestContext) -> bool {
+    is_theirs(pipe, context) && (context.is_known() || !pipe.was_known)
 }
 
 /// A request with another identity is a stranger's. One without any comes from a browser that keeps no cookies.

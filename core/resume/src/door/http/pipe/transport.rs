@@ -197,7 +197,7 @@ mod tests {
         };
         let identity = Identity::mint([1; 16]);
         let server = Server::new(Settings::default(), now);
-        let pipe = Pipe::new(token, identity, Access::Full, None, None, server);
+        let pipe = Pipe::new(token, identity, Access::Full, None, false, None, server);
         let mut transport = Transport::new(Arc::clone(&pipe), Pipes::new(), Arc::new(home));
         let get = Get { down: 0, form: Form::Stream, wait: None, ack: None };
         pipe.step(|state| state.server.handle_get(RequestId(1), get, now)).unwrap();
