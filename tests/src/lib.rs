@@ -2,9 +2,14 @@
 //! `session_resume_testkit`.
 
 pub mod fuzzing;
+pub mod linearizable;
 mod process;
+mod rng;
 
-pub use self::process::{Framework, Testee};
+pub use self::{
+    process::{Framework, Testee},
+    rng::Rng,
+};
 
 /// The README's examples are tests.
 #[cfg(doctest)]

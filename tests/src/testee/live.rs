@@ -99,6 +99,10 @@ async fn obey(session: &mut LiveSession<Tally>, told: &mut Told, text: &str) -> 
             let total = session.update(|tally| tally.add(k));
             session.send(format!("total:{total}")).await?;
         }
+        ("sum", rest) if sum(rest).is_some() => {
+            let (tag, k) = sum(rest).unwrap_or_default();
+            session.send(format!("sum:{tag}:{}", added(session, k))).await?;
+        }
         ("where", "") => {
             let node = session.node_name();
             let (node, generation) = (node.as_deref().unwrap_or("-"), session.generation());
@@ -176,6 +180,14 @@ async fn obey(session: &mut LiveSession<Tally>, told: &mut Told, text: &str) -> 
         _ => session.send(format!("unknown:{text}")).await?,
     }
     Ok(Next::Go)
+}
+
+/// The total with `k`; 0 only reads.
+fn added(session: &LiveSession<Tally>, k: i64) -> i64 {
+    match k {
+        0 => session.read(|tally| tally.total),
+        k => session.update(|tally| tally.add(k)),
+    }
 }
 
 /// A reply to the asking client alone.
@@ -295,6 +307,12 @@ fn latest(text: &str) -> Option<(&str, u64)> {
 fn brief(text: &str) -> Option<(u64, &str)> {
     let (ms, text) = text.split_once(' ')?;
     Some((ms.parse().ok()?, text))
+}
+
+/// Reads a word and a number.
+fn sum(text: &str) -> Option<(&str, i64)> {
+    let (tag, k) = text.split_once(' ')?;
+    Some((tag, k.parse().ok()?))
 }
 
 /// Reads two numbers.

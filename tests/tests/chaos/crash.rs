@@ -10,10 +10,11 @@ use std::{
 
 use session_resume_client::{Client, Event, Sender, Status};
 use session_resume_testkit::tcp::Proxy;
+use session_resume_tests::Rng;
 use tokio::{sync::Semaphore, task::JoinHandle};
 
 use crate::{
-    flaps::{HASTE, Rng, next, url},
+    flaps::{HASTE, next, url},
     place::{Place, on_each_store},
     server::{self, stop, within},
 };

@@ -7,10 +7,10 @@ use session_resume_testkit::{
     Browser,
     tcp::{End, Fate, Proxy},
 };
+use session_resume_tests::Rng;
 
 use crate::{
     crash::{add, flags, next_resumed, settle},
-    flaps::Rng,
     server::{self, within},
 };
 

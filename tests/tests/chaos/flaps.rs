@@ -4,25 +4,13 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use session_resume_client::{Backoff, Client, Event};
 use session_resume_testkit::tcp::{Counts, End, Fate, Proxy, Stall};
+use session_resume_tests::Rng;
 
 use crate::server::{self, within};
 
 /// Reconnects at once: the test is about drops, not about waits.
 pub(crate) const HASTE: Backoff =
     Backoff { first: Duration::from_millis(2), max: Duration::from_millis(20) };
-
-/// SplitMix64.
-pub(crate) struct Rng(pub(crate) u64);
-
-impl Rng {
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
-}
 
 /// The next message of the server; anything that says something is gone fails the test.
 pub(crate) async fn next(client: &mut Client) -> String {

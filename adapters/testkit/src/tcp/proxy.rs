@@ -146,6 +146,11 @@ impl Proxy {
         self.address
     }
 
+    /// The server that new connections are led to.
+    pub fn target(&self) -> SocketAddr {
+        self.shared.lock().target
+    }
+
     /// Leads new connections to another server.
     pub fn set_target(&self, target: SocketAddr) {
         self.shared.lock().target = target;

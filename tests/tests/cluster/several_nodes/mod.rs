@@ -2,6 +2,7 @@ mod crowds;
 mod engine;
 mod everywhere;
 mod hand_over;
+mod histories;
 mod hops;
 mod load;
 mod node;
