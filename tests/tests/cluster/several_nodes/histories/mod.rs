@@ -5,7 +5,7 @@
 //! back by the death of its node, which the user is told as a gap.) They share nothing, so each has a history of its own, and
 //! one run of faults makes several histories.
 //!
-//! `HISTORIES=2000 CLUSTERS=4 cargo test --release -p session-resume-tests --test cluster histories -- --nocapture` makes as
+//! `HISTORIES=2000 CLUSTERS=4 cargo test -p session-resume-tests --test cluster histories -- --nocapture` makes as
 //! many, on as many clusters side by side.
 
 mod faults;
