@@ -9,7 +9,7 @@ use std::{
 
 use axum_core::{
     body::Body,
-    extract::{FromRequest, FromRequestParts, OptionalFromRequestParts},
+    extract::{FromRequestParts, OptionalFromRequestParts},
     response::{IntoResponse, IntoResponseParts, Response, ResponseParts},
 };
 use futures_util::future::BoxFuture;
@@ -92,7 +92,7 @@ impl IntoResponse for Refusal {
 
 /// Reads the body, so it is the last argument of a handler.
 #[cfg(feature = "http")]
-impl<T, S> FromRequest<S> for adapter::ResumeStart<T>
+impl<T, S> axum_core::extract::FromRequest<S> for adapter::ResumeStart<T>
 where
     T: Send + 'static,
     S: Send + Sync,
