@@ -231,10 +231,19 @@ async fn a_compaction_that_fails_while_idle_loses_nothing() {
 /// A compaction that meets a damaged page ends in the middle of a transaction: it is not begun.
 #[tokio::test]
 async fn a_damaged_page_keeps_the_file_from_being_compacted() {
+    // A page that redb has in its cache is not read from the disk. Which pages these are is redb's to choose.
+    let mut tries = 0;
+    while !is_damage_seen().await {
+        tries += 1;
+        assert!(tries < 20, "the damaged page is in the cache each time");
+    }
+}
+
+/// Damages record 50 and waits until the store has looked at the file. Returns whether the store has seen the damage.
+async fn is_damage_seen() -> bool {
     let disk = Disk::default();
     let store = disk.open_at(Duration::ZERO, SOON).unwrap();
     fill(&store).await;
-    // More than the cache holds, so that the damage is seen.
     remove_most(&store).await;
     let syncs = {
         let mut state = disk.state();
@@ -250,7 +259,15 @@ async fn a_damaged_page_keeps_the_file_from_being_compacted() {
         let stats = store.stats();
         stats.failures + stats.compactions > 0
     });
-    assert_eq!((store.stats().failures, store.stats().compactions), (1, 0));
+    match (store.stats().failures, store.stats().compactions) {
+        (1, 0) => {}
+        // The page was written from the cache: nothing is damaged any more.
+        (0, 1) => {
+            expect_kept(&store).await;
+            return false;
+        }
+        other => panic!("{other:?}"),
+    }
     assert_eq!(disk.state().syncs, syncs, "something was written");
     for n in (0..RECORDS).step_by(KEEP).filter(|n| *n != 50) {
         assert!(store.load(&key(n)).await.unwrap().is_some(), "record {n}");
@@ -260,4 +277,5 @@ async fn a_damaged_page_keeps_the_file_from_being_compacted() {
         Err(err) => assert_eq!(err.kind(), ErrorKind::Corrupt, "{err:?}"),
     }
     put(&store, 1000).await.unwrap();
+    true
 }
