@@ -4,8 +4,11 @@
 //! gets what may leave; under a durable outbox that is what is committed. No rule of the session asks for the observers, so
 //! none of them keeps a message, a sender, or the session. What has gone before an observer came to it is a gap.
 
-use super::{Session, deliver::Delivery, lives::Lineage};
-use crate::{Message, Position, WireId, compact::Few};
+use super::{Session, deliver::Delivery, lives::Lineage, rarities::Rarities};
+use crate::{
+    Message, Position, WireId,
+    compact::{Few, Rare},
+};
 
 /// Where an observer begins.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -106,6 +109,16 @@ impl Observer {
         let checkpoint = checkpoint.filter(|checkpoint| *checkpoint < next);
         Self { number, next, is_lost: false, checkpoint, cleared: None, awaits: None, span: None }
     }
+
+    /// Whether it waits neither for the handler to take a message nor for its span to begin.
+    fn has_begun(&self) -> bool {
+        self.awaits.is_none() && self.span.is_none_or(|span| span.begin.is_some())
+    }
+}
+
+/// Returns the observer that the caller has given this number.
+fn find<I>(rare: &mut Rare<Rarities<I>>, number: u32) -> Option<&mut Observer> {
+    rare.get_mut()?.observers.iter_mut().find(|observer| observer.number == number)
 }
 
 impl<I: Clone> Session<I> {
@@ -141,9 +154,7 @@ impl<I: Clone> Session<I> {
 
     /// Lets an observer begin where the handler takes this message: it gets what is sent from then on.
     pub fn observe_from_taking(&mut self, number: u32, delivery: Option<Delivery>) {
-        let observers = self.rare.get_mut().map(|rare| &mut rare.observers);
-        let observer = observers.and_then(|all| all.iter_mut().find(|it| it.number == number));
-        if let Some(observer) = observer {
+        if let Some(observer) = find(&mut self.rare, number) {
             observer.awaits = delivery;
         }
         self.note_taken();
@@ -154,9 +165,7 @@ impl<I: Clone> Session<I> {
     /// checkpoint was cleared, and nothing more.
     pub fn observe_span(&mut self, number: u32) {
         let checkpoint = self.outbox.last_checkpoint();
-        let observers = self.rare.get_mut().map(|rare| &mut rare.observers);
-        let observer = observers.and_then(|all| all.iter_mut().find(|it| it.number == number));
-        if let Some(observer) = observer {
+        if let Some(observer) = find(&mut self.rare, number) {
             let begin = checkpoint.filter(|checkpoint| *checkpoint == observer.next);
             observer.span = Some(Span { begin, end: None });
         }
@@ -201,17 +210,14 @@ impl<I: Clone> Session<I> {
     pub fn poll_observed(&mut self, number: u32) -> Observation {
         let is_end_committed = self.is_end_committed();
         let Self { rare, outbox, frozen, .. } = self;
-        let observers = rare.get_mut().map(|rare| &mut rare.observers);
-        let observer =
-            observers.and_then(|all| all.iter_mut().find(|observer| observer.number == number));
-        let Some(observer) = observer else {
+        let Some(observer) = find(rare, number) else {
             return Observation::Over;
         };
         if *frozen {
             return Observation::Waits;
         }
-        if observer.awaits.is_some() {
-            // The session has ended before its handler took the message.
+        if !observer.has_begun() {
+            // The session may end before that.
             return if is_end_committed {
                 Observation::Next(Observed::Ended)
             } else {
@@ -219,18 +225,11 @@ impl<I: Clone> Session<I> {
             };
         }
         let mut end = None;
-        if let Some(span) = observer.span {
-            let Some(begin) = span.begin else {
-                return if is_end_committed {
-                    Observation::Next(Observed::Ended)
-                } else {
-                    Observation::Waits
-                };
-            };
+        if let Some(Span { begin: Some(begin), end: until }) = observer.span {
             observer.next = observer.next.max(begin);
             // It is told no other checkpoint.
             (observer.checkpoint, observer.cleared) = (outbox.last_checkpoint(), None);
-            end = span.end;
+            end = until;
         }
         let is_at_end = |next| end.is_some_and(|end| next >= end);
         if is_at_end(observer.next) {
@@ -273,9 +272,7 @@ impl<I: Clone> Session<I> {
     /// An observer has had all that may leave now, in another way.
     pub fn hasten_observer(&mut self, number: u32) {
         let (committed, checkpoint) = (self.outbox.committed(), self.outbox.last_checkpoint());
-        let observers = self.rare.get_mut().map(|rare| &mut rare.observers);
-        let observer = observers.and_then(|all| all.iter_mut().find(|it| it.number == number));
-        if let Some(observer) = observer {
+        if let Some(observer) = find(&mut self.rare, number) {
             *observer = Observer::at(committed, checkpoint, number);
         }
     }
