@@ -10,10 +10,12 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use redb::{
     Builder, Database, ReadableDatabase, StorageBackend, TableError, TableHandle,
     backends::FileBackend,
 };
+use session_resume::store::{ErrorKind, StoreKey};
 
 use crate::{
     error::{OpenErrorKind, Reason},
@@ -76,6 +78,19 @@ pub(crate) fn open(
     let opened = proved.unwrap_or_else(|_| Err(OpenErrorKind::Damaged.into()))?;
     staged.publish()?;
     Ok(opened)
+}
+
+/// Returns the record of the keys that sign identities since they were changed.
+pub(crate) fn identity_keys(opened: &Opened) -> Result<Option<Bytes>, Reason> {
+    let load = || records::load(&opened.db, &StoreKey::identity_keys());
+    match panic::catch_unwind(AssertUnwindSafe(load)) {
+        Ok(Ok(record)) => Ok(record.map(|record| record.bytes)),
+        Ok(Err(error)) if error.kind() == ErrorKind::Io => {
+            Err(Reason::because(OpenErrorKind::Io, error))
+        }
+        Ok(Err(error)) => Err(Reason::because(OpenErrorKind::Damaged, error)),
+        Err(_) => Err(OpenErrorKind::Damaged.into()),
+    }
 }
 
 /// Opens the store behind `staged`, or makes it there, and checks all of it.

@@ -155,6 +155,10 @@ impl SnapshotStore for RedbStore {
         Some(self.inner.shared.identity_key)
     }
 
+    fn identity_keys(&self) -> Option<Bytes> {
+        self.inner.shared.identity_keys.clone()
+    }
+
     fn is_exclusive(&self) -> bool {
         true
     }

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use redb::{Durability, StorageBackend};
 use session_resume::store::{ErrorKind, StoreError, StoreKey, Versioned};
 use tokio::sync::{mpsc, oneshot};
@@ -67,6 +68,8 @@ pub(crate) struct Shared {
     /// None while recovery has not succeeded.
     opened: RwLock<Option<Opened>>,
     pub(crate) identity_key: [u8; 64],
+    /// The record of the keys that sign identities, as it was when the store was opened.
+    pub(crate) identity_keys: Option<Bytes>,
     sync_failed: Arc<AtomicBool>,
     pub(crate) counters: Counters,
     /// None if it could not be taken.
@@ -78,6 +81,7 @@ impl Shared {
         let sync_failed = Arc::default();
         let file = source(&Expect::Any)?;
         let mut opened = open::open(file, &Expect::Any, &sync_failed)?;
+        let identity_keys = open::identity_keys(&opened)?;
         let counters = Counters::default();
         match compact::at_open(&mut opened) {
             Ok(false) => {}
@@ -99,6 +103,7 @@ impl Shared {
             source,
             census,
             identity_key: opened.identity_key,
+            identity_keys,
             opened: RwLock::new(Some(opened)),
             sync_failed,
             counters,

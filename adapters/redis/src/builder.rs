@@ -174,7 +174,8 @@ impl Builder {
                     Nodes::connect(&engine, &cluster, self.configuration, settings).await;
                 let lanes = connected?.map(Lanes::Nodes);
                 let identity_key = engine.identity().expect("it was asked for");
-                return Ok(RedisStore::new(engine, identity_key, self.replicas > 0, lanes));
+                let store = RedisStore::new(engine, identity_key, self.replicas > 0, lanes);
+                return store.with_identity_keys().await;
             }
         };
         let engine = Arc::clone(&target.engine);
@@ -186,7 +187,8 @@ impl Builder {
         let leases = Lanes::One(Lane::start(Arc::clone(&target), None, settings, None));
         let writes = Lanes::One(Lane::start(target, Some(live), settings, None));
         let lanes = [calls, writes, leases];
-        Ok(RedisStore::new(engine, identity_key, self.replicas > 0, lanes))
+        let store = RedisStore::new(engine, identity_key, self.replicas > 0, lanes);
+        store.with_identity_keys().await
     }
 
     #[cfg(feature = "tls")]

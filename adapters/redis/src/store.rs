@@ -1,4 +1,8 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use redis::Value;
@@ -10,7 +14,7 @@ use crate::{
     call::Call,
     connection::{bytes, strange},
     engine::Engine,
-    error::Failure,
+    error::{ConnectError, ConnectErrorKind, Failure},
     keys::Keys,
     lane::Lane,
     queue::Answer,
@@ -30,6 +34,8 @@ struct Inner {
     engine: Arc<Engine>,
     names: LayerNames,
     identity_key: [u8; 64],
+    /// The record of the keys that sign identities, as it was when the store connected. Not set: there was none.
+    identity_keys: OnceLock<Bytes>,
     /// Whether answers are worth nothing before replicas have what was written.
     waits: bool,
     /// Loads and touches, which wait for no commit.
@@ -74,10 +80,36 @@ impl RedisStore {
         waits: bool,
         [calls, writes, leases]: [Lanes; 3],
     ) -> Self {
-        let names = LayerNames::new();
+        let (names, identity_keys) = (LayerNames::new(), OnceLock::new());
         Self {
-            inner: Arc::new(Inner { engine, names, identity_key, waits, calls, writes, leases }),
+            inner: Arc::new(Inner {
+                engine,
+                names,
+                identity_key,
+                identity_keys,
+                waits,
+                calls,
+                writes,
+                leases,
+            }),
         }
+    }
+
+    /// Reads the record of the keys that sign identities, once.
+    pub(crate) async fn with_identity_keys(self) -> Result<Self, ConnectError> {
+        match self.load(&StoreKey::identity_keys()).await {
+            Ok(Some(record)) => drop(self.inner.identity_keys.set(record.bytes)),
+            Ok(None) => {}
+            Err(error) => {
+                let kind = match error.kind() {
+                    ErrorKind::Unavailable | ErrorKind::Io => ConnectErrorKind::Unreachable,
+                    _ => ConnectErrorKind::WrongEngine,
+                };
+                let reason = format!("the keys that sign identities cannot be read: {error}");
+                return Err(ConnectError::new(kind, self.address(), reason));
+            }
+        }
+        Ok(self)
     }
 
     pub(crate) fn leases(&self) -> &Lanes {
@@ -214,6 +246,10 @@ impl SnapshotStore for RedisStore {
 
     fn identity_key(&self) -> Option<[u8; 64]> {
         Some(self.inner.identity_key)
+    }
+
+    fn identity_keys(&self) -> Option<Bytes> {
+        self.inner.identity_keys.get().cloned()
     }
 
     /// Found out at each new connection, and when a record is not there.

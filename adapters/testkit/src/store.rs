@@ -97,6 +97,10 @@ impl<S: SnapshotStore> SnapshotStore for ProcessStore<S> {
         self.while_alive(self.store.delete_expired(limit)).await
     }
 
+    fn identity_keys(&self) -> Option<Bytes> {
+        self.store.identity_keys()
+    }
+
     fn identity_key(&self) -> Option<[u8; 64]> {
         self.store.identity_key()
     }

@@ -178,7 +178,10 @@ pub use self::{
         drain_report::DrainReport,
         durability::Durability,
         id::SessionId,
-        identity::{Identity, IdentityCookie, SameSite},
+        identity::{
+            Identity, IdentityCookie, IdentityKey, IdentityKeyRole, IdentityKeysError,
+            IdentityKeysErrorKind, KeyRotation, SameSite,
+        },
         key,
         limits::{Heartbeat, Limits},
         merge::{CustomMerge, MergePolicy, Versions},

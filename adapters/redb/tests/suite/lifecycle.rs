@@ -1,6 +1,9 @@
 use std::{sync::Arc, time::Duration};
 
-use session_resume::store::{ErrorKind, RecordKind, SnapshotStore, Stamp, StoreKey, contract};
+use session_resume::{
+    IdentityKeyRole, SessionResume,
+    store::{ErrorKind, RecordKind, SnapshotStore, Stamp, StoreKey, contract},
+};
 use session_resume_redb::{OpenErrorKind, RedbStore};
 
 use crate::support::{FIRST, LATER, directory, filled, key};
@@ -26,6 +29,27 @@ async fn an_identity_key_is_made_once_for_each_file() {
     assert_eq!(RedbStore::open(&one).unwrap().identity_key(), key);
     assert_ne!(RedbStore::open(&other).unwrap().identity_key(), key);
     assert!(RedbStore::open(&one).unwrap().is_exclusive());
+}
+
+#[tokio::test]
+async fn keys_that_were_changed_are_there_when_the_file_is_opened_again() {
+    let (_directory, path) = directory();
+    let layer = || SessionResume::new().with_store(RedbStore::open(&path).unwrap());
+    let before = layer();
+    assert_eq!(before.identity_keys().len(), 1);
+    before.rotate_identity_keys().await.unwrap();
+    let keys = before.identity_keys();
+    drop(before);
+    // The task that reads the keys goes with the layer.
+    tokio::task::yield_now().await;
+    let rotated = layer();
+    assert_eq!((rotated.identity_keys(), keys.len()), (keys, 2));
+    rotated.revoke_identity_keys().await.unwrap();
+    drop(rotated);
+    tokio::task::yield_now().await;
+    let [revoked] = layer().identity_keys()[..] else { panic!("the others are gone") };
+    assert_eq!(revoked.role, IdentityKeyRole::Signing);
+    assert!(revoked.made.is_some(), "it is not that of the file");
 }
 
 #[tokio::test]

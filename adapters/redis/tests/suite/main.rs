@@ -5,6 +5,7 @@ mod cluster;
 mod connect;
 mod contract;
 mod faults;
+mod identity_keys;
 #[cfg(feature = "sentinel")]
 mod sentinel;
 mod support;

@@ -165,10 +165,14 @@ pub async fn whereabouts<T: Send + 'static>(parts: &Parts) -> Result<Whereabouts
 ///
 /// # Errors
 ///
-/// Returns the [`Refusal`] to answer with if there is no layer around the route.
+/// Returns the [`Refusal`] to answer with if there is no layer around the route, or if the store that keeps the keys of
+/// cookies does not answer.
 pub fn identity(parts: &Parts) -> Result<Identity, Refusal> {
     let missing = || Refusal::missing_layer().counted();
     let context = parts.extensions.get::<RequestContext>().ok_or_else(missing)?;
+    if context.unsure {
+        return Err(Refusal::keys_not_read().counted());
+    }
     context.has_used();
     Ok(context.identity())
 }

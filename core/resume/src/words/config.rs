@@ -10,9 +10,10 @@ use crate::{
     words::{
         cluster::ClusterConfig,
         config_error::ConfigErrorKind,
-        identity::{Signature, Token, TokenKey},
+        identity::{KeySet, StoredKeys, TokenKey},
         key::{self, KeyFn},
         merge::MergePolicy,
+        millis::Millis,
         over_http::Http,
         random,
         reuse::ReusePolicy,
@@ -28,8 +29,8 @@ pub(crate) struct Config<T> {
     pub(crate) cookie: IdentityCookie,
     /// Signs identities where neither the application nor the store gives a key: one for each `SessionResume::new()`.
     own_key: TokenKey,
-    /// The key that the store keeps.
-    pub(crate) stored_key: Option<TokenKey>,
+    /// The keys that the store keeps, as they were when it was opened.
+    pub(crate) stored_keys: Option<StoredKeys>,
     pub(crate) key: KeyFn,
     pub(crate) reuse: ReusePolicy,
     pub(crate) unreadable: Unreadable,
@@ -101,7 +102,7 @@ impl Config<()> {
             cookie: IdentityCookie::default(),
             // If cookies are to outlive the process, the application gives a key, or a store that keeps one.
             own_key: TokenKey::new(&random::bytes()),
-            stored_key: None,
+            stored_keys: None,
             key: key::by_identity(),
             reuse: ReusePolicy::default(),
             unreadable: Unreadable::default(),
@@ -137,7 +138,7 @@ impl<T> Config<T> {
         Config {
             cookie: self.cookie,
             own_key: self.own_key,
-            stored_key: self.stored_key,
+            stored_keys: self.stored_keys,
             key: self.key,
             reuse: self.reuse,
             unreadable: self.unreadable,
@@ -166,20 +167,19 @@ impl<T> Config<T> {
         }
     }
 
-    /// Returns the key that signs identities: the application's, else the store's, else one of its own.
-    pub(crate) fn token_key(&self) -> &TokenKey {
-        self.cookie.key().or(self.stored_key.as_ref()).unwrap_or(&self.own_key)
+    /// Returns the keys that the store keeps; `None` if the application gives one, or no store keeps any.
+    pub(crate) fn stored_keys(&self) -> Option<&StoredKeys> {
+        self.stored_keys.as_ref().filter(|_| self.cookie.key().is_none())
     }
 
-    /// Returns the keys that prove identities; the one that signs comes first.
-    #[cfg(feature = "server")]
-    pub(crate) fn token_keys(&self) -> impl Iterator<Item = &TokenKey> {
-        std::iter::once(self.token_key()).chain(self.cookie.old_keys())
-    }
-
-    /// Returns by which of the layer's keys a token was signed.
-    pub(crate) fn signature(&self, token: &Token) -> Signature {
-        Signature::of(token, self.token_key(), self.cookie.old_keys())
+    /// Returns the keys that sign and prove identities: the application's, else the store's, else one of its own.
+    pub(crate) fn key_set(&self) -> KeySet {
+        let ring = self.stored_keys().and_then(|stored| stored.ring.as_ref().ok());
+        match ring {
+            Some(ring) => KeySet::of_ring(&self.cookie, ring, Millis::now()),
+            // Also while those of the store cannot be read: this one signs nothing then.
+            None => KeySet::fixed(&self.cookie, self.cookie.key().unwrap_or(&self.own_key).clone()),
+        }
     }
 
     /// Returns what cannot work together, in the order of the kinds. Whether the name is free in the store is not known
@@ -239,7 +239,7 @@ impl<T> Clone for Config<T> {
         Self {
             cookie: self.cookie.clone(),
             own_key: self.own_key.clone(),
-            stored_key: self.stored_key.clone(),
+            stored_keys: self.stored_keys.clone(),
             key: self.key.clone(),
             reuse: self.reuse.clone(),
             unreadable: self.unreadable,

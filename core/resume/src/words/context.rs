@@ -29,6 +29,9 @@ pub(crate) struct RequestContext {
     pub(crate) asked: Option<Arc<Asked>>,
     /// Its cookie has come back; else it was made for this request.
     pub(crate) known: bool,
+    /// Its cookie may be that of another identity: the keys that prove it are not known here. It gets no session, and keeps its
+    /// cookie.
+    pub(crate) unsure: bool,
     /// Under which name its cookie came, or would be set.
     pub(crate) name: CookieName,
     /// What decides whether the answer sets a cookie; `None` for an answer that certainly sets none. It is that of the

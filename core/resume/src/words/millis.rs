@@ -32,6 +32,11 @@ impl Millis {
         later(SystemTime::UNIX_EPOCH, Duration::from_millis(self.0))
     }
 
+    /// Returns the time that is later by `by`.
+    pub(crate) fn later(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// Returns the time from `self` to `now`; zero if the clock went back.
     pub(crate) fn age(self, now: Self) -> Duration {
         Duration::from_millis(now.0.saturating_sub(self.0))

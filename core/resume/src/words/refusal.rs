@@ -223,6 +223,12 @@ impl Refusal {
         Self::busy(text, retry_after).with_cause(Cause::Limit)
     }
 
+    /// The keys that prove identities are not known, so it is not known whose the session is.
+    pub(crate) fn keys_not_read() -> Self {
+        let text = "the session store does not answer, so this browser cannot be told from others, try again later";
+        Self::busy(text, Duration::from_secs(1)).with_cause(Cause::Store)
+    }
+
     /// The inbox has no room for a message.
     pub(crate) fn inbox_full() -> Self {
         let text = "the session has no room for a message now, try again later";

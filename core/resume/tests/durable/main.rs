@@ -8,6 +8,7 @@ mod drain;
 mod gone;
 mod hangs;
 mod identity;
+mod identity_keys;
 mod leaving;
 mod lives;
 mod looks;

@@ -377,3 +377,21 @@ async fn a_node_counts_its_lease_and_what_it_claims() {
     assert_eq!(numbers.gauge("session_resume_waiting"), 0.0);
     assert_eq!(numbers.count("session_resume_claim_seconds"), 4);
 }
+
+#[tokio::test(start_paused = true)]
+async fn changes_of_the_identity_keys_are_counted() {
+    let numbers = Numbers::default();
+    let _recorder = metrics::set_default_local_recorder(&numbers);
+    let resume = SessionResume::new().with_store(MemoryStore::new());
+    let counts = || {
+        ["rotate", "revoke"].map(|how| {
+            numbers.count(&format!("session_resume_identity_keys_changed_total how={how}"))
+        })
+    };
+    for expected in [[1, 0], [1, 0]] {
+        resume.rotate_identity_keys().await.unwrap();
+        assert_eq!(counts(), expected, "a key that waits is not made twice");
+    }
+    resume.revoke_identity_keys().await.unwrap();
+    assert_eq!(counts(), [1, 1]);
+}

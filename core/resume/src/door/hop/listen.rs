@@ -84,7 +84,7 @@ where
         let resume = resume.clone();
         Here {
             node: Arc::clone(node),
-            keys: hop_keys(registry),
+            open: opener(Arc::clone(registry)),
             perform: Arc::new(move |call: Call| call.perform(&resume)),
         }
     });
@@ -103,7 +103,7 @@ pub struct ServeHops<S> {
 #[derive(Clone)]
 struct Here {
     node: Arc<Membership>,
-    keys: HopKeys,
+    open: Opener,
     /// Does what another node asks for by itself; returns to how many.
     perform: Arc<dyn Fn(Call) -> usize + Send + Sync>,
 }
@@ -173,11 +173,19 @@ impl Unproved {
     }
 }
 
-/// The keys under which hops of other nodes are believed: those that prove identities.
-type HopKeys = Arc<[HopKey]>;
+/// Reads the hop of a head, if its MAC is right: under one of the keys that prove identities now.
+type Opener = Arc<dyn Fn(&Greeting, &[u8]) -> Option<Hop> + Send + Sync>;
 
-fn hop_keys<T>(registry: &Registry<T>) -> HopKeys {
-    registry.config().token_keys().map(HopKey::of).collect()
+fn opener<T: Send + 'static>(registry: Arc<Registry<T>>) -> Opener {
+    Arc::new(move |greeting, head| {
+        let keys = registry.key_set();
+        let hop = keys.all().find_map(|key| HopKey::of(key).open(greeting, head));
+        if hop.is_none() {
+            // The other node may know newer keys.
+            registry.wants_keys();
+        }
+        hop
+    })
 }
 
 struct Connection {
@@ -264,7 +272,7 @@ impl Connection {
         stream.readable().await?;
         let read = timeout(HEAD, whole_head(stream)).await.map_err(|_| io::ErrorKind::TimedOut)?;
         let (bytes, end) = read?;
-        let hop = self.here.keys.iter().find_map(|key| key.open(&greeting, &bytes[..end]));
+        let hop = (self.here.open)(&greeting, &bytes[..end]);
         hop.map(|hop| (hop, bytes.into())).ok_or_else(|| io::ErrorKind::PermissionDenied.into())
     }
 }
@@ -370,7 +378,7 @@ mod tests {
     use super::*;
     use crate::{
         store::MemoryStore,
-        words::{cluster::Cluster, identity::TokenKey},
+        words::{cluster::Cluster, identity::TokenKey, node::Incarnation},
     };
 
     #[tokio::test]
@@ -387,6 +395,51 @@ mod tests {
         assert!(unproved.lock().is_empty());
     }
 
+    /// Nodes believe each other whichever of them has read the newest keys, and after a revocation when they have read it.
+    #[tokio::test(start_paused = true)]
+    async fn hops_are_believed_while_the_keys_change() {
+        use crate::{door::hop::sending::hop_key, words::wall};
+
+        const MINUTE: Duration = Duration::from_secs(60);
+        let engine = MemoryStore::new();
+        let node = |name| {
+            let cluster = Cluster::new(engine.for_another_process()).with_name(name);
+            let cluster = cluster.with_advertise("127.0.0.1:1");
+            SessionResume::new().with_cluster(cluster)
+        };
+        let nodes = [node("one"), node("other")];
+        let [one, other] = nodes.each_ref().map(SessionResume::registry);
+        let (from, to) = (Incarnation::from_number(1), Incarnation::from_number(2));
+        let head = |key: &HopKey| {
+            let value = Hop { from, to, peer: None, asker: Asker::Http }.unsealed();
+            let value = value.to_str().unwrap();
+            let mut head = format!("GET / HTTP/1.1\r\n{NAME}: {value}\r\n\r\n").into_bytes();
+            assert!(key.seal(&[7; 16], &mut head));
+            head
+        };
+        let believes = |by: &Arc<Registry<()>>, key: &HopKey| {
+            opener(Arc::clone(by))(&[7; 16], &head(key)).is_some()
+        };
+        let before = hop_key(other);
+        nodes[0].rotate_identity_keys().await.unwrap();
+        wall::shift::set(11 * MINUTE);
+        nodes[0].load_identity_keys().await.unwrap();
+        let after = hop_key(one);
+        assert!(!believes(other, &after), "it does not know the key yet");
+        nodes[1].load_identity_keys().await.unwrap();
+        for by in [one, other] {
+            assert!(believes(by, &before) && believes(by, &after));
+        }
+        nodes[0].revoke_identity_keys().await.unwrap();
+        let revoked = hop_key(one);
+        assert!(!believes(one, &before) && !believes(one, &after) && believes(one, &revoked));
+        // A hop that it cannot read makes it read the keys.
+        assert!(!believes(other, &revoked));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(believes(other, &revoked) && !believes(other, &after));
+        wall::shift::set(Duration::ZERO);
+    }
+
     /// A proof is for one request. What follows it on the connection has proved nothing.
     #[tokio::test]
     async fn a_connection_carries_one_request() {
@@ -398,8 +451,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let keys = [other, key.clone()].into();
-        let here = Here { node: Arc::clone(&node), keys, perform: Arc::new(|_| 0) };
+        let keys = [other, key.clone()];
+        let open: Opener =
+            Arc::new(move |greeting, head| keys.iter().find_map(|key| key.open(greeting, head)));
+        let here = Here { node: Arc::clone(&node), open, perform: Arc::new(|_| 0) };
         let hop = Connection { number: 0, here, unproved };
         let answers = tower::service_fn(async |_| Ok(Response::new(Full::from("ok"))));
         let served = tokio::spawn(hop.serve(stream, answers));

@@ -344,7 +344,7 @@ fn add_cookie(headers: &mut http::HeaderMap, context: &RequestContext) {
 
 /// The key that seals this node's hops.
 pub(super) fn hop_key<T>(registry: &Registry<T>) -> HopKey {
-    HopKey::of(registry.config().token_key())
+    HopKey::of(registry.key_set().signs())
 }
 
 fn pool(node: &Membership) -> Arc<Pool> {

@@ -4,6 +4,7 @@ use std::{
 };
 
 use http::Extensions;
+use tokio::runtime::Handle;
 
 #[cfg(feature = "http")]
 use crate::key::KeyName;
@@ -13,7 +14,7 @@ use crate::{
     tasks,
     words::{
         context::{Asked, RequestContext},
-        identity::{CookieName, Via},
+        identity::{CookieName, Known, Via},
         path::PathDigest,
         random,
         refusal::Refusal,
@@ -28,8 +29,14 @@ impl RequestContext {
         req: RequestView<'_>,
         outer: Option<Self>,
     ) -> (Self, Option<Arc<Visit>>) {
-        let (identity, known, name, visit) = match &outer {
-            Some(outer) => (outer.identity, outer.known, outer.name, outer.visit.clone()),
+        let Browser { identity, known, unsure, name, visit } = match &outer {
+            Some(outer) => Browser {
+                identity: outer.identity,
+                known: outer.known,
+                unsure: outer.unsure,
+                name: outer.name,
+                visit: outer.visit.clone(),
+            },
             None => identify(registry, req),
         };
         let decides = visit.clone().filter(|_| outer.is_none());
@@ -49,6 +56,7 @@ impl RequestContext {
                 path,
                 asked,
                 known,
+                unsure,
                 name,
                 visit,
                 registry,
@@ -73,6 +81,9 @@ impl RequestContext {
         while let Some(candidate) = context {
             if let Some(registry) = candidate.registry.downcast_ref() {
                 tasks::start(registry);
+                if candidate.unsure {
+                    return Err(Refusal::keys_not_read());
+                }
                 return Ok((candidate, registry));
             }
             context = candidate.outer.as_deref();
@@ -99,37 +110,57 @@ impl RequestContext {
     }
 }
 
-/// Finds out who the browser is, whether its cookie has come back, and under which name that came, or would be set.
-fn identify<T: Send + 'static>(
-    registry: &Registry<T>,
-    req: RequestView<'_>,
-) -> (Identity, bool, CookieName, Option<Arc<Visit>>) {
+/// Who the browser is.
+struct Browser {
+    identity: Identity,
+    /// Its cookie has come back.
+    known: bool,
+    /// It is not known whether its cookie has come back.
+    unsure: bool,
+    /// Under which name its cookie came, or would be set.
+    name: CookieName,
+    visit: Option<Arc<Visit>>,
+}
+
+/// Finds out who the browser is.
+fn identify<T: Send + 'static>(registry: &Registry<T>, req: RequestView<'_>) -> Browser {
     let cookie = &registry.config().cookie;
     let found = cookie.find(req, |token| registry.signature(token));
     let now = registry.hour();
     let (occasion, identity, name) = match found.known {
         Some(known) if !(known.by_old_key || cookie.is_renewed() && known.issued.is_over(now)) => {
-            return (known.identity, true, known.name, None);
+            let Known { identity, name, .. } = known;
+            return Browser { identity, known: true, unsure: false, name, visit: None };
         }
         Some(known) => (Occasion::Renewal, known.identity, known.name),
         None => {
+            keep_keys_read(registry);
             if found.foreign {
                 registry.has_seen_foreign_cookie();
             }
             let identity = Identity::mint(random::bytes());
             let name = cookie.name_for(req);
-            // The browser has kept its cookie from us, and must not lose it: this identity is for this request alone.
-            if cookie.is_withheld(req) {
-                return (identity, false, name, None);
+            // The browser has kept its cookie from us, or we cannot read it, and it must not lose it: this identity is
+            // for this request alone.
+            let unsure = registry.cannot_tell(found.foreign);
+            if unsure || cookie.is_withheld(req) {
+                return Browser { identity, known: false, unsure, name, visit: None };
             }
             (Occasion::New, identity, name)
         }
     };
     let known = found.known.is_some();
     if req.is_preflight() {
-        return (identity, known, name, None);
+        return Browser { identity, known, unsure: false, name, visit: None };
     }
     let via = Via { name, secure: cookie.request_is_secure(req) };
-    let visit = Visit::new(occasion, req, identity, via, now, registry.set_cookie());
-    (identity, known, name, Some(visit))
+    let visit = Visit::new(occasion, req, identity, via, now, registry.key_set().set_cookie());
+    Browser { identity, known, unsure: false, name, visit: Some(visit) }
+}
+
+/// Keys that a store keeps are read again and again, although no request has asked for a session yet.
+fn keep_keys_read<T: Send + 'static>(registry: &Registry<T>) {
+    if registry.has_stored_keys() && !registry.is_at_work() && Handle::try_current().is_ok() {
+        tasks::start(registry);
+    }
 }

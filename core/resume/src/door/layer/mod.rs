@@ -3,6 +3,7 @@
 mod context;
 mod future;
 mod identities;
+mod identity_keys;
 mod service;
 mod setters;
 mod survey;

@@ -9,7 +9,7 @@ use crate::{
     words::{
         cluster::ClusterConfig,
         config::{Codec, Config, StateSource},
-        identity::TokenKey,
+        identity::StoredKeys,
         key::KeyFn,
         merge::MergePolicy,
         reuse::ReusePolicy,
@@ -336,7 +336,9 @@ impl<T> SessionResume<T> {
     ) -> Self {
         self.configured(setter, |config| {
             config.cluster = cluster;
-            config.stored_key = SnapshotStore::identity_key(&store).map(|key| TokenKey::new(&key));
+            config.stored_keys = SnapshotStore::identity_key(&store).map(|first| {
+                StoredKeys::new(first, SnapshotStore::identity_keys(&store).as_deref())
+            });
             config.names = store.layer_names().cloned();
             let name = Arc::clone(&config.name);
             config.store = Some(Store::new(Arc::new(store), name, config.store_timeout));

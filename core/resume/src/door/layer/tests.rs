@@ -9,7 +9,7 @@ use crate::{
     AllowedOrigins, Attach, ConfigErrorKind, Durability, Heartbeat, Identity, IdentityCookie,
     Limits, MergePolicy, Overflow, PlainAck, Unreadable, adapter, key, reuse,
     store::{MemoryStore, StoredState},
-    words::identity::{CookieName, Hour, SetCookie, Via},
+    words::identity::{CookieName, Hour, Via},
 };
 
 /// A setter with a value; `bool`: whether it is a value that cannot work.
@@ -338,7 +338,7 @@ fn the_key_of_the_application_comes_before_that_of_the_store() {
         let config = &layer.inner.config;
         let via = Via { name: CookieName::default(), secure: false };
         let identity = Identity::mint([1; 16]);
-        SetCookie::of(&config.cookie, config.token_key()).value(identity, Hour::from_number(1), via)
+        config.key_set().set_cookie().value(identity, Hour::from_number(1), via)
     };
     let of_application = cookie(&SessionResume::new().with_identity(own()));
     let orders = [

@@ -81,7 +81,7 @@ impl<T: Send + 'static> Registry<T> {
             // The cookie has the name that the request's had.
             let via = session.via();
             let via = Via { name: by.map_or(via.name, |by| by.cookie_name), ..via };
-            (new, self.set_cookie().value(new, self.hour(), via))
+            (new, self.key_set().set_cookie().value(new, self.hour(), via))
         })
     }
 

@@ -124,13 +124,29 @@ impl<T> Keys<T> {
     }
 
     /// Notes that a token is ours, for the next time; returns the session that it has proved.
+    ///
+    /// Asks under the lock whether the token's key is `still` one of ours: [`forget_proofs`](Self::forget_proofs) comes before
+    /// this, and is seen, or after it.
     #[cold]
-    pub(super) fn keep(&self, token: &Token) -> Option<Arc<Shared<T>>> {
+    pub(super) fn keep(
+        &self,
+        token: &Token,
+        still: impl FnOnce() -> bool,
+    ) -> Option<Arc<Shared<T>>> {
         let key = SessionKey::own(token.identity);
         let (part, hash) = self.part(&key);
         let session = part.get(&key, hash)?;
-        session.proven.keep(token);
+        if still() {
+            session.proven.keep(token);
+        }
         Some(Arc::clone(session))
+    }
+
+    /// The keys that sign identities have changed: every token is looked at once more.
+    pub(super) fn forget_proofs(&self) {
+        for part in &self.parts {
+            lock(part).own.iter().for_each(|session| session.proven.forget());
+        }
     }
 
     /// Returns the session under an identity's own key.

@@ -4,6 +4,7 @@ mod cycle;
 mod draining;
 mod flights;
 mod hasher;
+mod identity_keys;
 mod keeper;
 mod keys;
 mod open;
@@ -26,14 +27,12 @@ use session_resume_proto::{Moment, session::Rules};
 use tokio::{task::AbortHandle, time::Instant};
 
 use self::{
-    draining::Draining,
-    flights::Flights,
-    hasher::Hasher,
-    keys::{Keys, Known},
+    draining::Draining, flights::Flights, hasher::Hasher, identity_keys::IdentityKeys, keys::Keys,
 };
 pub(crate) use self::{
     draining::soon,
     flights::Flight,
+    identity_keys::Reading,
     saves::{Item, Saves},
     seats::Reservation,
 };
@@ -43,7 +42,7 @@ use crate::{
     live::{
         ended::{Ended, EndedSessions, Worth},
         minutes::LastMinutes,
-        session::{Home, Keeper, Shared},
+        session::{Home, Shared},
         wheel::Wheel,
     },
     words::{
@@ -51,7 +50,7 @@ use crate::{
         cluster::Membership,
         config::Config,
         id::SessionId,
-        identity::{Hour, Identity, SetCookie, Signature, Token},
+        identity::Identity,
         key::SessionKey,
         origin::ForeignOrigins,
         random,
@@ -80,7 +79,7 @@ pub(crate) struct Registry<T> {
     /// One request at a time brings a key's session from the store or back into it.
     flights: Flights,
     hasher: Hasher,
-    set_cookie: Arc<SetCookie>,
+    identity_keys: IdentityKeys,
     /// The hour that the sweeper has seen last: when a cookie is set need not be known more exactly.
     hour: AtomicU32,
     /// A cookie of our name with another key's MAC has come, and that was logged.
@@ -129,7 +128,7 @@ impl<T> Registry<T> {
             saver: OnceLock::new(),
             flights: Flights::default(),
             hasher: Hasher::new(),
-            set_cookie: Arc::new(SetCookie::of(&config.cookie, config.token_key())),
+            identity_keys: IdentityKeys::new(&config),
             hour: AtomicU32::new(0),
             foreign_cookie: AtomicBool::new(false),
             missed_cookie: AtomicBool::new(false),
@@ -223,37 +222,6 @@ impl<T> Registry<T> {
     /// Returns how many transports have their turn.
     pub(crate) fn attached(&self) -> usize {
         self.attached.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_cookie(&self) -> &Arc<SetCookie> {
-        &self.set_cookie
-    }
-
-    /// Returns the hour. Asking the wall clock in every request would be a good part of what a request costs.
-    pub(crate) fn hour(&self) -> Hour {
-        match self.hour.load(Ordering::Relaxed) {
-            // The sweeper does not run yet.
-            0 => Hour::of(wall::now()),
-            number => Hour::from_number(number),
-        }
-    }
-
-    /// The sweeper tells the hour.
-    pub(crate) fn tell_hour(&self) {
-        self.hour.store(Hour::of(wall::now()).number(), Ordering::Relaxed);
-    }
-
-    /// A cookie of our name has come with the MAC of another key.
-    #[cold]
-    pub(crate) fn has_seen_foreign_cookie(&self) {
-        if !self.foreign_cookie.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                cookie = self.config.cookie.name(),
-                "an identity cookie was signed with another key: another application on this host may use the \
-                 same name (give this one a name: with_identity(IdentityCookie::new(..))), or the key was lost \
-                 with an earlier process (with_store, or IdentityCookie::with_key, keeps it). Told once"
-            );
-        }
     }
 
     /// A client wants a session back, and no identity cookie has come with it, so it cannot have it.
@@ -364,28 +332,9 @@ impl<T: Send + 'static> Registry<T> {
         });
     }
 
-    /// Returns by which of this layer's keys the token was signed.
-    ///
-    /// Computed once for a session under the identity's own key: from then on it knows this token. A token that fits
-    /// is its cookie, come back.
-    pub(crate) fn signature(&self, token: &Token) -> Signature {
-        match self.keys.knows(token) {
-            Known::Proved => Signature::Present,
-            Known::Nothing => self.config.signature(token),
-            Known::Unproved => {
-                let signature = self.config.signature(token);
-                let session = match signature {
-                    Signature::Foreign => None,
-                    // Computed again each time: an answer is to replace this cookie.
-                    Signature::Old => self.keys.own(token.identity),
-                    Signature::Present => self.keys.keep(token),
-                };
-                if let Some(session) = session {
-                    self.has_come_back(&session);
-                }
-                signature
-            }
-        }
+    /// Returns whether the registry's tasks have been started.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.at_work.get().is_some()
     }
 
     fn insert_by_id(&self, session: &Arc<Shared<T>>, now: Moment, first_look: Moment) {

@@ -30,7 +30,7 @@ const SECURE_PREFIX: &str = "__Secure-";
 /// | `Path` | `/` |
 /// | `Max-Age` | 365 days |
 /// | `Partitioned` | no |
-/// | key | the one the store keeps, else a random one per process |
+/// | key | the one that the store keeps ([and rotates](crate::SessionResume::rotate_identity_keys)), else a random one per process |
 /// | old keys | none |
 ///
 /// # Security
@@ -168,6 +168,9 @@ impl IdentityCookie {
     ///
     /// # How to change the key
     ///
+    /// Keys that a store keeps are changed by [`rotate_identity_keys`](crate::SessionResume::rotate_identity_keys). This is for
+    /// keys that [`with_key`](Self::with_key) gives.
+    ///
     /// Processes that serve the same browsers must know a key before one of them signs with it. So a change takes
     /// three deploys:
     ///
@@ -282,6 +285,11 @@ impl IdentityCookie {
     /// Returns the key given with [`with_key`](Self::with_key).
     pub(crate) fn key(&self) -> Option<&TokenKey> {
         self.key.as_ref()
+    }
+
+    /// Returns for how long browsers keep the cookie; `None`: until they are closed.
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        self.max_age
     }
 
     /// Returns the keys given with [`with_old_keys`](Self::with_old_keys).

@@ -1,14 +1,18 @@
 //! Who the browser is: a UUID v4 in a signed cookie.
 //!
 //! `mod.rs` holds the type, `token` the bytes that prove it, `cookie` and `name` the settings, `set_cookie` and
-//! `find` the way there and back, `proven` what is remembered of a proof. An identity is only ever made here: minted from random bytes, or read
+//! `find` the way there and back, `proven` what is remembered of a proof. `ring` has the rules about keys that a store keeps, `key_set` the
+//! keys of a layer at a moment, `kept` what an operator sees of them. An identity is only ever made here: minted from random bytes, or read
 //! from a token whose MAC fits. What a client sends without a fitting MAC is never adopted, so no client can
 //! choose an identity for another one.
 
 mod cookie;
 mod find;
+mod kept;
+mod key_set;
 mod name;
 mod proven;
+pub(crate) mod ring;
 mod set_cookie;
 #[cfg(test)]
 mod tests;
@@ -22,8 +26,13 @@ use session_resume_proto::session::IdentityTag;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-pub use self::cookie::{IdentityCookie, SameSite};
+pub use self::{
+    cookie::{IdentityCookie, SameSite},
+    kept::{IdentityKey, IdentityKeyRole, IdentityKeysError, IdentityKeysErrorKind, KeyRotation},
+};
 pub(crate) use self::{
+    find::Known,
+    key_set::{KeySet, StoredKeys},
     name::CookieName,
     proven::Proven,
     set_cookie::{SetCookie, Via},

@@ -38,6 +38,11 @@ impl Proven {
         self.issued.store(token.issued.number(), Ordering::Relaxed);
     }
 
+    /// The keys have changed: the next token is looked at.
+    pub(crate) fn forget(&self) {
+        self.mac.set(0);
+    }
+
     /// Returns whether this is the token that has proved it last, in constant time. Another one may be ours, too: a
     /// cookie that was renewed is a token of its own.
     pub(crate) fn is_by(&self, token: &Token) -> bool {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    CookieName, Hour, Identity, IdentityCookie, Proven, SameSite, SetCookie, Signature, Token,
+    CookieName, Hour, Identity, IdentityCookie, KeySet, Proven, SameSite, SetCookie, Token,
     TokenKey, Via,
     find::{CookieCheck, MAX_CHECKS},
 };
@@ -85,7 +85,7 @@ fn find_at(
     if let Some(host) = host {
         req.headers_mut().insert(header::HOST, HeaderValue::from_str(host).unwrap());
     }
-    cookie.find(RequestView::of(&req), |token| Signature::of(token, key, &[]))
+    cookie.find(RequestView::of(&req), |token| KeySet::fixed(cookie, key.clone()).signature(token))
 }
 
 fn identity(seed: u8) -> Identity {

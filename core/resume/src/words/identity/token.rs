@@ -97,19 +97,6 @@ pub(crate) enum Signature {
     Present,
 }
 
-impl Signature {
-    /// Returns by which of our keys this is signed.
-    pub(crate) fn of(token: &Token, present: &TokenKey, old: &[TokenKey]) -> Self {
-        if present.fits(token) {
-            Self::Present
-        } else if old.iter().any(|key| key.fits(token)) {
-            Self::Old
-        } else {
-            Self::Foreign
-        }
-    }
-}
-
 /// The key that signs identities, ready for use.
 ///
 /// The key's own two blocks are hashed once, when it is made; a token then costs two compressions.

@@ -125,6 +125,11 @@ pub(crate) fn dropped() {
     counter!("session_resume_dropped_messages_total").increment(1);
 }
 
+/// The keys that sign identities are others from now on.
+pub(crate) fn keys_changed(how: &'static str) {
+    counter!("session_resume_identity_keys_changed_total", "how" => how).increment(1);
+}
+
 /// The store has taken a snapshot.
 pub(crate) fn committed(latency: Duration) {
     histogram!("session_resume_commit_seconds").record(latency);

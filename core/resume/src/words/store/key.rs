@@ -21,6 +21,8 @@ pub enum RecordKind {
     /// The record of a session whose state did not fit its type any more, by session id: what
     /// [`SetAside`](crate::store::SetAside) reads.
     Unreadable,
+    /// The keys that sign identities, of all layers: [`StoreKey::identity_keys`] alone.
+    IdentityKeys,
 }
 
 impl RecordKind {
@@ -31,6 +33,7 @@ impl RecordKind {
             Self::Outcome => 2,
             Self::Visitor => 3,
             Self::Unreadable => 4,
+            Self::IdentityKeys => 5,
         }
     }
 }
@@ -55,6 +58,11 @@ impl StoreKey {
         let mut bytes = Self::prefix(kind, layer)?;
         bytes.extend_from_slice(id);
         Ok(Self(bytes.into()))
+    }
+
+    /// Returns where the keys are that sign identities. All layers on a store have them in common.
+    pub fn identity_keys() -> Self {
+        Self::new(RecordKind::IdentityKeys, "", b"").expect("it is short")
     }
 
     /// Returns what the keys of all records of this `kind`, in the layer named `layer`, begin with.
@@ -133,6 +141,7 @@ mod tests {
             key(RecordKind::Outcome, "ab", b"c"),
             key(RecordKind::Visitor, "ab", b"c"),
             key(RecordKind::Unreadable, "ab", b"c"),
+            key(RecordKind::IdentityKeys, "ab", b"c"),
         ];
         for (i, one) in all.iter().enumerate() {
             for (j, other) in all.iter().enumerate() {
@@ -143,6 +152,7 @@ mod tests {
         for (key, tag) in all[4..].iter().zip(2..) {
             assert_eq!(key.as_bytes(), [&[tag], &b"\0\x02abc"[..]].concat());
         }
+        assert_eq!(StoreKey::identity_keys().as_bytes(), b"\x05\0\0");
         assert_eq!((all[0].prefix_of(), all[0].id()), (&b"\x01\0\x02ab"[..], &b"c"[..]));
         for key in &all {
             assert_eq!(StoreKey::from_bytes(key.as_bytes().to_vec()).as_ref(), Some(key));

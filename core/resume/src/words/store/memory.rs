@@ -197,6 +197,11 @@ impl SnapshotStore for MemoryStore {
         Some(self.shared.identity_key)
     }
 
+    fn identity_keys(&self) -> Option<Bytes> {
+        let records = self.lock();
+        records.by_key.get(&StoreKey::identity_keys()).map(|record| record.bytes.clone())
+    }
+
     fn count(&self, kind: RecordKind, layer: &str) -> Option<usize> {
         let prefix = StoreKey::prefix(kind, layer).ok()?;
         Some(self.lock().counts.get(&prefix).copied().unwrap_or(0))

@@ -228,6 +228,20 @@ pub trait SnapshotStore: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Returns the bytes of the record under [`StoreKey::identity_keys`] as they were when the store was opened, or later;
+    /// `None` if there was no such record.
+    ///
+    /// The record says which keys sign identities since they were [changed](crate::SessionResume::rotate_identity_keys).
+    /// A layer needs it before its first request. So a store that keeps an [`identity_key`](Self::identity_key) reads the record when it is
+    /// opened, and cannot be opened if that fails. Does no I/O.
+    ///
+    /// # Security
+    ///
+    /// As for the identity key.
+    fn identity_keys(&self) -> Option<Bytes> {
+        None
+    }
+
     /// Returns whether no other process can use this store while this one does.
     ///
     /// Then no other process can have taken a session over, and an attach need not ask.
@@ -328,6 +342,10 @@ impl<S: SnapshotStore> SnapshotStore for Arc<S> {
 
     fn identity_key(&self) -> Option<[u8; 64]> {
         S::identity_key(self)
+    }
+
+    fn identity_keys(&self) -> Option<Bytes> {
+        S::identity_keys(self)
     }
 
     fn is_exclusive(&self) -> bool {

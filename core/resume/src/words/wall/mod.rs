@@ -77,7 +77,8 @@ pub(crate) mod shift {
         static SHIFT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     }
 
-    pub(super) fn get() -> Duration {
+    /// Returns by how much the wall clock shows more than the time.
+    pub(crate) fn get() -> Duration {
         SHIFT.get()
     }
 

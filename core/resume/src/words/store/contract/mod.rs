@@ -27,7 +27,7 @@ use bytes::Bytes;
 
 pub use self::cluster::check_cluster;
 use self::suite::{HOUR, Suite, key_text, ok, refusal};
-use super::{ErrorKind, SnapshotStore, StoreError};
+use super::{ErrorKind, SnapshotStore, StoreError, StoreKey};
 
 #[cfg(test)]
 mod tests;
@@ -127,6 +127,12 @@ pub async fn check_reopen<S: SnapshotStore>(open: impl AsyncFn() -> S) {
     let theirs = stamp.taken_by(suite::B);
     ok(first.claim(&kept, Some(stamp), theirs, key_text(&kept), HOUR).await);
     let identity_key = first.identity_key();
+    // Of a store in use: those that are there are left alone.
+    let keys = StoreKey::identity_keys();
+    let of_suite = ok(first.load(&keys).await).is_none();
+    if of_suite {
+        ok(first.claim(&keys, None, stamp, key_text(&keys), HOUR).await);
+    }
     drop(first);
 
     let second = open().await;
@@ -135,6 +141,16 @@ pub async fn check_reopen<S: SnapshotStore>(open: impl AsyncFn() -> S) {
         second.identity_key() == identity_key,
         "identity_key: another one after opening the store again"
     );
+    if identity_key.is_some() {
+        let record = ok(second.load(&keys).await).map(|record| record.bytes);
+        assert!(
+            second.identity_keys() == record,
+            "identity_keys: not what was there when the store was opened"
+        );
+    }
+    if of_suite {
+        ok(second.remove(&keys, stamp.next()).await);
+    }
     suite.expect("rule 2 (durable)", &kept, theirs, &key_text(&kept), HOUR).await;
     let text = key_text(&touched);
     suite.expect("rule 2 (durable), touch", &touched, stamp, &text, 9 * HOUR).await;

@@ -53,6 +53,7 @@ impl<S: SnapshotStore, W: Wire> Suite<'_, S, W> {
             self.key_of(RecordKind::Outcome, b"k"),
             self.key_of(RecordKind::Visitor, b"k"),
             self.key_of(RecordKind::Unreadable, b"k"),
+            self.key_of(RecordKind::IdentityKeys, b"k"),
             self.key_of(RecordKind::Session, b""),
             self.key_of(RecordKind::Session, b"\0"),
             self.key_of(RecordKind::Session, b"\xff\0:/*{}"),

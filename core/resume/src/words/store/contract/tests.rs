@@ -49,6 +49,7 @@ enum Fault {
     PutsAgainMoveTheExpiry,
     LosesEveryHundredth,
     ChangesIdentityKey,
+    ForgetsIdentityKeys,
 }
 
 const ALL: [(Fault, &str); 31] = [
@@ -300,6 +301,11 @@ impl SnapshotStore for Broken {
         }
     }
 
+    fn identity_keys(&self) -> Option<Bytes> {
+        let keys = self.inner.identity_keys();
+        keys.filter(|_| self.fault != Fault::ForgetsIdentityKeys)
+    }
+
     fn identity_key(&self) -> Option<[u8; 64]> {
         if self.fault == Fault::ChangesIdentityKey {
             return MemoryStore::new().identity_key();
@@ -325,6 +331,14 @@ async fn every_fault_is_caught_and_named() {
 async fn a_store_that_forgets_is_caught_when_it_is_opened_again() {
     let text = panic_text(check_reopen(async || MemoryStore::new())).await;
     assert!(text.contains("after opening the store again"), "{text}");
+}
+
+#[tokio::test]
+#[should_panic(expected = "identity_keys: not what was there")]
+async fn a_store_that_does_not_read_the_identity_keys_is_caught_when_it_is_opened_again() {
+    let disk = MemoryStore::new();
+    let forgets = || Broken::new(Fault::ForgetsIdentityKeys);
+    check_reopen(async || Broken { inner: disk.clone(), ..forgets() }).await;
 }
 
 /// An engine behind a connection: a task makes the calls, also those whose callers have gone.
