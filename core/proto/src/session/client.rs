@@ -89,6 +89,11 @@ impl ClientName {
         matches!(self.kind, ClientKind::Plain | ClientKind::PlainWatcher)
     }
 
+    /// Whether this is the same client id under another identity.
+    pub(super) fn is_elsewhere(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.identity != other.identity && !self.is_plain()
+    }
+
     /// How a transport with this access is known. A plain watcher must not be taken for the identity's plain client.
     pub(super) fn with(self, access: Access) -> Self {
         match (self.kind, access) {

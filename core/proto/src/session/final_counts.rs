@@ -118,7 +118,11 @@ impl FinalCounts {
         let head = self.head.unwrap_or_default();
         let whole_from = counts.map_or(head, |counts| counts.whole_from);
         let missing = !honoured || *received < whole_from;
-        let unknown = if self.pushed_out { None } else { Some(0) };
+        let had_another_identity = || {
+            let of_its_id = self.clients.iter().filter(|of| of.client.is_elsewhere(&client));
+            of_its_id.map(|of| of.received).any(|received| received > 0)
+        };
+        let unknown = if self.pushed_out || had_another_identity() { None } else { Some(0) };
         let hello = Hello {
             v: VERSION,
             session: *session,

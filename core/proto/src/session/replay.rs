@@ -69,7 +69,7 @@ impl<I: Clone> Session<I> {
                     let mut start = self.fresh_start(uid, origin, Some(gap));
                     start.status =
                         if lineage == Lineage::Foreign { Status::Reused } else { Status::Restored };
-                    if uid.is_none() && self.pushed_out {
+                    if uid.is_none() && self.perhaps_counted(name) {
                         start.received = None;
                     }
                     start
@@ -248,7 +248,7 @@ impl<I: Clone> Session<I> {
         let checkpoint = self.catch_up(Recipient { name, uid }, from);
         let from = checkpoint.unwrap_or(from);
         let received_count = match uid {
-            None if self.pushed_out => None,
+            None if self.perhaps_counted(name) => None,
             _ => self.counted(uid),
         };
         let forgotten = received_count.is_none();
@@ -273,6 +273,18 @@ impl<I: Clone> Session<I> {
                 reason,
             }),
         }
+    }
+
+    /// Whether messages of a client may have been accepted although no client of this name is known: it was pushed out,
+    /// or it had another identity and has lost that cookie.
+    ///
+    /// One that is gone and of which nothing was accepted does not count: what it sends again was not there before. One
+    /// that is attached does: its messages may still be under way.
+    fn perhaps_counted(&self, name: ClientName) -> bool {
+        let sends = |of: &Client<I>| of.is_attached() && !of.is_watcher();
+        let counts = |of: &Client<I>| of.received > 0 || of.early().is_some() || sends(of);
+        self.pushed_out
+            || self.clients.iter().any(|of| of.who.name.is_elsewhere(&name) && counts(of))
     }
 
     /// Returns how many of the client's messages were accepted, if the session knows.

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use session_resume_proto::{Message, Moment, WireId};
 use sha2::{Digest as _, Sha256};
 
+use crate::scenario::Excuses;
+
 /// A message that was said: in which epoch first, and by which process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Said {
@@ -152,8 +154,12 @@ impl Handled {
     }
 
     /// The handler takes a message of a program: the next one, or a later one if those between can only be
-    /// in doubt, taken back or dropped (`told_apart`).
-    pub(crate) fn take(&mut self, program: usize, message: &Message, told_apart: bool) {
+    /// in doubt, taken back or dropped. One of these may still come, if the scenario excuses it.
+    pub(crate) fn take(&mut self, program: usize, message: &Message, excuses: &Excuses) {
+        if self.take_late(program, message, excuses) {
+            return;
+        }
+        let told_apart = excuses.told_apart();
         let next = self.next[program];
         if *message == from_client(program, next, told_apart) {
             self.next[program] = next + 1;
@@ -173,8 +179,15 @@ impl Handled {
         self.count_early(program);
     }
 
+    fn take_late(&mut self, program: usize, message: &Message, excuses: &Excuses) -> bool {
+        excuses.late && self.skipped[program].remove(&number(message))
+    }
+
     /// The handler takes a message of a program before its turn, for the first time.
-    pub(crate) fn take_early(&mut self, program: usize, message: &Message) {
+    pub(crate) fn take_early(&mut self, program: usize, message: &Message, excuses: &Excuses) {
+        if self.take_late(program, message, excuses) {
+            return;
+        }
         let k = number(message);
         assert!(k >= self.next[program], "{k} of {program} again, before its turn");
         assert!(self.early[program].insert(k), "{k} of {program} again, before its turn");

@@ -118,6 +118,16 @@ fn a_store_that_goes_back_in_time_never_gives_one_cursor_two_histories() {
 }
 
 #[test]
+fn a_program_that_loses_its_cookie_is_handled_once_or_in_doubt() {
+    live(Kind::Cookies, 3000);
+}
+
+#[test]
+fn a_program_that_loses_its_cookie_is_handled_once_or_in_doubt_through_restarts() {
+    live(Kind::StoredCookies, 3000);
+}
+
+#[test]
 fn a_client_that_was_pushed_out_stays_so_through_restarts() {
     live(Kind::Crowd, 3000);
 }

@@ -34,10 +34,14 @@ pub(crate) enum Kind {
     Backup,
     /// `Strangers` and `State` at once: clients are pushed out, and the process dies.
     Crowd,
+    /// Programs lose their cookies, and come back with their cursors under other identities.
+    Cookies,
+    /// The same, and the process dies and drains.
+    StoredCookies,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Alone,
         Self::ClientRestarts,
         Self::Share,
@@ -51,15 +55,21 @@ impl Kind {
         Self::Exact,
         Self::Backup,
         Self::Crowd,
+        Self::Cookies,
+        Self::StoredCookies,
     ];
 
     pub(crate) fn has_store(self) -> bool {
-        matches!(self, Self::State | Self::Exact | Self::Backup | Self::Crowd)
+        matches!(self, Self::State | Self::Exact | Self::Backup | Self::Crowd | Self::StoredCookies)
     }
 
     /// Whether strangers come, who push out clients that are gone.
     pub(crate) fn has_strangers(self) -> bool {
         matches!(self, Self::Strangers | Self::Crowd)
+    }
+
+    pub(crate) fn loses_cookies(self) -> bool {
+        matches!(self, Self::Cookies | Self::StoredCookies)
     }
 }
 
@@ -67,8 +77,13 @@ impl Kind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Excuses {
     pub(crate) gaps: &'static [GapReason],
-    /// Messages of a client may be told to be in doubt.
+    /// Messages of a client may be told to be in doubt; where cookies are lost: of a client that has lost one.
     pub(crate) doubt: bool,
+    /// A record that has one of two programs with the same id may not have the other yet, which may be the same program
+    /// without its cookie: what that one has sent may be in doubt.
+    pub(crate) twins: bool,
+    /// Messages that are in doubt may be handled behind later ones: the transport that had them may still be there.
+    pub(crate) late: bool,
     /// Messages may be told to be dropped: the process has died three times with them in hand.
     pub(crate) drops: bool,
     /// A client may find that its stream is gone.
@@ -133,8 +148,9 @@ impl Scenario {
             _ => Overflow::Backpressure,
         };
         rules.durable_inbox = kind.has_store();
-        rules.durable_outbox =
-            kind == Kind::Exact || (matches!(kind, Kind::Backup | Kind::Crowd) && rng.percent(50));
+        rules.durable_outbox = kind == Kind::Exact
+            || (matches!(kind, Kind::Backup | Kind::Crowd | Kind::StoredCookies)
+                && rng.percent(50));
         rules.heartbeat = rng.millis(2000..30_000);
         rules.pong_timeout = rng.millis(2000..20_000);
         let tight = rng.percent(60);
@@ -147,7 +163,13 @@ impl Scenario {
         let several = matches!(kind, Kind::Share | Kind::Takeover | Kind::Refuse);
         let mixed = matches!(
             kind,
-            Kind::DropOldest | Kind::State | Kind::Exact | Kind::Backup | Kind::Forgetful
+            Kind::DropOldest
+                | Kind::State
+                | Kind::Exact
+                | Kind::Backup
+                | Kind::Forgetful
+                | Kind::Cookies
+                | Kind::StoredCookies
         );
         let programs = match () {
             () if several => 2 + rng.index(2),
@@ -160,7 +182,10 @@ impl Scenario {
         // As good as drawn, and nothing else is drawn differently.
         let two_identities = programs > 1 && rules.heartbeat.as_millis().is_multiple_of(2);
         // The check of what a newer run may miss counts by the oldest message that is kept.
-        let skips = kind != Kind::ClientRestarts && !rules.heartbeat.as_millis().is_multiple_of(3);
+        // What was for a client alone is for that of its old identity.
+        let skips = kind != Kind::ClientRestarts
+            && !kind.loses_cookies()
+            && !rules.heartbeat.as_millis().is_multiple_of(3);
         rules.retention = retention(rules.pong_timeout.as_millis());
         if kind == Kind::ClientRestarts && rules.retention.retain == Retain::SinceCheckpoint {
             // A late offer of a dead program takes over, starts with the checkpoint, and needs nothing before it.
@@ -185,7 +210,9 @@ impl Scenario {
                     Kind::State | Kind::Backup => &[GapReason::Restarted],
                     _ => &[GapReason::Evicted, GapReason::Overflow, GapReason::Restarted],
                 },
-                doubt: kind == Kind::Forgetful || kind.has_strangers(),
+                doubt: kind == Kind::Forgetful || kind.has_strangers() || kind.loses_cookies(),
+                twins: kind.has_store() && kind != Kind::Exact,
+                late: kind.loses_cookies(),
                 // A record names messages of programs only, and strangers send, too.
                 drops: kind.has_store() && !kind.has_strangers(),
                 new_stream: matches!(
@@ -196,6 +223,8 @@ impl Scenario {
                         | Kind::Strangers
                         | Kind::Crowd
                         | Kind::OverflowEnds
+                        | Kind::Cookies
+                        | Kind::StoredCookies
                 ),
                 taken_back: kind == Kind::Backup,
             },

@@ -721,7 +721,7 @@ impl Live {
             self.dirty = true;
             let from = usize::try_from(from.info).expect("small");
             if from < self.handled.next.len() {
-                self.handled.take_early(from, &message);
+                self.handled.take_early(from, &message, &scenario.excuses);
             }
             return true;
         }
@@ -761,7 +761,7 @@ impl Live {
                     if let Event::Message { message, from } = event {
                         let from = usize::try_from(from.info).expect("small");
                         if from < self.handled.next.len() {
-                            self.handled.take(from, &message, scenario.excuses.told_apart());
+                            self.handled.take(from, &message, &scenario.excuses);
                         }
                         if scenario.excuses.drops {
                             let k = ledger::number(&message);

@@ -45,7 +45,9 @@ impl World {
             Kind::Strangers => self.stranger(),
             Kind::Forgetful => self.end_process(),
             Kind::Crowd if self.rng.percent(60) => self.stranger(),
-            Kind::State | Kind::Exact | Kind::Crowd => self.disturb_store(),
+            Kind::Cookies => self.lose_cookie(),
+            Kind::StoredCookies if self.rng.percent(50) => self.lose_cookie(),
+            Kind::State | Kind::Exact | Kind::Crowd | Kind::StoredCookies => self.disturb_store(),
             Kind::Backup => match self.rng.below(4) {
                 0 => self.copy_store(),
                 1 => self.put_copy_back(),
@@ -70,14 +72,34 @@ impl World {
             program.identity = new;
         }
         self.rename(old, new);
+        self.moved.insert(old);
         self.tell(|| format!("the identity of {at} is {new:?} now"));
+    }
+
+    /// A program's cookie is lost: from the next connection on, the server sees another browser.
+    fn lose_cookie(&mut self) {
+        let at = self.rng.index(self.programs.len());
+        let identity = IdentityTag::new(self.rng.bytes());
+        self.programs[at].lose_cookie(identity);
+        self.tell(|| format!("{at} has lost its cookie, and will be {identity:?}"));
+        if self.rng.percent(50)
+            && let Some(link) = self
+                .links
+                .iter()
+                .position(|link| link.client_end && link.program.is_some_and(|(of, _)| of == at))
+        {
+            self.cut_link(link, true);
+        }
     }
 
     /// The connection ends in mid-air; `told`: both ends hear of it some time, else at most one.
     fn cut(&mut self, told: bool) {
-        let Some(at) = self.any_link() else {
-            return;
-        };
+        if let Some(at) = self.any_link() {
+            self.cut_link(at, told);
+        }
+    }
+
+    fn cut_link(&mut self, at: usize, told: bool) {
         if let Some(tunnel) = &mut self.links[at].tunnel {
             let until = self.now + self.rng.millis(0..15_000);
             return tunnel.cut(until, self.now);

@@ -67,7 +67,8 @@ fn a_snapshot_and_what_is_left_of_a_session_know_clients_by_both() {
     assert!(snapshot.knows_identity(name("bob/a").identity));
     assert!(!snapshot.knows_identity(name("eve/a").identity));
     for counts in [snapshot.final_counts(true), sim.session.final_counts()] {
-        for (who, received) in [("ann/a", 2), ("bob/a", 1), ("eve/a", 0)] {
+        let told = [("ann/a", "2"), ("bob/a", "1"), ("eve/e", "0"), ("eve/a", "null")];
+        for (who, received) in told {
             let told = counts.farewell(
                 name(who),
                 &WireId::parse("s").unwrap(),
@@ -187,7 +188,7 @@ fn an_identity_that_was_changed_is_a_stranger_after_ten_seconds() {
     assert!(sim.offer("ann/a", at(0)).is_err());
     sim.advance(MILLISECOND);
     let other = sim.offer("ann/a", at(0)).unwrap();
-    assert_eq!(sim.out(other)[0], "hello resumed from 0 received 0", "nothing of hers is counted");
+    assert_eq!(sim.out(other)[0], "hello reused from 0 received null", "nothing of hers is told");
     sim.detach(stranger);
 }
 
@@ -206,4 +207,105 @@ fn a_second_change_follows_the_first() {
         );
     }
     assert!(sim.session.moved().len() <= 16);
+}
+
+/// Ann has sent two messages, and comes back with her cursor and without her cookie.
+fn without_cookie(sim: &mut Sim, claim: Claim) -> String {
+    let new = sim.offer("new/a", claim).unwrap();
+    let told = sim.out(new).remove(0);
+    sim.detach(new);
+    told
+}
+
+#[test]
+fn a_client_that_has_lost_its_cookie_is_told_that_its_count_is_not_known() {
+    const UNKNOWN: &str = "hello reused from 0 received null";
+    for is_gone in [false, true] {
+        let mut sim = sharing(|_| {});
+        let ann = sim.fresh("ann/a");
+        sim.out(ann);
+        assert!(sim.say(ann, "1") && sim.say(ann, "2"));
+        if is_gone {
+            sim.detach(ann);
+        }
+        // The hello may be lost.
+        for _ in 0..3 {
+            assert_eq!(without_cookie(&mut sim, at_n(0, ann)), UNKNOWN);
+        }
+        let new = sim.offer("new/a", at_n(0, ann)).unwrap();
+        assert_eq!(sim.out(new), [UNKNOWN]);
+        assert!(sim.say(new, "3"));
+        assert_eq!(sim.messages(), ["ann/a:1", "ann/a:2", "new/a:3"]);
+        sim.detach(new);
+        let new = sim.offer("new/a", at_n(0, new)).unwrap();
+        assert_eq!(sim.out(new)[0], "hello resumed from 0 received 1", "it counts from 0");
+        // That is no news for her.
+        sim.detach(ann);
+        let ann = sim.offer("ann/a", at_n(0, ann)).unwrap();
+        assert_eq!(sim.out(ann)[0], "hello resumed from 0 received 2");
+        // A client that holds nothing has nothing to send again.
+        let fresh = sim.fresh("eve/a");
+        assert_eq!(sim.out(fresh), ["hello reused from 0 received 0"]);
+    }
+}
+
+#[test]
+fn a_client_that_has_lost_its_cookie_sends_again_what_nobody_can_have_accepted() {
+    const SURE: &str = "hello resumed from 0 received 0";
+    let mut sim = sharing(|_| {});
+    let ann = sim.fresh("ann/a");
+    sim.out(ann);
+    // Her messages may be under way.
+    assert_eq!(without_cookie(&mut sim, at(0)), "hello reused from 0 received null");
+    let mut sim = sharing(|_| {});
+    let ann = sim.fresh("ann/a");
+    sim.out(ann);
+    sim.detach(ann);
+    assert_eq!(without_cookie(&mut sim, at(0)), SURE);
+    let mut sim = sharing(|_| {});
+    let watcher = sim.watch("ann/a", Claim::Fresh).unwrap();
+    sim.out(watcher);
+    assert_eq!(without_cookie(&mut sim, at(0)), SURE, "a watcher sends nothing");
+    // Another client of hers has nothing to do with it.
+    let mut sim = sharing(|_| {});
+    let ann = sim.fresh("ann/b");
+    assert!(sim.say(ann, "1"));
+    assert_eq!(without_cookie(&mut sim, at(0)), SURE);
+}
+
+#[test]
+fn a_record_that_has_messages_of_a_client_with_another_cookie_makes_its_count_unknown() {
+    // The outbox is in the record or not, and the handler has taken a message, none, or the second one early.
+    for (whole, takes, unknown) in [
+        (true, "first", true),
+        (false, "first", true),
+        (true, "none", false),
+        (false, "none", false),
+        (true, "second", true),
+        (false, "second", true),
+    ] {
+        let mut sim = sharing(|_| {});
+        let ann = sim.fresh("ann/a");
+        sim.out(ann);
+        assert!(sim.say(ann, "1") && sim.say(ann, "2"));
+        match takes {
+            "first" => {
+                sim.events();
+            }
+            "second" => {
+                sim.session.look_ahead();
+                sim.session.look_ahead();
+                assert!(sim.session.take_looked_at(sim.now).is_some());
+                sim.session.hand_back();
+            }
+            _ => {}
+        }
+        let rules = Arc::clone(sim.session.rules());
+        let (snapshot, _) = sim.session.snapshot(whole);
+        sim.session = Session::restore(rules, snapshot, whole, 2, Duration::ZERO, sim.now, |_| "");
+        let told = without_cookie(&mut sim, at_n(0, ann));
+        let received = if unknown { "null" } else { "0" };
+        assert!(told.contains(&format!(" received {received}")), "{whole} {takes}: {told}");
+        assert_eq!(told.contains("resumed"), whole && !unknown, "{told}");
+    }
 }

@@ -34,9 +34,7 @@ impl World {
             return self.refuse(at, farewell.expect("the cursor is its own"), None);
         }
         let name = self.links[at].name;
-        if self.links[at].info != STRANGER
-            && self.programs.iter().all(|program| program.identity != name.identity)
-        {
+        if self.moved.contains(&name.identity) {
             return self.arrive_moved(at, &offer);
         }
         let ended = |live: &Live| live.machine.ended().is_some();

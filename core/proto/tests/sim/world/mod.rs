@@ -4,7 +4,10 @@ mod arrivals;
 mod clients;
 mod service;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use session_resume_proto::{
     Moment,
@@ -38,6 +41,8 @@ pub(crate) struct World {
     pub(crate) links: Vec<Link>,
     pub(crate) ledger: Ledger,
     names: BTreeMap<ClientName, u32>,
+    /// The identities in whose place the server has put others.
+    pub(crate) moved: BTreeSet<IdentityTag>,
     last_link: u64,
     /// When something goes wrong next; `None`: the network is calm.
     pub(crate) trouble: Option<Moment>,
@@ -62,6 +67,9 @@ impl World {
             let twin = programs.first().filter(|_| n == 1 && scenario.two_identities);
             programs.push(Program::new(n, twin, &scenario, &mut rng, now));
         }
+        if let [first, second, ..] = &mut programs[..] {
+            first.has_twin = second.has_twin;
+        }
         if scenario.watched {
             let mut watcher = Program::new(programs.len(), None, &scenario, &mut rng, now);
             watcher.watches = true;
@@ -76,6 +84,7 @@ impl World {
             links: Vec::new(),
             ledger: Ledger::default(),
             names: BTreeMap::new(),
+            moved: BTreeSet::new(),
             last_link: 0,
             trouble: Some(now),
             steps: 0,
