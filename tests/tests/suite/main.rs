@@ -8,6 +8,7 @@ mod event_source;
 mod identity;
 mod lists;
 mod log;
+mod lost_cookie;
 mod merge;
 mod observers;
 mod pace;
