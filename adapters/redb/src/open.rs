@@ -24,7 +24,10 @@ use crate::{
 };
 
 /// The format of everything in the file: tables, their names and encodings.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
+
+/// The format without `pieces`: its files are changed to this one when they are opened.
+const WITHOUT_PIECES: u32 = 2;
 
 /// Pages that redb keeps in memory. Its own default is 1 GiB; the records of live sessions are not
 /// read again, so a small cache that holds the upper levels of the trees does. Smaller in our
@@ -114,7 +117,11 @@ fn prove(staged: &Staged, expect: &Expect<'_>) -> Result<Opened, Reason> {
         if matches!(expect, Expect::Any) && !repaired.load(Ordering::Relaxed) {
             db.check_integrity().map_err(redb::Error::from)?;
         }
-        read_meta(&db)?
+        let (format, identity_key) = read_meta(&db)?;
+        if format == WITHOUT_PIECES {
+            change_format(&db)?;
+        }
+        identity_key
     };
     if let Expect::Same(known) = expect
         && **known != identity_key
@@ -141,8 +148,15 @@ fn create(db: &Database) -> Result<[u8; 64], Reason> {
     Ok(identity_key)
 }
 
-/// Returns the identity key of a store in our format.
-fn read_meta(db: &Database) -> Result<[u8; 64], Reason> {
+fn change_format(db: &Database) -> Result<(), redb::Error> {
+    let transaction = db.begin_write()?;
+    transaction.open_table(META)?.insert("format", FORMAT.to_be_bytes().as_slice())?;
+    records::create(&transaction)?;
+    Ok(transaction.commit()?)
+}
+
+/// Returns format and identity key of a store in a format that we read.
+fn read_meta(db: &Database) -> Result<(u32, [u8; 64]), Reason> {
     let transaction = db.begin_read().map_err(redb::Error::from)?;
     let meta = match transaction.open_table(META) {
         Ok(meta) => meta,
@@ -156,8 +170,10 @@ fn read_meta(db: &Database) -> Result<[u8; 64], Reason> {
     };
     let format = <[u8; 4]>::try_from(read("format")?).map_err(|_| OpenErrorKind::Damaged)?;
     // Before anything else is looked at: a newer format may mean something else by it.
-    match u32::from_be_bytes(format) {
-        FORMAT => {}
+    let format = u32::from_be_bytes(format);
+    let expected = match format {
+        FORMAT => &records::TABLES[..],
+        WITHOUT_PIECES => &records::TABLES[..2],
         newer if newer > FORMAT => {
             let text = format!("format {newer}, this version knows up to {FORMAT}");
             return Err(Reason::because(OpenErrorKind::TooNew, text));
@@ -166,16 +182,17 @@ fn read_meta(db: &Database) -> Result<[u8; 64], Reason> {
             let text = format!("format {older} is not one of those that this version reads");
             return Err(Reason::because(OpenErrorKind::Damaged, text));
         }
-    }
+    };
     let tables: Vec<_> = transaction
         .list_tables()
         .map_err(redb::Error::from)?
         .map(|table| table.name().to_owned())
         .collect();
-    if !records::TABLES.iter().all(|name| tables.iter().any(|table| table == name)) {
+    if !expected.iter().all(|name| tables.iter().any(|table| table == name)) {
         return Err(OpenErrorKind::Damaged.into());
     }
-    <[u8; 64]>::try_from(read("identity_key")?).map_err(|_| OpenErrorKind::Damaged.into())
+    let identity_key = <[u8; 64]>::try_from(read("identity_key")?);
+    Ok((format, identity_key.map_err(|_| OpenErrorKind::Damaged)?))
 }
 
 /// A new file is only there after a power failure if its directory has been synced, too.

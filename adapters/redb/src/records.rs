@@ -1,30 +1,30 @@
 //! What is in the file, and what each call does to it.
 //!
-//! Three tables. The names and encodings are the format; see `FORMAT` in `open.rs`.
+//! Four tables: these three, and `pieces`. The names and encodings are the format; see `FORMAT` in `open.rs`.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use redb::{
-    ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
-    WriteTransaction,
+    ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table,
+    TableDefinition, WriteTransaction,
 };
 use session_resume::store::{ErrorKind, Stamp, StoreError, StoreKey, Verdict, Versioned};
+
+use crate::{
+    census::Growth,
+    head::{Form, HEAD, Head},
+    pieces::{self, LONGEST_WHOLE, PIECES, Pieces},
+};
 
 /// `format` and `identity_key`.
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("session-resume");
 
-/// Key → the head and the bytes. The head is line (16 bytes), generation, owner, number and expiry (8 each), big
-/// endian.
-const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
+/// Key → the [`Head`], and what it says: the bytes, or the list of their pieces.
+pub(crate) const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 
 /// (Expiry, key), exactly one for each record: what is due is at the front.
 const EXPIRY: TableDefinition<'_, (u64, &[u8]), ()> = TableDefinition::new("expiry");
-
-const HEAD: usize = 48;
 
 /// The end of the year 9999 in milliseconds: what is later is stored as this, since not every
 /// platform can express more.
@@ -62,48 +62,6 @@ impl Op {
 /// What a call comes to: how many records it changed, or why it was refused.
 pub(crate) type Answer = Result<usize, ErrorKind>;
 
-/// How many records there are, by what their keys begin with: kind and layer.
-#[derive(Debug, Default)]
-pub(crate) struct Census(BTreeMap<Vec<u8>, usize>);
-
-/// How many more there are, by the same.
-type Growth = BTreeMap<Vec<u8>, isize>;
-
-impl Census {
-    /// Counts what is there: reads every key.
-    pub(crate) fn take(db: &impl ReadableDatabase) -> Result<Self, redb::Error> {
-        let mut counts = BTreeMap::<Vec<u8>, usize>::new();
-        let mut last = None;
-        for entry in db.begin_read()?.open_table(RECORDS)?.iter()? {
-            let (key, _) = entry?;
-            let prefix = StoreKey::prefix_in(key.value());
-            // The keys are in order.
-            let count = match &mut last {
-                Some((same, count)) if same == prefix => count,
-                _ => {
-                    counts.extend(last.take());
-                    &mut last.insert((prefix.to_vec(), 0)).1
-                }
-            };
-            *count += 1;
-        }
-        counts.extend(last);
-        Ok(Self(counts))
-    }
-
-    /// Counts changes that are committed.
-    pub(crate) fn apply(&mut self, growth: Growth) {
-        for (prefix, more) in growth {
-            let count = self.0.entry(prefix).or_default();
-            *count = count.saturating_add_signed(more);
-        }
-    }
-
-    pub(crate) fn of(&self, prefix: &[u8]) -> usize {
-        self.0.get(prefix).copied().unwrap_or(0)
-    }
-}
-
 /// Applies all of `ops` in their order. Errors are failures of the file: nothing may be committed then.
 pub(crate) fn apply<'a>(
     transaction: &WriteTransaction,
@@ -112,6 +70,7 @@ pub(crate) fn apply<'a>(
     let mut tables = Tables {
         records: transaction.open_table(RECORDS)?,
         expiry: transaction.open_table(EXPIRY)?,
+        pieces: Pieces::new(transaction),
         growth: Growth::new(),
     };
     let answers = ops.map(|op| tables.apply(op)).collect::<Result<_, _>>()?;
@@ -149,8 +108,10 @@ pub(crate) fn load(
         // bytes are copied while both are here.
         let transaction = db.begin_read()?;
         let table = transaction.open_table(RECORDS)?;
-        let value = table.get(key.as_bytes())?;
-        Ok(value.map(|value| decode(value.value())))
+        let Some(value) = table.get(key.as_bytes())? else {
+            return Ok(None);
+        };
+        decode(&transaction, value.value()).map(Some)
     };
     match read().map_err(|err| StoreError::new(kind_of(&err), err))? {
         None => Ok(None),
@@ -162,8 +123,11 @@ pub(crate) fn load(
 /// Returns how large the pages of all records are together. Reads these pages.
 pub(crate) fn bytes_in_use(db: &impl ReadableDatabase) -> Result<u64, redb::Error> {
     let transaction = db.begin_read()?;
-    let tables =
-        [transaction.open_table(RECORDS)?.stats()?, transaction.open_table(EXPIRY)?.stats()?];
+    let tables = [
+        transaction.open_table(RECORDS)?.stats()?,
+        transaction.open_table(EXPIRY)?.stats()?,
+        transaction.open_table(PIECES)?.stats()?,
+    ];
     let sizes = tables
         .iter()
         .map(|table| table.stored_bytes() + table.metadata_bytes() + table.fragmented_bytes());
@@ -175,24 +139,29 @@ pub(crate) fn count(db: &impl ReadableDatabase) -> Result<u64, redb::Error> {
     Ok(db.begin_read()?.open_table(RECORDS)?.len()?)
 }
 
-/// Returns a record that owns its bytes; `None` if it has no head.
-fn decode(value: &[u8]) -> Option<Versioned> {
-    let head = Head::of(value)?;
+/// Returns a record that owns its bytes; `None` if it has no head, or not all of its pieces.
+fn decode(transaction: &ReadTransaction, value: &[u8]) -> Result<Option<Versioned>, redb::Error> {
+    let Some(head) = Head::of(value) else {
+        return Ok(None);
+    };
+    let rest = &value[HEAD..];
+    let bytes = match head.form {
+        Form::Whole => Some(Bytes::copy_from_slice(rest)),
+        Form::Pieces => pieces::read(transaction, rest)?,
+    };
     let expires = SystemTime::UNIX_EPOCH + Duration::from_millis(head.expires.min(MAX_MILLIS));
-    Some(Versioned {
-        stamp: head.stamp,
-        bytes: Bytes::copy_from_slice(&value[HEAD..]),
-        expires_in: expires.duration_since(SystemTime::now()).unwrap_or_default(),
-    })
+    let expires_in = expires.duration_since(SystemTime::now()).unwrap_or_default();
+    Ok(bytes.map(|bytes| Versioned { stamp: head.stamp, bytes, expires_in }))
 }
 
-/// The tables that every store file has in addition to [`META`].
-pub(crate) const TABLES: [&str; 2] = ["records", "expiry"];
+/// The tables that a store file has in addition to [`META`]. The last one came with format 3.
+pub(crate) const TABLES: [&str; 3] = ["records", "expiry", "pieces"];
 
-/// Makes the tables of a new file.
+/// Makes those tables of a file that are not there.
 pub(crate) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     transaction.open_table(RECORDS)?;
     transaction.open_table(EXPIRY)?;
+    transaction.open_table(PIECES)?;
     Ok(())
 }
 
@@ -208,6 +177,7 @@ pub(crate) fn kind_of(err: &redb::Error) -> ErrorKind {
 struct Tables<'t> {
     records: Table<'t, &'static [u8], &'static [u8]>,
     expiry: Table<'t, (u64, &'static [u8]), ()>,
+    pieces: Pieces<'t>,
     growth: Growth,
 }
 
@@ -251,7 +221,7 @@ impl Tables<'_> {
             Err(refused) => Err(refused),
             Ok(Verdict::Keep) => Ok(0),
             Ok(Verdict::Change) => {
-                self.write(key, old, Head { stamp, expires: millis_up(expires) }, bytes)?;
+                self.write(key, old, stamp, millis_up(expires), bytes)?;
                 Ok(1)
             }
         })
@@ -267,9 +237,8 @@ impl Tables<'_> {
             Ok(Verdict::Keep) => return Ok(Ok(0)),
             Ok(Verdict::Change) => {}
         }
-        let bytes =
-            self.records.get(key)?.map(|value| value.value()[HEAD..].to_vec()).unwrap_or_default();
-        self.write(key, Some(old), Head { expires, ..old }, &bytes)?;
+        let rest = self.after_head(key)?;
+        self.write_row(key, Some(old), Head { expires, ..old }, &rest)?;
         Ok(Ok(1))
     }
 
@@ -279,8 +248,7 @@ impl Tables<'_> {
             (Err(refused), _) => Ok(Err(refused)),
             (Ok(Verdict::Change), Some(old)) => {
                 self.expiry.remove((old.expires, key))?;
-                self.records.remove(key)?;
-                self.count(key, -1);
+                self.remove_row(key)?;
                 Ok(Ok(1))
             }
             (Ok(_), _) => Ok(Ok(0)),
@@ -301,8 +269,7 @@ impl Tables<'_> {
             let key = key.to_vec();
             drop(entry);
             self.expiry.remove((expires, key.as_slice()))?;
-            self.records.remove(key.as_slice())?;
-            self.count(&key, -1);
+            self.remove_row(&key)?;
             deleted += 1;
         }
         Ok(Ok(deleted))
@@ -317,12 +284,40 @@ impl Tables<'_> {
             .ok_or_else(|| redb::Error::Corrupted("a record without a head".into()))
     }
 
+    /// Returns what stands behind the head of a record: its bytes, or the list of its pieces.
+    fn after_head(&self, key: &[u8]) -> Result<Vec<u8>, redb::Error> {
+        let value = self.records.get(key)?;
+        Ok(value.map(|value| value.value()[HEAD..].to_vec()).unwrap_or_default())
+    }
+
     fn write(
         &mut self,
         key: &[u8],
         old: Option<Head>,
-        head: Head,
+        stamp: Stamp,
+        expires: u64,
         bytes: &[u8],
+    ) -> Result<(), redb::Error> {
+        let stored = match old.map(|old| old.form) {
+            Some(Form::Pieces) => Some(self.after_head(key)?),
+            Some(Form::Whole) | None => None,
+        };
+        if bytes.len() > LONGEST_WHOLE {
+            let list = self.pieces.write(stored.as_deref(), bytes)?;
+            return self.write_row(key, old, Head { stamp, expires, form: Form::Pieces }, &list);
+        }
+        if let Some(stored) = stored {
+            self.pieces.remove(&stored)?;
+        }
+        self.write_row(key, old, Head { stamp, expires, form: Form::Whole }, bytes)
+    }
+
+    fn write_row(
+        &mut self,
+        key: &[u8],
+        old: Option<Head>,
+        head: Head,
+        rest: &[u8],
     ) -> Result<(), redb::Error> {
         if old.is_none() {
             self.count(key, 1);
@@ -333,49 +328,29 @@ impl Tables<'_> {
             }
             self.expiry.insert((head.expires, key), ())?;
         }
-        let mut value = self.records.insert_reserve(key, HEAD + bytes.len())?;
+        let mut value = self.records.insert_reserve(key, HEAD + rest.len())?;
         let value = value.as_mut();
         value[..HEAD].copy_from_slice(&head.to_bytes());
-        value[HEAD..].copy_from_slice(bytes);
+        value[HEAD..].copy_from_slice(rest);
+        Ok(())
+    }
+
+    /// Removes a record with its pieces.
+    fn remove_row(&mut self, key: &[u8]) -> Result<(), redb::Error> {
+        let Some(removed) = self.records.remove(key)? else {
+            return Ok(());
+        };
+        if let Some(Form::Pieces) = Head::of(removed.value()).map(|head| head.form) {
+            self.pieces.remove(&removed.value()[HEAD..])?;
+        }
+        drop(removed);
+        self.count(key, -1);
         Ok(())
     }
 }
 
 /// Half of what redb can store, so that the limit does not depend on its overhead.
 const MAX_BYTES: usize = 1 << 30;
-
-#[derive(Clone, Copy)]
-struct Head {
-    stamp: Stamp,
-    expires: u64,
-}
-
-impl Head {
-    fn of(value: &[u8]) -> Option<Self> {
-        let (line, rest) = value.split_first_chunk()?;
-        let (generation, rest) = rest.split_first_chunk()?;
-        let (owner, rest) = rest.split_first_chunk()?;
-        let (number, rest) = rest.split_first_chunk()?;
-        let (expires, _) = rest.split_first_chunk()?;
-        let stamp = Stamp {
-            line: u128::from_be_bytes(*line),
-            generation: u64::from_be_bytes(*generation),
-            owner: u64::from_be_bytes(*owner),
-            number: u64::from_be_bytes(*number),
-        };
-        Some(Self { stamp, expires: u64::from_be_bytes(*expires) })
-    }
-
-    fn to_bytes(self) -> [u8; HEAD] {
-        let Stamp { line, generation, owner, number } = self.stamp;
-        let mut bytes = [0; HEAD];
-        bytes[..16].copy_from_slice(&line.to_be_bytes());
-        for (at, part) in [generation, owner, number, self.expires].into_iter().enumerate() {
-            bytes[16 + 8 * at..][..8].copy_from_slice(&part.to_be_bytes());
-        }
-        bytes
-    }
-}
 
 fn stamp_of(head: Option<Head>) -> Option<Stamp> {
     head.map(|head| head.stamp)

@@ -17,11 +17,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     caught::caught,
+    census::Census,
     compact::{self, Idle},
     error::{OpenErrorKind, Reason},
     open::{self, Expect, Opened},
     queue::{Received, receive},
-    records::{self, Answer, Census, Op},
+    records::{self, Answer, Op},
     stats::Counters,
 };
 

@@ -5,14 +5,14 @@ use session_resume::store::{ErrorKind, SnapshotStore};
 
 use super::{Disk, FIRST, LATER, key, put};
 
-const RECORDS: usize = 60;
+const RECORDS: usize = 120;
 
 /// A store with more than the cache of pages holds. Record 5 is the only one with these bytes.
 async fn filled(disk: &Disk) -> crate::RedbStore {
     let store = disk.open().unwrap();
     for n in 0..RECORDS {
         let byte = if n == 5 { 0x55 } else { 0x77 };
-        let bytes = vec![byte; 1 << 16];
+        let bytes = vec![byte; 32_000];
         store.claim(&key(n), None, FIRST, bytes.into(), LATER).await.unwrap();
     }
     store

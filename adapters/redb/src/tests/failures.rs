@@ -85,13 +85,13 @@ async fn a_failed_read_is_told_and_recovered_from() {
     let disk = Disk::default();
     let store = disk.open().unwrap();
     // More than the cache of pages holds.
-    let large = vec![7; 1 << 16];
-    for n in 0..40 {
+    let large = vec![7; 32_000];
+    for n in 0..80 {
         store.claim(&key(n), None, FIRST, large.clone().into(), LATER).await.unwrap();
     }
     disk.state().reads_fail = true;
     let mut failed = 0;
-    for n in 0..40 {
+    for n in 0..80 {
         match store.load(&key(n)).await {
             Ok(record) => assert!(record.is_some_and(|record| record.bytes == large)),
             Err(err) => {
@@ -104,7 +104,7 @@ async fn a_failed_read_is_told_and_recovered_from() {
     disk.state().reads_fail = false;
     // A write is what finds out and recovers; the store's owner writes all the time.
     while put(&store, 99).await.is_err() {}
-    for n in 0..40 {
+    for n in 0..80 {
         assert!(store.load(&key(n)).await.unwrap().is_some_and(|record| record.bytes == large));
     }
 }

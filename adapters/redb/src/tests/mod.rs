@@ -4,6 +4,7 @@ mod compact;
 mod damaged;
 mod failures;
 mod good_disk;
+mod pieces;
 mod power;
 
 use std::{
@@ -32,6 +33,8 @@ struct State {
     current: Vec<u8>,
     synced: Vec<u8>,
     syncs: u64,
+    /// How many bytes were written.
+    written: u64,
     locked: bool,
     /// How many more writes succeed.
     writes_left: Option<usize>,
@@ -149,6 +152,7 @@ impl StorageBackend for Disk {
             Some((left, _)) => *left -= 1,
             None => {}
         }
+        state.written += data.len() as u64;
         let start = usize::try_from(offset).unwrap();
         let end = start + data.len();
         if state.current.len() < end {

@@ -11,13 +11,29 @@ use std::{
 use session_resume::store::{SnapshotStore, Stamp};
 use session_resume_redb::{OpenErrorKind, RedbStore};
 
-use crate::support::{FIRST, LAST, directory, key, write};
+use crate::support::{FIRST, LAST, directory, key, noise, write};
 
 /// Names the store file to the child; absent in the parent, whose run of `child` does nothing.
 const STORE: &str = "SESSION_RESUME_CRASH_STORE";
 
 /// Writers of the child, each with a key of its own.
 const WRITERS: usize = 8;
+
+/// This many of them write large values, which the store keeps in pieces.
+const LARGE: usize = 2;
+
+/// What a writer writes as its nth. Of many sizes, so that pages are split, merged and reused; of a large value only
+/// a part is another than before.
+fn value(writer: usize, n: usize) -> Vec<u8> {
+    let small = format!("{n}:").repeat(n * 37 % 2000 + 1).into_bytes();
+    if writer >= LARGE {
+        return small;
+    }
+    let mut value = noise(150_000, writer as u64);
+    let at = n * 7919 % value.len();
+    value.splice(at..at, small);
+    value
+}
 
 fn spawn_child(path: &Path) -> Child {
     Command::new(env::current_exe().unwrap())
@@ -43,10 +59,8 @@ fn child() {
             let store = store.clone();
             writers.spawn(async move {
                 for n in 1.. {
-                    // Of many sizes, so that pages are split, merged and reused.
-                    let bytes = format!("{n}:").repeat(n * 37 % 2000 + 1);
                     let stamp = Stamp { number: n as u64, ..FIRST };
-                    write(&store, &key(writer), stamp, bytes).await.unwrap();
+                    write(&store, &key(writer), stamp, value(writer, n)).await.unwrap();
                     let spare = key(format!("{writer}-{}", n % 50));
                     if n % 3 == 0 {
                         store.remove(&spare, stamp).await.unwrap();
@@ -96,9 +110,9 @@ async fn a_kill_loses_nothing_that_was_acknowledged() {
             let record = store.load(&key(writer)).await.unwrap().unwrap();
             let n = usize::try_from(record.stamp.number).unwrap();
             assert!(n >= *newest, "writer {writer}: {newest} was acknowledged, {n} is there");
-            let whole = format!("{n}:").repeat(n * 37 % 2000 + 1);
-            assert!(record.bytes == whole, "writer {writer}: half a record");
+            assert!(record.bytes == value(*writer, n), "writer {writer}: half a record");
         }
+        assert!((0..LARGE).any(|writer| acknowledged.contains_key(&writer)));
         // The next child starts over, with the same numbers.
         for writer in 0..WRITERS {
             store.remove(&key(writer), LAST).await.unwrap();

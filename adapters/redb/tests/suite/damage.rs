@@ -6,7 +6,7 @@ use redb::{Database, TableDefinition};
 use session_resume::store::SnapshotStore;
 use session_resume_redb::{OpenError, OpenErrorKind, RedbStore};
 
-use crate::support::{FIRST, LATER, directory, expect_filled, filled, key};
+use crate::support::{FIRST, LATER, directory, expect_filled, filled, key, noise};
 
 /// Asserts that `path` is refused as `kind`, with a line that names it, and not changed.
 fn refused(path: &Path, kind: OpenErrorKind) -> OpenError {
@@ -19,16 +19,6 @@ fn refused(path: &Path, kind: OpenErrorKind) -> OpenError {
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(fs::read(path).unwrap() == before, "the file was changed: {err:?}");
     err
-}
-
-/// Bytes without a pattern, the same in every run.
-fn noise(len: usize, mut seed: u64) -> Vec<u8> {
-    std::iter::repeat_with(|| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        seed.to_be_bytes()[0]
-    })
-    .take(len)
-    .collect()
 }
 
 #[test]
@@ -157,17 +147,17 @@ async fn a_newer_format_is_not_touched() {
         transaction.open_table(META).unwrap().insert("format", bytes.as_slice()).unwrap();
         transaction.commit().unwrap();
     };
-    set_format(3);
+    set_format(4);
     let err = refused(&path, OpenErrorKind::TooNew);
     let cause = std::error::Error::source(&err).unwrap().to_string();
-    assert_eq!(cause, "format 3, this version knows up to 2");
+    assert_eq!(cause, "format 4, this version knows up to 3");
     for older in [0, 1] {
         set_format(older);
         let err = refused(&path, OpenErrorKind::Damaged);
         let cause = std::error::Error::source(&err).unwrap().to_string();
         assert_eq!(cause, format!("format {older} is not one of those that this version reads"));
     }
-    set_format(2);
+    set_format(3);
     expect_filled(&path, 3).await;
 
     // A newer format of redb: its version is the first byte of both commit slots.

@@ -6,7 +6,7 @@ use session_resume::{
 };
 use session_resume_redb::{OpenErrorKind, RedbStore};
 
-use crate::support::{FIRST, LATER, directory, filled, key};
+use crate::support::{FIRST, LATER, directory, filled, key, noise};
 
 #[tokio::test]
 async fn the_contract_holds() {
@@ -93,7 +93,7 @@ async fn dropping_the_last_handle_writes_what_is_queued() {
 #[tokio::test]
 async fn a_file_that_is_mostly_free_is_smaller_when_it_is_opened_again() {
     let (_directory, path) = directory();
-    let body = |n: usize| vec![u8::try_from(n).unwrap(); 100_000];
+    let body = |n: usize| noise(100_000, n as u64);
     let store = RedbStore::open(&path).unwrap();
     for n in 0..100 {
         store.claim(&key(n), None, FIRST, body(n).into(), LATER).await.unwrap();

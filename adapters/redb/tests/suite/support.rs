@@ -62,3 +62,13 @@ pub(crate) async fn expect_filled(path: &Path, records: usize) {
         assert!(record.is_some_and(|record| record.bytes == body(n)), "record {n}");
     }
 }
+
+/// Bytes without a pattern, the same in every run.
+pub(crate) fn noise(len: usize, mut seed: u64) -> Vec<u8> {
+    std::iter::repeat_with(|| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed.to_be_bytes()[0]
+    })
+    .take(len)
+    .collect()
+}
