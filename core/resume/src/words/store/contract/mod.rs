@@ -17,6 +17,7 @@
 
 mod cluster;
 mod expiry;
+mod large;
 mod late;
 mod rules;
 mod suite;
@@ -96,11 +97,14 @@ pub async fn check_over<S: SnapshotStore>(store: &S, wire: &impl Wire) {
     suite.a_late_claim_is_over_what_was_found().await;
     suite.a_call_sent_again_happens_once().await;
     suite.a_dropped_call_is_whole().await;
+    suite.a_large_value_is_as_it_was_put().await;
+    suite.a_large_value_is_its_owners_alone().await;
     suite.identity_key_and_exclusiveness_are_constant();
     suite.clean_up().await;
     suite.what_is_left_counts_down().await;
     suite.what_is_due_is_deleted_and_nothing_else().await;
     suite.expiry_follows_the_last_write().await;
+    suite.a_large_value_goes_alone().await;
     suite.clean_up().await;
 }
 
@@ -116,7 +120,8 @@ pub async fn check_reopen<S: SnapshotStore>(open: impl AsyncFn() -> S) {
     let first = open().await;
     let suite = Suite::new(&first, &InProcess);
     let layer = suite.layer.clone();
-    let (kept, touched, removed) = (suite.key("kept"), suite.key("touched"), suite.key("removed"));
+    let [kept, touched, removed, large] =
+        ["kept", "touched", "removed", "large"].map(|id| suite.key(id));
     let mut stamp = None;
     for key in [&kept, &touched, &removed] {
         stamp = Some(suite.make(key, key_text(key)).await);
@@ -126,6 +131,9 @@ pub async fn check_reopen<S: SnapshotStore>(open: impl AsyncFn() -> S) {
     ok(first.remove(&removed, stamp.next()).await);
     let theirs = stamp.taken_by(suite::B);
     ok(first.claim(&kept, Some(stamp), theirs, key_text(&kept), HOUR).await);
+    let value = Bytes::from(key_text(&large).repeat(10_000));
+    let large_stamp = suite.make(&large, value.slice(1..)).await.next();
+    suite.put(&large, large_stamp, &value, HOUR).await;
     let identity_key = first.identity_key();
     // Of a store in use: those that are there are left alone.
     let keys = StoreKey::identity_keys();
@@ -155,6 +163,7 @@ pub async fn check_reopen<S: SnapshotStore>(open: impl AsyncFn() -> S) {
     let text = key_text(&touched);
     suite.expect("rule 2 (durable), touch", &touched, stamp, &text, 9 * HOUR).await;
     suite.expect_none("rule 2 (durable), remove", &removed).await;
+    suite.expect("rule 2 (durable), large values", &large, large_stamp, &value, HOUR).await;
     let refused = second.put(&kept, stamp.next(), Bytes::new(), HOUR).await;
     refusal("rule 3 (owned), after opening again", refused, ErrorKind::Stale);
     let again = second.put(&kept, theirs, Bytes::new(), HOUR).await;
@@ -166,6 +175,9 @@ pub async fn check_reopen<S: SnapshotStore>(open: impl AsyncFn() -> S) {
     let third = open().await;
     let suite = Suite::resumed(&third, &InProcess, layer);
     suite.expect_none("rule 2 (durable), remove", &suite.key("kept")).await;
+    suite
+        .expect("rule 2 (durable), large values", &suite.key("large"), large_stamp, &value, HOUR)
+        .await;
     suite.key("touched");
     suite.clean_up().await;
 }

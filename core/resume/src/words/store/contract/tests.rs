@@ -43,6 +43,9 @@ enum Fault {
     IgnoresTheLimit,
     MiscountsDeleted,
     TruncatesLargeValues,
+    KeepsTheEndOfLongerValues,
+    KeepsPartsOfRefusedValues,
+    SharesLargeValues,
     TruncatesKeys,
     RoundsExpiryDown,
     PutKeepsTheOldExpiry,
@@ -52,7 +55,7 @@ enum Fault {
     ForgetsIdentityKeys,
 }
 
-const ALL: [(Fault, &str); 31] = [
+const ALL: [(Fault, &str); 34] = [
     (Fault::ClaimsOverAnything, "rule 3 (owned), claim"),
     (Fault::ClaimsOverNewerWrites, "rule 3 (owned), claim"),
     (Fault::RefusesClaimsAgain, "rule 4: a claim that is sent again"),
@@ -78,6 +81,9 @@ const ALL: [(Fault, &str); 31] = [
     (Fault::IgnoresTheLimit, "rule 6 (expiry): at most"),
     (Fault::MiscountsDeleted, "rule 6 (expiry)"),
     (Fault::TruncatesLargeValues, "rule 1 (atomic)"),
+    (Fault::KeepsTheEndOfLongerValues, "rule 1 (atomic), large values: removed from"),
+    (Fault::KeepsPartsOfRefusedValues, "rule 3 (owned), large values"),
+    (Fault::SharesLargeValues, "rule 5, large values: what goes takes nothing"),
     (Fault::TruncatesKeys, "keys: each names its own record"),
     (Fault::RoundsExpiryDown, "rule 6 (expiry): not a moment less"),
     (Fault::PutKeepsTheOldExpiry, "rule 1 (atomic)"),
@@ -85,6 +91,9 @@ const ALL: [(Fault, &str); 31] = [
     (Fault::LosesEveryHundredth, "rule 1: concurrent calls"),
     (Fault::ChangesIdentityKey, "identity_key"),
 ];
+
+/// What a faulty store keeps in parts is longer.
+const PARTS: usize = 65_536;
 
 #[derive(Debug)]
 struct Broken {
@@ -223,6 +232,20 @@ impl SnapshotStore for Broken {
                 }
                 false
             }
+            Fault::KeepsTheEndOfLongerValues
+                if bytes.len() > PARTS && record.bytes.len() > bytes.len() =>
+            {
+                let end = &record.bytes[bytes.len()..];
+                let bytes = [&bytes[..], end].concat().into();
+                return self.inner.put(key, stamp, bytes, expires_in).await;
+            }
+            Fault::KeepsPartsOfRefusedValues
+                if bytes.len() > PARTS && stamp.puts(Some(stored)).is_err() =>
+            {
+                let bytes = [&record.bytes[..PARTS], &bytes[PARTS..]].concat().into();
+                self.force(key, stored, bytes, record.expires_in).await?;
+                return Err(ErrorKind::Stale.into());
+            }
             Fault::PutKeepsTheOldExpiry => {
                 expires_in = record.expires_in;
                 false
@@ -272,6 +295,22 @@ impl SnapshotStore for Broken {
             Fault::RemovesWhateverTheOwner => self.inner.remove(key, stored).await,
             Fault::RemovesIgnoreTheOrder if stored.same_fence(stamp) => {
                 self.inner.remove(key, stored).await
+            }
+            Fault::SharesLargeValues => {
+                let removed = self.stored(key).await;
+                self.inner.remove(key, stamp).await?;
+                let Some(removed) = removed.filter(|removed| removed.bytes.len() > PARTS) else {
+                    return Ok(());
+                };
+                let layer = std::str::from_utf8(&key.prefix_of()[3..]).unwrap();
+                for key in self.inner.first(RecordKind::Session, layer, usize::MAX).await? {
+                    if let Some(other) =
+                        self.stored(&key).await.filter(|other| other.bytes == removed.bytes)
+                    {
+                        self.force(&key, other.stamp, Bytes::new(), other.expires_in).await?;
+                    }
+                }
+                Ok(())
             }
             Fault::KeepsRemoved => match stamp.removes(Some(stored)) {
                 Err(kind) => Err(kind.into()),
