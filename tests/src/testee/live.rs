@@ -159,7 +159,7 @@ async fn obey(session: &mut LiveSession<Tally>, told: &mut Told, text: &str) -> 
         }
         ("state", bytes) if bytes.parse::<usize>().is_ok() => {
             let bytes = bytes.parse()?;
-            session.update(|tally| tally.pad = ".".repeat(bytes));
+            session.update(|tally| tally.pad = pad(bytes));
             session.send(format!("state:{bytes}")).await?;
         }
         ("delivered", "") => delivered(session).await?,
@@ -180,6 +180,11 @@ async fn obey(session: &mut LiveSession<Tally>, told: &mut Told, text: &str) -> 
         _ => session.send(format!("unknown:{text}")).await?,
     }
     Ok(Next::Go)
+}
+
+/// A text of this length, no part of which is like another.
+fn pad(bytes: usize) -> String {
+    (0_u64..).flat_map(|n| format!("{n} ").into_bytes()).map(char::from).take(bytes).collect()
 }
 
 /// The total with `k`; 0 only reads.

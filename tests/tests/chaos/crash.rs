@@ -21,6 +21,7 @@ use crate::{
 
 on_each_store! {
     two_thousand_additions_survive_ten_kills,
+    two_thousand_additions_to_a_large_state_survive_ten_kills,
     under_exact_each_reply_arrives_once_through_ten_kills,
     under_exact_each_reply_to_four_users_arrives_once_through_twenty_kills,
     a_rolling_restart_under_load_is_invisible,
@@ -70,12 +71,14 @@ pub(crate) fn add(sender: Sender, times: u64) -> (JoinHandle<()>, Arc<Semaphore>
     (adding, window)
 }
 
-/// Kills the server `kills` times while `add 1` is sent again and again. Returns the totals that were told.
+/// Kills the server `kills` times while `add 1` is sent again and again to a session that has a state of this many bytes
+/// more. Returns the totals that were told.
 async fn count_through_kills(
     place: &Place,
     durability: &str,
     kills: u64,
     seed: u64,
+    state: usize,
 ) -> Vec<String> {
     const ADDS: u64 = 2000;
     let store = place.flag();
@@ -83,6 +86,8 @@ async fn count_through_kills(
     let mut testee = server::testee(&flags).await;
     let proxy = Proxy::start(testee.addr).await;
     let mut client = settle(&proxy).await;
+    within(client.send(format!("state {state}"))).await.unwrap();
+    assert_eq!(next(&mut client).await, format!("state:{state}"));
     let (adding, window) = add(client.sender(), ADDS);
     let mut rng = Rng(seed);
     let mut totals = Vec::new();
@@ -131,12 +136,17 @@ fn last(totals: &[String]) -> u64 {
 }
 
 async fn two_thousand_additions_survive_ten_kills(place: Place) {
-    let totals = count_through_kills(&place, "state", 10, 1).await;
+    let totals = count_through_kills(&place, "state", 10, 1, 0).await;
+    assert_eq!(last(&totals), 2000);
+}
+
+async fn two_thousand_additions_to_a_large_state_survive_ten_kills(place: Place) {
+    let totals = count_through_kills(&place, "state", 10, 4, 200_000).await;
     assert_eq!(last(&totals), 2000);
 }
 
 async fn under_exact_each_reply_arrives_once_through_ten_kills(place: Place) {
-    let totals = count_through_kills(&place, "exact", 10, 2).await;
+    let totals = count_through_kills(&place, "exact", 10, 2, 0).await;
     let expected: Vec<_> = (1..=2000).map(|n| format!("total:{n}")).collect();
     assert_eq!(totals, expected);
 }

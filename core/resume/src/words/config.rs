@@ -51,6 +51,8 @@ pub(crate) struct Config<T> {
     pub(crate) merge: MergePolicy<T>,
     /// The merge policy was a function for another type of state.
     pub(crate) lost_merge: bool,
+    /// Snapshots were to be written from copies of another type of state.
+    pub(crate) lost_copy: bool,
     pub(crate) store: Option<Store>,
     /// The store is that of several nodes, and this is one of them.
     pub(crate) cluster: Option<ClusterConfig>,
@@ -71,6 +73,8 @@ pub(crate) struct Config<T> {
 pub(crate) struct Codec<T> {
     pub(crate) encode: fn(&T) -> serde_json::Result<Vec<u8>>,
     pub(crate) decode: fn(&[u8]) -> serde_json::Result<T>,
+    /// What makes the copies from which snapshots are written; `None`: they are written from the state itself.
+    pub(crate) copy: Option<fn(&T) -> T>,
 }
 
 impl<T: Serialize + DeserializeOwned> Codec<T> {
@@ -79,6 +83,7 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
         Self {
             encode: |state| serde_json::to_vec(state),
             decode: |bytes| serde_json::from_slice(bytes),
+            copy: None,
         }
     }
 }
@@ -119,6 +124,7 @@ impl Config<()> {
             codec: Some(Codec::json()),
             merge: MergePolicy::default(),
             lost_merge: false,
+            lost_copy: false,
             store: None,
             cluster: None,
             store_timeout: Duration::from_secs(10),
@@ -154,6 +160,7 @@ impl<T> Config<T> {
             state,
             codec,
             lost_merge: self.lost_merge || merge.is_none(),
+            lost_copy: self.lost_copy || self.codec.is_some_and(|codec| codec.copy.is_some()),
             merge: merge.unwrap_or_default(),
             store: self.store,
             cluster: self.cluster,
@@ -196,6 +203,7 @@ impl<T> Config<T> {
             (self.store.is_some() && self.codec.is_none())
                 .then_some(ConfigErrorKind::MemoryStateInStore),
             self.lost_merge.then_some(ConfigErrorKind::MergeOfAnotherState),
+            self.lost_copy.then_some(ConfigErrorKind::CopiesOfAnotherState),
             self.set_in_use.map(|setter| ConfigErrorKind::SetInUse { setter }),
             self.cluster.as_ref().and_then(ClusterConfig::conflict),
         ];
@@ -256,6 +264,7 @@ impl<T> Clone for Config<T> {
             codec: self.codec,
             merge: self.merge.clone(),
             lost_merge: self.lost_merge,
+            lost_copy: self.lost_copy,
             store: self.store.clone(),
             cluster: self.cluster.clone(),
             store_timeout: self.store_timeout,

@@ -63,6 +63,8 @@ pub enum ConfigErrorKind {
     MemoryStateInStore,
     /// The function of a `MergePolicy::custom` is for another type of state.
     MergeOfAnotherState,
+    /// `with_snapshots_of_copies` was called for another type of state.
+    CopiesOfAnotherState,
     /// A setter was called on a layer that is in use: the new layer would leave its sessions behind.
     SetInUse {
         /// The first such setter.
@@ -158,6 +160,9 @@ impl fmt::Display for ConfigErrorKind {
             ),
             Self::MergeOfAnotherState => f.write_str(
                 "MergePolicy::custom is for one type of state: call with_merge after with_state",
+            ),
+            Self::CopiesOfAnotherState => f.write_str(
+                "with_snapshots_of_copies is for one type of state: call it after with_state",
             ),
             Self::SetInUse { setter } => write!(
                 f,

@@ -9,6 +9,7 @@ mod gone;
 mod hangs;
 mod identity;
 mod identity_keys;
+mod large;
 mod leaving;
 mod lives;
 mod looks;

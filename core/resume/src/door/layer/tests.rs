@@ -216,6 +216,11 @@ fn what_cannot_work_is_told_with_its_fix() {
             "call with_merge after with_state",
         ),
         (
+            SessionResume::new().with_snapshots_of_copies().with_state(),
+            |kind| *kind == ConfigErrorKind::CopiesOfAnotherState,
+            "call it after with_state",
+        ),
+        (
             used.with_state(),
             |kind| *kind == ConfigErrorKind::SetInUse { setter: "with_state" },
             "SessionResume::new()",
@@ -253,10 +258,12 @@ fn the_last_value_counts() {
         .with_heartbeat(Heartbeat::every(Duration::ZERO))
         .with_heartbeat(Heartbeat::default())
         .with_merge(MergePolicy::custom(|_, (), ()| None))
+        .with_snapshots_of_copies()
         .with_store(MemoryStore::new())
         .with_memory_state(|_| 1_u8)
         .with_state::<u8>()
-        .with_merge(MergePolicy::custom(|_, _, client| Some(client)));
+        .with_merge(MergePolicy::custom(|_, _, client| Some(client)))
+        .with_snapshots_of_copies();
     assert_eq!(layer.validate(), Ok(()));
     assert!(format!("{layer:?}").contains("merge: Custom"));
 }

@@ -37,6 +37,28 @@ impl Draft {
     }
 }
 
+/// What of the state is needed beyond its lock.
+enum Taken<T> {
+    Written(serde_json::Result<Vec<u8>>),
+    Copy(T),
+}
+
+impl<T> Taken<T> {
+    fn of(state: &T, codec: Codec<T>) -> Self {
+        match codec.copy {
+            Some(copy) => Self::Copy(copy(state)),
+            None => Self::Written((codec.encode)(state)),
+        }
+    }
+
+    fn written(self, codec: Codec<T>) -> serde_json::Result<Vec<u8>> {
+        match self {
+            Self::Written(written) => written,
+            Self::Copy(state) => (codec.encode)(&state),
+        }
+    }
+}
+
 impl<T: Send + 'static> Shared<T> {
     /// Takes a snapshot; `None` if a message is in hand, then the next boundary does, and if there is nothing
     /// to save (any more). A session whose state cannot be written ends.
@@ -45,11 +67,13 @@ impl<T: Send + 'static> Shared<T> {
         // or neither. The core is free again while the application's code writes its state: that may take long,
         // and may use the session's handle.
         // A panic has left a state half changed: the last good snapshot stays.
-        let (draft, state) = self.state.snapshot(|state, iteration, updated| {
+        let (draft, taken) = self.state.snapshot(|state, iteration, updated| {
             let draft = self.draft(of, iteration, updated)?;
-            Some((draft, caught(|| (codec.encode)(state))))
+            Some((draft, caught(|| Taken::of(state, codec))))
         })??;
-        let outcome = match state {
+        // The state is free, too.
+        let written = taken.and_then(|taken| caught(|| taken.written(codec)));
+        let outcome = match written {
             Ok(Ok(state)) => return Some(draft.into_job(state)),
             Ok(Err(error)) => {
                 let text = format_args!("the state cannot be JSON: {error}");

@@ -425,7 +425,8 @@ impl<T: Send + 'static> Session<T> {
     /// Looks at the state.
     ///
     /// The state is locked while the closure runs, and a call that finds it locked blocks its thread: keep the closure
-    /// short. A snapshot for the store locks it, too.
+    /// short. A snapshot for the store locks it, too, until the state is written as JSON, or
+    /// [copied](crate::SessionResume::with_snapshots_of_copies).
     ///
     /// # Panics
     ///
