@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use redb::{ReadableDatabase, ReadableTable};
 use session_resume::store::StoreKey;
 
-use crate::records::RECORDS;
+use crate::tables::RECORDS;
 
 /// How many records there are, by what their keys begin with: kind and layer.
 #[derive(Debug, Default)]

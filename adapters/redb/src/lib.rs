@@ -96,6 +96,7 @@ mod records;
 mod staged;
 mod stats;
 mod store;
+mod tables;
 mod worker;
 
 #[cfg(test)]

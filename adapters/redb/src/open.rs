@@ -19,8 +19,8 @@ use session_resume::store::{ErrorKind, StoreKey};
 
 use crate::{
     error::{OpenErrorKind, Reason},
-    records::{self, META},
     staged::Staged,
+    tables::{self, META},
 };
 
 /// The format of everything in the file: tables, their names and encodings.
@@ -141,7 +141,7 @@ fn create(db: &Database) -> Result<[u8; 64], Reason> {
             meta.insert("format", FORMAT.to_be_bytes().as_slice())?;
             meta.insert("identity_key", identity_key.as_slice())?;
         }
-        records::create(&transaction)?;
+        tables::create(&transaction)?;
         Ok(transaction.commit()?)
     };
     make()?;
@@ -151,7 +151,7 @@ fn create(db: &Database) -> Result<[u8; 64], Reason> {
 fn change_format(db: &Database) -> Result<(), redb::Error> {
     let transaction = db.begin_write()?;
     transaction.open_table(META)?.insert("format", FORMAT.to_be_bytes().as_slice())?;
-    records::create(&transaction)?;
+    tables::create(&transaction)?;
     Ok(transaction.commit()?)
 }
 
@@ -172,8 +172,8 @@ fn read_meta(db: &Database) -> Result<(u32, [u8; 64]), Reason> {
     // Before anything else is looked at: a newer format may mean something else by it.
     let format = u32::from_be_bytes(format);
     let expected = match format {
-        FORMAT => &records::TABLES[..],
-        WITHOUT_PIECES => &records::TABLES[..2],
+        FORMAT => &tables::TABLES[..],
+        WITHOUT_PIECES => &tables::TABLES[..2],
         newer if newer > FORMAT => {
             let text = format!("format {newer}, this version knows up to {FORMAT}");
             return Err(Reason::because(OpenErrorKind::TooNew, text));

@@ -8,10 +8,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use fastcdc::v2020::{FastCDC, Normalization};
-use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
 
-/// (List, piece) → a part of a value. Both are numbers.
-pub(crate) const PIECES: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("pieces");
+use crate::tables::PIECES;
 
 /// Values up to this length are kept whole. redb writes a longer one as 64 KiB or more, in pieces about 40 KiB are
 /// written for a small change.

@@ -1,30 +1,20 @@
-//! What is in the file, and what each call does to it.
-//!
-//! Four tables: these three, and `pieces`. The names and encodings are the format; see `FORMAT` in `open.rs`.
+//! What each call does to the file.
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use redb::{
     ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table,
-    TableDefinition, WriteTransaction,
+    WriteTransaction,
 };
 use session_resume::store::{ErrorKind, Stamp, StoreError, StoreKey, Verdict, Versioned};
 
 use crate::{
     census::Growth,
     head::{Form, HEAD, Head},
-    pieces::{self, LONGEST_WHOLE, PIECES, Pieces},
+    pieces::{self, LONGEST_WHOLE, Pieces},
+    tables::{EXPIRY, PIECES, RECORDS},
 };
-
-/// `format` and `identity_key`.
-pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("session-resume");
-
-/// Key → the [`Head`], and what it says: the bytes, or the list of their pieces.
-pub(crate) const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
-
-/// (Expiry, key), exactly one for each record: what is due is at the front.
-const EXPIRY: TableDefinition<'_, (u64, &[u8]), ()> = TableDefinition::new("expiry");
 
 /// The end of the year 9999 in milliseconds: what is later is stored as this, since not every
 /// platform can express more.
@@ -152,17 +142,6 @@ fn decode(transaction: &ReadTransaction, value: &[u8]) -> Result<Option<Versione
     let expires = SystemTime::UNIX_EPOCH + Duration::from_millis(head.expires.min(MAX_MILLIS));
     let expires_in = expires.duration_since(SystemTime::now()).unwrap_or_default();
     Ok(bytes.map(|bytes| Versioned { stamp: head.stamp, bytes, expires_in }))
-}
-
-/// The tables that a store file has in addition to [`META`]. The last one came with format 3.
-pub(crate) const TABLES: [&str; 3] = ["records", "expiry", "pieces"];
-
-/// Makes those tables of a file that are not there.
-pub(crate) fn create(transaction: &WriteTransaction) -> Result<(), redb::Error> {
-    transaction.open_table(RECORDS)?;
-    transaction.open_table(EXPIRY)?;
-    transaction.open_table(PIECES)?;
-    Ok(())
 }
 
 /// Translates an error of redb.

@@ -88,6 +88,9 @@ async fn count_through_kills(
     let mut client = settle(&proxy).await;
     within(client.send(format!("state {state}"))).await.unwrap();
     assert_eq!(next(&mut client).await, format!("state:{state}"));
+    // What is told before this is not told again after a kill.
+    within(client.send("commit")).await.unwrap();
+    assert_eq!(next(&mut client).await, "committed");
     let (adding, window) = add(client.sender(), ADDS);
     let mut rng = Rng(seed);
     let mut totals = Vec::new();

@@ -12,8 +12,8 @@ use session_resume::store::{ErrorKind, SnapshotStore, Stamp};
 use super::{Disk, FIRST, LATER, key, put};
 use crate::{
     RedbStore,
-    pieces::{LONGEST_WHOLE, PIECES},
-    records::RECORDS,
+    pieces::LONGEST_WHOLE,
+    tables::{META, PIECES, RECORDS},
 };
 
 /// The first format, whose files have no pieces.
@@ -384,11 +384,7 @@ fn make_old(disk: &Disk) {
     let transaction = db.begin_write().unwrap();
     assert!(transaction.delete_table(PIECES).unwrap());
     let bytes = OLD_FORMAT.to_be_bytes();
-    transaction
-        .open_table(crate::records::META)
-        .unwrap()
-        .insert("format", bytes.as_slice())
-        .unwrap();
+    transaction.open_table(META).unwrap().insert("format", bytes.as_slice()).unwrap();
     transaction.commit().unwrap();
 }
 
