@@ -37,7 +37,7 @@
 //!
 //! A record of more than 32 KiB is kept in pieces of about 3 KiB, cut where its content says so. A write puts only the
 //! pieces on the disk that the stored record lacks, in the transaction that writes the record. So a small change of a state
-//! of 0.9 MB costs about 55 KB in place of 1.1 MB, wherever it is, and also if it inserts or removes something. The first
+//! of 0.9 MB costs about 50 KB in place of 1.1 MB, wherever it is, and also if it inserts or removes something. The first
 //! write of such a record costs about as much as without pieces. Smaller records are written whole.
 //!
 //! # How large the file is

@@ -331,7 +331,7 @@ impl<T> SessionResume<T> {
     /// Keeps sessions in a store, so that they outlive memory and the process.
     ///
     /// A state's `Serialize` is called while its lock is held: until it returns, `read` and `update` of that session
-    /// wait (about 0.7 ms for each megabyte of JSON, unless snapshots are of [copies](Self::with_snapshots_of_copies)).
+    /// wait (about 1 ms for each megabyte of JSON, unless snapshots are of [copies](Self::with_snapshots_of_copies)).
     /// Messages go on, and clients come and go. If it fails or panics, the session ends, outcome `panicked`.
     ///
     /// Identity cookies are signed with the key that the store keeps, if it keeps one, unless
