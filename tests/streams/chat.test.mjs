@@ -1,7 +1,10 @@
 // useChat of the AI SDK has its chats in sessions: answers go on through what happens to its pages.
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
 import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { Browser, Page } from "./chat-page.mjs";
@@ -128,6 +131,37 @@ for (const framework of ["axum", "warp"]) {
       void page.chat.resumeStream();
       await isWhole(page, "user: hello", whole("hello"));
       assert.deepEqual(page.answers.slice(-2), ["POST 200", "GET 200"]);
+    });
+
+    test("a server that is killed in mid-answer goes on with it", LIMIT, async (t) => {
+      const dir = await mkdtemp(join(tmpdir(), "chat-"));
+      const flags = ["--framework", framework, ...FLAGS, "--store", join(dir, "sessions.redb"), "--durability", "exact"];
+      let server = await start(...flags);
+      t.after(async () => {
+        await server.kill();
+        await rm(dir, { recursive: true });
+      });
+      const browser = new Browser();
+      const page = await begin(t, { browser, base: server.base });
+      page.say("hello");
+      await underWay(page);
+      await server.kill();
+      await until(() => page.status === "error");
+      const partly = page.shown.at(-1);
+      assert.notEqual(partly, whole("hello"));
+      server = await start(...flags, "--listen", server.address);
+      // The page that saw it, and one that is loaded anew: nobody posts.
+      const again = open(t, { browser, base: server.base, messages: page.kept.slice(0, 1) });
+      void page.chat.resumeStream();
+      await Promise.all([page, again].map((each) => isWhole(each, "user: hello", whole("hello"))));
+      assert.equal(page.answers.at(-1), "GET 200");
+      assert.ok(whole("hello").startsWith(partly), partly);
+      // The answer is over, and no chat begins that nobody has begun.
+      const last = await begin(t, { browser, base: server.base, messages: again.kept });
+      await isWhole(last, "user: hello", whole("hello"));
+      assert.deepEqual([...new Set(last.answers)], ["GET 204"]);
+      again.say("more");
+      await isWhole(again, "user: hello", whole("hello"), "user: more", whole("more"));
     });
 
     test("a POST that the page aborts is resumed", LIMIT, async (t) => {

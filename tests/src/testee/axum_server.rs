@@ -12,7 +12,7 @@ use axum::{
 use serde_json::json;
 use session_resume::SessionResume;
 use session_resume_axum::{
-    Identity, ResumeConnection, ResumeRejection, ResumeStart, Session, UiStream, ui_stream,
+    Identity, ResumeConnection, ResumeRejection, ResumeStart, Session, UiStream,
 };
 use tokio::net::TcpListener;
 
@@ -189,9 +189,11 @@ async fn chat(start: ResumeStart<Tally>) -> Result<UiStream<Tally>, ResumeReject
     chat::post(start).await
 }
 
-async fn present(Path(id): Path<String>, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
-    ui_stream::<Tally>(&parts, id).await.map(Body::new)
+async fn present(
+    Path(id): Path<String>,
+    start: ResumeStart<Tally>,
+) -> Result<Response, ResumeRejection> {
+    Ok(chat::present(start, id).await?.map(Body::new))
 }
 
 async fn other(connection: ResumeConnection<Tally>) -> Response {

@@ -10,9 +10,20 @@ pub(crate) struct Tally {
     pub(crate) total: i64,
     pub(crate) log: Vec<i64>,
     pub(crate) next: u64,
+    /// What was asked in a chat, and is not answered yet.
+    #[serde(default)]
+    pub(crate) asked: Option<Asked>,
     /// Makes the state as large as a test wants it.
     #[serde(default)]
     pub(crate) pad: String,
+}
+
+/// A question in a chat.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    /// The answer's number.
+    pub(crate) number: u64,
+    pub(crate) said: String,
 }
 
 impl Tally {

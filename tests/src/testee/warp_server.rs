@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde_json::json;
 use session_resume::{Session, SessionResume, adapter::Refusal};
-use session_resume_warp::{Door, ResumeConnection, ResumeStart, UiStream, ui_stream};
+use session_resume_warp::{Door, ResumeConnection, ResumeStart, UiStream};
 use tokio::net::TcpListener;
 use tower_layer::Layer as _;
 use warp::{
@@ -157,9 +157,10 @@ fn chats() -> impl Filter<Extract = (impl Reply,), Error = Rejection> + Clone {
         .then(chat);
     let present = warp::path!("api" / "chat" / String / "stream")
         .and(warp::get())
-        .and(session_resume_warp::parts())
-        .then(|id: String, parts: Arc<Parts>| async move {
-            session_resume_warp::reply(ui_stream::<Tally>(&parts, id).await)
+        .and(session_resume_warp::start::<Tally>())
+        .then(|id: String, start: ResumeStart<Tally>| async move {
+            let answered = chat::present(start, id).await;
+            session_resume_warp::reply(answered.unwrap_or_else(Refusal::into_body_response))
         });
     chat.or(present)
 }

@@ -9,13 +9,13 @@ use tokio::time::timeout;
 
 use super::{
     http::{
-        Body,
+        Body, ResumeStart,
         tube::{Heard, Writer, tube},
     },
     look,
 };
 use crate::{
-    Identity, Message, OutcomeStatus, RequestView, Session,
+    Identity, IntoOutcome, LiveSession, Message, OutcomeStatus, RequestView, Session,
     key::IntoSessionKey,
     live::session::{Observe, ObserveError, Observed},
     words::{context::RequestContext, refusal::Refusal},
@@ -145,6 +145,35 @@ impl<T: Send + 'static> UiStream<T> {
         Ok(Self { session: session.clone(), observe })
     }
 
+    /// Answers a request for the present message, and starts the session's handler if none runs, as after a `kill -9`: the
+    /// message goes on, if the handler goes on with it. 204 if there is no message, or no session: none is started.
+    ///
+    /// What was sent before the kill is there under [`Durability::Exact`](crate::Durability::Exact). The handler finds out how
+    /// much that is:
+    ///
+    /// ```
+    /// use session_resume::{Session, observe::From};
+    ///
+    /// /// How many chunks of the present message were sent; `None`: there is no present message.
+    /// fn chunks_sent<T: Send + 'static>(session: &Session<T>) -> Option<u64> {
+    ///     let first = session.observe(From::Checkpoint).ok()?.cursor().position();
+    ///     let next = session.observe(From::Now).ok()?.cursor().position();
+    ///     Some(next - first)
+    /// }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`ResumeStart::resume`].
+    pub async fn resume<F, Fut>(start: ResumeStart<T>, handler: F) -> Response<Body>
+    where
+        F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+        Fut: Future<Output: IntoOutcome> + Send + 'static,
+    {
+        let found = start.resume(handler).await;
+        answer(found.and_then(|found| found.map_or(Ok(None), |session| Self::present(&session))))
+    }
+
     /// Returns the answer: 200 with the stream.
     pub fn into_response(self) -> Response<Body> {
         let (writer, reader) = tube("");
@@ -223,6 +252,8 @@ fn secure(headers: &mut HeaderMap) {
 /// Answers a request for the present UI message of a chat, on a route of the application's own such as `/api/chat/{id}/stream`:
 /// 200 with the [stream](UiStream), or 204 if there is none. It starts no session, and is no activity.
 ///
+/// It starts no handler either: after a `kill -9` a message stays as far as it was. [`UiStream::resume`] starts one.
+///
 /// `name` is what a [key function](crate::key) would call the session, as in
 /// [`ResumeStart::keyed`](crate::adapter::ResumeStart::keyed): unless the layer's keys are
 /// [shared](crate::key::KeyFn::shared), it is a session of the caller's own.
@@ -237,7 +268,12 @@ pub async fn ui_stream<T: Send + 'static>(
     parts: &Parts,
     name: impl IntoSessionKey,
 ) -> Response<Body> {
-    match find::<T>(parts, name).await {
+    answer(find::<T>(parts, name).await)
+}
+
+/// Answers with the present message, or 204.
+fn answer<T: Send + 'static>(found: Result<Option<UiStream<T>>, Refusal>) -> Response<Body> {
+    match found {
         Ok(Some(stream)) => stream.into_response(),
         Ok(None) => {
             let mut response = Response::new(Body::default());

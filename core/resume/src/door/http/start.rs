@@ -12,7 +12,10 @@ use crate::{
     door::{hop, upgrade::Upgrade},
     key::IntoSessionKey,
     live::{handler, session::IsUrgent},
-    words::{context::RequestContext, refusal::Refusal},
+    words::{
+        context::{RequestContext, Requester},
+        refusal::Refusal,
+    },
 };
 
 /// A request of plain HTTP, on a route of the application's own, that starts its session's handler or finds it running. It
@@ -182,6 +185,57 @@ impl<T: Send + 'static> ResumeStart<T> {
         F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
         Fut: Future<Output: IntoOutcome> + Send + 'static,
     {
+        let (upgrade, by) = self.upgrade().await?;
+        let started = upgrade.on_session(handler)?.start(by).await;
+        started.map_err(|not| not.refusal().counted())
+    }
+
+    /// As [`start`](Self::start), if the request's session is there: in memory, or in the store, from where it is restored. If
+    /// there is none, none is started: `None`.
+    ///
+    /// So what was at work when the server was killed goes on when somebody asks for it: the handler begins anew, and finds in
+    /// its state, and in what the session [has sent](Session::observe), how far it has come.
+    ///
+    /// The reuse policy is not asked about a session that is in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the session may have been restored, and is then found by the next request.
+    pub async fn resume<F, Fut>(self, handler: F) -> Result<Option<Session<T>>, Refusal>
+    where
+        F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+        Fut: Future<Output: IntoOutcome> + Send + 'static,
+    {
+        let (upgrade, by) = self.upgrade().await?;
+        let Some(accepted) = upgrade.on_found_session(handler)? else {
+            return Ok(None);
+        };
+        accepted.start(by).await.map(Some).map_err(|not| not.refusal().counted())
+    }
+
+    /// As [`start`](Self::start), with a handler that runs on a plain thread of its own and may block.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_blocking<F, R>(self, handler: F) -> Result<Session<T>, Refusal>
+    where
+        F: FnOnce(BlockingSession<T>) -> R + Send + 'static,
+        R: IntoOutcome + Send + 'static,
+    {
+        self.start(handler::on_thread(handler)).await
+    }
+
+    /// Looks for the session. Of several nodes the request is answered by the one that has it.
+    async fn upgrade(self) -> Result<(Upgrade<T>, Requester), Refusal> {
         let Self { parts, body, name, any_path, path, is_urgent, .. } = self;
         let by = {
             let (context, registry) = RequestContext::of::<T>(&parts.extensions)?;
@@ -202,25 +256,7 @@ impl<T: Send + 'static> ResumeStart<T> {
         if let Some(is_urgent) = is_urgent {
             upgrade = upgrade.with_urgent(is_urgent);
         }
-        let started = upgrade.on_session(handler)?.start(by).await;
-        started.map_err(|not| not.refusal().counted())
-    }
-
-    /// As [`start`](Self::start), with a handler that runs on a plain thread of its own and may block.
-    ///
-    /// # Errors
-    ///
-    /// As [`start`](Self::start).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`start`](Self::start).
-    pub async fn start_blocking<F, R>(self, handler: F) -> Result<Session<T>, Refusal>
-    where
-        F: FnOnce(BlockingSession<T>) -> R + Send + 'static,
-        R: IntoOutcome + Send + 'static,
-    {
-        self.start(handler::on_thread(handler)).await
+        Ok((upgrade, by))
     }
 }
 

@@ -431,6 +431,40 @@ impl<T: Send + 'static> Upgrade<T> {
     {
         let found = self.stand.take();
         let resolved = self.resolve(found, HandlerType::of::<F>());
+        self.go_on(resolved, handler)
+    }
+
+    /// As [`on_session`](Self::on_session) for a session that is there: `None` if there is none, and none is started. The
+    /// reuse policy is not asked about one that is in memory.
+    #[cfg(feature = "http")]
+    pub(crate) fn on_found_session<F, Fut>(
+        mut self,
+        handler: F,
+    ) -> Result<Option<Accepted<T, F>>, Refusal>
+    where
+        F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+        Fut: Future<Output: IntoOutcome> + Send + 'static,
+    {
+        let resolved = match self.stand.take() {
+            Some(Stand::Here(hold, origin)) if hold.session.goes_on() => {
+                self.readmit(hold, origin, HandlerType::of::<F>())
+            }
+            Some(Stand::Refused(refused)) => Ok(Stand::Refused(refused)),
+            // It has ended since, or before.
+            Some(Stand::Here(..) | Stand::Ended(..)) | None => return Ok(None),
+        };
+        self.go_on(resolved, handler).map(Some)
+    }
+
+    fn go_on<F, Fut>(
+        self,
+        resolved: Result<Stand<T>, Refusal>,
+        handler: F,
+    ) -> Result<Accepted<T, F>, Refusal>
+    where
+        F: FnOnce(LiveSession<T>) -> Fut + Send + 'static,
+        Fut: Future<Output: IntoOutcome> + Send + 'static,
+    {
         let stand = match resolved {
             Ok(stand) => stand,
             Err(refusal) => {

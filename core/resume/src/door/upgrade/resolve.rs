@@ -197,6 +197,20 @@ impl<T: Send + 'static> Upgrade<T> {
         Ok((Hold::counted(session), origin))
     }
 
+    /// Checks whether a session that was found may go on with this handler.
+    #[cfg(feature = "http")]
+    pub(super) fn readmit(
+        &self,
+        hold: Hold<T>,
+        origin: SessionOrigin,
+        handler: HandlerType,
+    ) -> Result<Stand<T>, Refusal> {
+        if self.registry.drain.is_draining() {
+            return Err(Refusal::draining(self.registry.drain.retry()));
+        }
+        self.admit(hold, origin, handler)
+    }
+
     /// Checks whether the session is this handler's.
     fn admit(
         &self,
