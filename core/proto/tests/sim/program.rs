@@ -267,8 +267,8 @@ impl Program {
                 let excuses = &scenario.excuses;
                 let may = !scenario.kind.loses_cookies() || self.lost_cookie;
                 let is_taken_for_twin = self.has_twin && excuses.twins;
-                let excused = is_taken_for_twin || (excuses.doubt && may);
-                assert!(excused, "in doubt: {messages:?}");
+                let is_fine = is_taken_for_twin || (excuses.doubt && may);
+                assert!(is_fine, "in doubt: {messages:?}");
                 self.in_doubt.extend(messages.iter().map(ledger::number));
             }
             Event::TakenBack { count } => {

@@ -93,6 +93,41 @@ pub(crate) struct Excuses {
 }
 
 impl Excuses {
+    /// `crowded`: a full outbox may make a client that is gone stop mattering.
+    fn new(kind: Kind, crowded: bool) -> Self {
+        Self {
+            gaps: match kind {
+                Kind::Alone | Kind::ClientRestarts => &[],
+                Kind::Share | Kind::Exact if !crowded => &[],
+                Kind::Share | Kind::Exact | Kind::DropOldest => &[GapReason::Overflow],
+                Kind::Forgetful if crowded => &[GapReason::Expired, GapReason::Overflow],
+                Kind::OverflowEnds | Kind::Forgetful => &[GapReason::Expired],
+                Kind::State | Kind::Backup if crowded => {
+                    &[GapReason::Restarted, GapReason::Overflow]
+                }
+                Kind::State | Kind::Backup => &[GapReason::Restarted],
+                _ => &[GapReason::Evicted, GapReason::Overflow, GapReason::Restarted],
+            },
+            doubt: kind == Kind::Forgetful || kind.has_strangers() || kind.loses_cookies(),
+            twins: kind.has_store() && kind != Kind::Exact,
+            late: kind.loses_cookies(),
+            // A record names messages of programs only, and strangers send, too.
+            drops: kind.has_store() && !kind.has_strangers(),
+            new_stream: matches!(
+                kind,
+                Kind::Forgetful
+                    | Kind::State
+                    | Kind::Backup
+                    | Kind::Strangers
+                    | Kind::Crowd
+                    | Kind::OverflowEnds
+                    | Kind::Cookies
+                    | Kind::StoredCookies
+            ),
+            taken_back: kind == Kind::Backup,
+        }
+    }
+
     /// Whether the handler must be able to tell a client's messages apart, because some may never come.
     pub(crate) fn told_apart(&self) -> bool {
         self.doubt || self.taken_back || self.drops
@@ -197,37 +232,7 @@ impl Scenario {
             kind,
             skips,
             checkpoints,
-            excuses: Excuses {
-                gaps: match kind {
-                    Kind::Alone | Kind::ClientRestarts => &[],
-                    Kind::Share | Kind::Exact if !crowded => &[],
-                    Kind::Share | Kind::Exact | Kind::DropOldest => &[GapReason::Overflow],
-                    Kind::Forgetful if crowded => &[GapReason::Expired, GapReason::Overflow],
-                    Kind::OverflowEnds | Kind::Forgetful => &[GapReason::Expired],
-                    Kind::State | Kind::Backup if crowded => {
-                        &[GapReason::Restarted, GapReason::Overflow]
-                    }
-                    Kind::State | Kind::Backup => &[GapReason::Restarted],
-                    _ => &[GapReason::Evicted, GapReason::Overflow, GapReason::Restarted],
-                },
-                doubt: kind == Kind::Forgetful || kind.has_strangers() || kind.loses_cookies(),
-                twins: kind.has_store() && kind != Kind::Exact,
-                late: kind.loses_cookies(),
-                // A record names messages of programs only, and strangers send, too.
-                drops: kind.has_store() && !kind.has_strangers(),
-                new_stream: matches!(
-                    kind,
-                    Kind::Forgetful
-                        | Kind::State
-                        | Kind::Backup
-                        | Kind::Strangers
-                        | Kind::Crowd
-                        | Kind::OverflowEnds
-                        | Kind::Cookies
-                        | Kind::StoredCookies
-                ),
-                taken_back: kind == Kind::Backup,
-            },
+            excuses: Excuses::new(kind, crowded),
             rules: Arc::new(rules),
             config: Config {
                 limits: Limits { messages: 1 + rng.index(60), ..Limits::default() },
