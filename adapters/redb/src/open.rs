@@ -19,6 +19,7 @@ use session_resume::store::{ErrorKind, StoreKey};
 
 use crate::{
     error::{OpenErrorKind, Reason},
+    records,
     staged::Staged,
     tables::{self, META},
 };
