@@ -1,7 +1,7 @@
 //! Pages that are damaged while the store is open.
 
 use futures_util::future::join_all;
-use session_resume::store::{ErrorKind, SnapshotStore};
+use session_resume::store::{ErrorKind, SnapshotStore, StoreError};
 
 use super::{Disk, FIRST, LATER, key, put};
 
@@ -18,6 +18,12 @@ async fn filled(disk: &Disk) -> crate::RedbStore {
     store
 }
 
+/// Asserts that a load has failed because this page is damaged.
+pub(super) fn is_of_damage(page: usize, err: &StoreError) {
+    let kinds = [ErrorKind::Corrupt, ErrorKind::Io];
+    assert!(kinds.contains(&err.kind()), "page {page}: {err:?}");
+}
+
 /// Whatever page is damaged: a load is answered, by the record or by what is wrong, and the next one, too.
 #[tokio::test]
 async fn a_load_of_a_damaged_page_ends_no_thread() {
@@ -32,8 +38,7 @@ async fn a_load_of_a_damaged_page_ends_no_thread() {
             match store.load(&key(n)).await {
                 Ok(record) => read += usize::from(record.is_some()),
                 Err(err) => {
-                    let kinds = [ErrorKind::Corrupt, ErrorKind::Io];
-                    assert!(kinds.contains(&err.kind()), "page {page}: {err:?}");
+                    is_of_damage(page, &err);
                     corrupt += 1;
                 }
             }

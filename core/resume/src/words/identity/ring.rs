@@ -44,7 +44,7 @@ const SECRET: usize = 64;
 const KEY: usize = SECRET + 8 + 8;
 
 /// The keys that sign and prove identities, with their dates.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Ring {
     /// The number of the change that made it: of two rings, the one with the larger number is the newer. 0 while there is no record.
     change: u64,
@@ -130,10 +130,8 @@ impl Ring {
         let role = |at: usize| match at.cmp(&signs) {
             std::cmp::Ordering::Greater => Role::Waiting,
             std::cmp::Ordering::Equal => Role::Signs,
-            std::cmp::Ordering::Less => {
-                let until = self.keys[at + 1].signs_from.later(kept_for(life));
-                if until > now { Role::Old } else { Role::Over }
-            }
+            std::cmp::Ordering::Less if self.proves_until(at, life) > Some(now) => Role::Old,
+            std::cmp::Ordering::Less => Role::Over,
         };
         (0..self.keys.len()).map(role).collect()
     }
@@ -204,12 +202,6 @@ impl RingKey {
 /// How long a key proves after the next one has followed.
 fn kept_for(life: Option<Duration>) -> Duration {
     life.unwrap_or(LONGEST_LIFE).min(LONGEST_LIFE) + GRACE
-}
-
-impl fmt::Debug for Ring {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ring").field("change", &self.change).field("keys", &self.keys).finish()
-    }
 }
 
 // By hand: a key is a secret.
